@@ -1,0 +1,1 @@
+"""NATS transport for Backplane."""

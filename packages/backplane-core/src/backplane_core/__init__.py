@@ -1,0 +1,1 @@
+"""Publish an event to every socket of a user, whichever replica holds it."""

@@ -1,0 +1,97 @@
+"""Every error that Backplane raises. Catch `BackplaneError` for all of them.
+
+No message, repr, or `__cause__` of these holds a password, token, key or event payload.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AdapterNotInstalledError",
+    "AuthenticationError",
+    "BackplaneError",
+    "ClosedError",
+    "ConfigurationError",
+    "EnvelopeError",
+    "EventEncodeError",
+    "EventTooLargeError",
+    "InvalidTargetError",
+    "ReentrantPublishError",
+    "SlowConsumerError",
+    "TransportError",
+]
+
+
+class BackplaneError(Exception):
+    """The root of all errors of this library."""
+
+
+class ConfigurationError(BackplaneError, ValueError):
+    """A setting is wrong. The message names it and what is allowed; nothing was opened."""
+
+
+class AdapterNotInstalledError(ConfigurationError):
+    """No installed distribution serves the URL's scheme. The message says which `pip install` mends it."""
+
+
+class InvalidTargetError(BackplaneError, ValueError):
+    """A target or connection id is not of the allowed form. Nothing was delivered."""
+
+
+class EventEncodeError(BackplaneError, TypeError):
+    """An event holds something that JSON has no form for. Nothing was delivered."""
+
+
+class EventTooLargeError(BackplaneError, ValueError):
+    """An event is larger than the limit. Nothing was delivered and the link stays up.
+
+    Args:
+        size: What was to be sent, in bytes.
+        limit: The most that is allowed, in bytes: `max_event_bytes`, or what the broker takes in one message.
+    """
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(size, limit)
+        self.size = size
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return (
+            f"the event takes {self.size} bytes, the limit is {self.limit}: send a reference to the data, "
+            "or raise max_event_bytes (and the broker's own limit)"
+        )
+
+
+class EnvelopeError(BackplaneError, ValueError):
+    """Bytes from the bus are not an envelope, or an event's JSON has no Python value (a number beyond a double)."""
+
+
+class ClosedError(BackplaneError):
+    """The backplane is draining or closed. Nothing was delivered."""
+
+
+class ReentrantPublishError(BackplaneError):
+    """A sink tried to publish while an event was being delivered. Hand it to `loop.call_soon` instead."""
+
+
+class SlowConsumerError(BackplaneError):
+    """This connection's queue overflowed and its policy is "close". What was queued has been yielded."""
+
+
+class TransportError(BackplaneError):
+    """The broker can't be reached, or a link to it died.
+
+    Args:
+        message: What happened, without secrets.
+        retryable: Whether trying again can help. A wrong certificate stays wrong; a refused connection may not.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class AuthenticationError(TransportError):
+    """The broker refused the credentials. Not retried at start; retried patiently when it comes later."""
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message, retryable=retryable)

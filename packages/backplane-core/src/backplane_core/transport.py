@@ -1,0 +1,126 @@
+"""What a host implements to bring a broker of its own: `Transport` opens `Link`s, a link moves bytes.
+
+A transport holds no registry, no origin, no envelope and no back-off: `DistributedBackplane` does all of that for
+every transport alike. Turn off the client library's own reconnecting, retrying and buffering: it hides gaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from attrs import field, frozen
+from attrs.validators import ge, optional
+
+__all__ = ["Frame", "Link", "Lost", "Traits", "Transport"]
+
+Frame: TypeAlias = tuple[str, bytes] | tuple[str, bytes, str]
+"""`(channel, payload)`, or `(channel, payload, cursor)` on a durable transport. A plain tuple: one per event."""
+
+
+@frozen
+class Lost:
+    """A link's word that frames of a channel were lost although the link lives.
+
+    Args:
+        channel: The channel, or None for all that this link is subscribed to.
+        reason: Why, for people.
+        missed: How many frames; None where unknown.
+    """
+
+    channel: str | None
+    reason: str
+    missed: int | None = None
+
+
+@frozen(kw_only=True)
+class Traits:
+    """What a transport can do. Read after each `Transport.open`, so that a broker's own limits can be filled in.
+
+    Args:
+        durable: Frames survive in a log and carry cursors.
+        confirms: `Link.send` returns only when the broker has the frames. Unconfirmed ones are sent again on the
+            next link.
+        max_payload_bytes: The broker's limit for one payload; None where it has none.
+    """
+
+    durable: bool = False
+    confirms: bool = True
+    max_payload_bytes: int | None = field(default=None, validator=optional(ge(1)))
+
+
+@runtime_checkable
+class Link(Protocol):
+    """One live broker connection. It raises `TransportError` when it dies, and core replaces it; it never heals itself.
+
+    Core iterates `receive()` in one task from before the first `subscribe` until the link is given up, and calls
+    `subscribe`, `unsubscribe` and `send` from other tasks meanwhile. So confirmations may be read in `receive()`, and
+    a link needs no task of its own. Any of the five may be cancelled; `aclose` is called once, last, and bounded by a
+    deadline.
+    """
+
+    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
+        """Return once the broker confirmed that all of these are heard; frames published from then on arrive.
+
+        Args:
+            channels: At most 512 names of `[A-Za-z0-9_@=-]` separated by `:`; none is subscribed already.
+            after: On a durable transport the cursor to resume behind.
+
+        Raises:
+            TransportError: The link is dead, or the broker refused.
+        """
+        ...
+
+    async def unsubscribe(self, channels: Sequence[str]) -> None:
+        """Return once the broker confirmed that none of these is heard any more.
+
+        Raises:
+            TransportError: The link is dead.
+        """
+        ...
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Write all frames, in order, in one go; return once the broker confirmed them (see `Traits.confirms`).
+
+        Called by one task, one call at a time. When it raises or is cancelled, any prefix may have arrived.
+
+        Raises:
+            TransportError: The link is dead, or the broker refused a frame.
+        """
+        ...
+
+    def receive(self) -> AsyncIterator[list[Frame | Lost]]:
+        """Yield what arrived, in the broker's order, one list per read from the socket; raise when the link dies.
+
+        While its consumer is busy it must not pile up frames without bound: stop reading, or drop and yield `Lost`.
+        Ending without an error counts as a dead link.
+
+        Raises:
+            TransportError: The link is dead.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close the socket and leave nothing behind. Never raises because the link is already dead."""
+        ...
+
+
+@runtime_checkable
+class Transport(Protocol):
+    """Opens links to one broker. Constructing it checks its settings (`ConfigurationError`) and opens nothing."""
+
+    @property
+    def traits(self) -> Traits:
+        """What this transport can do; may change with each `open`."""
+        ...
+
+    async def open(self) -> Link:
+        """Make one attempt to connect and authenticate; core bounds it in time and repeats it.
+
+        Raises:
+            TransportError: The broker can't be reached; `retryable` says whether trying again can help.
+            AuthenticationError: The broker refused the credentials.
+
+        Cancellation: leaves no socket and no task behind.
+        """
+        ...
