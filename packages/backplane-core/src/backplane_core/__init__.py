@@ -1,1 +1,91 @@
 """Publish an event to every socket of a user, whichever replica holds it."""
+
+from backplane_core._base import BaseBackplane
+from backplane_core._settings import Options
+from backplane_core.backplane import Attachment, Backplane, Sink
+from backplane_core.connect import Connecting, connect, connect_from_env
+from backplane_core.connection import Connection, Overflow
+from backplane_core.distributed import DistributedBackplane
+from backplane_core.envelope import BackplaneEnvelope, decode_envelope, encode_envelope
+from backplane_core.errors import (
+    AdapterNotInstalledError,
+    AuthenticationError,
+    BackplaneError,
+    ClosedError,
+    ConfigurationError,
+    EnvelopeError,
+    EventEncodeError,
+    EventTooLargeError,
+    InvalidTargetError,
+    ReentrantPublishError,
+    SlowConsumerError,
+    TransportError,
+)
+from backplane_core.event import Event
+from backplane_core.memory import InMemoryBackplane
+from backplane_core.observe import (
+    EnvelopeRejected,
+    EventDropped,
+    FleetMismatch,
+    Gap,
+    Observer,
+    Readiness,
+    Record,
+    SinkFailed,
+    State,
+    StateChanged,
+    Stats,
+)
+from backplane_core.publisher import Publisher, SyncPublisher
+from backplane_core.target import Target
+from backplane_core.transport import Frame, Link, Lost, Traits, Transport
+
+__all__ = [
+    "AdapterNotInstalledError",
+    "Attachment",
+    "AuthenticationError",
+    "Backplane",
+    "BackplaneEnvelope",
+    "BackplaneError",
+    "BaseBackplane",
+    "ClosedError",
+    "ConfigurationError",
+    "Connecting",
+    "Connection",
+    "DistributedBackplane",
+    "EnvelopeError",
+    "EnvelopeRejected",
+    "Event",
+    "EventDropped",
+    "EventEncodeError",
+    "EventTooLargeError",
+    "FleetMismatch",
+    "Frame",
+    "Gap",
+    "InMemoryBackplane",
+    "InvalidTargetError",
+    "Link",
+    "Lost",
+    "Observer",
+    "Options",
+    "Overflow",
+    "Publisher",
+    "Readiness",
+    "Record",
+    "ReentrantPublishError",
+    "Sink",
+    "SinkFailed",
+    "SlowConsumerError",
+    "State",
+    "StateChanged",
+    "Stats",
+    "SyncPublisher",
+    "Target",
+    "Traits",
+    "Transport",
+    "TransportError",
+    "connect",
+    "connect_from_env",
+    "decode_envelope",
+    "encode_envelope",
+]

@@ -1,0 +1,488 @@
+"""What the in-memory and the distributed backplane share: connections, the publish section, states, callbacks."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future as ConcurrentFuture
+from types import TracebackType
+from typing import Any, Final, Self, Unpack
+from uuid import uuid4
+
+from attrs import frozen
+
+from backplane_core._gaps import GapTeller
+from backplane_core._json import encode_event
+from backplane_core._registry import Entry, FanOut, GapCallback, Registry, Sink
+from backplane_core._settings import Options, Settings
+from backplane_core._wire import encode_ids
+from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Connection, Overflow
+from backplane_core.errors import (
+    ClosedError,
+    ConfigurationError,
+    EventTooLargeError,
+    InvalidTargetError,
+    ReentrantPublishError,
+)
+from backplane_core.observe import (
+    EnvelopeRejected,
+    Gap,
+    Observer,
+    Readiness,
+    Record,
+    SinkFailed,
+    State,
+    StateChanged,
+    Stats,
+)
+from backplane_core.target import Target, check_id
+
+__all__ = ["BaseBackplane"]
+
+logger: Final = logging.getLogger("backplane")
+
+TURN_MESSAGES: Final = 64
+TURN_BYTES: Final = 256 * 1024
+"""A tight loop of `await publish()` gives the event loop a turn that often; without it the writer would never run."""
+
+
+@frozen
+class SinkAttachment:
+    """What `attach` returns; stale once the sink was replaced."""
+
+    _registry: Registry
+    _entry: Entry
+    _life: int
+
+    @property
+    def conn_id(self) -> str:
+        """The connection's id."""
+        return self._entry.conn_id
+
+    async def detach(self) -> None:
+        """Detach this sink; nothing if it was detached or replaced meanwhile."""
+        self.drop()
+
+    def drop(self) -> None:
+        """Detach at once."""
+        if self._entry.life == self._life:
+            self._registry.detach(self._entry.conn_id)
+
+
+class BaseBackplane:
+    """This pod's connections and the delivery to them; see `Backplane` for the promises.
+
+    Args:
+        on_gap: Called with each `Gap` of this pod.
+        on_state: Called with each new state.
+        observer: Called with each record (`backplane_core.observe`).
+        options: See `Settings`.
+
+    Raises:
+        ConfigurationError: An option is unknown or wrong.
+    """
+
+    def __init__(self, **options: Unpack[Options]) -> None:
+        plain: dict[str, Any] = dict(options)
+        self.on_gap: GapCallback | None = plain.pop("on_gap", None)
+        self.on_state: Callable[[State], None] | None = plain.pop("on_state", None)
+        self.observer: Observer | None = plain.pop("observer", None)
+        self._settings = Settings.of(plain)
+        self._registry = Registry(self._on_edge)
+        self._gaps = GapTeller(self.call)
+        self._counters: Counter[str] = Counter()
+        self._gap_counters: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
+        self._state: State = "connecting"
+        self._state_waiters: list[tuple[State, asyncio.Future[None]]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._delivering = False
+        self._turn_messages = 0
+        self._turn_bytes = 0
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # Connections
+
+    async def attach(
+        self, conn_id: str, sink: Sink, *, raw: bool = False, on_gap: GapCallback | None = None
+    ) -> SinkAttachment:
+        """Attach a connection, or replace its sink; see `Backplane.attach`."""
+        attachment = self._attach(conn_id, sink, raw=raw, on_gap=on_gap)
+        await self.confirm((Target.connection(conn_id),))
+        return attachment
+
+    async def detach(self, conn_id: str) -> None:
+        """Detach a connection and forget its targets. Idempotent; an unknown id is a no-op."""
+        self._registry.detach(conn_id)
+
+    async def associate(self, conn_id: str, target: Target) -> bool:
+        """Add a target to a connection; see `Backplane.associate`."""
+        self._check_open()
+        _check_target(target)
+        if not self._registry.associate(conn_id, target):
+            self._counters["unknown_connections"] += 1
+            return False
+        return await self.confirm((target,))
+
+    async def dissociate(self, conn_id: str, target: Target) -> None:
+        """Take a target from a connection. Idempotent; unknown ids are a no-op."""
+        _check_target(target)
+        self._registry.dissociate(conn_id, target)
+
+    def connection(
+        self,
+        conn_id: str | None = None,
+        *targets: Target,
+        max_pending: int = MAX_PENDING,
+        max_pending_bytes: int = MAX_PENDING_BYTES,
+        overflow: Overflow = "close",
+        on_gap: GapCallback | None = None,
+    ) -> Connection:
+        """Return a bounded queue between the bus and one socket: enter it, then iterate it for `Event`s.
+
+        Args:
+            conn_id: The connection's id; None makes one up.
+            targets: What the connection is associated with.
+            max_pending: Events that may wait to be read.
+            max_pending_bytes: The same in bytes of JSON.
+            overflow: What a full queue does; see `Overflow`.
+            on_gap: Called in stream order, before the first event after the hole.
+
+        Raises:
+            InvalidTargetError: The id or a target is not of the right form.
+            ConfigurationError: A bound or the policy is not allowed.
+        """
+        self._check_open()
+        if isinstance(conn_id, Target):
+            raise InvalidTargetError("the first argument is the connection's id: connection(None, target) makes one up")
+        conn_id = uuid4().hex if conn_id is None else check_id(conn_id, "conn_id")
+        for target in targets:
+            _check_target(target)
+        return Connection(self, conn_id, targets, max_pending, max_pending_bytes, overflow, on_gap)
+
+    @property
+    def connection_count(self) -> int:
+        """How many connections are attached to this pod."""
+        return len(self._registry.connections)
+
+    def targets_of(self, conn_id: str) -> frozenset[Target]:
+        """Return what a connection of this pod was associated with; empty if it is not attached."""
+        entry = self._registry.connections.get(conn_id)
+        return frozenset(entry.targets or ()) if entry is not None else frozenset()
+
+    def connections(self, target: Target) -> frozenset[str]:
+        """Return the ids of this pod's connections that get the target's events."""
+        _check_target(target)
+        return frozenset([entry.conn_id for entry in self._registry.entries(target)])
+
+    # Publishing
+
+    async def publish(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
+        """Deliver an event to every connection of the target, on every pod; see `Backplane.publish`."""
+        delivered = self.publish_nowait(target, event, exclude=exclude)
+        if self._turn_messages >= TURN_MESSAGES or self._turn_bytes >= TURN_BYTES:
+            await self._give_turn()
+        return delivered
+
+    def publish_nowait(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
+        """Do as `publish` does, and never suspend. The caller gives the loop its turns.
+
+        Raises:
+            ReentrantPublishError: Called from inside a sink: hand it to `loop.call_soon`.
+            As `publish` otherwise.
+        """
+        if self._state != "live":
+            self._check_open()
+        if self._delivering:
+            raise ReentrantPublishError("a sink may not publish while an event is delivered: use loop.call_soon")
+        targets = (target,) if type(target) is Target else _union(target)
+        if exclude:
+            exclude = _excluded(exclude)
+        data = encode_event(event)
+        if len(data) > self._settings.max_event_bytes:
+            raise EventTooLargeError(len(data), self._settings.max_event_bytes)
+        self._send(targets, data, exclude)
+        self._counters["published"] += 1
+        self._turn_messages += 1
+        self._turn_bytes += len(data)
+        return self._deliver(self._registry.resolve(targets, exclude), data)
+
+    def publish_threadsafe(
+        self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()
+    ) -> ConcurrentFuture[int]:
+        """Publish from another thread; the future holds what `publish` would return or raise.
+
+        The event must not be changed before the future is done.
+
+        Raises:
+            ClosedError: The backplane has not been entered, or its loop is closed.
+        """
+        loop = self._loop
+        future: ConcurrentFuture[int] = ConcurrentFuture()
+
+        def section() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(self.publish_nowait(target, event, exclude=exclude))
+            except BaseException as error:
+                future.set_exception(error)
+                if not isinstance(error, Exception):
+                    raise
+
+        if loop is None:
+            raise ClosedError("enter the backplane first (async with), in the loop that it belongs to")
+        try:
+            loop.call_soon_threadsafe(section)
+        except RuntimeError:
+            raise ClosedError("the backplane's loop is closed") from None
+        return future
+
+    # States
+
+    @property
+    def state(self) -> State:
+        """`connecting`, `live`, `degraded`, `draining` or `closed`."""
+        return self._state
+
+    async def wait_for_state(self, state: State, *, timeout_s: float | None = None) -> None:
+        """Return once the backplane is in that state.
+
+        Args:
+            state: The state to wait for.
+            timeout_s: How long to wait; None: for ever.
+
+        Raises:
+            TimeoutError: It did not get there in time.
+            ClosedError: It was closed, so it never will.
+        """
+        if self._state == state:
+            return
+        if self._state == "closed":
+            raise ClosedError("the backplane is closed")
+        entry = (state, asyncio.get_running_loop().create_future())
+        self._state_waiters.append(entry)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await entry[1]
+        except TimeoutError:
+            raise TimeoutError(f"the backplane is {self._state}, not {state}, after {timeout_s} s") from None
+        finally:
+            if entry in self._state_waiters:
+                self._state_waiters.remove(entry)
+
+    def ready(self) -> Readiness:
+        """Return whether this pod hears the bus, for a readiness probe."""
+        return Readiness(live=self._state == "live")
+
+    def stats(self) -> Stats:
+        """Return a snapshot of the counters."""
+        return Stats(
+            state=self._state,
+            connections=len(self._registry.connections),
+            targets=self._registry.target_count,
+            dropped=dict(self._dropped),
+            gaps=dict(self._gap_counters),
+            **self._counters,
+        )
+
+    # Closing
+
+    async def flush(self, timeout_s: float | None = None) -> None:
+        """Return once the broker confirmed all that was accepted before; in memory: at once.
+
+        Raises:
+            TimeoutError: It did not in time; the message says how many are left.
+        """
+
+    async def drain(self, timeout_s: float | None = None) -> None:
+        """Refuse publishes from now on, end the connections, flush, and leave the link up.
+
+        Raises:
+            TimeoutError: As `flush`.
+        """
+        if self._state == "closed":
+            return
+        self._set_state("draining", "drain() was called")
+        for entry in list(self._registry.connections.values()):
+            ended, entry.on_end = entry.on_end, None
+            if ended is not None:
+                ended()
+        await self.flush(timeout_s)
+
+    async def aclose(self, drain_s: float = 5.0) -> None:
+        """Drain, then close: connections are gone, nothing is left behind. Twice is fine.
+
+        Args:
+            drain_s: How long what was accepted may take to be sent; what is left is counted as `dropped{closed}`.
+        """
+        await self.drain(drain_s)
+        self._finish("aclose() was called")
+
+    # For the other files of this package
+
+    def lease(
+        self,
+        conn_id: str,
+        targets: Sequence[Target],
+        sink: Sink,
+        on_gap: GapCallback | None,
+        on_end: Callable[[], None],
+    ) -> SinkAttachment:
+        """Attach and associate at once, for a `Connection`."""
+        attachment = self._attach(conn_id, sink, raw=True, on_gap=on_gap, on_end=on_end)
+        for target in targets:
+            self._registry.associate(conn_id, target)
+        return attachment
+
+    async def confirm(self, targets: Sequence[Target]) -> bool:  # noqa: ARG002 -- in memory nothing is to confirm
+        """Wait until the broker confirmed that all of these are heard; False at once while the link is down."""
+        return True
+
+    def overflowed(self, gap: Gap, on_gap: GapCallback | None) -> None:
+        """Count what a connection's queue dropped, and tell of it."""
+        self._counters["overflowed"] += gap.missed or 0
+        self._report_gap(gap)
+        if on_gap is not None:
+            self.call(on_gap, gap)
+
+    def call(self, callback: Callable[[Any], None], argument: object) -> None:
+        """Call a host's callback; what it raises is counted and named in the log, without its text."""
+        try:
+            callback(argument)
+        except Exception as error:  # noqa: BLE001 -- a host's callback must not break delivery
+            self._counters["observer_errors"] += 1
+            logger.error("a callback raised %s", type(error).__name__)  # noqa: TRY400 -- the text may hold payload
+
+    # For subclasses
+
+    def _on_edge(self, target: Target) -> None:
+        """This pod gained its first or lost its last connection of the target."""
+
+    def _send(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> None:
+        """Take the event for the other pods, or raise before anyone has got it."""
+
+    async def _give_turn(self) -> None:
+        """Let the loop run: a publisher in a tight loop must not starve it."""
+        self._turn_messages = self._turn_bytes = 0
+        await asyncio.sleep(0)
+
+    def _attach(
+        self,
+        conn_id: str,
+        sink: Sink,
+        *,
+        raw: bool,
+        on_gap: GapCallback | None,
+        on_end: Callable[[], None] | None = None,
+    ) -> SinkAttachment:
+        self._check_open()
+        check_id(conn_id, "conn_id")
+        if not callable(sink) or inspect.iscoroutinefunction(sink):
+            raise ConfigurationError(
+                "a sink is a plain callable: it takes one event and must not be a coroutine function"
+            )
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        entry = self._registry.attach(conn_id, sink, raw, on_gap, on_end, time.time())
+        return SinkAttachment(self._registry, entry, entry.life)
+
+    def _deliver(self, entries: Iterable[Entry], event: bytes) -> int:
+        """Hand an event to sinks of this pod and count what came of it."""
+        result = FanOut()
+        self._delivering = True
+        try:
+            self._registry.fan_out(entries, event, result)
+        finally:
+            self._delivering = False
+        counters = self._counters
+        counters["delivered"] += result.delivered
+        if result.refused:
+            counters["sink_refusals"] += result.refused
+        if result.undecodable:
+            counters["decode_errors"] += 1
+            self._report(EnvelopeRejected(channel="", reason="the event's JSON has no Python value"))
+        if result.failed:
+            counters["sink_errors"] += len(result.failed)
+            for conn_id, error in result.failed:
+                self._report(SinkFailed(conn_id=conn_id, error=error))
+        if result.fatal is not None:
+            raise result.fatal
+        return result.delivered
+
+    def _report(self, record: Record) -> None:
+        if self.observer is not None:
+            self.call(self.observer, record)
+
+    def _report_gap(self, gap: Gap) -> None:
+        self._gap_counters[gap.cause] += 1
+        self._report(gap)
+        if self.on_gap is not None:
+            self.call(self.on_gap, gap)
+
+    def _set_state(self, state: State, reason: str) -> None:
+        previous, self._state = self._state, state
+        if previous == state:
+            return
+        logger.info("%s -> %s: %s", previous, state, reason)
+        self._report(StateChanged(state=state, previous=previous, reason=reason))
+        if self.on_state is not None:
+            self.call(self.on_state, state)
+        for wanted, waiter in self._state_waiters:
+            if waiter.done():
+                continue
+            if wanted == state:
+                waiter.set_result(None)
+            elif state == "closed":
+                waiter.set_exception(ClosedError("the backplane is closed"))
+
+    def _finish(self, reason: str) -> None:
+        """Forget the connections and be closed."""
+        self._gaps.close()
+        for conn_id in list(self._registry.connections):
+            self._registry.detach(conn_id)
+        self._set_state("closed", reason)
+
+    def _check_open(self) -> None:
+        if self._state in {"draining", "closed"}:
+            raise ClosedError(f"the backplane is {self._state}: it takes no events and no connections")
+
+
+def _check_target(target: object) -> None:
+    if not isinstance(target, Target):
+        raise InvalidTargetError(f"a Target is wanted, not {type(target).__name__}; for example Target.user('u1')")
+
+
+def _union(targets: Target | Iterable[Target]) -> tuple[Target, ...]:
+    """Return the distinct targets of a union; every connection is in everyone, so that stands alone."""
+    if isinstance(targets, Target):
+        return (targets,)
+    if isinstance(targets, (str, bytes)) or not isinstance(targets, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers without a type checker
+        _check_target(targets)
+    distinct = tuple(dict.fromkeys(targets))
+    if not distinct:
+        raise InvalidTargetError("no target: name at least one")
+    for target in distinct:
+        _check_target(target)
+    everyone = Target.everyone()
+    return (everyone,) if everyone in distinct else distinct
+
+
+def _excluded(ids: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(ids, str):
+        raise InvalidTargetError("exclude takes several connection ids: exclude=[conn_id]")
+    ids = tuple(dict.fromkeys(ids))
+    encode_ids(ids)
+    return ids

@@ -1,0 +1,219 @@
+"""This pod's connections: who is attached, who is associated with what, and the fan-out to them.
+
+Pure bookkeeping: synchronous, no clock, no loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeAlias
+
+from attrs import define, field
+
+from backplane_core._json import decode_event
+from backplane_core.errors import EnvelopeError
+from backplane_core.observe import Gap
+from backplane_core.target import Target
+
+__all__ = ["Entry", "FanOut", "GapCallback", "Registry", "Sink"]
+
+Sink: TypeAlias = Callable[[Any], Any]
+"""Hands an event to one connection. Plain, never blocks; returns False to refuse it."""
+
+GapCallback: TypeAlias = Callable[[Gap], None]
+
+# What a sink may raise and we must not contain: it is meant for the program, not for us.
+_NOT_OURS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
+
+_NOBODY: Final[dict[str, Entry]] = {}
+
+
+@define(eq=False, kw_only=True)
+class Entry:
+    """One attached connection.
+
+    Args:
+        conn_id: Its id.
+        sink: None once detached, so that a fan-out under way passes it by.
+        raw: Whether the sink takes JSON bytes.
+        on_gap: Told of gaps.
+        on_end: Told once when the entry ends: detached, replaced, or the backplane drains.
+        since: When it was attached, Unix time in seconds.
+        life: Counts the sinks it has had; an `Attachment` of an earlier one is stale.
+        told_at: When it was last told of a gap, in the monotonic clock's seconds.
+        untold: Gaps not told yet, merged.
+    """
+
+    conn_id: str
+    sink: Sink | None
+    raw: bool
+    on_gap: GapCallback | None
+    on_end: Callable[[], None] | None
+    since: float
+    life: int = 0
+    targets: set[Target] | None = None
+    told_at: float = float("-inf")
+    untold: Gap | None = None
+
+
+@define
+class FanOut:
+    """What one fan-out did.
+
+    Args:
+        delivered: Sinks that took the event.
+        refused: Sinks that returned False.
+        failed: `(conn_id, error type)` of sinks that raised.
+        undecodable: Sinks that wanted a value that the JSON does not have.
+        fatal: What a sink raised that is not ours to contain.
+    """
+
+    delivered: int = 0
+    refused: int = 0
+    undecodable: int = 0
+    failed: list[tuple[str, str]] | None = None
+    fatal: BaseException | None = None
+
+
+@define
+class Registry:
+    """Connections and their targets.
+
+    Args:
+        on_edge: Called with a target that got its first or lost its last connection here.
+    """
+
+    on_edge: Callable[[Target], None]
+    connections: dict[str, Entry] = field(factory=dict[str, Entry], init=False)
+    _index: dict[Target, dict[str, Entry]] = field(factory=dict[Target, dict[str, Entry]], init=False)
+
+    def attach(  # noqa: PLR0917 -- one caller
+        self,
+        conn_id: str,
+        sink: Sink,
+        raw: bool,  # noqa: FBT001 -- one caller
+        on_gap: GapCallback | None,
+        on_end: Callable[[], None] | None,
+        now: float,
+    ) -> Entry:
+        """Attach a connection, or replace its sink and keep its targets."""
+        entry = self.connections.get(conn_id)
+        if entry is None:
+            entry = Entry(conn_id=conn_id, sink=sink, raw=raw, on_gap=on_gap, on_end=on_end, since=now)
+            self.connections[conn_id] = entry
+            self.on_edge(Target.connection(conn_id))
+            return entry
+        ended = entry.on_end
+        entry.sink, entry.raw, entry.on_gap, entry.on_end, entry.since = sink, raw, on_gap, on_end, now
+        entry.life += 1
+        entry.untold = None
+        if ended is not None:
+            ended()
+        return entry
+
+    def detach(self, conn_id: str) -> None:
+        """Remove a connection and all of its associations; nothing if it is not attached."""
+        entry = self.connections.pop(conn_id, None)
+        if entry is None:
+            return
+        entry.sink = None
+        entry.life += 1
+        entry.untold = None
+        self.on_edge(Target.connection(conn_id))
+        for target in entry.targets or ():
+            self._unlink(target, conn_id)
+        entry.targets = None
+        if entry.on_end is not None:
+            entry.on_end()
+
+    def associate(self, conn_id: str, target: Target) -> bool:
+        """Add a target to a connection; False if that is not attached."""
+        entry = self.connections.get(conn_id)
+        if entry is None:
+            return False
+        if _implied(conn_id, target):
+            return True
+        if entry.targets is None:
+            entry.targets = set()
+        if target not in entry.targets:
+            entry.targets.add(target)
+            holders = self._index.get(target)
+            if holders is None:
+                self._index[target] = {conn_id: entry}
+                self.on_edge(target)
+            else:
+                holders[conn_id] = entry
+        return True
+
+    def dissociate(self, conn_id: str, target: Target) -> None:
+        """Take a target from a connection; nothing if it has it not."""
+        entry = self.connections.get(conn_id)
+        if entry is not None and entry.targets is not None and target in entry.targets:
+            entry.targets.remove(target)
+            self._unlink(target, conn_id)
+
+    def holds(self, target: Target) -> bool:
+        """Whether some connection here should get the target's events."""
+        return target in self._index or (target.kind == "connection" and target.id in self.connections)
+
+    def entries(self, target: Target) -> Sequence[Entry]:
+        """Return the connections of a target, in the order of their association."""
+        kind = target.kind
+        if kind == "everyone":
+            return list(self.connections.values())
+        holders = self._index.get(target, _NOBODY)
+        if kind == "connection" and (own := self.connections.get(target.id)) is not None:
+            return [own, *holders.values()]
+        return list(holders.values())
+
+    def resolve(self, targets: Sequence[Target], exclude: Iterable[str]) -> Sequence[Entry]:
+        """Return the connections of a union, each once, without the excluded ones."""
+        if len(targets) == 1:
+            found = self.entries(targets[0])
+        else:
+            found = list({entry.conn_id: entry for target in targets for entry in self.entries(target)}.values())
+        if exclude:
+            left_out = frozenset(exclude)
+            found = [entry for entry in found if entry.conn_id not in left_out]
+        return found
+
+    @property
+    def target_count(self) -> int:
+        """How many distinct targets are associated."""
+        return len(self._index)
+
+    @staticmethod
+    def fan_out(entries: Iterable[Entry], event: bytes, result: FanOut) -> None:
+        """Hand the event to each entry in order; what one sink does harms no other. Adds to `result`."""
+        delivered = 0
+        for entry in entries:
+            sink = entry.sink
+            if sink is None:
+                continue
+            try:
+                if sink(event if entry.raw else decode_event(event)) is False:
+                    result.refused += 1
+                else:
+                    delivered += 1
+            except _NOT_OURS as fatal:
+                result.fatal = fatal
+            except EnvelopeError:
+                result.undecodable += 1
+            except BaseException as error:  # noqa: BLE001 -- contained and recorded; see _NOT_OURS
+                if result.failed is None:
+                    result.failed = []
+                result.failed.append((entry.conn_id, type(error).__name__))
+        result.delivered += delivered
+
+    def _unlink(self, target: Target, conn_id: str) -> None:
+        holders = self._index[target]
+        del holders[conn_id]
+        if not holders:
+            del self._index[target]
+            self.on_edge(target)
+
+
+def _implied(conn_id: str, target: Target) -> bool:
+    """Whether every connection, or this one, has the target without being told."""
+    return target.kind == "everyone" or (target.kind == "connection" and target.id == conn_id)

@@ -1,0 +1,113 @@
+"""Sequence numbers, sans-IO: the sender's per channel, and the receiver's memory of what it heard.
+
+A frame carries its own number and its channel's previous one. Equal or older: a copy. A previous number that we have
+not heard: a hole of exactly that many frames.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import define, field
+
+__all__ = ["DUPLICATE", "Numbering", "Tracker"]
+
+MAX_CHANNELS: Final = 65_536
+"""Channels whose last number a sender keeps: 8 MiB. Beyond it the oldest is forgotten, which is safe."""
+
+DUPLICATE: Final = -1
+
+
+@define
+class Numbering:
+    """The sender's numbers: consecutive from 1 on each channel."""
+
+    max_channels: int = MAX_CHANNELS
+    _last: dict[str, int] = field(factory=dict[str, int], init=False)
+    # A forgotten channel goes on above every forgotten number, so that its next frame can't pass for a copy.
+    _floor: int = field(default=0, init=False)
+
+    def peek(self, channel: str) -> tuple[int, int | None]:
+        """Return the channel's next number, and its previous one or None where it is not known."""
+        last = self._last.get(channel)
+        return (self._floor + 1, None) if last is None else (last + 1, last)
+
+    def take(self, channel: str, seq: int) -> None:
+        """Use up the number that `peek` returned."""
+        last = self._last
+        if channel not in last and len(last) >= self.max_channels:
+            forgotten = next(iter(last))
+            self._floor = max(self._floor, last.pop(forgotten))
+        last[channel] = seq
+
+
+@define
+class Tracker:
+    """The receiver's memory: the last number heard per channel and origin.
+
+    Args:
+        ttl_s: An origin whose last beat, or first frame, is so old is forgotten.
+        now: The monotonic clock, set by whoever calls.
+    """
+
+    ttl_s: float
+    now: float = field(default=0.0, init=False)
+    # Heard since the last cut, and before it: a hole across a cut belongs to the gap that the cut already told.
+    _heard: dict[str, dict[str, int]] = field(factory=dict[str, dict[str, int]], init=False)
+    _before_cut: dict[str, dict[str, int]] = field(factory=dict[str, dict[str, int]], init=False)
+    _last_seen: dict[str, float] = field(factory=dict[str, float], init=False)
+
+    def accept(self, channel: str, origin: str, seq: int, prev: int | None) -> int:
+        """Return how many frames are missing before this one (0: none), or `DUPLICATE` if it is a copy."""
+        origins = self._heard.get(channel)
+        if origins is None:
+            origins = self._heard[channel] = {}
+        last = origins.get(origin)
+        if last is None:
+            old = self._before_cut.get(channel)
+            if old is not None and origin in old:
+                if old[origin] >= seq:
+                    return DUPLICATE
+                del old[origin]
+            origins[origin] = seq
+            self._last_seen.setdefault(origin, self.now)
+            return 0
+        if seq <= last:
+            return DUPLICATE
+        origins[origin] = seq
+        return prev - last if prev is not None and prev > last else 0
+
+    def beat(self, origin: str) -> None:
+        """The origin lives."""
+        self._last_seen[origin] = self.now
+
+    def cut(self) -> None:
+        """The link was replaced: what is missing across it is in its gap; copies must still be known."""
+        for channel, origins in self._heard.items():
+            self._before_cut.setdefault(channel, {}).update(origins)
+        self._heard.clear()
+
+    def forget_channel(self, channel: str) -> None:
+        """The channel is not heard any more: when it is heard again, its numbers start afresh."""
+        self._heard.pop(channel, None)
+        self._before_cut.pop(channel, None)
+
+    def expire(self) -> None:
+        """Forget the origins that were silent for `ttl_s`."""
+        gone = [origin for origin, at in self._last_seen.items() if self.now - at > self.ttl_s]
+        if not gone:
+            return
+        for origin in gone:
+            del self._last_seen[origin]
+        for table in (self._heard, self._before_cut):
+            for channel in list(table):
+                origins = table[channel]
+                for origin in gone:
+                    origins.pop(origin, None)
+                if not origins:
+                    del table[channel]
+
+    @property
+    def origins(self) -> int:
+        """How many origins are remembered."""
+        return len(self._last_seen)

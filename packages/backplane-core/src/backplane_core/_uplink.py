@@ -1,0 +1,239 @@
+"""The life of links: keeps one live, replaces it for ever, writes the outbox, keeps subscriptions, watches the pulse.
+
+Everything that decides is sans-IO (`Backoff`, `Pulse`, `Outbox`, `Subscriptions`); this file is the tasks around it:
+
+    run ── open ── serve ─┬─ read       link.receive() -> owner
+          (back-off)      ├─ subscribe  registry -> link.subscribe(); the first time round: live
+                          ├─ write      outbox -> link.send()
+                          └─ watch      beats; a deaf or stalled link is given up
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from random import Random
+from typing import Final
+
+from attrs import frozen
+
+from backplane_core._base import logger
+from backplane_core._links import Backoff, Pulse
+from backplane_core._outbox import Outbox
+from backplane_core._settings import Settings
+from backplane_core._subscriptions import Subscriptions
+from backplane_core._tasks import bounded, first_leaf, where
+from backplane_core.errors import TransportError
+from backplane_core.transport import Frame, Link, Lost, Transport
+
+__all__ = ["Owner", "Uplink"]
+
+BATCH_BYTES: Final = 256 * 1024
+"""What one write carries at most: a few milliseconds on a slow line, so that a lost confirmation costs little."""
+SUBSCRIBE_BATCH: Final = 512
+"""Channels in one command: enough that a round trip costs nothing, few enough that a broker's loop is not held."""
+LINK_CLOSE_S: Final = 1.0
+"""A frozen broker must not hold up the next link, nor a shutdown."""
+
+
+@frozen(kw_only=True)
+class Owner:
+    """What the uplink tells its backplane; all are called in the loop, none may raise.
+
+    Args:
+        opened: A link is open, and this is the broker's limit for a payload; it is not live yet.
+        live: The link is live: all that is wanted is heard.
+        lost: The link is dead; what was in flight is still in the outbox's hands.
+        batch: Frames arrived.
+        confirmed: The broker confirmed what was in flight.
+        beat: It is time for a beat.
+        subscribed: These channels are heard from now on.
+        unsubscribed: These are not heard any more.
+    """
+
+    opened: Callable[[int | None], None]
+    live: Callable[[], None]
+    lost: Callable[[], None]
+    batch: Callable[[Sequence[Frame | Lost]], Awaitable[None]]
+    confirmed: Callable[[], None]
+    beat: Callable[[], None]
+    subscribed: Callable[[Sequence[str]], None]
+    unsubscribed: Callable[[Sequence[str]], None]
+
+
+class Uplink:
+    """One backplane's way to the broker.
+
+    Args:
+        transport: Opens links.
+        settings: Of the backplane.
+        outbox: What is to be sent.
+        subscriptions: What is to be heard.
+        hears: Whether it hears anything at all.
+        owner: Told of what happens.
+    """
+
+    def __init__(  # noqa: PLR0917 -- one caller
+        self,
+        transport: Transport,
+        settings: Settings,
+        outbox: Outbox,
+        subscriptions: Subscriptions,
+        hears: bool,  # noqa: FBT001 -- likewise
+        owner: Owner,
+    ) -> None:
+        self.reason = "not connected yet"
+        self._transport = transport
+        self._settings = settings
+        self._outbox = outbox
+        self._subscriptions = subscriptions
+        self._hears = hears
+        self._owner = owner
+        self._backoff = Backoff(Random())  # noqa: S311 -- spreads attempts, guards nothing
+        self.pulse = self._new_pulse()
+        self._runner: asyncio.Task[None] | None = None
+        self._started: asyncio.Future[None] | None = None
+        self._to_write = asyncio.Event()
+        self._to_subscribe = asyncio.Event()
+
+    def _new_pulse(self) -> Pulse:
+        return Pulse(self._settings.probe_interval_s, self._settings.beat_s, self._hears)
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started."""
+        return self._runner is not None
+
+    async def start(self) -> None:
+        """Return once a link is live.
+
+        Raises:
+            TransportError: None was within `connect_timeout_s`, or trying again can't help.
+        """
+        timeout_s = self._settings.connect_timeout_s
+        self._started = asyncio.get_running_loop().create_future()
+        self._runner = asyncio.create_task(self._run(), name="backplane")
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._started
+        except TimeoutError:
+            raise TransportError(f"no connection within {timeout_s:g} s: {self.reason}") from None
+
+    async def stop(self) -> None:
+        """End, and wait for the end: no task and no socket is left."""
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.wait([self._runner])
+
+    def write_soon(self) -> None:
+        """Something is in the outbox."""
+        if not self._to_write.is_set():
+            self._to_write.set()
+
+    def subscribe_soon(self) -> None:
+        """The registry changed."""
+        self._to_subscribe.set()
+
+    async def _run(self) -> None:
+        while True:
+            retryable = True
+            try:
+                async with asyncio.timeout(self._settings.connect_timeout_s):
+                    link = await self._transport.open()
+            except TimeoutError:
+                self.reason = "the broker did not answer"
+            except TransportError as error:
+                self.reason, retryable = str(error), error.retryable
+                if not retryable and self._started is not None and not self._started.done():
+                    self._started.set_exception(error)
+                    return
+            except Exception as error:  # noqa: BLE001 -- a transport's fault is a state and a log line, never a silence
+                self.reason = f"the transport failed: {where(error)}"
+                logger.error(self.reason)
+            else:
+                try:
+                    await self._serve(link)
+                finally:
+                    await bounded(link.aclose(), LINK_CLOSE_S)
+            await asyncio.sleep(self._backoff.lost(time.monotonic(), retryable=retryable))
+
+    async def _serve(self, link: Link) -> None:
+        """Use a link until it dies."""
+        self.pulse = self._new_pulse()
+        self._owner.opened(self._transport.traits.max_payload_bytes)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read(link), name="backplane-read")
+                group.create_task(self._subscribe(link, group), name="backplane-subscribe")
+        except* TransportError as errors:
+            self.reason = str(first_leaf(errors))
+        except* Exception as errors:  # noqa: BLE001 -- likewise for a link
+            self.reason = f"the link failed: {where(first_leaf(errors))}"
+            logger.error(self.reason)
+        finally:
+            self._subscriptions.lost()
+            self._owner.lost()
+
+    async def _read(self, link: Link) -> None:
+        async for batch in link.receive():
+            await self._owner.batch(batch)
+        raise TransportError("the link ended without saying why")
+
+    async def _subscribe(self, link: Link, group: asyncio.TaskGroup) -> None:
+        """Bring the broker's subscriptions in line with the registry; live once they are for the first time."""
+        live = False
+        while True:
+            self._to_subscribe.clear()
+            while self._subscriptions.pending:
+                subscribe, unsubscribe = self._subscriptions.plan(SUBSCRIBE_BATCH)
+                if subscribe:
+                    await link.subscribe(subscribe)
+                    self._subscriptions.confirm(subscribe)
+                    self._owner.subscribed(subscribe)
+                if unsubscribe:
+                    await link.unsubscribe(unsubscribe)
+                    self._owner.unsubscribed(unsubscribe)
+            if not live:
+                live = True
+                self._go_live()
+                group.create_task(self._write(link), name="backplane-write")
+                group.create_task(self._watch(), name="backplane-watch")
+            await self._to_subscribe.wait()
+            # One more turn: what is associated by many tasks at once shares one batch.
+            await asyncio.sleep(0)
+
+    def _go_live(self) -> None:
+        self._backoff.live(time.monotonic())
+        self.reason = "connected"
+        if self._started is not None and not self._started.done():
+            self._started.set_result(None)
+        self._owner.live()
+
+    async def _write(self, link: Link) -> None:
+        """One write for all that was accepted since the last one, then wait for its confirmation."""
+        while True:
+            frames = self._outbox.take(BATCH_BYTES)
+            if not frames:
+                self._to_write.clear()
+                await self._to_write.wait()
+                continue
+            self.pulse.writing()
+            await link.send(frames)
+            self.pulse.confirmed()
+            self._owner.confirmed()
+
+    async def _watch(self) -> None:
+        """Beat, and give up a link that is deaf or stalled."""
+        pulse = self.pulse
+        while True:
+            await asyncio.sleep(pulse.tick_s)
+            decision = pulse.tick(time.monotonic())
+            if decision == "beat":
+                self._owner.beat()
+            elif decision == "deaf":
+                raise TransportError(
+                    "this pod does not hear itself: the link is half-open, or the broker delivers nothing"
+                )
+            elif decision == "stalled":
+                raise TransportError("the broker confirms nothing: it is frozen, or the line is cut")

@@ -1,0 +1,176 @@
+"""The envelope's bytes: how a frame is built on publish, and how its head is read on receive.
+
+The format is written down in docs/wire-format.md. The event is never touched here: it stays bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from backplane_core._json import MAX_DEPTH
+from backplane_core.errors import EnvelopeError, InvalidTargetError
+from backplane_core.target import Target, check_id
+
+__all__ = [
+    "Head",
+    "build_frame",
+    "decode_head",
+    "decode_target",
+    "decode_targets",
+    "encode_ids",
+    "frame_prefix",
+]
+
+_PASCAL: Final = re.compile(r"(?:[A-Z][a-z0-9]*)+", re.ASCII)
+_WORD: Final = re.compile(r"[A-Z][a-z0-9]*", re.ASCII)
+
+# A pod hears the same targets again and again: a dict look-up is six times cheaper than decoding one.
+_MAX_CACHED_TARGETS: Final = 65_536
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Head(msgspec.Struct, gc=False):
+    """The one private shape that a frame is read through: target and event stay raw. 0.3 µs for 300 bytes."""
+
+    origin: str
+    target: msgspec.Raw
+    event: msgspec.Raw
+    seq: int | None = None
+    prev: int | None = None
+    also: list[msgspec.Raw] | None = None
+    exclude: list[str] | None = None
+    trace: msgspec.Raw | None = None
+    # Beats only.
+    routing: str | None = None
+    lanes: int | None = None
+
+
+_decode_head: Final = msgspec.json.Decoder(Head).decode
+_decode_target: Final = msgspec.json.Decoder(str | dict[str, str]).decode
+_targets: Final[dict[bytes, Target]] = {}
+
+
+def decode_head(payload: bytes) -> Head:
+    """Return a frame's head, its JSON syntax and UTF-8 checked whole.
+
+    Raises:
+        EnvelopeError: Not JSON, not UTF-8, wrong types, or nested too deep.
+    """
+    try:
+        payload.decode()  # msgspec checks no UTF-8 inside what it leaves raw
+        head = _decode_head(payload)
+    except UnicodeDecodeError:
+        raise EnvelopeError("not an envelope: not UTF-8") from None
+    except msgspec.MsgspecError as error:
+        raise EnvelopeError(f"not an envelope: {error}") from None
+    except RecursionError:
+        raise EnvelopeError("not an envelope: nested too deep") from None
+    if head.seq is not None and head.seq < 1:
+        raise EnvelopeError("not an envelope: seq counts from 1")
+    if not head.origin:
+        raise EnvelopeError("not an envelope: origin must not be empty")
+    return head
+
+
+def decode_target(raw: bytes) -> Target:
+    """Return the target that `{"User":"u1"}` or `"Everyone"` stands for.
+
+    Raises:
+        EnvelopeError: It stands for none.
+    """
+    target = _targets.get(raw)
+    if target is None:
+        target = _read_target(raw)
+        if len(_targets) >= _MAX_CACHED_TARGETS:
+            _targets.clear()
+        _targets[raw] = target
+    return target
+
+
+def decode_targets(head: Head) -> tuple[Target, ...]:
+    """Return all targets of a frame: one, or a union without repeats.
+
+    Raises:
+        EnvelopeError: One of them stands for no target.
+    """
+    first = decode_target(bytes(head.target))
+    if not head.also:
+        return (first,)
+    return tuple(dict.fromkeys([first, *[decode_target(bytes(raw)) for raw in head.also]]))
+
+
+def _read_target(raw: bytes) -> Target:
+    try:
+        value = _decode_target(raw)
+        if isinstance(value, str):
+            if value == "Everyone":
+                return Target.everyone()
+            raise EnvelopeError('not an envelope: a target is one-key, or the string "Everyone"')
+        if len(value) != 1:
+            raise EnvelopeError(f"not an envelope: a target has one key, this one has {len(value)}")
+        ((pascal, id_),) = value.items()
+        if not _PASCAL.fullmatch(pascal):
+            raise EnvelopeError("not an envelope: a target's kind is written in PascalCase")
+        return Target("_".join([word.lower() for word in _WORD.findall(pascal)]), id_)
+    except msgspec.MsgspecError as error:
+        raise EnvelopeError(f"not an envelope: target: {error}") from None
+    except InvalidTargetError as error:
+        raise EnvelopeError(f"not an envelope: {error}") from None
+    except RecursionError:
+        raise EnvelopeError("not an envelope: target: nested too deep") from None
+
+
+def frame_prefix(origin: str) -> bytes:
+    """Return what every frame of this origin starts with, so that an echo is known without decoding it."""
+    return b'{"origin":%b,"target":' % _encode(origin)
+
+
+def encode_ids(ids: Iterable[str]) -> bytes:
+    """Return connection ids as a JSON list.
+
+    Raises:
+        InvalidTargetError: One of them may not be an id.
+    """
+    return _encode([check_id(id_, "an excluded connection id") for id_ in ids])
+
+
+def build_frame(  # noqa: PLR0917 -- the hot path pays for keywords
+    prefix: bytes,
+    targets: Sequence[Target],
+    event: bytes,
+    seq: int | None,
+    prev: int | None,
+    exclude: bytes | None = None,
+    extra: bytes = b"",
+) -> bytes:
+    """Return an envelope's bytes.
+
+    Args:
+        prefix: Of `frame_prefix`.
+        targets: At least one.
+        event: JSON.
+        seq: From 1; None for a sender that does not count.
+        prev: The channel's previous `seq`; None where it is not known.
+        exclude: Of `encode_ids`.
+        extra: More members, as `,"name":value`.
+    """
+    first = targets[0].wire
+    if seq is None:
+        frame = b'%b%b,"event":%b' % (prefix, first, event)
+    elif prev is None:
+        frame = b'%b%b,"event":%b,"seq":%d' % (prefix, first, event, seq)
+    else:
+        frame = b'%b%b,"event":%b,"seq":%d,"prev":%d' % (prefix, first, event, seq, prev)
+    if len(targets) > 1:
+        frame += b',"also":[%b]' % b",".join([target.wire for target in targets[1:]])
+    if exclude is not None:
+        frame += b',"exclude":%b' % exclude
+    return frame + extra + b"}"
+
+
+assert MAX_DEPTH < 500, "an event that one pod accepts must be readable on another, whose stack may be deep"  # noqa: PLR2004 -- half of CPython's default recursion limit

@@ -1,0 +1,263 @@
+"""One client socket's bounded queue of events: `async with backplane.connection(...)`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Final, Literal, Protocol, Self, TypeAlias
+
+from attrs import evolve
+
+from backplane_core._registry import GapCallback, Sink
+from backplane_core.errors import ClosedError, ConfigurationError, SlowConsumerError
+from backplane_core.event import Event
+from backplane_core.observe import Gap
+from backplane_core.target import Target
+
+__all__ = ["Connection", "Overflow"]
+
+Overflow: TypeAlias = Literal["close", "drop_oldest", "drop_newest"]
+"""What a full queue does. `close`: ends the connection with `SlowConsumerError`, so that the client resyncs.
+`drop_oldest`, `drop_newest`: drops events and tells a Gap in their place."""
+
+OVERFLOWS: Final = ("close", "drop_oldest", "drop_newest")
+MAX_PENDING: Final = 1_000
+"""Events a socket may be behind: a second of a very busy stream."""
+MAX_PENDING_BYTES: Final = 4 * 1024 * 1024
+"""The same in bytes: four events of the largest size. 1,000 stalled sockets are 4 GiB at worst: lower it for many."""
+
+
+class Lease(Protocol):
+    """An attachment, seen from its connection."""
+
+    def drop(self) -> None:
+        """Detach at once, unless it was replaced."""
+        ...
+
+
+class Host(Protocol):
+    """What a connection needs of its backplane."""
+
+    def lease(
+        self,
+        conn_id: str,
+        targets: Sequence[Target],
+        sink: Sink,
+        on_gap: GapCallback | None,
+        on_end: Callable[[], None],
+    ) -> Lease:
+        """Attach and associate at once."""
+        ...
+
+    async def confirm(self, targets: Sequence[Target]) -> bool:
+        """Wait until the broker confirmed that all of these are heard; False at once while the link is down."""
+        ...
+
+    def overflowed(self, gap: Gap, on_gap: GapCallback | None) -> None:
+        """Count what a queue dropped, and tell of it."""
+        ...
+
+    def call(self, callback: GapCallback, gap: Gap, /) -> None:
+        """Call a host's callback and contain what it raises."""
+        ...
+
+
+class Connection:
+    """Attached while entered. Iterate it for the events; made by `backplane.connection(...)`.
+
+    Delivery: in order; nothing is dropped but by the overflow policy, and that is told. Ends without an error when the
+    backplane drains or closes, or another `attach` takes the id; events that were queued are yielded first.
+
+    Cancellation: an event is never lost between the queue and a cancelled iteration.
+    """
+
+    def __init__(  # noqa: PLR0917 -- one caller
+        self,
+        host: Host,
+        conn_id: str,
+        targets: Sequence[Target],
+        max_pending: int,
+        max_pending_bytes: int,
+        overflow: Overflow,
+        on_gap: GapCallback | None,
+    ) -> None:
+        if overflow not in OVERFLOWS:
+            raise ConfigurationError(f"overflow={overflow!r} is not allowed: {', '.join(map(repr, OVERFLOWS))}")
+        for name, bound in (("max_pending", max_pending), ("max_pending_bytes", max_pending_bytes)):
+            if bound < 1:
+                raise ConfigurationError(f"{name}={bound} is not allowed: at least 1")
+        self._host = host
+        self._conn_id = conn_id
+        self._targets = tuple(targets)
+        self._max_pending = max_pending
+        self._max_pending_bytes = max_pending_bytes
+        self._overflow: Overflow = overflow
+        self._on_gap = on_gap
+        # Gaps stand between the events where the hole is.
+        self._queue: deque[Event | Gap] = deque()
+        self._events = 0
+        self._bytes = 0
+        self._lease: Lease | None = None
+        self._state: Literal["new", "open", "ended", "slow"] = "new"
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def conn_id(self) -> str:
+        """The connection's id: given, or made up."""
+        return self._conn_id
+
+    @property
+    def pending(self) -> int:
+        """How many events wait to be read."""
+        return self._events
+
+    @property
+    def pending_bytes(self) -> int:
+        """The same in bytes of JSON."""
+        return self._bytes
+
+    async def __aenter__(self) -> Self:
+        """Attach, and wait until the broker confirmed that the targets are heard (not while its link is down).
+
+        Raises:
+            ClosedError: The backplane is draining or closed, or this connection was entered before.
+        """
+        if self._state != "new":
+            raise ClosedError("a connection is entered once: make another with backplane.connection(...)")
+        on_gap = None if self._on_gap is None else self._mark
+        self._lease = self._host.lease(self._conn_id, self._targets, self._accept, on_gap, self._end)
+        self._state = "open"
+        try:
+            await self._host.confirm((Target.connection(self._conn_id), *self._targets))
+        except BaseException:
+            self._lease.drop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Detach. What is still queued is discarded: the socket is gone."""
+        if self._lease is not None:
+            self._lease.drop()
+        self._queue.clear()
+        self._events = self._bytes = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        """Return the next event.
+
+        Raises:
+            StopAsyncIteration: The connection ended.
+            SlowConsumerError: It ended because the queue overflowed under the policy "close".
+        """
+        if self._state == "new":
+            raise ClosedError("enter the connection first: async with backplane.connection(...) as connection")
+        while True:
+            while self._queue:
+                item = self._queue.popleft()
+                if isinstance(item, Event):
+                    self._events -= 1
+                    self._bytes -= len(item.json)
+                    return item
+                self._tell(item)
+            if self._state == "slow":
+                raise SlowConsumerError(
+                    f"the queue of this connection held {self._max_pending} events or {self._max_pending_bytes} bytes "
+                    "that nobody read: close the socket and let the client resync"
+                )
+            if self._state == "ended":
+                raise StopAsyncIteration
+            if self._waiter is not None:
+                raise RuntimeError("this connection is being read already: one reader at a time")
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    def _accept(self, data: bytes) -> bool:
+        """The sink: queue the event if there is room, else do as the policy says."""
+        size = len(data)
+        while self._events >= self._max_pending or self._bytes + size > self._max_pending_bytes:
+            if self._overflow == "drop_oldest" and self._events:
+                self._drop_oldest()
+                continue
+            if self._overflow == "close":
+                self._state = "slow"
+                if self._lease is not None:
+                    self._lease.drop()
+            else:
+                self._hole(at_front=False)
+            return False
+        self._queue.append(Event(data))
+        self._events += 1
+        self._bytes += size
+        self._wake()
+        return True
+
+    def _drop_oldest(self) -> None:
+        """Drop the first event; a gap that stood before it stays before the next one."""
+        queue = self._queue
+        before = queue.popleft() if isinstance(queue[0], Gap) else None
+        dropped = queue.popleft()
+        if isinstance(dropped, Event):  # two gaps never stand side by side
+            self._events -= 1
+            self._bytes -= len(dropped.json)
+        if before is not None:
+            queue.appendleft(before)
+        self._hole(at_front=True)
+
+    def _hole(self, *, at_front: bool) -> None:
+        """Leave a gap of one event where it was dropped."""
+        now = time.time()
+        reason = f"the connection's queue was full ({self._overflow})"
+        hole = Gap(
+            channel=f"connection:{self._conn_id}",
+            cause="overflow",
+            reason=reason,
+            since=now,
+            until=now,
+            missed=1,
+        )
+        self._put_gap(hole, at_front=at_front)
+
+    def _mark(self, gap: Gap) -> None:
+        """Put a gap of the bus behind what came before it."""
+        self._put_gap(gap, at_front=False)
+        self._wake()
+
+    def _put_gap(self, gap: Gap, *, at_front: bool) -> None:
+        queue = self._queue
+        end = 0 if at_front else -1
+        if queue and isinstance(neighbour := queue[end], Gap):
+            queue[end] = neighbour.merge(gap)
+        elif at_front:
+            queue.appendleft(gap)
+        else:
+            queue.append(gap)
+        # The dropped event may have stood between two gaps.
+        if at_front and len(queue) > 1 and isinstance(first := queue[0], Gap) and isinstance(second := queue[1], Gap):
+            queue.popleft()
+            queue[0] = first.merge(second)
+
+    def _tell(self, gap: Gap) -> None:
+        if gap.cause == "overflow":
+            self._host.overflowed(evolve(gap, until=time.time()), self._on_gap)
+        elif self._on_gap is not None:
+            self._host.call(self._on_gap, gap)
+
+    def _end(self) -> None:
+        if self._state == "open":
+            self._state = "ended"
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)

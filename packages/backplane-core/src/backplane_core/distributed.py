@@ -1,0 +1,456 @@
+"""Every pod of a fleet: `DistributedBackplane` delivers over any `Transport`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final, Self, Unpack
+from uuid import uuid4
+
+from attrs import evolve
+
+from backplane_core._base import BaseBackplane, logger
+from backplane_core._outbox import Outbox
+from backplane_core._reader import FRAME_OVERHEAD_BYTES, Pod, Reader
+from backplane_core._registry import Entry
+from backplane_core._routing import make_routing
+from backplane_core._sequence import Numbering, Tracker
+from backplane_core._settings import Options
+from backplane_core._subscriptions import Subscriptions
+from backplane_core._uplink import Owner, Uplink
+from backplane_core._wire import Head, build_frame, encode_ids, frame_prefix
+from backplane_core.errors import ClosedError, EventTooLargeError
+from backplane_core.observe import EnvelopeRejected, EventDropped, FleetMismatch, Gap, Readiness, Stats
+from backplane_core.target import Target
+from backplane_core.transport import Frame, Lost, Transport
+
+__all__ = ["DistributedBackplane"]
+
+MAX_MISMATCHED: Final = 1_000
+"""Pods whose other routing was logged once: a bound against forged origins."""
+
+
+class DistributedBackplane(BaseBackplane):
+    """A backplane that reaches the connections of every pod on the same broker and channel.
+
+    It owns the life of its links: a dead one is replaced for ever, with growing waits; what was unconfirmed is sent
+    again; what may have been missed is told as a `Gap`. Local delivery never depends on any of that.
+
+    Args:
+        transport: Opens links to the broker.
+        options: See `Settings`; and `on_gap`, `on_state`, `observer`.
+
+    Raises:
+        ConfigurationError: An option is unknown or wrong.
+    """
+
+    # A process that only publishes subscribes to nothing; see publisher.py.
+    _hears: bool = True
+
+    def __init__(self, transport: Transport, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
+        settings = self._settings
+        self._origin = uuid4().hex
+        self._prefix = frame_prefix(self._origin)
+        self._routing = make_routing(settings.routing, settings.channel, settings.lanes)
+        # No event's frame ends like this: after an event come numbers and lists, never these two names.
+        self._beat_extra = b',"routing":"%b","lanes":%d' % (self._routing.name.encode(), self._routing.lanes)
+        self._beat_suffix = self._beat_extra + b"}"
+        self._numbering = Numbering()
+        self._outbox = Outbox(settings.outbox_max_messages, settings.outbox_max_bytes)
+        self._tracker = Tracker(settings.origin_ttl_s)
+        self._subscriptions = Subscriptions(
+            self._routing, tuple(self._routing.base) if self._hears else (), self._registry.holds
+        )
+        self._reader = Reader(
+            Pod(
+                resolve=self._registry.resolve,
+                deliver=self._deliver,
+                echo=self._on_echo,
+                beat=self._on_beat,
+                missed=self._on_missed,
+                rejected=self._on_rejected,
+                copy=self._on_copy,
+                foreign=self._on_foreign,
+                behind=self._on_behind,
+            ),
+            self._tracker,
+            self._prefix,
+            settings.max_event_bytes,
+        )
+        self._uplink = Uplink(
+            transport,
+            settings,
+            self._outbox,
+            self._subscriptions,
+            self._hears,
+            Owner(
+                opened=self._on_opened,
+                live=self._on_live,
+                lost=self._on_lost,
+                batch=self._on_batch,
+                confirmed=self._on_confirmed,
+                beat=self._beat,
+                subscribed=self._on_subscribed,
+                unsubscribed=self._on_unsubscribed,
+            ),
+        )
+        self._max_frame_bytes: int | None = None
+        self._room = asyncio.Event()
+        self._waited_in_vain = False
+        self._hearing: dict[str, asyncio.Future[None]] = {}
+        self._flushing: list[tuple[int, asyncio.Future[None]]] = []
+        self._closing: asyncio.Future[None] | None = None
+        self._deaf_since: float | None = time.time()
+        self._gap_since: float | None = None
+        self._told_early = False
+        self._lost_because = "not connected until now"
+        self._last_beat: float | None = None
+        self._foreign_at = float("-inf")
+        self._mismatched: set[str] = set()
+
+    # Life
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def open(self) -> None:
+        """Connect, and return once this pod is receiving.
+
+        Raises:
+            TransportError: The broker can't be reached within `connect_timeout_s`, or refuses for good.
+            AuthenticationError: The broker refused the credentials.
+            ClosedError: It was opened or closed before.
+
+        Cancellation: leaves nothing behind; the backplane is closed.
+        """
+        if self._uplink.running or self._state != "connecting":
+            raise ClosedError("a backplane is opened once: make another")
+        self._loop = asyncio.get_running_loop()
+        self._gap_since = time.time()
+        try:
+            await self._uplink.start()
+        except BaseException:
+            await self._stop("it could not connect")
+            raise
+
+    def ready(self) -> Readiness:
+        """Return whether this pod hears the bus, or since when not and why; for a readiness probe."""
+        if self._state == "live":
+            return Readiness(live=True, last_beat=self._last_beat)
+        since = time.time() if self._deaf_since is None else self._deaf_since
+        return Readiness(live=False, deaf_since=since, reason=self._uplink.reason, last_beat=self._last_beat)
+
+    def stats(self) -> Stats:
+        """Return a snapshot of the counters."""
+        return evolve(
+            super().stats(),
+            received=self._reader.received,
+            outbox_messages=self._outbox.messages,
+            outbox_bytes=self._outbox.bytes,
+        )
+
+    async def flush(self, timeout_s: float | None = None) -> None:
+        """Return once the broker confirmed all that was accepted before.
+
+        Args:
+            timeout_s: How long to wait; None: for ever.
+
+        Raises:
+            TimeoutError: It did not in time; the message says how many are left.
+        """
+        goal = self._outbox.accepted
+        if self._outbox.settled >= goal:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (goal, waiter)
+        self._flushing.append(entry)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await waiter
+        except TimeoutError:
+            left = goal - self._outbox.settled
+            raise TimeoutError(f"{left} events are not confirmed after {timeout_s} s: {self._uplink.reason}") from None
+        finally:
+            if entry in self._flushing:
+                self._flushing.remove(entry)
+
+    async def drain(self, timeout_s: float | None = None) -> None:
+        """Refuse publishes from now on, end the connections, flush, and leave the link up.
+
+        Raises:
+            TimeoutError: As `flush`.
+        """
+        if self._state == "live":
+            self._beat()  # marks the end, so that a lost tail is noticed
+        await super().drain(timeout_s)
+
+    async def aclose(self, drain_s: float = 5.0) -> None:
+        """Drain, then close: no task, socket or subscription is left. Twice is fine.
+
+        Args:
+            drain_s: How long what was accepted may take to be sent; what is left is counted as `dropped{closed}`.
+
+        Cancellation: gives up draining and closes at once.
+        """
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+            return
+        if self._state == "closed":
+            return
+        self._closing = asyncio.get_running_loop().create_future()
+        try:
+            # Never opened: nobody would send what waits.
+            await self.drain(drain_s if self._uplink.running else 0)
+        except TimeoutError as error:
+            logger.warning("closing: %s", error)
+        finally:
+            try:
+                await self._stop("aclose() was called")
+            finally:
+                self._closing.set_result(None)
+
+    async def confirm(self, targets: Sequence[Target]) -> bool:
+        """Wait until the broker confirmed that all of these are heard; False at once while the link is down."""
+        channels = [channel for target in targets if (channel := self._routing.interest(target)) is not None]
+        for channel in channels:
+            if self._state != "live":
+                return False
+            if not self._subscriptions.confirmed(channel):
+                waiter = self._hearing.get(channel)
+                if waiter is None:
+                    waiter = self._hearing[channel] = asyncio.get_running_loop().create_future()
+                await asyncio.shield(waiter)
+        return self._state == "live" and all(map(self._subscriptions.confirmed, channels))
+
+    async def _stop(self, reason: str) -> None:
+        try:
+            await self._uplink.stop()
+        finally:
+            self._drop([*self._outbox.lost(resend=False), *self._outbox.discard(lambda _: True)], "closed")
+            self._settle()
+            self._hear_no_more()
+            self._finish(reason)
+
+    # Out: publish -> outbox -> link
+
+    def _send(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> None:
+        channel = self._routing.channel(targets)
+        seq, prev = self._numbering.peek(channel)
+        frame = build_frame(self._prefix, targets, event, seq, prev, encode_ids(exclude) if exclude else None)
+        limit = self._max_frame_bytes
+        if limit is not None and len(frame) > limit:
+            raise EventTooLargeError(len(frame), limit)
+        if len(frame) - len(event) > FRAME_OVERHEAD_BYTES:
+            raise EventTooLargeError(len(frame), len(event) + FRAME_OVERHEAD_BYTES)
+        self._numbering.take(channel, seq)
+        self._offer(channel, frame)
+        self._uplink.pulse.frame()
+
+    def _offer(self, channel: str, frame: bytes) -> bool:
+        """Put a frame into the outbox; a refused one has used up its number, so receivers see the hole."""
+        if self._outbox.offer((channel, frame)):
+            self._uplink.write_soon()
+            return True
+        self._dropped["outbox"] += 1
+        self._report(EventDropped(cause="outbox", channel=channel, count=1))
+        return False
+
+    def _beat(self) -> None:
+        """Say that we live, what our last number is and how we route; and hear ourselves say it."""
+        channel = self._routing.shared
+        seq, prev = self._numbering.peek(channel)
+        target = Target.connection(self._origin)
+        frame = build_frame(self._prefix, (target,), b"null", seq, prev, None, self._beat_extra)
+        self._numbering.take(channel, seq)
+        if self._offer(channel, frame):
+            self._uplink.pulse.beat()
+        self._tracker.now = time.monotonic()
+        self._tracker.expire()
+
+    async def _give_turn(self) -> None:
+        await super()._give_turn()
+        if self._state != "live" or not self._outbox.over_half:
+            self._waited_in_vain = False
+        elif not self._waited_in_vain:
+            self._room.clear()
+            try:
+                async with asyncio.timeout(self._settings.publish_wait_s):
+                    await self._room.wait()
+            except TimeoutError:
+                self._waited_in_vain = True
+
+    def _on_opened(self, max_payload_bytes: int | None) -> None:
+        self._max_frame_bytes = limit = max_payload_bytes
+        if limit is not None:
+            self._drop(self._outbox.discard(lambda frame: len(frame[1]) > limit), "too_large")
+
+    def _on_confirmed(self) -> None:
+        self._counters["sent"] += self._outbox.confirm()
+        self._turn_messages = self._turn_bytes = 0
+        if not self._outbox.over_half:
+            self._room.set()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Wake the flushes that got what they wait for."""
+        settled = self._outbox.settled
+        for goal, waiter in self._flushing:
+            if goal <= settled and not waiter.done():
+                waiter.set_result(None)
+
+    def _drop(self, frames: Iterable[Frame], cause: str) -> None:
+        counts: dict[str, int] = {}
+        for frame in frames:
+            counts[frame[0]] = counts.get(frame[0], 0) + 1
+        for channel, count in counts.items():
+            self._dropped[cause] += count
+            self._report(EventDropped(cause=cause, channel=channel, count=count))
+
+    # Up and down: the link's life
+
+    def _on_edge(self, target: Target) -> None:
+        if self._subscriptions.touch(target):
+            self._uplink.subscribe_soon()
+            if not self._registry.holds(target):
+                self._wake_hearing([self._routing.channel((target,))])
+
+    def _on_subscribed(self, channels: Sequence[str]) -> None:
+        self._wake_hearing(channels)
+
+    def _on_unsubscribed(self, channels: Sequence[str]) -> None:
+        for channel in channels:
+            self._tracker.forget_channel(channel)
+
+    def _on_live(self) -> None:
+        self._counters["links"] += 1
+        if self._gap_since is not None:
+            self._tell_reconnect()
+        self._deaf_since = None
+        if self._state in {"connecting", "degraded"}:
+            self._set_state("live", "connected")
+        self._beat()
+
+    def _on_lost(self) -> None:
+        now = time.time()
+        self._deaf_since = self._deaf_since or now
+        self._gap_since = self._gap_since or now
+        self._told_early = False
+        self._lost_because = f"the link was replaced: {self._uplink.reason}"
+        self._tracker.cut()
+        # A pod that can't tell copies must not get any: what was in flight is then counted, and a hole for the others.
+        resend = time.monotonic() - self._foreign_at > self._settings.origin_ttl_s
+        self._drop(self._outbox.lost(resend=resend), "unconfirmed")
+        self._settle()
+        if self._state == "live":
+            logger.warning("the link is lost, local delivery goes on: %s", self._uplink.reason)
+            self._set_state("degraded", self._uplink.reason)
+        self._hear_no_more()
+
+    def _hear_no_more(self) -> None:
+        self._wake_hearing(list(self._hearing))
+
+    def _wake_hearing(self, channels: Iterable[str]) -> None:
+        for channel in channels:
+            waiter = self._hearing.pop(channel, None)
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+
+    # In: link -> reader -> sinks and gaps
+
+    async def _on_batch(self, batch: Sequence[Frame | Lost]) -> None:
+        # A frame of the new link proves that its subscriptions hold: the gap ends here, before anything newer.
+        if self._gap_since is not None and not self._told_early:
+            self._told_early = True
+            self._tell_reconnect()
+        await self._reader.process(batch)
+
+    def _tell_reconnect(self) -> None:
+        now = time.time()
+        since = self._gap_since or now
+        # With more to subscribe to the span goes on until all of it is confirmed.
+        self._gap_since = now if self._subscriptions.pending else None
+        entries = list(self._registry.connections.values())
+        # Who attached before the first link went live has a span to hear of; the pod itself has missed nothing yet.
+        if not self._hears or (self._state == "connecting" and not entries):
+            return
+        channel, reason = self._routing.shared, self._lost_because
+        self._tell(Gap(channel=channel, cause="reconnect", reason=reason, since=since, until=now), entries)
+
+    def _on_missed(self, channel: str | None, count: int | None, reason: str) -> None:
+        now = time.time()
+        gap = Gap(
+            channel=channel or self._routing.shared,
+            cause="sequence",
+            reason=reason,
+            since=now,
+            until=now,
+            missed=count,
+        )
+        self._tell(gap, self._listeners(channel))
+
+    def _listeners(self, channel: str | None) -> Iterable[Entry]:
+        """Return the connections that a channel's frames may have been for."""
+        everybody = list(self._registry.connections.values())
+        if channel is None or channel == self._routing.shared:
+            return everybody
+        target = self._subscriptions.target(channel)
+        if target is not None:
+            return self._registry.entries(target)
+        # A lane: many targets share it.
+        return [
+            entry
+            for entry in everybody
+            if any(
+                self._routing.channel((target,)) == channel
+                for target in (Target.connection(entry.conn_id), *(entry.targets or ()))
+            )
+        ]
+
+    def _tell(self, gap: Gap, entries: Iterable[Entry]) -> None:
+        self._report_gap(gap)
+        listening = self._gaps.tell(entries, gap)
+        if not listening and self.on_gap is None and gap.cause == "reconnect":
+            logger.warning(
+                "events of the last %.1f s may be missed on %s, and nobody listens: set on_gap",
+                gap.until - gap.since,
+                gap.channel,
+            )
+
+    def _on_echo(self, payload: bytes) -> None:
+        if payload.endswith(self._beat_suffix):
+            self._counters["beats"] += 1
+            self._last_beat = time.time()
+            self._uplink.pulse.heard()
+        else:
+            self._counters["echoed"] += 1
+
+    def _on_beat(self, head: Head) -> None:
+        self._tracker.beat(head.origin)
+        if (head.routing, head.lanes) == (self._routing.name, self._routing.lanes):
+            return
+        self._counters["mismatch"] += 1
+        if head.origin not in self._mismatched and len(self._mismatched) < MAX_MISMATCHED:
+            self._mismatched.add(head.origin)
+            reason = (
+                f"it has routing={head.routing!r}, lanes={head.lanes}; "
+                f"this pod has routing={self._routing.name!r}, lanes={self._routing.lanes}"
+            )
+            self._report(FleetMismatch(origin=head.origin, reason=reason))
+            logger.error("a pod on %s does not hear all of our events: %s", self._routing.shared, reason)
+
+    def _on_rejected(self, channel: str, reason: str) -> None:
+        self._counters["decode_errors"] += 1
+        self._report(EnvelopeRejected(channel=channel, reason=reason))
+
+    def _on_copy(self) -> None:
+        self._counters["duplicates"] += 1
+
+    def _on_foreign(self) -> None:
+        self._counters["foreign"] += 1
+        self._foreign_at = time.monotonic()
+
+    def _on_behind(self) -> None:
+        self._uplink.pulse.behind()

@@ -1,0 +1,89 @@
+"""What travels on the bus: `BackplaneEnvelope` and its codec.
+
+The format is public (docs/wire-format.md): pods of other languages write and read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from attrs import field, frozen
+
+from backplane_core._json import decode_event, encode_event
+from backplane_core._wire import build_frame, decode_head, decode_targets, encode_ids, frame_prefix
+from backplane_core.target import Target
+
+__all__ = ["BackplaneEnvelope", "decode_envelope", "encode_envelope"]
+
+
+def _targets(values: Iterable[Target]) -> tuple[Target, ...]:
+    return tuple(values)
+
+
+def _ids(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(values)
+
+
+@frozen
+class BackplaneEnvelope:
+    """One event on its way between pods.
+
+    Args:
+        origin: Opaque id of the publishing pod, non-empty.
+        target: Who should get it.
+        event: The JSON value; never shown in a repr.
+        seq: Counts from 1 per origin and channel; None from pods that do not count.
+        prev: The channel's previous `seq`; None where the sender does not know it.
+        also: Further targets of a union.
+        exclude: Connection ids that must not get it.
+        trace: A tracing context, carried as it is; never shown in a repr.
+    """
+
+    origin: str
+    target: Target
+    event: Any = field(repr=False)
+    seq: int | None = None
+    prev: int | None = None
+    also: tuple[Target, ...] = field(default=(), converter=_targets)
+    exclude: tuple[str, ...] = field(default=(), converter=_ids)
+    trace: Any = field(default=None, repr=False)
+
+
+def encode_envelope(envelope: BackplaneEnvelope) -> bytes:
+    """Return the envelope's bytes: UTF-8 JSON on one line, members in the order of the format's description.
+
+    Raises:
+        EventEncodeError: The event or the trace holds what JSON has no form for.
+        InvalidTargetError: An excluded id may not be one.
+    """
+    return build_frame(
+        frame_prefix(envelope.origin),
+        (envelope.target, *envelope.also),
+        encode_event(envelope.event),
+        envelope.seq,
+        envelope.prev,
+        encode_ids(envelope.exclude) if envelope.exclude else None,
+        b"" if envelope.trace is None else b',"trace":' + encode_event(envelope.trace),
+    )
+
+
+def decode_envelope(data: bytes) -> BackplaneEnvelope:
+    """Return the envelope that the bytes hold. Unknown members are ignored.
+
+    Raises:
+        EnvelopeError: They hold none: not JSON, wrong types, a target with two keys, bad UTF-8, nesting too deep, or an
+            event with a number beyond a double.
+    """
+    head = decode_head(data)
+    first, *also = decode_targets(head)
+    return BackplaneEnvelope(
+        origin=head.origin,
+        target=first,
+        event=decode_event(bytes(head.event)),
+        seq=head.seq,
+        prev=head.prev,
+        also=also,
+        exclude=head.exclude or (),
+        trace=None if head.trace is None else decode_event(bytes(head.trace)),
+    )

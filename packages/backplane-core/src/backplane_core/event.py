@@ -1,0 +1,41 @@
+"""What a connection yields: `Event`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import field, frozen
+
+from backplane_core._json import decode_event
+
+__all__ = ["Event"]
+
+
+@frozen(repr=False)
+class Event:
+    """One event for one connection, encoded once for all of them.
+
+    Args:
+        json: The event as JSON: UTF-8, one line, fit for a WebSocket text frame or an SSE `data:` line.
+        id: The event's place in a durable log; None on a bus that keeps none.
+    """
+
+    json: bytes
+    id: str | None = field(default=None)
+
+    @property
+    def value(self) -> Any:  # noqa: ANN401 -- JSON is what the publisher sent; the reader knows its shape
+        """The decoded event, anew on each read, so that no two readers share one.
+
+        Raises:
+            EnvelopeError: A foreign pod sent a number that no double holds.
+        """
+        return decode_event(self.json)
+
+    @property
+    def text(self) -> str:
+        """The event as JSON text on one line."""
+        return self.json.decode()
+
+    def __repr__(self) -> str:
+        return f"Event({len(self.json)} bytes, id={self.id!r})"

@@ -1,0 +1,212 @@
+"""What an observer, a health check and a dashboard get: gaps, records, readiness, counters; frozen, no payloads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeAlias
+
+from attrs import frozen
+
+__all__ = [
+    "EnvelopeRejected",
+    "EventDropped",
+    "FleetMismatch",
+    "Gap",
+    "GapCause",
+    "Readiness",
+    "Record",
+    "SinkFailed",
+    "State",
+    "StateChanged",
+    "Stats",
+]
+
+State: TypeAlias = Literal["connecting", "live", "degraded", "draining", "closed"]
+"""`connecting`: not live yet. `live`: receiving. `degraded`: the link is lost and being replaced; local delivery goes
+on. `draining`: refuses publishes, sends what it accepted. `closed`: over."""
+
+GapCause: TypeAlias = Literal["reconnect", "sequence", "overflow", "trimmed", "epoch"]
+"""`reconnect`: the link was replaced. `sequence`: a sender's numbers skipped. `overflow`: a bounded queue of this pod
+was full. `trimmed`, `epoch`: a durable log no longer holds what was missed, or is another log."""
+
+
+@frozen(kw_only=True)
+class Gap:
+    """Events may have been missed here. Whoever shows state from events should reload it.
+
+    Args:
+        channel: The bus channel, or `connection:<id>` for that connection's own queue.
+        cause: See `GapCause`.
+        reason: What happened, for people.
+        since: Begin of the span, Unix time in seconds (wall clock, for people).
+        until: End of the span, likewise.
+        missed: How many of the channel's events: an upper bound for one connection. None where unknown.
+    """
+
+    channel: str
+    cause: GapCause
+    reason: str
+    since: float
+    until: float
+    missed: int | None = None
+
+    def merge(self, later: Gap) -> Gap:
+        """Return the one gap that covers both."""
+        missed = None if self.missed is None or later.missed is None else self.missed + later.missed
+        return Gap(
+            channel=later.channel,
+            cause=self.cause if later.cause == "sequence" else later.cause,
+            reason=later.reason,
+            since=min(self.since, later.since),
+            until=max(self.until, later.until),
+            missed=missed,
+        )
+
+
+@frozen(kw_only=True)
+class StateChanged:
+    """The backplane's state changed.
+
+    Args:
+        state: The new one.
+        previous: The one before.
+        reason: Why, without secrets.
+    """
+
+    state: State
+    previous: State
+    reason: str
+
+
+@frozen(kw_only=True)
+class EventDropped:
+    """Events were not sent to other pods (local delivery is not concerned). Receivers see a hole.
+
+    Args:
+        cause: `outbox`: full. `unconfirmed`: can't be sent again. `too_large`: over a new broker's limit. `closed`: not
+            sent before close.
+        channel: The bus channel.
+        count: How many.
+    """
+
+    cause: str
+    channel: str
+    count: int
+
+
+@frozen(kw_only=True)
+class SinkFailed:
+    """A sink raised. The others got the event.
+
+    Args:
+        conn_id: The connection.
+        error: The error's type; its text could hold the payload.
+    """
+
+    conn_id: str
+    error: str
+
+
+@frozen(kw_only=True)
+class EnvelopeRejected:
+    """Bytes from the bus were not an envelope.
+
+    Args:
+        channel: Where they came from.
+        reason: What is wrong with them.
+    """
+
+    channel: str
+    reason: str
+
+
+@frozen(kw_only=True)
+class FleetMismatch:
+    """Another pod on this channel routes otherwise: the two don't hear all of each other's events.
+
+    Args:
+        origin: The other pod.
+        reason: Its settings beside ours.
+    """
+
+    origin: str
+    reason: str
+
+
+Record: TypeAlias = StateChanged | EventDropped | SinkFailed | EnvelopeRejected | FleetMismatch | Gap
+Observer: TypeAlias = Callable[[Record], None]
+
+
+@frozen(kw_only=True)
+class Readiness:
+    """Whether this pod hears the bus; true in a boolean context when it does.
+
+    Args:
+        live: It does.
+        deaf_since: Since when not, Unix time in seconds; None while live.
+        reason: Why not; None while live.
+        last_beat: When this pod last heard itself through the bus, Unix time in seconds; None if never.
+    """
+
+    live: bool
+    deaf_since: float | None = None
+    reason: str | None = None
+    last_beat: float | None = None
+
+    def __bool__(self) -> bool:
+        return self.live
+
+
+@frozen(kw_only=True)
+class Stats:
+    """A snapshot of the counters since start.
+
+    Args:
+        state: The backplane's state.
+        connections: Attached now.
+        targets: Distinct targets associated now.
+        published: Events accepted by `publish` on this pod.
+        delivered: Deliveries to sinks of this pod, from any pod, that were taken.
+        received: Frames of other pods.
+        echoed: Own frames that came back and were skipped.
+        beats: Own beats heard.
+        duplicates: Copies of other pods' frames that were dropped.
+        foreign: Frames of pods that do not count (`seq` absent).
+        sent: Frames that the broker confirmed.
+        dropped: Frames not sent, by cause; see `EventDropped`.
+        overflowed: Events that full connection queues dropped.
+        gaps: Gaps told to this pod, by cause.
+        sink_errors: Sinks that raised.
+        sink_refusals: Sinks that returned False.
+        decode_errors: Frames or events that were not what they should be.
+        observer_errors: Callbacks of the host (`on_gap`, `on_state`, `observer`) that raised.
+        unknown_connections: `associate` of a connection that is not attached.
+        links: Links that went live.
+        mismatch: Beats heard from pods with other routing or lanes.
+        outbox_messages: Frames accepted and not yet confirmed.
+        outbox_bytes: The same in bytes.
+    """
+
+    state: State
+    connections: int
+    targets: int
+    published: int = 0
+    delivered: int = 0
+    received: int = 0
+    echoed: int = 0
+    beats: int = 0
+    duplicates: int = 0
+    foreign: int = 0
+    sent: int = 0
+    dropped: Mapping[str, int]
+    overflowed: int = 0
+    gaps: Mapping[str, int]
+    sink_errors: int = 0
+    sink_refusals: int = 0
+    decode_errors: int = 0
+    observer_errors: int = 0
+    unknown_connections: int = 0
+    links: int = 0
+    mismatch: int = 0
+    outbox_messages: int = 0
+    outbox_bytes: int = 0
