@@ -1,1 +1,6 @@
 """Redis and Valkey transport for Backplane."""
+
+from backplane_redis.backplane import RedisBackplane
+from backplane_redis.transport import RedisTransport
+
+__all__ = ["RedisBackplane", "RedisTransport"]
