@@ -1,0 +1,144 @@
+"""Fixtures that hand real brokers to tests.
+
+`redis_url`, `nats_url`, `shared_broker`: one broker for the whole run; isolate by `channel`.
+`redis_server`, `nats_server`, `broker`: a broker of the test's own, to be killed, frozen and restarted.
+`start`: the same with options, `start(RedisServer(password="..."))`.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from typing import NoReturn, Protocol, TypeVar, cast
+
+import pytest
+
+from tests.brokers import (
+    Broker,
+    BrokerUnavailable,
+    Kind,
+    OwnBroker,
+    TlsUnavailable,
+    open_broker,
+    open_own_broker,
+)
+from tests.brokers.leftovers import no_leftovers
+from tests.brokers.search import find
+from tests.brokers.tls import Certificates
+
+BrokerT = TypeVar("BrokerT", bound=Broker)
+ServerT = TypeVar("ServerT", bound=OwnBroker)
+
+KINDS: tuple[Kind, ...] = ("redis", "nats")
+
+
+class StartServer(Protocol):
+    """Starts a server that goes with the test: `start(RedisServer(password="..."))`."""
+
+    def __call__(self, server: ServerT, /) -> ServerT: ...
+
+
+def pytest_report_header() -> list[str]:
+    return [f"{kind}: {_where(kind)}" for kind in KINDS]
+
+
+def _where(kind: Kind) -> str:
+    try:
+        return str(find(kind))
+    except BrokerUnavailable:
+        return "none found"
+
+
+def skip_or_fail(error: BrokerUnavailable) -> NoReturn:
+    """Skip the test for want of a broker; fail it where `BACKPLANE_REQUIRE_BROKERS=1`.
+
+    A server without TLS is still a broker: that one is skipped over either way, as no wheel's Redis has TLS.
+    """
+    if not isinstance(error, TlsUnavailable) and os.environ.get("BACKPLANE_REQUIRE_BROKERS") == "1":
+        pytest.fail(f"BACKPLANE_REQUIRE_BROKERS=1, but {error}", pytrace=False)
+    pytest.skip(str(error))
+
+
+def opened(open_it: Callable[[Kind], BrokerT], kind: Kind) -> BrokerT:
+    try:
+        return open_it(kind)
+    except BrokerUnavailable as error:
+        skip_or_fail(error)
+
+
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[Broker]:
+    with opened(open_broker, "redis") as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def shared_nats() -> Iterator[Broker]:
+    with opened(open_broker, "nats") as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def redis_url(shared_redis: Broker) -> str:
+    return shared_redis.url
+
+
+@pytest.fixture(scope="session")
+def nats_url(shared_nats: Broker) -> str:
+    return shared_nats.url
+
+
+@pytest.fixture(params=KINDS)
+def shared_broker(request: pytest.FixtureRequest) -> Broker:
+    return cast("Broker", request.getfixturevalue(f"shared_{request.param}"))
+
+
+@pytest.fixture
+def redis_server() -> Iterator[OwnBroker]:
+    with opened(open_own_broker, "redis") as broker:
+        yield broker
+
+
+@pytest.fixture
+def nats_server() -> Iterator[OwnBroker]:
+    with opened(open_own_broker, "nats") as broker:
+        yield broker
+
+
+@pytest.fixture(params=KINDS)
+def broker(request: pytest.FixtureRequest) -> OwnBroker:
+    return cast("OwnBroker", request.getfixturevalue(f"{request.param}_server"))
+
+
+@pytest.fixture
+def start() -> Iterator[StartServer]:
+    with ExitStack() as stack:
+
+        def start(server: ServerT, /) -> ServerT:
+            try:
+                stack.enter_context(server)
+            except BrokerUnavailable as error:
+                skip_or_fail(error)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def channel() -> str:
+    """A channel name that no other test uses."""
+    return f"t:{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates.create(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+async def leaves_nothing() -> AsyncIterator[None]:
+    """Assert that the test, and the fixtures it names after this one, leave no task, socket or child."""
+    async with no_leftovers():
+        yield
