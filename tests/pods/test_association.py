@@ -106,8 +106,9 @@ async def test_redis_itself_sees_only_the_shared_channel_once_all_connections_ar
         for number in range(100):
             await pod.detach(f"c{number}")
 
-        async def only_the_shared_one() -> None:
-            while await client.pubsub_channels(f"{channel}*") != [channel.encode()]:
-                await asyncio.sleep(0.005)  # noqa: ASYNC110 -- the broker tells nobody
+        async def surplus() -> int:
+            return len(await client.pubsub_channels(f"{channel}*")) - 1
 
-        await asyncio.wait_for(only_the_shared_one(), 10)
+        async with asyncio.timeout(10):
+            while await surplus():  # noqa: ASYNC110 -- the broker tells nobody
+                await asyncio.sleep(0.005)

@@ -104,6 +104,8 @@ class DistributedBackplane(BaseBackplane):
         self._closing: asyncio.Future[None] | None = None
         self._deaf_since: float | None = time.time()
         self._gap_since: float | None = None
+        # The last sign of life, wall clock: what a dying link took with it was published before anyone noticed.
+        self._heard_at = time.time()
         self._told_early = False
         self._lost_because = "not connected until now"
         self._last_beat: float | None = None
@@ -329,14 +331,14 @@ class DistributedBackplane(BaseBackplane):
         if self._gap_since is not None:
             self._tell_reconnect()
         self._deaf_since = None
+        self._heard_at = time.time()
         if self._state in {"connecting", "degraded"}:
             self._set_state("live", "connected")
         self._beat()
 
     def _on_lost(self) -> None:
-        now = time.time()
-        self._deaf_since = self._deaf_since or now
-        self._gap_since = self._gap_since or now
+        self._deaf_since = self._deaf_since or self._heard_at
+        self._gap_since = self._gap_since or self._heard_at
         self._told_early = False
         self._lost_because = f"the link was replaced: {self._uplink.reason}"
         self._tracker.cut()
@@ -361,6 +363,7 @@ class DistributedBackplane(BaseBackplane):
     # In: link -> reader -> sinks and gaps
 
     async def _on_batch(self, batch: Sequence[Frame | Lost]) -> None:
+        self._heard_at = time.time()
         # A frame of the new link proves that its subscriptions hold: the gap ends here, before anything newer.
         if self._gap_since is not None and not self._told_early:
             self._told_early = True
