@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 import pytest
-from backplane_core.errors import TransportError
-from backplane_core.transport import Frame
+from backplane_core import Frame, TransportError
 from backplane_redis.link import RedisLink
 from backplane_redis.transport import RedisTransport
 from redis.asyncio import Redis

@@ -5,6 +5,7 @@ import logging
 from uuid import uuid4
 
 import pytest
+from backplane_core import TransportError
 from backplane_redis.transport import RedisTransport
 
 from tests.brokers import OwnBroker, RedisServer
@@ -128,10 +129,8 @@ async def test_a_cut_link_dies_and_says_why(redis_server: OwnBroker) -> None:
         assert "CLIENT KILL" in str(await heard.death())
 
 
-async def test_a_send_cancelled_amid_its_write_to_a_frozen_server_leaves_nothing(
-    redis_server: OwnBroker,
-) -> None:
-    async with reading(redis_server.url) as (link, heard):
+async def test_a_send_cancelled_amid_its_write_to_a_frozen_server_leaves_nothing(redis_server: OwnBroker) -> None:
+    async with reading(redis_server.url) as (link, _):
         redis_server.freeze()
         sending = asyncio.create_task(link.send([("a", b"x" * FROZEN_WRITE_BYTES)]))
         await turns()
@@ -139,8 +138,15 @@ async def test_a_send_cancelled_amid_its_write_to_a_frozen_server_leaves_nothing
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending
-        await heard.death()
-        await raised(link.send([("a", b"1")]))
+        redis_server.thaw()
+        # Where the write itself was cut short the link is dead. From 3.12 on some Pythons buffer all of it at once:
+        # then it lives, and the next send waits for its own reply.
+        try:
+            await link.send([("a", b"1")])
+        except TransportError:
+            assert "dead" in repr(link)
+        else:
+            assert "live" in repr(link)
 
 
 async def test_a_link_to_a_frozen_server_is_closed_at_once(redis_server: OwnBroker) -> None:
@@ -243,6 +249,22 @@ async def test_the_refused_one_of_many_frames_is_named(start: StartServer) -> No
         error = await raised(link.send(frames))
         assert "PUBLISH on channel 'theirs:3' was refused (NOPERM)" in str(error)
         assert "&theirs:3" in str(error)
+
+
+@pytest.mark.usefixtures("read_path")
+async def test_what_was_confirmed_before_a_refusal_stays_confirmed(start: StartServer) -> None:
+    user = "user pod on >sekret resetchannels &mine* -@all +client|setname +publish +subscribe"
+    server = start(RedisServer(extra=[user]))
+    async with reading(server.url.replace("//", "//pod:sekret@")) as (link, _):
+        server.freeze()  # so that all replies come in one read
+        calls = [link.subscribe(["mine:1"]), link.send([("mine:1", b"1")]), link.send([("theirs:2", b"2")])]
+        fine, sent, refused = [asyncio.create_task(call) for call in calls]
+        await turns()
+        server.thaw()
+        error = await raised(refused)
+        assert "PUBLISH on channel 'theirs:2' was refused" in str(error)
+        await fine
+        await sent
 
 
 @pytest.mark.usefixtures("read_path")

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backplane_core.errors import AuthenticationError, ConfigurationError, TransportError
-from backplane_core.transport import Link, Transport
+from backplane_core import AuthenticationError, ConfigurationError, Link, Transport, TransportError
 from backplane_redis.transport import RedisTransport
 from redis.credentials import CredentialProvider
 

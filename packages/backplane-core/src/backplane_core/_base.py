@@ -19,7 +19,6 @@ from backplane_core._gaps import GapTeller
 from backplane_core._json import encode_event
 from backplane_core._registry import Entry, FanOut, GapCallback, Registry, Sink
 from backplane_core._settings import Options, Settings
-from backplane_core._wire import encode_ids
 from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Connection, Overflow
 from backplane_core.errors import (
     ClosedError,
@@ -285,7 +284,8 @@ class BaseBackplane:
 
     def ready(self) -> Readiness:
         """Return whether this pod hears the bus, for a readiness probe."""
-        return Readiness(live=self._state == "live")
+        live = self._state == "live"
+        return Readiness(live=live, reason=None if live else f"the backplane is {self._state}")
 
     def stats(self) -> Stats:
         """Return a snapshot of the counters."""
@@ -351,12 +351,13 @@ class BaseBackplane:
         """Wait until the broker confirmed that all of these are heard; False at once while the link is down."""
         return True
 
-    def overflowed(self, gap: Gap, on_gap: GapCallback | None) -> None:
-        """Count what a connection's queue dropped, and tell of it."""
-        self._counters["overflowed"] += gap.missed or 0
+    def overflowed(self) -> None:
+        """Count an event that a connection's queue dropped."""
+        self._counters["overflowed"] += 1
+
+    def tell_overflow(self, gap: Gap) -> None:
+        """Tell the pod of what a connection's queue dropped."""
         self._report_gap(gap)
-        if on_gap is not None:
-            self.call(on_gap, gap)
 
     def call(self, callback: Callable[[Any], None], argument: object) -> None:
         """Call a host's callback; what it raises is counted and named in the log, without its text."""
@@ -390,7 +391,7 @@ class BaseBackplane:
     ) -> SinkAttachment:
         self._check_open()
         check_id(conn_id, "conn_id")
-        if not callable(sink) or inspect.iscoroutinefunction(sink):
+        if not callable(sink) or any(map(inspect.iscoroutinefunction, (sink, type(sink).__call__))):
             raise ConfigurationError(
                 "a sink is a plain callable: it takes one event and must not be a coroutine function"
             )
@@ -471,18 +472,17 @@ def _union(targets: Target | Iterable[Target]) -> tuple[Target, ...]:
         return (targets,)
     if isinstance(targets, (str, bytes)) or not isinstance(targets, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers without a type checker
         _check_target(targets)
+    targets = tuple(targets)
+    for target in targets:
+        _check_target(target)
     distinct = tuple(dict.fromkeys(targets))
     if not distinct:
         raise InvalidTargetError("no target: name at least one")
-    for target in distinct:
-        _check_target(target)
     everyone = Target.everyone()
     return (everyone,) if everyone in distinct else distinct
 
 
 def _excluded(ids: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(ids, str):
+    if isinstance(ids, str) or not isinstance(ids, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers without a type checker
         raise InvalidTargetError("exclude takes several connection ids: exclude=[conn_id]")
-    ids = tuple(dict.fromkeys(ids))
-    encode_ids(ids)
-    return ids
+    return tuple(dict.fromkeys([check_id(id_, "an excluded connection id") for id_ in ids]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import NoneType
 from typing import Final, TypeAlias, cast
 
@@ -20,7 +21,17 @@ MAX_DEPTH: Final = 256
 _ALLOWED: Final = "an event may hold None, bool, int, finite float, str, list, tuple and dict with str keys"
 _TOO_DEEP: Final = f"the event is nested deeper than {MAX_DEPTH} levels, or holds itself"
 _SCALARS: Final = frozenset({str, int, bool, NoneType})
-_encode: Final = msgspec.json.Encoder().encode
+
+
+def _plain(value: object) -> object:
+    """Return what a subclass of str, int or float is without its class, as the standard library's encoder does."""
+    for kind in (str, int, float):
+        if isinstance(value, kind):
+            return getattr(kind, "__str__" if kind is str else f"__{kind.__name__}__")(value)
+    raise TypeError
+
+
+_encode: Final = msgspec.json.Encoder(enc_hook=_plain).encode
 _decode: Final = msgspec.json.Decoder().decode
 
 
@@ -35,12 +46,13 @@ def encode_event(event: object) -> bytes:
     try:
         return _encode(event)
     except UnicodeEncodeError:
-        # `from None`: the cause would carry the string itself.
-        raise EventEncodeError("the event holds a string with a lone surrogate: it has no UTF-8 form") from None
+        problem = "the event holds a string with a lone surrogate: it has no UTF-8 form"
     except (TypeError, ValueError, OverflowError):
-        raise EventEncodeError(f"the event holds a value that JSON has no form for; {_ALLOWED}") from None
+        problem = f"the event holds a value that JSON has no form for, or an integer of too many digits; {_ALLOWED}"
     except RecursionError:
-        raise EventEncodeError(_TOO_DEEP) from None
+        problem = _TOO_DEEP
+    # Out here, where no `__context__` carries the event.
+    raise EventEncodeError(problem)
 
 
 def decode_event(data: bytes) -> object:
@@ -49,11 +61,10 @@ def decode_event(data: bytes) -> object:
     Raises:
         EnvelopeError: It has none: a number beyond a double, or nesting beyond the recursion limit.
     """
-    try:
-        return _decode(data)
-    except (msgspec.MsgspecError, RecursionError, ValueError):
+    with suppress(msgspec.MsgspecError, RecursionError, ValueError):
         # ValueError: an integer of more digits than the interpreter converts.
-        raise EnvelopeError("an event's JSON has no Python value (a number out of range, or too deep)") from None
+        return _decode(data)
+    raise EnvelopeError("an event's JSON has no Python value (a number out of range, or too deep)")
 
 
 def compact(data: bytes) -> bytes:

@@ -198,6 +198,7 @@ class Registry:
                     delivered += 1
             except _NOT_OURS as fatal:
                 result.fatal = fatal
+                result.failed = [*(result.failed or ()), (entry.conn_id, type(fatal).__name__)]
             except EnvelopeError:
                 result.undecodable += 1
             except BaseException as error:  # noqa: BLE001 -- contained and recorded; see _NOT_OURS

@@ -46,7 +46,7 @@ class Tracker:
     """The receiver's memory: the last number heard per channel and origin.
 
     Args:
-        ttl_s: An origin whose last beat, or first frame, is so old is forgotten.
+        ttl_s: An origin whose last frame is so old is forgotten.
         now: The monotonic clock, set by whoever calls.
     """
 
@@ -70,16 +70,13 @@ class Tracker:
                     return DUPLICATE
                 del old[origin]
             origins[origin] = seq
-            self._last_seen.setdefault(origin, self.now)
+            self._last_seen[origin] = self.now
             return 0
+        self._last_seen[origin] = self.now
         if seq <= last:
             return DUPLICATE
         origins[origin] = seq
         return prev - last if prev is not None and prev > last else 0
-
-    def beat(self, origin: str) -> None:
-        """The origin lives."""
-        self._last_seen[origin] = self.now
 
     def cut(self) -> None:
         """The link was replaced: what is missing across it is in its gap; copies must still be known."""

@@ -30,6 +30,8 @@ class Subscriptions:
         self._targets: dict[str, Target] = {}
         self._confirmed: set[str] = set()
         self._touched: dict[str, None] = dict.fromkeys(base)
+        self._batches = 0
+        self._unconfirmed: set[str] = set()
 
     def touch(self, target: Target) -> bool:
         """The registry gained or lost the target: return whether a channel depends on it."""
@@ -56,11 +58,14 @@ class Subscriptions:
                 if channel in self._confirmed:
                     self._confirmed.remove(channel)
                     unsubscribe.append(channel)
+        self._batches += bool(subscribe)
+        self._unconfirmed.update(subscribe)
         return subscribe, unsubscribe
 
     def confirm(self, channels: Iterable[str]) -> None:
         """The broker confirmed that these are heard."""
         self._confirmed.update(channels)
+        self._unconfirmed.difference_update(channels)
 
     def confirmed(self, channel: str) -> bool:
         """Whether the broker confirmed the channel, and we have not asked to leave it since."""
@@ -69,6 +74,8 @@ class Subscriptions:
     def lost(self) -> None:
         """The link is lost: nothing is confirmed, all that is wanted must be asked for again."""
         self._confirmed.clear()
+        self._unconfirmed.clear()
+        self._batches = 0
         self._touched = dict.fromkeys([*self._base, *self._targets])
 
     def target(self, channel: str) -> Target | None:
@@ -79,6 +86,14 @@ class Subscriptions:
     def pending(self) -> bool:
         """Whether there is something to plan."""
         return bool(self._touched)
+
+    @property
+    def settling(self) -> bool:
+        """Whether some channels may not be heard yet although the first frame is here.
+
+        A broker works on one batch at once: a frame of one of its channels proves them all. Later ones need their own.
+        """
+        return self.pending or (self._batches > 1 and bool(self._unconfirmed))
 
     @property
     def count(self) -> int:

@@ -44,7 +44,7 @@ class Head(msgspec.Struct, gc=False):
     prev: int | None = None
     also: list[msgspec.Raw] | None = None
     exclude: list[str] | None = None
-    trace: msgspec.Raw | None = None
+    trace: msgspec.Raw = msgspec.Raw()  # empty: absent; a Raw or None would take null alone
     # Beats only.
     routing: str | None = None
     lanes: int | None = None
@@ -65,16 +65,19 @@ def decode_head(payload: bytes) -> Head:
         payload.decode()  # msgspec checks no UTF-8 inside what it leaves raw
         head = _decode_head(payload)
     except UnicodeDecodeError:
-        raise EnvelopeError("not an envelope: not UTF-8") from None
+        problem = "not UTF-8"
     except msgspec.MsgspecError as error:
-        raise EnvelopeError(f"not an envelope: {error}") from None
+        problem = str(error)
     except RecursionError:
-        raise EnvelopeError("not an envelope: nested too deep") from None
-    if head.seq is not None and head.seq < 1:
-        raise EnvelopeError("not an envelope: seq counts from 1")
-    if not head.origin:
-        raise EnvelopeError("not an envelope: origin must not be empty")
-    return head
+        problem = "nested too deep"
+    else:
+        if head.seq is not None and head.seq < 1:
+            raise EnvelopeError("not an envelope: seq counts from 1")
+        if not head.origin:
+            raise EnvelopeError("not an envelope: origin must not be empty")
+        return head
+    # Out here, where no `__context__` carries the frame.
+    raise EnvelopeError(f"not an envelope: {problem}")
 
 
 def decode_target(raw: bytes) -> Target:

@@ -19,7 +19,7 @@ from backplane_core.errors import AdapterNotInstalledError, ConfigurationError
 from backplane_core.memory import InMemoryBackplane
 from backplane_core.transport import Transport
 
-__all__ = ["Connecting", "connect", "connect_from_env", "make_transport"]
+__all__ = ["MEMORY", "Connecting", "connect", "connect_from_env", "make_transport", "scheme_of"]
 
 logger: Final = logging.getLogger("backplane")
 
@@ -81,7 +81,7 @@ def connect(url: str | None = None, **options: Any) -> Connecting[BaseBackplane]
         TransportError: When awaited: the broker can't be reached within `connect_timeout_s`.
         AuthenticationError: When awaited: it refused the credentials.
     """
-    if url is None or _scheme(url) in MEMORY:
+    if url is None or scheme_of(url) in MEMORY:
         options.pop("connection_kwargs", None)
         return Connecting(InMemoryBackplane(**options))
     transport, rest = make_transport(url, options)
@@ -129,8 +129,8 @@ def connect_from_env(
         return connect(url, **options)
     if kind not in MEMORY:
         return connect(_url_for(kind, prefix, read), **options)
-    if url and _scheme(url) not in MEMORY:
-        raise ConfigurationError(f"{prefix}={kind} and the {_scheme(url)}:// URL in {prefix}_URL disagree: drop one")
+    if url and scheme_of(url) not in MEMORY:
+        raise ConfigurationError(f"{prefix}={kind} and the {scheme_of(url)}:// URL in {prefix}_URL disagree: drop one")
     return connect(None, **options)
 
 
@@ -144,10 +144,10 @@ def _url_for(kind: str, prefix: str, read: Callable[[str], str]) -> str:
             f"{prefix}={kind} needs a URL: set {' or '.join(names)}, for example {kind}://localhost"
         )
     name, url = found
-    if _scheme(url) not in family:
+    if scheme_of(url) not in family:
         schemes = ", ".join([f"{scheme}://" for scheme in family])
         raise ConfigurationError(
-            f"{prefix}={kind} and the {_scheme(url)}:// URL in {name} disagree: {kind} takes {schemes}"
+            f"{prefix}={kind} and the {scheme_of(url)}:// URL in {name} disagree: {kind} takes {schemes}"
         )
     return url
 
@@ -159,7 +159,7 @@ def make_transport(url: str, options: Mapping[str, Any]) -> tuple[Transport, dic
         AdapterNotInstalledError: Nothing installed serves the scheme.
         ConfigurationError: The URL or an option is wrong.
     """
-    scheme = _scheme(url)
+    scheme = scheme_of(url)
     entry = _installed().get(scheme)
     if entry is None:
         raise _not_installed(scheme)
@@ -182,7 +182,7 @@ def make_transport(url: str, options: Mapping[str, Any]) -> tuple[Transport, dic
     return transport, {name: value for name, value in options.items() if name not in own}
 
 
-def _scheme(url: object) -> str:
+def scheme_of(url: object) -> str:
     """Return the scheme; the rest of the URL is the adapter's (several hosts are no URL to the standard library)."""
     if not isinstance(url, str):
         raise ConfigurationError(f"a URL is a string, not {type(url).__name__}")

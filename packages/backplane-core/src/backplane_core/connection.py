@@ -9,12 +9,10 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Literal, Protocol, Self, TypeAlias
 
-from attrs import evolve
-
 from backplane_core._registry import GapCallback, Sink
 from backplane_core.errors import ClosedError, ConfigurationError, SlowConsumerError
 from backplane_core.event import Event
-from backplane_core.observe import Gap
+from backplane_core.observe import Gap, GapCause
 from backplane_core.target import Target
 
 __all__ = ["Connection", "Overflow"]
@@ -28,6 +26,9 @@ MAX_PENDING: Final = 1_000
 """Events a socket may be behind: a second of a very busy stream."""
 MAX_PENDING_BYTES: Final = 4 * 1024 * 1024
 """The same in bytes: four events of the largest size. 1,000 stalled sockets are 4 GiB at worst: lower it for many."""
+
+
+_Hole: TypeAlias = dict[GapCause, Gap]
 
 
 class Lease(Protocol):
@@ -56,8 +57,12 @@ class Host(Protocol):
         """Wait until the broker confirmed that all of these are heard; False at once while the link is down."""
         ...
 
-    def overflowed(self, gap: Gap, on_gap: GapCallback | None) -> None:
-        """Count what a queue dropped, and tell of it."""
+    def overflowed(self) -> None:
+        """Count an event that a queue dropped."""
+        ...
+
+    def tell_overflow(self, gap: Gap) -> None:
+        """Tell the pod of what a queue dropped."""
         ...
 
     def call(self, callback: GapCallback, gap: Gap, /) -> None:
@@ -87,8 +92,8 @@ class Connection:
         if overflow not in OVERFLOWS:
             raise ConfigurationError(f"overflow={overflow!r} is not allowed: {', '.join(map(repr, OVERFLOWS))}")
         for name, bound in (("max_pending", max_pending), ("max_pending_bytes", max_pending_bytes)):
-            if bound < 1:
-                raise ConfigurationError(f"{name}={bound} is not allowed: at least 1")
+            if type(bound) is not int or bound < 1:
+                raise ConfigurationError(f"{name}={bound!r} is not allowed: a whole number, at least 1")
         self._host = host
         self._conn_id = conn_id
         self._targets = tuple(targets)
@@ -96,8 +101,8 @@ class Connection:
         self._max_pending_bytes = max_pending_bytes
         self._overflow: Overflow = overflow
         self._on_gap = on_gap
-        # Gaps stand between the events where the hole is.
-        self._queue: deque[Event | Gap] = deque()
+        # A hole, one gap per cause, stands between the events where it is.
+        self._queue: deque[Event | _Hole] = deque()
         self._events = 0
         self._bytes = 0
         self._lease: Lease | None = None
@@ -143,6 +148,9 @@ class Connection:
         """Detach. What is still queued is discarded: the socket is gone."""
         if self._lease is not None:
             self._lease.drop()
+        for item in self._queue:
+            if not isinstance(item, Event) and "overflow" in item:
+                self._host.tell_overflow(item["overflow"])
         self._queue.clear()
         self._events = self._bytes = 0
 
@@ -184,73 +192,67 @@ class Connection:
     def _accept(self, data: bytes) -> bool:
         """The sink: queue the event if there is room, else do as the policy says."""
         size = len(data)
-        while self._events >= self._max_pending or self._bytes + size > self._max_pending_bytes:
-            if self._overflow == "drop_oldest" and self._events:
-                self._drop_oldest()
-                continue
-            if self._overflow == "close":
-                self._state = "slow"
-                if self._lease is not None:
-                    self._lease.drop()
+        fits = size <= self._max_pending_bytes
+        while fits and (self._events >= self._max_pending or self._bytes + size > self._max_pending_bytes):
+            if self._overflow != "drop_oldest":
+                fits = False
             else:
-                self._hole(at_front=False)
-            return False
-        self._queue.append(Event(data))
-        self._events += 1
-        self._bytes += size
+                self._drop_oldest()
+        if fits:
+            self._queue.append(Event(data))
+            self._events += 1
+            self._bytes += size
+        elif self._overflow == "close":
+            self._state = "slow"
+            if self._lease is not None:
+                self._lease.drop()
+        else:
+            self._put(self._hole_of_one(), at_front=False)
         self._wake()
-        return True
+        return fits
 
     def _drop_oldest(self) -> None:
-        """Drop the first event; a gap that stood before it stays before the next one."""
-        queue = self._queue
-        before = queue.popleft() if isinstance(queue[0], Gap) else None
-        dropped = queue.popleft()
-        if isinstance(dropped, Event):  # two gaps never stand side by side
-            self._events -= 1
-            self._bytes -= len(dropped.json)
-        if before is not None:
-            queue.appendleft(before)
-        self._hole(at_front=True)
+        """Drop the first event; the holes before and behind it become one."""
+        first = self._queue.popleft()
+        before = () if isinstance(first, Event) else first.values()
+        dropped = first if isinstance(first, Event) else self._queue.popleft()
+        assert isinstance(dropped, Event), "holes never stand side by side"
+        self._events -= 1
+        self._bytes -= len(dropped.json)
+        for gap in (*before, self._hole_of_one()):
+            self._put(gap, at_front=True)
 
-    def _hole(self, *, at_front: bool) -> None:
-        """Leave a gap of one event where it was dropped."""
+    def _hole_of_one(self) -> Gap:
+        """Count one dropped event and return its gap."""
+        self._host.overflowed()
         now = time.time()
         reason = f"the connection's queue was full ({self._overflow})"
-        hole = Gap(
-            channel=f"connection:{self._conn_id}",
-            cause="overflow",
-            reason=reason,
-            since=now,
-            until=now,
-            missed=1,
-        )
-        self._put_gap(hole, at_front=at_front)
+        channel = f"connection:{self._conn_id}"
+        return Gap(channel=channel, cause="overflow", reason=reason, since=now, until=now, missed=1)
 
     def _mark(self, gap: Gap) -> None:
         """Put a gap of the bus behind what came before it."""
-        self._put_gap(gap, at_front=False)
+        self._put(gap, at_front=False)
         self._wake()
 
-    def _put_gap(self, gap: Gap, *, at_front: bool) -> None:
+    def _put(self, gap: Gap, *, at_front: bool) -> None:
+        """Add a gap to the hole at that end of the queue."""
         queue = self._queue
-        end = 0 if at_front else -1
-        if queue and isinstance(neighbour := queue[end], Gap):
-            queue[end] = neighbour.merge(gap)
+        neighbour = (queue[0] if at_front else queue[-1]) if queue else None
+        if isinstance(neighbour, dict):
+            told = neighbour.get(gap.cause)
+            neighbour[gap.cause] = gap if told is None else told.merge(gap)
         elif at_front:
-            queue.appendleft(gap)
+            queue.appendleft({gap.cause: gap})
         else:
-            queue.append(gap)
-        # The dropped event may have stood between two gaps.
-        if at_front and len(queue) > 1 and isinstance(first := queue[0], Gap) and isinstance(second := queue[1], Gap):
-            queue.popleft()
-            queue[0] = first.merge(second)
+            queue.append({gap.cause: gap})
 
-    def _tell(self, gap: Gap) -> None:
-        if gap.cause == "overflow":
-            self._host.overflowed(evolve(gap, until=time.time()), self._on_gap)
-        elif self._on_gap is not None:
-            self._host.call(self._on_gap, gap)
+    def _tell(self, hole: _Hole) -> None:
+        for gap in hole.values():
+            if gap.cause == "overflow":
+                self._host.tell_overflow(gap)
+            if self._on_gap is not None:
+                self._host.call(self._on_gap, gap)
 
     def _end(self) -> None:
         if self._state == "open":

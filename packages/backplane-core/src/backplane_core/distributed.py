@@ -66,7 +66,7 @@ class DistributedBackplane(BaseBackplane):
         self._reader = Reader(
             Pod(
                 resolve=self._registry.resolve,
-                deliver=self._deliver,
+                deliver=self._deliver_remote,
                 echo=self._on_echo,
                 beat=self._on_beat,
                 missed=self._on_missed,
@@ -142,8 +142,13 @@ class DistributedBackplane(BaseBackplane):
         """Return whether this pod hears the bus, or since when not and why; for a readiness probe."""
         if self._state == "live":
             return Readiness(live=True, last_beat=self._last_beat)
-        since = time.time() if self._deaf_since is None else self._deaf_since
-        return Readiness(live=False, deaf_since=since, reason=self._uplink.reason, last_beat=self._last_beat)
+        ending = self._state in {"draining", "closed"}
+        return Readiness(
+            live=False,
+            deaf_since=time.time() if self._deaf_since is None else self._deaf_since,
+            reason=f"the backplane is {self._state}" if ending else self._uplink.reason,
+            last_beat=self._last_beat,
+        )
 
     def stats(self) -> Stats:
         """Return a snapshot of the counters."""
@@ -370,11 +375,18 @@ class DistributedBackplane(BaseBackplane):
             self._tell_reconnect()
         await self._reader.process(batch)
 
+    def _deliver_remote(self, entries: Iterable[Entry], event: bytes) -> int:
+        try:
+            return self._deliver(entries, event)
+        except (asyncio.CancelledError, GeneratorExit):
+            # A sink raised it: this is no await. Let through, it would end the reading task without a word.
+            return 0
+
     def _tell_reconnect(self) -> None:
         now = time.time()
         since = self._gap_since or now
         # With more to subscribe to the span goes on until all of it is confirmed.
-        self._gap_since = now if self._subscriptions.pending else None
+        self._gap_since = now if self._subscriptions.settling else None
         entries = list(self._registry.connections.values())
         # Who attached before the first link went live has a span to hear of; the pod itself has missed nothing yet.
         if not self._hears or (self._state == "connecting" and not entries):
@@ -431,7 +443,6 @@ class DistributedBackplane(BaseBackplane):
             self._counters["echoed"] += 1
 
     def _on_beat(self, head: Head) -> None:
-        self._tracker.beat(head.origin)
         if (head.routing, head.lanes) == (self._routing.name, self._routing.lanes):
             return
         self._counters["mismatch"] += 1

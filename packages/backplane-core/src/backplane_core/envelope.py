@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
+from attrs.validators import instance_of
 
 from backplane_core._json import decode_event, encode_event
 from backplane_core._wire import build_frame, decode_head, decode_targets, encode_ids, frame_prefix
-from backplane_core.target import Target
+from backplane_core.errors import EnvelopeError, InvalidTargetError
+from backplane_core.target import Target, check_id
 
 __all__ = ["BackplaneEnvelope", "decode_envelope", "encode_envelope"]
 
@@ -23,6 +25,18 @@ def _targets(values: Iterable[Target]) -> tuple[Target, ...]:
 
 def _ids(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(values)
+
+
+def _check_origin(_: object, __: object, origin: str) -> None:
+    try:
+        check_id(origin, "origin")
+    except InvalidTargetError as error:
+        raise EnvelopeError(str(error)) from None
+
+
+def _check_seq(_: object, attribute: Attribute[Any], number: int | None) -> None:
+    if number is not None and (type(number) is not int or number < 1):
+        raise EnvelopeError(f"{attribute.name} is a whole number from 1, or None")
 
 
 @frozen
@@ -38,13 +52,16 @@ class BackplaneEnvelope:
         also: Further targets of a union.
         exclude: Connection ids that must not get it.
         trace: A tracing context, carried as it is; never shown in a repr.
+
+    Raises:
+        EnvelopeError: The origin is empty or no text, or a number is below 1.
     """
 
-    origin: str
-    target: Target
+    origin: str = field(validator=_check_origin)
+    target: Target = field(validator=instance_of(Target))
     event: Any = field(repr=False)
-    seq: int | None = None
-    prev: int | None = None
+    seq: int | None = field(default=None, validator=_check_seq)
+    prev: int | None = field(default=None, validator=_check_seq)
     also: tuple[Target, ...] = field(default=(), converter=_targets)
     exclude: tuple[str, ...] = field(default=(), converter=_ids)
     trace: Any = field(default=None, repr=False)
@@ -75,15 +92,17 @@ def decode_envelope(data: bytes) -> BackplaneEnvelope:
         EnvelopeError: They hold none: not JSON, wrong types, a target with two keys, bad UTF-8, nesting too deep, or an
             event with a number beyond a double.
     """
-    head = decode_head(data)
+    if not isinstance(data, (bytes, bytearray, memoryview)):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers without a type checker
+        raise EnvelopeError(f"an envelope is bytes, not {type(data).__name__}")
+    head = decode_head(bytes(data))
     first, *also = decode_targets(head)
     return BackplaneEnvelope(
         origin=head.origin,
         target=first,
         event=decode_event(bytes(head.event)),
         seq=head.seq,
-        prev=head.prev,
+        prev=head.prev or None,
         also=also,
         exclude=head.exclude or (),
-        trace=None if head.trace is None else decode_event(bytes(head.trace)),
+        trace=decode_event(trace) if (trace := bytes(head.trace)) else None,
     )

@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn, Self, TypeVar
 
 from backplane_core._base import SinkAttachment
 from backplane_core._registry import GapCallback, Sink
-from backplane_core.connect import make_transport
+from backplane_core.connect import MEMORY, make_transport, scheme_of
 from backplane_core.connection import Connection
 from backplane_core.distributed import DistributedBackplane
 from backplane_core.errors import ClosedError, ConfigurationError
@@ -44,7 +44,7 @@ class Publisher(DistributedBackplane):
     _hears = False
 
     def __init__(self, url: str, **options: Any) -> None:  # noqa: ANN401 -- an adapter's own options
-        if url.partition("://")[0] in {"memory", "inmemory"}:
+        if scheme_of(url) in MEMORY:
             raise ConfigurationError("a Publisher needs a broker: memory reaches no other process")
         transport, rest = make_transport(url, options)
         super().__init__(transport, **rest)

@@ -41,7 +41,8 @@ def check_id(value: object, what: str) -> str:
             raise InvalidTargetError(f"{what} holds a lone surrogate: it has no UTF-8 form") from None
         if size > MAX_ID_BYTES:
             raise InvalidTargetError(f"{what} takes {size} UTF-8 bytes; at most {MAX_ID_BYTES} are allowed")
-    return value
+    # A subclass (an enum's member, a template's safe string) is an id by its text alone.
+    return value if type(value) is str else str.__str__(value)
 
 
 @frozen(cache_hash=True)
@@ -65,7 +66,7 @@ class Target:
     def __attrs_post_init__(self) -> None:
         kind = self.kind
         if kind == _EVERYONE:
-            if self.id:
+            if self.id != "":
                 raise InvalidTargetError("the kind 'everyone' is reserved: use Target.everyone(), it takes no id")
             wire = b'"Everyone"'
         else:
@@ -75,9 +76,11 @@ class Target:
                     f"{MAX_KIND_CHARACTERS} characters, for example 'user' or 'chat_room'; got "
                     f"{kind[:64] if isinstance(kind, str) else type(kind).__name__!r}"  # pyright: ignore[reportUnnecessaryIsInstance]
                 )
-            check_id(self.id, f"the id of a {kind!r} target")
+            id_ = check_id(self.id, f"the id of a {kind!r} target")
+            object.__setattr__(self, "id", id_)
+            object.__setattr__(self, "kind", str.__str__(kind))
             pascal = "".join([word.capitalize() for word in kind.split("_")])
-            wire = b'{"%b":%b}' % (pascal.encode(), _encode(self.id))
+            wire = b'{"%b":%b}' % (pascal.encode(), _encode(id_))
         object.__setattr__(self, "_wire", wire)
 
     @property

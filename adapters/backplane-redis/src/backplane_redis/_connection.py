@@ -1,0 +1,44 @@
+"""redis-py's connection with what its public API lacks; all of its private names stand here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+from redis.asyncio.connection import AbstractConnection, Connection, DefaultParser
+
+__all__ = ["LinkConnection", "connection_factory"]
+
+
+class LinkConnection(AbstractConnection):
+    """A connection that shows its byte stream and closes at once."""
+
+    def stream(self) -> asyncio.StreamReader | None:
+        """Return what arrives, unparsed; None where this redis-py keeps it under another name."""
+        reader = getattr(self, "_reader", None)
+        return reader if isinstance(reader, asyncio.StreamReader) else None
+
+    async def disconnect(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- redis-py's own
+        """Close without waiting for the server; redis-py calls it too, when a write fails or is cancelled.
+
+        A plain close first flushes what a frozen server does not read, and on TLS waits 30 s for a farewell.
+        """
+        writer = getattr(self, "_writer", None)
+        if isinstance(writer, asyncio.StreamWriter):
+            writer.transport.abort()
+        await super().disconnect(*args, **kwargs)
+
+
+class _QuietParser:
+    async def handle_pubsub_push_response(self, response: Any) -> Any:  # noqa: ANN401 -- redis-py's own
+        """Hand the push on: redis-py's own logs it, payload included."""
+        return response
+
+
+def connection_factory(options: dict[str, Any]) -> Callable[[], LinkConnection]:
+    """Return what makes unopened connections from redis-py's connection options."""
+    bases = (LinkConnection, options.pop("connection_class", Connection))
+    make = cast("Callable[..., LinkConnection]", type("LinkConnection", bases, {}))
+    parser = type("QuietParser", (_QuietParser, DefaultParser), {})
+    return lambda: make(parser_class=parser, **options)

@@ -1,0 +1,186 @@
+"""`RedisLink`: one live RESP3 connection that publishes, subscribes and receives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import hiredis
+from backplane_core import Frame, Lost, TransportError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
+
+from backplane_redis._connection import LinkConnection
+
+__all__ = ["RedisLink"]
+
+# All that asyncio has buffered comes out in one read: fewer turns of the loop, larger batches.
+_READ_BYTES: Final = 1 << 20
+_MAX_HEADS: Final = 4096
+# A sentinel of our own, since False and None are values that a server may send.
+_MORE: Final = object()
+_PUSH: Any = hiredis.PushNotification
+_CLOSED: Final = (
+    "the server went away or cut it: a restart, CLIENT KILL, an ACL change, or this process read too slowly "
+    "for client-output-buffer-limit pubsub"
+)
+
+
+class RedisLink:
+    """One connection for both directions, so that the replies to PUBLISH confirm sends for nothing.
+
+    Redis answers commands in order. So a running count of replies tells what is confirmed, and stays right
+    when a waiting caller was cancelled.
+    """
+
+    def __init__(self, connection: LinkConnection, where: str) -> None:
+        self._connection = connection
+        self._where = where
+        self._stream = connection.stream()
+        self._parser = hiredis.Reader(notEnoughData=_MORE)
+        self._expected = 0
+        self._confirmed = 0
+        # (count of replies at which it is confirmed, command, its channels or frames, told whether it was)
+        self._waits: deque[tuple[int, str, Sequence[str | Frame], asyncio.Future[bool]]] = deque()
+        self._names: dict[bytes, str] = {}
+        self._heads: dict[str, bytes] = {}
+        self._dead: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<RedisLink {self._where} {'live' if self._dead is None else 'dead'}>"
+
+    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:  # noqa: ARG002 -- no log here
+        """Return once Redis confirmed every channel."""
+        await self._run("SUBSCRIBE", channels, _command("SUBSCRIBE", *channels))
+
+    async def unsubscribe(self, channels: Sequence[str]) -> None:
+        """Return once Redis confirmed that none of the channels is heard any more."""
+        await self._run("UNSUBSCRIBE", channels, _command("UNSUBSCRIBE", *channels))
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Write all frames in one go; return once Redis answered each PUBLISH.
+
+        Cancellation: while it waits for the replies the link lives on; cut amid the write it is dead.
+        """
+        heads = self._heads
+        parts: list[bytes] = []
+        for frame in frames:  # bytes of our own: redis-py's packing would cost more than all the rest
+            head = heads.get(frame[0])
+            if head is None:
+                if len(heads) >= _MAX_HEADS:
+                    heads.clear()
+                head = heads[frame[0]] = b"*3" + _command("PUBLISH", frame[0])[2:] + b"$"
+            parts.append(b"%b%d\r\n%b\r\n" % (head, len(frame[1]), frame[1]))
+        await self._run("PUBLISH", frames, b"".join(parts))
+
+    async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
+        """Yield one list per read from the socket; while the caller is busy nothing is read."""
+        try:
+            while self._dead is None:
+                if frames := await self._read():
+                    yield frames
+            raise self._error()
+        finally:
+            self._die("nobody reads it any more")
+
+    async def aclose(self) -> None:
+        """Close the socket at once; pending calls raise."""
+        self._die("it was closed")
+        with suppress(RedisError, OSError):  # dead already, which is what was asked for
+            await self._connection.disconnect()
+
+    async def _run(self, command: str, operands: Sequence[str | Frame], data: bytes) -> None:
+        """Write a command, or one per operand, and return when each operand has its reply."""
+        if not operands:
+            return  # a bare UNSUBSCRIBE would drop all channels
+        if not self._connection.is_connected:
+            self._die(_CLOSED)
+        if self._dead is not None:  # redis-py would connect anew in silence, without the subscriptions
+            raise self._error()
+        confirmed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._expected += len(operands)
+        # Nothing is awaited between this and the write: the order of waits is the order of commands.
+        self._waits.append((self._expected, command, operands, confirmed))
+        try:
+            await self._connection.send_packed_command(data, check_health=False)
+        except (RedisError, OSError, RuntimeError):  # RuntimeError: uvloop, on a closed transport
+            self._die(_CLOSED)
+        if not await confirmed:
+            raise self._error()
+
+    async def _read(self) -> list[Frame | Lost]:
+        """Return the frames of one read from the socket, if any; die when it fails."""
+        with suppress(RedisError, OSError, hiredis.ProtocolError):
+            if self._stream is None:
+                return self._take(iter((await self._read_reply(), _MORE)).__next__)
+            if data := await self._stream.read(_READ_BYTES):
+                self._parser.feed(data)
+                return self._take(self._parser.gets)
+        self._die(_CLOSED)
+        return []
+
+    async def _read_reply(self) -> Any:  # noqa: ANN401 -- whatever Redis sends
+        """Return one reply by redis-py's public API: three times dearer."""
+        try:
+            return await self._connection.read_response(push_request=True, disconnect_on_error=False)  # pyright: ignore[reportUnknownVariableType] -- redis-py's gap
+        except ResponseError as error:
+            return hiredis.ReplyError("NOPERM" if isinstance(error, NoPermissionError) else "ERR")
+
+    def _take(self, gets: Callable[[], Any]) -> list[Frame | Lost]:
+        """Sort replies into frames, returned, and confirmations, settled, until there are no more."""
+        frames: list[Frame | Lost] = []
+        names = self._names
+        while (reply := gets()) is not _MORE:
+            if type(reply) is _PUSH:
+                if reply[0] == b"message":
+                    frames.append((names[reply[1]], reply[2]))
+                # Every message lies between these two confirmations: no name needs decoding twice.
+                elif reply[0] == b"subscribe":
+                    names[reply[1]] = reply[1].decode()
+                    self._confirmed += 1
+                elif reply[0] == b"unsubscribe":
+                    names.pop(reply[1], None)
+                    self._confirmed += 1
+            elif type(reply) is int:
+                self._confirmed += 1
+            else:
+                self._settle()
+                self._refused(str(reply).partition(" ")[0])
+                break
+        self._settle()
+        return frames
+
+    def _settle(self) -> None:
+        while self._waits and self._waits[0][0] <= self._confirmed:
+            confirmed = self._waits.popleft()[3]
+            if not confirmed.done():  # its caller was cancelled
+                confirmed.set_result(True)
+
+    def _refused(self, code: str) -> None:
+        """Die of an error reply. Only its code is told: the text may quote the payload."""
+        if not self._waits:
+            return self._die(f"the server sent {code}")
+        total, command, operands, _ = self._waits[0]
+        operand = operands[self._confirmed - total]  # counted from the end
+        channel = operand if isinstance(operand, str) else operand[0]
+        hint = f": the user lacks +{command.lower()} or a channel pattern like &{channel}" if code == "NOPERM" else ""
+        return self._die(f"{command} on channel {channel!r} was refused ({code}){hint}")
+
+    def _die(self, reason: str) -> None:
+        """Be dead from now on, for the first reason given, and wake all who wait."""
+        if self._dead is None:
+            self._dead = reason
+        for *_, confirmed in self._waits:
+            if not confirmed.done():
+                confirmed.set_result(False)
+        self._waits.clear()
+
+    def _error(self) -> TransportError:
+        return TransportError(f"the link to Redis at {self._where} is dead: {self._dead}")
+
+
+def _command(*words: str) -> bytes:
+    encoded = [word.encode() for word in words]
+    return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded])

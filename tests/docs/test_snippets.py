@@ -1,0 +1,85 @@
+"""Every Python block of every README runs as it stands, against real brokers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.brokers import NatsServer, RedisServer
+from tests.brokers.tls import Certificates
+from tests.conftest import StartServer
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("", "packages/*/", "adapters/*/", "docs/")
+PAGES = sorted([page for folder in FOLDERS for page in ROOT.glob(f"{folder}*.md")])
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+Redirect = Callable[[str], str]
+
+
+def snippets() -> list[tuple[str, str]]:
+    """Blocks that are programs; a single line is shown for the eye and stands in the next block in full."""
+    return [
+        (f"{page.relative_to(ROOT)}-{number}", block)
+        for page in PAGES
+        for number, block in enumerate(BLOCK.findall(page.read_text()), 1)
+        if "import" in block
+    ]
+
+
+@pytest.fixture
+def redirect(request: pytest.FixtureRequest, start: StartServer, certificates: Certificates) -> Redirect:
+    """Puts the URLs of real brokers in the place of those that a reader would put in."""
+
+    def secure(server: NatsServer | RedisServer) -> str:
+        return start(server).url
+
+    urls: dict[str, Callable[[], str]] = {
+        "redis://localhost:6379": lambda: str(request.getfixturevalue("redis_url")),
+        "nats://localhost:4222": lambda: str(request.getfixturevalue("nats_url")),
+        "tls://localhost:4222": lambda: secure(NatsServer(tls=certificates.server)),
+        "rediss://localhost:6380": lambda: secure(RedisServer(tls=certificates.server, user="pod", password="secret")),
+    }
+
+    def replace(code: str) -> str:
+        for url, real in urls.items():
+            if f'"{url}' in code:
+                code = code.replace(url, real())
+        return code
+
+    return replace
+
+
+def test_the_pages_hold_snippets() -> None:
+    pages = {name.rpartition("-")[0] for name, _ in snippets()}
+    assert pages >= {"README.md", "adapters/backplane-nats/README.md", "adapters/backplane-redis/README.md"}
+
+
+@pytest.mark.parametrize("snippet", [code for _, code in snippets()], ids=[name for name, _ in snippets()])
+async def test_a_snippet_runs(snippet: str, redirect: Redirect, certificates: Certificates, tmp_path: Path) -> None:
+    shutil.copy(certificates.server.ca, tmp_path / "ca.pem")
+    shutil.copy(certificates.client.cert, tmp_path / "client.pem")
+    shutil.copy(certificates.client.key, tmp_path / "client.key")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-W", "error", str(Path(__file__).parent / "run_snippet.py")),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=tmp_path,
+    )
+    try:
+        async with asyncio.timeout(30):
+            output, _ = await process.communicate(redirect(snippet).encode())
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, output.decode()
+    assert "Traceback" not in output.decode()
