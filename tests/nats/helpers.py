@@ -9,8 +9,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
-from backplane_core.errors import TransportError
-from backplane_core.transport import Frame, Link, Lost
+from backplane_core import Frame, Link, Lost, TransportError
 from backplane_nats.link import NatsLink
 from backplane_nats.transport import NatsTransport
 

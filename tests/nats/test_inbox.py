@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from backplane_core.transport import Lost
+from backplane_core import Lost
 from backplane_nats._inbox import Inbox
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from backplane_core.errors import AuthenticationError, BackplaneError, ConfigurationError, TransportError
-from backplane_core.transport import Transport
+from backplane_core import AuthenticationError, BackplaneError, ConfigurationError, Transport, TransportError
 from backplane_nats.transport import NatsTransport
 
 from tests.brokers import NatsServer, OwnBroker, free_port

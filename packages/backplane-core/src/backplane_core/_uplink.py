@@ -83,7 +83,7 @@ class Uplink:
         hears: bool,  # noqa: FBT001 -- likewise
         owner: Owner,
     ) -> None:
-        self.reason = "not connected yet"
+        self.reason = "no answer from the broker yet"
         self._transport = transport
         self._settings = settings
         self._outbox = outbox
@@ -142,7 +142,7 @@ class Uplink:
                 async with asyncio.timeout(self._settings.connect_timeout_s):
                     link = await self._transport.open()
             except TimeoutError:
-                self.reason = "the broker did not answer"
+                self.reason = "no answer from the broker in time"
             except TransportError as error:
                 self.reason, retryable = str(error), error.retryable
                 if not retryable and self._started is not None and not self._started.done():

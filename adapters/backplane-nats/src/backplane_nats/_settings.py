@@ -1,0 +1,219 @@
+"""What a NATS URL and `connection_kwargs` say, checked: `Settings`. No message quotes a password or token."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from attrs import field, frozen
+from backplane_core import ConfigurationError
+from nats.aio.client import Client, RawCredentials
+
+__all__ = ["Server", "Settings", "subject_of"]
+
+_SCHEMES: Final = ("nats", "tls")
+_QUERY: Final = ("ca", "creds", "nkey")
+_FORMS: Final = "{nats|tls}://[user:password@|token@]host[:port][,...][?{creds|nkey}=/path][&ca=/path]"
+_ENCODE: Final = "percent-encode user, password and token (quote(text, safe=''))"
+_CHANNEL: Final = re.compile(r"[A-Za-z0-9_@=-]+(?::[A-Za-z0-9_@=-]+)*", re.ASCII)
+_HOST: Final = re.compile(r"[A-Za-z0-9._:%-]+", re.ASCII)
+_SEED: Final = re.compile(r"S[A-Z][A-Z2-7]{56}", re.ASCII)
+
+_RECONNECTS: Final = "the backplane replaces dead links itself; nats-py's own reconnecting hides gaps"
+_CALLBACKS: Final = "the backplane reports these through on_state, on_gap and its observer"
+_BUFFERS: Final = "the backplane batches, bounds and confirms what is sent"
+_OWNED: Final = {
+    "servers": "the URL names the servers",
+    "allow_reconnect": _RECONNECTS,
+    "max_reconnect_attempts": _RECONNECTS,
+    "reconnect_time_wait": _RECONNECTS,
+    "reconnect_to_server_handler": _RECONNECTS,
+    "reconnected_cb": _RECONNECTS,
+    "error_cb": _CALLBACKS,
+    "disconnected_cb": _CALLBACKS,
+    "closed_cb": _CALLBACKS,
+    "connect_timeout": "use connect_timeout_s of the backplane",
+    "ping_interval": "use probe_interval_s of the backplane",
+    "max_outstanding_pings": "use probe_interval_s of the backplane",
+    "no_echo": "a pod proves that it hears by hearing its own beats",
+    "pending_size": _BUFFERS,
+    "flusher_queue_size": _BUFFERS,
+    "flush_timeout": _BUFFERS,
+    "drain_timeout": "use drain(timeout_s) of the backplane",
+    "ws_connection_headers": "WebSocket servers are not supported",
+    "skip_subject_validation": "it would let a channel name break the protocol",
+}
+_ALLOWED: Final = tuple(sorted({*inspect.signature(Client.connect).parameters} - {"self", *_OWNED}))
+
+
+def subject_of(channel: str) -> str:
+    """Return the NATS subject of a channel: `a:b` becomes `a.b`; no channel becomes a wildcard.
+
+    Raises:
+        ConfigurationError: The name holds what a subject must not.
+    """
+    if not _CHANNEL.fullmatch(channel):
+        raise ConfigurationError(f"a channel is made of [A-Za-z0-9_@=-] separated by ':', not {channel[:64]!r}")
+    return channel.replace(":", ".")
+
+
+@frozen
+class Server:
+    """One server of the URL. `str()` and `repr()` show no password and no token."""
+
+    scheme: str
+    host: str
+    port: int
+    credentials: Mapping[str, str] = field(repr=False)
+
+    @property
+    def address(self) -> str:
+        """The URL without credentials, as nats-py and people read it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+    def __str__(self) -> str:
+        who = f"{self.credentials['user']}:***@" if "user" in self.credentials else "***@" * bool(self.credentials)
+        return self.address.replace("://", f"://{who}", 1)
+
+
+@frozen(kw_only=True)
+class Settings:
+    """The servers, in the URL's order, and what else nats-py's `connect` is told."""
+
+    servers: tuple[Server, ...]
+    options: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def parse(cls, url: str, connection_kwargs: Mapping[str, Any] | None) -> Settings:
+        """Read and check both; reads files only to check that they are there and of the right form.
+
+        Raises:
+            ConfigurationError: Something is wrong; the message names it and what is allowed, without secrets.
+        """
+        base, _, query = url.partition("?")
+        servers = _servers(base)
+        options = {**_checked(connection_kwargs or {})}
+        given = {name for server in servers for name in server.credentials}
+        for name, value in _from_query(query).items():
+            if name in options:
+                raise ConfigurationError(f"the NATS URL's query and connection_kwargs both set {name!r}: give it once")
+            options[name] = value
+        if twice := sorted(given & options.keys()):
+            raise ConfigurationError(f"the NATS URL and connection_kwargs both set {', '.join(twice)}: give it once")
+        settings = cls(servers=servers, options=options)
+        settings.connect_options()
+        return settings
+
+    def connect_options(self) -> dict[str, Any]:
+        """Return the options with the credential files read, afresh on each call: such files are rotated.
+
+        Raises:
+            ConfigurationError: A file is missing or not of the right form. The message names its path.
+        """
+        options = dict(self.options)
+        creds = options.get("user_credentials")
+        if isinstance(creds, (str, Path)):
+            options["user_credentials"] = creds = RawCredentials(_read(creds, "NATS credentials"))
+        elif isinstance(creds, tuple):
+            _ = [_read(path, "NATS credentials") for path in cast("tuple[object, ...]", creds)]
+        # nats-py looks for this line in an endless loop that blocks the process when it is not there.
+        if isinstance(creds, RawCredentials) and not all(
+            mark in creds for mark in ("BEGIN NATS USER JWT", "BEGIN USER NKEY SEED")
+        ):
+            raise ConfigurationError("the NATS credentials (creds, user_credentials) hold no user JWT and seed")
+        if (path := options.pop("nkeys_seed", None)) is not None:
+            options["nkeys_seed_str"] = _read(path, "nkey seed")
+        if (seed := options.get("nkeys_seed_str")) is not None:
+            options["nkeys_seed_str"] = seed = str(seed).strip()
+            if not _SEED.fullmatch(seed):
+                raise ConfigurationError("the nkey seed (nkey, nkeys_seed, nkeys_seed_str) has not the form SU...")
+        return options
+
+
+def _read(path: object, what: str) -> str:
+    try:
+        return Path(str(path)).read_text("utf-8")
+    except OSError as error:
+        reason = error.strerror
+    except ValueError:
+        reason = "not a text file"
+    raise ConfigurationError(f"the {what} file {str(path)!r} can't be read: {reason}")
+
+
+def _checked(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    for name, value in kwargs.items():
+        if why := _OWNED.get(name):
+            raise ConfigurationError(f"connection_kwargs can't set {name!r}: {why}. Allowed: {', '.join(_ALLOWED)}")
+        if name not in _ALLOWED:
+            raise ConfigurationError(f"nats-py's connect has no option {name!r}. Allowed: {', '.join(_ALLOWED)}")
+        if name in {"discovered_server_cb", "lame_duck_mode_cb"} and not inspect.iscoroutinefunction(value):
+            raise ConfigurationError(f"connection_kwargs[{name!r}] must be an async function")
+    return kwargs
+
+
+def _from_query(query: str) -> dict[str, Any]:
+    if "@" in query:
+        # The "?" stands inside a password: naming the rest would print a part of it.
+        raise ConfigurationError(f"the NATS URL has an '@' behind its '?': {_ENCODE}")
+    found: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in _QUERY or not value or name in found:
+            raise ConfigurationError(
+                f"the NATS URL's query option {name!r} is unknown, empty or there twice. Allowed: {', '.join(_QUERY)}"
+            )
+        found[name] = value
+    if "creds" in found and "nkey" in found:
+        raise ConfigurationError("the NATS URL's query has both creds and nkey: give one")
+    options: dict[str, Any] = {}
+    if path := found.get("creds"):
+        options["user_credentials"] = path
+    if path := found.get("nkey"):
+        options["nkeys_seed"] = path
+    if path := found.get("ca"):
+        _read(path, "CA")
+        try:
+            options["tls"] = ssl.create_default_context(cafile=path)
+        except ssl.SSLError:
+            raise ConfigurationError(f"the CA file {path!r} holds no PEM certificate") from None
+    return options
+
+
+def _servers(base: str) -> tuple[Server, ...]:
+    scheme, found, _ = base.partition("://")
+    if scheme not in _SCHEMES or not found:
+        raise ConfigurationError(f"a NATS URL starts with nats:// or tls://. Form: {_FORMS}")
+    servers: list[Server] = []
+    for part in base.split(","):
+        server = _server(part if "://" in part else f"{scheme}://{part}")
+        if "://" not in part and not server.credentials:
+            # `nats://u:p@a,b` means one cluster, so one user.
+            server = Server(server.scheme, server.host, server.port, servers[-1].credentials)
+        servers.append(server)
+    return tuple(servers)
+
+
+def _server(url: str) -> Server:
+    try:
+        split = urlsplit(url)
+        port = split.port
+    except ValueError:
+        # urlsplit's own words quote what may be a password.
+        split, port = SplitResult("", "", "", "", ""), None
+    if split.scheme not in _SCHEMES or not _HOST.fullmatch(split.hostname or ""):
+        raise ConfigurationError(f"a server of the NATS URL has no valid host and port; {_ENCODE}. Form: {_FORMS}")
+    if split.path not in {"", "/"} or split.fragment or port == 0:
+        raise ConfigurationError(f"a server of the NATS URL has a path, fragment or port 0; {_ENCODE}. Form: {_FORMS}")
+    credentials: dict[str, str] = {}
+    if split.password is not None:
+        credentials = {"user": unquote(split.username or ""), "password": unquote(split.password)}
+    elif split.username:
+        credentials = {"token": unquote(split.username)}
+    if credentials and not next(iter(credentials.values())):
+        raise ConfigurationError(f"a server of the NATS URL has a password but no user. Form: {_FORMS}")
+    return Server(split.scheme, split.hostname or "", port or 4222, credentials)

@@ -1,0 +1,127 @@
+"""NATS as a `backplane_core` transport: `NatsTransport`."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from typing import Any, Final
+
+import nats.errors
+from backplane_core import AuthenticationError, ConfigurationError, Link, Traits, TransportError
+
+from backplane_nats._errors import explain
+from backplane_nats._internals import TlsClient, shut
+from backplane_nats._settings import Server, Settings
+from backplane_nats.link import NatsLink
+
+__all__ = ["NatsTransport"]
+
+_DEFAULT_MAX_PAYLOAD_BYTES: Final = 1 << 20
+"""What a NATS server takes unless it was told otherwise; the real limit is known after `open`."""
+
+_CONNECT_TIMEOUT_S: Final = 30
+"""Core bounds `open` much earlier; this is for who calls it without a bound."""
+
+_CONNECT_TIMEOUT_OF_SEVERAL_S: Final = 2
+"""So that a host that swallows packets leaves time for the next within core's five seconds."""
+
+_NEVER_S: Final = 86_400
+
+_OPTIONS: Final[Mapping[str, Any]] = {
+    "name": "backplane",
+    "allow_reconnect": False,
+    # Should an attempt go on all the same: 0 would mean for ever, and the defaults wait two minutes.
+    "max_reconnect_attempts": 1,
+    "reconnect_time_wait": 0,
+    # Core's beats are the probe.
+    "ping_interval": _NEVER_S,
+    "no_echo": False,
+    # Unbounded: where nats-py waits for room it swallows cancellations. Core's outbox is the bound.
+    "pending_size": 0,
+    "flusher_queue_size": 0,
+}
+
+
+class NatsTransport:
+    """Opens links to one NATS server or cluster. Implements `backplane_core.Transport`.
+
+    Args:
+        url: `nats://user:password@host:4222`, `nats://token@host`, several as `nats://a,b:4223`, then
+            `?creds=/path` or `?nkey=/path`, and `ca=/path/ca.pem`. `tls://` insists on TLS. User, password
+            and token are percent-encoded.
+        connection_kwargs: For nats-py's `connect`, what does not fit a URL: `tls` (an `SSLContext`),
+            `tls_hostname`, `user_jwt_cb`, `signature_cb`, `nkeys_seed_str`, a callable for `password` ...
+
+    Raises:
+        ConfigurationError: One of them is wrong. The message says what is allowed, and holds no secret.
+    """
+
+    def __init__(self, url: str, *, connection_kwargs: Mapping[str, Any] | None = None) -> None:
+        self._settings = Settings.parse(url, connection_kwargs)
+        self._traits = Traits(max_payload_bytes=_DEFAULT_MAX_PAYLOAD_BYTES)
+
+    def __repr__(self) -> str:
+        return f"NatsTransport({','.join(map(str, self._settings.servers))!r})"
+
+    @property
+    def traits(self) -> Traits:
+        """Confirms sends, keeps nothing; `max_payload_bytes` is the server's own after `open`."""
+        return self._traits
+
+    async def open(self) -> Link:
+        """Try each server once, in random order (`dont_randomize`: the URL's), and return the first link.
+
+        Raises:
+            TransportError: No server can be reached; `retryable=False` where TLS or a file is wrong.
+            AuthenticationError: A server refused the credentials, and no other took them.
+
+        Cancellation: leaves no socket and no task behind.
+        """
+        servers = [*self._settings.servers]
+        if not self._settings.options.get("dont_randomize"):
+            random.shuffle(servers)
+        failures: list[TransportError] = []
+        for server in servers:
+            outcome = await self._attempt(server, alone=len(servers) == 1)
+            if isinstance(outcome, NatsLink):
+                return outcome
+            failures.append(outcome)
+        for failure in failures:
+            if len(failures) == 1 or isinstance(failure, AuthenticationError):
+                raise failure
+        raise TransportError(
+            f"none of {len(failures)} servers took the connection: {'; '.join(map(str, failures))}",
+            retryable=any(failure.retryable for failure in failures),
+        )
+
+    async def _attempt(self, server: Server, *, alone: bool) -> NatsLink | TransportError:
+        # Failures are returned, not raised inside `except`: an error's __context__ could lead to secrets.
+        try:
+            options = {**_OPTIONS, **self._settings.connect_options()}
+        except ConfigurationError as error:
+            # A file that was there at the start; it may be in the middle of its rotation.
+            return TransportError(str(error))
+        client = TlsClient(require_tls=server.scheme == "tls")
+        link = NatsLink(client, str(server))
+        options |= {
+            **server.credentials,
+            "servers": [server.address],
+            "connect_timeout": _CONNECT_TIMEOUT_S if alone else _CONNECT_TIMEOUT_OF_SEVERAL_S,
+        }
+        # In a task of its own: CPython 3.11's wait_for, which nats-py uses, swallows a cancellation that comes
+        # together with the answer.
+        attempt = asyncio.create_task(link.connect(options))
+        is_open = False
+        try:
+            await asyncio.wait({attempt})
+            if (reason := attempt.exception()) is not None:
+                return explain(reason, server)
+            if not client.is_as_safe_as_asked:
+                return explain(nats.errors.SecureConnWantedError(), server)
+            is_open = True
+        finally:
+            if not is_open:
+                await shut(client, attempt)
+        self._traits = Traits(max_payload_bytes=client.max_payload)
+        return link

@@ -1,0 +1,143 @@
+"""Build every distribution and use it as its users do: each adapter's wheel in a clean environment of its own.
+
+`uv run scripts/check_wheels.py [--keep DIR]`. Fails if an adapter brings the other client, if metadata or `py.typed`
+is missing, if core is not bounded, or if a publish does not reach another pod through the installed wheels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from email.parser import HeaderParser
+from pathlib import Path
+from zipfile import ZipFile
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.brokers import open_broker  # noqa: E402 -- the workspace's own helper, found by the line above
+
+DISTRIBUTIONS = ("backplane-core", "backplane-redis", "backplane-nats")
+CLIENTS = {"backplane-core": set[str](), "backplane-redis": {"redis", "hiredis"}, "backplane-nats": {"nats-py"}}
+
+SCENARIO = """
+import asyncio, sys
+from backplane_core import Publisher, Target, connect
+
+async def main(url):
+    async with connect(url, channel="wheels") as here, connect(url, channel="wheels") as there:
+        async with there.connection("c1", Target.user("u1")) as connection, Publisher(url, channel="wheels") as worker:
+            assert await here.publish(Target.user("u1"), {"n": 1}) == 0
+            await here.flush(5)
+            await worker.publish(Target.user("u1"), {"n": 2})
+            async with asyncio.timeout(5):
+                assert [(await anext(connection)).value for _ in range(2)] == [{"n": 1}, {"n": 2}]
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+IN_MEMORY = """
+import asyncio
+from backplane_core import AdapterNotInstalledError, Target, connect
+
+async def main():
+    async with connect() as backplane:
+        async with backplane.connection("c1", Target.user("u1")) as connection:
+            assert await backplane.publish(Target.user("u1"), 1) == 1
+            assert (await anext(connection)).value == 1
+    for url, wanted in (("redis://h", "pip install backplane-redis"), ("nats://h", "pip install backplane-nats")):
+        try:
+            connect(url)
+        except AdapterNotInstalledError as error:
+            assert wanted in str(error), error
+        else:
+            raise AssertionError(url)
+
+asyncio.run(main())
+"""
+
+
+def run(*command: str | Path, text: str | None = None) -> str:
+    """Run a command from the workspace's root; its output is shown only when it fails."""
+    done = subprocess.run(list(map(str, command)), cwd=ROOT, input=text, capture_output=True, text=True, check=False)  # noqa: S603 -- our own commands
+    if done.returncode:
+        sys.exit(f"failed: {' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def check_metadata(wheel: Path) -> None:
+    """Fail unless the wheel says what an index shows and a type checker needs."""
+    with ZipFile(wheel) as archive:
+        names = archive.namelist()
+        metadata = HeaderParser().parsestr(
+            archive.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
+        )
+    name = str(metadata["Name"])
+    required = [str(value) for value in metadata.get_all("Requires-Dist") or []]
+    assert f"{name.replace('-', '_')}/py.typed" in names, f"{wheel.name}: no py.typed"
+    assert metadata["Requires-Python"] == ">=3.11", f"{wheel.name}: {metadata['Requires-Python']}"
+    assert metadata["License-Expression"] == "MIT", f"{wheel.name}: no licence"
+    assert any(name.endswith("licenses/LICENSE") for name in names), f"{wheel.name}: no LICENSE"
+    assert len(metadata.get_all("Project-URL") or []) >= 4, f"{wheel.name}: no URLs"  # noqa: PLR2004 -- home, docs, source, issues
+    assert len(str(metadata.get_payload())) > 200, f"{wheel.name}: no README"  # noqa: PLR2004 -- more than a title
+    if name != "backplane-core":
+        bound = next(value for value in required if value.startswith("backplane-core"))
+        assert "<" in bound, f"{wheel.name}: core is not bounded: {bound}"
+        assert ">=" in bound, f"{wheel.name}: core is not bounded: {bound}"
+
+
+def installed(python: Path) -> set[str]:
+    """Return the names of what an environment holds."""
+    return {entry["name"] for entry in json.loads(run("uv", "pip", "list", "--format=json", "--python", python))}
+
+
+def check_distribution(name: str, wheels: Path, environment: Path, urls: Sequence[str]) -> None:
+    """Install one distribution in a clean environment, look what came, and use it."""
+    run("uv", "venv", "--quiet", environment)
+    python = environment / "bin" / "python"
+    run("uv", "pip", "install", "--quiet", "--python", python, "--find-links", wheels, f"{name}==0.1.0")
+    run("uv", "pip", "check", "--python", python)
+    came = installed(python)
+    assert "backplane-core" in came, f"{name} does not bring core"
+    others = set[str]().union(*[clients for other, clients in CLIENTS.items() if other != name]) - CLIENTS[name]
+    assert CLIENTS[name] <= came, f"{name} lacks {CLIENTS[name] - came}"
+    assert not others & came, f"{name} brings {others & came}"
+    for url in urls:
+        run(python, "-I", "-W", "error", "-c", SCENARIO, url)
+    if not urls:
+        run(python, "-I", "-W", "error", "-c", IN_MEMORY)
+    print(f"{name}: {', '.join(sorted(came))}")  # noqa: T201 -- what a person wants to see
+
+
+def main() -> None:
+    """Build, check, install, use."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep", type=Path, help="keep the wheels and sdists here")
+    keep: Path | None = parser.parse_args().keep
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        wheels = keep or scratch / "dist"
+        run("uv", "build", "--quiet", "--all-packages", "--out-dir", wheels)
+        built = sorted(wheels.glob("*.whl"))
+        assert len(built) == len(list(wheels.glob("*.tar.gz"))) == len(DISTRIBUTIONS), built
+        for wheel in built:
+            check_metadata(wheel)
+        redis = stack.enter_context(open_broker("redis")).url
+        nats = stack.enter_context(open_broker("nats")).url
+        urls = {
+            "backplane-core": [],
+            "backplane-redis": [redis, redis.replace("redis", "valkey")],
+            "backplane-nats": [nats],
+        }
+        for name in DISTRIBUTIONS:
+            check_distribution(name, wheels, scratch / name, urls[name])
+    print("all wheels are whole")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
