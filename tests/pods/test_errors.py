@@ -122,7 +122,12 @@ async def test_a_dead_broker_is_a_transport_error_within_the_timeout_that_names_
 async def test_a_broker_that_never_answers_is_a_transport_error_within_the_timeout(
     kind: Kind, written: io.StringIO, leaves_nothing: None
 ) -> None:
-    silent = await asyncio.start_server(lambda _, __: None, "127.0.0.1", 0)
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     async with silent:
         port = silent.sockets[0].getsockname()[1]
         error, took = await fails(f"{kind}://pod:{SECRET}@127.0.0.1:{port}", written)

@@ -41,10 +41,12 @@ def encode_event(event: object) -> bytes:
     Raises:
         EventEncodeError: It holds something else than `JSON`, a cycle, over 256 levels, or a lone surrogate.
     """
-    if type(event) not in _SCALARS:
-        _check(event, MAX_DEPTH)
     try:
+        if type(event) not in _SCALARS:
+            _check(event, MAX_DEPTH)
         return _encode(event)
+    except EventEncodeError:
+        raise
     except UnicodeEncodeError:
         problem = "the event holds a string with a lone surrogate: it has no UTF-8 form"
     except (TypeError, ValueError, OverflowError):
