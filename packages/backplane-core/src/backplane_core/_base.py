@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import time
 from collections import Counter
@@ -15,14 +14,15 @@ from uuid import uuid4
 
 from attrs import frozen
 
+from backplane_core._arguments import check_sink, check_target, excluded_ids, union_of
 from backplane_core._gaps import GapTeller
 from backplane_core._json import encode_event
 from backplane_core._registry import Entry, FanOut, GapCallback, Registry, Sink
 from backplane_core._settings import Options, Settings
+from backplane_core._states import States
 from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Connection, Overflow
 from backplane_core.errors import (
     ClosedError,
-    ConfigurationError,
     EventTooLargeError,
     InvalidTargetError,
     ReentrantPublishError,
@@ -96,8 +96,7 @@ class BaseBackplane:
         self._counters: Counter[str] = Counter()
         self._gap_counters: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
-        self._state: State = "connecting"
-        self._state_waiters: list[tuple[State, asyncio.Future[None]]] = []
+        self._states = States()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._delivering = False
         self._turn_messages = 0
@@ -129,7 +128,7 @@ class BaseBackplane:
     async def associate(self, conn_id: str, target: Target) -> bool:
         """Add a target to a connection; see `Backplane.associate`."""
         self._check_open()
-        _check_target(target)
+        check_target(target)
         if not self._registry.associate(conn_id, target):
             self._counters["unknown_connections"] += 1
             return False
@@ -137,7 +136,7 @@ class BaseBackplane:
 
     async def dissociate(self, conn_id: str, target: Target) -> None:
         """Take a target from a connection. Idempotent; unknown ids are a no-op."""
-        _check_target(target)
+        check_target(target)
         self._registry.dissociate(conn_id, target)
 
     def connection(
@@ -168,7 +167,7 @@ class BaseBackplane:
             raise InvalidTargetError("the first argument is the connection's id: connection(None, target) makes one up")
         conn_id = uuid4().hex if conn_id is None else check_id(conn_id, "conn_id")
         for target in targets:
-            _check_target(target)
+            check_target(target)
         return Connection(self, conn_id, targets, max_pending, max_pending_bytes, overflow, on_gap)
 
     @property
@@ -183,7 +182,7 @@ class BaseBackplane:
 
     def connections(self, target: Target) -> frozenset[str]:
         """Return the ids of this pod's connections that get the target's events."""
-        _check_target(target)
+        check_target(target)
         return frozenset([entry.conn_id for entry in self._registry.entries(target)])
 
     # Publishing
@@ -202,13 +201,13 @@ class BaseBackplane:
             ReentrantPublishError: Called from inside a sink: hand it to `loop.call_soon`.
             As `publish` otherwise.
         """
-        if self._state != "live":
+        if self._states.now != "live":
             self._check_open()
         if self._delivering:
             raise ReentrantPublishError("a sink may not publish while an event is delivered: use loop.call_soon")
-        targets = (target,) if type(target) is Target else _union(target)
+        targets = (target,) if type(target) is Target else union_of(target)
         if exclude:
-            exclude = _excluded(exclude)
+            exclude = excluded_ids(exclude)
         data = encode_event(event)
         if len(data) > self._settings.max_event_bytes:
             raise EventTooLargeError(len(data), self._settings.max_event_bytes)
@@ -254,7 +253,7 @@ class BaseBackplane:
     @property
     def state(self) -> State:
         """`connecting`, `live`, `degraded`, `draining` or `closed`."""
-        return self._state
+        return self._states.now
 
     async def wait_for_state(self, state: State, *, timeout_s: float | None = None) -> None:
         """Return once the backplane is in that state.
@@ -267,30 +266,17 @@ class BaseBackplane:
             TimeoutError: It did not get there in time.
             ClosedError: It was closed, so it never will.
         """
-        if self._state == state:
-            return
-        if self._state == "closed":
-            raise ClosedError("the backplane is closed")
-        entry = (state, asyncio.get_running_loop().create_future())
-        self._state_waiters.append(entry)
-        try:
-            async with asyncio.timeout(timeout_s):
-                await entry[1]
-        except TimeoutError:
-            raise TimeoutError(f"the backplane is {self._state}, not {state}, after {timeout_s} s") from None
-        finally:
-            if entry in self._state_waiters:
-                self._state_waiters.remove(entry)
+        await self._states.wait_for(state, timeout_s)
 
     def ready(self) -> Readiness:
         """Return whether this pod hears the bus, for a readiness probe."""
-        live = self._state == "live"
-        return Readiness(live=live, reason=None if live else f"the backplane is {self._state}")
+        live = self._states.now == "live"
+        return Readiness(live=live, reason=None if live else f"the backplane is {self._states.now}")
 
     def stats(self) -> Stats:
         """Return a snapshot of the counters."""
         return Stats(
-            state=self._state,
+            state=self._states.now,
             connections=len(self._registry.connections),
             targets=self._registry.target_count,
             dropped=dict(self._dropped),
@@ -313,7 +299,7 @@ class BaseBackplane:
         Raises:
             TimeoutError: As `flush`.
         """
-        if self._state == "closed":
+        if self._states.now == "closed":
             return
         self._set_state("draining", "drain() was called")
         for entry in list(self._registry.connections.values()):
@@ -391,10 +377,7 @@ class BaseBackplane:
     ) -> SinkAttachment:
         self._check_open()
         check_id(conn_id, "conn_id")
-        if not callable(sink) or any(map(inspect.iscoroutinefunction, (sink, type(sink).__call__))):
-            raise ConfigurationError(
-                "a sink is a plain callable: it takes one event and must not be a coroutine function"
-            )
+        check_sink(sink)
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         entry = self._registry.attach(conn_id, sink, raw, on_gap, on_end, time.time())
@@ -434,20 +417,14 @@ class BaseBackplane:
             self.call(self.on_gap, gap)
 
     def _set_state(self, state: State, reason: str) -> None:
-        previous, self._state = self._state, state
+        previous = self._states.now
         if previous == state:
             return
         logger.info("%s -> %s: %s", previous, state, reason)
         self._report(StateChanged(state=state, previous=previous, reason=reason))
         if self.on_state is not None:
             self.call(self.on_state, state)
-        for wanted, waiter in self._state_waiters:
-            if waiter.done():
-                continue
-            if wanted == state:
-                waiter.set_result(None)
-            elif state == "closed":
-                waiter.set_exception(ClosedError("the backplane is closed"))
+        self._states.enter(state)
 
     def _finish(self, reason: str) -> None:
         """Forget the connections and be closed."""
@@ -457,32 +434,5 @@ class BaseBackplane:
         self._set_state("closed", reason)
 
     def _check_open(self) -> None:
-        if self._state in {"draining", "closed"}:
-            raise ClosedError(f"the backplane is {self._state}: it takes no events and no connections")
-
-
-def _check_target(target: object) -> None:
-    if not isinstance(target, Target):
-        raise InvalidTargetError(f"a Target is wanted, not {type(target).__name__}; for example Target.user('u1')")
-
-
-def _union(targets: Target | Iterable[Target]) -> tuple[Target, ...]:
-    """Return the distinct targets of a union; every connection is in everyone, so that stands alone."""
-    if isinstance(targets, Target):
-        return (targets,)
-    if isinstance(targets, (str, bytes)) or not isinstance(targets, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers without a type checker
-        _check_target(targets)
-    targets = tuple(targets)
-    for target in targets:
-        _check_target(target)
-    distinct = tuple(dict.fromkeys(targets))
-    if not distinct:
-        raise InvalidTargetError("no target: name at least one")
-    everyone = Target.everyone()
-    return (everyone,) if everyone in distinct else distinct
-
-
-def _excluded(ids: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(ids, str) or not isinstance(ids, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers without a type checker
-        raise InvalidTargetError("exclude takes several connection ids: exclude=[conn_id]")
-    return tuple(dict.fromkeys([check_id(id_, "an excluded connection id") for id_ in ids]))
+        if self._states.now in {"draining", "closed"}:
+            raise ClosedError(f"the backplane is {self._states.now}: it takes no events and no connections")

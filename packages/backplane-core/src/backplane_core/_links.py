@@ -77,6 +77,7 @@ class Pulse:
     _last_tick: float | None = field(default=None, init=False)
     _since_beat: float = field(default=0.0, init=False)
     _since_frame: float = field(default=0.0, init=False)
+    _accepted: int = field(default=0, init=False)
     _tail: bool = field(default=False, init=False)
     # A beat is on its way out; heard while it was (its echo may overtake its confirmation); how long it is overdue.
     _beating: bool = field(default=False, init=False)
@@ -88,13 +89,9 @@ class Pulse:
         """How often to call `tick`."""
         return min(self.beat_s, self.probe_interval_s / 4)
 
-    def frame(self) -> None:
-        """A frame was accepted."""
-        self._since_frame = 0.0
-        self._tail = True
-
-    def beat(self) -> None:
-        """A beat was accepted."""
+    def beat(self, accepted: int) -> None:
+        """A beat was accepted, and with it so many frames in all."""
+        self._accepted = accepted
         self._since_beat = 0.0
         self._tail = False
         self._beating = self.hears
@@ -119,12 +116,16 @@ class Pulse:
         if self._overdue is not None:
             self._overdue = 0.0
 
-    def tick(self, now: float) -> Beat:
-        """Return what to do now."""
+    def tick(self, now: float, accepted: int) -> Beat:
+        """Return what to do now, when so many frames were accepted in all."""
         passed = 0.0 if self._last_tick is None else min(now - self._last_tick, 2 * self.tick_s)
         self._last_tick = now
         self._since_beat += passed
         self._since_frame += passed
+        if accepted != self._accepted:
+            self._accepted = accepted
+            self._since_frame = 0.0
+            self._tail = True
         if self._overdue is not None:
             self._overdue += passed
             if self._overdue > self.probe_interval_s:

@@ -228,7 +228,7 @@ class Uplink:
         pulse = self.pulse
         while True:
             await asyncio.sleep(pulse.tick_s)
-            decision = pulse.tick(time.monotonic())
+            decision = pulse.tick(time.monotonic(), self._outbox.accepted)
             if decision == "beat":
                 self._owner.beat()
             elif decision == "deaf":

@@ -11,16 +11,16 @@ from uuid import uuid4
 from attrs import evolve
 
 from backplane_core._base import BaseBackplane, logger
-from backplane_core._outbox import Outbox
-from backplane_core._reader import FRAME_OVERHEAD_BYTES, Pod, Reader
+from backplane_core._reader import Pod, Reader
 from backplane_core._registry import Entry
 from backplane_core._routing import make_routing
-from backplane_core._sequence import Numbering, Tracker
+from backplane_core._sender import Sender
+from backplane_core._sequence import Tracker
 from backplane_core._settings import Options
 from backplane_core._subscriptions import Subscriptions
 from backplane_core._uplink import Owner, Uplink
-from backplane_core._wire import Head, build_frame, encode_ids, frame_prefix
-from backplane_core.errors import ClosedError, EventTooLargeError
+from backplane_core._wire import Head
+from backplane_core.errors import ClosedError
 from backplane_core.observe import EnvelopeRejected, EventDropped, FleetMismatch, Gap, Readiness, Stats
 from backplane_core.target import Target
 from backplane_core.transport import Frame, Lost, Transport
@@ -51,14 +51,8 @@ class DistributedBackplane(BaseBackplane):
     def __init__(self, transport: Transport, **options: Unpack[Options]) -> None:
         super().__init__(**options)
         settings = self._settings
-        self._origin = uuid4().hex
-        self._prefix = frame_prefix(self._origin)
         self._routing = make_routing(settings.routing, settings.channel, settings.lanes)
-        # No event's frame ends like this: after an event come numbers and lists, never these two names.
-        self._beat_extra = b',"routing":"%b","lanes":%d' % (self._routing.name.encode(), self._routing.lanes)
-        self._beat_suffix = self._beat_extra + b"}"
-        self._numbering = Numbering()
-        self._outbox = Outbox(settings.outbox_max_messages, settings.outbox_max_bytes)
+        self._sender = Sender(uuid4().hex, self._routing, settings, self._on_accepted, self._on_dropped)
         self._tracker = Tracker(settings.origin_ttl_s)
         self._subscriptions = Subscriptions(
             self._routing, tuple(self._routing.base) if self._hears else (), self._registry.holds
@@ -76,17 +70,17 @@ class DistributedBackplane(BaseBackplane):
                 behind=self._on_behind,
             ),
             self._tracker,
-            self._prefix,
+            self._sender.prefix,
             settings.max_event_bytes,
         )
         self._uplink = Uplink(
             transport,
             settings,
-            self._outbox,
+            self._sender.outbox,
             self._subscriptions,
             self._hears,
             Owner(
-                opened=self._on_opened,
+                opened=self._sender.link_opened,
                 live=self._on_live,
                 lost=self._on_lost,
                 batch=self._on_batch,
@@ -96,11 +90,7 @@ class DistributedBackplane(BaseBackplane):
                 unsubscribed=self._on_unsubscribed,
             ),
         )
-        self._max_frame_bytes: int | None = None
-        self._room = asyncio.Event()
-        self._waited_in_vain = False
         self._hearing: dict[str, asyncio.Future[None]] = {}
-        self._flushing: list[tuple[int, asyncio.Future[None]]] = []
         self._closing: asyncio.Future[None] | None = None
         self._deaf_since: float | None = time.time()
         self._gap_since: float | None = None
@@ -128,7 +118,7 @@ class DistributedBackplane(BaseBackplane):
 
         Cancellation: leaves nothing behind; the backplane is closed.
         """
-        if self._uplink.running or self._state != "connecting":
+        if self._uplink.running or self._states.now != "connecting":
             raise ClosedError("a backplane is opened once: make another")
         self._loop = asyncio.get_running_loop()
         self._gap_since = time.time()
@@ -140,13 +130,13 @@ class DistributedBackplane(BaseBackplane):
 
     def ready(self) -> Readiness:
         """Return whether this pod hears the bus, or since when not and why; for a readiness probe."""
-        if self._state == "live":
+        if self._states.now == "live":
             return Readiness(live=True, last_beat=self._last_beat)
-        ending = self._state in {"draining", "closed"}
+        ending = self._states.now in {"draining", "closed"}
         return Readiness(
             live=False,
             deaf_since=time.time() if self._deaf_since is None else self._deaf_since,
-            reason=f"the backplane is {self._state}" if ending else self._uplink.reason,
+            reason=f"the backplane is {self._states.now}" if ending else self._uplink.reason,
             last_beat=self._last_beat,
         )
 
@@ -155,8 +145,9 @@ class DistributedBackplane(BaseBackplane):
         return evolve(
             super().stats(),
             received=self._reader.received,
-            outbox_messages=self._outbox.messages,
-            outbox_bytes=self._outbox.bytes,
+            sent=self._sender.outbox.confirmed,
+            outbox_messages=self._sender.outbox.messages,
+            outbox_bytes=self._sender.outbox.bytes,
         )
 
     async def flush(self, timeout_s: float | None = None) -> None:
@@ -168,21 +159,7 @@ class DistributedBackplane(BaseBackplane):
         Raises:
             TimeoutError: It did not in time; the message says how many are left.
         """
-        goal = self._outbox.accepted
-        if self._outbox.settled >= goal:
-            return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (goal, waiter)
-        self._flushing.append(entry)
-        try:
-            async with asyncio.timeout(timeout_s):
-                await waiter
-        except TimeoutError:
-            left = goal - self._outbox.settled
-            raise TimeoutError(f"{left} events are not confirmed after {timeout_s} s: {self._uplink.reason}") from None
-        finally:
-            if entry in self._flushing:
-                self._flushing.remove(entry)
+        await self._sender.flush(timeout_s, lambda: self._uplink.reason)
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Refuse publishes from now on, end the connections, flush, and leave the link up.
@@ -190,7 +167,7 @@ class DistributedBackplane(BaseBackplane):
         Raises:
             TimeoutError: As `flush`.
         """
-        if self._state == "live":
+        if self._states.now == "live":
             self._beat()  # marks the end, so that a lost tail is noticed
         await super().drain(timeout_s)
 
@@ -205,7 +182,7 @@ class DistributedBackplane(BaseBackplane):
         if self._closing is not None:
             await asyncio.shield(self._closing)
             return
-        if self._state == "closed":
+        if self._states.now == "closed":
             return
         self._closing = asyncio.get_running_loop().create_future()
         try:
@@ -223,98 +200,49 @@ class DistributedBackplane(BaseBackplane):
         """Wait until the broker confirmed that all of these are heard; False at once while the link is down."""
         channels = [channel for target in targets if (channel := self._routing.interest(target)) is not None]
         for channel in channels:
-            if self._state != "live":
+            if self._states.now != "live":
                 return False
             if not self._subscriptions.confirmed(channel):
                 waiter = self._hearing.get(channel)
                 if waiter is None:
                     waiter = self._hearing[channel] = asyncio.get_running_loop().create_future()
                 await asyncio.shield(waiter)
-        return self._state == "live" and all(map(self._subscriptions.confirmed, channels))
+        return self._states.now == "live" and all(map(self._subscriptions.confirmed, channels))
 
     async def _stop(self, reason: str) -> None:
         try:
             await self._uplink.stop()
         finally:
-            self._drop([*self._outbox.lost(resend=False), *self._outbox.discard(lambda _: True)], "closed")
-            self._settle()
+            self._sender.close()
             self._hear_no_more()
             self._finish(reason)
 
-    # Out: publish -> outbox -> link
+    # Out: publish -> sender -> link
 
     def _send(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> None:
-        channel = self._routing.channel(targets)
-        seq, prev = self._numbering.peek(channel)
-        frame = build_frame(self._prefix, targets, event, seq, prev, encode_ids(exclude) if exclude else None)
-        limit = self._max_frame_bytes
-        if limit is not None and len(frame) > limit:
-            raise EventTooLargeError(len(frame), limit)
-        if len(frame) - len(event) > FRAME_OVERHEAD_BYTES:
-            raise EventTooLargeError(len(frame), len(event) + FRAME_OVERHEAD_BYTES)
-        self._numbering.take(channel, seq)
-        self._offer(channel, frame)
-        self._uplink.pulse.frame()
-
-    def _offer(self, channel: str, frame: bytes) -> bool:
-        """Put a frame into the outbox; a refused one has used up its number, so receivers see the hole."""
-        if self._outbox.offer((channel, frame)):
-            self._uplink.write_soon()
-            return True
-        self._dropped["outbox"] += 1
-        self._report(EventDropped(cause="outbox", channel=channel, count=1))
-        return False
-
-    def _beat(self) -> None:
-        """Say that we live, what our last number is and how we route; and hear ourselves say it."""
-        channel = self._routing.shared
-        seq, prev = self._numbering.peek(channel)
-        target = Target.connection(self._origin)
-        frame = build_frame(self._prefix, (target,), b"null", seq, prev, None, self._beat_extra)
-        self._numbering.take(channel, seq)
-        if self._offer(channel, frame):
-            self._uplink.pulse.beat()
-        self._tracker.now = time.monotonic()
-        self._tracker.expire()
+        self._sender.send(targets, event, exclude)
 
     async def _give_turn(self) -> None:
         await super()._give_turn()
-        if self._state != "live" or not self._outbox.over_half:
-            self._waited_in_vain = False
-        elif not self._waited_in_vain:
-            self._room.clear()
-            try:
-                async with asyncio.timeout(self._settings.publish_wait_s):
-                    await self._room.wait()
-            except TimeoutError:
-                self._waited_in_vain = True
+        if self._states.now == "live":
+            await self._sender.room(self._settings.publish_wait_s)
 
-    def _on_opened(self, max_payload_bytes: int | None) -> None:
-        self._max_frame_bytes = limit = max_payload_bytes
-        if limit is not None:
-            self._drop(self._outbox.discard(lambda frame: len(frame[1]) > limit), "too_large")
+    def _beat(self) -> None:
+        self._sender.beat()
+        self._uplink.pulse.beat(self._sender.outbox.accepted)
+        self._tracker.now = time.monotonic()
+        self._tracker.expire()
 
     def _on_confirmed(self) -> None:
-        self._counters["sent"] += self._outbox.confirm()
         self._turn_messages = self._turn_bytes = 0
-        if not self._outbox.over_half:
-            self._room.set()
-        self._settle()
+        self._sender.confirmed()
 
-    def _settle(self) -> None:
-        """Wake the flushes that got what they wait for."""
-        settled = self._outbox.settled
-        for goal, waiter in self._flushing:
-            if goal <= settled and not waiter.done():
-                waiter.set_result(None)
+    def _on_accepted(self) -> None:
+        self._uplink.write_soon()
 
-    def _drop(self, frames: Iterable[Frame], cause: str) -> None:
-        counts: dict[str, int] = {}
-        for frame in frames:
-            counts[frame[0]] = counts.get(frame[0], 0) + 1
-        for channel, count in counts.items():
-            self._dropped[cause] += count
-            self._report(EventDropped(cause=cause, channel=channel, count=count))
+    def _on_dropped(self, cause: str, channel: str, count: int) -> None:
+        self._dropped[cause] += count
+        self._report(EventDropped(cause=cause, channel=channel, count=count))
 
     # Up and down: the link's life
 
@@ -337,7 +265,7 @@ class DistributedBackplane(BaseBackplane):
             self._tell_reconnect()
         self._deaf_since = None
         self._heard_at = time.time()
-        if self._state in {"connecting", "degraded"}:
+        if self._states.now in {"connecting", "degraded"}:
             self._set_state("live", "connected")
         self._beat()
 
@@ -349,9 +277,8 @@ class DistributedBackplane(BaseBackplane):
         self._tracker.cut()
         # A pod that can't tell copies must not get any: what was in flight is then counted, and a hole for the others.
         resend = time.monotonic() - self._foreign_at > self._settings.origin_ttl_s
-        self._drop(self._outbox.lost(resend=resend), "unconfirmed")
-        self._settle()
-        if self._state == "live":
+        self._sender.link_lost(resend=resend)
+        if self._states.now == "live":
             logger.warning("the link is lost, local delivery goes on: %s", self._uplink.reason)
             self._set_state("degraded", self._uplink.reason)
         self._hear_no_more()
@@ -389,7 +316,7 @@ class DistributedBackplane(BaseBackplane):
         self._gap_since = now if self._subscriptions.settling else None
         entries = list(self._registry.connections.values())
         # Who attached before the first link went live has a span to hear of; the pod itself has missed nothing yet.
-        if not self._hears or (self._state == "connecting" and not entries):
+        if not self._hears or (self._states.now == "connecting" and not entries):
             return
         channel, reason = self._routing.shared, self._lost_because
         self._tell(Gap(channel=channel, cause="reconnect", reason=reason, since=since, until=now), entries)
@@ -435,7 +362,7 @@ class DistributedBackplane(BaseBackplane):
             )
 
     def _on_echo(self, payload: bytes) -> None:
-        if payload.endswith(self._beat_suffix):
+        if payload.endswith(self._sender.beat_suffix):
             self._counters["beats"] += 1
             self._last_beat = time.time()
             self._uplink.pulse.heard()
