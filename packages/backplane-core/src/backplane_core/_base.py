@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Any, Final, Self, Unpack
 from uuid import uuid4
 
-from attrs import frozen
+from attrs import asdict, define, frozen
 
 from backplane_core._arguments import check_sink, check_target, excluded_ids, union_of
 from backplane_core._gaps import GapTeller
 from backplane_core._json import encode_event
-from backplane_core._registry import Entry, FanOut, GapCallback, Registry, Sink
+from backplane_core._registry import Entry, GapCallback, Registry, Sink, Trouble
 from backplane_core._settings import Options, Settings
 from backplane_core._states import States
 from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Connection, Overflow
@@ -72,6 +72,30 @@ class SinkAttachment:
             self._registry.detach(self._entry.conn_id)
 
 
+@define
+class Counters:
+    """What `Stats` says, counted as it happens."""
+
+    published: int = 0
+    delivered: int = 0
+    echoed: int = 0
+    beats: int = 0
+    duplicates: int = 0
+    foreign: int = 0
+    overflowed: int = 0
+    sink_errors: int = 0
+    sink_refusals: int = 0
+    decode_errors: int = 0
+    observer_errors: int = 0
+    unknown_connections: int = 0
+    links: int = 0
+    mismatch: int = 0
+
+
+def _nobody_else(targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> None:
+    """In memory there are no other pods."""
+
+
 class BaseBackplane:
     """This pod's connections and the delivery to them; see `Backplane` for the promises.
 
@@ -93,7 +117,9 @@ class BaseBackplane:
         self._settings = Settings.of(plain)
         self._registry = Registry(self._on_edge)
         self._gaps = GapTeller(self.call)
-        self._counters: Counter[str] = Counter()
+        self._counters = Counters()
+        # Takes the event for the other pods, or raises before anyone has got it.
+        self._send: Callable[[Sequence[Target], bytes, Iterable[str]], None] = _nobody_else
         self._gap_counters: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
         self._states = States()
@@ -130,7 +156,7 @@ class BaseBackplane:
         self._check_open()
         check_target(target)
         if not self._registry.associate(conn_id, target):
-            self._counters["unknown_connections"] += 1
+            self._counters.unknown_connections += 1
             return False
         return await self.confirm((target,))
 
@@ -212,10 +238,11 @@ class BaseBackplane:
         if len(data) > self._settings.max_event_bytes:
             raise EventTooLargeError(len(data), self._settings.max_event_bytes)
         self._send(targets, data, exclude)
-        self._counters["published"] += 1
+        self._counters.published += 1
         self._turn_messages += 1
         self._turn_bytes += len(data)
-        return self._deliver(self._registry.resolve(targets, exclude), data)
+        entries = self._registry.resolve(targets, exclude)
+        return self._deliver(entries, data) if entries else 0
 
     def publish_threadsafe(
         self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()
@@ -281,7 +308,7 @@ class BaseBackplane:
             targets=self._registry.target_count,
             dropped=dict(self._dropped),
             gaps=dict(self._gap_counters),
-            **self._counters,
+            **asdict(self._counters),
         )
 
     # Closing
@@ -339,7 +366,7 @@ class BaseBackplane:
 
     def overflowed(self) -> None:
         """Count an event that a connection's queue dropped."""
-        self._counters["overflowed"] += 1
+        self._counters.overflowed += 1
 
     def tell_overflow(self, gap: Gap) -> None:
         """Tell the pod of what a connection's queue dropped."""
@@ -350,16 +377,13 @@ class BaseBackplane:
         try:
             callback(argument)
         except Exception as error:  # noqa: BLE001 -- a host's callback must not break delivery
-            self._counters["observer_errors"] += 1
+            self._counters.observer_errors += 1
             logger.error("a callback raised %s", type(error).__name__)  # noqa: TRY400 -- the text may hold payload
 
     # For subclasses
 
     def _on_edge(self, target: Target) -> None:
         """This pod gained its first or lost its last connection of the target."""
-
-    def _send(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> None:
-        """Take the event for the other pods, or raise before anyone has got it."""
 
     async def _give_turn(self) -> None:
         """Let the loop run: a publisher in a tight loop must not starve it."""
@@ -383,28 +407,32 @@ class BaseBackplane:
         entry = self._registry.attach(conn_id, sink, raw, on_gap, on_end, time.time())
         return SinkAttachment(self._registry, entry, entry.life)
 
-    def _deliver(self, entries: Iterable[Entry], event: bytes) -> int:
+    def _deliver(self, entries: Sequence[Entry], event: bytes, *, remote: bool = False) -> int:
         """Hand an event to sinks of this pod and count what came of it."""
-        result = FanOut()
         self._delivering = True
         try:
-            self._registry.fan_out(entries, event, result)
+            delivered, trouble = self._registry.fan_out(entries, event)
         finally:
             self._delivering = False
+        self._counters.delivered += delivered
+        if trouble is not None:
+            self._on_trouble(trouble, remote=remote)
+        return delivered
+
+    def _on_trouble(self, trouble: Trouble, *, remote: bool) -> None:
         counters = self._counters
-        counters["delivered"] += result.delivered
-        if result.refused:
-            counters["sink_refusals"] += result.refused
-        if result.undecodable:
-            counters["decode_errors"] += 1
+        counters.sink_refusals += trouble.refused
+        if trouble.undecodable:
+            counters.decode_errors += 1
             self._report(EnvelopeRejected(channel="", reason="the event's JSON has no Python value"))
-        if result.failed:
-            counters["sink_errors"] += len(result.failed)
-            for conn_id, error in result.failed:
-                self._report(SinkFailed(conn_id=conn_id, error=error))
-        if result.fatal is not None:
-            raise result.fatal
-        return result.delivered
+        counters.sink_errors += len(trouble.failed)
+        for conn_id, error in trouble.failed:
+            self._report(SinkFailed(conn_id=conn_id, error=error))
+        # A sink's cancellation would end the task that reads from the bus without a word: no await raised it.
+        if trouble.fatal is not None and not (
+            remote and isinstance(trouble.fatal, (asyncio.CancelledError, GeneratorExit))
+        ):
+            raise trouble.fatal
 
     def _report(self, record: Record) -> None:
         if self.observer is not None:

@@ -30,8 +30,6 @@ class Outbox:
     max_bytes: int
     messages: int = field(default=0, init=False)
     bytes: int = field(default=0, init=False)
-    # Totals since start: `flush` waits until what was accepted before it is settled.
-    accepted: int = field(default=0, init=False)
     confirmed: int = field(default=0, init=False)
     discarded: int = field(default=0, init=False)
     _waiting: deque[Frame] = field(factory=deque[Frame], init=False)
@@ -44,7 +42,6 @@ class Outbox:
             return False
         self.messages += 1
         self.bytes += size
-        self.accepted += 1
         self._waiting.append(frame)
         return True
 
@@ -83,6 +80,11 @@ class Outbox:
             self._waiting = deque([frame for frame in self._waiting if not unwanted(frame)])
             self._discard(dropped)
         return dropped
+
+    @property
+    def accepted(self) -> int:
+        """How many frames were accepted since start; `flush` waits until so many are settled."""
+        return self.confirmed + self.discarded + self.messages
 
     @property
     def settled(self) -> int:

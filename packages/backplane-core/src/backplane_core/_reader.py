@@ -78,36 +78,39 @@ class Reader:
         """Deliver a batch, in order; gives the loop a turn each few milliseconds."""
         now = self._tracker.now = time.monotonic()
         self._slice_ends = now + SLICE_S
-        prefix = self._prefix
-        pod = self._pod
+        prefix, pod = self._prefix, self._pod
+        resolve, deliver, monotonic = pod.resolve, pod.deliver, time.monotonic
         for frame in batch:
-            if isinstance(frame, Lost):
-                pod.missed(frame.channel, frame.missed, frame.reason)
+            if type(frame) is not tuple:
+                self._lost(frame)
                 continue
             payload = frame[1]
             if payload.startswith(prefix):
                 pod.echo(payload)
                 continue
-            self.received += 1
             try:
                 head = self._admit(frame[0], payload)
                 if head is None:
                     continue
                 if head.also or head.exclude:
-                    entries = pod.resolve(decode_targets(head), head.exclude or ())
+                    entries = resolve(decode_targets(head), head.exclude or ())
                 else:
-                    entries = pod.resolve((decode_target(bytes(head.target)),), ())
+                    entries = resolve((decode_target(bytes(head.target)),), ())
             except EnvelopeError as error:
                 pod.rejected(frame[0], str(error))
                 continue
             if entries:
                 event = compact(bytes(head.event))
                 if len(entries) <= SLICE_SINKS:
-                    pod.deliver(entries, event)
+                    deliver(entries, event)
                 else:
                     await self._deliver_sliced(entries, event)
-            if time.monotonic() >= self._slice_ends:
+            if monotonic() >= self._slice_ends:
                 await self._turn()
+
+    def _lost(self, lost: Frame | Lost) -> None:
+        if isinstance(lost, Lost):
+            self._pod.missed(lost.channel, lost.missed, lost.reason)
 
     def _admit(self, channel: str, payload: bytes) -> Head | None:
         """Return the head of a frame that should be delivered; None for a beat or a copy.
@@ -115,6 +118,7 @@ class Reader:
         Raises:
             EnvelopeError: It is not an envelope.
         """
+        self.received += 1
         if len(payload) > self._max_frame_bytes:
             raise EnvelopeError(f"not taken: {len(payload)} bytes, the limit is {self._max_frame_bytes}")
         head = decode_head(payload)

@@ -16,7 +16,7 @@ from backplane_core.errors import EnvelopeError
 from backplane_core.observe import Gap
 from backplane_core.target import Target
 
-__all__ = ["Entry", "FanOut", "GapCallback", "Registry", "Sink"]
+__all__ = ["Entry", "GapCallback", "Registry", "Sink", "Trouble"]
 
 Sink: TypeAlias = Callable[[Any], Any]
 """Hands an event to one connection. Plain, never blocks; returns False to refuse it."""
@@ -25,8 +25,6 @@ GapCallback: TypeAlias = Callable[[Gap], None]
 
 # What a sink may raise and we must not contain: it is meant for the program, not for us.
 _NOT_OURS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
-
-_NOBODY: Final[dict[str, Entry]] = {}
 
 
 @define(eq=False, kw_only=True)
@@ -58,21 +56,19 @@ class Entry:
 
 
 @define
-class FanOut:
-    """What one fan-out did.
+class Trouble:
+    """What sinks did beside taking the event. Most fan-outs have none, and make no such object.
 
     Args:
-        delivered: Sinks that took the event.
         refused: Sinks that returned False.
-        failed: `(conn_id, error type)` of sinks that raised.
         undecodable: Sinks that wanted a value that the JSON does not have.
+        failed: `(conn_id, error type)` of sinks that raised.
         fatal: What a sink raised that is not ours to contain.
     """
 
-    delivered: int = 0
     refused: int = 0
     undecodable: int = 0
-    failed: list[tuple[str, str]] | None = None
+    failed: list[tuple[str, str]] = field(factory=list[tuple[str, str]])
     fatal: BaseException | None = None
 
 
@@ -162,10 +158,10 @@ class Registry:
         kind = target.kind
         if kind == "everyone":
             return list(self.connections.values())
-        holders = self._index.get(target, _NOBODY)
+        holders = self._index.get(target)
         if kind == "connection" and (own := self.connections.get(target.id)) is not None:
-            return [own, *holders.values()]
-        return list(holders.values())
+            return [own] if holders is None else [own, *holders.values()]
+        return () if holders is None else list(holders.values())
 
     def resolve(self, targets: Sequence[Target], exclude: Iterable[str]) -> Sequence[Entry]:
         """Return the connections of a union, each once, without the excluded ones."""
@@ -184,28 +180,29 @@ class Registry:
         return len(self._index)
 
     @staticmethod
-    def fan_out(entries: Iterable[Entry], event: bytes, result: FanOut) -> None:
-        """Hand the event to each entry in order; what one sink does harms no other. Adds to `result`."""
+    def fan_out(entries: Iterable[Entry], event: bytes) -> tuple[int, Trouble | None]:
+        """Hand the event to each entry in order; what one sink does harms no other. Return how many took it."""
         delivered = 0
+        trouble: Trouble | None = None
         for entry in entries:
             sink = entry.sink
             if sink is None:
                 continue
             try:
-                if sink(event if entry.raw else decode_event(event)) is False:
-                    result.refused += 1
-                else:
+                if sink(event if entry.raw else decode_event(event)) is not False:
                     delivered += 1
-            except _NOT_OURS as fatal:
-                result.fatal = fatal
-                result.failed = [*(result.failed or ()), (entry.conn_id, type(fatal).__name__)]
+                    continue
+                trouble = trouble or Trouble()
+                trouble.refused += 1
             except EnvelopeError:
-                result.undecodable += 1
-            except BaseException as error:  # noqa: BLE001 -- contained and recorded; see _NOT_OURS
-                if result.failed is None:
-                    result.failed = []
-                result.failed.append((entry.conn_id, type(error).__name__))
-        result.delivered += delivered
+                trouble = trouble or Trouble()
+                trouble.undecodable += 1
+            except BaseException as error:  # noqa: BLE001 -- contained and recorded, or raised when all were served
+                trouble = trouble or Trouble()
+                trouble.failed.append((entry.conn_id, type(error).__name__))
+                if isinstance(error, _NOT_OURS):
+                    trouble.fatal = error
+        return delivered, trouble
 
     def _unlink(self, target: Target, conn_id: str) -> None:
         holders = self._index[target]

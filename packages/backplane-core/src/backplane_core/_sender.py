@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from backplane_core._outbox import Outbox
 from backplane_core._reader import FRAME_OVERHEAD_BYTES
@@ -16,6 +17,9 @@ from backplane_core.target import Target
 from backplane_core.transport import Frame
 
 __all__ = ["Sender"]
+
+MAX_PLAIN_OVERHEAD_BYTES: Final = 8 * 1024
+"""More than a frame to one target holds beside its event: an id of 1,024 bytes is at most 6 KiB, escaped as JSON."""
 
 
 class Sender:
@@ -48,6 +52,7 @@ class Sender:
         self._beat_members = b',"routing":"%b","lanes":%d' % (routing.name.encode(), routing.lanes)
         self.beat_suffix = self._beat_members + b"}"
         self._max_frame_bytes: int | None = None
+        self._surely_fits_bytes = settings.max_event_bytes
         self._room = asyncio.Event()
         self._waited_in_vain = False
         self._flushing: list[tuple[int, asyncio.Future[None]]] = []
@@ -59,25 +64,30 @@ class Sender:
             EventTooLargeError: The frame is over the broker's limit; nothing was taken.
         """
         channel = self._routing.channel(targets)
-        seq, prev = self._numbering.peek(channel)
-        frame = build_frame(self.prefix, targets, event, seq, prev, encode_ids(exclude) if exclude else None)
-        limit = self._max_frame_bytes
-        if limit is not None and len(frame) > limit:
-            raise EventTooLargeError(len(frame), limit)
-        if len(frame) - len(event) > FRAME_OVERHEAD_BYTES:
-            raise EventTooLargeError(len(frame), len(event) + FRAME_OVERHEAD_BYTES)
-        self._numbering.take(channel, seq)
-        self._offer(channel, frame)
+        ids = encode_ids(exclude) if exclude else None
+        if ids is not None or len(targets) > 1 or len(event) > self._surely_fits_bytes:
+            self._check_size(channel, targets, event, ids)
+        seq, prev = self._numbering.take(channel)
+        frame = build_frame(self.prefix, targets, event, seq, prev, ids)
+        if self.outbox.offer((channel, frame)):
+            self._accepted()
+        else:
+            self._dropped("outbox", channel, 1)
+
+    def _check_size(self, channel: str, targets: Sequence[Target], event: bytes, ids: bytes | None) -> None:
+        """Raise if the frame, which is built for its size alone, is too large; before it takes a number."""
+        size = len(build_frame(self.prefix, targets, event, *self._numbering.peek(channel), ids))
+        limit = len(event) + FRAME_OVERHEAD_BYTES
+        if self._max_frame_bytes is not None:
+            limit = min(limit, self._max_frame_bytes)
+        if size > limit:
+            raise EventTooLargeError(size, limit)
 
     def beat(self) -> None:
         """Say that we live, what our last number is, and how we route."""
         channel = self._routing.shared
-        seq, prev = self._numbering.peek(channel)
+        seq, prev = self._numbering.take(channel)
         frame = build_frame(self.prefix, self._self, b"null", seq, prev, None, self._beat_members)
-        self._numbering.take(channel, seq)
-        self._offer(channel, frame)
-
-    def _offer(self, channel: str, frame: bytes) -> None:
         if self.outbox.offer((channel, frame)):
             self._accepted()
         else:
@@ -120,6 +130,7 @@ class Sender:
         """Drop what this broker would cut the link for."""
         self._max_frame_bytes = limit = max_payload_bytes
         if limit is not None:
+            self._surely_fits_bytes = limit - MAX_PLAIN_OVERHEAD_BYTES
             self._drop(self.outbox.discard(lambda frame: len(frame[1]) > limit), "too_large")
 
     def confirmed(self) -> None:

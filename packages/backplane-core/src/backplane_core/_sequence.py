@@ -28,17 +28,21 @@ class Numbering:
     _floor: int = field(default=0, init=False)
 
     def peek(self, channel: str) -> tuple[int, int | None]:
-        """Return the channel's next number, and its previous one or None where it is not known."""
+        """Return what `take` would, and use nothing up."""
         last = self._last.get(channel)
         return (self._floor + 1, None) if last is None else (last + 1, last)
 
-    def take(self, channel: str, seq: int) -> None:
-        """Use up the number that `peek` returned."""
-        last = self._last
-        if channel not in last and len(last) >= self.max_channels:
-            forgotten = next(iter(last))
-            self._floor = max(self._floor, last.pop(forgotten))
-        last[channel] = seq
+    def take(self, channel: str) -> tuple[int, int | None]:
+        """Use up and return the channel's next number, and its previous one or None where it is not known."""
+        last = self._last.get(channel)
+        if last is not None:
+            self._last[channel] = seq = last + 1
+            return seq, last
+        if len(self._last) >= self.max_channels:
+            forgotten = next(iter(self._last))
+            self._floor = max(self._floor, self._last.pop(forgotten))
+        self._last[channel] = seq = self._floor + 1
+        return seq, None
 
 
 @define

@@ -69,6 +69,7 @@ class Uplink:
         transport: Opens links.
         settings: Of the backplane.
         outbox: What is to be sent.
+        to_write: Set by whoever puts something into it.
         subscriptions: What is to be heard.
         hears: Whether it hears anything at all.
         owner: Told of what happens.
@@ -79,6 +80,7 @@ class Uplink:
         transport: Transport,
         settings: Settings,
         outbox: Outbox,
+        to_write: asyncio.Event,
         subscriptions: Subscriptions,
         hears: bool,  # noqa: FBT001 -- likewise
         owner: Owner,
@@ -87,6 +89,7 @@ class Uplink:
         self._transport = transport
         self._settings = settings
         self._outbox = outbox
+        self._to_write = to_write
         self._subscriptions = subscriptions
         self._hears = hears
         self._owner = owner
@@ -94,7 +97,6 @@ class Uplink:
         self.pulse = self._new_pulse()
         self._runner: asyncio.Task[None] | None = None
         self._started: asyncio.Future[None] | None = None
-        self._to_write = asyncio.Event()
         self._to_subscribe = asyncio.Event()
 
     def _new_pulse(self) -> Pulse:
@@ -125,11 +127,6 @@ class Uplink:
         if self._runner is not None:
             self._runner.cancel()
             await asyncio.wait([self._runner])
-
-    def write_soon(self) -> None:
-        """Something is in the outbox."""
-        if not self._to_write.is_set():
-            self._to_write.set()
 
     def subscribe_soon(self) -> None:
         """The registry changed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final, Self, Unpack
 from uuid import uuid4
 
@@ -52,7 +53,9 @@ class DistributedBackplane(BaseBackplane):
         super().__init__(**options)
         settings = self._settings
         self._routing = make_routing(settings.routing, settings.channel, settings.lanes)
-        self._sender = Sender(uuid4().hex, self._routing, settings, self._on_accepted, self._on_dropped)
+        to_write = asyncio.Event()
+        self._sender = Sender(uuid4().hex, self._routing, settings, to_write.set, self._on_dropped)
+        self._send = self._sender.send
         self._tracker = Tracker(settings.origin_ttl_s)
         self._subscriptions = Subscriptions(
             self._routing, tuple(self._routing.base) if self._hears else (), self._registry.holds
@@ -60,7 +63,7 @@ class DistributedBackplane(BaseBackplane):
         self._reader = Reader(
             Pod(
                 resolve=self._registry.resolve,
-                deliver=self._deliver_remote,
+                deliver=partial(self._deliver, remote=True),
                 echo=self._on_echo,
                 beat=self._on_beat,
                 missed=self._on_missed,
@@ -77,6 +80,7 @@ class DistributedBackplane(BaseBackplane):
             transport,
             settings,
             self._sender.outbox,
+            to_write,
             self._subscriptions,
             self._hears,
             Owner(
@@ -219,9 +223,6 @@ class DistributedBackplane(BaseBackplane):
 
     # Out: publish -> sender -> link
 
-    def _send(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> None:
-        self._sender.send(targets, event, exclude)
-
     async def _give_turn(self) -> None:
         await super()._give_turn()
         if self._states.now == "live":
@@ -236,9 +237,6 @@ class DistributedBackplane(BaseBackplane):
     def _on_confirmed(self) -> None:
         self._turn_messages = self._turn_bytes = 0
         self._sender.confirmed()
-
-    def _on_accepted(self) -> None:
-        self._uplink.write_soon()
 
     def _on_dropped(self, cause: str, channel: str, count: int) -> None:
         self._dropped[cause] += count
@@ -260,7 +258,7 @@ class DistributedBackplane(BaseBackplane):
             self._tracker.forget_channel(channel)
 
     def _on_live(self) -> None:
-        self._counters["links"] += 1
+        self._counters.links += 1
         if self._gap_since is not None:
             self._tell_reconnect()
         self._deaf_since = None
@@ -301,13 +299,6 @@ class DistributedBackplane(BaseBackplane):
             self._told_early = True
             self._tell_reconnect()
         await self._reader.process(batch)
-
-    def _deliver_remote(self, entries: Iterable[Entry], event: bytes) -> int:
-        try:
-            return self._deliver(entries, event)
-        except (asyncio.CancelledError, GeneratorExit):
-            # A sink raised it: this is no await. Let through, it would end the reading task without a word.
-            return 0
 
     def _tell_reconnect(self) -> None:
         now = time.time()
@@ -363,16 +354,16 @@ class DistributedBackplane(BaseBackplane):
 
     def _on_echo(self, payload: bytes) -> None:
         if payload.endswith(self._sender.beat_suffix):
-            self._counters["beats"] += 1
+            self._counters.beats += 1
             self._last_beat = time.time()
             self._uplink.pulse.heard()
         else:
-            self._counters["echoed"] += 1
+            self._counters.echoed += 1
 
     def _on_beat(self, head: Head) -> None:
         if (head.routing, head.lanes) == (self._routing.name, self._routing.lanes):
             return
-        self._counters["mismatch"] += 1
+        self._counters.mismatch += 1
         if head.origin not in self._mismatched and len(self._mismatched) < MAX_MISMATCHED:
             self._mismatched.add(head.origin)
             reason = (
@@ -383,14 +374,14 @@ class DistributedBackplane(BaseBackplane):
             logger.error("a pod on %s does not hear all of our events: %s", self._routing.shared, reason)
 
     def _on_rejected(self, channel: str, reason: str) -> None:
-        self._counters["decode_errors"] += 1
+        self._counters.decode_errors += 1
         self._report(EnvelopeRejected(channel=channel, reason=reason))
 
     def _on_copy(self) -> None:
-        self._counters["duplicates"] += 1
+        self._counters.duplicates += 1
 
     def _on_foreign(self) -> None:
-        self._counters["foreign"] += 1
+        self._counters.foreign += 1
         self._foreign_at = time.monotonic()
 
     def _on_behind(self) -> None:
