@@ -35,6 +35,10 @@ class Outbox:
     _waiting: deque[Frame] = field(factory=deque[Frame], init=False)
     _in_flight: list[Frame] = field(factory=list[Frame], init=False)
 
+    def has_room(self, size: int) -> bool:
+        """Whether a frame of so many bytes would be taken."""
+        return self.messages < self.max_messages and self.bytes + size <= self.max_bytes
+
     def offer(self, frame: Frame) -> bool:
         """Put a frame behind the others; False if there is no room."""
         size = len(frame[1])

@@ -84,14 +84,14 @@ class Sender:
             raise EventTooLargeError(size, limit)
 
     def beat(self) -> None:
-        """Say that we live, what our last number is, and how we route."""
+        """Say that we live, what our last number is, and how we route; not if the outbox is full: events go first."""
         channel = self._routing.shared
+        if not self.outbox.has_room(MAX_PLAIN_OVERHEAD_BYTES):
+            return
         seq, prev = self._numbering.take(channel)
         frame = build_frame(self.prefix, self._self, b"null", seq, prev, None, self._beat_members)
-        if self.outbox.offer((channel, frame)):
-            self._accepted()
-        else:
-            self._dropped("outbox", channel, 1)
+        self.outbox.offer((channel, frame))
+        self._accepted()
 
     async def room(self, timeout_s: float) -> None:
         """Wait until the outbox is under half full, but not long, and not again until it was."""
@@ -151,7 +151,8 @@ class Sender:
     def _drop(self, frames: Iterable[Frame], cause: str) -> None:
         counts: dict[str, int] = {}
         for frame in frames:
-            counts[frame[0]] = counts.get(frame[0], 0) + 1
+            if not frame[1].endswith(self.beat_suffix):  # a beat is no event
+                counts[frame[0]] = counts.get(frame[0], 0) + 1
         for channel, count in counts.items():
             self._dropped(cause, channel, count)
         self._wake()
