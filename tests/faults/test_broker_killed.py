@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 import pytest
 from attrs import define, field
@@ -24,6 +25,11 @@ class Ledger:
     got: list[int] = field(factory=list[int])
     gaps: list[Gap] = field(factory=list[Gap])
 
+    async def more(self, count: int, what: str) -> None:
+        """Wait for so many more events."""
+        goal = len(self.got) + count
+        await until(lambda: len(self.got) > goal, what)
+
     def unexplained(self) -> list[int]:
         """Missing events that lie in no gap. The margin is what an event takes on its way."""
         missing = set(self.published) - set(self.got)
@@ -32,6 +38,10 @@ class Ledger:
             for number in missing
             if not any(gap.since - WAY_S <= self.published[number] <= gap.until + WAY_S for gap in self.gaps)
         )
+
+
+def is_live_again(here: BaseBackplane, there: BaseBackplane, links: int) -> bool:
+    return here.state == "live" and there.stats().links > links
 
 
 @pytest.mark.parametrize("routing", ["broadcast", "interest"])
@@ -54,16 +64,14 @@ async def test_a_killed_broker_costs_nothing_but_what_a_gap_tells(
         async with asyncio.TaskGroup() as group:
             group.create_task(publish_until_stopped(here, ledger, stop := asyncio.Event()))
             for kill in range(KILLS):
-                seen = len(ledger.got)
-                await until(lambda seen=seen: len(ledger.got) > seen + 200, "traffic before the kill")
+                await ledger.more(200, "traffic before the kill")
                 links = there.stats().links
                 broker.kill()
                 await until(lambda: here.state == there.state == "degraded", "both pods notice")
                 broker.restart()
-                await until(lambda links=links: there.stats().links > links and here.state == "live", "live again", 5)
+                await until(partial(is_live_again, here, there, links), "live again", 5)
                 assert len(outages) == kill + 1, "one gap per outage"
-            seen = len(ledger.got)
-            await until(lambda: len(ledger.got) > seen + 50, "traffic after the last restart")
+            await ledger.more(50, "traffic after the last restart")
             stop.set()
         await here.flush(10)
         await until(lambda: max(ledger.published) in ledger.got, "the last event")

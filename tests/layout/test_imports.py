@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import backplane_core
 import backplane_core.testing
@@ -49,8 +50,8 @@ def test_core_imports_no_adapter_and_no_client(path: Path) -> None:
 @pytest.mark.parametrize(
     "package", [backplane_core, backplane_core.testing, backplane_redis, backplane_nats], ids=lambda it: it.__name__
 )
-def test_public_names_are_listed_in_order_and_there(package: object) -> None:
-    names: list[str] = package.__all__  # type: ignore[attr-defined]  # pyright: ignore -- every package has it
+def test_public_names_are_listed_in_order_and_there(package: ModuleType) -> None:
+    names: list[str] = package.__all__
     assert names == sorted(names)
     for name in names:
         assert getattr(package, name).__doc__ or name in {"Frame", "Overflow", "State", "Record", "Sink", "Observer"}

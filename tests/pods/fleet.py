@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 from attrs import define, field
@@ -69,10 +70,13 @@ async def settled(*pods: BaseBackplane, sockets: list[Socket]) -> None:
             await pod.publish(Target.connection(socket.conn_id), {"marker": number})
         await pod.publish(Target.everyone(), {"marker": number})
     for socket in sockets:
-        await until(
-            lambda socket=socket: (
-                sum("marker" in event for event in socket.events if isinstance(event, dict)) >= 2 * len(pods)
-            ),
-            f"markers at {socket.conn_id}",
-        )
-        socket.events[:] = [event for event in socket.events if not (isinstance(event, dict) and "marker" in event)]
+        await until(partial(_has_markers, socket, 2 * len(pods)), f"markers at {socket.conn_id}")
+        socket.events[:] = [event for event in socket.events if not _is_marker(event)]
+
+
+def _is_marker(event: Any) -> bool:
+    return isinstance(event, dict) and "marker" in event
+
+
+def _has_markers(socket: Socket, count: int) -> bool:
+    return sum(map(_is_marker, socket.events)) >= count

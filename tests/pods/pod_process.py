@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from functools import partial
 from typing import Any
 
 from backplane_core import Target, connect
@@ -16,6 +17,10 @@ from backplane_core import Target, connect
 
 def say(**line: Any) -> None:
     print(json.dumps(line), flush=True)  # noqa: T201 -- this is how it speaks
+
+
+def tell(conn: str, event: Any) -> None:
+    say(conn=conn, event=event)
 
 
 async def main(url: str, options: dict[str, Any]) -> None:
@@ -29,7 +34,7 @@ async def main(url: str, options: dict[str, Any]) -> None:
                 break
             if command["do"] == "attach":
                 conn = command["conn"]
-                await pod.attach(conn, lambda event, conn=conn: say(conn=conn, event=event))
+                await pod.attach(conn, partial(tell, conn))
                 confirmed = [await pod.associate(conn, Target(*target)) for target in command["targets"]]
                 say(confirmed=all(confirmed))
             elif command["do"] == "publish":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class PodProcess:
 
 
 @asynccontextmanager
-async def pod_process(url: str, **options: Any) -> AsyncIterator[PodProcess]:
+async def pod_process(url: str, **options: Any) -> AsyncGenerator[PodProcess]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "tests.pods.pod_process", url, json.dumps(options)),

@@ -54,7 +54,7 @@ class BackplaneEnvelope:
         trace: A tracing context, carried as it is; never shown in a repr.
 
     Raises:
-        EnvelopeError: The origin is empty or no text, or a number is below 1.
+        EnvelopeError: The origin is empty or no text, a number is below 1, or `prev` stands without `seq`.
     """
 
     origin: str = field(validator=_check_origin)
@@ -65,6 +65,10 @@ class BackplaneEnvelope:
     also: tuple[Target, ...] = field(default=(), converter=_targets)
     exclude: tuple[str, ...] = field(default=(), converter=_ids)
     trace: Any = field(default=None, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.prev is not None and self.seq is None:
+            raise EnvelopeError("prev goes with seq: a sender that does not count knows no previous number")
 
 
 def encode_envelope(envelope: BackplaneEnvelope) -> bytes:
@@ -101,7 +105,7 @@ def decode_envelope(data: bytes) -> BackplaneEnvelope:
         target=first,
         event=decode_event(bytes(head.event)),
         seq=head.seq,
-        prev=head.prev or None,
+        prev=head.prev or None if head.seq else None,
         also=also,
         exclude=head.exclude or (),
         trace=decode_event(trace) if (trace := bytes(head.trace)) else None,

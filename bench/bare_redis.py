@@ -1,0 +1,113 @@
+"""Redis without Backplane: the client as people write it, and the fastest loop that its connection allows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import hiredis
+import redis.asyncio
+
+from bench.job import Job
+
+__all__ = ["BATCH", "listen", "read_joined", "send", "send_joined"]
+
+BATCH: Final = 64
+"""Events per write and turn of the loop: as many as Backplane accepts between two turns."""
+
+_READ_BYTES: Final = 1 << 20
+# Its own types are partly unknown to a strict checker.
+_redis: Final[Any] = redis.asyncio
+
+
+@asynccontextmanager
+async def send(job: Job) -> AsyncGenerator[Callable[[Iterable[int]], Awaitable[None]]]:
+    """`await client.publish()`, one after the other."""
+    async with _redis.Redis.from_url(job.url) as client:
+
+        async def run(numbers: Iterable[int]) -> None:
+            for number in numbers:
+                await client.publish(job.channel, job.json(number))
+
+        yield run
+
+
+async def listen(job: Job, take: Callable[[bytes], None]) -> AsyncIterator[None]:
+    """`async for message in pubsub.listen()`."""
+    async with _redis.Redis.from_url(job.url) as client, client.pubsub() as pubsub:
+        await pubsub.subscribe(job.channel)
+        async for message in pubsub.listen():
+            if message["type"] == "message":
+                take(message["data"])
+            else:
+                yield
+
+
+@asynccontextmanager
+async def _connection(url: str) -> AsyncGenerator[tuple[Any, asyncio.StreamReader]]:
+    # A timeout would wrap each write in a task.
+    connection: Any = _redis.ConnectionPool.from_url(url, protocol=3, socket_timeout=None).make_connection()
+    await connection.connect()
+    try:
+        yield connection, connection._reader  # noqa: SLF001 -- redis-py has no public way to its stream
+    finally:
+        await connection.disconnect(nowait=True)
+
+
+@asynccontextmanager
+async def send_joined(job: Job) -> AsyncGenerator[Callable[[Iterable[int]], Awaitable[None]]]:
+    """PUBLISH bytes made by hand, 64 in one write; the replies are counted."""
+    channel = job.channel.encode()
+    head = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$" % (len(channel), channel)
+    async with _connection(job.url) as (connection, stream):
+        sent = confirmed = 0
+        all_confirmed = asyncio.Event()
+
+        async def count_replies() -> None:
+            nonlocal confirmed
+            parser = hiredis.Reader()
+            while data := await stream.read(_READ_BYTES):
+                parser.feed(data)
+                while parser.gets() is not False:
+                    confirmed += 1
+                if confirmed == sent:
+                    all_confirmed.set()
+
+        async def run(numbers: Iterable[int]) -> None:
+            nonlocal sent
+            parts: list[bytes] = []
+            all_confirmed.clear()
+            for number in numbers:
+                payload = job.json(number)
+                parts.append(b"%b%d\r\n%b\r\n" % (head, len(payload), payload))
+                sent += 1
+                if len(parts) == BATCH:
+                    await connection.send_packed_command(b"".join(parts), check_health=False)
+                    parts.clear()
+                    await asyncio.sleep(0)
+            if parts:
+                await connection.send_packed_command(b"".join(parts), check_health=False)
+            if confirmed < sent:
+                await all_confirmed.wait()
+
+        counting = asyncio.create_task(count_replies())
+        try:
+            yield run
+        finally:
+            counting.cancel()
+
+
+async def read_joined(job: Job, take: Callable[[bytes], None]) -> AsyncIterator[None]:
+    """Hiredis over the connection's own stream."""
+    async with _connection(job.url) as (connection, stream):
+        await connection.send_command("SUBSCRIBE", job.channel)
+        parser = hiredis.Reader()
+        while data := await stream.read(_READ_BYTES):
+            parser.feed(data)
+            while (reply := parser.gets()) is not False:
+                if reply[0] == b"message":
+                    take(reply[2])
+                else:
+                    yield

@@ -1,0 +1,92 @@
+"""The outbox: order, bounds and the books, against a list that is too simple to be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from backplane_core import Frame
+from backplane_core._outbox import Outbox
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+steps = st.one_of(
+    st.tuples(st.just("offer"), st.integers(0, 40)),
+    st.tuples(st.just("take"), st.integers(1, 100)),
+    st.tuples(st.sampled_from(["confirm", "lost", "lost for good"]), st.just(0)),
+    st.tuples(st.just("discard"), st.integers(0, 40)),
+)
+
+
+def size_of(frames: list[Frame]) -> int:
+    return sum(len(frame[1]) for frame in frames)
+
+
+def larger_than(size: int) -> Callable[[Frame], bool]:
+    return lambda frame: len(frame[1]) > size
+
+
+@settings(max_examples=400)
+@given(st.integers(1, 8), st.integers(20, 120), st.lists(steps, max_size=60))
+def test_frames_keep_their_order_and_each_is_either_confirmed_or_returned_or_still_there(
+    max_messages: int, max_bytes: int, plan: list[tuple[str, int]]
+) -> None:
+    outbox = Outbox(max_messages, max_bytes)
+    waiting: list[Frame] = []
+    in_flight: list[Frame] = []
+    accepted = settled = 0
+    for number, (step, size) in enumerate(plan):
+        held = waiting + in_flight
+        if step == "offer":
+            frame = (str(number), b"x" * size)
+            fits = len(held) < max_messages and size_of(held) + size <= max_bytes
+            assert outbox.offer(frame) is fits
+            if fits:
+                waiting.append(frame)
+                accepted += 1
+        elif step == "take" and not in_flight:
+            taken = list(outbox.take(size))
+            assert taken == waiting[: len(taken)]
+            assert bool(taken) == bool(waiting)
+            # One more only while there was room, and never one less.
+            assert size_of(taken[:-1]) < size
+            if len(taken) < len(waiting):
+                assert size_of(taken) >= size
+            in_flight, waiting = taken, waiting[len(taken) :]
+        elif step == "confirm":
+            assert outbox.confirm() == len(in_flight)
+            settled += len(in_flight)
+            in_flight = []
+        elif step == "lost":
+            assert outbox.lost(resend=True) == []
+            waiting, in_flight = in_flight + waiting, []
+        elif step == "lost for good":
+            assert outbox.lost(resend=False) == in_flight
+            settled += len(in_flight)
+            in_flight = []
+        elif step == "discard":
+            dropped = outbox.discard(larger_than(size))
+            assert dropped == [frame for frame in waiting if len(frame[1]) > size]
+            settled += len(dropped)
+            waiting = [frame for frame in waiting if len(frame[1]) <= size]
+        held = waiting + in_flight
+        assert (outbox.messages, outbox.bytes) == (len(held), size_of(held))
+        assert (outbox.accepted, outbox.accepted - outbox.messages) == (accepted, settled)
+        assert outbox.in_flight == bool(in_flight)
+        assert outbox.over_half == (len(held) * 2 > max_messages or outbox.bytes * 2 > max_bytes)
+
+
+def test_what_is_in_flight_counts_towards_the_bounds() -> None:
+    outbox = Outbox(2, 1_000)
+    assert outbox.offer(("c", b"1"))
+    assert outbox.take(100) == [("c", b"1")]
+    assert outbox.offer(("c", b"2"))
+    assert not outbox.offer(("c", b"3"))
+    outbox.confirm()
+    assert outbox.offer(("c", b"3"))
+
+
+def test_a_frame_larger_than_a_write_still_goes_out_alone() -> None:
+    outbox = Outbox(10, 1_000)
+    for size in (500, 1):
+        outbox.offer(("c", b"x" * size))
+    assert [len(frame[1]) for frame in outbox.take(100)] == [500]
