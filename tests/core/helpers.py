@@ -8,7 +8,8 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from attrs import define, field
-from backplane_core import DistributedBackplane, Gap, Target
+from backplane_core import BaseBackplane, DistributedBackplane, Gap, Target
+from backplane_core._base import SinkAttachment
 from backplane_core.testing import MemoryBroker, MemoryTransport
 
 DEADLINE_S = 10.0
@@ -33,6 +34,15 @@ def told(error: BaseException | None) -> str:
             texts.append(repr(getattr(error, "object", None)))
         error = error.__cause__ or error.__context__
     return "\n".join(texts)
+
+
+async def user(
+    backplane: BaseBackplane, conn_id: str, sink: Callable[[Any], Any], *, raw: bool = False
+) -> SinkAttachment:
+    """Attach a sink as a connection of user u1."""
+    attachment = await backplane.attach(conn_id, sink, raw=raw)
+    await backplane.associate(conn_id, Target.user("u1"))
+    return attachment
 
 
 @define
@@ -65,8 +75,8 @@ class MemoryFleet:
 
     def make(self, transport: MemoryTransport | None = None, **options: Any) -> DistributedBackplane:
         """A pod that is not open yet."""
-        transport = MemoryTransport(self.broker) if transport is None else transport
-        return DistributedBackplane(transport, **{"routing": self.routing, **options})
+        chosen: dict[str, Any] = {"routing": self.routing, **options}
+        return DistributedBackplane(MemoryTransport(self.broker) if transport is None else transport, **chosen)
 
     async def pod(self, transport: MemoryTransport | None = None, **options: Any) -> DistributedBackplane:
         return await self.stack.enter_async_context(self.make(transport, **options))

@@ -1,4 +1,5 @@
 """From a URL, or the environment, to the right backplane; or an error that says what to mend, without secrets."""
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """Two pods over a broker in memory: what arrives, and what happens around it."""
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 

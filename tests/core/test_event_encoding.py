@@ -1,4 +1,5 @@
 """What an event may hold: JSON as it is meant, or an error before anyone has got anything."""
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 
@@ -16,18 +17,13 @@ from typing import Any, NamedTuple, Self
 import attrs
 import pytest
 from backplane_core import (
-    BaseBackplane,
-    DistributedBackplane,
     EventEncodeError,
-    EventTooLargeError,
-    InMemoryBackplane,
-    Target,
 )
 from backplane_core._json import MAX_DEPTH, decode_event, encode_event
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.helpers import MemoryFleet, told
+from tests.core.helpers import told
 from tests.core.test_envelope import json_values
 
 
@@ -103,11 +99,18 @@ REFUSED: dict[str, Any] = {
     "a lone surrogate in a key": {"s3cret\udfff": 1},
     "an int of 5,001 digits": 10**5000,
 }
+
+
 # Each also where a quick look would miss it: deep inside, beside what is fine.
-PLACES: dict[str, Any] = {
-    "alone": lambda value: value,
-    "inside": lambda value: {"fine": 1, "list": [True, ("s3cret", {"deep": value}), 2.5]},
-}
+def alone(value: Any) -> Any:
+    return value
+
+
+def inside(value: Any) -> Any:
+    return {"fine": 1, "list": [True, ("s3cret", {"deep": value}), 2.5]}
+
+
+PLACES: dict[str, Any] = {"alone": alone, "inside": inside}
 
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
@@ -253,45 +256,3 @@ def test_any_json_value_comes_back_with_its_tuples_as_lists(value: Any) -> None:
     assert typed(decode_event(encoded)) == typed(value)
     assert b"\n" not in encoded
     assert b"\r" not in encoded
-
-
-@pytest.mark.parametrize("value", REFUSED.values(), ids=REFUSED.keys())
-async def test_a_refused_event_reaches_nobody_and_takes_no_number(value: Any) -> None:
-    fleet = MemoryFleet()
-    async with fleet.stack, InMemoryBackplane() as alone:
-        here, there = await fleet.pod(), await fleet.pod()
-        near, far = await fleet.socket(here, "c1"), await fleet.socket(there, "c2")
-        got: list[Any] = []
-        await alone.attach("c1", got.append)
-        await here.publish(Target.everyone(), "before")
-        before = counters(here), counters(alone)
-        for pod in (here, alone):
-            with pytest.raises(EventEncodeError):
-                await pod.publish(Target.everyone(), {"at": value})
-        assert (counters(here), counters(alone)) == before
-        await here.publish(Target.everyone(), "after")
-        await far.has(2)
-        assert near.stream == far.stream == ["before", "after"]
-        assert got == []
-
-
-def counters(pod: BaseBackplane) -> Any:
-    stats = pod.stats()
-    shared = pod._sender._numbering.peek("backplane")[0] if isinstance(pod, DistributedBackplane) else None
-    return stats.published, stats.delivered, dict(stats.dropped), stats.sink_errors, shared
-
-
-async def test_an_event_over_the_limit_reaches_nobody_and_takes_no_number() -> None:
-    fleet = MemoryFleet()
-    async with fleet.stack:
-        here, there = await fleet.pod(max_event_bytes=10), await fleet.pod()
-        near, far = await fleet.socket(here, "c1"), await fleet.socket(there, "c2")
-        before = counters(here)
-        with pytest.raises(EventTooLargeError) as error:
-            await here.publish(Target.everyone(), "s3cret...")
-        assert (error.value.size, error.value.limit) == (11, 10)
-        assert "s3cret" not in told(error.value)
-        assert counters(here) == before
-        assert await here.publish(Target.everyone(), "x" * 8) == 1
-        await far.has(1)
-        assert near.stream == far.stream == ["x" * 8]

@@ -1,4 +1,5 @@
 """Processes that only publish: they subscribe to nothing, work without a loop, and survive forks."""
+# pyright: reportPrivateUsage=false, reportUnknownMemberType=false
 
 from __future__ import annotations
 
@@ -135,11 +136,12 @@ async def test_errors_raise_in_the_caller_and_using_it_after_close_is_one(
 ) -> None:
     def work() -> None:
         publisher = SyncPublisher(url, channel=channel, max_event_bytes=100)
-        for target, event, error in (
+        refused: list[tuple[Any, object, type[Exception]]] = [
             (USER, object(), EventEncodeError),
             (USER, "x" * 200, EventTooLargeError),
             ([], 1, InvalidTargetError),
-        ):
+        ]
+        for target, event, error in refused:
             with pytest.raises(error):
                 publisher.publish(target, event)
         assert publisher.publish([USER, Target.everyone()], 1, exclude=["c1"]) == 0
@@ -255,9 +257,12 @@ async def test_a_forked_child_publishes_through_a_link_of_its_own(
     assert socket.stream[-1] == "parent after"
 
 
-@pytest.mark.parametrize(("end", "code"), [("returns", 0), ("exits", 3), ("raises", 1)])
+CODES = {"returns": 0, "exits": 3, "raises": 1}
+
+
+@pytest.mark.parametrize("end", CODES)
 async def test_the_end_of_the_interpreter_flushes(
-    url: str, channel: str, routing: str, socket: Socket, end: str, code: int
+    url: str, channel: str, routing: str, socket: Socket, end: str
 ) -> None:
-    assert await run(EXIT, url, channel, routing, end) == code
+    assert await run(EXIT, url, channel, routing, end) == CODES[end]
     assert await socket.has(500) == list(range(500))

@@ -1,4 +1,5 @@
 """Who gets what: thousands of random steps against a model that is too simple to be wrong."""
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """Numbers: no copy is ever delivered, no hole goes untold, and a bounded memory errs on the safe side."""
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """Which channels to ask for: churn cancels out, and nothing is forgotten when a link is replaced."""
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from attrs import frozen
 from backplane_core._json import compact
 from backplane_core._registry import Entry
 from backplane_core._sequence import DUPLICATE, Tracker
-from backplane_core._wire import Head, decode_head, decode_target, decode_targets
+from backplane_core._wire import Head, decode_exclude, decode_head, decode_target, decode_targets
 from backplane_core.errors import EnvelopeError
 from backplane_core.target import Target
 from backplane_core.transport import Frame, Lost
@@ -93,7 +93,7 @@ class Reader:
                 if head is None:
                     continue
                 if head.also or head.exclude:
-                    entries = resolve(decode_targets(head), head.exclude or ())
+                    entries = resolve(decode_targets(head), decode_exclude(head))
                 else:
                     entries = resolve((decode_target(bytes(head.target)),), ())
             except EnvelopeError as error:

@@ -18,6 +18,7 @@ from backplane_core.target import Target, check_id
 __all__ = [
     "Head",
     "build_frame",
+    "decode_exclude",
     "decode_head",
     "decode_target",
     "decode_targets",
@@ -105,6 +106,18 @@ def decode_targets(head: Head) -> tuple[Target, ...]:
     if not head.also:
         return (first,)
     return tuple(dict.fromkeys([first, *[decode_target(bytes(raw)) for raw in head.also]]))
+
+
+def decode_exclude(head: Head) -> tuple[str, ...]:
+    """Return the excluded connection ids of a frame.
+
+    Raises:
+        EnvelopeError: One of them may not be an id.
+    """
+    try:
+        return tuple([check_id(id_, "an excluded connection id") for id_ in head.exclude or ()])
+    except InvalidTargetError as error:
+        raise EnvelopeError(f"not an envelope: {error}") from None
 
 
 def _read_target(raw: bytes) -> Target:

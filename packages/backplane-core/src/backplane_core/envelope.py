@@ -12,7 +12,7 @@ from attrs import Attribute, field, frozen
 from attrs.validators import instance_of
 
 from backplane_core._json import decode_event, encode_event
-from backplane_core._wire import build_frame, decode_head, decode_targets, encode_ids, frame_prefix
+from backplane_core._wire import build_frame, decode_exclude, decode_head, decode_targets, encode_ids, frame_prefix
 from backplane_core.errors import EnvelopeError, InvalidTargetError
 from backplane_core.target import Target, check_id
 
@@ -107,6 +107,6 @@ def decode_envelope(data: bytes) -> BackplaneEnvelope:
         seq=head.seq,
         prev=head.prev or None if head.seq else None,
         also=also,
-        exclude=head.exclude or (),
+        exclude=decode_exclude(head),
         trace=decode_event(trace) if (trace := bytes(head.trace)) else None,
     )
