@@ -125,6 +125,7 @@ async def test_an_event_that_could_never_fit_is_told_at_once_and_pushes_nothing_
         "c1", USER, overflow=overflow, max_pending_bytes=10, on_gap=lambda gap: stream.append(("gap", gap.missed))
     ) as connection:
         reader = asyncio.create_task(read(connection, 3, stream))
+        await asyncio.sleep(0)  # it waits now, and only being woken helps it
         await backplane.publish(USER, "x" * 100)
         await until(lambda: stream == [("gap", 1)], "the gap, before any later event")
         for event in (1, 2, "y" * 100, 3):

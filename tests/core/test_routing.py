@@ -79,6 +79,13 @@ def test_a_target_keeps_its_lane(target: Target, lanes: int) -> None:
     assert routing.interest(target) is None
 
 
+def test_lanes_are_the_same_in_every_process() -> None:
+    routing = make_routing("broadcast", "b", 4)
+    assert [routing.channel((Target.user(f"u{number}"),)) for number in range(6)] == [
+        f"b:@{lane}" for lane in [0, 3, 2, 1, 0, 3]
+    ]
+
+
 def test_lanes_share_the_load() -> None:
     routing = make_routing("broadcast", "backplane", 4)
     counts = dict.fromkeys(routing.base[1:], 0)
