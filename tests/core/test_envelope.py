@@ -235,7 +235,7 @@ def test_the_string_everyone_is_a_target() -> None:
     assert decode_envelope(envelope_bytes(target=b'"Everyone"')).target == Target.everyone()
 
 
-@settings(max_examples=600)
+@settings(max_examples=400)
 @given(
     envelopes | st.just(decode_envelope(GOLDEN)),
     st.lists(
