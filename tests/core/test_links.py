@@ -156,7 +156,7 @@ def test_bytes_that_wait_to_be_read_are_life() -> None:
     link = Link(1.0, 1.0)
     link.echoes = False
     for _ in range(50):
-        assert link.run(0.6) == "alive"
+        assert link.run(0.4) == "alive"
         link.pulse.behind()
     assert link.run(10) == "deaf"
 

@@ -126,13 +126,15 @@ class Pulse:
             self._accepted = accepted
             self._since_frame = 0.0
             self._tail = True
+        # The beat and this look may each come one tick late: twice the interval must hold all the same.
+        patience_s = self.probe_interval_s - 2 * self.tick_s
         if self._overdue is not None:
             self._overdue += passed
-            if self._overdue > self.probe_interval_s:
+            if self._overdue > patience_s:
                 return "deaf"
         if self._unconfirmed is not None:
             self._unconfirmed += passed
-            if self._unconfirmed > self.probe_interval_s:
+            if self._unconfirmed > patience_s:
                 return "stalled"
         if self._since_beat >= self.probe_interval_s or (self._tail and self._since_frame >= self.beat_s):
             return "beat"

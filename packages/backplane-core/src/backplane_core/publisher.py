@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import os
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeVar
@@ -95,6 +96,7 @@ class SyncPublisher:
         self._make: Callable[[], Publisher] = lambda: Publisher(url, **options)
         self._make()  # a wrong URL or option is told here, not by the first publish
         self._lock = threading.Lock()
+        _alive.add(self)
         self._worker: _Worker | None = None
         self._closed = False
 
@@ -146,6 +148,10 @@ class SyncPublisher:
         if worker is not None and worker.pid == os.getpid():
             worker.close(timeout_s)
 
+    def renew_lock(self) -> None:
+        """For a forked child: another thread of the parent may have held the lock, and is not here to release it."""
+        self._lock = threading.Lock()
+
     def _running(self) -> _Worker:
         with self._lock:
             if self._closed:
@@ -160,6 +166,16 @@ class SyncPublisher:
 
 
 _of_parents: Final[list[_Worker]] = []
+_alive: Final[weakref.WeakSet[SyncPublisher]] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    for publisher in list(_alive):
+        publisher.renew_lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 class _Worker:
