@@ -127,6 +127,7 @@ class BaseBackplane:
         self._delivering = False
         self._turn_messages = 0
         self._turn_bytes = 0
+        self._turn_ends = False
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -387,8 +388,15 @@ class BaseBackplane:
 
     async def _give_turn(self) -> None:
         """Let the loop run: a publisher in a tight loop must not starve it."""
-        self._turn_messages = self._turn_bytes = 0
+        if not self._turn_ends:
+            # Counted anew once the loop came round, and not before: else each of many publishers takes its own share.
+            self._turn_ends = True
+            asyncio.get_running_loop().call_soon(self._begin_turn)
         await asyncio.sleep(0)
+
+    def _begin_turn(self) -> None:
+        self._turn_ends = False
+        self._turn_messages = self._turn_bytes = 0
 
     def _attach(
         self,

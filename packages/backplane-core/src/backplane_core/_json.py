@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from types import NoneType
 from typing import Final, TypeAlias, cast
 
@@ -69,9 +68,12 @@ def decode_event(data: bytes) -> object:
     Raises:
         EnvelopeError: It has none: a number beyond a double, or nesting beyond the recursion limit.
     """
-    with suppress(msgspec.MsgspecError, RecursionError, ValueError):
-        # ValueError: an integer of more digits than the interpreter converts.
+    try:
         return _decode(data)
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        # ValueError: an integer of more digits than the interpreter converts.
+        pass
+    # Out here, where no `__context__` carries the event.
     raise EnvelopeError("an event's JSON has no Python value (a number out of range, or too deep)")
 
 

@@ -235,7 +235,6 @@ class DistributedBackplane(BaseBackplane):
         self._tracker.expire()
 
     def _on_confirmed(self) -> None:
-        self._turn_messages = self._turn_bytes = 0
         self._sender.confirmed()
 
     def _on_dropped(self, cause: str, channel: str, count: int) -> None:
