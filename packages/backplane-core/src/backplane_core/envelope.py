@@ -84,7 +84,9 @@ def encode_envelope(envelope: BackplaneEnvelope) -> bytes:
         encode_event(envelope.event),
         envelope.seq,
         envelope.prev,
-        encode_ids(envelope.exclude) if envelope.exclude else None,
+        encode_ids([check_id(id_, "an excluded connection id") for id_ in envelope.exclude])
+        if envelope.exclude
+        else None,
         b"" if envelope.trace is None else b',"trace":' + encode_event(envelope.trace),
     )
 
