@@ -10,6 +10,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -83,7 +84,8 @@ async def shut(client: Client, attempt: asyncio.Task[None] | None = None) -> Non
     tasks = {*client_tasks(client), asyncio.create_task(client.close())}
     if (writer := _writer(client)) is not None:
         # Unsent bytes to a frozen server would keep the socket, and nats-py's close(), for ever.
-        writer.transport.abort()
+        with suppress(AttributeError):  # CPython up to 3.11.2, when the TLS transport is closed already
+            writer.transport.abort()
         tasks.add(asyncio.create_task(writer.wait_closed()))
     for task in tasks:
         task.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
 from redis.asyncio.connection import AbstractConnection, Connection, DefaultParser
@@ -26,7 +27,8 @@ class LinkConnection(AbstractConnection):
         """
         writer = getattr(self, "_writer", None)
         if isinstance(writer, asyncio.StreamWriter):
-            writer.transport.abort()
+            with suppress(AttributeError):  # CPython up to 3.11.2, when the TLS transport is closed already
+                writer.transport.abort()
         await super().disconnect(*args, **kwargs)
 
 
