@@ -40,6 +40,16 @@ class StartServer(Protocol):
     def __call__(self, server: ServerT, /) -> ServerT: ...
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run long traffic, storms and soaks at their full size")
+
+
+@pytest.fixture(scope="session")
+def long(pytestconfig: pytest.Config) -> bool:
+    """Whether to run at full size: minutes and millions instead of CI's seconds and thousands."""
+    return bool(pytestconfig.getoption("--long"))
+
+
 def pytest_report_header() -> list[str]:
     return [f"{kind}: {_where(kind)}" for kind in KINDS]
 
