@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import define, field
 from backplane_core import BaseBackplane, DistributedBackplane, Gap, Target
-from backplane_core._base import SinkAttachment
+from backplane_core._registry import SinkAttachment
 from backplane_core.testing import MemoryBroker, MemoryTransport
 
 DEADLINE_S = 10.0

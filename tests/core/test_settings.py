@@ -14,6 +14,7 @@ DEFAULTS = {
     "probe_interval_s": 15.0,
     "beat_s": 1.0,
     "outbox_max_messages": 100_000,
+    "outbox_overflow": "drop_newest",
     "outbox_max_bytes": 32 * 1024 * 1024,
     "publish_wait_s": 0.005,
     "max_event_bytes": 1024 * 1024,

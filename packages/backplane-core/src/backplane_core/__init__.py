@@ -1,7 +1,8 @@
 """Publish an event to every socket of a user, whichever replica holds it."""
 
 from backplane_core._base import BaseBackplane
-from backplane_core._settings import Options
+from backplane_core._logging import LoggingObserver
+from backplane_core._settings import Options, OutboxOverflow
 from backplane_core.backplane import Attachment, Backplane, Sink
 from backplane_core.connect import Connecting, connect, connect_from_env
 from backplane_core.connection import Connection, Overflow
@@ -16,10 +17,13 @@ from backplane_core.errors import (
     EnvelopeError,
     EventEncodeError,
     EventTooLargeError,
+    GapError,
     InvalidTargetError,
+    OutboxFullError,
     ReentrantPublishError,
     SlowConsumerError,
     TransportError,
+    WrongLoopError,
 )
 from backplane_core.event import Event
 from backplane_core.memory import InMemoryBackplane
@@ -28,7 +32,10 @@ from backplane_core.observe import (
     EventDropped,
     FleetMismatch,
     Gap,
+    GapCause,
+    LinkChanged,
     Observer,
+    OriginCollision,
     Readiness,
     Record,
     SinkFailed,
@@ -62,12 +69,19 @@ __all__ = [
     "FleetMismatch",
     "Frame",
     "Gap",
+    "GapCause",
+    "GapError",
     "InMemoryBackplane",
     "InvalidTargetError",
     "Link",
+    "LinkChanged",
+    "LoggingObserver",
     "Lost",
     "Observer",
     "Options",
+    "OriginCollision",
+    "OutboxFullError",
+    "OutboxOverflow",
     "Overflow",
     "Publisher",
     "Readiness",
@@ -84,6 +98,7 @@ __all__ = [
     "Traits",
     "Transport",
     "TransportError",
+    "WrongLoopError",
     "connect",
     "connect_from_env",
     "decode_envelope",

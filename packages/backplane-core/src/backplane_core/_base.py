@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future as ConcurrentFuture
 from types import TracebackType
-from typing import Any, Final, Self, Unpack
-from uuid import uuid4
-
-from attrs import asdict, define, frozen
+from typing import Any, Self, Unpack
 
 from backplane_core._arguments import check_sink, check_target, excluded_ids, union_of
+from backplane_core._counters import Counters
+from backplane_core._forks import tell_in_child
 from backplane_core._gaps import GapTeller
 from backplane_core._json import encode_event
-from backplane_core._registry import Entry, GapCallback, Registry, Sink, Trouble
+from backplane_core._logging import LoggingObserver, logger
+from backplane_core._registry import Entry, GapCallback, Registry, Sink, SinkAttachment, Trouble
 from backplane_core._settings import Options, Settings
 from backplane_core._states import States
+from backplane_core._surroundings import Surroundings
+from backplane_core._turn import Turn
 from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Connection, Overflow
 from backplane_core.errors import (
     ClosedError,
     EventTooLargeError,
     InvalidTargetError,
     ReentrantPublishError,
+    WrongLoopError,
 )
 from backplane_core.observe import (
     EnvelopeRejected,
@@ -42,54 +42,10 @@ from backplane_core.target import Target, check_id
 
 __all__ = ["BaseBackplane"]
 
-logger: Final = logging.getLogger("backplane")
 
-TURN_MESSAGES: Final = 64
-TURN_BYTES: Final = 256 * 1024
-"""A tight loop of `await publish()` gives the event loop a turn that often; without it the writer would never run."""
-
-
-@frozen
-class SinkAttachment:
-    """What `attach` returns; stale once the sink was replaced."""
-
-    _registry: Registry
-    _entry: Entry
-    _life: int
-
-    @property
-    def conn_id(self) -> str:
-        """The connection's id."""
-        return self._entry.conn_id
-
-    async def detach(self) -> None:
-        """Detach this sink; nothing if it was detached or replaced meanwhile."""
-        self.drop()
-
-    def drop(self) -> None:
-        """Detach at once."""
-        if self._entry.life == self._life:
-            self._registry.detach(self._entry.conn_id)
-
-
-@define
-class Counters:
-    """What `Stats` says, counted as it happens."""
-
-    published: int = 0
-    delivered: int = 0
-    echoed: int = 0
-    beats: int = 0
-    duplicates: int = 0
-    foreign: int = 0
-    overflowed: int = 0
-    sink_errors: int = 0
-    sink_refusals: int = 0
-    decode_errors: int = 0
-    observer_errors: int = 0
-    unknown_connections: int = 0
-    links: int = 0
-    mismatch: int = 0
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the loop that runs in this thread, without raising if none does."""
+    return asyncio._get_running_loop()  # noqa: SLF001 -- exported for event loops; the other one raises
 
 
 def _nobody_else(targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> None:
@@ -109,28 +65,35 @@ class BaseBackplane:
         ConfigurationError: An option is unknown or wrong.
     """
 
+    # What has no task of its own may be used by one loop after another, as a test suite does.
+    _outlives_loops: bool = True
+
     def __init__(self, **options: Unpack[Options]) -> None:
         plain: dict[str, Any] = dict(options)
         self.on_gap: GapCallback | None = plain.pop("on_gap", None)
         self.on_state: Callable[[State], None] | None = plain.pop("on_state", None)
-        self.observer: Observer | None = plain.pop("observer", None)
+        observer: Observer | None = plain.pop("observer", None)
+        self.observer: Observer | None = LoggingObserver() if observer is None else observer
         self._settings = Settings.of(plain)
+        self._surroundings = self._look_around()
         self._registry = Registry(self._on_edge)
-        self._gaps = GapTeller(self.call)
+        self._gaps = GapTeller(self.call, self._surroundings)
         self._counters = Counters()
         # Takes the event for the other pods, or raises before anyone has got it.
         self._send: Callable[[Sequence[Target], bytes, Iterable[str]], None] = _nobody_else
-        self._gap_counters: Counter[str] = Counter()
-        self._dropped: Counter[str] = Counter()
         self._states = States()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._delivering = False
-        self._turn_messages = 0
-        self._turn_bytes = 0
-        self._turn_ends = False
+        self._turn = Turn()
+        self._is_child = False
+        tell_in_child(self)
+
+    def _look_around(self) -> Surroundings:
+        """For tests: a class that returns its own runs on its clocks and its chance."""
+        return Surroundings()
 
     async def __aenter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
+        self._check_loop()
         return self
 
     async def __aexit__(
@@ -150,10 +113,12 @@ class BaseBackplane:
 
     async def detach(self, conn_id: str) -> None:
         """Detach a connection and forget its targets. Idempotent; an unknown id is a no-op."""
+        self._check_loop()
         self._registry.detach(conn_id)
 
     async def associate(self, conn_id: str, target: Target) -> bool:
         """Add a target to a connection; see `Backplane.associate`."""
+        self._check_loop()
         self._check_open()
         check_target(target)
         if not self._registry.associate(conn_id, target):
@@ -163,6 +128,7 @@ class BaseBackplane:
 
     async def dissociate(self, conn_id: str, target: Target) -> None:
         """Take a target from a connection. Idempotent; unknown ids are a no-op."""
+        self._check_loop()
         check_target(target)
         self._registry.dissociate(conn_id, target)
 
@@ -174,6 +140,7 @@ class BaseBackplane:
         max_pending_bytes: int = MAX_PENDING_BYTES,
         overflow: Overflow = "close",
         on_gap: GapCallback | None = None,
+        end_on_gap: bool = False,
     ) -> Connection:
         """Return a bounded queue between the bus and one socket: enter it, then iterate it for `Event`s.
 
@@ -184,6 +151,8 @@ class BaseBackplane:
             max_pending_bytes: The same in bytes of JSON.
             overflow: What a full queue does; see `Overflow`.
             on_gap: Called in stream order, before the first event after the hole.
+            end_on_gap: End at the first gap with `GapError`, so that the host closes the socket (WebSocket code 1012)
+                and the client reconnects and reloads. Goes with the policy "close".
 
         Raises:
             InvalidTargetError: The id or a target is not of the right form.
@@ -192,10 +161,10 @@ class BaseBackplane:
         self._check_open()
         if isinstance(conn_id, Target):
             raise InvalidTargetError("the first argument is the connection's id: connection(None, target) makes one up")
-        conn_id = uuid4().hex if conn_id is None else check_id(conn_id, "conn_id")
+        conn_id = self._surroundings.new_name() if conn_id is None else check_id(conn_id, "conn_id")
         for target in targets:
             check_target(target)
-        return Connection(self, conn_id, targets, max_pending, max_pending_bytes, overflow, on_gap)
+        return Connection(self, conn_id, targets, max_pending, max_pending_bytes, overflow, on_gap, end_on_gap)
 
     @property
     def connection_count(self) -> int:
@@ -217,8 +186,8 @@ class BaseBackplane:
     async def publish(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
         """Deliver an event to every connection of the target, on every pod; see `Backplane.publish`."""
         delivered = self.publish_nowait(target, event, exclude=exclude)
-        if self._turn_messages >= TURN_MESSAGES or self._turn_bytes >= TURN_BYTES:
-            await self._give_turn()
+        if self._turn.is_over:
+            await self._end_turn()
         return delivered
 
     def publish_nowait(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
@@ -228,6 +197,8 @@ class BaseBackplane:
             ReentrantPublishError: Called from inside a sink: hand it to `loop.call_soon`.
             As `publish` otherwise.
         """
+        if _running_loop() is not self._loop:
+            self._check_loop()
         if self._states.now != "live":
             self._check_open()
         if self._delivering:
@@ -240,8 +211,8 @@ class BaseBackplane:
             raise EventTooLargeError(len(data), self._settings.max_event_bytes)
         self._send(targets, data, exclude)
         self._counters.published += 1
-        self._turn_messages += 1
-        self._turn_bytes += len(data)
+        self._turn.messages += 1
+        self._turn.bytes += len(data)
         entries = self._registry.resolve(targets, exclude)
         return self._deliver(entries, data) if entries else 0
 
@@ -303,14 +274,7 @@ class BaseBackplane:
 
     def stats(self) -> Stats:
         """Return a snapshot of the counters."""
-        return Stats(
-            state=self._states.now,
-            connections=len(self._registry.connections),
-            targets=self._registry.target_count,
-            dropped=dict(self._dropped),
-            gaps=dict(self._gap_counters),
-            **asdict(self._counters),
-        )
+        return self._counters.snapshot(self._states.now, len(self._registry.connections), self._registry.target_count)
 
     # Closing
 
@@ -356,7 +320,7 @@ class BaseBackplane:
         on_end: Callable[[], None],
     ) -> SinkAttachment:
         """Attach and associate at once, for a `Connection`."""
-        attachment = self._attach(conn_id, sink, raw=True, on_gap=on_gap, on_end=on_end)
+        attachment = self._attach(conn_id, sink, raw=True, on_gap=on_gap, on_end=on_end, queues=True)
         for target in targets:
             self._registry.associate(conn_id, target)
         return attachment
@@ -365,9 +329,12 @@ class BaseBackplane:
         """Wait until the broker confirmed that all of these are heard; False at once while the link is down."""
         return True
 
-    def overflowed(self) -> None:
-        """Count an event that a connection's queue dropped."""
+    def overflowed(self, conn_id: str, reason: str) -> Gap:
+        """Count an event that a connection's queue dropped, and return its gap."""
         self._counters.overflowed += 1
+        now = self._surroundings.wall()
+        channel = f"connection:{conn_id}"
+        return Gap(channel=channel, cause="overflow", reason=reason, since=now, until=now, missed=1)
 
     def tell_overflow(self, gap: Gap) -> None:
         """Tell the pod of what a connection's queue dropped."""
@@ -379,24 +346,16 @@ class BaseBackplane:
             callback(argument)
         except Exception as error:  # noqa: BLE001 -- a host's callback must not break delivery
             self._counters.observer_errors += 1
-            logger.error("a callback raised %s", type(error).__name__)  # noqa: TRY400 -- the text may hold payload
+            logger.error("a callback raised %s", type(error).__name__)  # its text may hold payload
 
     # For subclasses
 
     def _on_edge(self, target: Target) -> None:
         """This pod gained its first or lost its last connection of the target."""
 
-    async def _give_turn(self) -> None:
+    async def _end_turn(self) -> None:
         """Let the loop run: a publisher in a tight loop must not starve it."""
-        if not self._turn_ends:
-            # Counted anew once the loop came round, and not before: else each of many publishers takes its own share.
-            self._turn_ends = True
-            asyncio.get_running_loop().call_soon(self._begin_turn)
-        await asyncio.sleep(0)
-
-    def _begin_turn(self) -> None:
-        self._turn_ends = False
-        self._turn_messages = self._turn_bytes = 0
+        await self._turn.end()
 
     def _attach(
         self,
@@ -406,13 +365,15 @@ class BaseBackplane:
         raw: bool,
         on_gap: GapCallback | None,
         on_end: Callable[[], None] | None = None,
+        queues: bool = False,
     ) -> SinkAttachment:
+        self._check_loop()
         self._check_open()
         check_id(conn_id, "conn_id")
         check_sink(sink)
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        entry = self._registry.attach(conn_id, sink, raw, on_gap, on_end, time.time())
+        entry = self._registry.attach(
+            conn_id, sink, raw=raw, on_gap=on_gap, on_end=on_end, queues=queues, now=self._surroundings.monotonic()
+        )
         return SinkAttachment(self._registry, entry, entry.life)
 
     def _deliver(self, entries: Sequence[Entry], event: bytes, *, remote: bool = False) -> int:
@@ -447,7 +408,7 @@ class BaseBackplane:
             self.call(self.observer, record)
 
     def _report_gap(self, gap: Gap) -> None:
-        self._gap_counters[gap.cause] += 1
+        self._counters.gaps[gap.cause] += 1
         self._report(gap)
         if self.on_gap is not None:
             self.call(self.on_gap, gap)
@@ -469,6 +430,29 @@ class BaseBackplane:
             self._registry.detach(conn_id)
         self._set_state("closed", reason)
 
+    def forked(self) -> None:
+        """This is a child: the connections, the link and the loop are the parent's. Nothing of them is touched."""
+        self._is_child = True
+        self._states.now = "closed"
+
+    def _check_loop(self) -> None:
+        """Belong to the event loop of the first use, and to no other.
+
+        Raises:
+            WrongLoopError: This is another loop, another thread, or no loop at all.
+        """
+        running = _running_loop()
+        if running is self._loop or self._is_child:
+            return
+        if self._loop is None or (self._loop.is_closed() and self._outlives_loops):
+            self._loop = running
+            return
+        raise WrongLoopError(
+            "this backplane belongs to another event loop: use it there, or publish_threadsafe() from other threads"
+        )
+
     def _check_open(self) -> None:
+        if self._is_child:
+            raise ClosedError("this backplane belongs to the parent process: open one after the fork")
         if self._states.now in {"draining", "closed"}:
             raise ClosedError(f"the backplane is {self._states.now}: it takes no events and no connections")

@@ -8,13 +8,20 @@ offer -> waiting -> take -> in flight -> confirm
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attrs import define, field
 
 from backplane_core.transport import Frame
 
-__all__ = ["Outbox"]
+__all__ = ["Mark", "Outbox"]
+
+
+@define(eq=False)
+class Mark:
+    """A place behind frames: how many of those are neither confirmed nor dropped; 0 or less: none."""
+
+    ahead: int
 
 
 @define
@@ -31,9 +38,10 @@ class Outbox:
     messages: int = field(default=0, init=False)
     bytes: int = field(default=0, init=False)
     confirmed: int = field(default=0, init=False)
-    discarded: int = field(default=0, init=False)
+    accepted: int = field(default=0, init=False)
     _waiting: deque[Frame] = field(factory=deque[Frame], init=False)
     _in_flight: list[Frame] = field(factory=list[Frame], init=False)
+    _marks: list[Mark] = field(factory=list[Mark], init=False)
 
     def has_room(self, size: int) -> bool:
         """Whether a frame of so many bytes would be taken."""
@@ -44,10 +52,23 @@ class Outbox:
         size = len(frame[1])
         if self.messages >= self.max_messages or self.bytes + size > self.max_bytes:
             return False
+        self.accepted += 1
         self.messages += 1
         self.bytes += size
         self._waiting.append(frame)
         return True
+
+    def evict(self, size: int) -> list[Frame]:
+        """Drop the oldest waiting frames until one of so many bytes has room, if it can have any; return them."""
+        dropped: list[Frame] = []
+        if size <= self.max_bytes:
+            while self._waiting and not self.has_room(size):
+                frame = self._waiting.popleft()
+                self._release((frame,))
+                dropped.append(frame)
+        first = len(self._in_flight)
+        self._pass_dropped(range(first, first + len(dropped)))
+        return dropped
 
     def take(self, max_bytes: int) -> list[Frame]:
         """Return the next frames, at least one if any waits; they are in flight until `confirm` or `lost`."""
@@ -63,52 +84,62 @@ class Outbox:
 
     def confirm(self) -> int:
         """The broker has what is in flight; return how many frames that were."""
-        frames, self._in_flight = self._in_flight, []
-        self._release(frames)
+        frames = self._land()
         self.confirmed += len(frames)
         return len(frames)
 
     def lost(self, *, resend: bool) -> list[Frame]:
         """The link died: put what is in flight back to the front; or, with `resend=False`, drop and return it."""
-        frames, self._in_flight = self._in_flight, []
-        if resend:
-            self._waiting.extendleft(reversed(frames))
-            return []
-        self._discard(frames)
-        return frames
+        if not resend:
+            return self._land()
+        self._waiting.extendleft(reversed(self._in_flight))
+        self._in_flight = []
+        return []
 
     def discard(self, unwanted: Callable[[Frame], bool]) -> list[Frame]:
         """Drop the waiting frames that are unwanted, and return them."""
-        dropped = [frame for frame in self._waiting if unwanted(frame)]
-        if dropped:
-            self._waiting = deque([frame for frame in self._waiting if not unwanted(frame)])
-            self._discard(dropped)
+        kept: deque[Frame] = deque()
+        dropped: list[Frame] = []
+        places: list[int] = []
+        for place, frame in enumerate(self._waiting, len(self._in_flight)):
+            if unwanted(frame):
+                dropped.append(frame)
+                places.append(place)
+            else:
+                kept.append(frame)
+        self._waiting = kept
+        self._release(dropped)
+        self._pass_dropped(places)
         return dropped
 
-    @property
-    def accepted(self) -> int:
-        """How many frames were accepted since start; `flush` waits until so many are settled."""
-        return self.confirmed + self.discarded + self.messages
+    def mark(self) -> Mark:
+        """Return a mark behind all frames that are here; `forget` it when it is of no use any more."""
+        mark = Mark(self.messages)
+        self._marks.append(mark)
+        return mark
 
-    @property
-    def settled(self) -> int:
-        """How many of the accepted frames are confirmed or dropped."""
-        return self.confirmed + self.discarded
-
-    @property
-    def in_flight(self) -> bool:
-        """Whether frames are written and not confirmed."""
-        return bool(self._in_flight)
+    def forget(self, mark: Mark) -> None:
+        """Keep a mark up to date no longer."""
+        self._marks.remove(mark)
 
     @property
     def over_half(self) -> bool:
         """Whether more than half of the room is used."""
         return self.messages * 2 > self.max_messages or self.bytes * 2 > self.max_bytes
 
-    def _discard(self, frames: list[Frame]) -> None:
+    def _land(self) -> list[Frame]:
+        """What was in flight is settled; it stood before all else."""
+        frames, self._in_flight = self._in_flight, []
         self._release(frames)
-        self.discarded += len(frames)
+        for mark in self._marks:
+            mark.ahead -= len(frames)
+        return frames
 
-    def _release(self, frames: list[Frame]) -> None:
+    def _pass_dropped(self, places: Sequence[int]) -> None:
+        """Frames at these places of the line are gone: a mark had those in front of it ahead."""
+        for mark in self._marks:
+            mark.ahead -= sum([place < mark.ahead for place in places])
+
+    def _release(self, frames: Sequence[Frame]) -> None:
         self.messages -= len(frames)
         self.bytes -= sum([len(frame[1]) for frame in frames])

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from attrs import frozen
 
+from backplane_core._counters import Counters
+from backplane_core._fleet import Fleet
 from backplane_core._json import compact
-from backplane_core._registry import Entry
+from backplane_core._registry import Entry, Registry
 from backplane_core._sequence import DUPLICATE, Tracker
-from backplane_core._wire import Head, decode_exclude, decode_head, decode_target, decode_targets
+from backplane_core._wire import (
+    FRAME_OVERHEAD_BYTES,
+    Head,
+    decode_exclude,
+    decode_head,
+    decode_target,
+    decode_targets,
+)
 from backplane_core.errors import EnvelopeError
-from backplane_core.target import Target
+from backplane_core.observe import EnvelopeRejected, Record
 from backplane_core.transport import Frame, Lost
 
-__all__ = ["Reader"]
+__all__ = ["Pod", "Reader"]
 
 SLICE_S: Final = 0.003
 """How long delivery holds the loop before it gives it a turn: well under the 5 ms that people call a stall."""
 SLICE_SINKS: Final = 512
 """Sinks between two looks at the clock: some 0.1 ms of work."""
-
-FRAME_OVERHEAD_BYTES: Final = 1024 * 1024
-"""What a frame may hold beside its event: targets of a union, excluded ids."""
 
 
 @frozen(kw_only=True)
@@ -33,26 +38,24 @@ class Pod:
     """What the reader needs of its backplane.
 
     Args:
-        resolve: Returns this pod's connections of a union, without the excluded ids.
-        deliver: Hands an event to these connections, now.
-        echo: A frame of our own came back.
-        beat: Another pod's beat came.
+        monotonic: The clock.
+        prefix: What our own frames start with.
+        beat_suffix: What our own beats end with.
+        deliver: Hands an event to these connections, now; returns how many took it.
+        heard: A beat of our own came back on a channel.
         missed: Frames of a channel (None: of any) are missing: how many (None: unknown), and why.
-        rejected: A frame of a channel is not an envelope, and why.
-        copy: A copy of another pod's frame was dropped.
-        foreign: A frame of a pod that does not count came.
         behind: More was waiting than fits one slice of the loop's time.
+        report: Takes records.
     """
 
-    resolve: Callable[[Sequence[Target], Sequence[str]], Sequence[Entry]]
+    monotonic: Callable[[], float]
+    prefix: bytes
+    beat_suffix: bytes
     deliver: Callable[[Sequence[Entry], bytes], int]
-    echo: Callable[[bytes], None]
-    beat: Callable[[Head], None]
+    heard: Callable[[str, bytes], None]
     missed: Callable[[str | None, int | None, str], None]
-    rejected: Callable[[str, str], None]
-    copy: Callable[[], None]
-    foreign: Callable[[], None]
     behind: Callable[[], None]
+    report: Callable[[Record], None]
 
 
 class Reader:
@@ -60,36 +63,40 @@ class Reader:
 
     Args:
         pod: Gets what comes of them.
+        registry: Knows this pod's connections.
         tracker: Knows which numbers were heard.
-        prefix: What our own frames start with.
+        fleet: Told of other pods' beats, and of pods that do not count.
+        counters: Counts.
         max_event_bytes: The largest event that is taken.
-        received: Frames of other pods so far.
     """
 
-    def __init__(self, pod: Pod, tracker: Tracker, prefix: bytes, max_event_bytes: int) -> None:
+    def __init__(  # noqa: PLR0917 -- one caller
+        self, pod: Pod, registry: Registry, tracker: Tracker, fleet: Fleet, counters: Counters, max_event_bytes: int
+    ) -> None:
         self._pod = pod
+        self._registry = registry
         self._tracker = tracker
-        self._prefix = prefix
+        self._fleet = fleet
+        self._counters = counters
         self._max_frame_bytes = max_event_bytes + FRAME_OVERHEAD_BYTES
         self._slice_ends = 0.0
-        self.received = 0
 
-    async def process(self, batch: Sequence[Frame | Lost]) -> None:
+    async def process(self, batch: Sequence[Frame | Lost], now: float) -> None:
         """Deliver a batch, in order; gives the loop a turn each few milliseconds."""
-        now = self._tracker.now = time.monotonic()
+        self._tracker.now = now
         self._slice_ends = now + SLICE_S
-        prefix, pod = self._prefix, self._pod
-        resolve, deliver, monotonic = pod.resolve, pod.deliver, time.monotonic
+        pod, prefix = self._pod, self._pod.prefix
+        resolve, deliver, monotonic = self._registry.resolve, pod.deliver, pod.monotonic
         for frame in batch:
             if type(frame) is not tuple:
                 self._lost(frame)
                 continue
-            payload = frame[1]
+            channel, payload = frame[0], frame[1]
             if payload.startswith(prefix):
-                pod.echo(payload)
+                self._echo(channel, payload)
                 continue
             try:
-                head = self._admit(frame[0], payload)
+                head = self._admit(channel, payload)
                 if head is None:
                     continue
                 if head.also or head.exclude:
@@ -97,7 +104,8 @@ class Reader:
                 else:
                     entries = resolve((decode_target(bytes(head.target)),), ())
             except EnvelopeError as error:
-                pod.rejected(frame[0], str(error))
+                self._counters.decode_errors += 1
+                pod.report(EnvelopeRejected(channel=channel, reason=str(error)))
                 continue
             if entries:
                 event = compact(bytes(head.event))
@@ -112,27 +120,34 @@ class Reader:
         if isinstance(lost, Lost):
             self._pod.missed(lost.channel, lost.missed, lost.reason)
 
+    def _echo(self, channel: str, payload: bytes) -> None:
+        if payload.endswith(self._pod.beat_suffix):
+            self._counters.beats += 1
+            self._pod.heard(channel, payload)
+        else:
+            self._counters.echoed += 1
+
     def _admit(self, channel: str, payload: bytes) -> Head | None:
         """Return the head of a frame that should be delivered; None for a beat or a copy.
 
         Raises:
             EnvelopeError: It is not an envelope.
         """
-        self.received += 1
+        self._counters.received += 1
         if len(payload) > self._max_frame_bytes:
             raise EnvelopeError(f"not taken: {len(payload)} bytes, the limit is {self._max_frame_bytes}")
         head = decode_head(payload)
         if head.seq is None:
-            self._pod.foreign()
+            self._fleet.foreign(self._tracker.now)
             return head
         missing = self._tracker.accept(channel, head.origin, head.seq, head.prev)
         if missing:
             if missing == DUPLICATE:
-                self._pod.copy()
+                self._counters.duplicates += 1
                 return None
             self._pod.missed(channel, missing, "a sender's numbers skipped")
         if head.routing is not None and bytes(head.event) == b"null":
-            self._pod.beat(head)
+            self._fleet.beat(head)
             return None
         return head
 
@@ -140,10 +155,10 @@ class Reader:
         """Deliver one frame to many sinks; it reaches all of them before the next frame reaches any."""
         for start in range(0, len(entries), SLICE_SINKS):
             self._pod.deliver(entries[start : start + SLICE_SINKS], event)
-            if time.monotonic() >= self._slice_ends:
+            if self._pod.monotonic() >= self._slice_ends:
                 await self._turn()
 
     async def _turn(self) -> None:
         self._pod.behind()
         await asyncio.sleep(0)
-        self._slice_ends = time.monotonic() + SLICE_S
+        self._slice_ends = self._pod.monotonic() + SLICE_S

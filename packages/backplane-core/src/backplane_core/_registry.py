@@ -9,14 +9,14 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from backplane_core._json import decode_event
 from backplane_core.errors import EnvelopeError
 from backplane_core.observe import Gap
 from backplane_core.target import Target
 
-__all__ = ["Entry", "GapCallback", "Registry", "Sink", "Trouble"]
+__all__ = ["Entry", "GapCallback", "Registry", "Sink", "SinkAttachment", "Trouble"]
 
 Sink: TypeAlias = Callable[[Any], Any]
 """Hands an event to one connection. Plain, never blocks; returns False to refuse it."""
@@ -37,7 +37,8 @@ class Entry:
         raw: Whether the sink takes JSON bytes.
         on_gap: Told of gaps.
         on_end: Told once when the entry ends: detached, replaced, or the backplane drains.
-        since: When it was attached, Unix time in seconds.
+        queues: Whether gaps go into its queue, in stream order, rather than to the host at once.
+        since: When it was attached, in the monotonic clock's seconds.
         life: Counts the sinks it has had; an `Attachment` of an earlier one is stale.
         told_at: When it was last told of a gap, in the monotonic clock's seconds.
         untold: Gaps not told yet, merged.
@@ -48,6 +49,7 @@ class Entry:
     raw: bool
     on_gap: GapCallback | None
     on_end: Callable[[], None] | None
+    queues: bool
     since: float
     life: int = 0
     targets: set[Target] | None = None
@@ -84,24 +86,27 @@ class Registry:
     connections: dict[str, Entry] = field(factory=dict[str, Entry], init=False)
     _index: dict[Target, dict[str, Entry]] = field(factory=dict[Target, dict[str, Entry]], init=False)
 
-    def attach(  # noqa: PLR0917 -- one caller
+    def attach(
         self,
         conn_id: str,
         sink: Sink,
-        raw: bool,  # noqa: FBT001 -- one caller
+        *,
+        raw: bool,
         on_gap: GapCallback | None,
         on_end: Callable[[], None] | None,
+        queues: bool,
         now: float,
     ) -> Entry:
         """Attach a connection, or replace its sink and keep its targets."""
         entry = self.connections.get(conn_id)
         if entry is None:
-            entry = Entry(conn_id=conn_id, sink=sink, raw=raw, on_gap=on_gap, on_end=on_end, since=now)
+            entry = Entry(conn_id=conn_id, sink=sink, raw=raw, on_gap=on_gap, on_end=on_end, queues=queues, since=now)
             self.connections[conn_id] = entry
             self.on_edge(Target.connection(conn_id))
             return entry
         ended = entry.on_end
-        entry.sink, entry.raw, entry.on_gap, entry.on_end, entry.since = sink, raw, on_gap, on_end, now
+        entry.sink, entry.raw, entry.on_gap, entry.on_end = sink, raw, on_gap, on_end
+        entry.queues, entry.since = queues, now
         entry.life += 1
         entry.untold = None
         if ended is not None:
@@ -210,6 +215,29 @@ class Registry:
         if not holders:
             del self._index[target]
             self.on_edge(target)
+
+
+@frozen
+class SinkAttachment:
+    """What `attach` returns; stale once the sink was replaced."""
+
+    _registry: Registry
+    _entry: Entry
+    _life: int
+
+    @property
+    def conn_id(self) -> str:
+        """The connection's id."""
+        return self._entry.conn_id
+
+    async def detach(self) -> None:
+        """Detach this sink; nothing if it was detached or replaced meanwhile."""
+        self.drop()
+
+    def drop(self) -> None:
+        """Detach at once."""
+        if self._entry.life == self._life:
+            self._registry.detach(self._entry.conn_id)
 
 
 def _implied(conn_id: str, target: Target) -> bool:

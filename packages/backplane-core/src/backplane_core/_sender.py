@@ -6,20 +6,26 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from backplane_core._outbox import Outbox
-from backplane_core._reader import FRAME_OVERHEAD_BYTES
+from backplane_core._fleet import Fleet
+from backplane_core._outbox import Mark, Outbox
 from backplane_core._routing import Routing
-from backplane_core._sequence import Numbering
+from backplane_core._sequence import MAX_CHANNELS, Numbering
 from backplane_core._settings import Settings
-from backplane_core._wire import build_frame, encode_ids, frame_prefix
-from backplane_core.errors import EventTooLargeError
+from backplane_core._wire import FRAME_OVERHEAD_BYTES, build_frame, encode_ids, frame_prefix
+from backplane_core.errors import EventTooLargeError, OutboxFullError
 from backplane_core.target import Target
 from backplane_core.transport import Frame
 
 __all__ = ["Sender"]
 
+BATCH_BYTES: Final = 256 * 1024
+"""What one write carries at most: a few milliseconds on a slow line, so that a lost confirmation costs little."""
+
 MAX_PLAIN_OVERHEAD_BYTES: Final = 8 * 1024
 """More than a frame to one target holds beside its event: an id of 1,024 bytes is at most 6 KiB, escaped as JSON."""
+
+MARKS_PER_BEAT: Final = 512
+"""Lost tails that are marked at once: a fraction of a batch. The others are marked with the next beats."""
 
 
 class Sender:
@@ -29,7 +35,7 @@ class Sender:
         origin: The pod's id.
         routing: Maps targets to channels.
         settings: Of the backplane.
-        accepted: Called when a frame waits to be written.
+        fleet: Told of our own beats.
         dropped: Called with cause, channel and count of frames that will not be sent.
     """
 
@@ -38,13 +44,14 @@ class Sender:
         origin: str,
         routing: Routing,
         settings: Settings,
-        accepted: Callable[[], None],
+        fleet: Fleet,
         dropped: Callable[[str, str, int], None],
     ) -> None:
         self.prefix = frame_prefix(origin)
         self.outbox = Outbox(settings.outbox_max_messages, settings.outbox_max_bytes)
         self._routing = routing
-        self._accepted = accepted
+        self._overflow = settings.outbox_overflow
+        self._fleet = fleet
         self._dropped = dropped
         self._numbering = Numbering()
         self._self = (Target.connection(origin),)
@@ -52,46 +59,74 @@ class Sender:
         self._beat_members = b',"routing":"%b","lanes":%d' % (routing.name.encode(), routing.lanes)
         self.beat_suffix = self._beat_members + b"}"
         self._max_frame_bytes: int | None = None
-        self._surely_fits_bytes = settings.max_event_bytes
+        # An event to one target of at most so many bytes needs no look at its frame; under "raise" each needs one.
+        self._plain_bytes = -1 if self._overflow == "raise" else settings.max_event_bytes
+        self._surely_fits_bytes = self._plain_bytes
+        # Channels whose last frames were dropped: nothing shows receivers the hole until a beat there does.
+        self._torn: dict[str, None] = {}
+        self._to_write = asyncio.Event()
         self._room = asyncio.Event()
         self._waited_in_vain = False
-        self._flushing: list[tuple[int, asyncio.Future[None]]] = []
+        self._flushing: list[tuple[Mark, asyncio.Future[None]]] = []
+
+    # publish ->
 
     def send(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> None:
-        """Take an event. A full outbox drops it, counted; its number is used up, so receivers see the hole.
+        """Take an event. What a full outbox drops is counted; its number is used up, so receivers see the hole.
 
         Raises:
             EventTooLargeError: The frame is over the broker's limit; nothing was taken.
+            OutboxFullError: There is no room and the policy is "raise"; nothing was taken.
         """
         channel = self._routing.channel(targets)
         ids = encode_ids(exclude) if exclude else None
         if ids is not None or len(targets) > 1 or len(event) > self._surely_fits_bytes:
-            self._check_size(channel, targets, event, ids)
+            self._check_frame(channel, targets, event, ids)
         seq, prev = self._numbering.take(channel)
-        frame = build_frame(self.prefix, targets, event, seq, prev, ids)
-        if self.outbox.offer((channel, frame)):
-            self._accepted()
+        frame = (channel, build_frame(self.prefix, targets, event, seq, prev, ids))
+        if self.outbox.offer(frame):
+            self._to_write.set()
         else:
-            self._dropped("outbox", channel, 1)
+            self._make_room(frame)
 
-    def _check_size(self, channel: str, targets: Sequence[Target], event: bytes, ids: bytes | None) -> None:
-        """Raise if the frame, which is built for its size alone, is too large; before it takes a number."""
+    def _check_frame(self, channel: str, targets: Sequence[Target], event: bytes, ids: bytes | None) -> None:
+        """Raise if the frame, which is built for its size alone, can't be taken; before it takes a number."""
         size = len(build_frame(self.prefix, targets, event, *self._numbering.peek(channel), ids))
         limit = len(event) + FRAME_OVERHEAD_BYTES
         if self._max_frame_bytes is not None:
             limit = min(limit, self._max_frame_bytes)
         if size > limit:
             raise EventTooLargeError(size, limit)
+        if self._overflow == "raise" and not self.outbox.has_room(size):
+            raise OutboxFullError(self.outbox.messages, self.outbox.bytes)
 
-    def beat(self) -> None:
-        """Say that we live, what our last number is, and how we route; not if the outbox is full: events go first."""
-        channel = self._routing.shared
-        if not self.outbox.has_room(MAX_PLAIN_OVERHEAD_BYTES):
-            return
-        seq, prev = self._numbering.take(channel)
-        frame = build_frame(self.prefix, self._self, b"null", seq, prev, None, self._beat_members)
-        self.outbox.offer((channel, frame))
-        self._accepted()
+    def _make_room(self, frame: Frame) -> None:
+        if self._overflow == "drop_oldest":
+            self._drop(self.outbox.evict(len(frame[1])), "outbox")
+            if self.outbox.offer(frame):
+                self._to_write.set()
+                return
+        self._drop((frame,), "outbox")
+
+    def beat(self) -> bool:
+        """Say that we live, what our last numbers are, and how we route.
+
+        Returns:
+            False if there was no room for all of it, events go first: try again soon.
+        """
+        channels = [self._routing.shared]
+        channels += [torn for torn in list(self._torn)[:MARKS_PER_BEAT] if torn != self._routing.shared]
+        for channel in channels:
+            if not self.outbox.has_room(MAX_PLAIN_OVERHEAD_BYTES):
+                return False
+            seq, prev = self._numbering.take(channel)
+            frame = build_frame(self.prefix, self._self, b"null", seq, prev, None, self._beat_members)
+            self.outbox.offer((channel, frame))
+            self._torn.pop(channel, None)
+            self._to_write.set()
+            if channel == self._routing.shared:
+                self._fleet.beat_sent(seq)
+        return not self._torn
 
     async def room(self, timeout_s: float) -> None:
         """Wait until the outbox is under half full, but not long, and not again until it was."""
@@ -106,31 +141,39 @@ class Sender:
                 self._waited_in_vain = True
 
     async def flush(self, timeout_s: float | None, reason: Callable[[], str]) -> None:
-        """Return once all that was accepted before is confirmed.
+        """Return once all that was accepted before is confirmed, or dropped and counted.
 
         Raises:
             TimeoutError: It is not in time; the message says how many are left, and the reason.
         """
-        goal = self.outbox.accepted
-        if self.outbox.settled >= goal:
+        if not self.outbox.messages:
             return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (goal, waiter)
+        entry = (self.outbox.mark(), asyncio.get_running_loop().create_future())
         self._flushing.append(entry)
         try:
             async with asyncio.timeout(timeout_s):
-                await waiter
+                await entry[1]
         except TimeoutError:
-            left = goal - self.outbox.settled
+            left = entry[0].ahead
             raise TimeoutError(f"{left} events are not confirmed after {timeout_s} s: {reason()}") from None
         finally:
             self._flushing.remove(entry)
+            self.outbox.forget(entry[0])
+
+    # -> link
+
+    async def next_batch(self) -> Sequence[Frame]:
+        """Return all that was accepted since the last batch, as soon as there is anything; it is in flight then."""
+        while not (frames := self.outbox.take(BATCH_BYTES)):
+            self._to_write.clear()
+            await self._to_write.wait()
+        return frames
 
     def link_opened(self, max_payload_bytes: int | None) -> None:
         """Drop what this broker would cut the link for."""
         self._max_frame_bytes = limit = max_payload_bytes
         if limit is not None:
-            self._surely_fits_bytes = limit - MAX_PLAIN_OVERHEAD_BYTES
+            self._surely_fits_bytes = min(self._plain_bytes, limit - MAX_PLAIN_OVERHEAD_BYTES)
             self._drop(self.outbox.discard(lambda frame: len(frame[1]) > limit), "too_large")
 
     def confirmed(self) -> None:
@@ -148,17 +191,22 @@ class Sender:
         """Drop what is left."""
         self._drop([*self.outbox.lost(resend=False), *self.outbox.discard(lambda _: True)], "closed")
 
+    def abandon(self) -> None:
+        """Forget what is left, uncounted: it is another process's to send."""
+        self.outbox = Outbox(self.outbox.max_messages, self.outbox.max_bytes)
+
     def _drop(self, frames: Iterable[Frame], cause: str) -> None:
         counts: dict[str, int] = {}
-        for frame in frames:
-            if not frame[1].endswith(self.beat_suffix):  # a beat is no event
-                counts[frame[0]] = counts.get(frame[0], 0) + 1
+        for channel, payload, *_ in frames:
+            if not payload.endswith(self.beat_suffix):  # a beat is no event
+                counts[channel] = counts.get(channel, 0) + 1
         for channel, count in counts.items():
+            if len(self._torn) < MAX_CHANNELS:
+                self._torn[channel] = None
             self._dropped(cause, channel, count)
         self._wake()
 
     def _wake(self) -> None:
-        settled = self.outbox.settled
-        for goal, waiter in self._flushing:
-            if goal <= settled and not waiter.done():
+        for mark, waiter in self._flushing:
+            if mark.ahead <= 0 and not waiter.done():
                 waiter.set_result(None)

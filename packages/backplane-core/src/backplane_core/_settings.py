@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import isfinite
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Literal, TypeAlias, TypedDict
 
 import cattrs
 from attrs import Attribute, field, fields, frozen, resolve_types
@@ -15,7 +15,11 @@ from backplane_core._routing import CHANNEL, RoutingName
 from backplane_core.errors import ConfigurationError
 from backplane_core.observe import Observer, State
 
-__all__ = ["Options", "Settings"]
+__all__ = ["Options", "OutboxOverflow", "Settings"]
+
+OutboxOverflow: TypeAlias = Literal["drop_newest", "drop_oldest", "raise"]
+"""What a full outbox does. `drop_newest`: keeps what waits, in order. `drop_oldest`: keeps what is fresh. Both are
+counted, and a hole for the receivers. `raise`: `publish` raises `OutboxFullError`, and nobody has got anything."""
 
 
 class Options(TypedDict, total=False):
@@ -26,6 +30,7 @@ class Options(TypedDict, total=False):
     beat_s: float
     outbox_max_messages: int
     outbox_max_bytes: int
+    outbox_overflow: OutboxOverflow
     publish_wait_s: float
     max_event_bytes: int
     origin_ttl_s: float
@@ -52,6 +57,7 @@ class Settings:
         beat_s: A beat follows the last frame after so long, so that a lost tail is noticed. 1.
         outbox_max_messages: Frames accepted and not yet confirmed by the broker. 100,000.
         outbox_max_bytes: The same in bytes. 32 MiB: minutes of outage at a usual rate, within any pod's memory.
+        outbox_overflow: What a full outbox does; see `OutboxOverflow`. `drop_newest`: an outage leaves one hole.
         publish_wait_s: How long one `publish` waits for room when the outbox is over half full. 0.005: less than people
             notice.
         max_event_bytes: The largest event as JSON. 1 MiB: what NATS takes by default.
@@ -66,6 +72,9 @@ class Settings:
     beat_s: float = field(default=1.0, validator=gt(0))
     outbox_max_messages: int = field(default=100_000, validator=ge(1))
     outbox_max_bytes: int = field(default=32 * 1024 * 1024, validator=ge(1024))
+    outbox_overflow: OutboxOverflow = field(
+        default="drop_newest", validator=in_(("drop_newest", "drop_oldest", "raise"))
+    )
     publish_wait_s: float = field(default=0.005, validator=ge(0))
     max_event_bytes: int = field(default=1024 * 1024, validator=ge(1))
     origin_ttl_s: float = field(default=300.0, validator=gt(0))
@@ -106,6 +115,7 @@ _ALLOWED: Final = {
     "beat_s": "seconds, above 0",
     "outbox_max_messages": "a whole number, at least 1",
     "outbox_max_bytes": "a whole number of bytes, at least 1024",
+    "outbox_overflow": "'drop_newest', 'drop_oldest' or 'raise'",
     "publish_wait_s": "seconds, 0 or more",
     "max_event_bytes": "a whole number of bytes, at least 1",
     "origin_ttl_s": "seconds, above 0",

@@ -11,26 +11,23 @@ Everything that decides is sans-IO (`Backoff`, `Pulse`, `Outbox`, `Subscriptions
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
-from random import Random
 from typing import Final
 
 from attrs import frozen
 
-from backplane_core._base import logger
 from backplane_core._links import Backoff, Pulse
-from backplane_core._outbox import Outbox
+from backplane_core._logging import logger
+from backplane_core._sender import Sender
 from backplane_core._settings import Settings
 from backplane_core._subscriptions import Subscriptions
+from backplane_core._surroundings import Surroundings
 from backplane_core._tasks import bounded, first_leaf, where
 from backplane_core.errors import TransportError
 from backplane_core.transport import Frame, Link, Lost, Transport
 
 __all__ = ["Owner", "Uplink"]
 
-BATCH_BYTES: Final = 256 * 1024
-"""What one write carries at most: a few milliseconds on a slow line, so that a lost confirmation costs little."""
 SUBSCRIBE_BATCH: Final = 512
 """Channels in one command: enough that a round trip costs nothing, few enough that a broker's loop is not held."""
 LINK_CLOSE_S: Final = 1.0
@@ -42,21 +39,17 @@ class Owner:
     """What the uplink tells its backplane; all are called in the loop, none may raise.
 
     Args:
-        opened: A link is open, and this is the broker's limit for a payload; it is not live yet.
         live: The link is live: all that is wanted is heard.
-        lost: The link is dead; what was in flight is still in the outbox's hands.
+        lost: The link is dead; what was in flight is still in the sender's hands.
         batch: Frames arrived.
-        confirmed: The broker confirmed what was in flight.
         beat: It is time for a beat.
         subscribed: These channels are heard from now on.
         unsubscribed: These are not heard any more.
     """
 
-    opened: Callable[[int | None], None]
     live: Callable[[], None]
     lost: Callable[[], None]
     batch: Callable[[Sequence[Frame | Lost]], Awaitable[None]]
-    confirmed: Callable[[], None]
     beat: Callable[[], None]
     subscribed: Callable[[Sequence[str]], None]
     unsubscribed: Callable[[Sequence[str]], None]
@@ -68,8 +61,8 @@ class Uplink:
     Args:
         transport: Opens links.
         settings: Of the backplane.
-        outbox: What is to be sent.
-        to_write: Set by whoever puts something into it.
+        surroundings: The clock and chance.
+        sender: Has what is to be sent.
         subscriptions: What is to be heard.
         hears: Whether it hears anything at all.
         owner: Told of what happens.
@@ -79,8 +72,8 @@ class Uplink:
         self,
         transport: Transport,
         settings: Settings,
-        outbox: Outbox,
-        to_write: asyncio.Event,
+        surroundings: Surroundings,
+        sender: Sender,
         subscriptions: Subscriptions,
         hears: bool,  # noqa: FBT001 -- likewise
         owner: Owner,
@@ -88,12 +81,12 @@ class Uplink:
         self.reason = "no answer from the broker yet"
         self._transport = transport
         self._settings = settings
-        self._outbox = outbox
-        self._to_write = to_write
+        self._monotonic = surroundings.monotonic
+        self._sender = sender
         self._subscriptions = subscriptions
         self._hears = hears
         self._owner = owner
-        self._backoff = Backoff(Random())  # noqa: S311 -- spreads attempts, guards nothing
+        self._backoff = Backoff(surroundings.random)
         self.pulse = self._new_pulse()
         self._runner: asyncio.Task[None] | None = None
         self._started: asyncio.Future[None] | None = None
@@ -153,12 +146,12 @@ class Uplink:
                     await self._serve(link)
                 finally:
                     await bounded(link.aclose(), LINK_CLOSE_S)
-            await asyncio.sleep(self._backoff.lost(time.monotonic(), retryable=retryable))
+            await asyncio.sleep(self._backoff.lost(self._monotonic(), retryable=retryable))
 
     async def _serve(self, link: Link) -> None:
         """Use a link until it dies."""
         self.pulse = self._new_pulse()
-        self._owner.opened(self._transport.traits.max_payload_bytes)
+        self._sender.link_opened(self._transport.traits.max_payload_bytes)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(link), name="backplane-read")
@@ -201,7 +194,7 @@ class Uplink:
             await asyncio.sleep(0)
 
     def _go_live(self) -> None:
-        self._backoff.live(time.monotonic())
+        self._backoff.live(self._monotonic())
         self.reason = "connected"
         if self._started is not None and not self._started.done():
             self._started.set_result(None)
@@ -210,22 +203,18 @@ class Uplink:
     async def _write(self, link: Link) -> None:
         """One write for all that was accepted since the last one, then wait for its confirmation."""
         while True:
-            frames = self._outbox.take(BATCH_BYTES)
-            if not frames:
-                self._to_write.clear()
-                await self._to_write.wait()
-                continue
+            frames = await self._sender.next_batch()
             self.pulse.writing()
             await link.send(frames)
             self.pulse.confirmed()
-            self._owner.confirmed()
+            self._sender.confirmed()
 
     async def _watch(self) -> None:
         """Beat, and give up a link that is deaf or stalled."""
         pulse = self.pulse
         while True:
             await asyncio.sleep(pulse.tick_s)
-            decision = pulse.tick(time.monotonic(), self._outbox.accepted)
+            decision = pulse.tick(self._monotonic(), self._sender.outbox.accepted)
             if decision == "beat":
                 self._owner.beat()
             elif decision == "deaf":

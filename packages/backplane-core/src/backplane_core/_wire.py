@@ -16,6 +16,7 @@ from backplane_core.errors import EnvelopeError, InvalidTargetError
 from backplane_core.target import Target, check_id
 
 __all__ = [
+    "FRAME_OVERHEAD_BYTES",
     "Head",
     "build_frame",
     "decode_exclude",
@@ -25,6 +26,9 @@ __all__ = [
     "encode_ids",
     "frame_prefix",
 ]
+
+FRAME_OVERHEAD_BYTES: Final = 1024 * 1024
+"""What a frame may hold beside its event: targets of a union, excluded ids."""
 
 _PASCAL: Final = re.compile(r"(?:[A-Z][a-z0-9]*)+", re.ASCII)
 _WORD: Final = re.compile(r"[A-Z][a-z0-9]*", re.ASCII)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Literal, Protocol, Self, TypeAlias
 
 from backplane_core._registry import GapCallback, Sink
-from backplane_core.errors import ClosedError, ConfigurationError, SlowConsumerError
+from backplane_core.errors import BackplaneError, ClosedError, ConfigurationError, GapError, SlowConsumerError
 from backplane_core.event import Event
 from backplane_core.observe import Gap, GapCause
 from backplane_core.target import Target
@@ -57,8 +56,8 @@ class Host(Protocol):
         """Wait until the broker confirmed that all of these are heard; False at once while the link is down."""
         ...
 
-    def overflowed(self) -> None:
-        """Count an event that a queue dropped."""
+    def overflowed(self, conn_id: str, reason: str) -> Gap:
+        """Count an event that a queue dropped, and return its gap."""
         ...
 
     def tell_overflow(self, gap: Gap) -> None:
@@ -88,9 +87,14 @@ class Connection:
         max_pending_bytes: int,
         overflow: Overflow,
         on_gap: GapCallback | None,
+        end_on_gap: bool,  # noqa: FBT001 -- likewise
     ) -> None:
         if overflow not in OVERFLOWS:
             raise ConfigurationError(f"overflow={overflow!r} is not allowed: {', '.join(map(repr, OVERFLOWS))}")
+        if end_on_gap and overflow != "close":
+            raise ConfigurationError(
+                f"end_on_gap goes with overflow='close': overflow={overflow!r} goes on after a gap"
+            )
         for name, bound in (("max_pending", max_pending), ("max_pending_bytes", max_pending_bytes)):
             if type(bound) is not int or bound < 1:
                 raise ConfigurationError(f"{name}={bound!r} is not allowed: a whole number, at least 1")
@@ -101,12 +105,15 @@ class Connection:
         self._max_pending_bytes = max_pending_bytes
         self._overflow: Overflow = overflow
         self._on_gap = on_gap
+        self._end_on_gap = end_on_gap
         # A hole, one gap per cause, stands between the events where it is.
         self._queue: deque[Event | _Hole] = deque()
         self._events = 0
         self._bytes = 0
         self._lease: Lease | None = None
-        self._state: Literal["new", "open", "ended", "slow"] = "new"
+        self._state: Literal["new", "open", "ended"] = "new"
+        # What the iteration raises once all that was queued is read; None: it just ends.
+        self._failure: Callable[[], BackplaneError] | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     @property
@@ -132,7 +139,7 @@ class Connection:
         """
         if self._state != "new":
             raise ClosedError("a connection is entered once: make another with backplane.connection(...)")
-        on_gap = None if self._on_gap is None else self._mark
+        on_gap = self._mark if self._on_gap is not None or self._end_on_gap else None
         self._lease = self._host.lease(self._conn_id, self._targets, self._accept, on_gap, self._end)
         self._state = "open"
         try:
@@ -163,6 +170,7 @@ class Connection:
         Raises:
             StopAsyncIteration: The connection ended.
             SlowConsumerError: It ended because the queue overflowed under the policy "close".
+            GapError: It ended at a gap, as `end_on_gap` asked for.
         """
         if self._state == "new":
             raise ClosedError("enter the connection first: async with backplane.connection(...) as connection")
@@ -174,13 +182,8 @@ class Connection:
                     self._bytes -= len(item.json)
                     return item
                 self._tell(item)
-            if self._state == "slow":
-                raise SlowConsumerError(
-                    f"the queue of this connection held {self._max_pending} events or {self._max_pending_bytes} bytes "
-                    "that nobody read: close the socket and let the client resync"
-                )
             if self._state == "ended":
-                raise StopAsyncIteration
+                raise StopAsyncIteration if self._failure is None else self._failure()
             if self._waiter is not None:
                 raise RuntimeError("this connection is being read already: one reader at a time")
             self._waiter = asyncio.get_running_loop().create_future()
@@ -203,9 +206,7 @@ class Connection:
             self._events += 1
             self._bytes += size
         elif self._overflow == "close":
-            self._state = "slow"
-            if self._lease is not None:
-                self._lease.drop()
+            self._fail(self._too_slow)
         else:
             self._put(self._hole_of_one(), at_front=False)
         self._wake()
@@ -224,15 +225,13 @@ class Connection:
 
     def _hole_of_one(self) -> Gap:
         """Count one dropped event and return its gap."""
-        self._host.overflowed()
-        now = time.time()
-        reason = f"the connection's queue was full ({self._overflow})"
-        channel = f"connection:{self._conn_id}"
-        return Gap(channel=channel, cause="overflow", reason=reason, since=now, until=now, missed=1)
+        return self._host.overflowed(self._conn_id, f"the connection's queue was full ({self._overflow})")
 
     def _mark(self, gap: Gap) -> None:
         """Put a gap of the bus behind what came before it."""
         self._put(gap, at_front=False)
+        if self._end_on_gap:
+            self._fail(lambda: GapError(gap))
         self._wake()
 
     def _put(self, gap: Gap, *, at_front: bool) -> None:
@@ -253,6 +252,18 @@ class Connection:
                 self._host.tell_overflow(gap)
             if self._on_gap is not None:
                 self._host.call(self._on_gap, gap)
+
+    def _fail(self, failure: Callable[[], BackplaneError]) -> None:
+        """Take nothing more, and end with this error."""
+        self._failure = failure
+        if self._lease is not None:
+            self._lease.drop()
+
+    def _too_slow(self) -> SlowConsumerError:
+        return SlowConsumerError(
+            f"the queue of this connection held {self._max_pending} events or {self._max_pending_bytes} bytes "
+            "that nobody read: close the socket and let the client resync"
+        )
 
     def _end(self) -> None:
         if self._state == "open":

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Final, Self, Unpack
-from uuid import uuid4
+from typing import Self, Unpack
 
 from attrs import evolve
 
-from backplane_core._base import BaseBackplane, logger
+from backplane_core._base import BaseBackplane
+from backplane_core._fleet import Fleet
+from backplane_core._hearing import Hearing
+from backplane_core._logging import logger
+from backplane_core._outage import Outage
 from backplane_core._reader import Pod, Reader
 from backplane_core._registry import Entry
 from backplane_core._routing import make_routing
@@ -20,16 +22,13 @@ from backplane_core._sequence import Tracker
 from backplane_core._settings import Options
 from backplane_core._subscriptions import Subscriptions
 from backplane_core._uplink import Owner, Uplink
-from backplane_core._wire import Head
-from backplane_core.errors import ClosedError
-from backplane_core.observe import EnvelopeRejected, EventDropped, FleetMismatch, Gap, Readiness, Stats
+from backplane_core._wire import decode_head
+from backplane_core.errors import ClosedError, EnvelopeError
+from backplane_core.observe import EventDropped, Gap, LinkChanged, Readiness, Stats
 from backplane_core.target import Target
 from backplane_core.transport import Frame, Lost, Transport
 
 __all__ = ["DistributedBackplane"]
-
-MAX_MISMATCHED: Final = 1_000
-"""Pods whose other routing was logged once: a bound against forged origins."""
 
 
 class DistributedBackplane(BaseBackplane):
@@ -48,63 +47,57 @@ class DistributedBackplane(BaseBackplane):
 
     # A process that only publishes subscribes to nothing; see publisher.py.
     _hears: bool = True
+    _outlives_loops = False
 
     def __init__(self, transport: Transport, **options: Unpack[Options]) -> None:
         super().__init__(**options)
-        settings = self._settings
+        settings, counters, monotonic = self._settings, self._counters, self._surroundings.monotonic
+        origin = self._surroundings.new_name()
         self._routing = make_routing(settings.routing, settings.channel, settings.lanes)
-        to_write = asyncio.Event()
-        self._sender = Sender(uuid4().hex, self._routing, settings, to_write.set, self._on_dropped)
+        self._fleet = Fleet(self._routing, settings.origin_ttl_s, counters, self._report)
+        self._sender = Sender(origin, self._routing, settings, self._fleet, self._on_dropped)
         self._send = self._sender.send
         self._tracker = Tracker(settings.origin_ttl_s)
+        self._hearing = Hearing()
+        self._outage = Outage(monotonic())
         self._subscriptions = Subscriptions(
             self._routing, tuple(self._routing.base) if self._hears else (), self._registry.holds
         )
         self._reader = Reader(
             Pod(
-                resolve=self._registry.resolve,
+                monotonic=monotonic,
+                prefix=self._sender.prefix,
+                beat_suffix=self._sender.beat_suffix,
                 deliver=partial(self._deliver, remote=True),
-                echo=self._on_echo,
-                beat=self._on_beat,
+                heard=self._on_own_beat,
                 missed=self._on_missed,
-                rejected=self._on_rejected,
-                copy=self._on_copy,
-                foreign=self._on_foreign,
                 behind=self._on_behind,
+                report=self._report,
             ),
+            self._registry,
             self._tracker,
-            self._sender.prefix,
+            self._fleet,
+            counters,
             settings.max_event_bytes,
         )
         self._uplink = Uplink(
             transport,
             settings,
-            self._sender.outbox,
-            to_write,
+            self._surroundings,
+            self._sender,
             self._subscriptions,
             self._hears,
             Owner(
-                opened=self._sender.link_opened,
                 live=self._on_live,
                 lost=self._on_lost,
                 batch=self._on_batch,
-                confirmed=self._on_confirmed,
                 beat=self._beat,
-                subscribed=self._on_subscribed,
+                subscribed=self._hearing.wake,
                 unsubscribed=self._on_unsubscribed,
             ),
         )
-        self._hearing: dict[str, asyncio.Future[None]] = {}
         self._closing: asyncio.Future[None] | None = None
-        self._deaf_since: float | None = time.time()
-        self._gap_since: float | None = None
-        # The last sign of life, wall clock: what a dying link took with it was published before anyone noticed.
-        self._heard_at = time.time()
-        self._told_early = False
-        self._lost_because = "not connected until now"
         self._last_beat: float | None = None
-        self._foreign_at = float("-inf")
-        self._mismatched: set[str] = set()
 
     # Life
 
@@ -122,10 +115,10 @@ class DistributedBackplane(BaseBackplane):
 
         Cancellation: leaves nothing behind; the backplane is closed.
         """
+        self._check_loop()
         if self._uplink.running or self._states.now != "connecting":
             raise ClosedError("a backplane is opened once: make another")
-        self._loop = asyncio.get_running_loop()
-        self._gap_since = time.time()
+        self._outage = Outage(self._surroundings.monotonic())
         try:
             await self._uplink.start()
         except BaseException:
@@ -137,32 +130,32 @@ class DistributedBackplane(BaseBackplane):
         if self._states.now == "live":
             return Readiness(live=True, last_beat=self._last_beat)
         ending = self._states.now in {"draining", "closed"}
+        deaf_since = self._outage.deaf_since
         return Readiness(
             live=False,
-            deaf_since=time.time() if self._deaf_since is None else self._deaf_since,
+            deaf_since=self._surroundings.wall() if deaf_since is None else self._surroundings.wall_at(deaf_since),
             reason=f"the backplane is {self._states.now}" if ending else self._uplink.reason,
             last_beat=self._last_beat,
         )
 
     def stats(self) -> Stats:
         """Return a snapshot of the counters."""
+        outbox = self._sender.outbox
         return evolve(
-            super().stats(),
-            received=self._reader.received,
-            sent=self._sender.outbox.confirmed,
-            outbox_messages=self._sender.outbox.messages,
-            outbox_bytes=self._sender.outbox.bytes,
+            super().stats(), sent=outbox.confirmed, outbox_messages=outbox.messages, outbox_bytes=outbox.bytes
         )
 
     async def flush(self, timeout_s: float | None = None) -> None:
-        """Return once the broker confirmed all that was accepted before.
+        """Return once the broker confirmed all that was accepted before, or it was dropped and counted.
 
         Args:
             timeout_s: How long to wait; None: for ever.
 
         Raises:
             TimeoutError: It did not in time; the message says how many are left.
+            WrongLoopError: Called outside of the backplane's event loop.
         """
+        self._check_loop()
         await self._sender.flush(timeout_s, lambda: self._uplink.reason)
 
     async def drain(self, timeout_s: float | None = None) -> None:
@@ -170,7 +163,9 @@ class DistributedBackplane(BaseBackplane):
 
         Raises:
             TimeoutError: As `flush`.
+            WrongLoopError: Called outside of the backplane's event loop.
         """
+        self._check_loop()
         if self._states.now == "live":
             self._beat()  # marks the end, so that a lost tail is noticed
         await super().drain(timeout_s)
@@ -181,12 +176,16 @@ class DistributedBackplane(BaseBackplane):
         Args:
             drain_s: How long what was accepted may take to be sent; what is left is counted as `dropped{closed}`.
 
+        Raises:
+            WrongLoopError: Called outside of the backplane's event loop.
+
         Cancellation: gives up draining and closes at once.
         """
+        if self._states.now == "closed":
+            return
+        self._check_loop()
         if self._closing is not None:
             await asyncio.shield(self._closing)
-            return
-        if self._states.now == "closed":
             return
         self._closing = asyncio.get_running_loop().create_future()
         try:
@@ -207,10 +206,7 @@ class DistributedBackplane(BaseBackplane):
             if self._states.now != "live":
                 return False
             if not self._subscriptions.confirmed(channel):
-                waiter = self._hearing.get(channel)
-                if waiter is None:
-                    waiter = self._hearing[channel] = asyncio.get_running_loop().create_future()
-                await asyncio.shield(waiter)
+                await self._hearing.wait(channel)
         return self._states.now == "live" and all(map(self._subscriptions.confirmed, channels))
 
     async def _stop(self, reason: str) -> None:
@@ -218,27 +214,26 @@ class DistributedBackplane(BaseBackplane):
             await self._uplink.stop()
         finally:
             self._sender.close()
-            self._hear_no_more()
+            self._hearing.wake_all()
             self._finish(reason)
 
     # Out: publish -> sender -> link
 
-    async def _give_turn(self) -> None:
-        await super()._give_turn()
+    async def _end_turn(self) -> None:
+        await super()._end_turn()
         if self._states.now == "live":
             await self._sender.room(self._settings.publish_wait_s)
 
     def _beat(self) -> None:
-        self._sender.beat()
-        self._uplink.pulse.beat(self._sender.outbox.accepted)
-        self._tracker.now = time.monotonic()
+        if self._states.now == "closed":
+            return
+        if self._sender.beat():
+            self._uplink.pulse.beat(self._sender.outbox.accepted)
+        self._tracker.now = self._surroundings.monotonic()
         self._tracker.expire()
 
-    def _on_confirmed(self) -> None:
-        self._sender.confirmed()
-
     def _on_dropped(self, cause: str, channel: str, count: int) -> None:
-        self._dropped[cause] += count
+        self._counters.dropped[cause] += count
         self._report(EventDropped(cause=cause, channel=channel, count=count))
 
     # Up and down: the link's life
@@ -247,10 +242,7 @@ class DistributedBackplane(BaseBackplane):
         if self._subscriptions.touch(target):
             self._uplink.subscribe_soon()
             if not self._registry.holds(target):
-                self._wake_hearing([self._routing.channel((target,))])
-
-    def _on_subscribed(self, channels: Sequence[str]) -> None:
-        self._wake_hearing(channels)
+                self._hearing.wake([self._routing.channel((target,))])
 
     def _on_unsubscribed(self, channels: Sequence[str]) -> None:
         for channel in channels:
@@ -258,61 +250,47 @@ class DistributedBackplane(BaseBackplane):
 
     def _on_live(self) -> None:
         self._counters.links += 1
-        if self._gap_since is not None:
+        if self._outage.live(self._surroundings.monotonic()):
             self._tell_reconnect()
-        self._deaf_since = None
-        self._heard_at = time.time()
+        self._report(LinkChanged(live=True, reason=self._uplink.reason, links=self._counters.links))
         if self._states.now in {"connecting", "degraded"}:
             self._set_state("live", "connected")
         self._beat()
 
     def _on_lost(self) -> None:
-        self._deaf_since = self._deaf_since or self._heard_at
-        self._gap_since = self._gap_since or self._heard_at
-        self._told_early = False
-        self._lost_because = f"the link was replaced: {self._uplink.reason}"
+        reason = self._uplink.reason
+        self._outage.lost(f"the link was replaced: {reason}")
         self._tracker.cut()
+        self._fleet.link_lost()
         # A pod that can't tell copies must not get any: what was in flight is then counted, and a hole for the others.
-        resend = time.monotonic() - self._foreign_at > self._settings.origin_ttl_s
-        self._sender.link_lost(resend=resend)
+        self._sender.link_lost(resend=self._fleet.tells_copies(self._surroundings.monotonic()))
+        self._report(LinkChanged(live=False, reason=reason, links=self._counters.links))
         if self._states.now == "live":
-            logger.warning("the link is lost, local delivery goes on: %s", self._uplink.reason)
-            self._set_state("degraded", self._uplink.reason)
-        self._hear_no_more()
-
-    def _hear_no_more(self) -> None:
-        self._wake_hearing(list(self._hearing))
-
-    def _wake_hearing(self, channels: Iterable[str]) -> None:
-        for channel in channels:
-            waiter = self._hearing.pop(channel, None)
-            if waiter is not None and not waiter.done():
-                waiter.set_result(None)
+            logger.warning("the link is lost, local delivery goes on: %s", reason)
+            self._set_state("degraded", reason)
+        self._hearing.wake_all()
 
     # In: link -> reader -> sinks and gaps
 
     async def _on_batch(self, batch: Sequence[Frame | Lost]) -> None:
-        self._heard_at = time.time()
+        now = self._outage.heard_at = self._surroundings.monotonic()
         # A frame of the new link proves that its subscriptions hold: the gap ends here, before anything newer.
-        if self._gap_since is not None and not self._told_early:
-            self._told_early = True
+        if self._outage.ends_with_frame():
             self._tell_reconnect()
-        await self._reader.process(batch)
+        await self._reader.process(batch, now)
 
     def _tell_reconnect(self) -> None:
-        now = time.time()
-        since = self._gap_since or now
-        # With more to subscribe to the span goes on until all of it is confirmed.
-        self._gap_since = now if self._subscriptions.settling else None
+        now, wall = self._surroundings.monotonic(), self._surroundings.wall()
+        since = wall - (now - self._outage.end(now, settling=self._subscriptions.settling))
         entries = list(self._registry.connections.values())
         # Who attached before the first link went live has a span to hear of; the pod itself has missed nothing yet.
         if not self._hears or (self._states.now == "connecting" and not entries):
             return
-        channel, reason = self._routing.shared, self._lost_because
-        self._tell(Gap(channel=channel, cause="reconnect", reason=reason, since=since, until=now), entries)
+        channel, reason = self._routing.shared, self._outage.reason
+        self._tell(Gap(channel=channel, cause="reconnect", reason=reason, since=since, until=wall), entries)
 
     def _on_missed(self, channel: str | None, count: int | None, reason: str) -> None:
-        now = time.time()
+        now = self._surroundings.wall()
         gap = Gap(
             channel=channel or self._routing.shared,
             cause="sequence",
@@ -351,37 +329,20 @@ class DistributedBackplane(BaseBackplane):
                 gap.channel,
             )
 
-    def _on_echo(self, payload: bytes) -> None:
-        if payload.endswith(self._sender.beat_suffix):
-            self._counters.beats += 1
-            self._last_beat = time.time()
-            self._uplink.pulse.heard()
-        else:
-            self._counters.echoed += 1
+    def _on_own_beat(self, channel: str, payload: bytes) -> None:
+        self._last_beat = self._surroundings.wall()
+        self._uplink.pulse.heard()
+        if channel == self._routing.shared:
+            try:
+                head = decode_head(payload)
+            except EnvelopeError:
+                return  # not from any pod: only our prefix and suffix are ours
+            self._fleet.beat_heard(head.origin, head.seq or 0)
 
-    def _on_beat(self, head: Head) -> None:
-        if (head.routing, head.lanes) == (self._routing.name, self._routing.lanes):
-            return
-        self._counters.mismatch += 1
-        if head.origin not in self._mismatched and len(self._mismatched) < MAX_MISMATCHED:
-            self._mismatched.add(head.origin)
-            reason = (
-                f"it has routing={head.routing!r}, lanes={head.lanes}; "
-                f"this pod has routing={self._routing.name!r}, lanes={self._routing.lanes}"
-            )
-            self._report(FleetMismatch(origin=head.origin, reason=reason))
-            logger.error("a pod on %s does not hear all of our events: %s", self._routing.shared, reason)
-
-    def _on_rejected(self, channel: str, reason: str) -> None:
-        self._counters.decode_errors += 1
-        self._report(EnvelopeRejected(channel=channel, reason=reason))
-
-    def _on_copy(self) -> None:
-        self._counters.duplicates += 1
-
-    def _on_foreign(self) -> None:
-        self._counters.foreign += 1
-        self._foreign_at = time.monotonic()
+    def forked(self) -> None:
+        """This is a child: what waits is the parent's to send."""
+        super().forked()
+        self._sender.abandon()
 
     def _on_behind(self) -> None:
         self._uplink.pulse.behind()

@@ -5,6 +5,8 @@ No message, repr, or `__cause__` of these holds a password, token, key or event 
 
 from __future__ import annotations
 
+from backplane_core.observe import Gap
+
 __all__ = [
     "AdapterNotInstalledError",
     "AuthenticationError",
@@ -14,10 +16,13 @@ __all__ = [
     "EnvelopeError",
     "EventEncodeError",
     "EventTooLargeError",
+    "GapError",
     "InvalidTargetError",
+    "OutboxFullError",
     "ReentrantPublishError",
     "SlowConsumerError",
     "TransportError",
+    "WrongLoopError",
 ]
 
 
@@ -61,6 +66,26 @@ class EventTooLargeError(BackplaneError, ValueError):
         )
 
 
+class OutboxFullError(BackplaneError):
+    """The outbox has no room and its policy is "raise". Nobody has got anything: publish again later.
+
+    Args:
+        messages: Frames that wait for the broker.
+        size: The same in bytes.
+    """
+
+    def __init__(self, messages: int, size: int) -> None:
+        super().__init__(messages, size)
+        self.messages = messages
+        self.size = size
+
+    def __str__(self) -> str:
+        return (
+            f"the outbox is full, {self.messages} events of {self.size} bytes wait for the broker: publish again "
+            "later, or raise outbox_max_messages and outbox_max_bytes"
+        )
+
+
 class EnvelopeError(BackplaneError, ValueError):
     """Bytes from the bus are not an envelope, or an event's JSON has no Python value (a number beyond a double)."""
 
@@ -69,12 +94,31 @@ class ClosedError(BackplaneError):
     """The backplane is draining or closed. Nothing was delivered."""
 
 
+class WrongLoopError(BackplaneError, RuntimeError):
+    """A backplane was used outside of the event loop that it was opened in. Nothing was done."""
+
+
 class ReentrantPublishError(BackplaneError):
     """A sink tried to publish while an event was being delivered. Hand it to `loop.call_soon` instead."""
 
 
 class SlowConsumerError(BackplaneError):
     """This connection's queue overflowed and its policy is "close". What was queued has been yielded."""
+
+
+class GapError(BackplaneError):
+    """This connection ends at a gap, as `end_on_gap` asked for. What came before it has been yielded.
+
+    Args:
+        gap: What was missed: the client should reconnect and reload (WebSocket close code 1012).
+    """
+
+    def __init__(self, gap: Gap) -> None:
+        super().__init__(gap)
+        self.gap = gap
+
+    def __str__(self) -> str:
+        return f"events may be missing ({self.gap.cause}): {self.gap.reason}; close the socket, let the client resync"
 
 
 class TransportError(BackplaneError):

@@ -13,6 +13,9 @@ __all__ = [
     "FleetMismatch",
     "Gap",
     "GapCause",
+    "LinkChanged",
+    "Observer",
+    "OriginCollision",
     "Readiness",
     "Record",
     "SinkFailed",
@@ -79,6 +82,21 @@ class StateChanged:
 
 
 @frozen(kw_only=True)
+class LinkChanged:
+    """A link to the broker went live, or died and is being replaced.
+
+    Args:
+        live: Which of the two.
+        reason: Why it died; `connected`.
+        links: How many have gone live since start.
+    """
+
+    live: bool
+    reason: str
+    links: int
+
+
+@frozen(kw_only=True)
 class EventDropped:
     """Events were not sent to other pods (local delivery is not concerned). Receivers see a hole.
 
@@ -133,7 +151,24 @@ class FleetMismatch:
     reason: str
 
 
-Record: TypeAlias = StateChanged | EventDropped | SinkFailed | EnvelopeRejected | FleetMismatch | Gap
+@frozen(kw_only=True)
+class OriginCollision:
+    """A beat came back under this pod's origin that it did not send: two pods skip each other's events as echoes.
+
+    Happens when a running process is cloned with its memory (a virtual machine's snapshot), or somebody forges beats.
+
+    Args:
+        origin: This pod's.
+        reason: What that means.
+    """
+
+    origin: str
+    reason: str
+
+
+Record: TypeAlias = (
+    StateChanged | LinkChanged | EventDropped | SinkFailed | EnvelopeRejected | FleetMismatch | OriginCollision | Gap
+)
 Observer: TypeAlias = Callable[[Record], None]
 
 
@@ -183,6 +218,7 @@ class Stats:
         unknown_connections: `associate` of a connection that is not attached.
         links: Links that went live.
         mismatch: Beats heard from pods with other routing or lanes.
+        collisions: Beats heard under this pod's origin that it did not send.
         outbox_messages: Frames accepted and not yet confirmed.
         outbox_bytes: The same in bytes.
     """
@@ -208,5 +244,6 @@ class Stats:
     unknown_connections: int = 0
     links: int = 0
     mismatch: int = 0
+    collisions: int = 0
     outbox_messages: int = 0
     outbox_bytes: int = 0

@@ -6,13 +6,12 @@ import asyncio
 import atexit
 import os
 import threading
-import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeVar
 
-from backplane_core._base import SinkAttachment
-from backplane_core._registry import GapCallback, Sink
+from backplane_core._forks import tell_in_child
+from backplane_core._registry import GapCallback, Sink, SinkAttachment
 from backplane_core.connect import MEMORY, make_transport, scheme_of
 from backplane_core.connection import Connection
 from backplane_core.distributed import DistributedBackplane
@@ -96,7 +95,7 @@ class SyncPublisher:
         self._make: Callable[[], Publisher] = lambda: Publisher(url, **options)
         self._make()  # a wrong URL or option is told here, not by the first publish
         self._lock = threading.Lock()
-        _alive.add(self)
+        tell_in_child(self)
         self._worker: _Worker | None = None
         self._closed = False
 
@@ -148,7 +147,7 @@ class SyncPublisher:
         if worker is not None and worker.pid == os.getpid():
             worker.close(timeout_s)
 
-    def renew_lock(self) -> None:
+    def forked(self) -> None:
         """For a forked child: another thread of the parent may have held the lock, and is not here to release it."""
         self._lock = threading.Lock()
 
@@ -166,16 +165,6 @@ class SyncPublisher:
 
 
 _of_parents: Final[list[_Worker]] = []
-_alive: Final[weakref.WeakSet[SyncPublisher]] = weakref.WeakSet()
-
-
-def _renew_locks() -> None:
-    for publisher in list(_alive):
-        publisher.renew_lock()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_renew_locks)
 
 
 class _Worker:

@@ -1,0 +1,41 @@
+"""What `Stats` says, counted as it happens."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from attrs import asdict, define, field
+
+from backplane_core.observe import State, Stats
+
+__all__ = ["Counters"]
+
+
+@define
+class Counters:
+    """One backplane's counts since start; the names are those of `Stats`."""
+
+    published: int = 0
+    delivered: int = 0
+    received: int = 0
+    echoed: int = 0
+    beats: int = 0
+    duplicates: int = 0
+    foreign: int = 0
+    overflowed: int = 0
+    sink_errors: int = 0
+    sink_refusals: int = 0
+    decode_errors: int = 0
+    observer_errors: int = 0
+    unknown_connections: int = 0
+    links: int = 0
+    mismatch: int = 0
+    collisions: int = 0
+    dropped: Counter[str] = field(factory=Counter[str])
+    gaps: Counter[str] = field(factory=Counter[str])
+
+    def snapshot(self, state: State, connections: int, targets: int) -> Stats:
+        """Return the counts as they are now."""
+        counts = asdict(self, recurse=False)
+        counts["dropped"], counts["gaps"] = dict(self.dropped), dict(self.gaps)
+        return Stats(state=state, connections=connections, targets=targets, **counts)

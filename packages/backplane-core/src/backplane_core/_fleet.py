@@ -1,0 +1,86 @@
+"""What a pod knows of the others on its channel: whether they route alike, can tell copies, and are not itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from attrs import define, field
+
+from backplane_core._counters import Counters
+from backplane_core._logging import logger
+from backplane_core._routing import Routing
+from backplane_core._wire import Head
+from backplane_core.observe import FleetMismatch, OriginCollision, Record
+
+__all__ = ["Fleet"]
+
+MAX_MISMATCHED: Final = 1_000
+"""Pods whose other routing was told once: a bound against forged origins."""
+
+MAX_BEATS: Final = 256
+"""Own beats that are remembered: half a minute of the quickest ones, twice what a link may take to be found deaf."""
+
+
+@define(eq=False)
+class Fleet:
+    """One pod's view of its fleet.
+
+    Args:
+        routing: Of this pod.
+        ttl_s: How long a pod counts as there after its last frame.
+        counters: Of this pod.
+        report: Takes records.
+    """
+
+    _routing: Routing
+    _ttl_s: float
+    _counters: Counters
+    _report: Callable[[Record], None]
+    _mismatched: set[str] = field(factory=set[str], init=False)
+    _foreign_at: float = field(default=float("-inf"), init=False)
+    # Own beats by number: whether they were heard on this link.
+    _own_beats: dict[int, bool] = field(factory=dict[int, bool], init=False)
+
+    def beat(self, head: Head) -> None:
+        """Another pod's beat came: tell, once per pod, if the two do not hear all of each other's events."""
+        if (head.routing, head.lanes) == (self._routing.name, self._routing.lanes):
+            return
+        self._counters.mismatch += 1
+        if head.origin not in self._mismatched and len(self._mismatched) < MAX_MISMATCHED:
+            self._mismatched.add(head.origin)
+            reason = (
+                f"a pod on {self._routing.shared} does not hear all of our events, nor we of its: it has "
+                f"routing={head.routing!r}, lanes={head.lanes}; this pod has routing={self._routing.name!r}, "
+                f"lanes={self._routing.lanes}"
+            )
+            self._report(FleetMismatch(origin=head.origin, reason=reason))
+            logger.error(reason)
+
+    def foreign(self, now: float) -> None:
+        """A frame of a pod that does not count came."""
+        self._counters.foreign += 1
+        self._foreign_at = now
+
+    def tells_copies(self, now: float) -> bool:
+        """Whether every pod can tell a copy of a frame. One that does not count must not get any."""
+        return now - self._foreign_at > self._ttl_s
+
+    def beat_sent(self, seq: int) -> None:
+        """A beat of our own was accepted."""
+        if len(self._own_beats) >= MAX_BEATS:
+            del self._own_beats[next(iter(self._own_beats))]
+        self._own_beats[seq] = False
+
+    def beat_heard(self, origin: str, seq: int) -> None:
+        """A beat under our origin came back: tell if it is not ours, or comes twice."""
+        if self._own_beats.get(seq) is not False:
+            self._counters.collisions += 1
+            reason = "another pod uses this pod's origin: each takes the other's events for its own echo and skips them"
+            self._report(OriginCollision(origin=origin, reason=reason))
+        else:
+            self._own_beats[seq] = True
+
+    def link_lost(self) -> None:
+        """A beat that was heard may be sent again, and heard again."""
+        self._own_beats = dict.fromkeys(self._own_beats, False)
