@@ -116,11 +116,11 @@ def test_an_origin_is_forgotten_when_its_last_frame_is_older_than_its_time_and_n
     tracker.accept("a", "o", 1, None)
     for now in (200, 400, 600):
         tracker.now = now
-        tracker.expire()
+        tracker.expire(tracker.now)
         assert tracker.accept("a", "o", now, now - 1) > 0
         assert tracker.accept("a", "o", now, now - 1) == DUPLICATE
     tracker.now = 901
-    tracker.expire()
+    tracker.expire(tracker.now)
     assert tracker.origins == 0
     assert tracker._heard == tracker._before_cut == {}
     assert tracker.accept("a", "o", 1, None) == 0
@@ -131,10 +131,10 @@ def test_an_origin_is_remembered_through_cuts_and_then_forgotten_whole() -> None
     tracker.accept("a", "o", 5, None)
     tracker.cut()
     tracker.now = 9
-    tracker.expire()
+    tracker.expire(tracker.now)
     assert tracker.accept("a", "o", 5, None) == DUPLICATE
     tracker.now = 25
-    tracker.expire()
+    tracker.expire(tracker.now)
     assert (tracker.origins, tracker._heard, tracker._before_cut) == (0, {}, {})
 
 

@@ -278,12 +278,14 @@ class BaseBackplane:
 
     # Closing
 
-    async def flush(self, timeout_s: float | None = None) -> None:
+    async def flush(self, timeout_s: float | None = None) -> None:  # noqa: ARG002 -- nothing waits in memory
         """Return once the broker confirmed all that was accepted before; in memory: at once.
 
         Raises:
             TimeoutError: It did not in time; the message says how many are left.
+            WrongLoopError: Called outside of the backplane's event loop.
         """
+        self._check_loop()
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Refuse publishes from now on, end the connections, flush, and leave the link up.
@@ -293,6 +295,7 @@ class BaseBackplane:
         """
         if self._states.now == "closed":
             return
+        self._check_loop()
         self._set_state("draining", "drain() was called")
         for entry in list(self._registry.connections.values()):
             ended, entry.on_end = entry.on_end, None

@@ -39,8 +39,9 @@ class Fleet:
     _report: Callable[[Record], None]
     _mismatched: set[str] = field(factory=set[str], init=False)
     _foreign_at: float = field(default=float("-inf"), init=False)
-    # Own beats by number: whether they were heard on this link.
-    _own_beats: dict[int, bool] = field(factory=dict[int, bool], init=False)
+    # Own beats by number: when they were accepted; and those that were heard on this link.
+    _own_beats: dict[int, float] = field(factory=dict[int, float], init=False)
+    _heard_beats: set[int] = field(factory=set[int], init=False)
 
     def beat(self, head: Head) -> None:
         """Another pod's beat came: tell, once per pod, if the two do not hear all of each other's events."""
@@ -66,21 +67,25 @@ class Fleet:
         """Whether every pod can tell a copy of a frame. One that does not count must not get any."""
         return now - self._foreign_at > self._ttl_s
 
-    def beat_sent(self, seq: int) -> None:
+    def beat_sent(self, seq: int, now: float) -> None:
         """A beat of our own was accepted."""
         if len(self._own_beats) >= MAX_BEATS:
-            del self._own_beats[next(iter(self._own_beats))]
-        self._own_beats[seq] = False
+            oldest = next(iter(self._own_beats))
+            del self._own_beats[oldest]
+            self._heard_beats.discard(oldest)
+        self._own_beats[seq] = now
 
-    def beat_heard(self, origin: str, seq: int) -> None:
-        """A beat under our origin came back: tell if it is not ours, or comes twice."""
-        if self._own_beats.get(seq) is not False:
+    def beat_heard(self, origin: str, seq: int) -> float | None:
+        """A beat under our origin came back: return when it was accepted; tell if it is not ours, or comes twice."""
+        sent_at = self._own_beats.get(seq)
+        if sent_at is None or seq in self._heard_beats:
             self._counters.collisions += 1
             reason = "another pod uses this pod's origin: each takes the other's events for its own echo and skips them"
             self._report(OriginCollision(origin=origin, reason=reason))
         else:
-            self._own_beats[seq] = True
+            self._heard_beats.add(seq)
+        return sent_at
 
     def link_lost(self) -> None:
         """A beat that was heard may be sent again, and heard again."""
-        self._own_beats = dict.fromkeys(self._own_beats, False)
+        self._heard_beats.clear()

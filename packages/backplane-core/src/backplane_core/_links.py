@@ -56,7 +56,8 @@ class Backoff:
         return self.random.uniform(wait / 4, wait)
 
 
-Beat: TypeAlias = Literal["wait", "beat", "deaf", "stalled"]
+Beat: TypeAlias = Literal["wait", "beat", "ask", "deaf", "stalled"]
+"""`ask`: frames come in and nothing goes out: have the broker answer something, so that a gap begins where it must."""
 
 
 @define
@@ -79,6 +80,8 @@ class Pulse:
     _since_frame: float = field(default=0.0, init=False)
     _accepted: int = field(default=0, init=False)
     _tail: bool = field(default=False, init=False)
+    _since_answer: float = field(default=0.0, init=False)
+    _received: bool = field(default=False, init=False)
     # A beat is on its way out; heard while it was (its echo may overtake its confirmation); how long it is overdue.
     _beating: bool = field(default=False, init=False)
     _overdue: float | None = field(default=None, init=False)
@@ -103,6 +106,8 @@ class Pulse:
     def confirmed(self) -> None:
         """The broker confirmed the batch: a beat in it should be heard from now on."""
         self._unconfirmed = None
+        self._since_answer = 0.0
+        self._received = False
         if self._beating and self._overdue is None:
             self._overdue = 0.0
 
@@ -110,6 +115,10 @@ class Pulse:
         """We heard a beat of our own."""
         self._beating = False
         self._overdue = None
+
+    def received(self) -> None:
+        """Frames came in."""
+        self._received = True
 
     def behind(self) -> None:
         """The reader has more to read than it can: the beat may stand in that line."""
@@ -122,6 +131,7 @@ class Pulse:
         self._last_tick = now
         self._since_beat += passed
         self._since_frame += passed
+        self._since_answer += passed
         if accepted != self._accepted:
             self._accepted = accepted
             self._since_frame = 0.0
@@ -138,4 +148,6 @@ class Pulse:
                 return "stalled"
         if self._since_beat >= self.probe_interval_s or (self._tail and self._since_frame >= self.beat_s):
             return "beat"
+        if self._received and self._unconfirmed is None and self._since_answer >= self.beat_s:
+            return "ask"
         return "wait"

@@ -1,4 +1,4 @@
-"""The span in which a pod may have missed events, sans-IO: from the last sign of life to all being heard again."""
+"""The span in which a pod may have missed events, sans-IO: since the last proof that it heard all."""
 
 from __future__ import annotations
 
@@ -11,27 +11,39 @@ __all__ = ["Outage"]
 class Outage:
     """One pod's deafness; it begins deaf. Moments are of the monotonic clock, in seconds.
 
+    A broker answers a write in the same stream in which it delivers. So an answer that was read proves that all which
+    passed the broker before the write was read too. That a frame was read proves less: it may have been long on its
+    way, and what came after it died with the link.
+
     Args:
-        heard_at: The last sign of life. What a dying link took with it was published before anyone noticed.
+        proven_at: All that passed the broker until then was read.
         deaf_since: Since when nothing is heard; None while the link is live.
         reason: Why, for people.
     """
 
-    heard_at: float
+    proven_at: float
     deaf_since: float | None = field(init=False)
     reason: str = field(default="not connected until now", init=False)
     _since: float | None = field(init=False)
     _framed: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.deaf_since = self._since = self.heard_at
+        self.begin(self.proven_at)
+
+    def begin(self, now: float) -> None:
+        """Nothing was heard until now, and nothing missed either."""
+        self.deaf_since = self._since = self.proven_at = now
+
+    def answered(self, written_at: float) -> None:
+        """The broker's answer to what was written then was read."""
+        self.proven_at = max(self.proven_at, written_at)
 
     def lost(self, reason: str) -> None:
         """The link died."""
         if self.deaf_since is None:
-            self.deaf_since = self.heard_at
+            self.deaf_since = self.proven_at
         if self._since is None:
-            self._since = self.heard_at
+            self._since = self.proven_at
         self._framed = False
         self.reason = reason
 
@@ -42,10 +54,9 @@ class Outage:
         self._framed = True
         return True
 
-    def live(self, now: float) -> bool:
+    def live(self) -> bool:
         """The link is live; return whether that ends a span."""
         self.deaf_since = None
-        self.heard_at = now
         return self._since is not None
 
     def end(self, now: float, *, settling: bool) -> float:

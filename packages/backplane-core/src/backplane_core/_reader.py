@@ -43,7 +43,7 @@ class Pod:
         beat_suffix: What our own beats end with.
         deliver: Hands an event to these connections, now; returns how many took it.
         heard: A beat of our own came back on a channel.
-        missed: Frames of a channel (None: of any) are missing: how many (None: unknown), and why.
+        missed: Frames of a channel (None: of any) are missing: since when (monotonic), how many (None: unknown), why.
         behind: More was waiting than fits one slice of the loop's time.
         report: Takes records.
     """
@@ -53,7 +53,7 @@ class Pod:
     beat_suffix: bytes
     deliver: Callable[[Sequence[Entry], bytes], int]
     heard: Callable[[str, bytes], None]
-    missed: Callable[[str | None, int | None, str], None]
+    missed: Callable[[str | None, float, int | None, str], None]
     behind: Callable[[], None]
     report: Callable[[Record], None]
 
@@ -81,10 +81,9 @@ class Reader:
         self._max_frame_bytes = max_event_bytes + FRAME_OVERHEAD_BYTES
         self._slice_ends = 0.0
 
-    async def process(self, batch: Sequence[Frame | Lost], now: float) -> None:
+    async def process(self, batch: Sequence[Frame | Lost]) -> None:
         """Deliver a batch, in order; gives the loop a turn each few milliseconds."""
-        self._tracker.now = now
-        self._slice_ends = now + SLICE_S
+        self._slice_ends = self._pod.monotonic() + SLICE_S
         pod, prefix = self._pod, self._pod.prefix
         resolve, deliver, monotonic = self._registry.resolve, pod.deliver, pod.monotonic
         for frame in batch:
@@ -118,7 +117,7 @@ class Reader:
 
     def _lost(self, lost: Frame | Lost) -> None:
         if isinstance(lost, Lost):
-            self._pod.missed(lost.channel, lost.missed, lost.reason)
+            self._pod.missed(lost.channel, self._tracker.now, lost.missed, lost.reason)
 
     def _echo(self, channel: str, payload: bytes) -> None:
         if payload.endswith(self._pod.beat_suffix):
@@ -138,14 +137,14 @@ class Reader:
             raise EnvelopeError(f"not taken: {len(payload)} bytes, the limit is {self._max_frame_bytes}")
         head = decode_head(payload)
         if head.seq is None:
-            self._fleet.foreign(self._tracker.now)
+            self._fleet.foreign(self._pod.monotonic())
             return head
         missing = self._tracker.accept(channel, head.origin, head.seq, head.prev)
         if missing:
             if missing == DUPLICATE:
                 self._counters.duplicates += 1
                 return None
-            self._pod.missed(channel, missing, "a sender's numbers skipped")
+            self._pod.missed(channel, self._tracker.hole_since, missing, "a sender's numbers skipped")
         if head.routing is not None and bytes(head.event) == b"null":
             self._fleet.beat(head)
             return None

@@ -36,15 +36,17 @@ class Sender:
         routing: Maps targets to channels.
         settings: Of the backplane.
         fleet: Told of our own beats.
+        monotonic: The clock.
         dropped: Called with cause, channel and count of frames that will not be sent.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 -- one caller
         self,
         origin: str,
         routing: Routing,
         settings: Settings,
         fleet: Fleet,
+        monotonic: Callable[[], float],
         dropped: Callable[[str, str, int], None],
     ) -> None:
         self.prefix = frame_prefix(origin)
@@ -52,6 +54,7 @@ class Sender:
         self._routing = routing
         self._overflow = settings.outbox_overflow
         self._fleet = fleet
+        self._monotonic = monotonic
         self._dropped = dropped
         self._numbering = Numbering()
         self._self = (Target.connection(origin),)
@@ -64,6 +67,10 @@ class Sender:
         self._surely_fits_bytes = self._plain_bytes
         # Channels whose last frames were dropped: nothing shows receivers the hole until a beat there does.
         self._torn: dict[str, None] = {}
+        # A question to the broker on a channel that nobody hears: only its answer counts.
+        frame = build_frame(self.prefix, self._self, b"null", None, None, None, self._beat_members)
+        self._question: Frame = (f"{routing.shared}:@{origin}", frame)
+        self._asking = False
         self._to_write = asyncio.Event()
         self._room = asyncio.Event()
         self._waited_in_vain = False
@@ -125,8 +132,13 @@ class Sender:
             self._torn.pop(channel, None)
             self._to_write.set()
             if channel == self._routing.shared:
-                self._fleet.beat_sent(seq)
+                self._fleet.beat_sent(seq, self._monotonic())
         return not self._torn
+
+    def ask(self) -> None:
+        """Have the broker answer something, without a frame for any pod."""
+        self._asking = True
+        self._to_write.set()
 
     async def room(self, timeout_s: float) -> None:
         """Wait until the outbox is under half full, but not long, and not again until it was."""
@@ -165,8 +177,12 @@ class Sender:
     async def next_batch(self) -> Sequence[Frame]:
         """Return all that was accepted since the last batch, as soon as there is anything; it is in flight then."""
         while not (frames := self.outbox.take(BATCH_BYTES)):
+            if self._asking:
+                frames = [self._question]
+                break
             self._to_write.clear()
             await self._to_write.wait()
+        self._asking = False  # any batch is answered
         return frames
 
     def link_opened(self, max_payload_bytes: int | None) -> None:

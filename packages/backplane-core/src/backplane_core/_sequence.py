@@ -46,19 +46,29 @@ class Numbering:
 
 
 @define
+class Last:
+    """The last frame heard of one origin on one channel: its number, and when, in the monotonic clock's seconds."""
+
+    seq: int
+    at: float
+
+
+@define
 class Tracker:
     """The receiver's memory: the last number heard per channel and origin.
 
     Args:
         ttl_s: An origin whose last frame is so old is forgotten.
-        now: The monotonic clock, set by whoever calls.
+        now: When what is read now passed the broker, at the earliest; set by whoever calls.
+        hole_since: When the frame before the last hole passed it, at the earliest.
     """
 
     ttl_s: float
     now: float = field(default=0.0, init=False)
+    hole_since: float = field(default=0.0, init=False)
     # Heard since the last cut, and before it: a hole across a cut belongs to the gap that the cut already told.
-    _heard: dict[str, dict[str, int]] = field(factory=dict[str, dict[str, int]], init=False)
-    _before_cut: dict[str, dict[str, int]] = field(factory=dict[str, dict[str, int]], init=False)
+    _heard: dict[str, dict[str, Last]] = field(factory=dict[str, dict[str, Last]], init=False)
+    _before_cut: dict[str, dict[str, Last]] = field(factory=dict[str, dict[str, Last]], init=False)
     _last_seen: dict[str, float] = field(factory=dict[str, float], init=False)
 
     def accept(self, channel: str, origin: str, seq: int, prev: int | None) -> int:
@@ -70,17 +80,22 @@ class Tracker:
         if last is None:
             old = self._before_cut.get(channel)
             if old is not None and origin in old:
-                if old[origin] >= seq:
+                if old[origin].seq >= seq:
                     return DUPLICATE
                 del old[origin]
-            origins[origin] = seq
+            origins[origin] = Last(seq, self.now)
             self._last_seen[origin] = self.now
             return 0
         self._last_seen[origin] = self.now
-        if seq <= last:
+        if seq <= last.seq:
             return DUPLICATE
-        origins[origin] = seq
-        return prev - last if prev is not None and prev > last else 0
+        missing = 0
+        if prev is not None and prev > last.seq:
+            missing = prev - last.seq
+            self.hole_since = last.at
+        last.seq = seq
+        last.at = self.now
+        return missing
 
     def cut(self) -> None:
         """The link was replaced: what is missing across it is in its gap; copies must still be known."""
@@ -93,9 +108,9 @@ class Tracker:
         self._heard.pop(channel, None)
         self._before_cut.pop(channel, None)
 
-    def expire(self) -> None:
+    def expire(self, now: float) -> None:
         """Forget the origins that were silent for `ttl_s`."""
-        gone = [origin for origin, at in self._last_seen.items() if self.now - at > self.ttl_s]
+        gone = [origin for origin, at in self._last_seen.items() if now - at > self.ttl_s]
         if not gone:
             return
         for origin in gone:

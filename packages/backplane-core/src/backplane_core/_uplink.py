@@ -42,6 +42,7 @@ class Owner:
         live: The link is live: all that is wanted is heard.
         lost: The link is dead; what was in flight is still in the sender's hands.
         batch: Frames arrived.
+        answered: The broker answered what was written at a moment of the monotonic clock.
         beat: It is time for a beat.
         subscribed: These channels are heard from now on.
         unsubscribed: These are not heard any more.
@@ -50,6 +51,7 @@ class Owner:
     live: Callable[[], None]
     lost: Callable[[], None]
     batch: Callable[[Sequence[Frame | Lost]], Awaitable[None]]
+    answered: Callable[[float], None]
     beat: Callable[[], None]
     subscribed: Callable[[Sequence[str]], None]
     unsubscribed: Callable[[Sequence[str]], None]
@@ -178,7 +180,9 @@ class Uplink:
             while self._subscriptions.pending:
                 subscribe, unsubscribe = self._subscriptions.plan(SUBSCRIBE_BATCH)
                 if subscribe:
+                    written_at = self._monotonic()
                     await link.subscribe(subscribe)
+                    self._owner.answered(written_at)
                     self._subscriptions.confirm(subscribe)
                     self._owner.subscribed(subscribe)
                 if unsubscribe:
@@ -205,8 +209,11 @@ class Uplink:
         while True:
             frames = await self._sender.next_batch()
             self.pulse.writing()
+            written_at = self._monotonic()
             await link.send(frames)
             self.pulse.confirmed()
+            if self._transport.traits.confirms:
+                self._owner.answered(written_at)
             self._sender.confirmed()
 
     async def _watch(self) -> None:
@@ -217,6 +224,8 @@ class Uplink:
             decision = pulse.tick(self._monotonic(), self._sender.outbox.accepted)
             if decision == "beat":
                 self._owner.beat()
+            elif decision == "ask":
+                self._sender.ask()
             elif decision == "deaf":
                 raise TransportError(
                     "this pod does not hear itself: the link is half-open, or the broker delivers nothing"

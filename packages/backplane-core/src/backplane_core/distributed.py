@@ -55,7 +55,7 @@ class DistributedBackplane(BaseBackplane):
         origin = self._surroundings.new_name()
         self._routing = make_routing(settings.routing, settings.channel, settings.lanes)
         self._fleet = Fleet(self._routing, settings.origin_ttl_s, counters, self._report)
-        self._sender = Sender(origin, self._routing, settings, self._fleet, self._on_dropped)
+        self._sender = Sender(origin, self._routing, settings, self._fleet, monotonic, self._on_dropped)
         self._send = self._sender.send
         self._tracker = Tracker(settings.origin_ttl_s)
         self._hearing = Hearing()
@@ -91,6 +91,7 @@ class DistributedBackplane(BaseBackplane):
                 live=self._on_live,
                 lost=self._on_lost,
                 batch=self._on_batch,
+                answered=self._outage.answered,
                 beat=self._beat,
                 subscribed=self._hearing.wake,
                 unsubscribed=self._on_unsubscribed,
@@ -118,7 +119,7 @@ class DistributedBackplane(BaseBackplane):
         self._check_loop()
         if self._uplink.running or self._states.now != "connecting":
             raise ClosedError("a backplane is opened once: make another")
-        self._outage = Outage(self._surroundings.monotonic())
+        self._outage.begin(self._surroundings.monotonic())
         try:
             await self._uplink.start()
         except BaseException:
@@ -229,8 +230,7 @@ class DistributedBackplane(BaseBackplane):
             return
         if self._sender.beat():
             self._uplink.pulse.beat(self._sender.outbox.accepted)
-        self._tracker.now = self._surroundings.monotonic()
-        self._tracker.expire()
+        self._tracker.expire(self._surroundings.monotonic())
 
     def _on_dropped(self, cause: str, channel: str, count: int) -> None:
         self._counters.dropped[cause] += count
@@ -250,7 +250,7 @@ class DistributedBackplane(BaseBackplane):
 
     def _on_live(self) -> None:
         self._counters.links += 1
-        if self._outage.live(self._surroundings.monotonic()):
+        if self._outage.live():
             self._tell_reconnect()
         self._report(LinkChanged(live=True, reason=self._uplink.reason, links=self._counters.links))
         if self._states.now in {"connecting", "degraded"}:
@@ -273,11 +273,12 @@ class DistributedBackplane(BaseBackplane):
     # In: link -> reader -> sinks and gaps
 
     async def _on_batch(self, batch: Sequence[Frame | Lost]) -> None:
-        now = self._outage.heard_at = self._surroundings.monotonic()
+        self._uplink.pulse.received()
         # A frame of the new link proves that its subscriptions hold: the gap ends here, before anything newer.
         if self._outage.ends_with_frame():
             self._tell_reconnect()
-        await self._reader.process(batch, now)
+        self._tracker.now = self._outage.proven_at
+        await self._reader.process(batch)
 
     def _tell_reconnect(self) -> None:
         now, wall = self._surroundings.monotonic(), self._surroundings.wall()
@@ -289,14 +290,13 @@ class DistributedBackplane(BaseBackplane):
         channel, reason = self._routing.shared, self._outage.reason
         self._tell(Gap(channel=channel, cause="reconnect", reason=reason, since=since, until=wall), entries)
 
-    def _on_missed(self, channel: str | None, count: int | None, reason: str) -> None:
-        now = self._surroundings.wall()
+    def _on_missed(self, channel: str | None, since: float, count: int | None, reason: str) -> None:
         gap = Gap(
             channel=channel or self._routing.shared,
             cause="sequence",
             reason=reason,
-            since=now,
-            until=now,
+            since=self._surroundings.wall_at(since),
+            until=self._surroundings.wall(),
             missed=count,
         )
         self._tell(gap, self._listeners(channel))
@@ -337,7 +337,9 @@ class DistributedBackplane(BaseBackplane):
                 head = decode_head(payload)
             except EnvelopeError:
                 return  # not from any pod: only our prefix and suffix are ours
-            self._fleet.beat_heard(head.origin, head.seq or 0)
+            sent_at = self._fleet.beat_heard(head.origin, head.seq or 0)
+            if sent_at is not None:
+                self._outage.answered(sent_at)
 
     def forked(self) -> None:
         """This is a child: what waits is the parent's to send."""
