@@ -50,7 +50,7 @@ async def test_a_killed_broker_costs_nothing_but_what_a_gap_tells(
 ) -> None:
     async with (
         connect(broker.url, routing=routing, channel=channel) as here,
-        connect(broker.url, routing=routing, channel=channel) as there,
+        connect(broker.url, routing=routing, channel=channel, beat_s=0.05) as there,
     ):
         ledger = Ledger()
         local: list[int] = []
