@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future as ConcurrentFuture
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Final, Self, Unpack
 
 from backplane_core._arguments import check_sink, check_target, excluded_ids, union_of
 from backplane_core._counters import Counters
@@ -43,9 +43,8 @@ from backplane_core.target import Target, check_id
 __all__ = ["BaseBackplane"]
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the loop that runs in this thread, without raising if none does."""
-    return asyncio._get_running_loop()  # noqa: SLF001 -- exported for event loops; the other one raises
+# Returns None where get_running_loop() raises. Exported by asyncio, and called as it is: once per publish.
+_running_loop: Final = asyncio._get_running_loop  # noqa: SLF001
 
 
 def _nobody_else(targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> None:
