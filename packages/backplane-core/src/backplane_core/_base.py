@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future as ConcurrentFuture
 from types import TracebackType
-from typing import Any, Final, Self, Unpack
+from typing import Any, Self, Unpack
 
 from backplane_core._arguments import check_sink, check_target, excluded_ids, union_of
 from backplane_core._counters import Counters
 from backplane_core._forks import tell_in_child
 from backplane_core._gaps import GapTeller
+from backplane_core._home import Home, running_loop
 from backplane_core._json import encode_event
 from backplane_core._logging import LoggingObserver, logger
 from backplane_core._registry import Entry, GapCallback, Registry, Sink, SinkAttachment, Trouble
@@ -25,7 +26,6 @@ from backplane_core.errors import (
     EventTooLargeError,
     InvalidTargetError,
     ReentrantPublishError,
-    WrongLoopError,
 )
 from backplane_core.observe import (
     EnvelopeRejected,
@@ -41,10 +41,6 @@ from backplane_core.observe import (
 from backplane_core.target import Target, check_id
 
 __all__ = ["BaseBackplane"]
-
-
-# Returns None where get_running_loop() raises. Exported by asyncio, and called as it is: once per publish.
-_running_loop: Final = asyncio._get_running_loop  # noqa: SLF001
 
 
 def _nobody_else(targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> None:
@@ -81,10 +77,9 @@ class BaseBackplane:
         # Takes the event for the other pods, or raises before anyone has got it.
         self._send: Callable[[Sequence[Target], bytes, Iterable[str]], None] = _nobody_else
         self._states = States()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._home = Home(moves=self._outlives_loops)
         self._delivering = False
         self._turn = Turn()
-        self._is_child = False
         tell_in_child(self)
 
     def _look_around(self) -> Surroundings:
@@ -92,7 +87,7 @@ class BaseBackplane:
         return Surroundings()
 
     async def __aenter__(self) -> Self:
-        self._check_loop()
+        self._home.check()
         return self
 
     async def __aexit__(
@@ -112,12 +107,12 @@ class BaseBackplane:
 
     async def detach(self, conn_id: str) -> None:
         """Detach a connection and forget its targets. Idempotent; an unknown id is a no-op."""
-        self._check_loop()
+        self._home.check()
         self._registry.detach(conn_id)
 
     async def associate(self, conn_id: str, target: Target) -> bool:
         """Add a target to a connection; see `Backplane.associate`."""
-        self._check_loop()
+        self._home.check()
         self._check_open()
         check_target(target)
         if not self._registry.associate(conn_id, target):
@@ -127,7 +122,7 @@ class BaseBackplane:
 
     async def dissociate(self, conn_id: str, target: Target) -> None:
         """Take a target from a connection. Idempotent; unknown ids are a no-op."""
-        self._check_loop()
+        self._home.check()
         check_target(target)
         self._registry.dissociate(conn_id, target)
 
@@ -196,8 +191,8 @@ class BaseBackplane:
             ReentrantPublishError: Called from inside a sink: hand it to `loop.call_soon`.
             As `publish` otherwise.
         """
-        if _running_loop() is not self._loop:
-            self._check_loop()
+        if running_loop() is not self._home.loop:
+            self._home.check()
         if self._states.now != "live":
             self._check_open()
         if self._delivering:
@@ -225,26 +220,7 @@ class BaseBackplane:
         Raises:
             ClosedError: The backplane has not been entered, or its loop is closed.
         """
-        loop = self._loop
-        future: ConcurrentFuture[int] = ConcurrentFuture()
-
-        def section() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                future.set_result(self.publish_nowait(target, event, exclude=exclude))
-            except BaseException as error:
-                future.set_exception(error)
-                if not isinstance(error, Exception):
-                    raise
-
-        if loop is None:
-            raise ClosedError("enter the backplane first (async with), in the loop that it belongs to")
-        try:
-            loop.call_soon_threadsafe(section)
-        except RuntimeError:
-            raise ClosedError("the backplane's loop is closed") from None
-        return future
+        return self._home.call_threadsafe(lambda: self.publish_nowait(target, event, exclude=exclude))
 
     # States
 
@@ -284,7 +260,7 @@ class BaseBackplane:
             TimeoutError: It did not in time; the message says how many are left.
             WrongLoopError: Called outside of the backplane's event loop.
         """
-        self._check_loop()
+        self._home.check()
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Refuse publishes from now on, end the connections, flush, and leave the link up.
@@ -294,7 +270,7 @@ class BaseBackplane:
         """
         if self._states.now == "closed":
             return
-        self._check_loop()
+        self._home.check()
         self._set_state("draining", "drain() was called")
         for entry in list(self._registry.connections.values()):
             ended, entry.on_end = entry.on_end, None
@@ -369,7 +345,7 @@ class BaseBackplane:
         on_end: Callable[[], None] | None = None,
         queues: bool = False,
     ) -> SinkAttachment:
-        self._check_loop()
+        self._home.check()
         self._check_open()
         check_id(conn_id, "conn_id")
         check_sink(sink)
@@ -434,27 +410,11 @@ class BaseBackplane:
 
     def forked(self) -> None:
         """This is a child: the connections, the link and the loop are the parent's. Nothing of them is touched."""
-        self._is_child = True
+        self._home.is_child = True
         self._states.now = "closed"
 
-    def _check_loop(self) -> None:
-        """Belong to the event loop of the first use, and to no other.
-
-        Raises:
-            WrongLoopError: This is another loop, another thread, or no loop at all.
-        """
-        running = _running_loop()
-        if running is self._loop or self._is_child:
-            return
-        if self._loop is None or (self._loop.is_closed() and self._outlives_loops):
-            self._loop = running
-            return
-        raise WrongLoopError(
-            "this backplane belongs to another event loop: use it there, or publish_threadsafe() from other threads"
-        )
-
     def _check_open(self) -> None:
-        if self._is_child:
+        if self._home.is_child:
             raise ClosedError("this backplane belongs to the parent process: open one after the fork")
         if self._states.now in {"draining", "closed"}:
             raise ClosedError(f"the backplane is {self._states.now}: it takes no events and no connections")

@@ -116,7 +116,7 @@ class DistributedBackplane(BaseBackplane):
 
         Cancellation: leaves nothing behind; the backplane is closed.
         """
-        self._check_loop()
+        self._home.check()
         if self._uplink.running or self._states.now != "connecting":
             raise ClosedError("a backplane is opened once: make another")
         self._outage.begin(self._surroundings.monotonic())
@@ -156,7 +156,7 @@ class DistributedBackplane(BaseBackplane):
             TimeoutError: It did not in time; the message says how many are left.
             WrongLoopError: Called outside of the backplane's event loop.
         """
-        self._check_loop()
+        self._home.check()
         await self._sender.flush(timeout_s, lambda: self._uplink.reason)
 
     async def drain(self, timeout_s: float | None = None) -> None:
@@ -166,7 +166,7 @@ class DistributedBackplane(BaseBackplane):
             TimeoutError: As `flush`.
             WrongLoopError: Called outside of the backplane's event loop.
         """
-        self._check_loop()
+        self._home.check()
         if self._states.now == "live":
             self._beat()  # marks the end, so that a lost tail is noticed
         await super().drain(timeout_s)
@@ -184,7 +184,7 @@ class DistributedBackplane(BaseBackplane):
         """
         if self._states.now == "closed":
             return
-        self._check_loop()
+        self._home.check()
         if self._closing is not None:
             await asyncio.shield(self._closing)
             return
