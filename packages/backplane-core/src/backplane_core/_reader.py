@@ -12,7 +12,7 @@ from attrs import frozen
 from backplane_core._json import compact
 from backplane_core._registry import Entry
 from backplane_core._sequence import DUPLICATE, Tracker
-from backplane_core._wire import Head, decode_exclude, decode_head, decode_target, decode_targets
+from backplane_core._wire import Head, decode_exclude, decode_head, decode_target, decode_targets, frame_prefix
 from backplane_core.errors import EnvelopeError
 from backplane_core.target import Target
 from backplane_core.transport import Frame, Lost
@@ -61,15 +61,16 @@ class Reader:
     Args:
         pod: Gets what comes of them.
         tracker: Knows which numbers were heard.
-        prefix: What our own frames start with.
+        origin: Our own, whose frames are skipped.
         max_event_bytes: The largest event that is taken.
         received: Frames of other pods so far.
     """
 
-    def __init__(self, pod: Pod, tracker: Tracker, prefix: bytes, max_event_bytes: int) -> None:
+    def __init__(self, pod: Pod, tracker: Tracker, origin: str, max_event_bytes: int) -> None:
         self._pod = pod
         self._tracker = tracker
-        self._prefix = prefix
+        self._origin = origin
+        self._prefix = frame_prefix(origin)
         self._max_frame_bytes = max_event_bytes + FRAME_OVERHEAD_BYTES
         self._slice_ends = 0.0
         self.received = 0
@@ -113,7 +114,7 @@ class Reader:
             self._pod.missed(lost.channel, lost.missed, lost.reason)
 
     def _admit(self, channel: str, payload: bytes) -> Head | None:
-        """Return the head of a frame that should be delivered; None for a beat or a copy.
+        """Return the head of a frame that should be delivered; None for a beat, a copy or an echo.
 
         Raises:
             EnvelopeError: It is not an envelope.
@@ -122,6 +123,10 @@ class Reader:
         if len(payload) > self._max_frame_bytes:
             raise EnvelopeError(f"not taken: {len(payload)} bytes, the limit is {self._max_frame_bytes}")
         head = decode_head(payload)
+        if head.origin == self._origin:  # ours, but written anew on its way
+            self.received -= 1
+            self._pod.echo(payload)
+            return None
         if head.seq is None:
             self._pod.foreign()
             return head

@@ -54,7 +54,8 @@ class DistributedBackplane(BaseBackplane):
         settings = self._settings
         self._routing = make_routing(settings.routing, settings.channel, settings.lanes)
         to_write = asyncio.Event()
-        self._sender = Sender(uuid4().hex, self._routing, settings, to_write.set, self._on_dropped)
+        origin = uuid4().hex
+        self._sender = Sender(origin, self._routing, settings, to_write.set, self._on_dropped)
         self._send = self._sender.send
         self._tracker = Tracker(settings.origin_ttl_s)
         self._subscriptions = Subscriptions(
@@ -73,7 +74,7 @@ class DistributedBackplane(BaseBackplane):
                 behind=self._on_behind,
             ),
             self._tracker,
-            self._sender.prefix,
+            origin,
             settings.max_event_bytes,
         )
         self._uplink = Uplink(
