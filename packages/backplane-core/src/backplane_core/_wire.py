@@ -144,6 +144,8 @@ def _read_target(raw: bytes) -> Target:
         ((pascal, id_),) = value.items()
         if not _PASCAL.fullmatch(pascal):
             raise EnvelopeError("not an envelope: a target's kind is written in PascalCase")
+        if pascal == "Everyone":
+            raise EnvelopeError('not an envelope: everyone is the string "Everyone", without an id')
         return Target("_".join([word.lower() for word in _WORD.findall(pascal)]), id_)
     except msgspec.MsgspecError as error:
         raise EnvelopeError(f"not an envelope: target: {error}") from None
