@@ -160,6 +160,7 @@ HOSTILE: dict[str, bytes] = {
             b'{"User":"%b"}' % (b"x" * 1025),
             b'{"\xc3\x84":"a"}',
             b'{"Everyone":"x"}',
+            b'{"Everyone":""}',
             b'{"%b":"a"}' % (b"A" * 33),
         )
     },

@@ -39,6 +39,7 @@ class Pod:
 
     Args:
         monotonic: The clock.
+        origin: Our own, whose frames are skipped.
         prefix: What our own frames start with.
         beat_suffix: What our own beats end with.
         deliver: Hands an event to these connections, now; returns how many took it.
@@ -49,6 +50,7 @@ class Pod:
     """
 
     monotonic: Callable[[], float]
+    origin: str
     prefix: bytes
     beat_suffix: bytes
     deliver: Callable[[Sequence[Entry], bytes], int]
@@ -127,7 +129,7 @@ class Reader:
             self._counters.echoed += 1
 
     def _admit(self, channel: str, payload: bytes) -> Head | None:
-        """Return the head of a frame that should be delivered; None for a beat or a copy.
+        """Return the head of a frame that should be delivered; None for a beat, a copy or an echo.
 
         Raises:
             EnvelopeError: It is not an envelope.
@@ -136,6 +138,10 @@ class Reader:
         if len(payload) > self._max_frame_bytes:
             raise EnvelopeError(f"not taken: {len(payload)} bytes, the limit is {self._max_frame_bytes}")
         head = decode_head(payload)
+        if head.origin == self._pod.origin:  # ours, but written anew on its way
+            self._counters.received -= 1
+            self._echo(channel, payload)
+            return None
         if head.seq is None:
             self._fleet.foreign(self._pod.monotonic())
             return head

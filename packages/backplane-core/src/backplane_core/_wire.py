@@ -13,7 +13,7 @@ import msgspec
 
 from backplane_core._json import MAX_DEPTH
 from backplane_core.errors import EnvelopeError, InvalidTargetError
-from backplane_core.target import Target, check_id
+from backplane_core.target import MAX_ID_BYTES, Target, check_id
 
 __all__ = [
     "FRAME_OVERHEAD_BYTES",
@@ -35,6 +35,9 @@ _WORD: Final = re.compile(r"[A-Z][a-z0-9]*", re.ASCII)
 
 # A pod hears the same targets again and again: a dict look-up is six times cheaper than decoding one.
 _MAX_CACHED_TARGETS: Final = 65_536
+
+# Characters that fit an id whatever they are: what was read from UTF-8 takes at most four bytes each.
+_SURELY_SHORT: Final = MAX_ID_BYTES // 4
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -78,11 +81,20 @@ def decode_head(payload: bytes) -> Head:
     else:
         if head.seq is not None and head.seq < 1:
             raise EnvelopeError("not an envelope: seq counts from 1")
-        if not head.origin:
-            raise EnvelopeError("not an envelope: origin must not be empty")
+        if head.prev is not None and head.prev < 0:
+            raise EnvelopeError("not an envelope: prev is a number that seq had before, or 0 for none")
+        if not 0 < len(head.origin) <= _SURELY_SHORT:
+            _check_origin(head.origin)
         return head
     # Out here, where no `__context__` carries the frame.
     raise EnvelopeError(f"not an envelope: {problem}")
+
+
+def _check_origin(origin: str) -> None:
+    try:
+        check_id(origin, "origin")
+    except InvalidTargetError as error:
+        raise EnvelopeError(f"not an envelope: {error}") from None
 
 
 def decode_target(raw: bytes) -> Target:
@@ -136,6 +148,8 @@ def _read_target(raw: bytes) -> Target:
         ((pascal, id_),) = value.items()
         if not _PASCAL.fullmatch(pascal):
             raise EnvelopeError("not an envelope: a target's kind is written in PascalCase")
+        if pascal == "Everyone":
+            raise EnvelopeError('not an envelope: everyone is the string "Everyone", without an id')
         return Target("_".join([word.lower() for word in _WORD.findall(pascal)]), id_)
     except msgspec.MsgspecError as error:
         raise EnvelopeError(f"not an envelope: target: {error}") from None

@@ -66,6 +66,7 @@ class DistributedBackplane(BaseBackplane):
         self._reader = Reader(
             Pod(
                 monotonic=monotonic,
+                origin=origin,
                 prefix=self._sender.prefix,
                 beat_suffix=self._sender.beat_suffix,
                 deliver=partial(self._deliver, remote=True),

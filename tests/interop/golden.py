@@ -1,0 +1,30 @@
+"""Golden frames, written by hand from docs/wire-format.md: the bytes in golden/, and what each means in golden.json.
+
+Names that begin with `emitted` or `beat` are frames that our pods write, to the byte; the others only have to be read.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from backplane_core import BackplaneEnvelope, Target
+
+__all__ = ["FRAMES", "MEANINGS", "meaning"]
+
+HERE = Path(__file__).parent
+FRAMES: dict[str, bytes] = {path.stem: path.read_bytes() for path in sorted((HERE / "golden").glob("*.json"))}
+MEANINGS: dict[str, dict[str, Any]] = json.loads((HERE / "golden.json").read_bytes())
+
+
+def meaning(name: str) -> BackplaneEnvelope:
+    """What the frame of that name must be read as."""
+    members = dict(MEANINGS[name])
+    return BackplaneEnvelope(
+        members.pop("origin"),
+        Target(*members.pop("target")),
+        members.pop("event"),
+        also=[Target(*target) for target in members.pop("also", ())],
+        **members,
+    )

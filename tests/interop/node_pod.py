@@ -1,0 +1,118 @@
+"""The foreign pod in Node as a process of its own, driven by lines of JSON; see node/pod.mjs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define, field
+from backplane_core import Target
+
+__all__ = ["NodePod", "install", "node_pod"]
+
+SOURCE = Path(__file__).parent / "node"
+OLDEST_NODE = 20
+
+
+def install(folder: Path) -> Path:
+    """Install the program and its packages there, and return its path. Skips without Node, saying so.
+
+    Where `BACKPLANE_REQUIRE_NODE=1` it fails instead.
+    """
+    problem = _missing()
+    if problem is not None:
+        if os.environ.get("BACKPLANE_REQUIRE_NODE") == "1":
+            pytest.fail(f"BACKPLANE_REQUIRE_NODE=1, but {problem}", pytrace=False)
+        pytest.skip(problem)
+    for name in ("package.json", "package-lock.json", "pod.mjs"):
+        shutil.copy(SOURCE / name, folder)
+    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder / "pod.mjs"
+
+
+def _missing() -> str | None:
+    if not shutil.which("node") or not shutil.which("npm"):
+        return f"node and npm are not on PATH: install Node {OLDEST_NODE} or newer"
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=20, check=True).stdout
+    if int(version.strip().lstrip("v").split(".")[0]) < OLDEST_NODE:
+        return f"Node {OLDEST_NODE} or newer is wanted, not {version.strip()}"
+    return None
+
+
+@define(eq=False)
+class NodePod:
+    """The pod's process: commands in, answers and events out."""
+
+    process: asyncio.subprocess.Process
+    _sinks: dict[str, Callable[[Any], None]] = field(factory=dict[str, Callable[[Any], None]])
+    _answers: asyncio.Queue[dict[str, Any]] = field(factory=asyncio.Queue[dict[str, Any]])
+
+    async def attach(self, conn_id: str, sink: Callable[[Any], None], targets: Sequence[Target]) -> None:
+        self._sinks[conn_id] = sink
+        names = [[target.kind, target.id] for target in targets]
+        assert await self.ask(do="attach", conn=conn_id, targets=names) == {"attached": conn_id}
+
+    async def publish(self, events: Sequence[tuple[Target, Any]]) -> None:
+        pairs = [[[target.kind, target.id], event] for target, event in events]
+        assert await self.ask(do="publish", events=pairs) == {"published": len(pairs)}
+
+    async def counts(self) -> dict[str, int]:
+        counts: dict[str, int] = (await self.ask(do="counts"))["counts"]
+        return counts
+
+    async def ask(self, **command: Any) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(command).encode() + b"\n")
+        await self.process.stdin.drain()
+        return await self.answer()
+
+    async def answer(self) -> dict[str, Any]:
+        async with asyncio.timeout(30):
+            answer = await self._answers.get()
+        assert answer, "the pod ended"
+        return answer
+
+    async def read(self) -> None:
+        """Hand on what it says, until it ends."""
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            said = json.loads(line)
+            if "conn" in said:
+                self._sinks[said["conn"]](said["event"])
+            else:
+                self._answers.put_nowait(said)
+        self._answers.put_nowait({})
+
+
+@asynccontextmanager
+async def node_pod(program: Path, url: str) -> AsyncGenerator[NodePod]:
+    """A foreign pod in Node that is receiving."""
+    process = await asyncio.create_subprocess_exec(
+        *("node", str(program), url),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,  # it logs each event that it drops
+    )
+    pod = NodePod(process)
+    reading = asyncio.create_task(pod.read())
+    try:
+        assert (await pod.answer())["state"] == "live"
+        yield pod
+        assert await pod.ask(do="stop") == {"state": "closed"}
+        async with asyncio.timeout(10):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        await reading
