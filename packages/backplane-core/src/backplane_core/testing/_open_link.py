@@ -1,0 +1,216 @@
+"""A link under test, read as core reads it: `OpenLink`, `links`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from uuid import uuid4
+
+from backplane_core._tasks import where
+from backplane_core.errors import TransportError
+from backplane_core.testing._harness import ContractError, Harness
+from backplane_core.testing._waiting import ABANDON_S, returned, until
+from backplane_core.transport import Frame, Link, Lost, Transport
+
+__all__ = ["OpenLink", "fresh", "links", "open_link", "same"]
+
+RECEIVE: Final = "Link.receive: every frame of a subscribed channel comes out once, in order, as (channel, payload)"
+SUBSCRIBE: Final = "Link.subscribe: it returns once the broker confirmed, not once the command is written"
+UNSUBSCRIBE: Final = "Link.unsubscribe: it gives up these channels, and only these"
+SEND: Final = "Link.send: it writes all frames, in order, payloads untouched"
+ACLOSE: Final = "Link.aclose: it closes the socket, ends pending calls and waits for the link's own tasks"
+OPEN: Final = "Transport.open: it makes one attempt, which either returns a link or cleans up"
+
+
+def fresh(name: str = "") -> str:
+    """Return a channel that nobody else uses; the name becomes its last words."""
+    return f"kit-{uuid4().hex}{name and ':'}{name}"
+
+
+class OpenLink:
+    """One link, and what it yielded so far.
+
+    Args:
+        transport: What opened it.
+        link: The link.
+        reads: Iterate `receive()` from now on, as core does.
+    """
+
+    def __init__(self, transport: Transport, link: Link, *, reads: bool = True) -> None:
+        self.transport = transport
+        self.link = link
+        self.lists = 0
+        self.payloads: dict[str, list[bytes]] = defaultdict(list)
+        self.lost: list[Lost] = []
+        self._closed = False
+        self.reader: asyncio.Task[TransportError] | None = None
+        if reads:
+            self.read()
+
+    def read(self) -> None:
+        """Start to iterate `receive()`."""
+        self.reader = asyncio.create_task(self._read(), name="contract check: receive")
+
+    async def _read(self) -> TransportError:
+        try:
+            async for batch in self.link.receive():
+                self.lists += 1
+                for item in batch:
+                    self._take(item)
+        except TransportError as error:
+            return error
+        raise ContractError("receive() raises TransportError when the link dies", "it ended without a word", RECEIVE)
+
+    def _take(self, item: Frame | Lost) -> None:
+        # Core tells frames by `type(...) is tuple` and parses `bytes` alone.
+        if type(item) is tuple and type(item[0]) is str and type(item[1]) is bytes:
+            self.payloads[item[0]].append(item[1])
+        elif isinstance(item, Lost):
+            self.lost.append(item)
+        else:
+            expected = "lists of plain tuples (str, bytes) or of Lost"
+            raise ContractError(expected, f"a {type(item).__name__} that is neither", RECEIVE)
+
+    async def subscribe(self, *channels: str) -> None:
+        """Subscribe on a live link."""
+        await returned(self.link.subscribe(channels), f"subscribe() of {len(channels)} channels", SUBSCRIBE)
+
+    async def unsubscribe(self, *channels: str) -> None:
+        """Unsubscribe on a live link."""
+        await returned(self.link.unsubscribe(channels), f"unsubscribe() of {len(channels)} channels", UNSUBSCRIBE)
+
+    async def send(self, *frames: Frame) -> None:
+        """Send on a live link."""
+        await returned(self.link.send(frames), f"send() of {len(frames)} frames", SEND)
+
+    async def heard(self, channel: str, count: int) -> list[bytes]:
+        """Return the payloads of a channel once there are so many.
+
+        Raises:
+            ContractError: There are not within the deadline, or the link died.
+        """
+        payloads = self.payloads[channel]
+        what = f"{count} frames on a channel"
+        await until(
+            lambda: len(payloads) >= count or self.ended, what, lambda: f"{len(payloads)}{self._lost()}", RECEIVE
+        )
+        if len(payloads) < count:
+            raise ContractError(what, f"{len(payloads)}{self._lost()}, then {self._end()}", RECEIVE)
+        return payloads
+
+    async def settled(self, sender: OpenLink, channel: str) -> list[bytes]:
+        """Return all that came on a channel from one sender up to now: a marker follows it."""
+        marker = uuid4().bytes
+        await sender.send((channel, marker))
+        payloads = self.payloads[channel]
+        await until(
+            lambda: marker in payloads[-8:] or self.ended,
+            "a frame behind the others arrives",
+            lambda: f"{len(payloads)} frames without it{self._lost()}",
+            RECEIVE,
+        )
+        if marker not in payloads:
+            raise ContractError("a frame behind the others arrives", f"{self._end()} first", RECEIVE)
+        return [payload for payload in payloads if payload != marker]
+
+    async def died(self, why: str) -> TransportError:
+        """Return what `receive()` raised when the link died.
+
+        Raises:
+            ContractError: It did not raise `TransportError` within the deadline.
+        """
+        assert self.reader is not None, "a link that nobody reads tells nothing"
+        what = f"receive() raises TransportError {why}"
+        await until(lambda: self.ended, what, lambda: "it waits for frames as if all were well", RECEIVE)
+        try:
+            return self.reader.result()
+        except ContractError:
+            raise
+        except Exception as error:
+            raise ContractError(what, f"{where(error)}: {error}", RECEIVE) from error
+
+    @property
+    def ended(self) -> bool:
+        """Whether `receive()` is over."""
+        return self.reader is not None and self.reader.done()
+
+    def _end(self) -> str:
+        assert self.reader is not None
+        error = None if self.reader.cancelled() else self.reader.exception()
+        if isinstance(error, ContractError):
+            raise error
+        said = self.reader.result() if error is None and not self.reader.cancelled() else error
+        return f"the link died: {type(said).__name__}: {said}"
+
+    def _lost(self) -> str:
+        return f", and {len(self.lost)} Lost" if self.lost else ""
+
+    async def aclose(self) -> None:
+        """Close the link, once. It may be dead already."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            await returned(self.link.aclose(), "aclose()", ACLOSE)
+        finally:
+            if self.reader is not None and not self.reader.done():
+                self.reader.cancel()
+                await asyncio.wait({self.reader}, timeout=ABANDON_S)
+            if self.reader is not None and self.reader.done() and not self.reader.cancelled():
+                self.reader.exception()
+
+
+async def open_link(harness: Harness, *, reads: bool = True) -> OpenLink:
+    """Open one link over a new transport."""
+    transport = harness.make()
+    return OpenLink(transport, await returned(transport.open(), "open()", OPEN), reads=reads)
+
+
+@asynccontextmanager
+async def links(harness: Harness, count: int) -> AsyncGenerator[list[OpenLink]]:
+    """Open so many links, each over a transport of its own, and close them at the end."""
+    opened: list[OpenLink] = []
+    try:
+        for _ in range(count):
+            opened.append(await open_link(harness))  # noqa: PERF401 -- what is open when one fails must be closed
+        yield opened
+    finally:
+        await close_all([link.aclose() for link in opened])
+
+
+async def close_all(closings: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run every closing to its end; then raise the first error, unless one is on its way already."""
+    outcomes = await asyncio.gather(*closings, return_exceptions=True)
+    errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    if errors:
+        raise errors[0]
+
+
+def same(got: Sequence[bytes], expected: Sequence[bytes], look_at: str) -> None:
+    """Compare what a channel yielded with what was sent on it.
+
+    Raises:
+        ContractError: They differ; says where first, and how many are missing, twice or foreign.
+    """
+    if list(got) == list(expected):
+        return
+    at = next((i for i, (one, other) in enumerate(zip(got, expected, strict=False)) if one != other), None)
+    if at is None:
+        at = min(len(got), len(expected))
+    missing, foreign = len(set(expected) - set(got)), len(set(got) - set(expected))
+    raise ContractError(
+        f"{len(expected)} frames on the channel, in order, each once; number {at} is {_shown(expected, at)}",
+        f"{len(got)} frames: {missing} missing, {len(got) - len(set(got))} twice, {foreign} that nobody sent there; "
+        f"number {at} is {_shown(got, at)}",
+        look_at,
+    )
+
+
+def _shown(payloads: Sequence[bytes], at: int) -> str:
+    if at >= len(payloads):
+        return "not there"
+    payload = payloads[at]
+    return repr(payload) if len(payload) <= 40 else f"{payload[:40]!r}… of {len(payload)} bytes"  # noqa: PLR2004 -- a line
