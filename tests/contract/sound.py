@@ -41,11 +41,11 @@ class Sound:
     def received(self, batch: list[Frame | Lost]) -> list[Frame | Lost]:
         return batch
 
-    def later(self, call: Callable[[], Awaitable[None]]) -> None:
-        """Make a call in ten milliseconds, if the link is not closed by then."""
+    def later(self, call: Callable[[], Awaitable[None]], delay_s: float = 0.01) -> None:
+        """Make a call in a while, if the link is not closed by then."""
 
         async def run() -> None:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(delay_s)
             await call()
 
         self.tasks.append(asyncio.create_task(run()))

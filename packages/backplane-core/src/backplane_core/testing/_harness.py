@@ -22,7 +22,7 @@ class Harness(Protocol):
     """
 
     def make(self) -> Transport:
-        """Return a new transport to the broker. Several made by one harness can hear each other."""
+        """Return a new transport to the broker. All of one harness hear each other, on one node of a cluster."""
         ...
 
     async def cut(self) -> None:

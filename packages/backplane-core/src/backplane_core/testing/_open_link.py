@@ -15,19 +15,28 @@ from backplane_core.testing._harness import ContractError, Harness
 from backplane_core.testing._waiting import ABANDON_S, all_of, returned, until
 from backplane_core.transport import Frame, Link, Lost, Transport
 
-__all__ = ["OpenLink", "fresh", "links", "same"]
+__all__ = ["OpenLink", "fresh", "links", "many", "same"]
 
 RECEIVE: Final = "Link.receive: every frame of a subscribed channel comes out once, in order, as (channel, payload)"
 SUBSCRIBE: Final = "Link.subscribe: it returns once the broker confirmed, not once the command is written"
 UNSUBSCRIBE: Final = "Link.unsubscribe: it gives up these channels, and only these"
 SEND: Final = "Link.send: it writes all frames, in order, payloads untouched"
 ACLOSE: Final = "Link.aclose: it closes the socket, ends pending calls and waits for the link's own tasks"
+SUBSCRIBE_BATCH: Final = 512
 OPEN: Final = "Transport.open: it makes one attempt, which either returns a link or cleans up"
 
 
 def fresh(name: str = "") -> str:
     """Return a channel that nobody else uses; the name becomes its last words."""
     return f"kit-{uuid4().hex}{name and ':'}{name}"
+
+
+def many() -> list[str]:
+    """Return as many channels as core puts into one call, with long names: a broker takes its time with them.
+
+    Who does not wait for its confirmation is overtaken then.
+    """
+    return [fresh("x" * 200) for _ in range(SUBSCRIBE_BATCH)]
 
 
 class OpenLink:

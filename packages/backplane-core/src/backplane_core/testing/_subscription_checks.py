@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from backplane_core.testing._harness import Harness, LinkCheck, promised
-from backplane_core.testing._open_link import RECEIVE, SUBSCRIBE, UNSUBSCRIBE, fresh, links, same
+from backplane_core.testing._open_link import RECEIVE, SUBSCRIBE, UNSUBSCRIBE, fresh, links, many, same
 from backplane_core.testing._waiting import all_of
-
-MANY: Final = 512
-"""The most channels that core puts into one call."""
 
 
 @promised
 async def check_subscribe_returns_once_heard(harness: Harness) -> None:
     """What another link sends right after `subscribe` returned is received."""
-    async with links(harness, 2) as (sender, receiver):
-        for _ in range(50):
-            channel = fresh()
-            await receiver.subscribe(channel)
-            await sender.send((channel, b"now"))
-            same(await receiver.settled(sender, channel), [b"now"], SUBSCRIBE)
+    async with links(harness, 3) as (sender, receiver, busy):
+        for channels in [[fresh()] for _ in range(20)] + [many() for _ in range(5)]:
+            # The broker has something to do, so that who does not wait for its confirmation is overtaken.
+            load = asyncio.create_task(busy.send(*[(fresh(), b"x" * 500)] * 2_000), name="contract check: load")
+            try:
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                await receiver.subscribe(*channels)
+                await sender.send((channels[-1], b"now"))
+                same(await receiver.settled(sender, channels[-1]), [b"now"], SUBSCRIBE)
+                await load
+            finally:
+                load.cancel()
+                await asyncio.wait({load})
 
 
 @promised
 async def check_many_channels_in_one_call(harness: Harness) -> None:
     """One `subscribe` takes 512 channels and one `unsubscribe` gives up 511 of them."""
-    channels = [fresh() for _ in range(MANY)]
+    channels = many()
     async with links(harness, 2) as (sender, receiver):
         await receiver.subscribe(*channels)
         await sender.send(*[(channel, b"1") for channel in channels])
