@@ -11,7 +11,7 @@ from attrs import frozen
 
 from backplane_core._json import compact
 from backplane_core._registry import Entry
-from backplane_core._sequence import DUPLICATE, Tracker
+from backplane_core._sequence import DUPLICATE, UNKNOWN, Tracker
 from backplane_core._wire import Head, decode_exclude, decode_head, decode_target, decode_targets
 from backplane_core.errors import EnvelopeError
 from backplane_core.target import Target
@@ -130,7 +130,10 @@ class Reader:
             if missing == DUPLICATE:
                 self._pod.copy()
                 return None
-            self._pod.missed(channel, missing, "a sender's numbers skipped")
+            if missing == UNKNOWN:
+                self._pod.missed(channel, None, "more senders than numbers are kept of: some were forgotten")
+            else:
+                self._pod.missed(channel, missing, "a sender's numbers skipped")
         if head.routing is not None and bytes(head.event) == b"null":
             self._pod.beat(head)
             return None
