@@ -70,6 +70,7 @@ class Reader:
         self._pod = pod
         self._tracker = tracker
         self._prefix = prefix
+        self._max_event_bytes = max_event_bytes
         self._max_frame_bytes = max_event_bytes + FRAME_OVERHEAD_BYTES
         self._slice_ends = 0.0
         self.received = 0
@@ -122,6 +123,8 @@ class Reader:
         if len(payload) > self._max_frame_bytes:
             raise EnvelopeError(f"not taken: {len(payload)} bytes, the limit is {self._max_frame_bytes}")
         head = decode_head(payload)
+        if len(payload) > self._max_event_bytes and (size := len(bytes(head.event))) > self._max_event_bytes:
+            raise EnvelopeError(f"not taken: an event of {size} bytes, the limit is {self._max_event_bytes}")
         if head.seq is None:
             self._pod.foreign()
             return head
