@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from backplane_core._json import MAX_DEPTH
 from backplane_core.errors import EnvelopeError, InvalidTargetError
-from backplane_core.target import Target, check_id
+from backplane_core.target import MAX_KIND_CHARACTERS, Target, check_id
 
 __all__ = [
+    "MAX_EXCLUDED",
+    "MAX_NUMBER",
+    "MAX_TARGETS",
     "Head",
     "build_frame",
     "decode_exclude",
@@ -31,6 +35,15 @@ _WORD: Final = re.compile(r"[A-Z][a-z0-9]*", re.ASCII)
 
 # A pod hears the same targets again and again: a dict look-up is six times cheaper than decoding one.
 _MAX_CACHED_TARGETS: Final = 65_536
+# Spaces and escapes make a target's bytes as long as a frame: 65,536 of those would not fit any pod.
+_MAX_CACHED_TARGET_BYTES: Final = 256
+
+MAX_TARGETS: Final = 2_048
+"""Targets of one union: reading the dearest of them costs some 20 ms, and no frame may cost a pod more than 50."""
+MAX_EXCLUDED: Final = 65_536
+"""Excluded ids of one frame: likewise; ids of a usual length reach the limit in bytes first."""
+MAX_NUMBER: Final = 2**64 - 1
+"""The largest `seq`: what other languages hold in a word, and no sender ever counts to."""
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -47,8 +60,8 @@ class Head(msgspec.Struct, gc=False):
     exclude: list[str] | None = None
     trace: msgspec.Raw = msgspec.Raw()  # empty: absent; a Raw or None would take null alone
     # Beats only.
-    routing: str | None = None
-    lanes: int | None = None
+    routing: Annotated[str, Meta(max_length=64)] | None = None
+    lanes: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
 
 
 _decode_head: Final = msgspec.json.Decoder(Head).decode
@@ -60,7 +73,7 @@ def decode_head(payload: bytes) -> Head:
     """Return a frame's head, its JSON syntax and UTF-8 checked whole.
 
     Raises:
-        EnvelopeError: Not JSON, not UTF-8, wrong types, or nested too deep.
+        EnvelopeError: Not JSON, not UTF-8, wrong types, numbers that no sender counts to, or nested too deep.
     """
     try:
         payload.decode()  # msgspec checks no UTF-8 inside what it leaves raw
@@ -72,13 +85,22 @@ def decode_head(payload: bytes) -> Head:
     except RecursionError:
         problem = "nested too deep"
     else:
-        if head.seq is not None and head.seq < 1:
-            raise EnvelopeError("not an envelope: seq counts from 1")
-        if not head.origin:
-            raise EnvelopeError("not an envelope: origin must not be empty")
+        _check_head(head)
         return head
     # Out here, where no `__context__` carries the frame.
     raise EnvelopeError(f"not an envelope: {problem}")
+
+
+def _check_head(head: Head) -> None:
+    seq, prev = head.seq, head.prev
+    if seq is not None and not 1 <= seq <= MAX_NUMBER:
+        raise EnvelopeError("not an envelope: seq counts from 1 and has 64 bits")
+    if prev is not None and not 0 <= prev < (MAX_NUMBER if seq is None else seq):
+        raise EnvelopeError("not an envelope: prev comes before seq")
+    try:
+        check_id(head.origin, "origin")
+    except InvalidTargetError as error:
+        raise EnvelopeError(f"not an envelope: {error}") from None
 
 
 def decode_target(raw: bytes) -> Target:
@@ -90,9 +112,10 @@ def decode_target(raw: bytes) -> Target:
     target = _targets.get(raw)
     if target is None:
         target = _read_target(raw)
-        if len(_targets) >= _MAX_CACHED_TARGETS:
-            _targets.clear()
-        _targets[raw] = target
+        if len(raw) <= _MAX_CACHED_TARGET_BYTES:
+            if len(_targets) >= _MAX_CACHED_TARGETS:
+                _targets.clear()
+            _targets[raw] = target
     return target
 
 
@@ -100,11 +123,13 @@ def decode_targets(head: Head) -> tuple[Target, ...]:
     """Return all targets of a frame: one, or a union without repeats.
 
     Raises:
-        EnvelopeError: One of them stands for no target.
+        EnvelopeError: One of them stands for no target, or there are over 2,048.
     """
     first = decode_target(bytes(head.target))
     if not head.also:
         return (first,)
+    if len(head.also) >= MAX_TARGETS:
+        raise EnvelopeError(f"not an envelope: {len(head.also) + 1} targets, at most {MAX_TARGETS} are taken")
     return tuple(dict.fromkeys([first, *[decode_target(bytes(raw)) for raw in head.also]]))
 
 
@@ -112,8 +137,10 @@ def decode_exclude(head: Head) -> tuple[str, ...]:
     """Return the excluded connection ids of a frame.
 
     Raises:
-        EnvelopeError: One of them may not be an id.
+        EnvelopeError: One of them may not be an id, or there are over 65,536.
     """
+    if head.exclude is not None and len(head.exclude) > MAX_EXCLUDED:
+        raise EnvelopeError(f"not an envelope: {len(head.exclude)} excluded ids, at most {MAX_EXCLUDED} are taken")
     try:
         return tuple([check_id(id_, "an excluded connection id") for id_ in head.exclude or ()])
     except InvalidTargetError as error:
@@ -130,7 +157,8 @@ def _read_target(raw: bytes) -> Target:
         if len(value) != 1:
             raise EnvelopeError(f"not an envelope: a target has one key, this one has {len(value)}")
         ((pascal, id_),) = value.items()
-        if not _PASCAL.fullmatch(pascal):
+        # The length first: the pattern goes back over a long word again and again.
+        if len(pascal) > MAX_KIND_CHARACTERS or not _PASCAL.fullmatch(pascal):
             raise EnvelopeError("not an envelope: a target's kind is written in PascalCase")
         return Target("_".join([word.lower() for word in _WORD.findall(pascal)]), id_)
     except msgspec.MsgspecError as error:
