@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 from random import Random
 
 import pytest
-from backplane_core import Target, _wire
+from backplane_core import Frame, Gap, Target, _wire
 from backplane_core._sequence import DUPLICATE, UNKNOWN, Tracker
 from backplane_core._wire import decode_target
 
-from tests.core.helpers import MemoryFleet
+from tests.core.helpers import MemoryFleet, until
+from tests.hostile.frames import frame
 
 
 def remembered(tracker: Tracker) -> int:
@@ -108,3 +110,33 @@ async def test_an_event_over_the_limit_is_not_taken_from_the_bus_either(routing:
             await generous.publish(Target.connection("c1"), "x" * length)
         assert [len(event) for event in await socket.has(2)] == [998, 5]
         assert strict.stats().decode_errors == 2
+
+
+async def test_a_storm_of_forged_holes_is_told_a_thousand_connections_twice_and_costs_about_that() -> None:
+    fleet = MemoryFleet()
+    gaps: list[list[Gap]] = [[] for _ in range(1_000)]
+    async with fleet.stack:
+        pod = await fleet.pod()
+        for number, told in enumerate(gaps):
+            await pod.attach(f"c{number}", print, on_gap=told.append)
+
+        def jump(origin: int) -> list[Frame]:
+            name = b'"o%d"' % origin
+            return [("backplane", frame(origin=name, seq=b"1")), ("backplane", frame(origin=name, seq=b"4", prev=b"3"))]
+
+        started = time.perf_counter()
+        await pod._reader.process(jump(0))
+        once = time.perf_counter() - started
+        assert [[gap.missed for gap in told] for told in gaps] == [[2]] * 1_000
+        storm = [part for origin in range(1, 2_001) for part in jump(origin)]
+        started = time.perf_counter()
+        await pod._reader.process(storm)
+        # To walk over all connections for each would cost two thousand times as much.
+        assert time.perf_counter() - started < 200 * once
+        await until(lambda: all(len(told) == 2 for told in gaps), "the rest, merged")
+        assert {tuple(gap.missed for gap in told) for told in gaps} == {(2, 4_000)}
+        assert pod.stats().gaps["sequence"] == 2_001
+        await pod._reader.process(jump(5_000))
+        await pod._reader.process(jump(5_001))
+    # What is kept is told at the latest when the backplane closes.
+    assert {sum(gap.missed or 0 for gap in told) for told in gaps} == {4_006}

@@ -321,7 +321,8 @@ class DistributedBackplane(BaseBackplane):
             until=now,
             missed=count,
         )
-        self._tell(gap, self._listeners(channel))
+        self._report_gap(gap)
+        self._gaps.tell_hole(gap, lambda: self._listeners(channel))
 
     def _listeners(self, channel: str | None) -> Iterable[Entry]:
         """Return the connections that a channel's frames may have been for."""
