@@ -158,6 +158,22 @@ async def cross_talk(here: BaseBackplane, there: BaseBackplane) -> None:
     assert there.stats().decode_errors == here.stats().decode_errors == 0
 
 
+async def no_stand_in(here: BaseBackplane, there: BaseBackplane) -> None:
+    """Let every other connection go: what was for it reaches none that looks like it."""
+    gone, left = TARGETS[::2], TARGETS[1::2]
+    for target in gone:
+        await there.detach(conn_id_of(target))
+    delivered = there.stats().delivered
+    for target in gone:
+        await here.publish(target, "for nobody")
+    for target in left:
+        await here.publish(target, "end")
+    await here.publish(Target.everyone(), "end")
+    await until(lambda: there.stats().delivered >= delivered + 2 * len(left), "the last event everywhere")
+    assert there.stats().delivered == delivered + 2 * len(left)
+    assert there.connection_count == there.stats().connections == len(left)
+
+
 @asynccontextmanager
 async def two_pods(
     broker: OwnBroker, channel: str, routing: str
@@ -198,6 +214,7 @@ async def test_two_hundred_odd_ids_of_five_kinds_reach_their_own_connection_and_
         # Each pod hears the shared channel; nothing is subscribed to twice.
         assert Counter(redis.operands("SUBSCRIBE")) == Counter({**dict.fromkeys(heard, 1), channel: 2})
         assert {command[0] for command in redis.commands()} <= {"HELLO", "CLIENT", "PUBLISH", "SUBSCRIBE"}
+        await no_stand_in(*pods)
 
 
 @pytest.mark.parametrize("routing", ["broadcast", "interest"])
@@ -221,3 +238,4 @@ async def test_two_hundred_odd_ids_of_five_kinds_reach_their_own_connection_and_
             assert after["in_msgs"] - before["in_msgs"] == published.total()
             assert after["subscriptions"] - before["subscriptions"] == len(heard) + 1
             assert after["slow_consumers"] == 0
+            await no_stand_in(*pods)
