@@ -6,7 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from backplane_core import Target, decode_envelope, encode_envelope
+from backplane_core import Record, Target, decode_envelope, encode_envelope
+from backplane_core._counters import Counters
+from backplane_core._fleet import Fleet
 from backplane_core._routing import make_routing
 from backplane_core._sender import Sender
 from backplane_core._settings import Settings
@@ -46,12 +48,17 @@ def dropped(cause: str, channel: str, count: int) -> None:
     raise AssertionError((cause, channel, count))
 
 
+def reported(record: Record) -> None:
+    raise AssertionError(record)
+
+
 @pytest.mark.parametrize("name", BEATS)
 async def test_a_beat_is_the_golden_one_to_the_byte(name: str) -> None:
     options, before = BEATS[name]
     settings = Settings.of(options)
     routing = make_routing(settings.routing, settings.channel, settings.lanes)
-    sender = Sender("6f1c", routing, settings, lambda: None, dropped)
+    fleet = Fleet(routing, settings.origin_ttl_s, Counters(), reported)
+    sender = Sender("6f1c", routing, settings, fleet, float, dropped)
     for _ in range(before):
         sender.send((Target.everyone(),), b"1", ())
     sender.beat()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable
 
+from backplane_core._wire import MAX_EXCLUDED, MAX_TARGETS
 from backplane_core.errors import ConfigurationError, InvalidTargetError
 from backplane_core.target import Target, check_id
 
@@ -38,7 +39,7 @@ def union_of(targets: Target | Iterable[Target]) -> tuple[Target, ...]:
     """Return the distinct targets of a union; every connection is in everyone, so that stands alone.
 
     Raises:
-        InvalidTargetError: There is none, or one is something else.
+        InvalidTargetError: There is none, over 2,048, or one is something else.
     """
     if isinstance(targets, Target):
         return (targets,)
@@ -51,15 +52,24 @@ def union_of(targets: Target | Iterable[Target]) -> tuple[Target, ...]:
     if not distinct:
         raise InvalidTargetError("no target: name at least one")
     everyone = Target.everyone()
-    return (everyone,) if everyone in distinct else distinct
+    if everyone in distinct:
+        return (everyone,)
+    if len(distinct) > MAX_TARGETS:
+        raise InvalidTargetError(
+            f"a union of {len(distinct)} targets, at most {MAX_TARGETS} are allowed: publish to one that they share"
+        )
+    return distinct
 
 
 def excluded_ids(ids: Iterable[str]) -> tuple[str, ...]:
     """Return the distinct connection ids.
 
     Raises:
-        InvalidTargetError: It is a single string, or one of them may not be an id.
+        InvalidTargetError: It is a single string, one of them may not be an id, or there are over 65,536.
     """
     if isinstance(ids, str) or not isinstance(ids, Iterable):
         raise InvalidTargetError("exclude takes several connection ids: exclude=[conn_id]")
-    return tuple(dict.fromkeys([check_id(id_, "an excluded connection id") for id_ in ids]))
+    distinct = tuple(dict.fromkeys([check_id(id_, "an excluded connection id") for id_ in ids]))
+    if len(distinct) > MAX_EXCLUDED:
+        raise InvalidTargetError(f"exclude holds {len(distinct)} connection ids; at most {MAX_EXCLUDED} are allowed")
+    return distinct

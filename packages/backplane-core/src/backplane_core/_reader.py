@@ -12,7 +12,7 @@ from backplane_core._counters import Counters
 from backplane_core._fleet import Fleet
 from backplane_core._json import compact
 from backplane_core._registry import Entry, Registry
-from backplane_core._sequence import DUPLICATE, Tracker
+from backplane_core._sequence import DUPLICATE, UNKNOWN, Tracker
 from backplane_core._wire import (
     FRAME_OVERHEAD_BYTES,
     Head,
@@ -80,6 +80,7 @@ class Reader:
         self._tracker = tracker
         self._fleet = fleet
         self._counters = counters
+        self._max_event_bytes = max_event_bytes
         self._max_frame_bytes = max_event_bytes + FRAME_OVERHEAD_BYTES
         self._slice_ends = 0.0
 
@@ -142,6 +143,8 @@ class Reader:
             self._counters.received -= 1
             self._echo(channel, payload)
             return None
+        if len(payload) > self._max_event_bytes and (size := len(bytes(head.event))) > self._max_event_bytes:
+            raise EnvelopeError(f"not taken: an event of {size} bytes, the limit is {self._max_event_bytes}")
         if head.seq is None:
             self._fleet.foreign(self._pod.monotonic())
             return head
@@ -150,7 +153,11 @@ class Reader:
             if missing == DUPLICATE:
                 self._counters.duplicates += 1
                 return None
-            self._pod.missed(channel, self._tracker.hole_since, missing, "a sender's numbers skipped")
+            since = self._tracker.hole_since
+            if missing == UNKNOWN:
+                self._pod.missed(channel, since, None, "more senders than numbers are kept of: some were forgotten")
+            else:
+                self._pod.missed(channel, since, missing, "a sender's numbers skipped")
         if head.routing is not None and bytes(head.event) == b"null":
             self._fleet.beat(head)
             return None

@@ -10,12 +10,18 @@ from typing import Final
 
 from attrs import define, field
 
-__all__ = ["DUPLICATE", "Numbering", "Tracker"]
+__all__ = ["DUPLICATE", "UNKNOWN", "Numbering", "Tracker"]
 
 MAX_CHANNELS: Final = 65_536
 """Channels whose last number a sender keeps: 8 MiB. Beyond it the oldest is forgotten, which is safe."""
 
+MAX_ORIGINS: Final = 65_536
+"""Senders that a receiver keeps numbers of: 9 MiB. More than any fleet has, short-lived workers included."""
+MAX_NUMBERS: Final = 1_048_576
+"""Numbers that a receiver keeps, one per sender and channel: 100 MiB."""
+
 DUPLICATE: Final = -1
+UNKNOWN: Final = -2
 
 
 @define
@@ -57,35 +63,35 @@ class Last:
 class Tracker:
     """The receiver's memory: the last number heard per channel and origin.
 
+    Bounded, as anyone on the bus can make up origins: when it is full all is forgotten. Then what a sender's next frame
+    follows on is not known, so it counts as a hole of unknown size; a copy of what was forgotten may pass.
+
     Args:
         ttl_s: An origin whose last frame is so old is forgotten.
+        max_origins: Origins that are remembered.
+        max_numbers: Numbers that are remembered.
         now: When what is read now passed the broker, at the earliest; set by whoever calls.
         hole_since: When the frame before the last hole passed it, at the earliest.
     """
 
     ttl_s: float
+    max_origins: int = MAX_ORIGINS
+    max_numbers: int = MAX_NUMBERS
     now: float = field(default=0.0, init=False)
     hole_since: float = field(default=0.0, init=False)
     # Heard since the last cut, and before it: a hole across a cut belongs to the gap that the cut already told.
     _heard: dict[str, dict[str, Last]] = field(factory=dict[str, dict[str, Last]], init=False)
     _before_cut: dict[str, dict[str, Last]] = field(factory=dict[str, dict[str, Last]], init=False)
     _last_seen: dict[str, float] = field(factory=dict[str, float], init=False)
+    _numbers: int = field(default=0, init=False)
+    _overflowed_at: float = field(default=float("-inf"), init=False)
 
     def accept(self, channel: str, origin: str, seq: int, prev: int | None) -> int:
-        """Return how many frames are missing before this one (0: none), or `DUPLICATE` if it is a copy."""
+        """Return how many frames are missing before this one (0: none; `UNKNOWN`), or `DUPLICATE` if it is a copy."""
         origins = self._heard.get(channel)
-        if origins is None:
-            origins = self._heard[channel] = {}
-        last = origins.get(origin)
-        if last is None:
-            old = self._before_cut.get(channel)
-            if old is not None and origin in old:
-                if old[origin].seq >= seq:
-                    return DUPLICATE
-                del old[origin]
-            origins[origin] = Last(seq, self.now)
-            self._last_seen[origin] = self.now
-            return 0
+        last = None if origins is None else origins.get(origin)
+        if origins is None or last is None:
+            return self._accept_first(channel, origin, seq, prev)
         self._last_seen[origin] = self.now
         if seq <= last.seq:
             return DUPLICATE
@@ -97,6 +103,27 @@ class Tracker:
         last.at = self.now
         return missing
 
+    def _accept_first(self, channel: str, origin: str, seq: int, prev: int | None) -> int:
+        """Accept the first frame of an origin on a channel since the last cut."""
+        old = self._before_cut.get(channel)
+        missing = 0
+        if old is not None and origin in old:
+            if old[origin].seq >= seq:
+                return DUPLICATE
+            del old[origin]
+            self._numbers -= 1
+        else:
+            if self._is_full(origin):
+                self._forget_all()
+            # Whoever was forgotten before that would be forgotten by now anyhow.
+            if prev and self.now - self._overflowed_at <= self.ttl_s:
+                missing = UNKNOWN
+                self.hole_since = self._overflowed_at - self.ttl_s
+        self._heard.setdefault(channel, {})[origin] = Last(seq, self.now)
+        self._numbers += 1
+        self._last_seen[origin] = self.now
+        return missing
+
     def cut(self) -> None:
         """The link was replaced: what is missing across it is in its gap; copies must still be known."""
         for channel, origins in self._heard.items():
@@ -105,12 +132,12 @@ class Tracker:
 
     def forget_channel(self, channel: str) -> None:
         """The channel is not heard any more: when it is heard again, its numbers start afresh."""
-        self._heard.pop(channel, None)
-        self._before_cut.pop(channel, None)
+        for table in (self._heard, self._before_cut):
+            self._numbers -= len(table.pop(channel, ()))
 
     def expire(self, now: float) -> None:
         """Forget the origins that were silent for `ttl_s`."""
-        gone = [origin for origin, at in self._last_seen.items() if now - at > self.ttl_s]
+        gone = {origin for origin, at in self._last_seen.items() if now - at > self.ttl_s}
         if not gone:
             return
         for origin in gone:
@@ -118,10 +145,24 @@ class Tracker:
         for table in (self._heard, self._before_cut):
             for channel in list(table):
                 origins = table[channel]
-                for origin in gone:
-                    origins.pop(origin, None)
+                here = origins.keys() & gone
+                self._numbers -= len(here)
+                for origin in here:
+                    del origins[origin]
                 if not origins:
                     del table[channel]
+
+    def _is_full(self, origin: str) -> bool:
+        return self._numbers >= self.max_numbers or (
+            len(self._last_seen) >= self.max_origins and origin not in self._last_seen
+        )
+
+    def _forget_all(self) -> None:
+        self._heard.clear()
+        self._before_cut.clear()
+        self._last_seen.clear()
+        self._numbers = 0
+        self._overflowed_at = self.now
 
     @property
     def origins(self) -> int:

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from backplane_core._json import MAX_DEPTH
 from backplane_core.errors import EnvelopeError, InvalidTargetError
-from backplane_core.target import MAX_ID_BYTES, Target, check_id
+from backplane_core.target import MAX_ID_BYTES, MAX_KIND_CHARACTERS, Target, check_id
 
 __all__ = [
     "FRAME_OVERHEAD_BYTES",
+    "MAX_EXCLUDED",
+    "MAX_NUMBER",
+    "MAX_TARGETS",
     "Head",
     "build_frame",
     "decode_exclude",
@@ -35,9 +39,16 @@ _WORD: Final = re.compile(r"[A-Z][a-z0-9]*", re.ASCII)
 
 # A pod hears the same targets again and again: a dict look-up is six times cheaper than decoding one.
 _MAX_CACHED_TARGETS: Final = 65_536
+# Spaces and escapes make a target's bytes as long as a frame: 65,536 of those would not fit any pod.
+_MAX_CACHED_TARGET_BYTES: Final = 256
 
-# Characters that fit an id whatever they are: what was read from UTF-8 takes at most four bytes each.
-_SURELY_SHORT: Final = MAX_ID_BYTES // 4
+MAX_TARGETS: Final = 2_048
+"""Targets of one union: reading the dearest of them costs some 20 ms, and no frame may cost a pod more than 50."""
+MAX_EXCLUDED: Final = 65_536
+"""Excluded ids of one frame: likewise; ids of a usual length reach the limit in bytes first."""
+MAX_NUMBER: Final = 2**64 - 1
+"""The largest `seq`: what other languages hold in a word, and no sender ever counts to."""
+_SURELY_SHORT: Final = MAX_ID_BYTES // 4  # four bytes are the most that a character takes
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -45,17 +56,17 @@ _encode: Final = msgspec.json.Encoder().encode
 class Head(msgspec.Struct, gc=False):
     """The one private shape that a frame is read through: target and event stay raw. 0.3 µs for 300 bytes."""
 
-    origin: str
+    origin: Annotated[str, Meta(min_length=1)]
     target: msgspec.Raw
     event: msgspec.Raw
-    seq: int | None = None
-    prev: int | None = None
+    seq: Annotated[int, Meta(ge=1)] | None = None
+    prev: Annotated[int, Meta(ge=0)] | None = None
     also: list[msgspec.Raw] | None = None
     exclude: list[str] | None = None
     trace: msgspec.Raw = msgspec.Raw()  # empty: absent; a Raw or None would take null alone
     # Beats only.
-    routing: str | None = None
-    lanes: int | None = None
+    routing: Annotated[str, Meta(max_length=64)] | None = None
+    lanes: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
 
 
 _decode_head: Final = msgspec.json.Decoder(Head).decode
@@ -67,7 +78,7 @@ def decode_head(payload: bytes) -> Head:
     """Return a frame's head, its JSON syntax and UTF-8 checked whole.
 
     Raises:
-        EnvelopeError: Not JSON, not UTF-8, wrong types, or nested too deep.
+        EnvelopeError: Not JSON, not UTF-8, wrong types, numbers that no sender counts to, or nested too deep.
     """
     try:
         payload.decode()  # msgspec checks no UTF-8 inside what it leaves raw
@@ -79,22 +90,14 @@ def decode_head(payload: bytes) -> Head:
     except RecursionError:
         problem = "nested too deep"
     else:
-        if head.seq is not None and head.seq < 1:
-            raise EnvelopeError("not an envelope: seq counts from 1")
-        if head.prev is not None and head.prev < 0:
-            raise EnvelopeError("not an envelope: prev is a number that seq had before, or 0 for none")
-        if not 0 < len(head.origin) <= _SURELY_SHORT:
-            _check_origin(head.origin)
+        seq, prev = head.seq, head.prev
+        if seq is not None and (seq > MAX_NUMBER or (prev is not None and prev >= seq)):
+            raise EnvelopeError("not an envelope: seq has 64 bits, and prev comes before it")
+        if len(head.origin) > _SURELY_SHORT and len(head.origin.encode()) > MAX_ID_BYTES:
+            raise EnvelopeError(f"not an envelope: an origin has at most {MAX_ID_BYTES} bytes")
         return head
     # Out here, where no `__context__` carries the frame.
     raise EnvelopeError(f"not an envelope: {problem}")
-
-
-def _check_origin(origin: str) -> None:
-    try:
-        check_id(origin, "origin")
-    except InvalidTargetError as error:
-        raise EnvelopeError(f"not an envelope: {error}") from None
 
 
 def decode_target(raw: bytes) -> Target:
@@ -106,9 +109,10 @@ def decode_target(raw: bytes) -> Target:
     target = _targets.get(raw)
     if target is None:
         target = _read_target(raw)
-        if len(_targets) >= _MAX_CACHED_TARGETS:
-            _targets.clear()
-        _targets[raw] = target
+        if len(raw) <= _MAX_CACHED_TARGET_BYTES:
+            if len(_targets) >= _MAX_CACHED_TARGETS:
+                _targets.clear()
+            _targets[raw] = target
     return target
 
 
@@ -116,11 +120,13 @@ def decode_targets(head: Head) -> tuple[Target, ...]:
     """Return all targets of a frame: one, or a union without repeats.
 
     Raises:
-        EnvelopeError: One of them stands for no target.
+        EnvelopeError: One of them stands for no target, or there are over 2,048.
     """
     first = decode_target(bytes(head.target))
     if not head.also:
         return (first,)
+    if len(head.also) >= MAX_TARGETS:
+        raise EnvelopeError(f"not an envelope: {len(head.also) + 1} targets, at most {MAX_TARGETS} are taken")
     return tuple(dict.fromkeys([first, *[decode_target(bytes(raw)) for raw in head.also]]))
 
 
@@ -128,8 +134,10 @@ def decode_exclude(head: Head) -> tuple[str, ...]:
     """Return the excluded connection ids of a frame.
 
     Raises:
-        EnvelopeError: One of them may not be an id.
+        EnvelopeError: One of them may not be an id, or there are over 65,536.
     """
+    if head.exclude is not None and len(head.exclude) > MAX_EXCLUDED:
+        raise EnvelopeError(f"not an envelope: {len(head.exclude)} excluded ids, at most {MAX_EXCLUDED} are taken")
     try:
         return tuple([check_id(id_, "an excluded connection id") for id_ in head.exclude or ()])
     except InvalidTargetError as error:
@@ -146,7 +154,8 @@ def _read_target(raw: bytes) -> Target:
         if len(value) != 1:
             raise EnvelopeError(f"not an envelope: a target has one key, this one has {len(value)}")
         ((pascal, id_),) = value.items()
-        if not _PASCAL.fullmatch(pascal):
+        # The length first: the pattern goes back over a long word again and again.
+        if len(pascal) > MAX_KIND_CHARACTERS or not _PASCAL.fullmatch(pascal):
             raise EnvelopeError("not an envelope: a target's kind is written in PascalCase")
         if pascal == "Everyone":
             raise EnvelopeError('not an envelope: everyone is the string "Everyone", without an id')

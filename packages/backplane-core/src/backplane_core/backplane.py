@@ -83,15 +83,15 @@ class Backplane(Protocol):
         """Deliver an event to every connection of the target, on every pod.
 
         Args:
-            target: One target, or several: their union, each connection once.
+            target: One target, or several, at most 2,048: their union, each connection once.
             event: None, bool, int, finite float, str, list, tuple, or dict with str keys, of the same.
-            exclude: Connection ids that must not get it, on any pod.
+            exclude: Connection ids that must not get it, on any pod; at most 65,536.
 
         Returns:
             How many connections of this pod took it.
 
         Raises:
-            InvalidTargetError: No target, or not a target; or an excluded id that is none.
+            InvalidTargetError: No target, too many, or not a target; or an excluded id that is none, or too many.
             EventEncodeError: The event is not JSON.
             EventTooLargeError: It is larger than the limit.
             ReentrantPublishError: Called while an event is being delivered, from inside a sink.

@@ -300,9 +300,10 @@ class DistributedBackplane(BaseBackplane):
             until=self._surroundings.wall(),
             missed=count,
         )
-        self._tell(gap, self._listeners(channel))
+        self._report_gap(gap)
+        self._gaps.tell_hole(gap, lambda: self._listeners(channel))
 
-    def _listeners(self, channel: str | None) -> Iterable[Entry]:
+    def _listeners(self, channel: str | None) -> Sequence[Entry]:
         """Return the connections that a channel's frames may have been for."""
         everybody = list(self._registry.connections.values())
         if channel is None or channel == self._routing.shared:

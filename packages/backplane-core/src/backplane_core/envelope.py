@@ -12,7 +12,17 @@ from attrs import Attribute, field, frozen
 from attrs.validators import instance_of
 
 from backplane_core._json import decode_event, encode_event
-from backplane_core._wire import build_frame, decode_exclude, decode_head, decode_targets, encode_ids, frame_prefix
+from backplane_core._wire import (
+    MAX_EXCLUDED,
+    MAX_NUMBER,
+    MAX_TARGETS,
+    build_frame,
+    decode_exclude,
+    decode_head,
+    decode_targets,
+    encode_ids,
+    frame_prefix,
+)
 from backplane_core.errors import EnvelopeError, InvalidTargetError
 from backplane_core.target import Target, check_id
 
@@ -35,8 +45,8 @@ def _check_origin(_: object, __: object, origin: str) -> None:
 
 
 def _check_seq(_: object, attribute: Attribute[Any], number: int | None) -> None:
-    if number is not None and (type(number) is not int or number < 1):
-        raise EnvelopeError(f"{attribute.name} is a whole number from 1, or None")
+    if number is not None and (type(number) is not int or not 1 <= number <= MAX_NUMBER):
+        raise EnvelopeError(f"{attribute.name} is a whole number from 1 that has 64 bits, or None")
 
 
 @frozen
@@ -47,14 +57,15 @@ class BackplaneEnvelope:
         origin: Opaque id of the publishing pod, non-empty.
         target: Who should get it.
         event: The JSON value; never shown in a repr.
-        seq: Counts from 1 per origin and channel; None from pods that do not count.
+        seq: Counts from 1 per origin and channel, below 2**64; None from pods that do not count.
         prev: The channel's previous `seq`; None where the sender does not know it.
-        also: Further targets of a union.
-        exclude: Connection ids that must not get it.
+        also: Further targets of a union, at most 2,047.
+        exclude: Connection ids that must not get it, at most 65,536.
         trace: A tracing context, carried as it is; never shown in a repr.
 
     Raises:
-        EnvelopeError: The origin is empty or no text, a number is below 1, or `prev` stands without `seq`.
+        EnvelopeError: The origin may not be an id, a number is out of range, `prev` does not come before `seq`, or
+            there are too many targets or excluded ids.
     """
 
     origin: str = field(validator=_check_origin)
@@ -69,6 +80,10 @@ class BackplaneEnvelope:
     def __attrs_post_init__(self) -> None:
         if self.prev is not None and self.seq is None:
             raise EnvelopeError("prev goes with seq: a sender that does not count knows no previous number")
+        if self.prev is not None and self.seq is not None and self.prev >= self.seq:
+            raise EnvelopeError("prev comes before seq")
+        if len(self.also) >= MAX_TARGETS or len(self.exclude) > MAX_EXCLUDED:
+            raise EnvelopeError(f"at most {MAX_TARGETS} targets and {MAX_EXCLUDED} excluded ids are allowed")
 
 
 def encode_envelope(envelope: BackplaneEnvelope) -> bytes:
