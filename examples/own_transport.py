@@ -179,13 +179,13 @@ class Hub:
     """Hands each frame to every client that hears its channel, the sender included, in order."""
 
     def __init__(self) -> None:
-        self._clients: dict[asyncio.StreamWriter, set[str]] = {}
-        self._hearers: dict[str, set[asyncio.StreamWriter]] = {}
+        self.clients: dict[asyncio.StreamWriter, set[str]] = {}
+        self.hearers: dict[str, set[asyncio.StreamWriter]] = {}
         self._closed = False
 
     async def serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         """Do what a client asks for until it goes."""
-        self._clients[client] = set()
+        self.clients[client] = set()
         if self._closed:
             client.transport.abort()
         try:
@@ -195,31 +195,31 @@ class Hub:
         except OSError:
             pass  # it is gone, or speaks another language
         finally:
-            for channel in list(self._clients[client]):
+            for channel in list(self.clients[client]):
                 self._leave(client, channel)
-            del self._clients[client]
+            del self.clients[client]
             client.transport.abort()
 
     async def aclose(self) -> None:
         """Cut every client off, and return once all are gone."""
         self._closed = True
-        for client in self._clients:
+        for client in self.clients:
             client.transport.abort()
-        while self._clients:
-            await asyncio.sleep(0)  # noqa: ASYNC110 -- two turns or three
+        while self.clients:  # noqa: ASYNC110 -- two turns or three
+            await asyncio.sleep(0)
 
     def _work(self, client: asyncio.StreamWriter, records: list[Record]) -> dict[asyncio.StreamWriter, list[bytes]]:
         """Return what the records have to say to whom, so that each gets one write for all of it."""
         out: defaultdict[asyncio.StreamWriter, list[bytes]] = defaultdict(list)
         for kind, channel, payload in records:
             if kind == SUBSCRIBE:
-                self._clients[client].add(channel)
-                self._hearers.setdefault(channel, set()).add(client)
+                self.clients[client].add(channel)
+                self.hearers.setdefault(channel, set()).add(client)
             elif kind == UNSUBSCRIBE:
                 self._leave(client, channel)
             elif kind == FRAME:
                 frame = record(FRAME, channel, payload)
-                for hearer in self._hearers.get(channel, ()):
+                for hearer in self.hearers.get(channel, ()):
                     out[hearer].append(frame)
             else:
                 out[client].append(record(PONG))
@@ -235,11 +235,11 @@ class Hub:
             client.write(data)
 
     def _leave(self, client: asyncio.StreamWriter, channel: str) -> None:
-        self._clients[client].discard(channel)
-        hearers = self._hearers.get(channel, set())
+        self.clients[client].discard(channel)
+        hearers = self.hearers.get(channel, set())
         hearers.discard(client)
         if not hearers:
-            self._hearers.pop(channel, None)
+            self.hearers.pop(channel, None)
 
 
 @asynccontextmanager
@@ -295,7 +295,7 @@ async def worker(path: str) -> None:
         print("connected", flush=True)
         async for line in typed:
             await backplane.publish(room, line.decode().strip(), exclude=[connection.conn_id])
-        await backplane.aclose()  # ends the loop of the connection, and so the group
+        await backplane.aclose(drain_s=1)  # ends the loop of the connection, and so the group
 
 
 class Terminal:
