@@ -117,13 +117,14 @@ class MemoryLink:
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
         """Yield what arrived."""
         while True:
-            await self._arrived.wait()
-            self._arrived.clear()
             batch, self._waiting = self._waiting, []
             if batch:
                 yield batch
             elif self._dead is not None:
                 raise TransportError(self._dead)
+            else:
+                self._arrived.clear()
+                await self._arrived.wait()
 
     async def aclose(self) -> None:
         """Leave the broker."""

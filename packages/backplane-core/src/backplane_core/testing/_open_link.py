@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 from backplane_core._tasks import where
 from backplane_core.errors import TransportError
 from backplane_core.testing._harness import ContractError, Harness
-from backplane_core.testing._waiting import ABANDON_S, returned, until
+from backplane_core.testing._waiting import ABANDON_S, all_of, returned, until
 from backplane_core.transport import Frame, Link, Lost, Transport
 
-__all__ = ["OpenLink", "fresh", "links", "open_link", "same"]
+__all__ = ["OpenLink", "fresh", "links", "same"]
 
 RECEIVE: Final = "Link.receive: every frame of a subscribed channel comes out once, in order, as (channel, payload)"
 SUBSCRIBE: Final = "Link.subscribe: it returns once the broker confirmed, not once the command is written"
@@ -36,19 +36,20 @@ class OpenLink:
     Args:
         transport: What opened it.
         link: The link.
-        reads: Iterate `receive()` from now on, as core does.
     """
 
-    def __init__(self, transport: Transport, link: Link, *, reads: bool = True) -> None:
+    def __init__(self, transport: Transport, link: Link) -> None:
         self.transport = transport
         self.link = link
         self.lists = 0
         self.payloads: dict[str, list[bytes]] = defaultdict(list)
         self.lost: list[Lost] = []
-        self._closed = False
-        self.reader: asyncio.Task[TransportError] | None = None
-        if reads:
-            self.read()
+        self._markers: set[bytes] = set()
+        self.gate = asyncio.Event()
+        """Cleared, the consumer is busy with the list that it has."""
+        self.gate.set()
+        self.closed = False
+        self.read()
 
     def read(self) -> None:
         """Start to iterate `receive()`."""
@@ -60,6 +61,7 @@ class OpenLink:
                 self.lists += 1
                 for item in batch:
                     self._take(item)
+                await self.gate.wait()
         except TransportError as error:
             return error
         raise ContractError("receive() raises TransportError when the link dies", "it ended without a word", RECEIVE)
@@ -104,6 +106,7 @@ class OpenLink:
     async def settled(self, sender: OpenLink, channel: str) -> list[bytes]:
         """Return all that came on a channel from one sender up to now: a marker follows it."""
         marker = uuid4().bytes
+        self._markers.add(marker)
         await sender.send((channel, marker))
         payloads = self.payloads[channel]
         await until(
@@ -114,7 +117,7 @@ class OpenLink:
         )
         if marker not in payloads:
             raise ContractError("a frame behind the others arrives", f"{self._end()} first", RECEIVE)
-        return [payload for payload in payloads if payload != marker]
+        return [payload for payload in payloads if payload not in self._markers]
 
     async def died(self, why: str) -> TransportError:
         """Return what `receive()` raised when the link died.
@@ -122,7 +125,6 @@ class OpenLink:
         Raises:
             ContractError: It did not raise `TransportError` within the deadline.
         """
-        assert self.reader is not None, "a link that nobody reads tells nothing"
         what = f"receive() raises TransportError {why}"
         await until(lambda: self.ended, what, lambda: "it waits for frames as if all were well", RECEIVE)
         try:
@@ -132,13 +134,20 @@ class OpenLink:
         except Exception as error:
             raise ContractError(what, f"{where(error)}: {error}", RECEIVE) from error
 
+    async def over(self, why: str) -> None:
+        """Return once `receive()` is over; how does not matter.
+
+        Raises:
+            ContractError: It still waits at the deadline.
+        """
+        await until(lambda: self.ended, f"receive() ends {why}", lambda: "it waits for frames", ACLOSE)
+
     @property
     def ended(self) -> bool:
         """Whether `receive()` is over."""
-        return self.reader is not None and self.reader.done()
+        return self.reader.done()
 
     def _end(self) -> str:
-        assert self.reader is not None
         error = None if self.reader.cancelled() else self.reader.exception()
         if isinstance(error, ContractError):
             raise error
@@ -148,45 +157,35 @@ class OpenLink:
     def _lost(self) -> str:
         return f", and {len(self.lost)} Lost" if self.lost else ""
 
-    async def aclose(self) -> None:
-        """Close the link, once. It may be dead already."""
-        if self._closed:
-            return
-        self._closed = True
-        try:
+    async def close(self) -> None:
+        """Close the link, once, and go on reading. It may be dead already."""
+        if not self.closed:
+            self.closed = True
             await returned(self.link.aclose(), "aclose()", ACLOSE)
+
+    async def aclose(self) -> None:
+        """Close the link unless it is closed, and leave nothing of this check behind."""
+        try:
+            await self.close()
         finally:
-            if self.reader is not None and not self.reader.done():
+            if not self.reader.done():
                 self.reader.cancel()
                 await asyncio.wait({self.reader}, timeout=ABANDON_S)
-            if self.reader is not None and self.reader.done() and not self.reader.cancelled():
+            if self.reader.done() and not self.reader.cancelled():
                 self.reader.exception()
 
 
-async def open_link(harness: Harness, *, reads: bool = True) -> OpenLink:
-    """Open one link over a new transport."""
-    transport = harness.make()
-    return OpenLink(transport, await returned(transport.open(), "open()", OPEN), reads=reads)
-
-
 @asynccontextmanager
-async def links(harness: Harness, count: int) -> AsyncGenerator[list[OpenLink]]:
-    """Open so many links, each over a transport of its own, and close them at the end."""
+async def links(harness: Harness, count: int, transport: Transport | None = None) -> AsyncGenerator[list[OpenLink]]:
+    """Open so many links, each over a new transport unless one is given, and close them at the end."""
     opened: list[OpenLink] = []
     try:
         for _ in range(count):
-            opened.append(await open_link(harness))  # noqa: PERF401 -- what is open when one fails must be closed
+            chosen = harness.make() if transport is None else transport
+            opened.append(OpenLink(chosen, await returned(chosen.open(), "open()", OPEN)))
         yield opened
     finally:
-        await close_all([link.aclose() for link in opened])
-
-
-async def close_all(closings: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Run every closing to its end; then raise the first error, unless one is on its way already."""
-    outcomes = await asyncio.gather(*closings, return_exceptions=True)
-    errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-    if errors:
-        raise errors[0]
+        await all_of(*[link.aclose() for link in opened])
 
 
 def same(got: Sequence[bytes], expected: Sequence[bytes], look_at: str) -> None:

@@ -15,10 +15,10 @@ from backplane_core.distributed import DistributedBackplane
 from backplane_core.observe import Gap
 from backplane_core.target import Target
 from backplane_core.testing._harness import ContractError, Harness
-from backplane_core.testing._open_link import close_all, fresh
-from backplane_core.testing._waiting import returned, until
+from backplane_core.testing._open_link import fresh
+from backplane_core.testing._waiting import all_of, returned, until
 
-__all__ = ["Socket", "attached", "equal", "pods", "settled"]
+__all__ = ["HEARD", "Socket", "attached", "equal", "pods", "settled"]
 
 HEARD: Final = "the checks of LINK_CHECKS first: subscribe, then receive"
 
@@ -54,9 +54,11 @@ def _marks(item: object) -> bool:
 
 
 @asynccontextmanager
-async def pods(harness: Harness, routing: RoutingName, count: int) -> AsyncGenerator[list[DistributedBackplane]]:
-    """Open so many pods of one fleet, and close them at the end."""
-    channel = fresh()
+async def pods(
+    harness: Harness, routing: RoutingName, count: int, channel: str | None = None
+) -> AsyncGenerator[list[DistributedBackplane]]:
+    """Open so many pods of one fleet, a new one unless its channel is given, and close them at the end."""
+    channel = fresh() if channel is None else channel
     opened: list[DistributedBackplane] = []
     try:
         for _ in range(count):
@@ -65,7 +67,7 @@ async def pods(harness: Harness, routing: RoutingName, count: int) -> AsyncGener
             opened.append(pod)
         yield opened
     finally:
-        await close_all([returned(pod.aclose(1), "a pod closes", HEARD) for pod in opened])
+        await all_of(*[returned(pod.aclose(1), "a pod closes", HEARD) for pod in opened])
 
 
 async def attached(pod: DistributedBackplane, *targets: Target, conn_id: str | None = None) -> Socket:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import Callable, Coroutine
+import sys
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from attrs import frozen
-
 from backplane_core._tasks import where
 from backplane_core.errors import TransportError
-from backplane_core.testing._harness import ContractError
+from backplane_core.testing._harness import ContractError, Harness
 
-__all__ = ["Leftovers", "refused", "returned", "until", "within"]
+__all__ = ["all_of", "ended", "leaves_nothing", "outage", "refused", "returned", "until", "within"]
 
 T = TypeVar("T")
 
@@ -60,11 +60,11 @@ async def returned(call: Coroutine[Any, Any, T], what: str, look_at: str) -> T:
         raise _foreign(what, error, look_at) from error
 
 
-async def refused(call: Coroutine[Any, Any, object], what: str, look_at: str) -> TransportError:
-    """Return the `TransportError` that the call raises.
+async def ended(call: Coroutine[Any, Any, object], what: str, look_at: str) -> TransportError | None:
+    """Return the `TransportError` that the call raised, or None when it returned: either is right.
 
     Raises:
-        ContractError: It returned, raised another error, or did neither within the deadline.
+        ContractError: It raised another error, or did neither within the deadline.
     """
     try:
         await within(call, what, look_at)
@@ -74,11 +74,37 @@ async def refused(call: Coroutine[Any, Any, object], what: str, look_at: str) ->
         raise
     except Exception as error:
         raise _foreign(what, error, look_at) from error
-    raise ContractError(f"{what} raises TransportError", "it returned as if all were well", look_at)
+    return None
+
+
+async def refused(call: Coroutine[Any, Any, object], what: str, look_at: str) -> TransportError:
+    """Return the `TransportError` that the call raises.
+
+    Raises:
+        ContractError: It returned, raised another error, or did neither within the deadline.
+    """
+    error = await ended(call, what, look_at)
+    if error is None:
+        raise ContractError(f"{what} raises TransportError", "it returned as if all were well", look_at)
+    return error
 
 
 def _foreign(what: str, error: Exception, look_at: str) -> ContractError:
     return ContractError(f"{what} raises nothing but TransportError", f"{where(error)}: {error}", look_at)
+
+
+async def all_of(*calls: Coroutine[Any, Any, object]) -> None:
+    """Run all of these at once, each to its end; then raise the first error, unless one is on its way already."""
+    tasks = [asyncio.create_task(call, name="contract check") for call in calls]
+    try:
+        if tasks:
+            await asyncio.wait(tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+    errors = [error for task in tasks if (error := task.exception()) is not None]
+    if errors and sys.exception() is None:
+        raise errors[0]
 
 
 async def until(condition: Callable[[], bool], what: str, got: Callable[[], str], look_at: str) -> None:
@@ -95,31 +121,37 @@ async def until(condition: Callable[[], bool], what: str, got: Callable[[], str]
         await asyncio.sleep(0.001)
 
 
-@frozen
-class Leftovers:
-    """The tasks and sockets of one moment, to be compared with those of a later one."""
+@asynccontextmanager
+async def leaves_nothing(what: str, look_at: str) -> AsyncGenerator[None]:
+    """Fail if there are more tasks or sockets after the block than before; not when it raises itself.
 
-    tasks: frozenset[asyncio.Task[Any]]
-    sockets: frozenset[int]
+    They are counted, since a harness that restarts a broker inside this process has new ones for old ones.
+    """
+    tasks, sockets = asyncio.all_tasks(), _sockets()
+    yield
 
-    @classmethod
-    def now(cls) -> Leftovers:
-        """Look at the running loop and at this process."""
-        return cls(frozenset(asyncio.all_tasks()), _sockets())
+    def left() -> str:
+        now = [task for task in asyncio.all_tasks() if not task.done()]
+        added = [f"task {task.get_name()} ({task.get_coro()})" for task in now if task not in tasks]
+        open_now = _sockets()
+        return ", ".join(
+            [
+                *(added if len(now) > len(tasks) else ()),
+                *([f"{len(open_now) - len(sockets)} sockets"] if len(open_now) > len(sockets) else ()),
+            ]
+        )
 
-    async def gone(self, what: str, look_at: str) -> None:
-        """Return once nothing is here that was not there at that moment.
+    await until(lambda: not left(), f"{what} leaves no task and no socket", left, look_at)
 
-        Raises:
-            ContractError: Something still is at the deadline.
-        """
-        await until(lambda: not self._added(), f"{what} leaves no task and no socket", self._added, look_at)
 
-    def _added(self) -> str:
-        now = Leftovers.now()
-        tasks = [f"task {task.get_name()} ({task.get_coro()})" for task in now.tasks - self.tasks if not task.done()]
-        sockets = [f"socket (inode {inode})" for inode in now.sockets - self.sockets]
-        return ", ".join(tasks + sockets)
+@asynccontextmanager
+async def outage(harness: Harness) -> AsyncGenerator[None]:
+    """Cut the broker for the length of the block, or until `harness.restore()` is called in it."""
+    try:
+        await within(harness.cut(), "Harness.cut()", "the harness")
+        yield
+    finally:
+        await within(harness.restore(), "Harness.restore()", "the harness")
 
 
 def _sockets() -> frozenset[int]:

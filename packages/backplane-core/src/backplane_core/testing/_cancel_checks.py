@@ -1,0 +1,151 @@
+"""Checks on cancellation: a link whose call was cancelled is usable or dead, never silently wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from backplane_core.errors import TransportError
+from backplane_core.testing import _waiting
+from backplane_core.testing._harness import ContractError, Harness, LinkCheck, promised
+from backplane_core.testing._open_link import ACLOSE, OPEN, SEND, SUBSCRIBE, UNSUBSCRIBE, OpenLink, fresh, links, same
+from backplane_core.testing._waiting import ended, leaves_nothing, returned
+from backplane_core.transport import Frame, Link
+
+TURNS: Final = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
+"""When to cancel, in turns of the loop from the call: before it began, amid each of its awaits, after it ended."""
+
+CONFUSED: Final = "the count of confirmations: that of a cancelled call still comes, and must not confirm the next one"
+
+
+async def _cancelled(call: Coroutine[Any, Any, Any], turns: int, what: str, look_at: str) -> Any:  # noqa: ANN401 -- passed on
+    """Cancel a call after so many turns of the loop; return what it returned if that was too late."""
+    task = asyncio.create_task(call, name=f"contract check: {what}")
+    try:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    finally:
+        task.cancel()
+        await asyncio.wait({task}, timeout=_waiting.DEADLINE_S)
+    if not task.done():
+        raise ContractError(f"a cancelled {what} ends", "it goes on", look_at)
+    if task.cancelled():
+        return None
+    error = task.exception()
+    if error is not None and not isinstance(error, TransportError):
+        got = f"{type(error).__name__}: {error}"
+        raise ContractError(f"a cancelled {what} raises CancelledError or TransportError", got, look_at) from error
+    return None if error is not None else task.result()
+
+
+@promised
+async def check_a_cancelled_open_leaves_nothing(harness: Harness) -> None:
+    """Cancelling `open` at any moment leaves no task and no socket."""
+    async with links(harness, 1):  # what the client library keeps for all links is there now
+        pass
+    for turns in TURNS:
+        async with leaves_nothing(f"an open() that was cancelled after {turns} turns of the loop", OPEN):
+            link = await _cancelled(harness.make().open(), turns, "open()", OPEN)
+            if isinstance(link, Link):
+                await returned(link.aclose(), "aclose()", ACLOSE)
+
+
+@promised
+async def check_a_cancelled_subscribe_confuses_nothing(harness: Harness) -> None:
+    """After a cancelled `subscribe` the link is dead and says so, or all goes on: later calls, and other channels."""
+    for turns in TURNS:
+        async with leaves_nothing("a link whose subscribe() was cancelled", ACLOSE), links(harness, 2) as (sender, link):
+            kept = fresh()
+            await link.subscribe(kept)
+            await _cancelled(link.link.subscribe([fresh()]), turns, "subscribe()", SUBSCRIBE)
+            await _usable_or_dead(link, sender, kept)
+
+
+@promised
+async def check_a_cancelled_unsubscribe_confuses_nothing(harness: Harness) -> None:
+    """After a cancelled `unsubscribe` the link is dead and says so, or all goes on: later calls, and other channels."""
+    for turns in TURNS:
+        async with leaves_nothing("a link whose unsubscribe() was cancelled", ACLOSE), links(harness, 2) as (sender, link):
+            kept, left = fresh(), fresh()
+            await link.subscribe(kept, left)
+            await _cancelled(link.link.unsubscribe([left]), turns, "unsubscribe()", UNSUBSCRIBE)
+            await _usable_or_dead(link, sender, kept)
+
+
+async def _usable_or_dead(link: OpenLink, sender: OpenLink, kept: str) -> None:
+    """Subscribe to more, send on all, and compare; a link that is dead must have said so."""
+    sent: list[bytes] = []
+    for number in range(5):
+        channel = fresh()
+        if await ended(link.link.subscribe([channel]), "a later subscribe()", CONFUSED) is not None:
+            await link.died("since a later call raised it")
+            break
+        sent.append(b"%d" % number)
+        await sender.send((kept, sent[-1]), (channel, b"now"))
+        try:
+            same(await link.settled(sender, channel), [b"now"], CONFUSED)
+            same(await link.settled(sender, kept), sent, CONFUSED)
+        except ContractError:
+            if not link.ended:
+                raise
+            await link.died("when its call was cancelled")
+            break
+
+
+@promised
+async def check_a_cancelled_send_confuses_nothing(harness: Harness) -> None:
+    """Of a cancelled `send` a prefix arrives; then the link is dead and says so, or later sends arrive whole."""
+    for turns in TURNS:
+        channel = fresh()
+        first: list[Frame] = [(channel, b"first %03d" % number) for number in range(100)]
+        second: list[Frame] = [(channel, b"second %03d" % number) for number in range(100)]
+        async with leaves_nothing("a link whose send() was cancelled", ACLOSE), links(harness, 2) as (sender, receiver):
+            await receiver.subscribe(channel)
+            await _cancelled(sender.link.send(first), turns, "send()", SEND)
+            if await ended(sender.link.send(second), "a later send()", CONFUSED) is not None:
+                await sender.died("since a later call raised it")
+                second = []
+            elif sender.transport.traits.confirms:
+                # At once: what is confirmed now must be the broker's answer to it, not to the cancelled one.
+                await sender.close()
+            async with links(harness, 1) as (other,):
+                got = await receiver.settled(sender if second and not sender.closed else other, channel)
+            arrived = len([payload for payload in got if payload.startswith(b"first")])
+            same(got, [frame[1] for frame in [*first[:arrived], *second]], CONFUSED)
+
+
+@promised
+async def check_a_cancelled_receive_hides_nothing(harness: Harness) -> None:
+    """After a cancelled `receive` a new one raises `TransportError`, or yields all that is sent from then on."""
+    for turns in TURNS:
+        channel = fresh()
+        async with (
+            leaves_nothing("a link whose receive() was cancelled", ACLOSE),
+            links(harness, 2) as (sender, cancelled),
+        ):
+            await cancelled.subscribe(channel)
+            await sender.send(*[(channel, b"x")] * 10)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            cancelled.reader.cancel()
+            await asyncio.wait({cancelled.reader}, timeout=_waiting.DEADLINE_S)
+            cancelled.read()
+            try:
+                sent = [b"%d" % number for number in range(10)]
+                await sender.send(*[(channel, payload) for payload in sent])
+                got = await cancelled.settled(sender, channel)
+                same([payload for payload in got if payload != b"x"], sent, "Link.receive: what a cancelled one had taken")
+            except ContractError:
+                if not cancelled.ended:
+                    raise
+                await cancelled.died("when its receive() was cancelled")
+
+
+CHECKS: Final[tuple[LinkCheck, ...]] = (
+    check_a_cancelled_open_leaves_nothing,
+    check_a_cancelled_subscribe_confuses_nothing,
+    check_a_cancelled_unsubscribe_confuses_nothing,
+    check_a_cancelled_send_confuses_nothing,
+    check_a_cancelled_receive_hides_nothing,
+)

@@ -1,0 +1,57 @@
+"""Harnesses of our own transports: memory, Redis and NATS."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from attrs import define, field, frozen
+from backplane_core import Transport
+from backplane_core.testing import MemoryBroker, MemoryTransport
+
+from tests.brokers import Broker, OwnBroker
+
+
+@define
+class MemoryHarness:
+    """A broker in memory.
+
+    Args:
+        transport: Makes a transport from the broker.
+    """
+
+    transport: Callable[[MemoryBroker], Transport] = MemoryTransport
+    broker: MemoryBroker = field(factory=MemoryBroker)
+
+    def make(self) -> Transport:
+        return self.transport(self.broker)
+
+    async def cut(self) -> None:
+        self.broker.cut()
+
+    async def restore(self) -> None:
+        self.broker.restore()
+
+
+@frozen
+class BrokerHarness:
+    """A real broker. A shared one can't be cut.
+
+    Args:
+        broker: Runs already.
+        transport: Makes a transport from its URL.
+    """
+
+    broker: Broker
+    transport: Callable[[str], Transport]
+
+    def make(self) -> Transport:
+        return self.transport(self.broker.url)
+
+    async def cut(self) -> None:
+        assert isinstance(self.broker, OwnBroker), "this check is not in OUTAGE_CHECKS, so its broker is shared"
+        await asyncio.to_thread(self.broker.kill)
+
+    async def restore(self) -> None:
+        if isinstance(self.broker, OwnBroker) and not self.broker.running:
+            await asyncio.to_thread(self.broker.start)
