@@ -67,7 +67,7 @@ def test_a_wrong_test_and_a_wrong_app_fail(
     assert right in text
     (project / name).write_text(text.replace(right, wrong))
     (project / "browser.py").write_text((project / "browser.py").read_text().replace("timeout(5)", "timeout(0.5)"))
-    done = run_pytest(project, *AUTO)
+    done = run_pytest(project, *AUTO, "-x")
     assert done.returncode == 1
     assert "failed" in outcome(done)
 
@@ -127,7 +127,7 @@ def test_what_a_backplane_contains_fails_the_test_whatever_async_plugin_there_is
     assert bad == {"test_sink", "test_sink_in_memory", "test_callback", "test_left_open"}, done.stdout
     assert len(ended) == 9 + len(bad)  # the test passes, and then its fixture complains
     assert "the sink of connection 'conn-1' raised KeyError" in done.stdout
-    assert "on_gap, on_state or the observer raised, 2 times in all" in done.stdout
+    assert "on_gap, on_state or the observer raised, 3 times in all" in done.stdout  # live, draining, closed
     assert "1 of 1 pods are still open" in done.stdout
     assert "secret" not in done.stdout.replace(HOST, "").replace('raise KeyError("secret")', "")
 
