@@ -97,9 +97,9 @@ class HubTransport:
     traits = Traits(max_payload_bytes=MAX_PAYLOAD_BYTES)
 
     def __init__(self, url: str) -> None:
-        scheme, _, self._path = url.partition("://")
-        if scheme != "hub" or not self._path.startswith("/"):
+        if not url.startswith("hub:///"):
             raise ConfigurationError("a hub's URL is hub:// and an absolute path: hub:///run/app.sock")
+        self._path = url.removeprefix("hub://")
 
     async def open(self) -> Link:
         """Make one attempt to connect."""
@@ -140,7 +140,6 @@ class HubLink:
 
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
         """Yield what arrived, and let those go on whose PONG came."""
-        reason = "the hub closed the connection"
         try:
             async for records in read_records(self._reader):
                 frames: list[Frame | Lost] = [(channel, payload) for kind, channel, payload in records if kind == FRAME]
@@ -148,11 +147,11 @@ class HubLink:
                     self._answer(alive=True)
                 if frames:
                     yield frames
+            raise TransportError("the hub closed the connection")
         except OSError as error:
-            reason = f"the connection to the hub broke: {error.strerror or error}"
+            raise TransportError(f"the connection to the hub broke: {error.strerror or error}") from None
         finally:
             self._die()
-        raise TransportError(reason)
 
     async def aclose(self) -> None:
         """Close the socket."""

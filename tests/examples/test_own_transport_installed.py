@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,24 +11,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-
-PYPROJECT = """
-[build-system]
-requires = ["hatchling>=1.27"]
-build-backend = "hatchling.build"
-
-[project]
-name = "backplane-hub"
-version = "0.1.0"
-requires-python = ">=3.11"
-dependencies = ["backplane-core>=0.1.0"]
-
-[project.entry-points."backplane.transports"]
-hub = "backplane_hub:HubTransport"
-
-[tool.hatch.build.targets.wheel]
-only-include = ["backplane_hub.py"]
-"""
 
 TWO_PODS = """
 import asyncio, sys
@@ -65,7 +48,10 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hub")
     project = folder / "backplane-hub"
     project.mkdir()
-    (project / "pyproject.toml").write_text(PYPROJECT)
+    [pyproject] = re.findall(
+        r"^```toml\n(.*?)^```", (ROOT / "docs/own-transport.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    (project / "pyproject.toml").write_text(pyproject)
     (project / "backplane_hub.py").write_text((ROOT / "examples/own_transport.py").read_text())
     python = folder / "venv/bin/python"
     run("uv", "venv", "--quiet", "--python", sys.executable, folder / "venv")
