@@ -1,4 +1,4 @@
-"""Every check of the contract kit over every transport of ours; what a transport's author writes is `test_link`."""
+"""Every check of the contract kit over every transport of ours; a transport's author writes the same two tests."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from backplane_core.testing import FLEET_CHECKS, LINK_CHECKS, FleetCheck, Harnes
 
 
 @pytest.mark.parametrize("check", LINK_CHECKS, ids=lambda check: check.__name__)
-async def test_link(check: LinkCheck, harness: Harness) -> None:
+@pytest.mark.parametrize("harness", ["memory", "redis", "redis_public", "nats", "nats_public"], indirect=True)
+async def test_link(harness: Harness, check: LinkCheck) -> None:
     await check(harness)
 
 
 @pytest.mark.parametrize("routing", ["broadcast", "interest"])
 @pytest.mark.parametrize("check", FLEET_CHECKS, ids=lambda check: check.__name__)
-async def test_fleet(check: FleetCheck, harness: Harness, routing: RoutingName) -> None:
+@pytest.mark.parametrize("harness", ["memory", "redis", "nats"], indirect=True)
+async def test_fleet(harness: Harness, check: FleetCheck, routing: RoutingName) -> None:
     await check(harness, routing)

@@ -54,4 +54,4 @@ def test_public_names_are_listed_in_order_and_there(package: ModuleType) -> None
     names: list[str] = package.__all__
     assert names == sorted(names)
     for name in names:
-        assert getattr(package, name).__doc__ or name in {"Frame", "LinkCheck", "Overflow", "State", "Record", "Sink", "Observer"}
+        assert getattr(package, name).__doc__ or name in {"Frame", "Overflow", "State", "Record", "Sink", "Observer"}

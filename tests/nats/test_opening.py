@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 from pathlib import Path
 
@@ -267,6 +268,21 @@ async def test_an_attempt_cancelled_at_any_turn_leaves_nothing(nats_server: OwnB
         except asyncio.CancelledError:
             return
         await link.aclose()
+
+
+@pytest.mark.parametrize("turns", range(25))
+async def test_an_attempt_cancelled_while_it_fails_leaves_no_unheard_error(turns: int) -> None:
+    unheard: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context["message"]))
+    attempt = asyncio.create_task(NatsTransport(f"nats://127.0.0.1:{free_port()}").open())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    attempt.cancel()
+    await asyncio.wait({attempt})
+    assert attempt.cancelled() or attempt.exception()
+    del attempt
+    gc.collect()
+    assert unheard == []
 
 
 BAD_URLS = [

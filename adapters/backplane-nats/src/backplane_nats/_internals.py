@@ -76,11 +76,14 @@ async def shut(client: Client, attempt: asyncio.Task[None] | None = None) -> Non
 
     Args:
         client: Any client, connected or not.
-        attempt: Its unfinished `connect`, which is cancelled.
+        attempt: Its `connect`, which is cancelled unless it is done.
     """
-    if attempt is not None and not attempt.done():
-        attempt.cancel()
-        await asyncio.wait({attempt}, timeout=_CLOSE_S)
+    if attempt is not None:
+        # It may end with an error that nobody waits for any more; asyncio would log it, traceback and all.
+        attempt.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if not attempt.done():
+            attempt.cancel()
+            await asyncio.wait({attempt}, timeout=_CLOSE_S)
     tasks = {*client_tasks(client), asyncio.create_task(client.close())}
     if (writer := _writer(client)) is not None:
         # Unsent bytes to a frozen server would keep the socket, and nats-py's close(), for ever.

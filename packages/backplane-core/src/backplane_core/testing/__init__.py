@@ -21,6 +21,7 @@ from backplane_core.testing import (
 )
 from backplane_core.testing._cancel_checks import (
     check_a_cancelled_open_leaves_nothing,
+    check_a_cancelled_open_without_a_broker_leaves_nothing,
     check_a_cancelled_receive_hides_nothing,
     check_a_cancelled_send_confuses_nothing,
     check_a_cancelled_subscribe_confuses_nothing,
@@ -107,6 +108,7 @@ __all__ = [  # noqa: RUF022 -- plainly sorted, as everywhere here
     "OUTAGE_CHECKS",
     "check_a_batch_arrives_in_few_lists",
     "check_a_cancelled_open_leaves_nothing",
+    "check_a_cancelled_open_without_a_broker_leaves_nothing",
     "check_a_cancelled_receive_hides_nothing",
     "check_a_cancelled_send_confuses_nothing",
     "check_a_cancelled_subscribe_confuses_nothing",
@@ -183,6 +185,7 @@ OUTAGE_CHECKS: Final[frozenset[LinkCheck | FleetCheck]] = frozenset(
         *_fleet_outage_checks.CHECKS,
         check_making_a_transport_opens_nothing,
         check_a_dead_link_closes,
+        check_a_cancelled_open_without_a_broker_leaves_nothing,
     )
 )
 """Those of both that cut the broker; all others may share it with anybody."""

@@ -9,8 +9,19 @@ from typing import Any, Final
 from backplane_core.errors import TransportError
 from backplane_core.testing import _waiting
 from backplane_core.testing._harness import ContractError, Harness, LinkCheck, promised
-from backplane_core.testing._open_link import ACLOSE, OPEN, SEND, SUBSCRIBE, UNSUBSCRIBE, OpenLink, fresh, links, same
-from backplane_core.testing._waiting import ended, leaves_nothing, returned
+from backplane_core.testing._open_link import (
+    ACLOSE,
+    OPEN,
+    RECEIVE,
+    SEND,
+    SUBSCRIBE,
+    UNSUBSCRIBE,
+    OpenLink,
+    fresh,
+    links,
+    same,
+)
+from backplane_core.testing._waiting import ended, leaves_nothing, outage, returned
 from backplane_core.transport import Frame, Link
 
 TURNS: Final = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
@@ -41,11 +52,20 @@ async def _cancelled(call: Coroutine[Any, Any, Any], turns: int, what: str, look
 
 @promised
 async def check_a_cancelled_open_leaves_nothing(harness: Harness) -> None:
-    """Cancelling `open` at any moment leaves no task and no socket."""
-    async with links(harness, 1):  # what the client library keeps for all links is there now
-        pass
-    for turns in TURNS:
-        async with leaves_nothing(f"an open() that was cancelled after {turns} turns of the loop", OPEN):
+    """Cancelling `open` at any moment leaves no task, no socket and no error that nobody hears."""
+    await _cancelled_opens(harness)
+
+
+@promised
+async def check_a_cancelled_open_without_a_broker_leaves_nothing(harness: Harness) -> None:
+    """Nor does cancelling `open` while it fails because the broker is away."""
+    async with outage(harness):
+        await _cancelled_opens(harness)
+
+
+async def _cancelled_opens(harness: Harness) -> None:
+    async with leaves_nothing("an open() that was cancelled", OPEN):
+        for turns in TURNS:
             link = await _cancelled(harness.make().open(), turns, "open()", OPEN)
             if isinstance(link, Link):
                 await returned(link.aclose(), "aclose()", ACLOSE)
@@ -54,23 +74,25 @@ async def check_a_cancelled_open_leaves_nothing(harness: Harness) -> None:
 @promised
 async def check_a_cancelled_subscribe_confuses_nothing(harness: Harness) -> None:
     """After a cancelled `subscribe` the link is dead and says so, or all goes on: later calls, and other channels."""
-    for turns in TURNS:
-        async with leaves_nothing("a link whose subscribe() was cancelled", ACLOSE), links(harness, 2) as (sender, link):
+    async with leaves_nothing("a link whose subscribe() was cancelled", ACLOSE):
+        for turns in TURNS:
             kept = fresh()
-            await link.subscribe(kept)
-            await _cancelled(link.link.subscribe([fresh()]), turns, "subscribe()", SUBSCRIBE)
-            await _usable_or_dead(link, sender, kept)
+            async with links(harness, 2) as (sender, link):
+                await link.subscribe(kept)
+                await _cancelled(link.link.subscribe([fresh()]), turns, "subscribe()", SUBSCRIBE)
+                await _usable_or_dead(link, sender, kept)
 
 
 @promised
 async def check_a_cancelled_unsubscribe_confuses_nothing(harness: Harness) -> None:
     """After a cancelled `unsubscribe` the link is dead and says so, or all goes on: later calls, and other channels."""
-    for turns in TURNS:
-        async with leaves_nothing("a link whose unsubscribe() was cancelled", ACLOSE), links(harness, 2) as (sender, link):
+    async with leaves_nothing("a link whose unsubscribe() was cancelled", ACLOSE):
+        for turns in TURNS:
             kept, left = fresh(), fresh()
-            await link.subscribe(kept, left)
-            await _cancelled(link.link.unsubscribe([left]), turns, "unsubscribe()", UNSUBSCRIBE)
-            await _usable_or_dead(link, sender, kept)
+            async with links(harness, 2) as (sender, link):
+                await link.subscribe(kept, left)
+                await _cancelled(link.link.unsubscribe([left]), turns, "unsubscribe()", UNSUBSCRIBE)
+                await _usable_or_dead(link, sender, kept)
 
 
 async def _usable_or_dead(link: OpenLink, sender: OpenLink, kept: str) -> None:
@@ -96,54 +118,61 @@ async def _usable_or_dead(link: OpenLink, sender: OpenLink, kept: str) -> None:
 @promised
 async def check_a_cancelled_send_confuses_nothing(harness: Harness) -> None:
     """Of a cancelled `send` a prefix arrives; then the link is dead and says so, or later sends arrive whole."""
-    for turns in TURNS:
-        channel = fresh()
-        first: list[Frame] = [(channel, b"first %03d" % number) for number in range(100)]
-        second: list[Frame] = [(channel, b"second %03d" % number) for number in range(100)]
-        async with leaves_nothing("a link whose send() was cancelled", ACLOSE), links(harness, 2) as (sender, receiver):
-            await receiver.subscribe(channel)
-            await _cancelled(sender.link.send(first), turns, "send()", SEND)
-            if await ended(sender.link.send(second), "a later send()", CONFUSED) is not None:
-                await sender.died("since a later call raised it")
-                second = []
-            elif sender.transport.traits.confirms:
-                # At once: what is confirmed now must be the broker's answer to it, not to the cancelled one.
-                await sender.close()
-            async with links(harness, 1) as (other,):
-                got = await receiver.settled(sender if second and not sender.closed else other, channel)
-            arrived = len([payload for payload in got if payload.startswith(b"first")])
-            same(got, [frame[1] for frame in [*first[:arrived], *second]], CONFUSED)
+    async with leaves_nothing("a link whose send() was cancelled", ACLOSE):
+        for turns in TURNS:
+            await _cancelled_send(harness, turns)
+
+
+async def _cancelled_send(harness: Harness, turns: int) -> None:
+    channel = fresh()
+    first: list[Frame] = [(channel, b"first %03d" % number) for number in range(100)]
+    second: list[Frame] = [(channel, b"second %03d" % number) for number in range(100)]
+    async with links(harness, 3) as (sender, receiver, other):
+        await receiver.subscribe(channel)
+        await _cancelled(sender.link.send(first), turns, "send()", SEND)
+        if await ended(sender.link.send(second), "a later send()", CONFUSED) is not None:
+            await sender.died("since a later call raised it")
+            second = []
+        elif sender.transport.traits.confirms:
+            # At once: what is confirmed now must be the broker's answer to it, not to the cancelled one.
+            await sender.close()
+        got = await receiver.settled(sender if second and not sender.closed else other, channel)
+        arrived = len([payload for payload in got if payload.startswith(b"first")])
+        same(got, [frame[1] for frame in [*first[:arrived], *second]], CONFUSED)
 
 
 @promised
 async def check_a_cancelled_receive_hides_nothing(harness: Harness) -> None:
     """After a cancelled `receive` a new one raises `TransportError`, or yields all that is sent from then on."""
-    for turns in TURNS:
-        channel = fresh()
-        async with (
-            leaves_nothing("a link whose receive() was cancelled", ACLOSE),
-            links(harness, 2) as (sender, cancelled),
-        ):
-            await cancelled.subscribe(channel)
-            await sender.send(*[(channel, b"x")] * 10)
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            cancelled.reader.cancel()
-            await asyncio.wait({cancelled.reader}, timeout=_waiting.DEADLINE_S)
-            cancelled.read()
-            try:
-                sent = [b"%d" % number for number in range(10)]
-                await sender.send(*[(channel, payload) for payload in sent])
-                got = await cancelled.settled(sender, channel)
-                same([payload for payload in got if payload != b"x"], sent, "Link.receive: what a cancelled one had taken")
-            except ContractError:
-                if not cancelled.ended:
-                    raise
-                await cancelled.died("when its receive() was cancelled")
+    async with leaves_nothing("a link whose receive() was cancelled", ACLOSE):
+        for turns in TURNS:
+            async with links(harness, 2) as (sender, cancelled):
+                await _cancelled_receive(sender, cancelled, turns)
+
+
+async def _cancelled_receive(sender: OpenLink, cancelled: OpenLink, turns: int) -> None:
+    channel = fresh()
+    await cancelled.subscribe(channel)
+    await sender.send(*[(channel, b"before")] * 10)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    cancelled.reader.cancel()
+    await asyncio.wait({cancelled.reader}, timeout=_waiting.DEADLINE_S)
+    cancelled.read()
+    sent = [b"%d" % number for number in range(10)]
+    await sender.send(*[(channel, payload) for payload in sent])
+    try:
+        got = await cancelled.settled(sender, channel)
+        same([payload for payload in got if payload != b"before"], sent, RECEIVE)
+    except ContractError:
+        if not cancelled.ended:
+            raise
+        await cancelled.died("when its receive() was cancelled")
 
 
 CHECKS: Final[tuple[LinkCheck, ...]] = (
     check_a_cancelled_open_leaves_nothing,
+    check_a_cancelled_open_without_a_broker_leaves_nothing,
     check_a_cancelled_subscribe_confuses_nothing,
     check_a_cancelled_unsubscribe_confuses_nothing,
     check_a_cancelled_send_confuses_nothing,

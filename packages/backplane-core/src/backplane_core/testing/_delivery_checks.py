@@ -7,7 +7,6 @@ from typing import Final
 from backplane_core.testing._harness import ContractError, Harness, LinkCheck, promised
 from backplane_core.testing._open_link import RECEIVE, SEND, OpenLink, fresh, links, same
 
-
 BATCH: Final = 250
 
 PAYLOADS: Final = (
@@ -151,7 +150,9 @@ async def check_a_batch_arrives_in_few_lists(harness: Harness) -> None:
         same((await receiver.heard(channel, len(sent)))[: len(sent)], sent, RECEIVE)
         if receiver.lists > len(sent) // 4:
             expected = f"{len(sent)} frames in at most {len(sent) // 4} lists"
-            raise ContractError(expected, f"{receiver.lists} lists", "Link.receive: it yields all that one read brought")
+            raise ContractError(
+                expected, f"{receiver.lists} lists", "Link.receive: it yields all that one read brought"
+            )
 
 
 @promised

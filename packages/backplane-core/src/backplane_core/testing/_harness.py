@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Any, ParamSpec, Protocol, TypeAlias
+from typing import Any, ParamSpec, Protocol
 
 from backplane_core._routing import RoutingName
 from backplane_core.transport import Transport
@@ -60,8 +60,17 @@ class ContractError(AssertionError):
         )
 
 
-LinkCheck: TypeAlias = Callable[[Harness], Coroutine[Any, Any, None]]
-"""A check on the seam itself: it opens links and uses them."""
+class LinkCheck(Protocol):
+    """A check on the seam itself: it opens links and uses them."""
+
+    @property
+    def __name__(self) -> str:
+        """The check's name."""
+        ...
+
+    def __call__(self, harness: Harness) -> Coroutine[Any, Any, None]:
+        """Run the check."""
+        ...
 
 
 class FleetCheck(Protocol):

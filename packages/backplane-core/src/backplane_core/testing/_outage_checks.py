@@ -46,7 +46,7 @@ async def _all_refused(link: Link, channel: str, when: str) -> None:
 
 @promised
 async def check_a_send_to_a_cut_broker_is_not_confirmed(harness: Harness) -> None:
-    """With `Traits.confirms`, `send` does not return for frames that the broker never got, also before anyone noticed."""
+    """With `Traits.confirms`, `send` never returns for frames that a cut broker did not get."""
     async with links(harness, 1) as (link,):
         if not link.transport.traits.confirms:
             return
@@ -80,7 +80,7 @@ async def check_calls_pending_at_the_cut_end(harness: Harness) -> None:
 
 @promised
 async def check_open_without_a_broker_raises(harness: Harness) -> None:
-    """While the broker is away `open` raises a retryable `TransportError`, again and again, and leaves nothing behind."""
+    """While the broker is away `open` raises a retryable `TransportError` each time, and leaves nothing."""
     async with outage(harness), leaves_nothing("an open() that failed", OPEN):
         transport = harness.make()
         for _ in range(3):

@@ -18,7 +18,7 @@ from backplane_core.testing._harness import ContractError, Harness
 from backplane_core.testing._open_link import fresh
 from backplane_core.testing._waiting import all_of, returned, until
 
-__all__ = ["HEARD", "Socket", "attached", "equal", "pods", "settled"]
+__all__ = ["HEARD", "Socket", "attached", "equal", "pods", "require", "settled"]
 
 HEARD: Final = "the checks of LINK_CHECKS first: subscribe, then receive"
 
@@ -109,6 +109,16 @@ def equal(got: object, expected: object, what: str, look_at: str = HEARD) -> Non
     """
     if got != expected:
         raise ContractError(f"{what}: {_short(expected)}", _short(got), look_at)
+
+
+def require(condition: object, expected: str, got: object, look_at: str = HEARD) -> None:
+    """Insist.
+
+    Raises:
+        ContractError: The condition does not hold.
+    """
+    if not condition:
+        raise ContractError(expected, _short(got), look_at)
 
 
 def _short(value: object) -> str:

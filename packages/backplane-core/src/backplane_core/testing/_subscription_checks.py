@@ -96,12 +96,14 @@ async def check_empty_calls_change_nothing(harness: Harness) -> None:
         await link.unsubscribe()
         await link.send()
         await link.send((channel, b"still heard"))
-        same(await link.settled(link, channel), [b"still heard"], "what the broker takes a command without operands for")
+        same(
+            await link.settled(link, channel), [b"still heard"], "what the broker takes a command without operands for"
+        )
 
 
 @promised
 async def check_calls_may_overlap(harness: Harness) -> None:
-    """`send`, `subscribe` and `unsubscribe` at the same time on a link that is being read disturb each other in nothing."""
+    """`send`, `subscribe` and `unsubscribe` at once, on a link that is being read, disturb nothing."""
     steady, mine = fresh(), fresh()
     async with links(harness, 2) as (sender, receiver):
         await receiver.subscribe(steady, mine)

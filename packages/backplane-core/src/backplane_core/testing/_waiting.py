@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import stat
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -123,12 +124,13 @@ async def until(condition: Callable[[], bool], what: str, got: Callable[[], str]
 
 @asynccontextmanager
 async def leaves_nothing(what: str, look_at: str) -> AsyncGenerator[None]:
-    """Fail if there are more tasks or sockets after the block than before; not when it raises itself.
+    """Fail if the block leaves more tasks or sockets than there were, or an error that nobody hears.
 
-    They are counted, since a harness that restarts a broker inside this process has new ones for old ones.
+    Not when it raises itself. Tasks and sockets are counted, since a harness that restarts a broker inside this process
+    has new ones for old ones.
     """
+    gc.collect()  # what others left is not blamed on this block
     tasks, sockets = asyncio.all_tasks(), _sockets()
-    yield
 
     def left() -> str:
         now = [task for task in asyncio.all_tasks() if not task.done()]
@@ -141,7 +143,34 @@ async def leaves_nothing(what: str, look_at: str) -> AsyncGenerator[None]:
             ]
         )
 
-    await until(lambda: not left(), f"{what} leaves no task and no socket", left, look_at)
+    with _unheard_errors() as unheard:
+        yield
+        await until(lambda: not left(), f"{what} leaves no task and no socket", left, look_at)
+        gc.collect()
+    if unheard:
+        raise ContractError(f"{what} leaves no error that nobody hears", ", ".join(unheard), look_at)
+
+
+@contextmanager
+def _unheard_errors() -> Generator[list[str]]:
+    """Collect the errors of tasks and futures that asyncio finds when it throws them away."""
+    loop = asyncio.get_running_loop()
+    handler = loop.get_exception_handler()
+    unheard: list[str] = []
+
+    def hear(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if "never retrieved" in context.get("message", ""):
+            unheard.append(f"{context['message']}: {context.get('exception')!r}")
+        elif handler is not None:
+            handler(loop, context)
+        else:
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(hear)
+    try:
+        yield unheard
+    finally:
+        loop.set_exception_handler(handler)
 
 
 @asynccontextmanager
