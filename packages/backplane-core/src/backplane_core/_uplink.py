@@ -185,7 +185,14 @@ class Uplink:
             while self._subscriptions.pending:
                 subscribe, unsubscribe = self._subscriptions.plan(SUBSCRIBE_BATCH)
                 if subscribe:
-                    await link.subscribe(subscribe)
+                    try:
+                        # Until the link is live nobody watches its pulse.
+                        async with asyncio.timeout(None if live else self._settings.connect_timeout_s):
+                            await link.subscribe(subscribe)
+                    except TimeoutError:
+                        raise TransportError(
+                            "the broker confirms no subscription: it is frozen, or the line is cut"
+                        ) from None
                     self._subscriptions.confirm(subscribe)
                     self._owner.subscribed(subscribe)
                 if unsubscribe:
