@@ -225,3 +225,30 @@ async def test_closing_wakes_whoever_waits_for_it_to_flush(fleet: MemoryFleet) -
     async with asyncio.timeout(5):
         await pod.aclose(0)
         await asyncio.wait([flushing])
+
+
+class MuteTransport(MemoryTransport):
+    """Opens links; while it is mute, none of them ever confirms a subscription."""
+
+    mute = False
+    opened = 0
+
+    async def open(self) -> Link:
+        self.opened += 1
+        return MuteLink(self.broker) if self.mute else await super().open()
+
+
+class MuteLink(MemoryLink):
+    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_new_link_that_confirms_no_subscription_is_given_up_for_another(fleet: MemoryFleet) -> None:
+    transport = MuteTransport(fleet.broker)
+    pod = await fleet.pod(transport, connect_timeout_s=0.1)
+    transport.mute = True
+    fleet.broker.drop_links()
+    await until(lambda: transport.opened >= 3, "a second attempt after the mute link")
+    assert "confirms no subscription" in (pod.ready().reason or "")
+    transport.mute = False
+    await pod.wait_for_state("live", timeout_s=10)

@@ -14,22 +14,24 @@ import pytest
 from tests.brokers import NatsServer, RedisServer
 from tests.brokers.tls import Certificates
 from tests.conftest import StartServer
+from tests.docs.pages import ROOT, blocks, files
 
-ROOT = Path(__file__).parents[2]
 FOLDERS = ("", "packages/*/", "adapters/*/", "docs/")
 PAGES = sorted([page for folder in FOLDERS for page in ROOT.glob(f"{folder}*.md")])
-BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 Redirect = Callable[[str], str]
 
 
 def snippets() -> list[tuple[str, str]]:
-    """Blocks that are programs; a single line is shown for the eye and stands in the next block in full."""
+    """Blocks that are programs; a single line is shown for the eye and stands in the next block in full.
+
+    Files of a project are none: that project is built and tested whole.
+    """
     return [
         (f"{page.relative_to(ROOT)}-{number}", block)
         for page in PAGES
-        for number, block in enumerate(BLOCK.findall(page.read_text()), 1)
-        if "import" in block
+        for number, block in enumerate(blocks(page), 1)
+        if "import" in block and block not in files(page).values()
     ]
 
 

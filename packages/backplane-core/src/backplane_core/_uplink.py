@@ -181,12 +181,12 @@ class Uplink:
                 subscribe, unsubscribe = self._subscriptions.plan(SUBSCRIBE_BATCH)
                 if subscribe:
                     written_at = self._monotonic()
-                    await link.subscribe(subscribe)
+                    await self._answered(link.subscribe(subscribe))
                     self._owner.answered(written_at)
                     self._subscriptions.confirm(subscribe)
                     self._owner.subscribed(subscribe)
                 if unsubscribe:
-                    await link.unsubscribe(unsubscribe)
+                    await self._answered(link.unsubscribe(unsubscribe))
                     self._owner.unsubscribed(unsubscribe)
             if not live:
                 live = True
@@ -196,6 +196,14 @@ class Uplink:
             await self._to_subscribe.wait()
             # One more turn: what is associated by many tasks at once shares one batch.
             await asyncio.sleep(0)
+
+    async def _answered(self, asking: Awaitable[None]) -> None:
+        """Bound what is asked of the broker: no pulse watches a link that is not live yet."""
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout_s):
+                await asking
+        except TimeoutError:
+            raise TransportError("the broker confirms no subscription: it is frozen, or the line is cut") from None
 
     def _go_live(self) -> None:
         self._backoff.live(self._monotonic())

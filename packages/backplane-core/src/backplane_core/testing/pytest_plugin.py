@@ -1,0 +1,112 @@
+"""Fixtures for the tests of a service: `backplane`, `backplane_broker`, `make_pod`.
+
+`pip install backplane-core[testing]`, and in the root conftest.py:
+
+    pytest_plugins = ["backplane_core.testing.pytest_plugin"]
+
+All three are plain fixtures that need no event loop, so they work under pytest-asyncio, under anyio (on asyncio), and
+in a test that calls `asyncio.run` itself. What a backplane contains in service, so that one bad socket harms no other,
+fails the test here: a sink or a callback of yours that raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Protocol, Unpack
+
+import pytest
+
+from backplane_core._base import BaseBackplane
+from backplane_core._settings import Options
+from backplane_core.distributed import DistributedBackplane
+from backplane_core.memory import InMemoryBackplane
+from backplane_core.observe import Observer, Record, SinkFailed
+from backplane_core.testing._memory import MemoryBroker, MemoryTransport
+
+__all__ = ["MakePod", "backplane", "backplane_broker", "make_pod"]
+
+
+class MakePod(Protocol):
+    """Makes pods of one fleet; see the fixture `make_pod`."""
+
+    def __call__(self, **options: Unpack[Options]) -> DistributedBackplane:
+        """Return a pod that is not open yet: `async with make_pod() as pod`.
+
+        Args:
+            options: Those of `DistributedBackplane`.
+
+        Raises:
+            ConfigurationError: An option is unknown or wrong.
+        """
+        ...
+
+
+class Watch:
+    """An observer that keeps what went wrong in the host's code, and hands every record on.
+
+    Args:
+        observer: The host's own.
+    """
+
+    def __init__(self, observer: Observer | None = None) -> None:
+        self._observer = observer
+        self._failed: list[str] = []
+
+    def __call__(self, record: Record) -> None:
+        """Look at one record."""
+        if isinstance(record, SinkFailed):
+            self._failed.append(f"the sink of connection {record.conn_id!r} raised {record.error}")
+        if self._observer is not None:
+            self._observer(record)
+
+    def troubles(self, backplane: BaseBackplane) -> list[str]:
+        """Say what the backplane contained and counted."""
+        callbacks = backplane.stats().observer_errors
+        told = f"on_gap, on_state or the observer raised, {callbacks} times in all; the log has the types"
+        return [*self._failed, *[told] * bool(callbacks)]
+
+
+def fail_for(troubles: list[str]) -> None:
+    """Fail the test if there are any."""
+    if troubles:
+        pytest.fail("\n".join(troubles), pytrace=False)
+
+
+@pytest.fixture
+def backplane() -> Iterator[InMemoryBackplane]:
+    """A live in-memory backplane, closed when the test ends. A sink or callback that raised fails the test."""
+    watch = Watch()
+    backplane = InMemoryBackplane(observer=watch)
+    yield backplane
+    # The test's own loop may be closed by now, and nothing here belongs to it.
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(backplane.aclose())
+    loop.close()
+    fail_for(watch.troubles(backplane))
+
+
+@pytest.fixture
+def backplane_broker() -> MemoryBroker:
+    """The broker between the pods that `make_pod` makes: `cut()`, `restore()` and `drop_links()` are its outages."""
+    return MemoryBroker()
+
+
+@pytest.fixture
+def make_pod(backplane_broker: MemoryBroker) -> Iterator[MakePod]:
+    """Makes the pods of one fleet, not open yet: `async with` opens and closes each.
+
+    When the test ends, a pod that was opened and not closed fails it, and so does a sink or callback that raised.
+    """
+    pods: list[tuple[DistributedBackplane, Watch]] = []
+
+    def make(**options: Unpack[Options]) -> DistributedBackplane:
+        watch = options["observer"] = Watch(options.get("observer"))
+        pod = DistributedBackplane(MemoryTransport(backplane_broker), **options)
+        pods.append((pod, watch))
+        return pod
+
+    yield make
+    left_open = sum(pod.state not in {"connecting", "closed"} for pod, _ in pods)
+    told = f"{left_open} of {len(pods)} pods are still open: enter each with async with"
+    fail_for([*[trouble for pod, watch in pods for trouble in watch.troubles(pod)], *[told] * bool(left_open)])
