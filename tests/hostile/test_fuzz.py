@@ -60,7 +60,7 @@ def test_what_the_public_decoder_refuses_harms_no_pod(name: str) -> None:
 
 @pytest.mark.timeout(3_600)
 def test_mutations_of_good_frames_are_read_or_refused(long: bool) -> None:  # noqa: FBT001 -- a fixture
-    total = 500_000 if long else 25_000
+    total = 680_000 if long else 25_000
     taken = 0
     for number in range(total):
         # A seed for each: what fails is named by its number alone, and is made again without those before it.
@@ -79,7 +79,7 @@ def test_members_of_any_shape_and_edits_anywhere_are_read_or_refused(long: bool)
     tried = 0
 
     @settings(
-        max_examples=100_000 if long else 2_000,
+        max_examples=10_000 if long else 2_000,
         derandomize=True,
         deadline=None,
         database=None,
@@ -93,7 +93,7 @@ def test_members_of_any_shape_and_edits_anywhere_are_read_or_refused(long: bool)
         tried += 2
 
     search()
-    assert tried >= (200_000 if long else 4_000)
+    assert tried >= (20_000 if long else 4_000)
 
 
 def edited(data: bytes, changes: list[tuple[str, int, int, bytes, bytes]]) -> bytes:
