@@ -16,7 +16,8 @@ from tests.contract.harnesses import MemoryHarness
 
 CHECKS: dict[str, Any] = {check.__name__: check for check in (*LINK_CHECKS, *FLEET_CHECKS)}
 OUTAGES = {check.__name__ for check in OUTAGE_CHECKS}
-MODULES = sorted(Path(backplane_core.testing.__file__).parent.glob("*.py"))
+PLUGIN = "pytest_plugin.py"  # not of the kit: a host's tests opt into it
+MODULES = [path for path in sorted(Path(backplane_core.testing.__file__).parent.glob("*.py")) if path.name != PLUGIN]
 
 
 @define

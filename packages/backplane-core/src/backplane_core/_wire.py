@@ -91,7 +91,7 @@ def decode_head(payload: bytes) -> Head:
         problem = "nested too deep"
     else:
         seq, prev = head.seq, head.prev
-        if seq is not None and (seq > MAX_NUMBER or (prev is not None and prev >= seq)):
+        if (seq or prev or 0) > MAX_NUMBER or (seq is not None and prev is not None and prev >= seq):
             raise EnvelopeError("not an envelope: seq has 64 bits, and prev comes before it")
         if len(head.origin) > _SURELY_SHORT and len(head.origin.encode()) > MAX_ID_BYTES:
             raise EnvelopeError(f"not an envelope: an origin has at most {MAX_ID_BYTES} bytes")
