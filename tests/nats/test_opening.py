@@ -10,6 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 from backplane_core import AuthenticationError, BackplaneError, ConfigurationError, Transport, TransportError
+from backplane_nats._settings import _STRINGS_ALONE  # pyright: ignore[reportPrivateUsage] -- what this nats-py can
 from backplane_nats.transport import NatsTransport
 
 from tests.brokers import NatsServer, OwnBroker, free_port
@@ -82,7 +83,19 @@ async def test_user_and_password_are_percent_decoded_and_hold_for_all_servers(st
     server = start(NatsServer(user="ü@ser", password=PASSWORD))
     await works(server.url)
     await works(f"nats://%C3%BC%40ser:{ENCODED}@127.0.0.1:{free_port()},127.0.0.1:{server.port}")
-    await works(f"nats://127.0.0.1:{server.port}", user="ü@ser", password=lambda: PASSWORD)
+    await works(f"nats://127.0.0.1:{server.port}", user="ü@ser", password=PASSWORD)
+
+
+@pytest.mark.skipif("password" in _STRINGS_ALONE, reason="this nats-py takes no callable for a password")
+async def test_a_password_may_come_from_a_callable(start: StartServer) -> None:
+    server = start(NatsServer(user="u", password=PASSWORD))
+    await works(f"nats://127.0.0.1:{server.port}", user="u", password=lambda: PASSWORD)
+
+
+def test_a_callable_that_nats_py_would_not_call_is_refused_at_construction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backplane_nats._settings._STRINGS_ALONE", frozenset({"password"}))
+    with pytest.raises(ConfigurationError, match=r"\['password'\] can't be a callable with this nats-py"):
+        NatsTransport("nats://h", connection_kwargs={"user": "u", "password": lambda: PASSWORD})
 
 
 async def test_a_token_is_taken_from_the_url(start: StartServer) -> None:
@@ -163,6 +176,7 @@ async def test_a_wrong_nkey_is_refused_without_being_quoted(
             assert wrong[4:20] not in text
 
 
+@pytest.mark.skipif("password" in _STRINGS_ALONE, reason="this nats-py takes no callable for a password")
 async def test_a_credentials_provider_that_fails_is_reported_by_type_alone(start: StartServer) -> None:
     server = start(NatsServer(user="u", password=PASSWORD))
 
@@ -345,7 +359,7 @@ def test_a_missing_file_is_named(tmp_path: Path, path: str) -> None:
         ({"no_echo": True}, "beats"),
         ({"servers": ["nats://h"]}, "the URL"),
         ({"tls_ca": "x"}, "tls_hostname"),
-        ({"lame_duck_mode_cb": print}, "async"),
+        ({"discovered_server_cb": print}, "async"),
         ({"nkeys_seed": "/nowhere/seed.nk"}, "/nowhere/seed.nk"),
         ({"nkeys_seed_str": "s3cret"}, "nkey seed"),
         ({"user_credentials": ("/nowhere/a.jwt", "/nowhere/b.nk")}, "/nowhere/a.jwt"),

@@ -178,12 +178,19 @@ async def test_a_cancelled_open_leaves_no_socket(certificates: Certificates, *, 
     if with_tls:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificates.server.cert, certificates.server.key)
-    async with scripted(say_nothing, context) as (address, gone), asyncio.timeout(DEADLINE_S):
+    there = asyncio.Event()
+
+    async def only_come(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        there.set()
+
+    async with scripted(only_come, context) as (address, gone), asyncio.timeout(DEADLINE_S):
         options = {"ssl_ca_certs": str(certificates.server.ca)} if with_tls else {}
         transport = RedisTransport(f"redis{'s' * with_tls}://{address}", connection_kwargs=options)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2):
-                await transport.open()
+        opening = asyncio.ensure_future(transport.open())
+        await there.wait()
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
         await gone.wait()
 
 

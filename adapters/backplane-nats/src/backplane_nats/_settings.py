@@ -48,7 +48,12 @@ _OWNED: Final = {
     "ws_connection_headers": "WebSocket servers are not supported",
     "skip_subject_validation": "it would let a channel name break the protocol",
 }
-_ALLOWED: Final = tuple(sorted({*inspect.signature(Client.connect).parameters} - {"self", *_OWNED}))
+_PARAMETERS: Final = inspect.signature(Client.connect).parameters
+_ALLOWED: Final = tuple(sorted({*_PARAMETERS} - {"self", *_OWNED}))
+_STRINGS_ALONE: Final = frozenset(
+    name for name in ("user", "password", "token") if _PARAMETERS[name].annotation == "Optional[str]"
+)
+"""What is no callable with this nats-py: token became one with 2.13, user and password with 2.16."""
 
 
 def subject_of(channel: str) -> str:
@@ -154,6 +159,8 @@ def _checked(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
             raise ConfigurationError(f"nats-py's connect has no option {name!r}. Allowed: {', '.join(_ALLOWED)}")
         if name in {"discovered_server_cb", "lame_duck_mode_cb"} and not inspect.iscoroutinefunction(value):
             raise ConfigurationError(f"connection_kwargs[{name!r}] must be an async function")
+        if name in _STRINGS_ALONE and callable(value):
+            raise ConfigurationError(f"connection_kwargs[{name!r}] can't be a callable with this nats-py: upgrade it")
     return kwargs
 
 
