@@ -86,7 +86,7 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener = socket.create_server((HOST, 0), backlog=512)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
-        self._listener.setblocking(False)
+        self._listener.setblocking(False)  # noqa: FBT003 -- the standard library's
         self.port: int = self._listener.getsockname()[1]
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -174,7 +174,7 @@ class Proxy:
 
     async def _connect(self, passage: Passage) -> None:
         pod, broker = passage.pod, passage.broker
-        broker.setblocking(False)
+        broker.setblocking(False)  # noqa: FBT003 -- the standard library's
         for one in (pod, broker):
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)

@@ -1,4 +1,4 @@
-"""One direction of a proxy: passes, holds, drops, delays or throttles the bytes of every connection, and counts them."""
+"""One direction of a proxy: `Way` passes, holds, drops, delays or throttles the bytes of all connections."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Way:
         self._set("hold")
 
     def drop(self) -> None:
-        """Read everything and pass nothing. A connection that lost bytes so never passes any again: TCP has no holes."""
+        """Read everything, pass nothing. A connection that lost bytes never passes any again: TCP has no holes."""
         self._set("drop")
 
     def delay(self, seconds: float, jitter_s: float = 0.0) -> None:
