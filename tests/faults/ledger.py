@@ -174,6 +174,27 @@ class Ledger:
         faults = [fault for witness in self.witnesses for fault in self.verdict(witness).faults()]
         assert not faults, "\n".join([f"{len(faults)} faults", *faults[:12]])
 
+    def check_and_forget(self, older_than_s: float) -> None:
+        """Assert that all is clean so far, and forget what is older: for runs whose books would fill the memory.
+
+        Events that are younger may still be on their way, so they are looked at the next time.
+        """
+        until = time.time() - older_than_s
+        settled = {event: at for event, at in self.at.items() if at < until}
+        if not settled:
+            return
+        recent = {event: at for event, at in self.at.items() if at >= until}
+        heard = {id(witness): witness.events for witness in self.witnesses}
+        for witness in self.witnesses:
+            witness.events = [event for event in witness.events if event not in recent]
+        self.at = settled
+        self.assert_clean()
+        for witness in self.witnesses:
+            witness.events = [event for event in heard[id(witness)] if event in recent]
+            witness.gaps = [gap for gap in witness.gaps if gap.until >= until - older_than_s]
+        self.dropped.intersection_update(recent)
+        self.at = recent
+
 
 def _inversions(events: Iterable[Event]) -> list[Event]:
     """Return the events that came after a later one of the same publisher and target; copies don't count again."""

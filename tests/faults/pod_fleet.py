@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ from tests.pods.processes import PodProcess, start_pod_process
 __all__ = ["Member", "PodFleet"]
 
 ANSWER_S = 60.0
+LAST_WORDS_S = 0.5
 
 
 @define(eq=False)
@@ -45,7 +47,7 @@ class Member:
         witness = self.witnesses[name] = Witness(name, frozenset(targets), self.name)
         answer = await self.ask(do="attach", conn=name, targets=[["user", target] for target in targets])
         assert answer == {"confirmed": True}
-        witness.since = Witness("", frozenset(), "").since
+        witness.since = time.time()
         self.ledger.witnesses.append(witness)
         return witness
 
@@ -73,7 +75,7 @@ class Member:
     async def stop(self) -> None:
         """Let it close in good order; its sockets hear nothing more."""
         for witness in self.witnesses.values():
-            witness.until = Witness("", frozenset(), "").since
+            witness.until = time.time()
         assert await self.ask(do="quiet") == {"quiet": True}
         assert await self.ask(do="stop") == {"state": "closed"}
         await self._end()
@@ -81,7 +83,8 @@ class Member:
     async def kill(self) -> None:
         """SIGKILL: it says no more, and what it had only accepted is gone."""
         for witness in self.witnesses.values():
-            witness.until = Witness("", frozenset(), "").since
+            # Its last words are lost with it, so its sockets bear witness until shortly before.
+            witness.until = time.time() - LAST_WORDS_S
         self.ledger.killed.add(self.name)
         self.process.process.kill()
         await self._end()

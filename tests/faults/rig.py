@@ -12,6 +12,7 @@ async with Rig(broker, {"channel": channel}) as rig:
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
@@ -79,10 +80,14 @@ class Rig:
 
     async def pod(self, proxy: Proxy | None = None, **options: Any) -> Pod:
         """Open a pod, through a proxy or not; its drops go into the ledger, its gaps and records are kept."""
+        url = self.broker.url if proxy is None else proxy.url(self.broker.url)
+        return await self.pod_at(url, **options)
+
+    async def pod_at(self, url: str, **options: Any) -> Pod:
+        """Open a pod at a URL of its own."""
         name = f"p{len(self.pods)}"
         gaps: list[Gap] = []
         records: list[Record] = []
-        url = self.broker.url if proxy is None else proxy.url(self.broker.url)
         fleet = Fleet(url, self.options, self.stack)
         backplane = await fleet.pod(
             on_gap=gaps.append, observer=lambda record: self._observe(name, records, record), **options
@@ -111,14 +116,9 @@ class Rig:
         await pod.backplane.attach(witness.name, witness.take, on_gap=witness.gaps.append)
         for target in ids:
             assert await pod.backplane.associate(witness.name, Target.user(target)) is True
-        witness.since = self.now()
+        witness.since = time.time()
         self.ledger.witnesses.append(witness)
         return witness
-
-    @staticmethod
-    def now() -> float:
-        """Wall clock, as in the ledger."""
-        return Witness("", frozenset(), "").since
 
     async def publish(self, pod: Pod, count: int = 1) -> None:
         """Publish to the targets in turn. A drop that the publish itself counts is written down by name."""
