@@ -15,6 +15,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -89,9 +90,7 @@ class Rig:
         gaps: list[Gap] = []
         records: list[Record] = []
         fleet = Fleet(url, self.options, self.stack)
-        backplane = await fleet.pod(
-            on_gap=gaps.append, observer=lambda record: self._observe(name, records, record), **options
-        )
+        backplane = await fleet.pod(on_gap=gaps.append, observer=partial(self._observe, name, records), **options)
         pod = Pod(name, backplane, gaps, records)
         self.pods.append(pod)
         return pod
@@ -170,6 +169,15 @@ class Rig:
 
         await until(arrived, f"{count} more events: {what}", 60)
 
+    async def more_published(self, count: int) -> None:
+        """Wait until so many more events were published: publish returns, whatever happens."""
+        goal = len(self.ledger.at) + count
+        await until(lambda: len(self.ledger.at) >= goal, "publish returns", 60)
+
+    async def new_link(self, pod: Pod, links: int) -> None:
+        """Wait until a pod that had so many links has another, and is live."""
+        await until(lambda: pod.links > links and pod.is_live, "the link is replaced", 60)
+
     async def all_live(self, what: str = "all pods live", deadline_s: float = 60) -> None:
         """Wait until each pod is live."""
         await until(lambda: all(pod.is_live for pod in self.pods), what, deadline_s)
@@ -198,7 +206,7 @@ class Rig:
         for pod in self.pods:
             if pod.gaps:
                 mine = [witness for witness in self.ledger.witnesses if witness.pod == pod.name]
-                await until(lambda pod=pod, mine=mine: _all_told(pod, mine), "the last gap at each socket", deadline_s)
+                await until(partial(_all_told, pod, mine), "the last gap at each socket", deadline_s)
 
     async def __aenter__(self) -> Self:
         return self

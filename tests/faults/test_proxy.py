@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from attrs import define, field
+from attrs import define
 
 from tests.faults.proxy import Proxy
 from tests.pods.fleet import until
@@ -18,17 +18,17 @@ class Echo:
     """A server that says back what it hears."""
 
     port: int
-    heard: bytearray = field(factory=bytearray)
+    heard: bytes = b""
     talks: int = 0
 
 
 @pytest.fixture
 async def echo(leaves_nothing: None) -> AsyncIterator[Echo]:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        echo.talks += 1
+        server.talks += 1
         try:
             while data := await reader.read(65_536):
-                echo.heard += data
+                server.heard += data
                 writer.write(data)
                 await writer.drain()
         except ConnectionError:
@@ -36,9 +36,9 @@ async def echo(leaves_nothing: None) -> AsyncIterator[Echo]:
         finally:
             writer.close()
 
-    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
-        echo = Echo(server.sockets[0].getsockname()[1])
-        yield echo
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as listener:
+        server = Echo(listener.sockets[0].getsockname()[1])
+        yield server
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -28,16 +29,22 @@ class Suspensions:
     @types.coroutine
     def count(self, work: Coroutine[Any, Any, int]) -> Generator[Any, Any, int]:
         steps = work.__await__()
+        resume: Callable[[], Any] = partial(next, steps)
         while True:
             try:
-                step = steps.send(None)
+                step = resume()
             except StopIteration as end:
                 return int(end.value)
             if step is None:
                 self.turns += 1
             else:
                 self.waits += 1
-            yield step
+            try:
+                yield step
+            except BaseException as error:  # noqa: BLE001 -- a timeout's cancellation, which is for the work
+                resume = partial(steps.throw, error)
+            else:
+                resume = partial(next, steps)
 
 
 async def publish(pod: Pod) -> Suspensions:

@@ -30,13 +30,16 @@ def probing(rig: Rig) -> Rig:
     return rig
 
 
+def never(_: Pulse, now: float, accepted: int) -> str:
+    return "wait"
+
+
 @pytest.mark.parametrize("probe", [True, False], ids=["on", "off"])
 async def test_without_the_probe_a_pod_stays_deaf_for_ever_and_calls_itself_live(
     probing: Rig, monkeypatch: pytest.MonkeyPatch, *, probe: bool
 ) -> None:
     if not probe:
-        monkeypatch.setattr(Pulse, "heard", lambda self: None)
-        monkeypatch.setattr(Pulse, "tick", lambda self, now, accepted: "wait")
+        monkeypatch.setattr(Pulse, "tick", never)
     rig, proxy = probing, probing.proxy()
     here, there = await rig.pod(), await rig.pod(proxy)
     theirs = await rig.sockets(there, 5)
@@ -86,7 +89,12 @@ async def test_without_telling_copies_by_their_number_what_is_sent_again_arrives
 ) -> None:
     if not tell_copies:
         accept: Callable[..., int] = Tracker.accept
-        monkeypatch.setattr(Tracker, "accept", lambda *args: 0 if (missing := accept(*args)) == DUPLICATE else missing)
+
+        def takes_all(*frame: Any) -> int:
+            missing = accept(*frame)
+            return 0 if missing == DUPLICATE else missing
+
+        monkeypatch.setattr(Tracker, "accept", takes_all)
     await resent(rig, lost="down")
     if tell_copies:
         rig.ledger.assert_clean()
@@ -149,7 +157,7 @@ async def test_without_giving_up_a_dead_links_bytes_they_are_delivered_after_the
     links: list[Link] = []
     readers: list[asyncio.Task[None]] = []
     if not generations:
-        read: Callable[[Uplink, Link], Any] = Uplink._read
+        read: Callable[[Uplink, Link], Any] = vars(Uplink)["_read"]
 
         async def read_on(self: Uplink, link: Link) -> None:
             readers.append(asyncio.create_task(read(self, link)))
