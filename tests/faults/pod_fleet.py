@@ -13,6 +13,7 @@ from backplane_core import Gap
 
 from tests.brokers import Broker
 from tests.faults.ledger import Ledger, Witness
+from tests.pods.fleet import until
 from tests.pods.processes import PodProcess, start_pod_process
 
 __all__ = ["Member", "PodFleet"]
@@ -72,19 +73,30 @@ class Member:
             else:
                 self.answers.put_nowait(said)
 
+    async def leave(self) -> None:
+        """Stop it once its sockets have what was published so far; they answer for nothing newer."""
+        self._ends(time.time())
+        await until(self._complete, f"what was published before {self.name} leaves", ANSWER_S)
+        await self.stop()
+
+    def _complete(self) -> bool:
+        return not any(self.ledger.verdict(witness).missing for witness in self.witnesses.values())
+
+    def _ends(self, at: float) -> None:
+        for witness in self.witnesses.values():
+            witness.until = min(witness.until, at)
+
     async def stop(self) -> None:
         """Let it close in good order; its sockets hear nothing more."""
-        for witness in self.witnesses.values():
-            witness.until = time.time()
+        self._ends(time.time())
         assert await self.ask(do="quiet") == {"quiet": True}
         assert await self.ask(do="stop") == {"state": "closed"}
         await self._end()
 
     async def kill(self) -> None:
         """SIGKILL: it says no more, and what it had only accepted is gone."""
-        for witness in self.witnesses.values():
-            # Its last words are lost with it, so its sockets bear witness until shortly before.
-            witness.until = time.time() - LAST_WORDS_S
+        # Its last words are lost with it, so its sockets bear witness until shortly before.
+        self._ends(time.time() - LAST_WORDS_S)
         self.ledger.killed.add(self.name)
         self.process.process.kill()
         await self._end()

@@ -87,7 +87,7 @@ async def test_pods_replaced_one_after_the_other_lose_nothing_and_are_live_befor
         await more(pods, 50, *fleet)
         # First the new one, then the old one goes: as an orchestrator rolls.
         successor = await join(pods)
-        await fleet[place].stop()
+        await fleet[place].leave()
         fleet[place] = successor
         await until(lambda: clients(broker) == 3, "the broker has three pods", 10)
     await more(pods, 50, *fleet)
