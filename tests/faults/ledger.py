@@ -7,7 +7,7 @@
     ledger.assert_clean()
 
 An event is `[publisher, target, n]`, with `n` counting from 0 per publisher and target. A missing one is explained when
-a Gap of that socket covers the moment at which it was published, or the publisher counted it as dropped.
+a Gap of that socket covers a moment at which it was on its way to the broker, or the publisher counted it as dropped.
 """
 
 from __future__ import annotations
@@ -89,6 +89,8 @@ class Ledger:
     way_s: float = WAY_S
     at: dict[Event, float] = field(factory=dict[Event, float])
     """When each event was published, wall clock, read before the publish."""
+    left: dict[Event, float] = field(factory=dict[Event, float])
+    """By when its publisher knew that the broker had it, where observed; else that took no time."""
     dropped: set[Event] = field(factory=set[Event])
     """Events that their publisher counted as dropped, by name."""
     anonymous: Counter[str] = field(factory=Counter[str])
@@ -105,6 +107,10 @@ class Ledger:
         event = (publisher, target, number)
         self.at[event] = time.time()
         return event
+
+    def has_left(self, events: Iterable[Event]) -> None:
+        """The broker confirmed these by now."""
+        self.left.update(dict.fromkeys(events, time.time()))
 
     def witness(self, name: str, targets: Iterable[str], pod: str) -> Witness:
         """Add a socket; its associations hold from now on."""
@@ -139,7 +145,8 @@ class Ledger:
         budget = self.anonymous.copy()
         for event in missing:
             at = self.at[event]
-            if event in self.dropped or any(since <= at <= until for since, until in spans):
+            arrived = self.left.get(event, at)
+            if event in self.dropped or any(since <= arrived and at <= until for since, until in spans):
                 continue
             if event[0] in self.killed and event[2] > last.get(event[:2], -1):
                 continue  # a tail; a hole would be told
@@ -193,6 +200,7 @@ class Ledger:
             witness.events = [event for event in heard[id(witness)] if event in recent]
             witness.gaps = [gap for gap in witness.gaps if gap.until >= until - older_than_s]
         self.dropped.intersection_update(recent)
+        self.left = {event: at for event, at in self.left.items() if event in recent}
         self.at = recent
 
 

@@ -23,13 +23,14 @@ from attrs import define, field
 from backplane_core import BaseBackplane, EventDropped, Gap, Record, Target
 
 from tests.brokers import Broker
-from tests.faults.ledger import Ledger, Witness
+from tests.faults.ledger import Event, Ledger, Witness
 from tests.faults.proxy import Proxy
 from tests.pods.fleet import Fleet, until
 
 __all__ = ["Pod", "Rig"]
 
 TARGETS: Final = 5
+WATCH_S: Final = 0.01
 RATE_PER_S: Final = 500
 """A steady stream that leaves a small machine idle most of the time."""
 
@@ -42,6 +43,8 @@ class Pod:
     backplane: BaseBackplane
     gaps: list[Gap] = field(factory=list[Gap])
     records: list[Record] = field(factory=list[Record])
+    on_the_way: list[Event] = field(factory=list[Event])
+    """Published, and not yet known to be with the broker."""
 
     @property
     def links(self) -> int:
@@ -125,6 +128,7 @@ class Rig:
             target = f"u{self._turn % self.targets}"
             self._turn += 1
             event = self.ledger.new(pod.name, target)
+            pod.on_the_way.append(event)
             before = self.ledger.anonymous[pod.name]
             await pod.backplane.publish(Target.user(target), event)
             if self.ledger.anonymous[pod.name] == before + 1:
@@ -152,12 +156,27 @@ class Rig:
                 await asyncio.sleep(max(0, due - clock()))
 
         async with asyncio.TaskGroup() as group:
+            watching = [group.create_task(self._watch(pod)) for pod in pods]
             for pod in pods:
                 group.create_task(stream(pod), name=f"traffic-{pod.name}")
             try:
                 yield
             finally:
                 stop.set()
+                for watch in watching:
+                    watch.cancel()
+
+    async def _watch(self, pod: Pod) -> None:
+        """Write down again and again what the broker has by now."""
+        while True:
+            await self._confirmed(pod, None)
+            await asyncio.sleep(WATCH_S)
+
+    async def _confirmed(self, pod: Pod, deadline_s: float | None) -> None:
+        events = pod.on_the_way[:]
+        await pod.backplane.flush(deadline_s)
+        self.ledger.has_left(events)
+        del pod.on_the_way[: len(events)]
 
     async def more(self, count: int, what: str, *witnesses: Witness) -> None:
         """Wait until each of these sockets (all, by default) got so many more events from other pods."""
@@ -195,9 +214,9 @@ class Rig:
         publishers = {event[0] for event in self.ledger.at}
         for pod in self.pods:
             if pod.name in publishers and pod.is_live:
-                await pod.backplane.flush(deadline_s)
+                await self._confirmed(pod, deadline_s)
                 await self.publish(pod, self.targets)
-                await pod.backplane.flush(deadline_s)
+                await self._confirmed(pod, deadline_s)
         await self.settle_after(deadline_s)
 
     async def settle_after(self, deadline_s: float = 60) -> None:

@@ -78,6 +78,16 @@ def test_a_gap_excuses_what_was_published_inside_it_and_nothing_else() -> None:
     book.assert_clean()
 
 
+def test_an_event_that_waited_at_its_publisher_is_excused_by_a_gap_while_it_waited_and_no_later_one() -> None:
+    book, witness, events = ledger(2)
+    for event in events:
+        book.at[event], book.left[event] = 100.0, 103.0
+    book.at[events[1]], book.left[events[1]] = 100.0, 101.0
+    witness.since = 0.0
+    witness.gaps.append(gap(102.0, 102.5))
+    assert book.verdict(witness).unexplained == [events[1]]
+
+
 def test_a_drop_that_its_publisher_counted_is_excused_by_name_or_by_number() -> None:
     book, witness, events = ledger(5)
     witness.take(events[0])

@@ -13,12 +13,14 @@ from backplane_core.connection import Overflow
 
 from tests.brokers import Kind, NatsServer, ProcessBroker, RedisServer
 from tests.conftest import StartServer
+from tests.faults.ledger import Event
 from tests.faults.rig import Rig
 from tests.pods.fleet import until
 
 BLOCK_S = 2.5
 BLOCK_LONG_S = 5.0
 FLOOD_EVENTS = 2_500
+BURST = 100
 PAD_BYTES = 20_000  # 50 MB in all: more than the kernel's buffers hold
 CUT = {"redis": "overcoming of output buffer limits", "nats": "Slow Consumer"}
 
@@ -40,10 +42,15 @@ class Flood:
     done: list[int] = field(factory=list[int])
 
     def publish(self, count: int) -> None:
+        on_the_way: list[Event] = []
         for number in range(count):
             target = f"u{number % self.rig.targets}"
-            self.publisher.publish(Target.user(target), [*self.rig.ledger.new("flood", target), self.pad])
-        self.publisher.flush(60)
+            on_the_way.append(self.rig.ledger.new("flood", target))
+            self.publisher.publish(Target.user(target), [*on_the_way[-1], self.pad])
+            if len(on_the_way) >= BURST or number == count - 1:
+                self.publisher.flush(60)
+                self.rig.ledger.has_left(on_the_way)
+                on_the_way.clear()
         self.done.append(count)
 
 
