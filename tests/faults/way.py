@@ -93,15 +93,13 @@ class Way:
 
     async def _read(self, loop: asyncio.AbstractEventLoop, source: socket.socket, line: Line) -> None:
         """Put what comes on the line, with the time at which it is due."""
-        due = 0.0
         while True:
             await self._flows.wait()
             await line.has_room(CHUNK_BYTES if self._bytes_per_s else ON_THE_WAY_BYTES)
             data = await loop.sock_recv(source, CHUNK_BYTES)
             # What came while it was held is held, too.
             await self._flows.wait()
-            due = max(due, loop.time() + self._delay_s + self.random.uniform(-self._jitter_s, self._jitter_s))
-            line.put(due, data)
+            line.put(loop.time() + self._delay_s + self.random.uniform(-self._jitter_s, self._jitter_s), data)
             if not data:
                 return
 
@@ -138,7 +136,7 @@ class Way:
 
 @define(eq=False)
 class Line:
-    """What one connection has under way: pieces with the time at which each is due, in order."""
+    """What one connection has under way: pieces in order, with the time before which each is not passed on."""
 
     _pieces: asyncio.Queue[tuple[float, bytes]] = field(factory=asyncio.Queue[tuple[float, bytes]])
     _bytes: int = 0
