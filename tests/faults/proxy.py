@@ -82,6 +82,7 @@ class Proxy:
         self._target = (host, port)
         self._random = Random(seed + 2)
         self._refuses = False
+        self._failures: list[BaseException] = []
         self._passages: set[Passage] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener = socket.create_server((HOST, 0), backlog=512)
@@ -132,6 +133,8 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        if self._failures and kind is None:
+            raise BaseExceptionGroup("the proxy itself failed", self._failures)
 
     def _in_loop(self, section: Callable[[], T]) -> T:
         """Run a piece without an await in the proxy's loop and return what it returns."""
@@ -146,8 +149,13 @@ class Proxy:
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failures.append(error)
 
     def _reset(self, share: float) -> int:
         chosen = [passage for passage in self._passages if self._random.random() < share]
