@@ -9,9 +9,10 @@ import pytest
 from tests.faults.rig import Pod, Rig
 from tests.pods.fleet import until
 
-CUTS = 6
+CUTS = 4
 CUTS_LONG = 60
-BURSTS = 20
+BURSTS = 8
+BURSTS_LONG = 20
 NARROW_BYTES_PER_S = 64 * 1024
 
 
@@ -19,7 +20,6 @@ def has_sent(pod: Pod, more_than: int) -> bool:
     return pod.backplane.stats().sent > more_than
 
 
-@pytest.mark.xfail(strict=True, reason="a reconnect gap begins when the last bytes were read, not published")
 async def test_late_lines_that_are_cut_now_and_then_cost_nothing_but_what_a_gap_tells(rig: Rig, *, long: bool) -> None:
     ours, theirs = rig.proxy(), rig.proxy()
     here, there = await rig.pod(ours), await rig.pod(theirs)
@@ -69,15 +69,14 @@ async def test_a_line_too_narrow_costs_what_the_sender_counts_and_no_more(
 
 
 @pytest.mark.timeout(240)
-async def test_a_publishers_line_cut_again_and_again_amid_bursts_loses_nothing(
-    rig: Rig,
-) -> None:
+async def test_a_publishers_line_cut_again_and_again_amid_bursts_loses_nothing(rig: Rig, *, long: bool) -> None:
     proxy = rig.proxy()
     here = await rig.pod(proxy)
     there = await rig.pod()
     await rig.sockets(here, 5)
     theirs = await rig.sockets(there, 5)
-    for _ in range(BURSTS):
+    bursts = BURSTS_LONG if long else BURSTS
+    for _ in range(bursts):
         links = here.links
         sent = here.backplane.stats().sent
         await rig.publish(here, 150)
@@ -88,7 +87,7 @@ async def test_a_publishers_line_cut_again_and_again_amid_bursts_loses_nothing(
         await rig.new_link(here, links)
     await rig.settle()
     rig.ledger.assert_clean()
-    assert proxy.resets == BURSTS
+    assert proxy.resets == bursts
     assert [rig.ledger.verdict(witness).missing for witness in theirs] == [[]] * 5, "not one is lost"
     assert there.gaps == [], "nor told as lost"
     assert here.backplane.stats().dropped == {}

@@ -72,7 +72,6 @@ def block(seconds: float) -> None:
     time.sleep(seconds)
 
 
-@pytest.mark.xfail(strict=True, reason="a reconnect gap begins when the last bytes were read, not published")
 @pytest.mark.parametrize("broker", ["redis", "nats"], indirect=True)
 async def test_a_pod_that_the_broker_cuts_for_being_slow_says_so_once_and_goes_on(
     rig: Rig, broker: ProcessBroker, flood: Flood

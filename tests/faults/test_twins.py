@@ -160,8 +160,10 @@ async def test_without_giving_up_a_dead_links_bytes_they_are_delivered_after_the
         read: Callable[[Uplink, Link], Any] = vars(Uplink)["_read"]
 
         async def read_on(self: Uplink, link: Link) -> None:
-            readers.append(asyncio.create_task(read(self, link)))
-            await asyncio.shield(readers[-1])
+            reader = asyncio.create_task(read(self, link))
+            reader.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # it ends with its link
+            readers.append(reader)
+            await asyncio.shield(reader)
 
         async def keep_open(coroutine: Any, _: float) -> None:
             links.append(coroutine.cr_frame.f_locals["self"])
