@@ -136,3 +136,31 @@ def test_a_run_that_saw_nothing_is_not_clean() -> None:
         book.assert_clean()
     assert not book.everywhere()
     assert witness.events == []
+
+
+def test_a_long_run_is_checked_and_forgotten_piece_by_piece() -> None:
+    book, witness, old = ledger(3)
+    for event in old:
+        book.at[event] = time.time() - 100
+        witness.take(event)
+    witness.since = 0.0
+    young = [book.new("there", "u1") for _ in range(2)]
+    witness.take(young[0])
+    book.check_and_forget(older_than_s=60)
+    assert list(book.at) == young
+    assert witness.events == young[:1]
+    with pytest.raises(AssertionError, match="1 unexplained: there/u1#4"):
+        book.assert_clean()
+    witness.take(young[1])
+    book.assert_clean()
+
+
+def test_a_loss_is_not_forgotten_unseen() -> None:
+    book, witness, old = ledger(3)
+    for event in old:
+        book.at[event] = time.time() - 100
+    witness.since = 0.0
+    witness.take(old[0])
+    witness.take(old[2])
+    with pytest.raises(AssertionError, match="1 unexplained: there/u1#1"):
+        book.check_and_forget(older_than_s=60)
