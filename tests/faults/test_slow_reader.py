@@ -103,16 +103,21 @@ async def test_a_loop_that_its_host_blocks_is_not_taken_for_a_dead_broker(
     rig: Rig, flood: Flood, *, long: bool
 ) -> None:
     flood.pad = ""
-    there = await rig.pod(probe_interval_s=0.5)
-    await rig.sockets(there, 5)
-    await asyncio.to_thread(flood.publish, 50)
-    block(BLOCK_LONG_S if long else BLOCK_S)
-    flooding = asyncio.create_task(asyncio.to_thread(flood.publish, 2_000))
-    await asyncio.sleep(0.05)
-    block(BLOCK_LONG_S if long else BLOCK_S)
-    await flooding
-    await asyncio.to_thread(flood.publish, 50)
-    await rig.settle_after()
+    proxy = rig.proxy()
+    # A late line, so that a beat and a batch are always on their way when the loop stands still.
+    proxy.down.delay(0.1)
+    there = await rig.pod(proxy, probe_interval_s=1, beat_s=0.05)
+    theirs = await rig.sockets(there, 5)
+    async with rig.traffic(there, rate_per_s=200):
+        await asyncio.to_thread(flood.publish, 50)
+        await rig.more(5, "traffic before", *theirs)
+        block(BLOCK_LONG_S if long else BLOCK_S)
+        flooding = asyncio.create_task(asyncio.to_thread(flood.publish, 2_000))
+        await asyncio.sleep(0.05)
+        block(BLOCK_LONG_S if long else BLOCK_S)
+        await flooding
+        await asyncio.to_thread(flood.publish, 50)
+    await rig.settle()
     rig.ledger.assert_clean()
     assert rig.ledger.missing == 0
     assert there.links == 1
