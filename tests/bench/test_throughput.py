@@ -2,45 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.job import Job, Tally
+from tests.bench.running import bench
 from tests.brokers import OwnBroker
 
-ROOT = Path(__file__).parents[2]
 OURS = ("broadcast", "interest", "connection", "concurrent")
 EVENTS = 200
-
-
-async def bench(*arguments: str) -> tuple[int | None, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "bench/throughput.py",
-        *arguments,
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(90):
-            out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode, out.decode(), err.decode()
 
 
 # The fixture says what to do where there is no broker; the benchmark starts its own.
 async def test_all_contestants_finish_and_ours_lose_nothing(broker: OwnBroker, tmp_path: Path) -> None:
     kind, file = broker.kind, tmp_path / "figures.json"
-    code, out, err = await bench("--events", str(EVENTS), "--rounds", "1", "--bus", kind, "--json", str(file))
+    code, out, err = await bench(
+        "throughput.py", "--events", str(EVENTS), "--rounds", "1", "--bus", kind, "--json", str(file)
+    )
     assert (code, err) == (0, "")
     contestants: dict[str, Any] = json.loads(file.read_text())[kind]["contestants"]
     assert list(contestants) == [f"{kind}-{part}" for part in ("bare", "ceiling", *OURS)]
@@ -56,7 +37,7 @@ async def test_all_contestants_finish_and_ours_lose_nothing(broker: OwnBroker, t
 
 @pytest.mark.parametrize("arguments", [("--events", "0"), ("--rounds", "0"), ("--size", "1"), ("--bus", "kafka")])
 async def test_wrong_arguments_are_refused(arguments: tuple[str, str]) -> None:
-    code, out, err = await bench(*arguments)
+    code, out, err = await bench("throughput.py", *arguments)
     assert (code, out) == (2, "")
     assert arguments[0] in err
 

@@ -8,7 +8,7 @@ from backplane_core._outage import Outage
 
 def live(outage: Outage) -> Outage:
     """As after a first link went live at 10."""
-    outage.answered(10.0)
+    outage.proved(10.0)
     assert outage.live()
     assert outage.end(10.0, settling=False) == 0.0
     return outage
@@ -16,7 +16,7 @@ def live(outage: Outage) -> Outage:
 
 def test_it_begins_at_the_last_answer_and_not_at_the_last_frame() -> None:
     outage = live(Outage(0.0))
-    outage.answered(12.0)
+    outage.proved(12.0)
     outage.lost("cut")
     assert outage.deaf_since == 12.0
     assert outage.live()
@@ -26,8 +26,8 @@ def test_it_begins_at_the_last_answer_and_not_at_the_last_frame() -> None:
 
 def test_an_older_answer_proves_nothing_new() -> None:
     outage = live(Outage(0.0))
-    outage.answered(12.0)
-    outage.answered(11.0)
+    outage.proved(12.0)
+    outage.proved(11.0)
     outage.lost("cut")
     assert outage.deaf_since == 12.0
 
@@ -35,7 +35,7 @@ def test_an_older_answer_proves_nothing_new() -> None:
 def test_a_link_that_dies_before_it_was_live_is_the_same_outage() -> None:
     outage = live(Outage(0.0))
     outage.lost("cut")
-    outage.answered(15.0)  # its subscriptions, but not all
+    outage.proved(15.0)  # its subscriptions, but not all
     outage.lost("cut again")
     assert outage.live()
     assert outage.end(20.0, settling=False) == 10.0

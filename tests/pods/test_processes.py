@@ -3,64 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from attrs import define
 from backplane_core import Publisher, SyncPublisher, Target
 
 from tests.brokers import Broker
-
-ROOT = Path(__file__).parents[2]
-
-
-@define
-class PodProcess:
-    process: asyncio.subprocess.Process
-
-    async def tell(self, **command: Any) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(command).encode() + b"\n")
-        await self.process.stdin.drain()
-
-    async def hear(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        async with asyncio.timeout(20):
-            line = await self.process.stdout.readline()
-        assert line, "the pod ended"
-        heard: dict[str, Any] = json.loads(line)
-        return heard
-
-    async def ask(self, **command: Any) -> dict[str, Any]:
-        await self.tell(**command)
-        return await self.hear()
-
-
-@asynccontextmanager
-async def pod_process(url: str, **options: Any) -> AsyncGenerator[PodProcess]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "tests.pods.pod_process", url, json.dumps(options)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        cwd=ROOT,
-    )
-    pod = PodProcess(process)
-    try:
-        assert await pod.hear() == {"state": "live"}
-        yield pod
-        assert await pod.ask(do="stop") == {"state": "closed"}
-        async with asyncio.timeout(10):
-            assert await process.wait() == 0
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+from tests.pods.processes import pod_process
 
 
 @pytest.fixture(params=["broadcast", "interest"])

@@ -39,9 +39,8 @@ class Fleet:
     _report: Callable[[Record], None]
     _mismatched: set[str] = field(factory=set[str], init=False)
     _foreign_at: float = field(default=float("-inf"), init=False)
-    # Own beats by number: when they were accepted; and those that were heard on this link.
-    _own_beats: dict[int, float] = field(factory=dict[int, float], init=False)
-    _heard_beats: set[int] = field(factory=set[int], init=False)
+    # Own beats by number: when each was accepted, and how often it may still be heard.
+    _own_beats: dict[int, tuple[float, int]] = field(factory=dict[int, tuple[float, int]], init=False)
 
     def beat(self, head: Head) -> None:
         """Another pod's beat came: tell, once per pod, if the two do not hear all of each other's events."""
@@ -70,22 +69,20 @@ class Fleet:
     def beat_sent(self, seq: int, now: float) -> None:
         """A beat of our own was accepted."""
         if len(self._own_beats) >= MAX_BEATS:
-            oldest = next(iter(self._own_beats))
-            del self._own_beats[oldest]
-            self._heard_beats.discard(oldest)
-        self._own_beats[seq] = now
+            del self._own_beats[next(iter(self._own_beats))]
+        self._own_beats[seq] = (now, 1)
 
     def beat_heard(self, origin: str, seq: int) -> float | None:
         """A beat under our origin came back: return when it was accepted; tell if it is not ours, or comes twice."""
-        sent_at = self._own_beats.get(seq)
-        if sent_at is None or seq in self._heard_beats:
+        sent_at, left = self._own_beats.get(seq, (None, 0))
+        if sent_at is None or not left:
             self._counters.collisions += 1
             reason = "another pod uses this pod's origin: each takes the other's events for its own echo and skips them"
             self._report(OriginCollision(origin=origin, reason=reason))
-        else:
-            self._heard_beats.add(seq)
+            return None
+        self._own_beats[seq] = (sent_at, left - 1)
         return sent_at
 
     def link_lost(self) -> None:
-        """A beat that was heard may be sent again, and heard again."""
-        self._heard_beats.clear()
+        """Each may be sent again, and heard once more: what the dead link had on its way may still arrive."""
+        self._own_beats = {seq: (sent_at, left + 1) for seq, (sent_at, left) in self._own_beats.items()}

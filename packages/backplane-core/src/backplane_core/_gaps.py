@@ -20,9 +20,11 @@ __all__ = ["GapTeller"]
 
 BETWEEN_GAPS_S: Final = 1.0
 """A storm of holes is one fact for a socket's owner, who will reload once."""
+BETWEEN_LOOKS_S: Final = 0.1
+"""Sinks that are due one after the other are told together: each look goes through all of them."""
 
 MAX_TELLS: Final = 10_000
-"""Connections told of holes in that time before the rest is merged: some 5 ms of work."""
+"""Connections told of holes within a second before further holes are merged: some 5 ms of work."""
 
 Hole: TypeAlias = tuple[Gap, Callable[[], Sequence[Entry]]]
 
@@ -38,14 +40,17 @@ class GapTeller:
 
     _call: Callable[[Callable[[Gap], None], Gap], None]
     _surroundings: Surroundings
-    # Channels whose listeners were told within the last second, and what they were not told since.
+    # Channels with a hole in this second, what their listeners were not told of, and how many were told in all.
     _holes: dict[str, Hole | None] = field(factory=dict[str, Hole | None], init=False)
+    _holes_since: float = field(default=0.0, init=False)
     _tells: int = field(default=0, init=False)
     _late: dict[Entry, None] = field(factory=dict[Entry, None], init=False)
     _timer: asyncio.TimerHandle | None = field(default=None, init=False)
 
     def tell_hole(self, gap: Gap, listeners: Callable[[], Sequence[Entry]]) -> None:
         """Tell a channel's listeners of a hole; in a storm, of more holes within a second once and merged."""
+        if not self._holes:
+            self._holes_since, self._tells = self._surroundings.monotonic(), 0
         channel = gap.channel
         kept = self._holes.get(channel)
         if kept is not None:
@@ -57,7 +62,7 @@ class GapTeller:
             self._holes[channel] = None
             self._tells += 1 + len(entries)
             self.tell(entries, gap)
-            self._tell_later()
+        self._look_later()
 
     def tell(self, entries: Iterable[Entry], gap: Gap) -> bool:
         """Tell each entry of the part of the gap that it was attached for; return whether any of them listens."""
@@ -81,33 +86,44 @@ class GapTeller:
             else:
                 entry.told_at = now
                 self._call(entry.on_gap, own)
-        if self._late:
-            self._tell_later()
+        self._look_later()
         return listening
 
     def close(self) -> None:
         """Tell now what is still untold, and leave no timer behind."""
-        holes, self._holes = self._holes, {}
-        for gap, listeners in filter(None, holes.values()):
-            self.tell(listeners(), gap)
+        self._tell_holes()
+        self._tell_late(list(self._late))
         if self._timer is not None:
             self._timer.cancel()
-        self._tell_late()
 
-    def _tell_later(self) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(BETWEEN_GAPS_S, self._tell_late)
+    def _look_later(self) -> None:
+        """Come back when the first that is late may be told."""
+        if self._timer is None and (self._late or self._holes):
+            told_at = [entry.told_at for entry in self._late]
+            if self._holes:
+                told_at.append(self._holes_since)
+            wait_s = min(told_at) + BETWEEN_GAPS_S - self._surroundings.monotonic()
+            self._timer = asyncio.get_running_loop().call_later(max(wait_s, BETWEEN_LOOKS_S), self._look)
 
-    def _tell_late(self) -> None:
+    def _look(self) -> None:
         self._timer = None
-        self._tells = 0
+        due = self._surroundings.monotonic() - BETWEEN_GAPS_S
+        if self._holes and self._holes_since <= due:
+            self._tell_holes()  # first: it may join what is late
+        self._tell_late([entry for entry in self._late if entry.told_at <= due])
+        self._look_later()
+
+    def _tell_holes(self) -> None:
         holes, self._holes = self._holes, {}
+        now = self._surroundings.wall()
         for hole, listeners in filter(None, holes.values()):
             # Whoever attached meanwhile hears of it too, so the span goes on until now.
-            self.tell_hole(evolve(hole, until=max(hole.until, self._surroundings.wall())), listeners)
-        late, self._late = self._late, {}
+            self.tell_hole(evolve(hole, until=max(hole.until, now)), listeners)
+
+    def _tell_late(self, entries: Iterable[Entry]) -> None:
         now = self._surroundings.monotonic()
-        for entry in late:
+        for entry in entries:
+            self._late.pop(entry, None)
             gap, entry.untold = entry.untold, None
             if gap is not None and entry.on_gap is not None:
                 entry.told_at = now

@@ -11,12 +11,12 @@ __all__ = ["Outage"]
 class Outage:
     """One pod's deafness; it begins deaf. Moments are of the monotonic clock, in seconds.
 
-    A broker answers a write in the same stream in which it delivers. So an answer that was read proves that all which
-    passed the broker before the write was read too. That a frame was read proves less: it may have been long on its
-    way, and what came after it died with the link.
+    A broker answers a write in the stream in which it delivers. So an answer, or a beat of our own, proves that what
+    had passed the broker before it was written was read too. That a frame was read proves less: it may have been long
+    on its way, or have waited to be read, and what came after it died with the link.
 
     Args:
-        proven_at: All that passed the broker until then was read.
+        proven_at: All that passed the broker until then was delivered here.
         deaf_since: Since when nothing is heard; None while the link is live.
         reason: Why, for people.
     """
@@ -24,6 +24,8 @@ class Outage:
     proven_at: float
     deaf_since: float | None = field(init=False)
     reason: str = field(default="not connected until now", init=False)
+    # Since when something is asked for that the broker has not confirmed; None: nothing is.
+    _asked_at: float | None = field(default=None, init=False)
     _since: float | None = field(init=False)
     _framed: bool = field(default=False, init=False)
 
@@ -34,16 +36,26 @@ class Outage:
         """Nothing was heard until now, and nothing missed either."""
         self.deaf_since = self._since = self.proven_at = now
 
-    def answered(self, written_at: float) -> None:
-        """The broker's answer to what was written then was read."""
+    def proved(self, written_at: float) -> None:
+        """The answer to what was written then was read, and all that came before it is delivered."""
         self.proven_at = max(self.proven_at, written_at)
+
+    def asked(self, now: float) -> None:
+        """More is to be heard from now on: if the link dies before that is confirmed, the span begins here."""
+        if self._asked_at is None:
+            self._asked_at = now
+
+    def settled(self) -> None:
+        """The broker confirmed all that was asked for."""
+        self._asked_at = None
 
     def lost(self, reason: str) -> None:
         """The link died."""
         if self.deaf_since is None:
             self.deaf_since = self.proven_at
         if self._since is None:
-            self._since = self.proven_at
+            self._since = self.proven_at if self._asked_at is None else min(self.proven_at, self._asked_at)
+        self._asked_at = None
         self._framed = False
         self.reason = reason
 

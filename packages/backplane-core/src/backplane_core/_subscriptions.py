@@ -88,6 +88,11 @@ class Subscriptions:
         return bool(self._touched)
 
     @property
+    def settled(self) -> bool:
+        """Whether the broker confirmed all that is wanted."""
+        return not self.pending and not self._unconfirmed
+
+    @property
     def settling(self) -> bool:
         """Whether some channels may not be heard yet although the first frame is here.
 

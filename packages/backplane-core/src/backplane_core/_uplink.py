@@ -42,7 +42,8 @@ class Owner:
         live: The link is live: all that is wanted is heard.
         lost: The link is dead; what was in flight is still in the sender's hands.
         batch: Frames arrived.
-        answered: The broker answered what was written at a moment of the monotonic clock.
+        proved: The broker answered what was written at a moment of the monotonic clock, and what it delivered before
+            the answer has been handed to `batch`.
         beat: It is time for a beat.
         subscribed: These channels are heard from now on.
         unsubscribed: These are not heard any more.
@@ -51,7 +52,7 @@ class Owner:
     live: Callable[[], None]
     lost: Callable[[], None]
     batch: Callable[[Sequence[Frame | Lost]], Awaitable[None]]
-    answered: Callable[[float], None]
+    proved: Callable[[float], None]
     beat: Callable[[], None]
     subscribed: Callable[[Sequence[str]], None]
     unsubscribed: Callable[[Sequence[str]], None]
@@ -93,6 +94,8 @@ class Uplink:
         self._runner: asyncio.Task[None] | None = None
         self._started: asyncio.Future[None] | None = None
         self._to_subscribe = asyncio.Event()
+        self._reading = False
+        self._stopping = False
 
     def _new_pulse(self) -> Pulse:
         return Pulse(self._settings.probe_interval_s, self._settings.beat_s, self._hears)
@@ -119,6 +122,7 @@ class Uplink:
 
     async def stop(self) -> None:
         """End, and wait for the end: no task and no socket is left."""
+        self._stopping = True
         if self._runner is not None:
             self._runner.cancel()
             await asyncio.wait([self._runner])
@@ -148,6 +152,9 @@ class Uplink:
                     await self._serve(link)
                 finally:
                     await bounded(link.aclose(), LINK_CLOSE_S)
+            # Before Python 3.13 a task group forgets that it was cancelled when one of its tasks failed meanwhile.
+            if self._stopping:
+                return
             await asyncio.sleep(self._backoff.lost(self._monotonic(), retryable=retryable))
 
     async def _serve(self, link: Link) -> None:
@@ -168,8 +175,11 @@ class Uplink:
             self._owner.lost()
 
     async def _read(self, link: Link) -> None:
+        self._reading = False
         async for batch in link.receive():
+            self._reading = True
             await self._owner.batch(batch)
+            self._reading = False
         raise TransportError("the link ended without saying why")
 
     async def _subscribe(self, link: Link, group: asyncio.TaskGroup) -> None:
@@ -182,7 +192,7 @@ class Uplink:
                 if subscribe:
                     written_at = self._monotonic()
                     await self._answered(link.subscribe(subscribe))
-                    self._owner.answered(written_at)
+                    self._prove(written_at)
                     self._subscriptions.confirm(subscribe)
                     self._owner.subscribed(subscribe)
                 if unsubscribe:
@@ -196,6 +206,15 @@ class Uplink:
             await self._to_subscribe.wait()
             # One more turn: what is associated by many tasks at once shares one batch.
             await asyncio.sleep(0)
+
+    def _prove(self, written_at: float) -> None:
+        """The broker answered; what it delivered before may still be in the link, and the reader takes it this turn."""
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self._prove_if_idle, written_at)
+
+    def _prove_if_idle(self, written_at: float) -> None:
+        if not self._reading:
+            self._owner.proved(written_at)
 
     async def _answered(self, asking: Awaitable[None]) -> None:
         """Bound what is asked of the broker: no pulse watches a link that is not live yet."""
@@ -221,7 +240,7 @@ class Uplink:
             await link.send(frames)
             self.pulse.confirmed()
             if self._transport.traits.confirms:
-                self._owner.answered(written_at)
+                self._prove(written_at)
             self._sender.confirmed()
 
     async def _watch(self) -> None:

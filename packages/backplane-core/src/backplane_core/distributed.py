@@ -92,9 +92,9 @@ class DistributedBackplane(BaseBackplane):
                 live=self._on_live,
                 lost=self._on_lost,
                 batch=self._on_batch,
-                answered=self._outage.answered,
+                proved=self._outage.proved,
                 beat=self._beat,
-                subscribed=self._hearing.wake,
+                subscribed=self._on_subscribed,
                 unsubscribed=self._on_unsubscribed,
             ),
         )
@@ -241,13 +241,21 @@ class DistributedBackplane(BaseBackplane):
 
     def _on_edge(self, target: Target) -> None:
         if self._subscriptions.touch(target):
+            self._outage.asked(self._surroundings.monotonic())
             self._uplink.subscribe_soon()
             if not self._registry.holds(target):
                 self._hearing.wake([self._routing.channel((target,))])
 
+    def _on_subscribed(self, channels: Sequence[str]) -> None:
+        self._hearing.wake(channels)
+        if self._subscriptions.settled:
+            self._outage.settled()
+
     def _on_unsubscribed(self, channels: Sequence[str]) -> None:
         for channel in channels:
             self._tracker.forget_channel(channel)
+        if self._subscriptions.settled:
+            self._outage.settled()
 
     def _on_live(self) -> None:
         self._counters.links += 1
@@ -341,7 +349,7 @@ class DistributedBackplane(BaseBackplane):
                 return  # not from any pod: only our prefix and suffix are ours
             sent_at = self._fleet.beat_heard(head.origin, head.seq or 0)
             if sent_at is not None:
-                self._outage.answered(sent_at)
+                self._outage.proved(sent_at)
 
     def forked(self) -> None:
         """This is a child: what waits is the parent's to send."""
