@@ -108,15 +108,13 @@ def command_build(options: argparse.Namespace) -> None:
 def command_audit(options: argparse.Namespace) -> None:
     """Fail on a finding, and on no answer where one is required."""
     found = audit(ROOT, options.service)
-    if not found.asked:
-        message = f"not audited: the vulnerability service ({options.service}) can't be reached"
-        if options.required:
-            raise ReleaseError(message)
-        print(message)
-        return
     if found.findings:
         raise ReleaseError("\n".join([*found.findings, "Run `uv lock --upgrade-package NAME` for each."]))
-    print(f"no known vulnerability in {found.packages} locked packages")
+    missing = [*found.unknown, *([] if found.packages else [f"the service ({options.service}) told of no package"])]
+    if missing and options.required:
+        raise ReleaseError("\n".join(["not audited:", *missing]))
+    print(f"no known vulnerability in {found.packages} locked packages" if found.packages else "NOT audited:")
+    print("\n".join(missing), end="\n" if missing else "")
 
 
 def command_publish(options: argparse.Namespace) -> None:

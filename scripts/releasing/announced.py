@@ -66,7 +66,7 @@ def _changed(root: Path, base: str | None, *paths: str) -> set[str]:
 def _is_release(root: Path, it: Distribution, base: str | None) -> bool:
     """Whether the version itself moved: only `scripts/release.py version` does that, out of changesets."""
     if base is None:
-        return False
+        return (root / it.folder / "CHANGELOG.md").exists()
     path = f"{it.folder}/pyproject.toml"
     if not run("git", "ls-tree", base, "--", path, cwd=root):
         return False

@@ -7,11 +7,12 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 
 from scripts.releasing.building import locked_requirements
-from scripts.releasing.shell import ReleaseError, tool
+from scripts.releasing.shell import ReleaseError, tools
 from scripts.releasing.workspace import read_workspace
 
 __all__ = ["Audit", "audit"]
@@ -24,13 +25,13 @@ class Audit:
     """What an audit found.
 
     Args:
-        asked: Whether the service could be asked at all.
-        packages: How many packages it was asked about.
+        packages: How many packages the service knows; none where it can't be reached.
+        unknown: Why each other one could not be looked up.
         findings: A sentence for each known vulnerability.
     """
 
-    asked: bool
     packages: int = 0
+    unknown: Sequence[str] = ()
     findings: Sequence[str] = ()
 
 
@@ -45,16 +46,15 @@ def audit(root: Path, service: str = "pypi") -> Audit:
         ReleaseError: pip-audit failed for another reason than an unreachable service.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        requirements = Path(scratch) / "requirements.txt"
         lines = {it.name: locked_requirements(root, it) for it in read_workspace(root)}
         files = [Path(scratch) / f"{name}.txt" for name in lines]
         for path, text in zip(files, lines.values(), strict=True):
             path.write_text(text)
-        report = requirements.with_name("report.json")
+        report = Path(scratch) / "report.json"
         done = subprocess.run(
             [
-                *tool("release", root),
-                *("pip-audit", "--disable-pip", "--require-hashes", "--progress-spinner=off", "--timeout=15"),
+                str(tools("release", root) / "pip-audit"),
+                *("--disable-pip", "--require-hashes", "--progress-spinner=off", "--timeout=15"),
                 *("--vulnerability-service", service, "--format=json", "--output", str(report)),
                 *(word for path in files for word in ("--requirement", str(path))),
             ],
@@ -66,16 +66,19 @@ def audit(root: Path, service: str = "pypi") -> Audit:
         if report.exists() and report.read_text():
             return _read(json.loads(report.read_text()))
     if any(sign in done.stderr for sign in _UNREACHABLE):
-        return Audit(asked=False)
+        return Audit()
     raise ReleaseError(f"pip-audit failed with {done.returncode}\n{done.stdout}{done.stderr}")
 
 
-def _read(report: dict[str, list[dict[str, object]]]) -> Audit:
-    findings: list[str] = []
-    for package in report["dependencies"]:
-        vulnerabilities = package.get("vulns", [])
-        assert isinstance(vulnerabilities, list)
-        for it in vulnerabilities:
-            fixed = ", ".join(it["fix_versions"]) or "no version"
-            findings.append(f"{package['name']} {package['version']}: {it['id']}, mended in {fixed}")
-    return Audit(asked=True, packages=len(report["dependencies"]), findings=findings)
+def _read(report: dict[str, Any]) -> Audit:
+    known = [it for it in report["dependencies"] if "skip_reason" not in it]
+    return Audit(
+        packages=len(known),
+        # An index that serves files and no data about them skips every package: that is no clean bill.
+        unknown=[str(it["skip_reason"]) for it in report["dependencies"] if "skip_reason" in it],
+        findings=[
+            f"{package['name']} {package['version']}: {it['id']}, mended in {', '.join(it['fix_versions']) or 'no version'}"
+            for package in known
+            for it in package["vulns"]
+        ],
+    )

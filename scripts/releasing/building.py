@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.releasing.shell import ReleaseError, run, tool, uv
+from scripts.releasing.shell import ReleaseError, run, tools, uv
 from scripts.releasing.workspace import Distribution, in_order, read_workspace
 
 __all__ = ["build", "built_files", "locked_requirements"]
@@ -34,8 +34,8 @@ def build(root: Path, dist: Path) -> Sequence[Path]:
         )
         files = [path for it in distributions for path in built_files(dist, it)]
         wheels = [path for path in files if path.suffix == ".whl"]
-        run(*tool("release", root), "twine", "check", "--strict", *files, cwd=root)
-        run(*tool("release", root), "check-wheel-contents", *wheels, cwd=root)
+        run(tools("release", root) / "twine", "check", "--strict", *files, cwd=root)
+        run(tools("release", root) / "check-wheel-contents", *wheels, cwd=root)
         for it in distributions:
             _write_sbom(root, dist, it, Path(scratch) / it.name)
     return files
@@ -75,11 +75,15 @@ def _write_sbom(root: Path, dist: Path, it: Distribution, environment: Path) -> 
         *("--requirements", requirements),
         cwd=root,
     )
-    wheels = [next(dist.glob(f"{other.replace('-', '_')}-*.whl")) for other in (*it.requires, it.name)]
-    run(uv(), "pip", "install", "--quiet", "--python", python, "--no-deps", *wheels, cwd=root)
+    # By name, not by path: where it was built is nobody's business, and differs each time.
     run(
-        *tool("release", root),
-        *("cyclonedx-py", "environment", "--output-reproducible", "--pyproject", root / it.folder / "pyproject.toml"),
+        *(uv(), "pip", "install", "--quiet", "--python", python, "--no-deps", "--prerelease=allow"),
+        *("--no-index", "--find-links", dist, *it.requires, f"{it.name}=={it.version}"),
+        cwd=root,
+    )
+    run(
+        tools("release", root) / "cyclonedx-py",
+        *("environment", "--output-reproducible", "--pyproject", root / it.folder / "pyproject.toml"),
         *("--output-file", dist / f"{it.name.replace('-', '_')}-{it.version}.cdx.json", python),
         cwd=root,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from scripts.releasing.shell import ReleaseError, run, tool
+from scripts.releasing.shell import ReleaseError, run, tools
 
 __all__ = ["changeset", "install", "refresh_npm_lock"]
 
@@ -17,15 +18,15 @@ OLDEST = 22
 
 
 @cache
-def _prefix(root: Path) -> Sequence[str]:
-    """Return the words to put before `npm` and `node`: none where those on PATH will do."""
+def _surroundings(root: Path) -> Mapping[str, str]:
+    """Return the environment in which `npm` and `node` are fit: ours, where those on PATH will do."""
     try:
         found = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout  # noqa: S607 -- PATH is what is asked
         if int(found.strip().removeprefix("v").split(".")[0]) >= OLDEST:
-            return []
+            return {}
     except (OSError, subprocess.CalledProcessError, ValueError):
         pass
-    return tool("node", root)
+    return {"PATH": f"{tools('node', root)}{os.pathsep}{os.environ['PATH']}"}
 
 
 def install(root: Path) -> None:
@@ -39,7 +40,7 @@ def install(root: Path) -> None:
     if installed.exists() and json.loads(installed.read_text())["version"] == wanted:
         return
     try:
-        run(*_prefix(root), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=root)
+        run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=root, env=_surroundings(root))
     except ReleaseError as error:
         raise ReleaseError(f"changesets can't be installed; is the npm registry within reach?\n{error}") from error
 
@@ -47,13 +48,13 @@ def install(root: Path) -> None:
 def changeset(root: Path, *arguments: str) -> str:
     """Run `changeset` and return what it said."""
     install(root)
-    return run(*_prefix(root), root / "node_modules" / ".bin" / "changeset", *arguments, cwd=root)
+    return run(root / "node_modules" / ".bin" / "changeset", *arguments, cwd=root, env=_surroundings(root))
 
 
 def refresh_npm_lock(root: Path) -> None:
     """Take the versions over into `package-lock.json`, offline: npm must never look for our names in its registry."""
     run(
-        *_prefix(root),
         *("npm", "install", "--package-lock-only", "--ignore-scripts", "--offline", "--no-audit", "--no-fund"),
         cwd=root,
+        env=_surroundings(root),
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
-__all__ = ["ReleaseError", "run", "tool", "uv"]
+__all__ = ["ReleaseError", "run", "tools", "uv"]
 
 
 class ReleaseError(Exception):
@@ -19,12 +20,17 @@ def uv() -> str:
     return os.environ.get("UV") or "uv"
 
 
-def tool(group: str, root: Path) -> list[str]:
-    """Return the words before a program of a dependency group: it runs locked, in an environment of its own.
-
-    Frozen, because half-way through a release `uv.lock` is behind `pyproject.toml`.
-    """
-    return [uv(), "run", "--quiet", "--isolated", "--frozen", "--only-group", group, "--project", str(root)]
+@cache
+def tools(group: str, root: Path) -> Path:
+    """Return the folder of a dependency group's programs: as locked, in an environment of their own beside `.venv`."""
+    environment = root / f".venv-{group}"
+    # Frozen, because half-way through a release `uv.lock` is behind `pyproject.toml`.
+    run(
+        *(uv(), "sync", "--quiet", "--frozen", "--only-group", group),
+        cwd=root,
+        env={"UV_PROJECT_ENVIRONMENT": str(environment)},
+    )
+    return environment / "bin"
 
 
 def run(*command: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> str:
