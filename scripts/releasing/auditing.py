@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from scripts.releasing.building import locked_requirements
 from scripts.releasing.shell import ReleaseError, tools
 from scripts.releasing.workspace import read_workspace
 
-__all__ = ["Audit", "audit"]
+__all__ = ["Audit", "audit", "read_report"]
 
 _UNREACHABLE = ("ConnectionError", "Max retries", "timed out", "ServiceError", "NameResolutionError", "ProxyError")
 
@@ -64,13 +64,14 @@ def audit(root: Path, service: str = "pypi") -> Audit:
             check=False,
         )
         if report.exists() and report.read_text():
-            return _read(json.loads(report.read_text()))
+            return read_report(json.loads(report.read_text()))
     if any(sign in done.stderr for sign in _UNREACHABLE):
         return Audit()
     raise ReleaseError(f"pip-audit failed with {done.returncode}\n{done.stdout}{done.stderr}")
 
 
-def _read(report: dict[str, Any]) -> Audit:
+def read_report(report: Mapping[str, Any]) -> Audit:
+    """Return what pip-audit's JSON says."""
     known = [it for it in report["dependencies"] if "skip_reason" not in it]
     return Audit(
         packages=len(known),
