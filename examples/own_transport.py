@@ -94,7 +94,7 @@ class HubTransport:
         ConfigurationError: It is no such URL.
     """
 
-    traits = Traits(max_payload_bytes=MAX_PAYLOAD_BYTES)
+    traits = Traits(single_stream=True, max_payload_bytes=MAX_PAYLOAD_BYTES)
 
     def __init__(self, url: str) -> None:
         if not url.startswith("hub:///"):

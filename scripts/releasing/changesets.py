@@ -62,7 +62,9 @@ def read(path: Path) -> Changeset:
     """
     page = _PAGE.fullmatch(path.read_text())
     if page is None:
-        raise ReleaseError(f".changeset/{path.name}: no front matter between two lines of ---; see .changeset/README.md")
+        raise ReleaseError(
+            f".changeset/{path.name}: no front matter between two lines of ---; see .changeset/README.md"
+        )
     bumps: dict[str, str] = {}
     for line in filter(None, map(str.strip, page[1].splitlines())):
         entry = _ENTRY.fullmatch(line)

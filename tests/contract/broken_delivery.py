@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import cast
@@ -65,6 +66,15 @@ class YieldsOneByOne(Sound):
         async for batch in self.inner.receive():
             for item in batch:
                 yield [item]
+
+
+class DeliversBehindAnswers(Sound):
+    """As with a connection of its own for what is sent: its answers overtake what comes over the other one."""
+
+    async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
+        async for batch in self.inner.receive():
+            await asyncio.sleep(0.01)
+            yield batch
 
 
 class HasNoEcho(Sound):

@@ -10,6 +10,7 @@ from tests.contract.broken_delivery import (
     ConfirmsTooEarly,
     CutsNames,
     CutsPayloads,
+    DeliversBehindAnswers,
     DropsEverySeventh,
     Duplicates,
     EndsPayloadsAtNul,
@@ -97,6 +98,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(TakesPayloadsForText, ("check_payloads_arrive_unchanged",)),
     Mutant(SkipsEmptyPayloads, ("check_payloads_arrive_unchanged",)),
     Mutant(YieldsByteArrays, ("check_payloads_arrive_unchanged",)),
+    Mutant(DeliversBehindAnswers, ("check_an_answer_comes_behind_what_was_delivered",)),
     Mutant(YieldsOneByOne, ("check_a_batch_arrives_in_few_lists",)),
     Mutant(HasNoEcho, ("check_own_frames_come_back", "check_a_pod_hears_itself")),
     Mutant(

@@ -59,7 +59,7 @@ class NatsTransport:
 
     def __init__(self, url: str, *, connection_kwargs: Mapping[str, Any] | None = None) -> None:
         self._settings = Settings.parse(url, connection_kwargs)
-        self._traits = Traits(max_payload_bytes=_DEFAULT_MAX_PAYLOAD_BYTES)
+        self._traits = Traits(single_stream=True, max_payload_bytes=_DEFAULT_MAX_PAYLOAD_BYTES)
 
     def __repr__(self) -> str:
         return f"NatsTransport({','.join(map(str, self._settings.servers))!r})"
@@ -123,5 +123,5 @@ class NatsTransport:
         finally:
             if not is_open:
                 await shut(client, attempt)
-        self._traits = Traits(max_payload_bytes=client.max_payload)
+        self._traits = Traits(single_stream=True, max_payload_bytes=client.max_payload)
         return link

@@ -77,7 +77,7 @@ class RedisTransport:
     """
 
     # Redis' proto-max-bulk-len, unless its operator changed it.
-    traits: Traits = Traits(durable=False, confirms=True, max_payload_bytes=512 * 1024 * 1024)
+    traits: Traits = Traits(single_stream=True, max_payload_bytes=512 * 1024 * 1024)
 
     def __init__(self, url: str, *, connection_kwargs: Mapping[str, Any] | None = None) -> None:
         scheme, parts = _split(url)

@@ -11,12 +11,12 @@ __all__ = ["Outage"]
 class Outage:
     """One pod's deafness; it begins deaf. Moments are of the monotonic clock, in seconds.
 
-    A broker answers a write in the stream in which it delivers. So an answer, or a beat of our own, proves that what
-    had passed the broker before it was written was read too. That a frame was read proves less: it may have been long
-    on its way, or have waited to be read, and what came after it died with the link.
+    A beat of our own that we hear, or an answer in the stream in which the broker delivers, proves that what had passed
+    the broker before it was written was read too. That a frame was read proves less: it may have been long on its way,
+    or have waited to be read, and what came after it died with the link.
 
     Args:
-        proven_at: All that passed the broker until then was delivered here.
+        proven_at: All that passed the broker until then was delivered here, or told as missing.
         deaf_since: Since when nothing is heard; None while the link is live.
         reason: Why, for people.
     """
@@ -37,7 +37,7 @@ class Outage:
         self.deaf_since = self._since = self.proven_at = now
 
     def proved(self, written_at: float) -> None:
-        """The answer to what was written then was read, and all that came before it is delivered."""
+        """What was written then came back or was answered, and all that came before it is delivered."""
         self.proven_at = max(self.proven_at, written_at)
 
     def asked(self, now: float) -> None:
@@ -75,4 +75,5 @@ class Outage:
         """Return since when events may be missing; where more has to be confirmed, another span begins."""
         since = now if self._since is None else self._since
         self._since = now if settling else None
+        self.proven_at = max(self.proven_at, now)
         return since

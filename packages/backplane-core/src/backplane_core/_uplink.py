@@ -190,9 +190,7 @@ class Uplink:
             while self._subscriptions.pending:
                 subscribe, unsubscribe = self._subscriptions.plan(SUBSCRIBE_BATCH)
                 if subscribe:
-                    written_at = self._monotonic()
                     await self._answered(link.subscribe(subscribe))
-                    self._prove(written_at)
                     self._subscriptions.confirm(subscribe)
                     self._owner.subscribed(subscribe)
                 if unsubscribe:
@@ -239,7 +237,7 @@ class Uplink:
             written_at = self._monotonic()
             await link.send(frames)
             self.pulse.confirmed()
-            if self._transport.traits.confirms:
+            if self._transport.traits.single_stream:
                 self._prove(written_at)
             self._sender.confirmed()
 

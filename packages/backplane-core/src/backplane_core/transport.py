@@ -41,11 +41,15 @@ class Traits:
         durable: Frames survive in a log and carry cursors.
         confirms: `Link.send` returns only when the broker has the frames. Unconfirmed ones are sent again on the
             next link.
+        single_stream: The broker's confirmations come in the one ordered stream in which it delivers, and `receive`
+            yields what came before one by the time that `send` returns, or in its next list. So a confirmed send proves
+            how far this link has heard all, and gaps begin there; else they begin at the last beat that was heard.
         max_payload_bytes: The broker's limit for one payload; None where it has none.
     """
 
     durable: bool = False
     confirms: bool = True
+    single_stream: bool = False
     max_payload_bytes: int | None = field(default=None, validator=optional(ge(1)))
 
 

@@ -39,6 +39,7 @@ from backplane_core.testing._closing_checks import (
 from backplane_core.testing._delivery_checks import (
     check_a_batch_arrives_in_few_lists,
     check_a_send_that_nobody_hears_is_confirmed,
+    check_an_answer_comes_behind_what_was_delivered,
     check_channels_never_mix,
     check_every_legal_name_works,
     check_every_link_hears_every_frame,
@@ -131,6 +132,7 @@ __all__ = [  # noqa: RUF022 -- plainly sorted, as everywhere here
     "check_aclose_ends_pending_calls",
     "check_aclose_leaves_nothing",
     "check_aclose_returns_though_frames_are_unread",
+    "check_an_answer_comes_behind_what_was_delivered",
     "check_an_outage_is_told",
     "check_calls_may_overlap",
     "check_calls_on_a_dead_link_raise",

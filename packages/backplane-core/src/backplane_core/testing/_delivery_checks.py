@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from backplane_core.testing._harness import ContractError, Harness, LinkCheck, promised
@@ -42,6 +43,7 @@ KIND_LENGTH: Final = 32
 TOKEN_LENGTH: Final = 64
 """The longest name is the host's channel, then `:@`, a target's kind, `:` and its id's token: 299 characters."""
 
+SINGLE_STREAM: Final = "Traits.single_stream: set it only where frames and answers come over one connection, in order"
 CONFIRMS: Final = "Link.send: it waits for the broker's answer behind these frames, or Traits(confirms=False)"
 NAMES: Final = "how the transport makes the broker's names of channels: no case folding, no cutting, no patterns"
 
@@ -174,6 +176,24 @@ async def check_send_returns_once_the_broker_has_it(harness: Harness) -> None:
 
 
 @promised
+async def check_an_answer_comes_behind_what_was_delivered(harness: Harness) -> None:
+    """With `Traits.single_stream`, frames that the broker had before a `send` are yielded by the time it returns."""
+    channel = fresh()
+    sent: list[bytes] = []
+    async with links(harness, 2) as (sender, receiver):
+        if not receiver.transport.traits.single_stream:
+            return
+        await receiver.subscribe(channel)
+        for number in range(20):
+            batch = [b"%d:%0200d" % (number, count) for count in range(100)]
+            await sender.send(*[(channel, payload) for payload in batch])
+            sent += batch
+            await receiver.send((fresh(), b"?"))
+            await asyncio.sleep(0)  # what is in the link's hands by now is its next list
+            same(receiver.payloads[channel], sent, SINGLE_STREAM)
+
+
+@promised
 async def check_a_send_that_nobody_hears_is_confirmed(harness: Harness) -> None:
     """A send to a channel without subscribers returns like any other."""
     async with links(harness, 1) as (link,):
@@ -197,5 +217,6 @@ CHECKS: Final[tuple[LinkCheck, ...]] = (
     check_every_legal_name_works,
     check_a_batch_arrives_in_few_lists,
     check_send_returns_once_the_broker_has_it,
+    check_an_answer_comes_behind_what_was_delivered,
     check_a_send_that_nobody_hears_is_confirmed,
 )

@@ -162,7 +162,7 @@ class MemoryTransport:
 
     def __init__(self, broker: MemoryBroker | None = None, traits: Traits | None = None) -> None:
         self.broker = MemoryBroker() if broker is None else broker
-        self._traits = Traits() if traits is None else traits
+        self._traits = Traits(single_stream=True) if traits is None else traits
 
     @property
     def traits(self) -> Traits:
