@@ -155,7 +155,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     check = commands.add_parser("check")
-    check.add_argument("--since", metavar="REF", help="what a branch changes: its base (default: since the last release)")
+    check.add_argument("--since", metavar="REF", help="the base of a branch (default: the last release)")
     check.set_defaults(command=command_check)
     commands.add_parser("carry").set_defaults(command=command_carry)
     commands.add_parser("version").set_defaults(command=command_version)

@@ -81,10 +81,11 @@ def _write_sbom(root: Path, dist: Path, it: Distribution, environment: Path) -> 
         *("--no-index", "--find-links", dist, *it.requires, f"{it.name}=={it.version}"),
         cwd=root,
     )
+    sbom = dist / f"{it.name.replace('-', '_')}-{it.version}.cdx.json"
     run(
         tools("release", root) / "cyclonedx-py",
         # Checking its own output against the schema takes it ten times as long as writing it.
-        *("environment", "--no-validate", "--output-reproducible", "--pyproject", root / it.folder / "pyproject.toml"),
-        *("--output-file", dist / f"{it.name.replace('-', '_')}-{it.version}.cdx.json", python),
+        *("environment", "--no-validate", "--output-reproducible", "--output-file", str(sbom)),
+        *("--pyproject", str(root / it.folder / "pyproject.toml"), str(python)),
         cwd=root,
     )

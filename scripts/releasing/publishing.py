@@ -68,6 +68,10 @@ def _present(simple_url: str, it: Distribution) -> str:
     except HTTPError as error:
         if error.code == 404:  # noqa: PLR2004 -- not found: never published
             return ""
-        raise ReleaseError(f"{simple_url} answers {error.code} for {it.name}: try again, or name another index") from error
+        raise ReleaseError(
+            f"{simple_url} answers {error.code} for {it.name}: try again, or name another index"
+        ) from error
     except URLError as error:
-        raise ReleaseError(f"{simple_url} can't be reached ({error.reason}): try again, or name another index") from error
+        raise ReleaseError(
+            f"{simple_url} can't be reached ({error.reason}): try again, or name another index"
+        ) from error

@@ -62,9 +62,7 @@ def duplicate(template: Copy, folder: Path) -> Copy:
 
 
 @pytest.fixture(scope="session")
-def released(
-    template_with_node: Copy, release_tools: None, tmp_path_factory: pytest.TempPathFactory
-) -> Copy:
+def released(template_with_node: Copy, release_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Copy:
     """A copy after a minor release of core, committed and built into `dist`."""
     copy = duplicate(template_with_node, tmp_path_factory.mktemp("released"))
     copy.announce(f"{CORE}=minor", message="A publish can name several targets.")

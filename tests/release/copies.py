@@ -137,7 +137,9 @@ def make_template(root: Path) -> Copy:
 
 
 def _released(paths: Sequence[str] | filter[str]) -> Sequence[str]:
-    pending = {path for path in map(str, ROOT.glob(".changeset/**/*")) if not path.endswith(("README.md", "config.json"))}
+    pending = {
+        path for path in map(str, ROOT.glob(".changeset/**/*")) if not path.endswith(("README.md", "config.json"))
+    }
     return [
         path
         for path in paths

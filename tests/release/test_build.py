@@ -60,7 +60,8 @@ def test_a_wheel_that_would_spill_files_is_refused(copy: Copy, release_tools: No
     path = copy.folder(REDIS) / "pyproject.toml"
     path.write_text(
         path.read_text().replace(
-            'packages = ["src/backplane_redis"]', 'packages = ["src/backplane_redis"]\nforce-include = { "README.md" = "README.md" }'
+            'packages = ["src/backplane_redis"]',
+            'packages = ["src/backplane_redis"]\nforce-include = { "README.md" = "README.md" }',
         )
     )
     with pytest.raises(ReleaseError, match="check-wheel-contents"):

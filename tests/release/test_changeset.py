@@ -37,7 +37,9 @@ def test_it_asks_at_a_terminal(copy: Copy) -> None:
     try:
         os.write(ours, b"huge\nminor\n\n\nPublishing takes several targets.\n")
         command = [sys.executable, "scripts/changeset.py"]
-        done = subprocess.run(command, cwd=copy.root, stdin=theirs, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(
+            command, cwd=copy.root, stdin=theirs, capture_output=True, text=True, timeout=60, check=True
+        )
     finally:
         os.close(ours)
         os.close(theirs)
@@ -53,9 +55,15 @@ def test_it_asks_at_a_terminal(copy: Copy) -> None:
         (["core=minor"], "say in a sentence"),
         (["core=minor", "-m", "fixes"], "say in a sentence"),
         (["-m", "What is new in core."], "which distribution? backplane-core=patch"),
-        (["core", "-m", "What is new in core."], "'core' is not of the form DISTRIBUTION=BUMP, like backplane-core=minor"),
+        (
+            ["core", "-m", "What is new in core."],
+            "'core' is not of the form DISTRIBUTION=BUMP, like backplane-core=minor",
+        ),
         (["core=huge", "-m", "What is new in core."], "'huge' is no bump; one of patch, minor, major"),
-        (["kafka=minor", "-m", "What is new in Kafka."], "no distribution is called 'kafka'; there are backplane-core, "),
+        (
+            ["kafka=minor", "-m", "What is new in Kafka."],
+            "no distribution is called 'kafka'; there are backplane-core, ",
+        ),
         (["core=minor", "backplane-core=patch", "-m", "What is new."], "backplane-core is named twice"),
         (["--none", "core=minor"], "--none goes alone"),
     ],
@@ -87,7 +95,7 @@ def test_one_written_by_hand_is_read(tmp_path: Path, entry: str) -> None:
 def test_a_malformed_one_names_its_file(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "x.md"
     path.write_text(text)
-    with pytest.raises(ReleaseError, match=message.replace('"', '.')):
+    with pytest.raises(ReleaseError, match=message.replace('"', ".")):
         read(path)
 
 

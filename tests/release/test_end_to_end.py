@@ -32,7 +32,9 @@ def test_what_was_published_is_installed_alone_and_runs_the_readme(
         *("uv", "pip", "install", "--python", str(python), "--index", index.simple_url),
         *("--refresh-package", CORE, "--refresh-package", REDIS, REDIS),
     )
-    came = {it["name"]: it["version"] for it in json.loads(ran(released, str(python), "-m", "pip", "list", "--format=json"))}
+    came = {
+        it["name"]: it["version"] for it in json.loads(ran(released, str(python), "-m", "pip", "list", "--format=json"))
+    }
     assert {CORE: "0.5.0", REDIS: "0.7.2"}.items() <= came.items()
     assert {"redis", "hiredis", "attrs", "cattrs", "msgspec"} <= set(came)
     assert not {"nats-py", "backplane-nats"} & set(came)

@@ -80,7 +80,9 @@ def test_what_was_not_built_is_told_before_anything_is_uploaded(released: Copy, 
     dist = tmp_path / "dist"
     shutil.copytree(released.root / "dist", dist)
     (dist / REDIS[1]).unlink()
-    with pytest.raises(ReleaseError, match=r"lacks backplane_redis-0\.7\.2\.tar\.gz: run `uv run scripts/release\.py build`"):
+    with pytest.raises(
+        ReleaseError, match=r"lacks backplane_redis-0\.7\.2\.tar\.gz: run `uv run scripts/release\.py build`"
+    ):
         published(released, index, dist=dist)
     assert index.files() == []
 
@@ -90,9 +92,7 @@ def test_an_index_that_is_away_says_so(released: Copy, index: Index) -> None:
         published(released, Index("http://127.0.0.1:1/", index.folder))
 
 
-def test_no_secret_is_shown_when_an_upload_fails(
-    released: Copy, index: Index, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_secret_is_shown_when_an_upload_fails(released: Copy, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("UV_PUBLISH_USERNAME")
     monkeypatch.delenv("UV_PUBLISH_PASSWORD")
     monkeypatch.setenv("UV_PUBLISH_TOKEN", "pypi-s3cret")
