@@ -98,9 +98,10 @@ def installed(python: Path) -> set[str]:
 
 def check_distribution(name: str, wheels: Path, environment: Path, urls: Sequence[str]) -> None:
     """Install one distribution in a clean environment, look what came, and use it."""
+    version = next(wheels.glob(f"{name.replace('-', '_')}-*.whl")).name.split("-")[1]
     run("uv", "venv", "--quiet", environment)
     python = environment / "bin" / "python"
-    run("uv", "pip", "install", "--quiet", "--python", python, "--find-links", wheels, f"{name}==0.1.0")
+    run("uv", "pip", "install", "--quiet", "--python", python, "--find-links", wheels, f"{name}=={version}")
     run("uv", "pip", "check", "--python", python)
     came = installed(python)
     assert "backplane-core" in came, f"{name} does not bring core"

@@ -82,6 +82,7 @@ def _write_sbom(root: Path, dist: Path, it: Distribution, environment: Path) -> 
         cwd=root,
     )
     sbom = dist / f"{it.name.replace('-', '_')}-{it.version}.cdx.json"
+    sbom = dist / f"{it.name.replace('-', '_')}-{it.version}.cdx.json"
     run(
         tools("release", root) / "cyclonedx-py",
         # Checking its own output against the schema takes it ten times as long as writing it.

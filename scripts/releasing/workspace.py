@@ -1,7 +1,7 @@
 """What the manifests say of each distribution, and how npm's words become Python's.
 
-`package.json` beside each `pyproject.toml` is where changesets puts versions; `carry` takes them over, `drift` says where
-the two, `package-lock.json` and `uv.lock` disagree.
+`package.json` beside each `pyproject.toml` is where changesets puts versions; `carry` takes them over, `drift` says
+where the two, `package-lock.json` and `uv.lock` disagree.
 """
 
 from __future__ import annotations

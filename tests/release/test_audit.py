@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from scripts.releasing.auditing import Audit, read_report
 
 
@@ -12,7 +14,7 @@ def test_a_package_that_the_service_does_not_know_is_not_clean() -> None:
 
 def test_a_vulnerability_is_named_with_the_version_that_mends_it() -> None:
     vulnerability = {"id": "PYSEC-1", "fix_versions": ["8.1.1", "9.0"], "aliases": [], "description": ""}
-    report = {
+    report: dict[str, Any] = {
         "dependencies": [
             {"name": "redis", "version": "8.1.0", "vulns": [vulnerability]},
             {"name": "attrs", "version": "26.1.0", "vulns": []},
