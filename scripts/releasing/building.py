@@ -28,7 +28,7 @@ def build(root: Path, dist: Path) -> Sequence[Path]:
         backend = Path(scratch) / "backend.txt"
         backend.write_text(run(uv(), "export", "--quiet", "--frozen", "--only-group", "release", cwd=root))
         run(
-            *(uv(), "build", "--quiet", "--all-packages", "--clear", "--out-dir", dist),
+            *(uv(), "build", "--quiet", "--all-packages", "--clear", "--out-dir", str(dist)),
             *("--build-constraints", backend, "--require-hashes"),
             cwd=root,
         )
@@ -78,10 +78,9 @@ def _write_sbom(root: Path, dist: Path, it: Distribution, environment: Path) -> 
     # By name, not by path: where it was built is nobody's business, and differs each time.
     run(
         *(uv(), "pip", "install", "--quiet", "--python", python, "--no-deps", "--prerelease=allow"),
-        *("--no-index", "--find-links", dist, *it.requires, f"{it.name}=={it.version}"),
+        *("--no-index", "--find-links", str(dist), *it.requires, f"{it.name}=={it.version}"),
         cwd=root,
     )
-    sbom = dist / f"{it.name.replace('-', '_')}-{it.version}.cdx.json"
     sbom = dist / f"{it.name.replace('-', '_')}-{it.version}.cdx.json"
     run(
         tools("release", root) / "cyclonedx-py",

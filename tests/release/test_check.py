@@ -20,24 +20,24 @@ def test_this_workspace_has_not_drifted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "file", "old", "new", "sentence"),
+    ("name", "file", "change", "sentence"),
     [
-        (CORE, "package.json", "0.4.0", "0.4.1", "package.json has version 0.4.1, .*pyproject.toml has 0.4.0"),
-        (CORE, "pyproject.toml", '"0.4.0"', '"0.4.1"', "pyproject.toml has 0.4.1"),
-        (REDIS, "package.json", "^0.4.0", "^0.3.0", "package.json wants backplane-core <0.4,>=0.3.0"),
-        (REDIS, "pyproject.toml", ",<0.5", ",<0.6", "pyproject.toml has <0.6,>=0.4.0"),
-        (NATS, "pyproject.toml", ">=0.4.0,<0.5", "", "package.json wants backplane-core <0.5,>=0.4.0"),
-        (NATS, "../../uv.lock", f'"{NATS}"\nversion = "0.3.2"', f'"{NATS}"\nversion = "0.3.1"', "uv.lock has 0.3.1"),
-        (REDIS, "../../package-lock.json", '"0.7.1"', '"0.7.0"', "package-lock.json has 0.7.0"),
-        (REDIS, "../../package-lock.json", "^0.4.0", "^0.5.0", "package-lock.json has other dependencies"),
+        (CORE, "package.json", ("0.4.0", "0.4.1"), "package.json has version 0.4.1, .*pyproject.toml has 0.4.0"),
+        (CORE, "pyproject.toml", ('"0.4.0"', '"0.4.1"'), "pyproject.toml has 0.4.1"),
+        (REDIS, "package.json", ("^0.4.0", "^0.3.0"), "package.json wants backplane-core <0.4,>=0.3.0"),
+        (REDIS, "pyproject.toml", (",<0.5", ",<0.6"), "pyproject.toml has <0.6,>=0.4.0"),
+        (NATS, "pyproject.toml", (">=0.4.0,<0.5", ""), "package.json wants backplane-core <0.5,>=0.4.0"),
+        (NATS, "../../uv.lock", (f'"{NATS}"\nversion = "0.3.2"', f'"{NATS}"\nversion = "0.3.1"'), "uv.lock has 0.3.1"),
+        (REDIS, "../../package-lock.json", ('"0.7.1"', '"0.7.0"'), "package-lock.json has 0.7.0"),
+        (REDIS, "../../package-lock.json", ("^0.4.0", "^0.5.0"), "package-lock.json has other dependencies"),
     ],
 )
 def test_each_drift_is_named_and_stops_a_release(
-    copy: Copy, name: str, file: str, old: str, new: str, sentence: str
+    copy: Copy, name: str, file: str, change: tuple[str, str], sentence: str
 ) -> None:
     path = copy.folder(name) / file
-    assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new))
+    assert change[0] in path.read_text()
+    path.write_text(path.read_text().replace(*change))
     assert any(re.search(f"^{name}: .*{sentence}", line) for line in drift(copy.root)), list(drift(copy.root))
     assert "uv run scripts/release.py carry" in copy.refused("check")
 
@@ -64,7 +64,7 @@ def test_carrying_over_twice_changes_nothing(copy: Copy) -> None:
 
 def test_a_change_without_a_changeset_is_told_what_to_write(copy: Copy) -> None:
     copy.git("switch", "--quiet", "--create", "work")
-    change(copy, REDIS)
+    edit(copy, REDIS)
     copy.commit()
     message = copy.refused("check", "--since", "main")
     assert f"{REDIS} changed without a changeset" in message
@@ -76,7 +76,7 @@ def test_a_change_without_a_changeset_is_told_what_to_write(copy: Copy) -> None:
 
 def test_a_changeset_for_another_distribution_is_not_enough(copy: Copy) -> None:
     copy.git("switch", "--quiet", "--create", "work")
-    change(copy, REDIS)
+    edit(copy, REDIS)
     announce(copy, NATS)
     assert names(copy, "main") == [REDIS]
 
@@ -86,7 +86,7 @@ def test_one_that_lay_there_before_is_not_enough_for_a_branch_but_for_a_release(
     announce(copy, REDIS)
     copy.commit()
     copy.git("switch", "--quiet", "--create", "work")
-    change(copy, REDIS)
+    edit(copy, REDIS)
     assert names(copy, "main") == [REDIS]
     (copy.folder(CORE) / "CHANGELOG.md").write_text("# released\n")
     (copy.folder(NATS) / "CHANGELOG.md").write_text("# released\n")
@@ -98,7 +98,7 @@ def test_one_that_lay_there_before_is_not_enough_for_a_branch_but_for_a_release(
 
 def test_a_changeset_without_a_distribution_says_that_users_see_nothing(copy: Copy) -> None:
     copy.git("switch", "--quiet", "--create", "work")
-    change(copy, REDIS)
+    edit(copy, REDIS)
     add(copy.root, Changeset(bumps={}, text=""))
     assert names(copy, "main") == []
 
@@ -169,14 +169,16 @@ def test_what_others_need_comes_first() -> None:
 
 
 def made(name: str, *needs: str) -> Distribution:
-    return Distribution(name=name, folder=Path(name), version=Version("1.0.0"), requires=dict.fromkeys(needs, "^1.0.0"))
+    return Distribution(
+        name=name, folder=Path(name), version=Version("1.0.0"), tag="", requires=dict.fromkeys(needs, "^1.0.0")
+    )
 
 
 def names(copy: Copy, since: str | None) -> list[str]:
     return [it.name for it in unannounced(copy.root, since)]
 
 
-def change(copy: Copy, name: str) -> None:
+def edit(copy: Copy, name: str) -> None:
     path = next(copy.folder(name).glob("src/*/__init__.py"))
     path.write_text(path.read_text() + "\n# changed\n")
 
