@@ -58,6 +58,25 @@ def interview(known: Sequence[str]) -> Changeset:
     return Changeset(bumps=bumps, text=input("What changes for the people who use it, in a sentence? ").strip())
 
 
+def wanted(bumps: Sequence[str], message: str | None, *, none: bool, known: Sequence[str]) -> Changeset:
+    """Return what the command line says, or what a person answers.
+
+    Raises:
+        ReleaseError: It contradicts itself, or there is nobody to ask.
+    """
+    if none and (bumps or message):
+        raise ReleaseError("--none goes alone")
+    if none:
+        return Changeset(bumps={}, text="")
+    if bumps or message:
+        if not bumps:
+            raise ReleaseError(f"which distribution? {', '.join(f'{name}=patch' for name in known)}; or --none")
+        return Changeset(bumps=parse_bumps(bumps, known), text=(message or "").strip())
+    if not sys.stdin.isatty():
+        raise ReleaseError('nobody to ask here: name all of it, like core=minor -m "What is new, in a sentence."')
+    return interview(known)
+
+
 def for_adapters(changeset: Changeset, known: Sequence[str]) -> Changeset | None:
     """Return the changeset that adapters get with a major of core, for those that are not named."""
     silent = [name for name in known if name not in changeset.bumps]
@@ -75,18 +94,7 @@ def main() -> None:
     options = parser.parse_args()
     known = [it.name for it in read_workspace(ROOT)]
     try:
-        if options.none and (options.bumps or options.message):
-            raise ReleaseError("--none goes alone")
-        if options.none:
-            changeset = Changeset(bumps={}, text="")
-        elif options.bumps or options.message:
-            changeset = Changeset(bumps=parse_bumps(options.bumps, known), text=(options.message or "").strip())
-            if not changeset.bumps:
-                raise ReleaseError(f"which distribution? {', '.join(f'{name}=patch' for name in known)}; or --none")
-        elif sys.stdin.isatty():
-            changeset = interview(known)
-        else:
-            raise ReleaseError('nobody to ask here: name all of it, like core=minor -m "What is new, in a sentence."')
+        changeset = wanted(options.bumps, options.message, none=options.none, known=known)
         changeset.check(known)
     except ReleaseError as error:
         sys.exit(f"error: {error}")

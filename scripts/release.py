@@ -2,6 +2,7 @@
 
 check    manifests and lock files agree, changesets are well-formed, and every change has one
 carry    versions and bounds from package.json to pyproject.toml and uv.lock (`version` does it itself)
+pending  whether there is a changeset to release, as `pending=true`
 version  pending changesets become versions, bounds, changelogs and lock files
 pre      enter or leave a train of pre-releases: `pre enter rc`, `pre exit`
 build    wheels, sdists and SBOMs, checked, the same bytes each time
@@ -40,6 +41,11 @@ def check_changesets() -> None:
     check_major(changesets, names)
 
 
+def is_pending() -> bool:
+    """Whether `version` has something to do."""
+    return bool(pending(ROOT)) or pre_mode(ROOT) == "exit"
+
+
 def check_drift() -> None:
     """Raise unless manifests and lock files agree."""
     differences = list(drift(ROOT))
@@ -71,7 +77,7 @@ def command_carry(_: argparse.Namespace) -> None:
 
 def command_version(_: argparse.Namespace) -> None:
     """The release itself, up to the commit."""
-    if not pending(ROOT) and pre_mode(ROOT) != "exit":
+    if not is_pending():
         print("no changeset is pending: nothing to release")
         return
     check_drift()
@@ -85,6 +91,11 @@ def command_version(_: argparse.Namespace) -> None:
         arrow = "stays" if it.version == before[it.name] else f"{before[it.name]} ->"
         print(f"{it.name}: {arrow} {it.version}")
     print("Look at the changelogs, commit all of it, then: uv run scripts/release.py build")
+
+
+def command_pending(_: argparse.Namespace) -> None:
+    """Print it as CI reads it."""
+    print(f"pending={str(is_pending()).lower()}")
 
 
 def command_pre(options: argparse.Namespace) -> None:
@@ -131,10 +142,11 @@ def command_publish(options: argparse.Namespace) -> None:
 
 def command_tag(_: argparse.Namespace) -> None:
     """Print the new tags alone, one a line, for a shell loop to read."""
-    before = set(run("git", "tag", cwd=ROOT).split())
-    changeset(ROOT, "git-tag")
-    for tag in sorted(set(run("git", "tag", cwd=ROOT).split()) - before):
-        print(tag)
+    there = set(run("git", "tag", cwd=ROOT).split())
+    for it in read_workspace(ROOT):
+        if it.tag not in there:
+            run("git", "tag", it.tag, cwd=ROOT)
+            print(it.tag)
 
 
 def command_notes(options: argparse.Namespace) -> None:
@@ -155,11 +167,10 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     check = commands.add_parser("check")
-    check.add_argument(
-        "--since", metavar="REF", help="what a branch changes: its base (default: since the last release)"
-    )
+    check.add_argument("--since", metavar="REF", help="the base of a branch (default: the last release)")
     check.set_defaults(command=command_check)
     commands.add_parser("carry").set_defaults(command=command_carry)
+    commands.add_parser("pending").set_defaults(command=command_pending)
     commands.add_parser("version").set_defaults(command=command_version)
     pre = commands.add_parser("pre")
     pre.add_argument("words", nargs="+", metavar="enter TAG | exit")

@@ -78,7 +78,7 @@ def read_report(report: Mapping[str, Any]) -> Audit:
         # An index that serves files and no data about them skips every package: that is no clean bill.
         unknown=[str(it["skip_reason"]) for it in report["dependencies"] if "skip_reason" in it],
         findings=[
-            f"{package['name']} {package['version']}: {it['id']}, mended in {', '.join(it['fix_versions']) or 'no version'}"
+            f"{package['name']} {package['version']}: {it['id']}, mended in {', '.join(it['fix_versions']) or 'none'}"
             for package in known
             for it in package["vulns"]
         ],

@@ -28,7 +28,7 @@ def build(root: Path, dist: Path) -> Sequence[Path]:
         backend = Path(scratch) / "backend.txt"
         backend.write_text(run(uv(), "export", "--quiet", "--frozen", "--only-group", "release", cwd=root))
         run(
-            *(uv(), "build", "--quiet", "--all-packages", "--clear", "--out-dir", dist),
+            *(uv(), "build", "--quiet", "--all-packages", "--clear", "--out-dir", str(dist)),
             *("--build-constraints", backend, "--require-hashes"),
             cwd=root,
         )
@@ -78,13 +78,14 @@ def _write_sbom(root: Path, dist: Path, it: Distribution, environment: Path) -> 
     # By name, not by path: where it was built is nobody's business, and differs each time.
     run(
         *(uv(), "pip", "install", "--quiet", "--python", python, "--no-deps", "--prerelease=allow"),
-        *("--no-index", "--find-links", dist, *it.requires, f"{it.name}=={it.version}"),
+        *("--no-index", "--find-links", str(dist), *it.requires, f"{it.name}=={it.version}"),
         cwd=root,
     )
+    sbom = dist / f"{it.name.replace('-', '_')}-{it.version}.cdx.json"
     run(
         tools("release", root) / "cyclonedx-py",
         # Checking its own output against the schema takes it ten times as long as writing it.
-        *("environment", "--no-validate", "--output-reproducible", "--pyproject", root / it.folder / "pyproject.toml"),
-        *("--output-file", dist / f"{it.name.replace('-', '_')}-{it.version}.cdx.json", python),
+        *("environment", "--no-validate", "--output-reproducible", "--output-file", str(sbom)),
+        *("--pyproject", str(root / it.folder / "pyproject.toml"), str(python)),
         cwd=root,
     )

@@ -62,9 +62,7 @@ def read(path: Path) -> Changeset:
     """
     page = _PAGE.fullmatch(path.read_text())
     if page is None:
-        raise ReleaseError(
-            f".changeset/{path.name}: no front matter between two lines of ---; see .changeset/README.md"
-        )
+        raise ReleaseError(f".changeset/{path.name}: no front matter between lines of ---; see .changeset/README.md")
     bumps: dict[str, str] = {}
     for line in filter(None, map(str.strip, page[1].splitlines())):
         entry = _ENTRY.fullmatch(line)
@@ -99,8 +97,8 @@ def add(root: Path, changeset: Changeset) -> Path:
 def check_major(changesets: Sequence[Changeset], known: Sequence[str]) -> None:
     """Raise unless a major of core comes with words of the adapters' own.
 
-    By itself changesets only patches an adapter whose core is another one, and says "Updated dependencies"; to its users
-    that is a break.
+    By itself changesets only patches an adapter whose core is another one, and says "Updated dependencies"; to its
+    users that is a break.
     """
     if not any(it.bumps.get(CORE) == "major" for it in changesets):
         return
@@ -108,6 +106,6 @@ def check_major(changesets: Sequence[Changeset], known: Sequence[str]) -> None:
     if silent:
         command = " ".join(["uv run scripts/changeset.py", *(f"{name}=major" for name in silent)])
         raise ReleaseError(
-            f"backplane-core moves to a new major version, so {' and '.join(silent)} break with it and need a changeset "
-            f'of their own:\n  {command} -m "Needs the new backplane-core: see its changelog."'
+            f"backplane-core moves to a new major version, so {' and '.join(silent)} break with it and need "
+            f'a changeset of their own:\n  {command} -m "Needs the new backplane-core: see its changelog."'
         )

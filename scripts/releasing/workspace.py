@@ -1,7 +1,7 @@
 """What the manifests say of each distribution, and how npm's words become Python's.
 
-`package.json` beside each `pyproject.toml` is where changesets puts versions; `carry` takes them over, `drift` says where
-the two, `package-lock.json` and `uv.lock` disagree.
+`package.json` beside each `pyproject.toml` is where changesets puts versions; `carry` takes them over, `drift` says
+where the two, `package-lock.json` and `uv.lock` disagree.
 """
 
 from __future__ import annotations
@@ -34,12 +34,14 @@ class Distribution:
         name: Its name, the same on the index.
         folder: Where it lies, from the workspace's root.
         version: Its version in Python's spelling, `1.2.0rc0` for npm's `1.2.0-rc.0`.
+        tag: What git calls that version, in npm's spelling like the changelog: `backplane-core@1.2.0-rc.0`.
         requires: The distributions of this workspace that it needs, to npm's ranges.
     """
 
     name: str
     folder: Path
     version: Version
+    tag: str
     requires: Mapping[str, str]
 
 
@@ -54,6 +56,7 @@ def _read(path: Path, root: Path) -> Distribution:
         name=manifest["name"],
         folder=path.parent.relative_to(root),
         version=Version(manifest["version"]),
+        tag=f"{manifest['name']}@{manifest['version']}",
         requires=manifest.get("dependencies", {}),
     )
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from attrs import frozen
@@ -136,12 +136,8 @@ def make_template(root: Path) -> Copy:
     return copy
 
 
-def _released(paths: Sequence[str] | filter[str]) -> Sequence[str]:
-    pending = {
-        path for path in map(str, ROOT.glob(".changeset/**/*")) if not path.endswith(("README.md", "config.json"))
-    }
-    return [
-        path
-        for path in paths
-        if str(ROOT / path) not in pending and not path.endswith("CHANGELOG.md") and (ROOT / path).exists()
-    ]
+def _released(paths: Iterable[str]) -> Sequence[str]:
+    """Return those files that are there, without changesets and changelogs."""
+    gone = {str(path.relative_to(ROOT)) for path in ROOT.glob(".changeset/**/*")}
+    gone -= {".changeset/README.md", ".changeset/config.json"}
+    return [path for path in paths if path not in gone and not path.endswith("CHANGELOG.md") and (ROOT / path).exists()]

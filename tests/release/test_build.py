@@ -58,12 +58,8 @@ def test_the_sbom_names_all_that_comes_and_where_from_is_left_out(released: Copy
 
 def test_a_wheel_that_would_spill_files_is_refused(copy: Copy, release_tools: None) -> None:
     path = copy.folder(REDIS) / "pyproject.toml"
-    path.write_text(
-        path.read_text().replace(
-            'packages = ["src/backplane_redis"]',
-            'packages = ["src/backplane_redis"]\nforce-include = { "README.md" = "README.md" }',
-        )
-    )
+    spill = '[tool.hatch.build.targets.wheel]\nforce-include = { "README.md" = "README.md" }'
+    path.write_text(path.read_text().replace("[tool.hatch.build.targets.wheel]", spill))
     with pytest.raises(ReleaseError, match="check-wheel-contents"):
         build(copy.root, copy.root / "dist")
 

@@ -80,9 +80,7 @@ def test_what_was_not_built_is_told_before_anything_is_uploaded(released: Copy, 
     dist = tmp_path / "dist"
     shutil.copytree(released.root / "dist", dist)
     (dist / REDIS[1]).unlink()
-    with pytest.raises(
-        ReleaseError, match=r"lacks backplane_redis-0\.7\.2\.tar\.gz: run `uv run scripts/release\.py build`"
-    ):
+    with pytest.raises(ReleaseError, match=r"lacks backplane_redis-0\.7\.2\.tar\.gz: run .*build"):
         published(released, index, dist=dist)
     assert index.files() == []
 

@@ -111,8 +111,10 @@ def test_a_drift_stops_it_before_anything_moves(releasing: Copy) -> None:
 
 
 def test_each_version_gets_one_tag_and_notes(releasing: Copy) -> None:
+    assert releasing.release("pending") == "pending=false\n"
     releasing.announce("redis=patch", message="A lost link is noticed sooner.")
     releasing.commit()
+    assert releasing.release("pending") == "pending=true\n"
     releasing.release("version")
     releasing.commit()
     assert releasing.release("tag").split() == [f"{CORE}@0.4.0", f"{NATS}@0.3.2", f"{REDIS}@0.7.2"]

@@ -1,0 +1,127 @@
+"""Writes docs/api-report.txt: every public name and signature, so that a change of the API is seen in a diff.
+
+`uv run scripts/api_report.py`; with `--check` it writes nothing and fails if the file differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import griffe
+
+ROOT = Path(__file__).resolve().parents[1]
+REPORT = ROOT / "docs" / "api-report.txt"
+SOURCES = sorted(str(path) for folder in ("packages", "adapters") for path in ROOT.glob(f"{folder}/*/src"))
+MODULES = ("backplane_core", "backplane_core.testing", "backplane_nats", "backplane_redis")
+HEAD = (
+    "# Every public name, as `uv run scripts/api_report.py` writes it. A line that goes or changes breaks somebody.\n"
+)
+CHANGED = "the public API is another one: look at it, then run `uv run scripts/api_report.py`"
+
+
+def report(sources: Sequence[str] = SOURCES, modules: Sequence[str] = MODULES) -> str:
+    """Return the report: one line per name, members indented under their class."""
+    loader = griffe.GriffeLoader(search_paths=list(sources))
+    for module in modules:
+        loader.load(module.partition(".")[0])
+    # Its own packages alone: what a base of another library has is not ours to promise.
+    loader.resolve_aliases(external=False)
+    return HEAD + "".join(f"\n{module}\n{''.join(_module(loader.modules_collection[module]))}" for module in modules)
+
+
+def _module(module: griffe.Module | griffe.Object | griffe.Alias) -> Iterator[str]:
+    for name in sorted(str(it) for it in module.exports or ()):
+        member = module.members[name]
+        if isinstance(member, griffe.Module):
+            # A function that has its module's name, like `connect`: in a running program the function has replaced it.
+            member = member.members[name]
+        found = list(_object(name, member.final_target if isinstance(member, griffe.Alias) else member, "    "))
+        assert found, f"{name} of {module.path} is neither class nor function nor value"
+        yield from found
+
+
+def _object(name: str, it: griffe.Object | griffe.Alias, indent: str) -> Iterator[str]:
+    if isinstance(it, griffe.Class):
+        bases = ", ".join(str(base) for base in it.bases)
+        decorators = "".join(f"@{decorator.value} " for decorator in it.decorators)
+        yield f"{indent}{decorators}class {name}{f'({bases})' if bases else ''}\n"
+        # As written, since the order of attrs fields is that of arguments.
+        for member_name, member in _members(it).items():
+            yield from _object(member_name, member, indent + "    ")
+    elif isinstance(it, griffe.Function):
+        yield f"{indent}{_function(name, it)}\n"
+    elif isinstance(it, griffe.Attribute):
+        annotation = f": {it.annotation}" if it.annotation is not None else ""
+        value = f" = {it.value}" if it.value is not None else ""
+        read_only = "property " if "property" in it.labels else ""
+        yield f"{indent}{read_only}{name}{annotation}{'' if read_only else value}\n"
+
+
+def _members(it: griffe.Class) -> dict[str, griffe.Object | griffe.Alias]:
+    """Return the public members; those of private bases too, since a user sees them only here."""
+    members: dict[str, griffe.Object | griffe.Alias] = {}
+    for base in reversed(it.mro()):
+        if base.name.startswith("_"):
+            members |= base.members
+    members |= it.members
+    return {name: member for name, member in members.items() if _is_public(name)}
+
+
+def _is_public(name: str) -> bool:
+    dunders = {"__init__", "__call__", "__aenter__", "__aexit__", "__enter__", "__exit__", "__await__", "__aiter__"}
+    return not name.startswith("_") or name in dunders | {"__anext__", "__iter__", "__next__", "__bool__"}
+
+
+def _function(name: str, it: griffe.Function) -> str:
+    labels = {"classmethod", "staticmethod", "async", "abstractmethod"} & it.labels
+    prefix = "".join(f"{label} " for label in sorted(labels))
+    returns = f" -> {it.returns}" if it.returns is not None else ""
+    return f"{prefix}def {name}({', '.join(_parameters(it))}){returns}"
+
+
+def _parameters(it: griffe.Function) -> Iterator[str]:
+    kind = griffe.ParameterKind
+    seen_positional_only = seen_star = False
+    for parameter in it.parameters:
+        if parameter.name in {"self", "cls"}:
+            continue
+        if seen_positional_only and parameter.kind is not kind.positional_only:
+            yield "/"
+        seen_positional_only = parameter.kind is kind.positional_only
+        if parameter.kind is kind.keyword_only and not seen_star:
+            yield "*"
+        seen_star = seen_star or parameter.kind in {kind.keyword_only, kind.var_positional}
+        yield _parameter(parameter)
+    if seen_positional_only:
+        yield "/"
+
+
+def _parameter(parameter: griffe.Parameter) -> str:
+    stars = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}
+    annotation = f": {parameter.annotation}" if parameter.annotation is not None else ""
+    star = "" if parameter.kind is None else stars.get(parameter.kind, "")
+    default = f" = {parameter.default}" if parameter.default is not None and not star else ""
+    return f"{star}{parameter.name}{annotation}{default}"
+
+
+def main() -> None:
+    """Write or compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="fail if the file differs")
+    found = report()
+    if not parser.parse_args().check:
+        REPORT.parent.mkdir(exist_ok=True)
+        REPORT.write_text(found)
+        return
+    written = REPORT.read_text() if REPORT.exists() else ""
+    if written != found:
+        diff = difflib.unified_diff(written.splitlines(), found.splitlines(), "committed", "now", lineterm="", n=1)
+        sys.exit("\n".join([CHANGED, *diff]))
+
+
+if __name__ == "__main__":
+    main()

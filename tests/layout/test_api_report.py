@@ -1,0 +1,44 @@
+"""The public API is what docs/api-report.txt says: a change of it is seen, and meant."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scripts.api_report import MODULES, REPORT, ROOT, SOURCES, report
+
+
+def test_the_report_is_up_to_date() -> None:
+    assert REPORT.read_text() == report(), (
+        "the public API is another one: look at it, then run `uv run scripts/api_report.py`"
+    )
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_report_names_all_that_is_public(module: str) -> None:
+    section = report().split(f"\n\n{module}\n")[1].split("\n\n")[0]
+    names: list[str] = importlib.import_module(module).__all__
+    lines = [line for line in section.splitlines() if line[4] != " "]
+    assert len(lines) == len(names)
+    for name, line in zip(names, lines, strict=True):
+        assert f" {name}" in line.replace(":", " ").replace("(", " ") or line.startswith(f"    {name}:")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("async def detach(self, conn_id: str)", "async def detach(self, conn_id: str, now: bool = True)"),
+        ("async def detach(self, conn_id: str)", "def detach(self, conn_id: str)"),
+        ("exclude: Iterable[str] = ()", "exclude: Iterable[str]"),
+    ],
+)
+def test_a_changed_signature_changes_the_report(tmp_path: Path, old: str, new: str) -> None:
+    shutil.copytree(ROOT / "packages/backplane-core/src/backplane_core", tmp_path / "backplane_core")
+    path = tmp_path / "backplane_core" / "backplane.py"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    core = ["backplane_core"]
+    assert report([str(tmp_path)], core) != report(SOURCES, core)
