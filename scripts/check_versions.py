@@ -108,7 +108,7 @@ def requirements() -> Sequence[str]:
 
 def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> str:
     """Run a command at the workspace's root and return what it printed."""
-    done = subprocess.run(  # noqa: S603 -- our own commands
+    done = subprocess.run(
         list(map(str, command)),
         cwd=ROOT,
         env=environment,
@@ -195,7 +195,7 @@ def run_leg(leg: Leg, tests: Sequence[str], scratch: Path) -> Row:
 
 def say(line: str) -> None:
     """Print at once: a leg takes a while."""
-    print(line, flush=True)  # noqa: T201 -- what a person wants to see
+    print(line, flush=True)
 
 
 def main() -> int:

@@ -119,14 +119,14 @@ def _unpack(scratch: Path) -> Path:
     (scratch / "debs").mkdir()
     root = scratch / "root"
     for command in (download, ["apt-get", "update"], download):
-        done = subprocess.run(command, cwd=scratch / "debs", capture_output=True, text=True, check=False)  # noqa: S603 -- our own
+        done = subprocess.run(command, cwd=scratch / "debs", capture_output=True, text=True, check=False)
         if command is download and done.returncode == 0:
             break
     else:
         raise NoEngine(f"apt-get download: {done.stderr.strip()}")
 
     def unpack(package: Path) -> None:
-        subprocess.run(["dpkg-deb", "-x", package, root], check=True)  # noqa: S603, S607 -- Debian's
+        subprocess.run(["dpkg-deb", "-x", package, root], check=True)  # noqa: S607 -- Debian's
 
     packages = sorted((scratch / "debs").glob("*.deb"))
     with ThreadPoolExecutor() as pool:  # xz takes most of the time
@@ -154,7 +154,7 @@ def _dockerd(scratch: Path, root: Path) -> Generator[str]:
     ]
     had_bridge = _has_bridge()
     with (scratch / "log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603 -- our own
+        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not _answers(scratch / "docker.sock"):
@@ -222,7 +222,7 @@ def _import_images(host: str, scratch: Path) -> None:
 
 def _image_of(server: Path) -> bytes:
     """Pack a server and the libraries that it is linked to."""
-    linked = subprocess.run(["ldd", server], capture_output=True, text=True, check=False).stdout  # noqa: S603, S607 -- a server of ours
+    linked = subprocess.run(["ldd", server], capture_output=True, text=True, check=False).stdout  # noqa: S607 -- a server of ours
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", dereference=True) as archive:
         archive.add(server, arcname=f"bin/{server.name}")
@@ -233,7 +233,7 @@ def _image_of(server: Path) -> bytes:
 
 def say(line: str) -> None:
     """Print at once: what follows comes from other processes."""
-    print(line, flush=True)  # noqa: T201 -- what a person wants to see
+    print(line, flush=True)
 
 
 def _terminated(_number: int, _frame: object) -> NoReturn:
@@ -250,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with engine() as variables:
             environment = {**os.environ, "BACKPLANE_TEST_BROKERS": "containers", **variables}
-            return subprocess.run(parsed.command, env=environment, check=False).returncode  # noqa: S603 -- the person's own command
+            return subprocess.run(parsed.command, env=environment, check=False).returncode
     except NoEngine as error:
         say(f"container engine: none, so nothing was run: {error}")
         return 0 if parsed.optional else 1
