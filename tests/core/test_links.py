@@ -178,3 +178,29 @@ def test_a_publisher_that_hears_nothing_is_never_deaf_but_may_stall() -> None:
     assert link.beats > 10
     link.confirms = False
     assert link.run(50) == "stalled"
+
+
+def ticks(pulse: Pulse, start: float, count: int) -> list[str]:
+    return [pulse.tick(start + number * pulse.tick_s, 0) for number in range(count)]
+
+
+def test_a_pod_that_only_hears_asks_for_an_answer_once_a_beat() -> None:
+    pulse = Pulse(probe_interval_s=1_000, beat_s=1.0)
+    assert ticks(pulse, 0.0, 5) == ["wait"] * 5, "nothing came in: nothing can be missed unproven"
+    pulse.received()
+    assert pulse.tick(5.0, 0) == "ask"
+    pulse.writing()
+    assert pulse.tick(6.0, 0) == "wait", "an answer is due"
+    pulse.confirmed()
+    assert pulse.tick(7.0, 0) == "wait"
+    pulse.received()
+    assert pulse.tick(8.0, 0) == "ask"
+
+
+def test_a_pod_that_also_sends_need_not_ask() -> None:
+    pulse = Pulse(probe_interval_s=1_000, beat_s=1.0)
+    for number in range(20):
+        pulse.received()
+        pulse.writing()
+        pulse.confirmed()
+        assert pulse.tick(number * 0.5, 0) == "wait"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from backplane_core import ClosedError, DistributedBackplane, Gap, Link, StateChanged, Target
-from backplane_core.testing import MemoryTransport
+from backplane_core.testing import Faults, FaultyTransport, MemoryTransport
 from backplane_core.testing._memory import MemoryLink
 
 from tests.core.helpers import MemoryFleet, until
@@ -227,28 +227,20 @@ async def test_closing_wakes_whoever_waits_for_it_to_flush(fleet: MemoryFleet) -
         await asyncio.wait([flushing])
 
 
-class MuteTransport(MemoryTransport):
-    """Opens links; while it is mute, none of them ever confirms a subscription."""
-
-    mute = False
-    opened = 0
-
-    async def open(self) -> Link:
-        self.opened += 1
-        return MuteLink(self.broker) if self.mute else await super().open()
-
-
-class MuteLink(MemoryLink):
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
-        await asyncio.Event().wait()
-
-
-async def test_a_new_link_that_confirms_no_subscription_is_given_up_for_another(fleet: MemoryFleet) -> None:
-    transport = MuteTransport(fleet.broker)
-    pod = await fleet.pod(transport, connect_timeout_s=0.1)
-    transport.mute = True
+async def test_closing_ends_although_the_link_dies_in_the_same_turn_of_the_loop(fleet: MemoryFleet) -> None:
+    pod = await fleet.pod()
     fleet.broker.drop_links()
-    await until(lambda: transport.opened >= 3, "a second attempt after the mute link")
-    assert "confirms no subscription" in (pod.ready().reason or "")
-    transport.mute = False
-    await pod.wait_for_state("live", timeout_s=10)
+    async with asyncio.timeout(5):
+        await pod.aclose(0)
+    assert fleet.broker.links == 0
+
+
+async def test_a_link_whose_broker_never_confirms_a_subscription_is_given_up(fleet: MemoryFleet) -> None:
+    transport = FaultyTransport(fleet.broker)
+    pod = await fleet.pod(transport, connect_timeout_s=0.1)
+    transport.faults = Faults(hang_subscribe=1)
+    transport.cut()
+    await pod.wait_for_state("degraded", timeout_s=5)
+    await until(lambda: "confirms no subscription" in (pod.ready().reason or ""), "the reason")
+    transport.faults = Faults()
+    await pod.wait_for_state("live", timeout_s=5)

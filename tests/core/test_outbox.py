@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
+import pytest
 from backplane_core import Frame
-from backplane_core._outbox import Outbox
+from backplane_core._outbox import Mark, Outbox
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +15,7 @@ steps = st.one_of(
     st.tuples(st.just("offer"), st.integers(0, 40)),
     st.tuples(st.just("take"), st.integers(1, 100)),
     st.tuples(st.sampled_from(["confirm", "lost", "lost for good"]), st.just(0)),
-    st.tuples(st.just("discard"), st.integers(0, 40)),
+    st.tuples(st.sampled_from(["discard", "evict"]), st.integers(0, 40)),
 )
 
 
@@ -27,7 +29,7 @@ def larger_than(size: int) -> Callable[[Frame], bool]:
 
 @settings(max_examples=400)
 @given(st.integers(1, 8), st.integers(20, 120), st.lists(steps, max_size=60))
-def test_frames_keep_their_order_and_each_is_either_confirmed_or_returned_or_still_there(
+def test_frames_keep_their_order_and_each_is_either_confirmed_or_returned_or_still_there(  # noqa: C901 -- one branch for each thing an outbox does
     max_messages: int, max_bytes: int, plan: list[tuple[str, int]]
 ) -> None:
     outbox = Outbox(max_messages, max_bytes)
@@ -68,10 +70,75 @@ def test_frames_keep_their_order_and_each_is_either_confirmed_or_returned_or_sti
             assert dropped == [frame for frame in waiting if len(frame[1]) > size]
             settled += len(dropped)
             waiting = [frame for frame in waiting if len(frame[1]) <= size]
+        elif step == "evict":
+            evicted = outbox.evict(size)
+            # The oldest that wait, as few as will do; what is in flight stays, and none goes for what can't fit.
+            assert evicted == waiting[: len(evicted)]
+            waiting = waiting[len(evicted) :]
+            settled += len(evicted)
+            if evicted:
+                assert size <= max_bytes
+                kept = [evicted[-1], *waiting, *in_flight]
+                assert len(kept) >= max_messages or size_of(kept) + size > max_bytes
+            assert outbox.has_room(size) or not waiting or size > max_bytes
         held = waiting + in_flight
         assert (outbox.messages, outbox.bytes) == (len(held), size_of(held))
         assert (outbox.accepted, outbox.accepted - outbox.messages) == (accepted, settled)
         assert outbox.over_half == (len(held) * 2 > max_messages or outbox.bytes * 2 > max_bytes)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_mark_knows_how_many_of_the_frames_before_it_are_left(seed: int) -> None:  # noqa: C901 -- likewise
+    chance = random.Random(seed)
+    outbox = Outbox(8, 100)
+    line: list[str] = []
+    in_flight = 0
+    marks: list[tuple[Mark, set[str]]] = []
+    for number in range(1_000):
+        step = chance.choice(
+            ["offer", "offer", "offer", "take", "settle", "lost", "discard", "evict", "mark", "forget"]
+        )
+        if step == "offer" and outbox.offer((str(number), b"x" * chance.randrange(30))):
+            line.append(str(number))
+        elif step == "take" and not in_flight:
+            in_flight = len(outbox.take(chance.randrange(1, 60)))
+        elif step == "settle":
+            if chance.random() < 0.5:
+                outbox.confirm()
+            else:
+                outbox.lost(resend=False)
+            del line[:in_flight]
+            in_flight = 0
+        elif step == "lost":
+            outbox.lost(resend=True)
+            in_flight = 0
+        elif step == "discard":
+            gone = {frame[0] for frame in outbox.discard(larger_than(chance.randrange(5, 30)))}
+            line = [name for name in line if name not in gone]
+        elif step == "evict":
+            del line[in_flight : in_flight + len(outbox.evict(chance.randrange(60)))]
+        elif step == "mark" and len(marks) < 5:
+            marks.append((outbox.mark(), set(line)))
+        elif step == "forget" and marks:
+            outbox.forget(marks.pop(chance.randrange(len(marks)))[0])
+        assert [max(0, mark.ahead) for mark, _ in marks] == [len(before & set(line)) for _, before in marks]
+
+
+def test_a_frame_that_can_never_fit_evicts_nothing() -> None:
+    outbox = Outbox(2, 100)
+    outbox.offer(("c", b"x" * 100))
+    assert outbox.evict(101) == []
+    assert [len(frame[1]) for frame in outbox.evict(100)] == [100]
+
+
+def test_a_forgotten_mark_stands_still() -> None:
+    outbox = Outbox(2, 100)
+    outbox.offer(("c", b"1"))
+    mark, other = outbox.mark(), outbox.mark()
+    outbox.forget(mark)
+    outbox.take(100)
+    outbox.confirm()
+    assert (mark.ahead, other.ahead) == (1, 0)
 
 
 def test_what_is_in_flight_counts_towards_the_bounds() -> None:

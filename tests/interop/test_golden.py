@@ -58,10 +58,10 @@ async def test_a_beat_is_the_golden_one_to_the_byte(name: str) -> None:
     settings = Settings.of(options)
     routing = make_routing(settings.routing, settings.channel, settings.lanes)
     fleet = Fleet(routing, settings.origin_ttl_s, Counters(), reported)
-    sender = Sender("6f1c", routing, settings, fleet, float, dropped)
+    sender = Sender("6f1c", routing, settings, fleet, dropped)
     for _ in range(before):
         sender.send((Target.everyone(),), b"1", ())
-    sender.beat()
+    sender.beat(0.0)
     assert sender.outbox.take(1 << 20)[-1] == ("backplane", FRAMES[name])
 
 

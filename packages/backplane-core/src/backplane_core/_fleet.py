@@ -23,6 +23,19 @@ MAX_BEATS: Final = 256
 
 
 @define(eq=False)
+class OwnBeat:
+    """A beat of our own.
+
+    Args:
+        sent_at: When it was accepted, in the monotonic clock's seconds.
+        copies: How often it may still be heard.
+    """
+
+    sent_at: float
+    copies: int = 1
+
+
+@define(eq=False)
 class Fleet:
     """One pod's view of its fleet.
 
@@ -39,8 +52,7 @@ class Fleet:
     _report: Callable[[Record], None]
     _mismatched: set[str] = field(factory=set[str], init=False)
     _foreign_at: float = field(default=float("-inf"), init=False)
-    # Own beats by number: when each was accepted, and how often it may still be heard.
-    _own_beats: dict[int, tuple[float, int]] = field(factory=dict[int, tuple[float, int]], init=False)
+    _own_beats: dict[int, OwnBeat] = field(factory=dict[int, "OwnBeat"], init=False)  # by number
 
     def beat(self, head: Head) -> None:
         """Another pod's beat came: tell, once per pod, if the two do not hear all of each other's events."""
@@ -70,19 +82,20 @@ class Fleet:
         """A beat of our own was accepted."""
         if len(self._own_beats) >= MAX_BEATS:
             del self._own_beats[next(iter(self._own_beats))]
-        self._own_beats[seq] = (now, 1)
+        self._own_beats[seq] = OwnBeat(now)
 
     def beat_heard(self, origin: str, seq: int) -> float | None:
-        """A beat under our origin came back: return when it was accepted; tell if it is not ours, or comes twice."""
-        sent_at, left = self._own_beats.get(seq, (None, 0))
-        if sent_at is None or not left:
-            self._counters.collisions += 1
-            reason = "another pod uses this pod's origin: each takes the other's events for its own echo and skips them"
-            self._report(OriginCollision(origin=origin, reason=reason))
-            return None
-        self._own_beats[seq] = (sent_at, left - 1)
-        return sent_at
+        """A beat under our origin came back: return when it was sent; tell if it is not ours, or comes too often."""
+        beat = self._own_beats.get(seq)
+        if beat is not None and beat.copies:
+            beat.copies -= 1
+            return beat.sent_at
+        self._counters.collisions += 1
+        reason = "another pod uses this pod's origin: each takes the other's events for its own echo and skips them"
+        self._report(OriginCollision(origin=origin, reason=reason))
+        return None
 
     def link_lost(self) -> None:
         """Each may be sent again, and heard once more: what the dead link had on its way may still arrive."""
-        self._own_beats = {seq: (sent_at, left + 1) for seq, (sent_at, left) in self._own_beats.items()}
+        for beat in self._own_beats.values():
+            beat.copies += 1

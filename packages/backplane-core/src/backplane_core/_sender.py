@@ -36,17 +36,15 @@ class Sender:
         routing: Maps targets to channels.
         settings: Of the backplane.
         fleet: Told of our own beats.
-        monotonic: The clock.
         dropped: Called with cause, channel and count of frames that will not be sent.
     """
 
-    def __init__(  # noqa: PLR0917 -- one caller
+    def __init__(
         self,
         origin: str,
         routing: Routing,
         settings: Settings,
         fleet: Fleet,
-        monotonic: Callable[[], float],
         dropped: Callable[[str, str, int], None],
     ) -> None:
         self.prefix = frame_prefix(origin)
@@ -54,7 +52,6 @@ class Sender:
         self._routing = routing
         self._overflow = settings.outbox_overflow
         self._fleet = fleet
-        self._monotonic = monotonic
         self._dropped = dropped
         self._numbering = Numbering()
         self._self = (Target.connection(origin),)
@@ -115,8 +112,11 @@ class Sender:
                 return
         self._drop((frame,), "outbox")
 
-    def beat(self) -> bool:
+    def beat(self, now: float) -> bool:
         """Say that we live, what our last numbers are, and how we route.
+
+        Args:
+            now: The monotonic clock.
 
         Returns:
             False if there was no room for all of it, events go first: try again soon.
@@ -132,7 +132,7 @@ class Sender:
             self._torn.pop(channel, None)
             self._to_write.set()
             if channel == self._routing.shared:
-                self._fleet.beat_sent(seq, self._monotonic())
+                self._fleet.beat_sent(seq, now)
         return not self._torn
 
     def ask(self) -> None:

@@ -249,7 +249,7 @@ class Uplink:
             decision = pulse.tick(self._monotonic(), self._sender.outbox.accepted)
             if decision == "beat":
                 self._owner.beat()
-            elif decision == "ask":
+            elif decision == "ask" and self._transport.traits.single_stream:
                 self._sender.ask()
             elif decision == "deaf":
                 raise TransportError(

@@ -55,7 +55,7 @@ class DistributedBackplane(BaseBackplane):
         origin = self._surroundings.new_name()
         self._routing = make_routing(settings.routing, settings.channel, settings.lanes)
         self._fleet = Fleet(self._routing, settings.origin_ttl_s, counters, self._report)
-        self._sender = Sender(origin, self._routing, settings, self._fleet, monotonic, self._on_dropped)
+        self._sender = Sender(origin, self._routing, settings, self._fleet, self._on_dropped)
         self._send = self._sender.send
         self._tracker = Tracker(settings.origin_ttl_s)
         self._hearing = Hearing()
@@ -229,9 +229,10 @@ class DistributedBackplane(BaseBackplane):
     def _beat(self) -> None:
         if self._states.now == "closed":
             return
-        if self._sender.beat():
+        now = self._surroundings.monotonic()
+        if self._sender.beat(now):
             self._uplink.pulse.beat(self._sender.outbox.accepted)
-        self._tracker.expire(self._surroundings.monotonic())
+        self._tracker.expire(now)
 
     def _on_dropped(self, cause: str, channel: str, count: int) -> None:
         self._counters.dropped[cause] += count
@@ -259,7 +260,7 @@ class DistributedBackplane(BaseBackplane):
 
     def _on_live(self) -> None:
         self._counters.links += 1
-        if self._outage.live():
+        if self._outage.live(self._surroundings.monotonic()):
             self._tell_reconnect()
         self._report(LinkChanged(live=True, reason=self._uplink.reason, links=self._counters.links))
         if self._states.now in {"connecting", "degraded"}:
@@ -282,11 +283,12 @@ class DistributedBackplane(BaseBackplane):
     # In: link -> reader -> sinks and gaps
 
     async def _on_batch(self, batch: Sequence[Frame | Lost]) -> None:
+        self._outage.heard_at = self._surroundings.monotonic()
         self._uplink.pulse.received()
         # A frame of the new link proves that its subscriptions hold: the gap ends here, before anything newer.
         if self._outage.ends_with_frame():
             self._tell_reconnect()
-        self._tracker.now = self._outage.proven_at
+        self._tracker.now = self._outage.complete_at
         await self._reader.process(batch)
 
     def _tell_reconnect(self) -> None:

@@ -1,4 +1,4 @@
-"""What tests of a service, and of a transport, need: a broker in memory, and the contract kit.
+"""What tests of a service, and of a transport, need: a broker in memory, one that fails, and the contract kit.
 
     @pytest.mark.parametrize("check", LINK_CHECKS, ids=lambda check: check.__name__)
     async def test_the_transport_keeps_its_promises(check):
@@ -49,6 +49,7 @@ from backplane_core.testing._delivery_checks import (
     check_send_returns_once_the_broker_has_it,
     check_the_largest_payload_arrives,
 )
+from backplane_core.testing._faulty import Faults, FaultyTransport
 from backplane_core.testing._fleet_checks import (
     check_a_confirmed_association_is_heard,
     check_a_connection_iterates_its_events,
@@ -100,6 +101,8 @@ from backplane_core.testing._subscription_checks import (
 __all__ = [  # noqa: RUF022 -- plainly sorted, as everywhere here
     "ContractError",
     "FLEET_CHECKS",
+    "Faults",
+    "FaultyTransport",
     "FleetCheck",
     "Harness",
     "LINK_CHECKS",

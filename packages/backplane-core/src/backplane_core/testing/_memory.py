@@ -19,7 +19,7 @@ class MemoryBroker:
     """What a broker is to its links: channels, and the power to fail. Share one between the pods of a test."""
 
     def __init__(self) -> None:
-        self._links: set[MemoryLink] = set()
+        self._links: dict[MemoryLink, None] = {}
         self._channels: dict[str, dict[MemoryLink, None]] = {}
         self._down = False
 
@@ -58,15 +58,23 @@ class MemoryBroker:
         Raises:
             TransportError: The broker is down.
         """
+        link = MemoryLink(self)
+        self.enter(link)
+        return link
+
+    def enter(self, link: MemoryLink) -> None:
+        """Let a link in.
+
+        Raises:
+            TransportError: The broker is down.
+        """
         if self._down:
             raise TransportError("the memory broker is down")
-        link = MemoryLink(self)
-        self._links.add(link)
-        return link
+        self._links[link] = None
 
     def leave(self, link: MemoryLink) -> None:
         """Forget a link and its subscriptions."""
-        self._links.discard(link)
+        self._links.pop(link, None)
         for channel in list(self._channels):
             self.unsubscribe(link, channel)
 

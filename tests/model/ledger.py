@@ -1,0 +1,208 @@
+"""What happened in a run, as seen from outside of the pods: every publish, frame, link, connection, delivery and gap.
+
+`at` is the virtual clock in seconds. `order` numbers everything in the order in which it happened.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+from attrs import define, field, frozen
+from backplane_core import Frame, Gap, Target
+
+__all__ = ["Arrival", "Batch", "Heard", "Hold", "Ledger", "Life", "LinkLog", "Parsed", "PodLog", "Published", "Told"]
+
+NEVER: Final = float("inf")
+
+_FRAME: Final = re.compile(
+    rb'\{"origin":"([^"]*)","target":.*?,"event":(null|\d+)(?:,"seq":(\d+))?(?:,"prev":(\d+))?', re.DOTALL
+)
+
+
+@frozen
+class Parsed:
+    """What a frame says: read with a pattern of the model's own, not with the code under test."""
+
+    origin: str
+    event: int | None
+    seq: int | None
+    prev: int | None
+
+    @classmethod
+    def of(cls, payload: bytes) -> Parsed:
+        match = _FRAME.match(payload)
+        assert match is not None, f"no frame of this model: {payload!r}"
+        origin, event, seq, prev = match.groups()
+        return cls(
+            origin.decode(),
+            None if event == b"null" else int(event),
+            None if seq is None else int(seq),
+            None if prev is None else int(prev),
+        )
+
+
+@define(eq=False)
+class Published:
+    """One event; its number is its JSON value. `seq` is the number that its frame takes, whether it is sent or not."""
+
+    number: int
+    pod: PodLog | None
+    targets: tuple[Target, ...]
+    channel: str
+    seq: int | None
+    excluded: frozenset[str]
+    at: float
+    order: int
+    arrivals: list[Arrival] = field(factory=list["Arrival"])
+    confirmed: bool = False
+    refused: bool = False
+
+
+@define(eq=False)
+class Arrival:
+    """One copy of a frame at the broker, and the links that took it."""
+
+    channel: str
+    parsed: Parsed
+    at: float
+    order: int
+    links: list[LinkLog] = field(factory=list["LinkLog"])
+
+
+@define(eq=False)
+class Batch:
+    """What a link yielded at once, a lost frame as its channel's name. Done: when its pod came back for more."""
+
+    at: float
+    order: int
+    items: Sequence[Arrival | str]
+    done: float = NEVER
+
+
+@define(eq=False)
+class LinkLog:
+    """One link: when it fell deaf, when nothing more could be read from it, which frames were read in which batch."""
+
+    pod: PodLog
+    opened: float
+    deaf_at: float = NEVER
+    ended: float = NEVER
+    batches: list[Batch | str] = field(factory=list["Batch | str"])  # a channel's name: left at that point
+    read: dict[Arrival, Batch] = field(factory=dict["Arrival", "Batch"])
+
+
+@define(eq=False)
+class PodLog:
+    """One life of a pod: one backplane, one origin."""
+
+    index: int
+    origin: str
+    wall_offsets: list[float]
+    links: list[LinkLog] = field(factory=list[LinkLog])
+    gaps: list[Told] = field(factory=list["Told"])
+    records: list[Any] = field(factory=list[Any])
+    states: list[str] = field(factory=list[str])
+    confirmed_frames: int = 0
+    restarted: bool = False
+    stats: Any = None
+    replay: Any = None
+
+
+@define(eq=False)
+class Hold:
+    """A connection's association with a target.
+
+    Args:
+        target: The target.
+        since: `order` at which it began here.
+        promised: `order` from which on the pod has to get all that the target gets; None: not promised yet.
+        ended: `order` of its end.
+        confirmed: Whether the promise was made at once, so that what is missed later is a hole with a place; else a
+            gap for the span until then follows, behind what may come meanwhile.
+    """
+
+    target: Target
+    since: int
+    promised: float = NEVER
+    ended: float = NEVER
+    confirmed: bool = True
+
+
+@frozen(eq=False)
+class Heard:
+    """An event at a connection."""
+
+    number: int
+    at: float
+    order: int
+
+
+@frozen(eq=False)
+class Told:
+    """A gap at a connection, or at a pod."""
+
+    gap: Gap
+    at: float
+    order: int
+
+
+@define(eq=False)
+class Life:
+    """One sink or queue from its attachment to its end: what its owner was handed, in order.
+
+    A queue is read on after its end, until it is empty.
+    """
+
+    conn_id: str
+    pod: PodLog
+    kind: str
+    since: int
+    stream: list[Heard | Told] = field(factory=list["Heard | Told"])
+    holds: list[Hold] = field(factory=list[Hold])
+    ended: float = NEVER
+    too_slow: bool = False
+    # Its pod closed under it; until the last link is gone, what arrives is still delivered.
+    closed: bool = False
+
+    @property
+    def queue(self) -> bool:
+        return self.kind in {"close", "drop_oldest", "drop_newest"}
+
+    @property
+    def gaps(self) -> list[Told]:
+        return [item for item in self.stream if isinstance(item, Told)]
+
+    @property
+    def heard(self) -> list[Heard]:
+        return [item for item in self.stream if isinstance(item, Heard)]
+
+    def hold(self, target: Target) -> Hold | None:
+        """The hold of a target that lasts."""
+        for hold in self.holds:
+            if hold.target == target and hold.ended == NEVER:
+                return hold
+        return None
+
+    def end(self, order: int) -> None:
+        if self.ended == NEVER:
+            self.ended = order
+            for hold in self.holds:
+                hold.ended = min(hold.ended, order)
+
+
+@define
+class Ledger:
+    """All of one run."""
+
+    events: list[Published] = field(factory=list[Published])
+    arrivals: list[Arrival] = field(factory=list[Arrival])
+    pods: list[PodLog] = field(factory=list[PodLog])
+    lives: list[Life] = field(factory=list[Life])
+    violations: list[str] = field(factory=list[str])
+    # `order` at which the run begins to close: who is still there has been there to the end.
+    closing: float = NEVER
+    # Frames by identity: the broker of a run hands out each copy as a tuple of its own.
+    by_frame: dict[int, Arrival] = field(factory=dict[int, Arrival])
+    frames: list[Frame] = field(factory=list[Frame])
