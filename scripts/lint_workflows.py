@@ -26,7 +26,7 @@ def main() -> None:
     options = parser.parse_args()
     workflows = sorted(ROOT.glob(".github/workflows/*.yml"))
     try:
-        run(tools("workflows", ROOT) / "zizmor", "--offline", "--no-progress", ROOT, cwd=ROOT)
+        run(tools("workflows", ROOT) / "zizmor", "--offline", "--persona=pedantic", "--no-progress", ROOT, cwd=ROOT)
         print(f"zizmor: {len(workflows)} workflows, no finding")
         if options.required:
             run(uv(), "tool", "run", "--from", ACTIONLINT, "actionlint", *workflows, cwd=ROOT)

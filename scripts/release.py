@@ -83,10 +83,13 @@ def command_version(_: argparse.Namespace) -> None:
     check_drift()
     check_changesets()
     before = {it.name: it.version for it in read_workspace(ROOT)}
-    changeset(ROOT, "version")
-    refresh_npm_lock(ROOT)
-    carry(ROOT)
-    check_drift()
+    try:
+        changeset(ROOT, "version")
+        refresh_npm_lock(ROOT)
+        carry(ROOT)
+        check_drift()
+    except ReleaseError as error:
+        raise ReleaseError(f"{error}\nStopped half-way: `git restore .` takes it back, then run it again") from error
     for it in read_workspace(ROOT):
         arrow = "stays" if it.version == before[it.name] else f"{before[it.name]} ->"
         print(f"{it.name}: {arrow} {it.version}")
@@ -136,6 +139,7 @@ def command_publish(options: argparse.Namespace) -> None:
         upload_url=options.upload_url,
         simple_url=options.simple_url,
         dry_run=options.dry_run,
+        trusted=options.trusted,
         say=print,
     )
 
@@ -183,6 +187,7 @@ def arguments() -> argparse.ArgumentParser:
     auditor.set_defaults(command=command_audit)
     publisher = commands.add_parser("publish")
     publisher.add_argument("--dry-run", action="store_true", help="say what would be uploaded")
+    publisher.add_argument("--trusted", action="store_true", help="fail where CI does not vouch for us (OIDC)")
     publisher.add_argument("--upload-url", default=PYPI_UPLOAD, help=f"default: {PYPI_UPLOAD}")
     publisher.add_argument("--simple-url", default=PYPI_SIMPLE, help=f"the same index to read (default: {PYPI_SIMPLE})")
     publisher.set_defaults(command=command_publish)

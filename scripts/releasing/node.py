@@ -11,14 +11,14 @@ from pathlib import Path
 
 from scripts.releasing.shell import ReleaseError, run, tools
 
-__all__ = ["changeset", "install", "refresh_npm_lock"]
+__all__ = ["changeset", "install", "refresh_npm_lock", "surroundings"]
 
 # What @changesets/cli 3 runs on; on an older one it dies with "enableCompileCache is not a function".
 OLDEST = 22
 
 
 @cache
-def _surroundings(root: Path) -> Mapping[str, str]:
+def surroundings(root: Path) -> Mapping[str, str]:
     """Return the environment in which `npm` and `node` are fit: ours, where those on PATH will do."""
     try:
         found = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout  # noqa: S607 -- PATH is what is asked
@@ -39,8 +39,10 @@ def install(root: Path) -> None:
     installed = root / "node_modules" / "@changesets" / "cli" / "package.json"
     if installed.exists() and json.loads(installed.read_text())["version"] == wanted:
         return
+    # npm's own waits between tries would keep a machine without the registry for more than a minute.
+    patience = ("--fetch-retries=2", "--fetch-retry-mintimeout=500", "--fetch-retry-maxtimeout=5000")
     try:
-        run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=root, env=_surroundings(root))
+        run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", *patience, cwd=root, env=surroundings(root))
     except ReleaseError as error:
         raise ReleaseError(f"changesets can't be installed; is the npm registry within reach?\n{error}") from error
 
@@ -48,7 +50,7 @@ def install(root: Path) -> None:
 def changeset(root: Path, *arguments: str) -> str:
     """Run `changeset` and return what it said."""
     install(root)
-    return run(root / "node_modules" / ".bin" / "changeset", *arguments, cwd=root, env=_surroundings(root))
+    return run(root / "node_modules" / ".bin" / "changeset", *arguments, cwd=root, env=surroundings(root))
 
 
 def refresh_npm_lock(root: Path) -> None:
@@ -56,5 +58,5 @@ def refresh_npm_lock(root: Path) -> None:
     run(
         *("npm", "install", "--package-lock-only", "--ignore-scripts", "--offline", "--no-audit", "--no-fund"),
         cwd=root,
-        env=_surroundings(root),
+        env=surroundings(root),
     )

@@ -24,11 +24,12 @@ def publish(
     upload_url: str = PYPI_UPLOAD,
     simple_url: str = PYPI_SIMPLE,
     dry_run: bool = False,
+    trusted: bool = False,
     say: Callable[[str], None],
 ) -> None:
     """Upload every version that the index does not have yet.
 
-    Credentials are uv's affair: trusted publishing in CI, else `UV_PUBLISH_TOKEN`.
+    Credentials are uv's affair: trusted publishing where CI vouches for us, else `UV_PUBLISH_TOKEN`.
 
     Args:
         root: The workspace.
@@ -36,6 +37,7 @@ def publish(
         upload_url: Where files are uploaded to.
         simple_url: The same index, as installers see it: what it has is skipped.
         dry_run: Say what would be uploaded, and upload nothing.
+        trusted: Insist on trusted publishing.
         say: Gets one line per distribution.
 
     Raises:
@@ -53,6 +55,7 @@ def publish(
             # uv skips a file that is there with the same content: an upload that was cut off half-way goes on.
             run(
                 *(uv(), "publish", "--quiet", "--publish-url", upload_url, "--check-url", simple_url),
+                *("--trusted-publishing", "always" if trusted else "automatic"),
                 *files[it.name],
                 cwd=root,
             )

@@ -93,7 +93,7 @@ def bounds(caret: str) -> SpecifierSet:
 def carry(root: Path) -> None:
     """Take versions and bounds from every `package.json` over into `pyproject.toml` and `uv.lock`."""
     for it in read_workspace(root):
-        # Only what differs: uv rewrites the line, and a line that is right needs no new layout.
+        # Only what differs: each call starts uv anew.
         python = _pyproject(root, it)
         if Version(python["version"]) != it.version:
             run(uv(), "version", "--frozen", "--quiet", "--package", it.name, str(it.version), cwd=root)

@@ -194,6 +194,28 @@ async def test_a_cancelled_open_leaves_no_socket(certificates: Certificates, *, 
         await gone.wait()
 
 
+@pytest.mark.usefixtures("read_path")
+async def test_a_torn_message_ends_the_link_and_is_not_quoted(caplog: pytest.LogCaptureFixture) -> None:
+    answers = {
+        b"HELLO": b"%1\r\n$5\r\nproto\r\n:3\r\n",
+        b"PUBLISH": b"$6\r\ns3cr3t\r\n:1\r\n>3\r\n$7\r\nmessage\r\n$1\r\nc\r\n",
+    }
+
+    async def like_valkey_9_1_1(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while count := (await reader.readline())[1:]:
+            words = [await reader.readexactly(int((await reader.readline())[1:]) + 2) for _ in range(int(count))]
+            writer.write(answers.get(words[0].strip(), b"+OK\r\n"))
+
+    async with scripted(like_valkey_9_1_1) as (address, gone), asyncio.timeout(DEADLINE_S):
+        async with reading(f"redis://{address}") as (link, heard):
+            error = await raised(link.send([("c", b"s3cr3t")]))
+            assert "use 9.1.2, or set min-string-size-avoid-copy-reply" in str(error)
+            assert_no_secret(all_that_is_said(error), caplog.text)
+            await heard.death()
+            assert heard.frames == []
+        await gone.wait()
+
+
 class Provider(CredentialProvider):
     def __init__(self, give: Callable[[], Awaitable[tuple[str, str]]]) -> None:
         self._give = give

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.releasing.node import install
+from scripts.releasing.node import install, surroundings
 from scripts.releasing.shell import ReleaseError, tools
 from tests.release.copies import CORE, ROOT, Copy, make_template
 from tests.release.index import Index
@@ -34,7 +34,7 @@ def release_tools() -> None:
 def template_with_node(template: Copy) -> Copy:
     """The template with changesets installed; skips where npm's registry can't be reached."""
     try:
-        tools("node", ROOT)
+        surroundings(ROOT)  # makes `.venv-node` where the copies' links point to, if it is needed
         install(template.root)
     except ReleaseError as error:
         if os.environ.get("BACKPLANE_REQUIRE_NODE") == "1":

@@ -26,7 +26,9 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_PUBLISH_PASSWORD", "anything")
 
 
-def published(released: Copy, index: Index, *, dist: Path | None = None, dry_run: bool = False) -> list[str]:
+def published(
+    released: Copy, index: Index, *, dist: Path | None = None, dry_run: bool = False, trusted: bool = False
+) -> list[str]:
     said: list[str] = []
     publish(
         released.root,
@@ -34,6 +36,7 @@ def published(released: Copy, index: Index, *, dist: Path | None = None, dry_run
         upload_url=index.upload_url,
         simple_url=index.simple_url,
         dry_run=dry_run,
+        trusted=trusted,
         say=said.append,
     )
     return said
@@ -88,6 +91,16 @@ def test_what_was_not_built_is_told_before_anything_is_uploaded(released: Copy, 
 def test_an_index_that_is_away_says_so(released: Copy, index: Index) -> None:
     with pytest.raises(ReleaseError, match="can't be reached"):
         published(released, Index("http://127.0.0.1:1/", index.folder))
+
+
+def test_trusted_publishing_fails_where_nobody_vouches_for_us(
+    released: Copy, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "GITHUB_ACTIONS", "GITLAB_CI", "UV_PUBLISH_USERNAME", "UV_PUBLISH_PASSWORD":
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ReleaseError, match=r"(?i)trusted publishing"):
+        published(released, index, trusted=True)
+    assert index.files() == []
 
 
 def test_no_secret_is_shown_when_an_upload_fails(released: Copy, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:

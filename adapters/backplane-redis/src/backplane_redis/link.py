@@ -26,6 +26,10 @@ _CLOSED: Final = (
     "the server went away or cut it: a restart, CLIENT KILL, an ACL change, or this process read too slowly "
     "for client-output-buffer-limit pubsub"
 )
+_TORN: Final = (
+    "the server answered out of turn: Valkey 9.0.0 to 9.1.1 tear messages from 16 KiB on; "
+    "use 9.1.2, or set min-string-size-avoid-copy-reply 1073741824 there"
+)
 
 
 class RedisLink:
@@ -147,7 +151,10 @@ class RedisLink:
                 self._confirmed += 1
             else:
                 self._settle()
-                self._refused(str(reply).partition(" ")[0])
+                if isinstance(reply, hiredis.ReplyError):
+                    self._refused(str(reply).partition(" ")[0])
+                else:  # never told: it may be a payload
+                    self._die(_TORN)
                 break
         self._settle()
         return frames
