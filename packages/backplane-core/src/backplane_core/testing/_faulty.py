@@ -212,7 +212,8 @@ class FaultyLink(MemoryLink):
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
         """Yield what arrived, less what was lost on the way."""
         while True:
-            await self._arrived.wait()
+            if self._dead is None:
+                await self._arrived.wait()
             self._arrived.clear()
             batch, self._waiting = self._waiting, []
             if batch:
