@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -88,3 +89,8 @@ class MemoryFleet:
         for target in targets:
             assert await pod.associate(conn_id, target) is True
         return socket
+
+
+def shown(value: object) -> str:
+    """A parameter as a test's id: the same in every process, so without an address."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))

@@ -18,7 +18,7 @@ from backplane_core import (
     Target,
 )
 
-from tests.core.helpers import user
+from tests.core.helpers import shown, user
 
 USER = Target.user("u1")
 
@@ -32,14 +32,16 @@ class AsyncSink:
         raise AssertionError(event)
 
 
-@pytest.mark.parametrize("sink", [a_coroutine, functools.partial(a_coroutine), AsyncSink(), None, "print", 5], ids=repr)
+@pytest.mark.parametrize(
+    "sink", [a_coroutine, functools.partial(a_coroutine), AsyncSink(), None, "print", 5], ids=shown
+)
 async def test_a_sink_must_be_a_plain_callable(backplane: BaseBackplane, sink: Any) -> None:
     with pytest.raises(ConfigurationError, match="plain callable"):
         await backplane.attach("c1", sink)
     assert backplane.connection_count == 0
 
 
-@pytest.mark.parametrize("target", [[], (), None, "user", b"user", 5, ["u1"], [USER, None], [["u1"]], {}], ids=repr)
+@pytest.mark.parametrize("target", [[], (), None, "user", b"user", 5, ["u1"], [USER, None], [["u1"]], {}], ids=shown)
 async def test_what_is_no_target_reaches_nobody(backplane: BaseBackplane, target: Any) -> None:
     got: list[Any] = []
     await user(backplane, "c1", got.append)
@@ -49,7 +51,7 @@ async def test_what_is_no_target_reaches_nobody(backplane: BaseBackplane, target
     assert backplane.stats().published == 0
 
 
-@pytest.mark.parametrize("exclude", ["c1", b"c1", [""], [None], [5], ["x" * 1025], ["\ud800"], [["c1"]], 5], ids=repr)
+@pytest.mark.parametrize("exclude", ["c1", b"c1", [""], [None], [5], ["x" * 1025], ["\ud800"], [["c1"]], 5], ids=shown)
 async def test_an_excluded_id_that_is_none_reaches_nobody(backplane: BaseBackplane, exclude: Any) -> None:
     got: list[Any] = []
     await user(backplane, "c1", got.append)

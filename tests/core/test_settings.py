@@ -9,6 +9,8 @@ from attrs import fields
 from backplane_core import ConfigurationError, InMemoryBackplane
 from backplane_core._settings import Settings
 
+from tests.core.helpers import shown
+
 DEFAULTS = {
     "connect_timeout_s": 5.0,
     "probe_interval_s": 15.0,
@@ -63,7 +65,7 @@ def test_an_unknown_option_names_all_that_are_allowed() -> None:
         *[("channel", value) for value in ("", ":", "a:", ":a", "a::b", "a b", "a.b", "a*", "a>", "a@b", "ä", "a\n")],
         ("channel", "x" * 201),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_a_wrong_value_names_the_option_and_what_is_allowed(name: str, value: Any) -> None:
     with pytest.raises(ConfigurationError) as error:
@@ -85,7 +87,7 @@ def test_a_wrong_value_names_the_option_and_what_is_allowed(name: str, value: An
         ("channel", "x" * 200, "x" * 200),
         ("routing", "interest", "interest"),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_a_right_value_is_taken_also_as_text_from_an_environment(name: str, value: Any, taken: Any) -> None:
     assert getattr(Settings.of({name: value}), name) == taken
