@@ -11,8 +11,8 @@ from tests.pods.fleet import until
 
 CUTS = 4
 CUTS_LONG = 60
-BURSTS = 8
-BURSTS_LONG = 20
+BURSTS = 20
+BURSTS_LONG = 60
 NARROW_BYTES_PER_S = 64 * 1024
 
 
