@@ -16,7 +16,7 @@ from tests.faults.rig import Rig
 from tests.pods.fleet import until
 
 AT_ONCE = 200
-CONNECTIONS = 5_000
+CONNECTIONS = 50_000
 CONNECTIONS_LONG = 100_000
 TARGETS_EACH = 3
 EDGES_EACH = 2 * (1 + TARGETS_EACH)  # its own id, too; each is gained and lost
