@@ -2,11 +2,12 @@
 
 Covered. An event that a connection should have got and did not get was lost on a journey: each copy of its frame that
 reached the broker travels from that moment until its receiver's link yielded it, or died with it, or fell deaf; a copy
-that met no link of the pod's that heard the channel ends where it began. The loss is covered by a gap if some copy's
-journey and the gap's span have a moment in common, both ends included and without any margin, and the gap was told
-after the event was published: so whoever reloads on a gap sees what the event was about. A loss that is no loss on the
-way is covered by its sender's `dropped`; and where the receiver's link heard frames before it and after it, by a
-`sequence` gap as well, whose `missed` has a place left for it, told where the later frame was heard.
+that met no link of the pod's that heard the channel, until it would have been there: the line's delay later. The loss
+is covered by a gap if some copy's journey and the gap's span have a moment in common, both ends included and without
+any margin, and the gap was told after the event was published: so whoever reloads on a gap sees what the event was
+about. A loss that is no loss on the way is covered by its sender's `dropped`; and where the receiver's link heard
+frames before it and after it, by a `sequence` gap as well, whose `missed` has a place left for it, told where the later
+frame was heard.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ def check(ledger: Ledger, plan: Plan) -> list[str]:
         found += _states(pod)
         found += _sequence_gaps(pod)
         found += _deafness(pod, plan)
+        found += _marks(pod, ledger)
         found += _books(pod, ledger, plan)
     return found
 
@@ -123,21 +125,19 @@ def _losses(life: Life, ledger: Ledger) -> Iterator[str]:
             if told.order > event.order and any(_meet(journey, told, life.pod) for journey in journeys)
         ]
         misplaced = list(_in_place(life, event, covering, ledger)) if covering else []
-        if covering and not (misplaced and overflowed):
-            yield from misplaced
-        elif local or event.confirmed:
+        if covering and not misplaced:
+            continue
+        if not local and not event.confirmed:
+            torn += [(hole, event) for hole in replay(life.pod).holes if hole.has(event)]
+        elif overflowed:
             overflowed -= 1
-            if overflowed < 0:
-                yield (
-                    f"event {event.number} of {event.pod.origin if event.pod else 'a pod that does not count'} is "
-                    f"missing at {_name(life)}: published at {event.at}, on its way {journeys}, gaps {_spans(life)}"
-                )
+        elif covering:
+            yield from misplaced
         else:
-            seen = replay(life.pod)
-            torn += [(hole, event) for hole in seen.holes if hole.has(event)]
-            known = seen.tails.get((event.channel, event.pod.origin)) if event.pod is not None else None
-            if known is not None and known < (event.seq or 0) and event.pod is not None and not event.pod.restarted:
-                yield f"event {event.number} of {event.pod.origin} was dropped, and no mark came to {_name(life)}"
+            yield (
+                f"event {event.number} of {event.pod.origin if event.pod else 'a pod that does not count'} is "
+                f"missing at {_name(life)}: published at {event.at}, on its way {journeys}, gaps {_spans(life)}"
+            )
     yield from _untold(life, gaps, torn, ledger)
 
 
@@ -156,7 +156,17 @@ def _journey(arrival: Arrival, pod: PodLog) -> tuple[float, float]:
             if batch is not None:
                 return arrival.at, batch.done if batch.done < NEVER else link.ended
             return arrival.at, link.ended if link.deaf_at == NEVER else max(arrival.at, link.deaf_at)
-    return arrival.at, arrival.at
+    return arrival.at, arrival.at + _delay(pod, arrival.at)
+
+
+def _delay(pod: PodLog, at: float) -> float:
+    """The longest delay of the pod's line around that moment: until then a frame could be on its way to it."""
+    longest = 0.0
+    for number, (since, delay) in enumerate(pod.delays):
+        until = pod.delays[number + 1][0] if number + 1 < len(pod.delays) else NEVER
+        if since <= at <= until + delay:
+            longest = max(longest, delay)
+    return longest
 
 
 def _meet(journey: tuple[float, float], told: Told, pod: PodLog) -> bool:
@@ -192,8 +202,8 @@ def _untold(life: Life, gaps: list[Told], torn: list[tuple[Hole, Published]], le
         ]
         placed = [told for told in fitting if not any(_in_place(life, event, [told], ledger))]
         if placed:
-            # The one that ends first: the others may serve a later hole.
-            left[min(placed, key=lambda told: told.gap.until)] -= 1
+            # The one that ends first and was told last: the others may serve a hole that this one can't.
+            left[min(placed, key=lambda told: (told.gap.until, -told.order))] -= 1
         elif fitting:
             yield from _in_place(life, event, fitting, ledger)
         else:
@@ -234,14 +244,12 @@ class Replay:
         holes: Between two frames on one link.
         gaps: What that makes in gaps of the cause `sequence`: channel and count, words of losses included.
         received: Frames of other pods.
-        tails: By channel and origin, the last number on the last link, if nothing was lost since.
         whole: Whether each batch was processed to its end.
     """
 
     holes: list[Hole] = field(factory=list[Hole])
     gaps: list[tuple[str, int]] = field(factory=list[tuple[str, int]])
     received: int = 0
-    tails: dict[tuple[str, str], int] = field(factory=dict[tuple[str, str], int])
     whole: bool = True
 
 
@@ -253,10 +261,9 @@ def replay(pod: PodLog) -> Replay:  # noqa: C901 -- one loop in the other, as th
     newest: dict[tuple[str, str], int] = {}
     for link in pod.links:
         on_link: dict[tuple[str, str], int] = {}
-        result.tails = {}
         for batch in link.batches:
             if isinstance(batch, str):  # the channel was left: its numbers start afresh
-                for known in (newest, on_link, result.tails):
+                for known in (newest, on_link):
                     for key in [key for key in known if key[0] == batch]:
                         del known[key]
                 continue
@@ -264,8 +271,6 @@ def replay(pod: PodLog) -> Replay:  # noqa: C901 -- one loop in the other, as th
             for item in batch.items:
                 if isinstance(item, str):
                     result.gaps.append((item, 1))
-                    # It may have been the mark behind a hole.
-                    result.tails = {key: seq for key, seq in result.tails.items() if key[0] != item}
                     continue
                 parsed, key = item.parsed, (item.channel, item.parsed.origin)
                 if parsed.origin == pod.origin:
@@ -277,7 +282,7 @@ def replay(pod: PodLog) -> Replay:  # noqa: C901 -- one loop in the other, as th
                 if last is not None and parsed.prev is not None and parsed.prev > last:
                     result.holes.append(Hole(*key, last + 1, parsed.prev, batch.at, batch.done, batch.order))
                     result.gaps.append((item.channel, parsed.prev - last))
-                newest[key] = on_link[key] = result.tails[key] = parsed.seq
+                newest[key] = on_link[key] = parsed.seq
     return result
 
 
@@ -311,6 +316,20 @@ def _deafness(pod: PodLog, plan: Plan) -> Iterator[str]:
         limit_s = CONNECT_TIMEOUT_S + 2 * (plan.probe_s + tick_s) + blocked_s + 1
         if link.deaf_at < NEVER and link.ended - link.deaf_at > limit_s:
             yield f"{pod.origin} kept a link that was deaf from {link.deaf_at} to {link.ended}"
+
+
+def _marks(pod: PodLog, ledger: Ledger) -> Iterator[str]:
+    """Behind whatever was dropped something reaches the broker that shows the hole: an event, or a beat."""
+    if pod.restarted:
+        return
+    newest: dict[str, int] = {}
+    for arrival in ledger.arrivals:
+        if arrival.parsed.origin == pod.origin:
+            newest[arrival.channel] = max(newest.get(arrival.channel, 0), arrival.parsed.seq or 0)
+    for event in ledger.events:
+        unsent = event.pod is pod and not event.confirmed and not event.refused
+        if unsent and newest.get(event.channel, 0) <= (event.seq or 0):
+            yield f"event {event.number} of {pod.origin} was dropped, and no mark followed"
 
 
 def _books(pod: PodLog, ledger: Ledger, plan: Plan) -> Iterator[str]:  # noqa: C901 -- one `if` per book

@@ -105,6 +105,8 @@ class PodLog:
     records: list[Any] = field(factory=list[Any])
     states: list[str] = field(factory=list[str])
     confirmed_frames: int = 0
+    # When its line got another longest delay, and which.
+    delays: list[tuple[float, float]] = field(factory=list[tuple[float, float]])
     restarted: bool = False
     stats: Any = None
     replay: Any = None

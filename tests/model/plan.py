@@ -120,6 +120,7 @@ class _Script:
             (self.foreign, 6 if foreign else 0),
             (self.cut_under_way, 5),
             (self.cut_while_asked, 5),
+            (self.cut_while_busy, 4),
         ]
         self.makers = [maker for maker, _ in makers]
         self.weights = [weight for _, weight in makers]
@@ -205,6 +206,19 @@ class _Script:
             Step(self.chance.choice([0.0, 0.1]), "publish", (other, (target,), (), 1, "nowait")),
             Step(self.chance.choice([0.1, 0.5]), "publish", (pod, (len(TARGETS) - 1,), (), 1, "nowait")),
             Step(self.chance.choice([0.5, 1.5]), "link", (pod, self.chance.choice(["cut", "half_open"]))),
+        ]
+
+    def cut_while_busy(self) -> list[Step]:
+        """A link dies while its pod is behind with reading; what is published then is lost before anyone notices."""
+        pod, other = self.chance.sample(range(self.pods), 2)
+        everyone = (len(TARGETS) - 1,)
+        return [
+            Step(self.wait(), "weather", (pod, "calm")),
+            Step(0.0, "attach", (self.socket(), pod, "slow", ())),
+            Step(0.1, "publish", (other, everyone, (), 8, "nowait")),
+            Step(0.01, "publish", (other, everyone, (), 2, "nowait")),
+            Step(0.01, "link", (pod, "cut")),
+            Step(0.0, "publish", (other, everyone, (), 1, "nowait")),
         ]
 
     def broker(self) -> Step:

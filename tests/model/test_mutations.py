@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 from backplane_core import DistributedBackplane, Frame, Gap, Lost, Target
 from backplane_core._fleet import Fleet
 from backplane_core._gaps import GapTeller
@@ -22,7 +22,7 @@ from backplane_core._uplink import Uplink
 from backplane_core._wire import Head, decode_target
 
 from tests.model.plan import draw
-from tests.model.run import play
+from tests.model.run import play, shrink
 
 SEEDS = 400
 Patch = pytest.MonkeyPatch
@@ -237,3 +237,14 @@ def test_the_model_finds_what_is_switched_off(mutation: Mutation, monkeypatch: p
         if any(word in text for text in found for word in mutation.breaks.split("|")):
             return
     pytest.fail(f"{SEEDS} runs did not notice; the last violations: {found}")
+
+
+def test_a_failing_script_is_cut_down_to_steps_that_are_all_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_gap(monkeypatch)
+    plan = next(plan for plan in map(draw, range(SEEDS)) if play(plan).violations)
+    small = shrink(plan)
+    assert play(small).violations
+    assert len(small.steps) < len(plan.steps)
+    for number in range(len(small.steps)):
+        fewer = evolve(small, steps=(*small.steps[:number], *small.steps[number + 1 :]))
+        assert not play(fewer).violations

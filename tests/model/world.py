@@ -179,7 +179,7 @@ class Pod:
         self.world = world
         self.log = PodLog(index, origin, [float(index * 100_000)])
         self.transport = ModelTransport(world, self.log, chance)
-        self.transport.faults = world.weather(index)
+        self.blow(world.weather(index))
         self.stopping = False
         self.lives: dict[str, Life] = {}
         self.backplane = ModelBackplane(
@@ -203,6 +203,10 @@ class Pod:
             on_state=self.log.states.append,
         )
         world.ledger.pods.append(self.log)
+
+    def blow(self, faults: Faults) -> None:
+        self.transport.faults = faults
+        self.log.delays.append((self.world.loop.time(), faults.deliver_s))
 
     @property
     def up(self) -> bool:
@@ -443,7 +447,7 @@ class World:
         def sink(number: int) -> None:
             stream.append(Heard(number, loop.time(), self.order()))
             if kind == "slow":
-                loop.spend(0.002)
+                loop.spend(0.02)
 
         try:
             await pod.backplane.attach(conn_id, sink, on_gap=lambda gap: self._told(life, gap))
@@ -560,7 +564,7 @@ class World:
         """Set, or return, what a pod's line is like."""
         if name is not None:
             self._weather[index] = self.weather_of(name)
-            self._pods[index].transport.faults = self._weather[index]
+            self._pods[index].blow(self._weather[index])
         return self._weather.get(index) or self.weather_of("calm")
 
     def link(self, index: int, how: Literal["cut", "deafen", "go_unanswered", "half_open"]) -> None:

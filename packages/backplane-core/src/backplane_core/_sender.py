@@ -214,11 +214,12 @@ class Sender:
     def _drop(self, frames: Iterable[Frame], cause: str) -> None:
         counts: dict[str, int] = {}
         for channel, payload, *_ in frames:
+            # A beat as well: it may have been the mark behind a hole.
+            if len(self._torn) < MAX_CHANNELS:
+                self._torn[channel] = None
             if not payload.endswith(self.beat_suffix):  # a beat is no event
                 counts[channel] = counts.get(channel, 0) + 1
         for channel, count in counts.items():
-            if len(self._torn) < MAX_CHANNELS:
-                self._torn[channel] = None
             self._dropped(cause, channel, count)
         self._wake()
 

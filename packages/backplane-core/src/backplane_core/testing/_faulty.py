@@ -225,7 +225,7 @@ class FaultyLink(MemoryLink):
         """A frame is on its way here, behind those that were on it before."""
         loop, faults = asyncio.get_running_loop(), self.transport.faults
         due = max(self._due, loop.time() + self.transport.upto(faults.deliver_s))
-        if due <= loop.time():
+        if due <= loop.time() and not self._line:
             self._arrive(frame)
         else:
             self._due = due
