@@ -176,6 +176,11 @@ def _meet(journey: tuple[float, float], told: Told, pod: PodLog) -> bool:
     )
 
 
+def _end(told: Told, pod: PodLog) -> float:
+    """Return when its span ended, by the virtual clock: the wall clock may have been set since."""
+    return max([told.gap.until - offset for offset in pod.wall_offsets if told.gap.until - offset <= told.at])
+
+
 def _in_place(life: Life, event: Published, covering: list[Told], ledger: Ledger) -> Iterator[str]:
     """A queue hears of a hole before the first event behind it."""
     if not life.queue or event.seq is None:
@@ -203,7 +208,7 @@ def _untold(life: Life, gaps: list[Told], torn: list[tuple[Hole, Published]], le
         placed = [told for told in fitting if not any(_in_place(life, event, [told], ledger))]
         if placed:
             # The one that ends first and was told last: the others may serve a hole that this one can't.
-            left[min(placed, key=lambda told: (told.gap.until, -told.order))] -= 1
+            left[min(placed, key=lambda told: (_end(told, life.pod), -told.order))] -= 1
         elif fitting:
             yield from _in_place(life, event, fitting, ledger)
         else:

@@ -63,6 +63,7 @@ class Plan:
         overflow: What a full outbox does.
         beat_s: Of all pods.
         probe_s: Likewise.
+        single_stream: Whether confirmations come in the stream in which the broker delivers, and prove what was read.
         copies: Whether the bus may bring a frame twice in a row, which no broker of ours does.
         steps: The script.
     """
@@ -76,6 +77,7 @@ class Plan:
     beat_s: float = 0.5
     probe_s: float = 2.0
     copies: bool = False
+    single_stream: bool = False
     steps: tuple[Step, ...] = field(default=(), repr=False)
 
 
@@ -97,6 +99,7 @@ def draw(seed: int) -> Plan:
         probe_s=chance.choice([1.0, 2.0, 2.0]),
         copies=chance.random() < 0.05,
         steps=script.steps(),
+        single_stream=chance.random() < 0.5,
     )
 
 

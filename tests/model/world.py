@@ -19,6 +19,7 @@ from backplane_core import (
     OutboxFullError,
     SlowConsumerError,
     Target,
+    Traits,
     TransportError,
 )
 from backplane_core._surroundings import Surroundings
@@ -125,7 +126,8 @@ class ModelLink(FaultyLink):
     async def send(self, frames: Sequence[Frame]) -> None:
         await super().send(frames)
         log = self.log.pod
-        log.confirmed_frames += len(frames)
+        question = f"{CHANNEL}:@{log.origin}"  # no event, no beat: only its answer counts
+        log.confirmed_frames += sum([frame[0] != question for frame in frames])
         for frame in frames:
             event = self.world.parsed(frame[1]).event
             if event is not None:
@@ -150,7 +152,7 @@ class ModelTransport(FaultyTransport):
     """Opens links that write down."""
 
     def __init__(self, world: World, pod: PodLog, random: Random) -> None:
-        super().__init__(world.broker, random=random)
+        super().__init__(world.broker, Traits(single_stream=world.plan.single_stream), random=random)
         self.world = world
         self.pod = pod
 

@@ -75,7 +75,8 @@ class FaultyTransport(MemoryTransport):
 
     Args:
         broker: Shared with other transports; None makes one.
-        traits: Instead of the defaults, to play a broker with limits.
+        traits: Instead of the defaults, to play a broker with limits. With `single_stream` confirmations of sends come
+            behind the frames that are under way, and a deaf link gets none; without, they come by themselves.
         faults: What goes wrong; nothing by default.
         random: The chance; None: one with the seed 0.
     """
@@ -88,7 +89,6 @@ class FaultyTransport(MemoryTransport):
         faults: Faults | None = None,
         random: Random | None = None,
     ) -> None:
-        # Its answers come by themselves: a deaf link still gets them.
         super().__init__(broker, Traits() if traits is None else traits)
         self.faults = Faults() if faults is None else faults
         self.random = Random(0) if random is None else random  # noqa: S311 -- a test's chance, to be repeated
@@ -157,6 +157,8 @@ class FaultyLink(MemoryLink):
         # Frames under way to this link, and when the last of them is here.
         self._line: deque[Frame] = deque()
         self._due = 0.0
+        # Confirmations that stand among them, by the id of what stands there.
+        self._answers: dict[int, asyncio.Future[None]] = {}
         self._ending = False
         # Who waits for time to pass, or for the link's death.
         self._waiters: dict[asyncio.Future[None], None] = {}
@@ -207,7 +209,10 @@ class FaultyLink(MemoryLink):
         if transport.happens(faults.cut_after):
             self._fail("the line was cut before the frames were confirmed")
         await self._forever_if(transport.happens(faults.hang_confirm) or not self.answered)
-        await self._pause(transport.upto(faults.confirm_s))
+        if transport.traits.single_stream:
+            await self._stand_in_line()
+        else:
+            await self._pause(transport.upto(faults.confirm_s))
 
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
         """Yield what arrived, less what was lost on the way."""
@@ -215,14 +220,18 @@ class FaultyLink(MemoryLink):
             if self._dead is None:
                 await self._arrived.wait()
             self._arrived.clear()
-            batch, self._waiting = self._waiting, []
+            items, self._waiting = self._waiting, []
+            batch = [item for item in items if not self._is_answer(item)] if self._answers else items
             if batch:
                 yield self._spoil(batch)
-            elif self._dead is not None:
+            elif not items and self._dead is not None:
                 raise TransportError(self._dead)
 
     def take(self, frame: Frame) -> None:
         """A frame is on its way here, behind those that were on it before."""
+        self._line_up(frame)
+
+    def _line_up(self, frame: Frame) -> None:
         loop, faults = asyncio.get_running_loop(), self.transport.faults
         due = max(self._due, loop.time() + self.transport.upto(faults.deliver_s))
         if due <= loop.time() and not self._line:
@@ -300,6 +309,30 @@ class FaultyLink(MemoryLink):
             else:
                 spoilt += [item, item] if transport.happens(faults.copy) else [item]
         return spoilt
+
+    async def _stand_in_line(self) -> None:
+        """Return once all that is under way to this link was read; raise when it is dead."""
+        place: Frame = ("", bytes(bytearray(1)))  # a new one each: a constant would be the same
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._answers[id(place)] = waiter
+        self._waiters[waiter] = None
+        self._line_up(place)
+        try:
+            if self._dead is None:
+                await waiter
+        finally:
+            del self._waiters[waiter]
+            self._answers.pop(id(place), None)
+        if self._dead is not None:
+            raise TransportError(self._dead)
+
+    def _is_answer(self, item: Frame | Lost) -> bool:
+        """Whether it is a confirmation's place in the line; if so, somebody's wait is over."""
+        waiter = self._answers.pop(id(item), None)
+        if waiter is None:
+            return False
+        _wake(waiter)
+        return True
 
     async def _forever_if(self, hangs: bool) -> None:  # noqa: FBT001 -- reads as a sentence
         """Wait for the link's death."""
