@@ -33,6 +33,9 @@ SHOWN: Final = {
 }
 """Files of the repository, and the pages that show them."""
 
+PUBLIC: Final = frozenset({"backplane_core", "backplane_core.testing", "backplane_redis", "backplane_nats"})
+"""Modules of which the reference shows every name."""
+
 logger: Final = logging.getLogger("mkdocs.hooks.site_pages")
 
 _shown: Final = re.compile(r'^--8<-- "(.+)"$', re.MULTILINE)
@@ -91,9 +94,10 @@ def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files
         if parts.scheme != "https" or "." not in parts.netloc or not re.fullmatch(r"[!-~]+", url):
             logger.warning("%s: %r is not the form of a link to elsewhere", name, url)
         _elsewhere.add(url)
-    for module in _reference.findall(page.markdown or ""):
+    for module in PUBLIC.intersection(_reference.findall(page.markdown or "")):
         for public in importlib.import_module(module).__all__:
-            if f'id="{module}.{public}"' not in html:
+            # A function that has its module's name is shown under its full path.
+            if not {f'id="{module}.{public}"', f'id="{module}.{public}.{public}"'} & set(re.findall(r'id="[\w.]+"', html)):
                 logger.warning("%s does not show %s.%s", name, module, public)
     return html
 
