@@ -9,7 +9,8 @@ over other parts implies already is not drawn.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from html import escape
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -100,7 +101,7 @@ def all_arrows() -> Arrows:
     return frozenset(pair for pair in pairs if pair[0] != pair[1])
 
 
-def reachable(start: str, arrows: Set[tuple[str, str]]) -> frozenset[str]:
+def reachable(start: str, arrows: AbstractSet[tuple[str, str]]) -> frozenset[str]:
     """Return the parts that a way along the arrows leads to."""
     found: set[str] = set()
     ahead = [start]
@@ -124,6 +125,10 @@ COLUMN: Final = 260
 ROW: Final = 96
 MARGIN: Final = 14
 
+HEAD: Final = (
+    '<defs><marker id="head" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+    '<path d="M0 0L8 4L0 8z" fill="#5b7289"/></marker></defs>'
+)
 STYLE: Final = """
   text { font: 13px system-ui, sans-serif; text-anchor: middle; fill: #1c2733 }
   .job { font-size: 12px; fill: #4a5a6a }
@@ -142,8 +147,7 @@ def picture() -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height}" role="img">',
         "<title>The parts of Backplane; an arrow points from a part to one that it imports</title>",
         f"<style>{STYLE}</style>",
-        '<defs><marker id="head" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-        '<path d="M0 0L8 4L0 8z" fill="#5b7289"/></marker></defs>',
+        HEAD,
     ]
     arrows = drawn_arrows()
     for by, to in sorted(arrows):

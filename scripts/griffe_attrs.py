@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from griffe import Attribute, Class, Expr, ExprCall, ExprKeyword, Extension, Function, Parameter, ParameterKind, Parameters
+from griffe import (
+    Attribute,
+    Class,
+    Expr,
+    ExprCall,
+    ExprKeyword,
+    Extension,
+    Function,
+    Parameter,
+    ParameterKind,
+    Parameters,
+)
 
 MAKERS: Final = {"attrs.frozen", "attrs.define"}
 
@@ -48,5 +59,6 @@ def _callee(value: str | Expr | None) -> str | None:
 
 
 def _keywords(value: str | Expr | None) -> dict[str, str]:
-    arguments = value.arguments if isinstance(value, ExprCall) else []
-    return {argument.name: str(argument.value) for argument in arguments if isinstance(argument, ExprKeyword)}
+    if not isinstance(value, ExprCall):
+        return {}
+    return {it.name: str(it.value) for it in value.arguments if isinstance(it, ExprKeyword)}

@@ -15,13 +15,10 @@ import importlib
 import logging
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
-
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import Files
-from mkdocs.structure.pages import Page
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 DOCS: Final = ROOT / "docs"
@@ -48,9 +45,37 @@ _loaded: Final = re.compile(
 _reference: Final = re.compile(r"^::: ([a-z_.]+)$", re.MULTILINE)
 
 _elsewhere: Final[set[str]] = set()
+_referred: Final[set[str]] = set()
 
 
-def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+class File(Protocol):
+    """What is used of MkDocs' class of that name; so are the next ones."""
+
+    src_uri: str
+
+
+class Page(Protocol):
+    """One page of the site."""
+
+    file: File
+    markdown: str | None
+
+
+class Files(Protocol):
+    """All files under docs."""
+
+    def get_file_from_path(self, path: str) -> File | None:
+        """Return the file at this path under docs."""
+        ...
+
+
+class Config(Protocol):
+    """What mkdocs.yml says."""
+
+    extra: Mapping[str, Any]
+
+
+def on_page_markdown(markdown: str, *, page: Page, config: Config, files: Files) -> str:
     """Put in what the page shows of the repository, and lead links to where their targets are."""
     source = DOCS / page.file.src_uri
     repository = str(config.extra["repository"])
@@ -86,29 +111,35 @@ def _moved_text(text: str, written_in: Path, page: Path, repository: str, files:
     return _link.sub(move, text)
 
 
-def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001 -- MkDocs' names
+def on_page_content(html: str, *, page: Page, config: Config, files: Files) -> str:  # noqa: ARG001 -- MkDocs' names
     """Check the form of links to elsewhere, and that a page of the reference is complete."""
     name = page.file.src_uri
-    for url in _href.findall(html):
+    urls: list[str] = _href.findall(html)
+    for url in urls:
         parts = urlsplit(url)
         if parts.scheme != "https" or "." not in parts.netloc or not re.fullmatch(r"[!-~]+", url):
             logger.warning("%s: %r is not the form of a link to elsewhere", name, url)
         _elsewhere.add(url)
     for module in PUBLIC.intersection(_reference.findall(page.markdown or "")):
+        _referred.add(module)
         for public in importlib.import_module(module).__all__:
             # A function that has its module's name is shown under its full path.
-            if not {f'id="{module}.{public}"', f'id="{module}.{public}.{public}"'} & set(re.findall(r'id="[\w.]+"', html)):
+            if not {f'id="{module}.{public}"', f'id="{module}.{public}.{public}"'} & set(
+                re.findall(r'id="[\w.]+"', html)
+            ):
                 logger.warning("%s does not show %s.%s", name, module, public)
     return html
 
 
-def on_post_page(output: str, *, page: Page, config: MkDocsConfig) -> str:  # noqa: ARG001 -- MkDocs' names
+def on_post_page(output: str, *, page: Page, config: Config) -> str:  # noqa: ARG001 -- MkDocs' names
     """Check that the page loads nothing from elsewhere."""
     for loaded in _loaded.findall(output):
         logger.warning("%s loads from elsewhere: %s", page.file.src_uri, loaded)
     return output
 
 
-def on_post_build(*, config: MkDocsConfig) -> None:  # noqa: ARG001 -- MkDocs' names
-    """List the links to elsewhere."""
+def on_post_build(*, config: Config) -> None:  # noqa: ARG001 -- MkDocs' names
+    """Check that no module is missing, and list the links to elsewhere."""
+    for module in sorted(PUBLIC - _referred):
+        logger.warning("the reference does not show %s", module)
     logger.info("links to elsewhere, not fetched:\n%s", "\n".join(f"    {url}" for url in sorted(_elsewhere)))

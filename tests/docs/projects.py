@@ -19,10 +19,12 @@ DEADLINE_S = 30
 
 
 def write_project(page: str, folder: Path) -> Path:
-    """Write the files that the page names; the folder has a configuration of its own, or the workspace's would count."""
+    """Write the files that the page names, and a configuration of their own: the workspace's would be found else."""
     for name, text in files(ROOT / page).items():
         (folder / name).write_text(text)
-    (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\naddopts = -p no:cacheprovider -p no:asyncio\n")
+    (folder / "pytest.ini").write_text(
+        "[pytest]\nfilterwarnings = error\naddopts = -p no:cacheprovider -p no:asyncio\n"
+    )
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,11 @@ async def next_job(connection: Any) -> str:
     return str(event.value["job"])
 
 
+async def send_tasks(project: Path, env: Mapping[str, str]) -> None:
+    async with program(project, "send.py", env=env) as sender:
+        await sender.ends()
+
+
 async def test_what_preforked_children_published_arrives_though_the_worker_stops_at_once(
     tmp_path: Path, redis_server: OwnBroker
 ) -> None:
@@ -59,8 +65,7 @@ async def test_what_preforked_children_published_arrives_though_the_worker_stops
     env = {"CELERY_BROKER_URL": redis_server.url, "BACKPLANE_URL": redis_server.url, "C_FORCE_ROOT": "1"}
     worker = ("-m", "celery", "-A", "tasks", "worker", "--pool", "prefork", "-c", "2", "--loglevel", "INFO")
     async with connect(redis_server.url) as backplane, backplane.connection(None, Target.user("ann")) as connection:
-        async with program(project, "send.py", env=env) as sender:
-            await sender.ends()
+        await send_tasks(project, env)
         async with program(project, *worker, env=env) as celery:
             for _ in range(TASKS):
                 await celery.says("succeeded in")
@@ -68,6 +73,24 @@ async def test_what_preforked_children_published_arrives_though_the_worker_stops
             assert "Traceback" not in await celery.ends()
         got = [await next_job(connection) for _ in range(TASKS)]
     assert sorted(got) == sorted(f"j{number}" for number in range(TASKS))
+
+
+async def test_what_a_child_could_not_send_is_told_when_it_ends(
+    tmp_path: Path, redis_server: OwnBroker, nats_server: OwnBroker
+) -> None:
+    project = write_project("docs/how-to/celery.md", tmp_path)
+    (project / "send.py").write_text(SEND.format(tasks=1))
+    env = {"CELERY_BROKER_URL": redis_server.url, "BACKPLANE_URL": nats_server.url, "C_FORCE_ROOT": "1"}
+    worker = ("-m", "celery", "-A", "tasks", "worker", "--pool", "prefork", "-c", "1", "--loglevel", "INFO")
+    async with program(project, *worker, env=env) as celery:
+        await send_tasks(project, env)
+        await celery.says("succeeded in")
+        nats_server.kill()
+        await celery.says("the link is lost")
+        await send_tasks(project, env)
+        await celery.says("succeeded in")
+        celery.process.send_signal(signal.SIGTERM)
+        assert "closing: " in await celery.ends()
 
 
 async def test_a_view_tells_of_what_was_committed_alone(tmp_path: Path, broker: OwnBroker) -> None:

@@ -22,7 +22,9 @@ def imported_by(path: Path) -> set[str]:
         if module.startswith("backplane_core."):
             found.add(module.split(".")[1])
         elif module == "backplane_core":
-            definition = re.compile(rf"^(?:(?:async )?def|class) ({'|'.join(names)})\b|^({'|'.join(names)}):", re.MULTILINE)
+            definition = re.compile(
+                rf"^(?:(?:async )?def|class) ({'|'.join(names)})\b|^({'|'.join(names)}):", re.MULTILINE
+            )
             found |= {source.stem for source in CORE.glob("[a-z]*.py") if definition.search(source.read_text())}
     return found
 
