@@ -16,7 +16,7 @@ from tests.brokers.tls import Certificates
 from tests.conftest import StartServer
 from tests.docs.pages import ROOT, blocks, files
 
-FOLDERS = ("", "packages/*/", "adapters/*/", "docs/")
+FOLDERS = ("", "packages/*/", "adapters/*/", "docs/", "docs/*/")
 PAGES = sorted([page for folder in FOLDERS for page in ROOT.glob(f"{folder}*.md")])
 
 Redirect = Callable[[str], str]

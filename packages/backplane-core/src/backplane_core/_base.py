@@ -51,10 +51,8 @@ class BaseBackplane:
     """This pod's connections and the delivery to them; see `Backplane` for the promises.
 
     Args:
-        on_gap: Called with each `Gap` of this pod.
-        on_state: Called with each new state.
-        observer: Called with each record (`backplane_core.observe`).
-        options: See `Settings`.
+        options: See `Settings`; and `on_gap`, called with each `Gap` of this pod, `on_state` with each new state,
+            `observer` with each record (`backplane_core.observe`).
 
     Raises:
         ConfigurationError: An option is unknown or wrong.
@@ -189,7 +187,7 @@ class BaseBackplane:
 
         Raises:
             ReentrantPublishError: Called from inside a sink: hand it to `loop.call_soon`.
-            As `publish` otherwise.
+            BackplaneError: As `publish` otherwise.
         """
         if running_loop() is not self._home.loop:
             self._home.check()

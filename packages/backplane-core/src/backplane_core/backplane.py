@@ -96,9 +96,9 @@ class Backplane(Protocol):
             EventTooLargeError: It is larger than the limit.
             ReentrantPublishError: Called while an event is being delivered, from inside a sink.
             ClosedError: The backplane is draining or closed.
-            In each of these cases nobody has got anything.
 
-        Delivery: does not depend on the broker's health. What can't be sent is counted and becomes a Gap at receivers.
+        Delivery: if it raises, nobody has got anything. Does not depend on the broker's health: what can't be sent is
+            counted and becomes a Gap at receivers.
         Cancellation: never undoes; the event is accepted before the first suspension.
         """
         ...

@@ -107,7 +107,7 @@ def connect_from_env(
 
     Raises:
         ConfigurationError: Unknown kind, kind and URL that disagree, or no URL. The message lists what is allowed.
-        As `connect` otherwise.
+        BackplaneError: As `connect` otherwise.
     """
     env = os.environ if env is None else env
 

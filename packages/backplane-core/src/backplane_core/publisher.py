@@ -116,7 +116,7 @@ class SyncPublisher:
         Raises:
             TransportError: The first publish of a process could not connect within `connect_timeout_s`. Later ones
                 don't depend on the broker.
-            As `Backplane.publish` otherwise; then nobody has got anything.
+            BackplaneError: As `Backplane.publish` otherwise; then nobody has got anything.
         """
         return self._running().call(lambda publisher: publisher.publish(target, event, exclude=exclude))
 

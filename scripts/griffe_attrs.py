@@ -1,0 +1,64 @@
+"""Tells Griffe how a class made by attrs is called: an extension of mkdocs.yml, for the reference.
+
+Griffe reads sources and does not run them; of dataclasses it knows the `__init__`, of attrs' classes this says it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from griffe import (
+    Attribute,
+    Class,
+    Expr,
+    ExprCall,
+    ExprKeyword,
+    Extension,
+    Function,
+    Parameter,
+    ParameterKind,
+    Parameters,
+)
+
+MAKERS: Final = {"attrs.frozen", "attrs.define"}
+
+
+class Attrs(Extension):
+    """Gives each class that `@frozen` or `@define` makes the `__init__` that it will have."""
+
+    def on_class_members(self, *, cls: Class, **_: Any) -> None:  # noqa: ANN401 -- Griffe's own
+        """Add it, from the fields."""
+        made_by = next((it.value for it in cls.decorators if _callee(it.value) in MAKERS), None)
+        if made_by is None or "__init__" in cls.members:
+            return
+        kind = (
+            ParameterKind.keyword_only
+            if _keywords(made_by).get("kw_only") == "True"
+            else ParameterKind.positional_or_keyword
+        )
+        self_ = Parameter("self", kind=ParameterKind.positional_or_keyword)
+        parameters = Parameters(self_, *_parameters(cls, kind))
+        init = Function("__init__", parameters=parameters, returns="None", parent=cls, lineno=cls.lineno)
+        cls.set_member("__init__", init)
+
+
+def _parameters(cls: Class, kind: ParameterKind) -> Iterator[Parameter]:
+    for name, member in cls.members.items():
+        if isinstance(member, Attribute) and member.annotation is not None and "property" not in member.labels:
+            is_field = _callee(member.value) == "attrs.field"
+            given = _keywords(member.value) if is_field else {}
+            if given.get("init") != "False":
+                default = given.get("default") if is_field else member.value
+                yield Parameter(name.lstrip("_"), annotation=member.annotation, kind=kind, default=default)
+
+
+def _callee(value: str | Expr | None) -> str | None:
+    function = value.function if isinstance(value, ExprCall) else value
+    return function.canonical_path if isinstance(function, Expr) else None
+
+
+def _keywords(value: str | Expr | None) -> dict[str, str]:
+    if not isinstance(value, ExprCall):
+        return {}
+    return {it.name: str(it.value) for it in value.arguments if isinstance(it, ExprKeyword)}
