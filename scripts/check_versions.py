@@ -65,7 +65,7 @@ ALL_TESTS = ("tests/core", "tests/redis", "tests/nats", "tests/pods", "tests/con
 CI_TESTS = (
     *(f"tests/core/test_{name}.py" for name in ("connect", "connection", "distributed", "envelope", "event_encoding")),
     *(f"tests/core/test_{name}.py" for name in ("life", "publisher", "settings", "subscriptions", "target")),
-    *("tests/redis", "tests/nats", "tests/pods", "tests/contract", "tests/faults/test_broker_killed.py"),
+    *("tests/redis", "tests/nats", "tests/pods", "tests/faults/test_broker_killed.py"),
 )
 SLOW = "sixty_thousand or crosses or never_answers or dead_broker or tight_loop or mutated or two_kinds or cancelled_c"
 CI_OPTIONS = ("-k", f"not ({SLOW}) and not (interest and (publisher or processes or killed or closing))")
