@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from backplane_core import Publisher, Target
+from httpx2 import AsyncClient
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -44,8 +45,18 @@ async def test_the_pages_test_fails_for_an_app_that_tells_another_user(project: 
         await tests.says("1 failed")
 
 
+DRAIN = """
+
+@app.post("/drain")
+async def drain(request: Request) -> None:
+    await request.app.state.backplane.drain()
+"""
+
+
 @pytest.fixture
 async def server(project: Path, broker: OwnBroker) -> AsyncIterator[tuple[Program, str]]:
+    with (project / "app.py").open("a") as app:
+        app.write(DRAIN)
     port = str(free_port())
     command = ("-m", "uvicorn", "app:app", "--port", port, "--timeout-graceful-shutdown", "10")
     async with program(project, *command, env={"BACKPLANE_URL": broker.url}) as uvicorn:
@@ -85,6 +96,13 @@ async def test_a_gap_closes_the_socket_with_1012_and_the_client_comes_back(
         async with socket(url) as websocket:
             await publisher.publish(Target.user("ann"), "after")
             assert await received(websocket) == '"after"'
+
+
+async def test_a_pod_that_drains_closes_its_sockets_with_1001(server: tuple[Program, str]) -> None:
+    _, url = server
+    async with socket(url) as websocket, AsyncClient(trust_env=False) as client:
+        await client.post(url.replace("ws:", "http:").replace("/users/ann/events", "/drain"))
+        assert await closed(websocket) == (1001, "")
 
 
 async def test_a_stopped_server_closes_its_sockets_and_ends(server: tuple[Program, str]) -> None:
