@@ -283,7 +283,9 @@ async def test_signed_and_unsigned_pods_on_one_channel_say_so(routing: str, capl
 class Narrow(MemoryTransport):
     """A broker that takes little in one message."""
 
-    traits = Traits(max_payload_bytes=20_000)
+    @property
+    def traits(self) -> Traits:
+        return Traits(max_payload_bytes=20_000)
 
 
 async def fits(pod: DistributedBackplane, event: str) -> bool:
