@@ -10,9 +10,8 @@ import asyncio
 import secrets
 import time
 from statistics import median
-from typing import Unpack
 
-from backplane_core import DistributedBackplane, Options, Target
+from backplane_core import DistributedBackplane, Target
 from backplane_core._signing import Signer, SigningKeys
 from backplane_core._wire import build_frame, frame_prefix
 from backplane_core.testing import MemoryBroker, MemoryTransport
@@ -20,7 +19,7 @@ from backplane_core.testing import MemoryBroker, MemoryTransport
 TARGET = Target.connection("c1")
 
 
-async def _through_two_pods(events: int, text: str, **options: Unpack[Options]) -> float:
+async def _through_two_pods(events: int, text: str, keys: list[bytes] | None = None) -> float:
     """Return the microseconds of this process per event: publish, write, read, deliver."""
     broker = MemoryBroker()
     got: list[object] = []
@@ -32,8 +31,8 @@ async def _through_two_pods(events: int, text: str, **options: Unpack[Options]) 
             done.set()
 
     async with (
-        DistributedBackplane(MemoryTransport(broker), routing="interest", **options) as here,
-        DistributedBackplane(MemoryTransport(broker), routing="interest", **options) as there,
+        DistributedBackplane(MemoryTransport(broker), routing="interest", signing_keys=keys) as here,
+        DistributedBackplane(MemoryTransport(broker), routing="interest", signing_keys=keys) as there,
     ):
         await there.attach("c1", take, raw=True)
         started = time.process_time()
@@ -69,7 +68,7 @@ def _main() -> None:
     alone: list[tuple[float, float]] = []
     for _ in range(arguments.rounds):  # they take turns, so that a busy minute of this machine hits both
         plain.append(asyncio.run(_through_two_pods(arguments.events, text)))
-        signed.append(asyncio.run(_through_two_pods(arguments.events, text, signing_keys=keys)))
+        signed.append(asyncio.run(_through_two_pods(arguments.events, text, keys)))
         alone.append(_alone(arguments.events, text, keys))
     ratio = median([one / other for one, other in zip(signed, plain, strict=True)])
     print(f"events of {arguments.size} bytes, medians of {arguments.rounds} rounds, microseconds of processor time")
