@@ -163,6 +163,11 @@ def test_all_keys_verify_and_the_first_signs() -> None:
         new.open("backplane", both.seal("backplane", FRAME))
 
 
+@pytest.mark.parametrize("now", [-5.0, 0.0, 999_999_999.9, 1e11])
+def test_a_clock_that_is_far_off_makes_no_frame_of_another_size(now: float) -> None:
+    assert len(signer(now=now).seal("backplane", FRAME)) == Signer.size(FRAME)
+
+
 # Options
 
 
@@ -297,8 +302,17 @@ async def fits(pod: DistributedBackplane, event: str) -> bool:
 
 
 @pytest.mark.parametrize("filler", ["x", '"', "\\", "ü", "\x01", "🙂"])
-async def test_the_largest_event_that_fits_is_known_to_the_byte(filler: str) -> None:
+async def test_the_largest_event_that_fits_is_known_to_the_byte(filler: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet = MemoryFleet()
+    sizes: list[int] = []
+    seal = Signer.seal
+
+    def measured(self: Signer, channel: str, frame: bytes) -> bytes:
+        sealed = seal(self, channel, frame)
+        sizes.append(len(sealed))
+        return sealed
+
+    monkeypatch.setattr(Signer, "seal", measured)
     async with fleet.stack:
         pod = await fleet.pod(Narrow(fleet.broker), signing_keys=[KEY])
         other = await fleet.pod(signing_keys=[KEY])
@@ -312,6 +326,8 @@ async def test_the_largest_event_that_fits_is_known_to_the_byte(filler: str) -> 
         while await fits(pod, "a" + filler * least + "x" * letters):
             letters += 1
         assert 1 <= letters < 12
+        await pod.flush(5)
+        assert max(sizes) == 20_000
         await there.has(len(here.events))
         assert there.events == here.events
         assert pod.stats().dropped == {}
@@ -376,6 +392,21 @@ def test_a_channel_that_was_left_knows_copies_when_it_is_heard_again() -> None:
     tracker.forget_channel("a")
     tracker.expire(301)
     assert (tracker._numbers, tracker._before_cut) == (0, {})
+
+
+async def test_a_pod_that_left_a_target_and_came_back_knows_its_copies() -> None:
+    fleet = MemoryFleet("interest")
+    async with fleet.stack:
+        pod = await fleet.pod(signing_keys=[KEY])
+        socket = await fleet.socket(pod, "c1", USER)
+        channel = pod._routing.channel((USER,))
+        sealed = signer(now=pod._surroundings.wall()).seal(channel, FRAME)
+        await pod._on_batch([(channel, sealed)])
+        await pod.dissociate("c1", USER)
+        await until(lambda: channel in pod._tracker._before_cut, "the channel to be left")
+        assert await pod.associate("c1", USER)
+        await pod._on_batch([(channel, sealed)])
+        assert (len(socket.events), pod.stats().duplicates) == (1, 1)
 
 
 async def test_a_frame_is_refused_by_its_time_before_its_number_is_forgotten(routing: str) -> None:
