@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 from backplane_core._routing import RoutingName
+from backplane_core._settings import Settings
 from backplane_core.testing import FLEET_CHECKS, LINK_CHECKS, FleetCheck, Harness, LinkCheck
 
 
@@ -18,3 +22,21 @@ async def test_link(harness: Harness, check: LinkCheck) -> None:
 @pytest.mark.parametrize("harness", ["memory", "redis", "nats"], indirect=True)
 async def test_fleet(harness: Harness, check: FleetCheck, routing: RoutingName) -> None:
     await check(harness, routing)
+
+
+@pytest.mark.parametrize("routing", ["broadcast", "interest"])
+@pytest.mark.parametrize("check", FLEET_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("harness", ["memory", "redis", "nats"], indirect=True)
+async def test_a_fleet_that_signs(
+    harness: Harness, check: FleetCheck, routing: RoutingName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, made = Settings.of, 0
+
+    def signing(options: Mapping[str, Any]) -> Settings:
+        nonlocal made
+        made += 1
+        return plain({**options, "signing_keys": [b"one key of the fleet, of 32 bytes"]})
+
+    monkeypatch.setattr(Settings, "of", signing)
+    await check(harness, routing)
+    assert made > 0

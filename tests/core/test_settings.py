@@ -24,6 +24,7 @@ DEFAULTS = {
     "routing": "broadcast",
     "lanes": 1,
     "channel": "backplane",
+    "signing_keys": None,
 }
 
 

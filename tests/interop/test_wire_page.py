@@ -14,6 +14,7 @@ import pytest
 from backplane_core import BackplaneEnvelope, EnvelopeError, Target, decode_envelope, encode_envelope
 from backplane_core._routing import make_routing
 from backplane_core._sequence import DUPLICATE, Tracker
+from backplane_core._signing import Signer, SigningKeys
 from hypothesis import given
 
 from tests.core.test_envelope import HOSTILE, envelopes
@@ -114,6 +115,18 @@ def test_a_receiver_does_what_the_page_says(last: str, seq: str, prev: str, does
     if found != DUPLICATE:
         assert f"remembers {seq}" in does
         assert tracker.accept("backplane", "o", int(seq), None) == DUPLICATE
+
+
+@pytest.mark.parametrize("row", table("key, in hex | channel"), ids=lambda row: row[1])
+def test_signatures_are_made_as_the_page_says(row: list[str]) -> None:
+    key, channel, env, kid, sig = row
+    signer = Signer(SigningKeys([bytes.fromhex(key)]), 300, lambda: 1_764_000_000)
+    sealed = json.dumps({"sig": sig, "kid": kid, "env": env}, ensure_ascii=False, separators=(",", ":")).encode()
+    opened = signer.open(channel, sealed)
+    assert decode_envelope(opened) == decode_envelope(env.encode())
+    if '"at"' in env:  # as our pods write it: the example of the page
+        assert signer.seal(channel, opened) == sealed
+        assert f"\n{sealed.decode()}\n" in PAGE
 
 
 @pytest.mark.parametrize("frame", FRAMES)

@@ -26,6 +26,7 @@ class Counters:
     sink_errors: int = 0
     sink_refusals: int = 0
     decode_errors: int = 0
+    signature_errors: int = 0
     observer_errors: int = 0
     unknown_connections: int = 0
     links: int = 0

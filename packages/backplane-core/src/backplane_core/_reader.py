@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from attrs import frozen
@@ -84,7 +84,7 @@ class Reader:
         self._max_frame_bytes = max_event_bytes + FRAME_OVERHEAD_BYTES
         self._slice_ends = 0.0
 
-    async def process(self, batch: Sequence[Frame | Lost]) -> None:
+    async def process(self, batch: Iterable[Frame | Lost]) -> None:
         """Deliver a batch, in order; gives the loop a turn each few milliseconds."""
         self._slice_ends = self._pod.monotonic() + SLICE_S
         pod, prefix = self._pod, self._pod.prefix

@@ -11,6 +11,7 @@ from backplane_core._outbox import Mark, Outbox
 from backplane_core._routing import Routing
 from backplane_core._sequence import MAX_CHANNELS, Numbering
 from backplane_core._settings import Settings
+from backplane_core._signing import Signer, most_plain_bytes
 from backplane_core._wire import FRAME_OVERHEAD_BYTES, build_frame, encode_ids, frame_prefix
 from backplane_core.errors import EventTooLargeError, OutboxFullError
 from backplane_core.target import Target
@@ -37,15 +38,17 @@ class Sender:
         settings: Of the backplane.
         fleet: Told of our own beats.
         dropped: Called with cause, channel and count of frames that will not be sent.
+        signer: Seals what goes to the link; None: it goes as it is. The outbox holds, and counts, plain frames.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 -- one caller
         self,
         origin: str,
         routing: Routing,
         settings: Settings,
         fleet: Fleet,
         dropped: Callable[[str, str, int], None],
+        signer: Signer | None = None,
     ) -> None:
         self.prefix = frame_prefix(origin)
         self.outbox = Outbox(settings.outbox_max_messages, settings.outbox_max_bytes)
@@ -53,6 +56,8 @@ class Sender:
         self._overflow = settings.outbox_overflow
         self._fleet = fleet
         self._dropped = dropped
+        self._signer = signer
+        self._size_on_bus: Callable[[bytes], int] = len if signer is None else signer.size
         self._numbering = Numbering()
         self._self = (Target.connection(origin),)
         # No event's frame ends like this: after an event come numbers and lists, never these two names.
@@ -95,12 +100,12 @@ class Sender:
 
     def _check_frame(self, channel: str, targets: Sequence[Target], event: bytes, ids: bytes | None) -> None:
         """Raise if the frame, which is built for its size alone, can't be taken; before it takes a number."""
-        size = len(build_frame(self.prefix, targets, event, *self._numbering.peek(channel), ids))
-        limit = len(event) + FRAME_OVERHEAD_BYTES
-        if self._max_frame_bytes is not None:
-            limit = min(limit, self._max_frame_bytes)
-        if size > limit:
+        frame = build_frame(self.prefix, targets, event, *self._numbering.peek(channel), ids)
+        size = len(frame)
+        if size > (limit := len(event) + FRAME_OVERHEAD_BYTES):
             raise EventTooLargeError(size, limit)
+        if self._max_frame_bytes is not None and (on_bus := self._size_on_bus(frame)) > self._max_frame_bytes:
+            raise EventTooLargeError(on_bus, self._max_frame_bytes)
         if self._overflow == "raise" and not self.outbox.has_room(size):
             raise OutboxFullError(self.outbox.messages, self.outbox.bytes)
 
@@ -183,14 +188,16 @@ class Sender:
             self._to_write.clear()
             await self._to_write.wait()
         self._asking = False  # any batch is answered
-        return frames
+        # Sealed as late as this: what waited out a long outage is signed at the time at which it is sent.
+        return frames if self._signer is None else self._signer.seal_all(frames)
 
     def link_opened(self, max_payload_bytes: int | None) -> None:
         """Drop what this broker would cut the link for."""
         self._max_frame_bytes = limit = max_payload_bytes
         if limit is not None:
-            self._surely_fits_bytes = min(self._plain_bytes, limit - MAX_PLAIN_OVERHEAD_BYTES)
-            self._drop(self.outbox.discard(lambda frame: len(frame[1]) > limit), "too_large")
+            surely = limit if self._signer is None else most_plain_bytes(limit)
+            self._surely_fits_bytes = min(self._plain_bytes, surely - MAX_PLAIN_OVERHEAD_BYTES)
+            self._drop(self.outbox.discard(lambda frame: self._size_on_bus(frame[1]) > limit), "too_large")
 
     def confirmed(self) -> None:
         """The broker has what was in flight."""

@@ -68,6 +68,7 @@ class Tracker:
 
     Args:
         ttl_s: An origin whose last frame is so old is forgotten.
+        keeps_left: Copies are known also on a channel that was left and is heard again.
         max_origins: Origins that are remembered.
         max_numbers: Numbers that are remembered.
         now: When what is read now passed the broker, at the earliest; set by whoever calls.
@@ -75,6 +76,7 @@ class Tracker:
     """
 
     ttl_s: float
+    keeps_left: bool = False
     max_origins: int = MAX_ORIGINS
     max_numbers: int = MAX_NUMBERS
     now: float = field(default=0.0, init=False)
@@ -132,6 +134,10 @@ class Tracker:
 
     def forget_channel(self, channel: str) -> None:
         """The channel is not heard any more: when it is heard again, its numbers start afresh."""
+        if self.keeps_left:
+            if left := self._heard.pop(channel, None):
+                self._before_cut.setdefault(channel, {}).update(left)
+            return
         for table in (self._heard, self._before_cut):
             self._numbers -= len(table.pop(channel, ()))
 

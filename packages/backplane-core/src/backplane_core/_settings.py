@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from typing import Any, Final, Literal, TypeAlias, TypedDict
 
@@ -12,6 +12,7 @@ from attrs.validators import ge, gt, in_, matches_re, max_len
 
 from backplane_core._registry import GapCallback
 from backplane_core._routing import CHANNEL, RoutingName
+from backplane_core._signing import SigningKeys
 from backplane_core.errors import ConfigurationError
 from backplane_core.observe import Observer, State
 
@@ -37,6 +38,7 @@ class Options(TypedDict, total=False):
     routing: RoutingName
     lanes: int
     channel: str
+    signing_keys: Sequence[str | bytes] | None
     on_gap: GapCallback | None
     on_state: Callable[[State], None] | None
     observer: Observer | None
@@ -65,6 +67,8 @@ class Settings:
         routing: `broadcast`: all pods hear all. `interest`: a pod hears what it holds.
         lanes: Channels that broadcast routing spreads over. 1.
         channel: The fleet's name on the bus: words of `[A-Za-z0-9_-]` joined by `:`.
+        signing_keys: Frames are signed with the first, and taken if signed with any. None: neither signed nor
+            checked. Each 32 random bytes, the same in the whole fleet.
     """
 
     connect_timeout_s: float = field(default=5.0, validator=gt(0))
@@ -81,6 +85,7 @@ class Settings:
     routing: RoutingName = field(default="broadcast", validator=in_(("broadcast", "interest")))
     lanes: int = field(default=1, validator=[ge(1)])
     channel: str = field(default="backplane", validator=[matches_re(CHANNEL), max_len(200)])
+    signing_keys: SigningKeys | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Settings:
@@ -100,7 +105,12 @@ class Settings:
                 if attribute.validator is not None:
                     attribute.validator(None, attribute, values[name])
             except Exception:  # noqa: BLE001 -- cattrs raises a bare Exception for a Literal
-                raise ConfigurationError(f"{name}={value!r} is not allowed: {_ALLOWED[name]}") from None
+                shown = "***" if name in _SECRET else repr(value)
+                problem = f"{name}={shown} is not allowed: {_ALLOWED[name]}"
+            else:
+                continue
+            # Out here, where no `__context__` carries the value.
+            raise ConfigurationError(problem)
         settings = cls(**values)
         if settings.routing == "interest" and settings.lanes > 1:
             raise ConfigurationError("lanes are for routing='broadcast'; routing='interest' has a channel per target")
@@ -122,7 +132,10 @@ _ALLOWED: Final = {
     "routing": "'broadcast' or 'interest'",
     "lanes": "a whole number, at least 1",
     "channel": "words of [A-Za-z0-9_-] joined by ':', at most 200 characters",
+    "signing_keys": "a list of keys, each a non-empty str or bytes; None sends and takes unsigned frames",
 }
+
+_SECRET: Final = frozenset({"signing_keys"})
 
 
 def unknown_option(name: str, allowed: list[str]) -> ConfigurationError:
@@ -155,3 +168,4 @@ _converter: Final = cattrs.Converter()
 _converter.register_structure_hook(int, _whole)
 _converter.register_structure_hook(float, _number)
 _converter.register_structure_hook(str, _text)
+_converter.register_structure_hook(SigningKeys, lambda value, _: SigningKeys(value))

@@ -21,6 +21,7 @@ __all__ = [
     "MAX_EXCLUDED",
     "MAX_NUMBER",
     "MAX_TARGETS",
+    "SIGNED_START",
     "Head",
     "build_frame",
     "decode_exclude",
@@ -49,6 +50,9 @@ MAX_EXCLUDED: Final = 65_536
 MAX_NUMBER: Final = 2**64 - 1
 """The largest `seq`: what other languages hold in a word, and no sender ever counts to."""
 _SURELY_SHORT: Final = MAX_ID_BYTES // 4  # four bytes are the most that a character takes
+
+SIGNED_START: Final = b'{"sig":"'
+"""What a frame of a fleet that signs starts with: a pod that does not can say so."""
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -86,7 +90,8 @@ def decode_head(payload: bytes) -> Head:
     except UnicodeDecodeError:
         problem = "not UTF-8"
     except msgspec.MsgspecError as error:
-        problem = str(error)
+        signed = payload.startswith(SIGNED_START)
+        problem = "it is signed, and this pod has no signing_keys" if signed else str(error)
     except RecursionError:
         problem = "nested too deep"
     else:

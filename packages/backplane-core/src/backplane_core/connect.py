@@ -98,7 +98,8 @@ def connect_from_env(
 
     `{prefix}`: `memory`, `inmemory`, `redis`, `valkey`, `nats`, or any installed scheme, in any case; unset: the scheme
     of `{prefix}_URL`; both unset or empty: memory. URL: `{prefix}_URL`, else `{prefix}_REDIS_URL`, `{prefix}_NATS_URL`
-    and so on, after the kind. Also `{prefix}_CHANNEL` and `{prefix}_ROUTING`.
+    and so on, after the kind. Also `{prefix}_CHANNEL`, `{prefix}_ROUTING`, and `{prefix}_SIGNING_KEYS`, separated by
+    commas; there and empty is an error, as nothing would be signed.
 
     Args:
         env: Instead of `os.environ`.
@@ -119,6 +120,9 @@ def connect_from_env(
         if value:
             options.setdefault(option, value if option == "channel" else value.lower())
 
+    if f"{prefix}_SIGNING_KEYS" in env:
+        options.setdefault("signing_keys", _keys_of(f"{prefix}_SIGNING_KEYS", read))
+
     kind, url = read(prefix).lower(), read(f"{prefix}_URL")
     if not kind and not url:
         ignored = [f"{prefix}_{family}_URL" for family in ("REDIS", "VALKEY", "NATS") if read(f"{prefix}_{family}_URL")]
@@ -132,6 +136,13 @@ def connect_from_env(
     if url and scheme_of(url) not in MEMORY:
         raise ConfigurationError(f"{prefix}={kind} and the {scheme_of(url)}:// URL in {prefix}_URL disagree: drop one")
     return connect(None, **options)
+
+
+def _keys_of(name: str, read: Callable[[str], str]) -> list[str]:
+    keys = [key for part in read(name).split(",") if (key := part.strip())]
+    if not keys:
+        raise ConfigurationError(f"{name} is set and holds no key: unset it for a fleet that does not sign")
+    return keys
 
 
 def _url_for(kind: str, prefix: str, read: Callable[[str], str]) -> str:

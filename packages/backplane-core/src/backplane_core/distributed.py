@@ -11,6 +11,7 @@ from attrs import evolve
 
 from backplane_core._base import BaseBackplane
 from backplane_core._fleet import Fleet
+from backplane_core._gate import Gate
 from backplane_core._hearing import Hearing
 from backplane_core._logging import logger
 from backplane_core._outage import Outage
@@ -20,9 +21,10 @@ from backplane_core._routing import make_routing
 from backplane_core._sender import Sender
 from backplane_core._sequence import Tracker
 from backplane_core._settings import Options
+from backplane_core._signing import Signer, most_sealed_bytes
 from backplane_core._subscriptions import Subscriptions
 from backplane_core._uplink import Owner, Uplink
-from backplane_core._wire import decode_head
+from backplane_core._wire import FRAME_OVERHEAD_BYTES, decode_head
 from backplane_core.errors import ClosedError, EnvelopeError
 from backplane_core.observe import EventDropped, Gap, LinkChanged, Readiness, Stats
 from backplane_core.target import Target
@@ -55,9 +57,10 @@ class DistributedBackplane(BaseBackplane):
         origin = self._surroundings.new_name()
         self._routing = make_routing(settings.routing, settings.channel, settings.lanes)
         self._fleet = Fleet(self._routing, settings.origin_ttl_s, counters, self._report)
-        self._sender = Sender(origin, self._routing, settings, self._fleet, self._on_dropped)
+        signer = self._make_signer()
+        self._sender = Sender(origin, self._routing, settings, self._fleet, self._on_dropped, signer)
         self._send = self._sender.send
-        self._tracker = Tracker(settings.origin_ttl_s)
+        self._tracker = self._make_tracker()
         self._hearing = Hearing()
         self._outage = Outage(monotonic())
         self._subscriptions = Subscriptions(
@@ -81,6 +84,7 @@ class DistributedBackplane(BaseBackplane):
             counters,
             settings.max_event_bytes,
         )
+        self._gate = None if signer is None else self._make_gate(signer)
         self._uplink = Uplink(
             transport,
             settings,
@@ -100,6 +104,36 @@ class DistributedBackplane(BaseBackplane):
         )
         self._closing: asyncio.Future[None] | None = None
         self._last_beat: float | None = None
+
+    # What signing adds
+
+    def _make_signer(self) -> Signer | None:
+        settings = self._settings
+        if settings.signing_keys is None:
+            return None
+        if settings.signing_keys.short:
+            logger.warning(
+                "a signing key is shorter than 16 bytes: whoever hears the bus may find it; draw 32 at random"
+            )
+        return Signer(settings.signing_keys, settings.origin_ttl_s, self._surroundings.wall)
+
+    def _make_tracker(self) -> Tracker:
+        settings = self._settings
+        if settings.signing_keys is None:
+            return Tracker(settings.origin_ttl_s)
+        # A frame may be signed origin_ttl_s ahead of our clock and is taken until so long behind it: its number must be
+        # known for that long, from when it was heard, which is at most two probes after the last proof that it was.
+        return Tracker(2 * (settings.origin_ttl_s + settings.probe_interval_s), keeps_left=True)
+
+    def _make_gate(self, signer: Signer) -> Gate:
+        return Gate(
+            signer,
+            self._sender.prefix,
+            self._sender.beat_suffix,
+            most_sealed_bytes(self._settings.max_event_bytes + FRAME_OVERHEAD_BYTES),
+            self._counters,
+            self._report,
+        )
 
     # Life
 
@@ -289,7 +323,7 @@ class DistributedBackplane(BaseBackplane):
         if self._outage.ends_with_frame():
             self._tell_reconnect()
         self._tracker.now = self._outage.complete_at
-        await self._reader.process(batch)
+        await self._reader.process(batch if self._gate is None else self._gate.opened(batch))
 
     def _tell_reconnect(self) -> None:
         now, wall = self._surroundings.monotonic(), self._surroundings.wall()

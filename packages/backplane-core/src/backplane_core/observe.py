@@ -127,7 +127,7 @@ class SinkFailed:
 
 @frozen(kw_only=True)
 class EnvelopeRejected:
-    """Bytes from the bus were not an envelope.
+    """Bytes from the bus were not an envelope, or not signed as this fleet signs.
 
     Args:
         channel: Where they came from.
@@ -214,6 +214,8 @@ class Stats:
         sink_errors: Sinks that raised.
         sink_refusals: Sinks that returned False.
         decode_errors: Frames or events that were not what they should be.
+        signature_errors: Frames that were dropped as not signed, wrongly signed, or signed too long ago; always 0
+            without `signing_keys`.
         observer_errors: Callbacks of the host (`on_gap`, `on_state`, `observer`) that raised.
         unknown_connections: `associate` of a connection that is not attached.
         links: Links that went live.
@@ -240,6 +242,7 @@ class Stats:
     sink_errors: int = 0
     sink_refusals: int = 0
     decode_errors: int = 0
+    signature_errors: int = 0
     observer_errors: int = 0
     unknown_connections: int = 0
     links: int = 0
