@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from backplane_core._wire import SIGNED_START
 from backplane_core.errors import EnvelopeError
@@ -32,6 +33,11 @@ SHORT_KEY_BYTES: Final = 16
 
 _KID_DIGITS: Final = 16
 _SIG_DIGITS: Final = 64
+
+# Ten digits at any time from 2001 to 2286, so that a frame's size is known before it is sealed. A machine whose clock
+# stands elsewhere is refused by the others anyhow.
+_FIRST_S: Final = 10**9
+_LAST_S: Final = 10**10 - 1
 
 _escape: Final = msgspec.json.Encoder().encode
 
@@ -91,7 +97,7 @@ class _Stamp(msgspec.Struct, gc=False):
     """What is checked of a signed envelope here; the reader checks it whole."""
 
     seq: int | None = None
-    at: int | None = None
+    at: Annotated[int, Meta(ge=0, le=_LAST_S)] | None = None
 
 
 _decode_sealed: Final = msgspec.json.Decoder(_Sealed).decode
@@ -99,10 +105,6 @@ _decode_stamp: Final = msgspec.json.Decoder(_Stamp).decode
 
 _AT: Final = b'{"at":'
 _AT_BYTES: Final = len(b'{"at":1000000000,')
-# Ten digits at any time from 2001 to 2286, so that a frame's size is known before it is sealed. A machine whose clock
-# stands elsewhere is refused by the others anyhow.
-_FIRST_S: Final = 10**9
-_LAST_S: Final = 10**10 - 1
 
 
 def _join(sig: bytes, kid: bytes, env: bytes) -> bytes:
@@ -203,7 +205,7 @@ class Signer:
     def _check_stamp(self, env: bytes) -> None:
         try:
             stamp = _decode_stamp(env)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        except (msgspec.MsgspecError, ValueError, RecursionError):  # ValueError: more digits than Python converts
             stamp = None
         if stamp is None or stamp.seq is None:
             # Without a number no copy of it could be told.
