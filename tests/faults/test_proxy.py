@@ -85,7 +85,7 @@ async def silent(caller: Caller, proxy: Proxy) -> None:
 async def test_it_passes_both_ways_and_counts(proxy: Proxy, caller: Caller) -> None:
     data = bytes(range(256)) * 4_000
     assert await caller.says(data) == data
-    assert proxy.up.passed_bytes == proxy.down.passed_bytes == len(data)
+    await until(lambda: proxy.up.passed_bytes == proxy.down.passed_bytes == len(data), "all of it is counted")
     assert proxy.up.dropped_bytes == proxy.down.dropped_bytes == 0
     assert (len(proxy.accepted_at), proxy.connections) == (1, 1)
 
