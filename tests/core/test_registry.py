@@ -163,8 +163,8 @@ class Machine(RuleBasedStateMachine):
         )
         distinct = {
             target
-            for conn_id, model in self.model.items()
-            for target in model.targets - {Target.everyone(), Target.connection(conn_id)}
+            for model in self.model.values()
+            for target in model.targets - {Target.everyone(), *map(Target.connection, self.model)}
         }
         assert (stats.connections, stats.targets) == (len(self.model), len(distinct))
 
@@ -173,7 +173,7 @@ class Machine(RuleBasedStateMachine):
             self.run(self.backplane.detach(conn_id))
         registry = self.backplane._registry
         assert registry.connections == {}
-        assert registry._index == {}
+        assert registry._holders == {}
         assert self.backplane.stats().targets == 0
         self.run(self.backplane.aclose())
         self.loop.close()

@@ -84,7 +84,11 @@ class Registry:
 
     on_edge: Callable[[Target], None]
     connections: dict[str, Entry] = field(factory=dict[str, Entry], init=False)
-    _index: dict[Target, dict[str, Entry]] = field(factory=dict[Target, dict[str, Entry]], init=False)
+    # By the target's wire form: bytes keep their hash, and a frame's target is found without being decoded. Most targets
+    # have one connection here, which needs no dict of its own.
+    _holders: dict[bytes, Entry | dict[str, Entry]] = field(
+        factory=dict[bytes, "Entry | dict[str, Entry]"], init=False
+    )
 
     def attach(
         self,
@@ -102,7 +106,7 @@ class Registry:
         if entry is None:
             entry = Entry(conn_id=conn_id, sink=sink, raw=raw, on_gap=on_gap, on_end=on_end, queues=queues, since=now)
             self.connections[conn_id] = entry
-            self.on_edge(Target.connection(conn_id))
+            self._link(Target.connection(conn_id), entry)
             return entry
         ended = entry.on_end
         entry.sink, entry.raw, entry.on_gap, entry.on_end = sink, raw, on_gap, on_end
@@ -121,9 +125,8 @@ class Registry:
         entry.sink = None
         entry.life += 1
         entry.untold = None
-        self.on_edge(Target.connection(conn_id))
-        for target in entry.targets or ():
-            self._unlink(target, conn_id)
+        for target in (Target.connection(conn_id), *(entry.targets or ())):
+            self._unlink(target, entry)
         entry.targets = None
         if entry.on_end is not None:
             entry.on_end()
@@ -139,12 +142,7 @@ class Registry:
             entry.targets = set()
         if target not in entry.targets:
             entry.targets.add(target)
-            holders = self._index.get(target)
-            if holders is None:
-                self._index[target] = {conn_id: entry}
-                self.on_edge(target)
-            else:
-                holders[conn_id] = entry
+            self._link(target, entry)
         return True
 
     def dissociate(self, conn_id: str, target: Target) -> None:
@@ -152,21 +150,28 @@ class Registry:
         entry = self.connections.get(conn_id)
         if entry is not None and entry.targets is not None and target in entry.targets:
             entry.targets.remove(target)
-            self._unlink(target, conn_id)
+            self._unlink(target, entry)
 
     def holds(self, target: Target) -> bool:
         """Whether some connection here should get the target's events."""
-        return target in self._index or (target.kind == "connection" and target.id in self.connections)
+        return target.wire in self._holders
+
+    def find(self, wire: bytes) -> Sequence[Entry] | None:
+        """Return the connections of the target with this wire form, in the order of their association; None: none.
+
+        "Everyone" is not among the targets that are looked up.
+        """
+        holders = self._holders.get(wire)
+        if holders is None:
+            return None
+        return (holders,) if type(holders) is Entry else list(holders.values())
 
     def entries(self, target: Target) -> Sequence[Entry]:
         """Return the connections of a target, in the order of their association."""
-        kind = target.kind
-        if kind == "everyone":
-            return list(self.connections.values())
-        holders = self._index.get(target)
-        if kind == "connection" and (own := self.connections.get(target.id)) is not None:
-            return [own] if holders is None else [own, *holders.values()]
-        return () if holders is None else list(holders.values())
+        found = self.find(target.wire)
+        if found is not None:
+            return found
+        return list(self.connections.values()) if target.kind == "everyone" else ()
 
     def resolve(self, targets: Sequence[Target], exclude: Iterable[str]) -> Sequence[Entry]:
         """Return the connections of a union, each once, without the excluded ones."""
@@ -181,8 +186,8 @@ class Registry:
 
     @property
     def target_count(self) -> int:
-        """How many distinct targets are associated."""
-        return len(self._index)
+        """How many distinct targets there are beside the connections themselves."""
+        return len(self._holders) - len(self.connections)
 
     @staticmethod
     def fan_out(entries: Iterable[Entry], event: bytes) -> tuple[int, Trouble | None]:
@@ -209,12 +214,25 @@ class Registry:
                     trouble.fatal = error
         return delivered, trouble
 
-    def _unlink(self, target: Target, conn_id: str) -> None:
-        holders = self._index[target]
-        del holders[conn_id]
-        if not holders:
-            del self._index[target]
+    def _link(self, target: Target, entry: Entry) -> None:
+        holders = self._holders.get(target.wire)
+        if holders is None:
+            self._holders[target.wire] = entry
             self.on_edge(target)
+        elif type(holders) is Entry:
+            self._holders[target.wire] = {holders.conn_id: holders, entry.conn_id: entry}
+        else:
+            holders[entry.conn_id] = entry
+
+    def _unlink(self, target: Target, entry: Entry) -> None:
+        holders = self._holders[target.wire]
+        if type(holders) is Entry:
+            del self._holders[target.wire]
+            self.on_edge(target)
+            return
+        del holders[entry.conn_id]
+        if len(holders) == 1:
+            (self._holders[target.wire],) = holders.values()
 
 
 @frozen

@@ -199,7 +199,7 @@ class Stats:
     Args:
         state: The backplane's state.
         connections: Attached now.
-        targets: Distinct targets associated now.
+        targets: Distinct targets associated now; a connection's own, which it always has, is not counted.
         published: Events accepted by `publish` on this pod.
         delivered: Deliveries to sinks of this pod, from any pod, that were taken.
         received: Frames of other pods.

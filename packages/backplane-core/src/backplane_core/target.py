@@ -60,8 +60,8 @@ class Target:
 
     kind: str
     id: str
-    # The wire form, made once: encoding it for each publish would cost as much as the rest of the frame.
-    _wire: bytes = field(init=False, eq=False, repr=False)
+    wire: bytes = field(init=False, eq=False, repr=False)
+    """As it stands in an envelope: `{"User":"u1"}`, or `"Everyone"`. Made once: it costs as much as a frame's rest."""
 
     def __attrs_post_init__(self) -> None:
         kind = self.kind
@@ -81,12 +81,7 @@ class Target:
             object.__setattr__(self, "kind", str.__str__(kind))
             pascal = "".join([word.capitalize() for word in kind.split("_")])
             wire = b'{"%b":%b}' % (pascal.encode(), _encode(id_))
-        object.__setattr__(self, "_wire", wire)
-
-    @property
-    def wire(self) -> bytes:
-        """The target as it stands in an envelope: `{"User":"u1"}`, or `"Everyone"`."""
-        return self._wire
+        object.__setattr__(self, "wire", wire)
 
     @classmethod
     def connection(cls, id: str) -> Target:  # noqa: A002 -- the field's name
