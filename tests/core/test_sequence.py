@@ -87,7 +87,7 @@ def test_a_forgotten_channel_never_makes_a_new_frame_look_like_a_copy_nor_a_hole
     for channel in channels:
         seq, prev = numbering.take(channel)
         assert tracker.accept(channel, "o", seq, prev) == 0
-        assert len(numbering._last) <= room
+        assert len(numbering._numbers) <= room
 
 
 def test_a_hole_across_a_cut_belongs_to_the_cuts_own_gap_but_copies_stay_known() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future as ConcurrentFuture
 from types import TracebackType
@@ -15,7 +14,7 @@ from backplane_core._gaps import GapTeller
 from backplane_core._home import Home, running_loop
 from backplane_core._json import encode_event
 from backplane_core._logging import LoggingObserver, logger
-from backplane_core._registry import Entry, GapCallback, Registry, Sink, SinkAttachment, Trouble
+from backplane_core._registry import Entry, GapCallback, Registry, Sink, SinkAttachment, Trouble, fan_out
 from backplane_core._settings import Options, Settings
 from backplane_core._states import States
 from backplane_core._surroundings import Surroundings
@@ -205,7 +204,10 @@ class BaseBackplane:
         self._counters.published += 1
         self._turn.messages += 1
         self._turn.bytes += len(data)
-        entries = self._registry.resolve(targets, exclude)
+        if len(targets) > 1 or exclude:
+            entries = self._registry.resolve(targets, exclude)
+        else:
+            entries = self._registry.entries(targets[0])
         return self._deliver(entries, data) if entries else 0
 
     def publish_threadsafe(
@@ -352,19 +354,21 @@ class BaseBackplane:
         )
         return SinkAttachment(self._registry, entry, entry.life)
 
-    def _deliver(self, entries: Sequence[Entry], event: bytes, *, remote: bool = False) -> int:
+    def _deliver(self, entries: Sequence[Entry], event: bytes) -> int:
         """Hand an event to sinks of this pod and count what came of it."""
         self._delivering = True
         try:
-            delivered, trouble = self._registry.fan_out(entries, event)
+            delivered, trouble = fan_out(entries, event)
         finally:
             self._delivering = False
         self._counters.delivered += delivered
         if trouble is not None:
-            self._on_trouble(trouble, remote=remote)
+            self._on_trouble(trouble)
+            if trouble.fatal is not None:
+                raise trouble.fatal
         return delivered
 
-    def _on_trouble(self, trouble: Trouble, *, remote: bool) -> None:
+    def _on_trouble(self, trouble: Trouble) -> None:
         counters = self._counters
         counters.sink_refusals += trouble.refused
         if trouble.undecodable:
@@ -373,11 +377,6 @@ class BaseBackplane:
         counters.sink_errors += len(trouble.failed)
         for conn_id, error in trouble.failed:
             self._report(SinkFailed(conn_id=conn_id, error=error))
-        # A sink's cancellation would end the task that reads from the bus without a word: no await raised it.
-        if trouble.fatal is not None and not (
-            remote and isinstance(trouble.fatal, (asyncio.CancelledError, GeneratorExit))
-        ):
-            raise trouble.fatal
 
     def _report(self, record: Record) -> None:
         if self.observer is not None:

@@ -38,7 +38,8 @@ class Outbox:
     messages: int = field(default=0, init=False)
     bytes: int = field(default=0, init=False)
     confirmed: int = field(default=0, init=False)
-    accepted: int = field(default=0, init=False)
+    # Confirmed or dropped.
+    _settled: int = field(default=0, init=False)
     _waiting: deque[Frame] = field(factory=deque[Frame], init=False)
     _in_flight: list[Frame] = field(factory=list[Frame], init=False)
     _marks: list[Mark] = field(factory=list[Mark], init=False)
@@ -52,7 +53,6 @@ class Outbox:
         size = len(frame[1])
         if self.messages >= self.max_messages or self.bytes + size > self.max_bytes:
             return False
-        self.accepted += 1
         self.messages += 1
         self.bytes += size
         self._waiting.append(frame)
@@ -75,6 +75,10 @@ class Outbox:
         assert not self._in_flight, "one batch at a time: order depends on it"
         waiting = self._waiting
         batch = self._in_flight
+        if self.bytes <= max_bytes:
+            batch.extend(waiting)
+            waiting.clear()
+            return batch
         size = 0
         while waiting and size < max_bytes:
             frame = waiting.popleft()
@@ -123,6 +127,11 @@ class Outbox:
         self._marks.remove(mark)
 
     @property
+    def accepted(self) -> int:
+        """How many frames were ever taken."""
+        return self._settled + self.messages
+
+    @property
     def over_half(self) -> bool:
         """Whether more than half of the room is used."""
         return self.messages * 2 > self.max_messages or self.bytes * 2 > self.max_bytes
@@ -130,7 +139,11 @@ class Outbox:
     def _land(self) -> list[Frame]:
         """What was in flight is settled; it stood before all else."""
         frames, self._in_flight = self._in_flight, []
-        self._release(frames)
+        if self._waiting:
+            self._release(frames)
+        else:
+            self._settled += self.messages
+            self.messages = self.bytes = 0
         for mark in self._marks:
             mark.ahead -= len(frames)
         return frames
@@ -141,5 +154,6 @@ class Outbox:
             mark.ahead -= sum([place < mark.ahead for place in places])
 
     def _release(self, frames: Sequence[Frame]) -> None:
+        self._settled += len(frames)
         self.messages -= len(frames)
         self.bytes -= sum([len(frame[1]) for frame in frames])

@@ -16,10 +16,11 @@ from backplane_core._sequence import DUPLICATE, UNKNOWN, Tracker
 from backplane_core._wire import (
     FRAME_OVERHEAD_BYTES,
     Head,
+    check_head,
     decode_exclude,
-    decode_head,
     decode_target,
     decode_targets,
+    read_head,
 )
 from backplane_core.errors import EnvelopeError
 from backplane_core.observe import EnvelopeRejected, Record
@@ -42,7 +43,7 @@ class Pod:
         origin: Our own, whose frames are skipped.
         prefix: What our own frames start with.
         beat_suffix: What our own beats end with.
-        deliver: Hands an event to these connections, now; returns how many took it.
+        deliver: Hands an event to these connections, now.
         heard: A beat of our own came back on a channel.
         missed: Frames of a channel (None: of any) are missing: since when (monotonic), how many (None: unknown), why.
         behind: More was waiting than fits one slice of the loop's time.
@@ -53,7 +54,7 @@ class Pod:
     origin: str
     prefix: bytes
     beat_suffix: bytes
-    deliver: Callable[[Sequence[Entry], bytes], int]
+    deliver: Callable[[Sequence[Entry], bytes], None]
     heard: Callable[[str, bytes], None]
     missed: Callable[[str | None, float, int | None, str], None]
     behind: Callable[[], None]
@@ -84,11 +85,12 @@ class Reader:
         self._max_frame_bytes = max_event_bytes + FRAME_OVERHEAD_BYTES
         self._slice_ends = 0.0
 
-    async def process(self, batch: Iterable[Frame | Lost]) -> None:
+    async def process(self, batch: Iterable[Frame | Lost]) -> None:  # noqa: C901 -- one loop: calls are what it saves
         """Deliver a batch, in order; gives the loop a turn each few milliseconds."""
-        self._slice_ends = self._pod.monotonic() + SLICE_S
-        pod, prefix = self._pod, self._pod.prefix
-        resolve, deliver, monotonic = self._registry.resolve, pod.deliver, pod.monotonic
+        pod, registry, counters = self._pod, self._registry, self._counters
+        prefix, monotonic, deliver = pod.prefix, pod.monotonic, pod.deliver
+        find, follows, max_event_bytes = registry.find, self._tracker.follows, self._max_event_bytes
+        self._slice_ends = monotonic() + SLICE_S
         for frame in batch:
             if type(frame) is not tuple:
                 self._lost(frame)
@@ -97,16 +99,26 @@ class Reader:
             if payload.startswith(prefix):
                 self._echo(channel, payload)
                 continue
+            counters.received += 1
             try:
-                head = self._admit(channel, payload)
-                if head is None:
+                if len(payload) > max_event_bytes:
+                    self._check_size(payload)
+                head = read_head(payload)
+                # Nearly every frame is a small event, with the next number of a sender that we know.
+                if (
+                    head.routing is not None
+                    or len(payload) > max_event_bytes
+                    or not follows(channel, head.origin, head.seq, head.prev)
+                ) and not self._admit(channel, payload, head):
                     continue
                 if head.also or head.exclude:
-                    entries = resolve(decode_targets(head), decode_exclude(head))
+                    entries = registry.resolve(decode_targets(head), decode_exclude(head))
                 else:
-                    entries = resolve((decode_target(bytes(head.target)),), ())
+                    target = bytes(head.target)
+                    # A foreign pod may write it otherwise, or write none at all.
+                    entries = find(target) or registry.entries(decode_target(target))
             except EnvelopeError as error:
-                self._counters.decode_errors += 1
+                counters.decode_errors += 1
                 pod.report(EnvelopeRejected(channel=channel, reason=str(error)))
                 continue
             if entries:
@@ -129,30 +141,31 @@ class Reader:
         else:
             self._counters.echoed += 1
 
-    def _admit(self, channel: str, payload: bytes) -> Head | None:
-        """Return the head of a frame that should be delivered; None for a beat, a copy or an echo.
+    def _check_size(self, payload: bytes) -> None:
+        if len(payload) > self._max_frame_bytes:
+            raise EnvelopeError(f"not taken: {len(payload)} bytes, the limit is {self._max_frame_bytes}")
+
+    def _admit(self, channel: str, payload: bytes, head: Head) -> bool:
+        """Return whether a frame should be delivered, which a beat, a copy and an echo should not.
 
         Raises:
             EnvelopeError: It is not an envelope.
         """
-        self._counters.received += 1
-        if len(payload) > self._max_frame_bytes:
-            raise EnvelopeError(f"not taken: {len(payload)} bytes, the limit is {self._max_frame_bytes}")
-        head = decode_head(payload)
+        check_head(head)
         if head.origin == self._pod.origin:  # ours, but written anew on its way
             self._counters.received -= 1
             self._echo(channel, payload)
-            return None
+            return False
         if len(payload) > self._max_event_bytes and (size := len(bytes(head.event))) > self._max_event_bytes:
             raise EnvelopeError(f"not taken: an event of {size} bytes, the limit is {self._max_event_bytes}")
         if head.seq is None:
             self._fleet.foreign(self._pod.monotonic())
-            return head
+            return True
         missing = self._tracker.accept(channel, head.origin, head.seq, head.prev)
         if missing:
             if missing == DUPLICATE:
                 self._counters.duplicates += 1
-                return None
+                return False
             since = self._tracker.hole_since
             if missing == UNKNOWN:
                 self._pod.missed(channel, since, None, "more senders than numbers are kept of: some were forgotten")
@@ -160,8 +173,8 @@ class Reader:
                 self._pod.missed(channel, since, missing, "a sender's numbers skipped")
         if head.routing is not None and bytes(head.event) == b"null":
             self._fleet.beat(head)
-            return None
-        return head
+            return False
+        return True
 
     async def _deliver_sliced(self, entries: Sequence[Entry], event: bytes) -> None:
         """Deliver one frame to many sinks; it reaches all of them before the next frame reaches any."""

@@ -16,7 +16,7 @@ from backplane_core.errors import EnvelopeError
 from backplane_core.observe import Gap
 from backplane_core.target import Target
 
-__all__ = ["Entry", "GapCallback", "Registry", "Sink", "SinkAttachment", "Trouble"]
+__all__ = ["Entry", "GapCallback", "Registry", "Sink", "SinkAttachment", "Trouble", "fan_out"]
 
 Sink: TypeAlias = Callable[[Any], Any]
 """Hands an event to one connection. Plain, never blocks; returns False to refuse it."""
@@ -84,11 +84,9 @@ class Registry:
 
     on_edge: Callable[[Target], None]
     connections: dict[str, Entry] = field(factory=dict[str, Entry], init=False)
-    # By the target's wire form: bytes keep their hash, and a frame's target is found without being decoded. Most targets
-    # have one connection here, which needs no dict of its own.
-    _holders: dict[bytes, Entry | dict[str, Entry]] = field(
-        factory=dict[bytes, "Entry | dict[str, Entry]"], init=False
-    )
+    # By the target's wire form: bytes keep their hash, and a frame's target is found without being decoded. Most have
+    # one connection here, which needs no dict of its own.
+    _holders: dict[bytes, Entry | dict[str, Entry]] = field(factory=dict[bytes, "Entry | dict[str, Entry]"], init=False)
 
     def attach(
         self,
@@ -164,7 +162,7 @@ class Registry:
         holders = self._holders.get(wire)
         if holders is None:
             return None
-        return (holders,) if type(holders) is Entry else list(holders.values())
+        return list(holders.values()) if isinstance(holders, dict) else (holders,)
 
     def entries(self, target: Target) -> Sequence[Entry]:
         """Return the connections of a target, in the order of their association."""
@@ -189,50 +187,50 @@ class Registry:
         """How many distinct targets there are beside the connections themselves."""
         return len(self._holders) - len(self.connections)
 
-    @staticmethod
-    def fan_out(entries: Iterable[Entry], event: bytes) -> tuple[int, Trouble | None]:
-        """Hand the event to each entry in order; what one sink does harms no other. Return how many took it."""
-        delivered = 0
-        trouble: Trouble | None = None
-        for entry in entries:
-            sink = entry.sink
-            if sink is None:
-                continue
-            try:
-                if sink(event if entry.raw else decode_event(event)) is not False:
-                    delivered += 1
-                    continue
-                trouble = trouble or Trouble()
-                trouble.refused += 1
-            except EnvelopeError:
-                trouble = trouble or Trouble()
-                trouble.undecodable += 1
-            except BaseException as error:  # noqa: BLE001 -- contained and recorded, or raised when all were served
-                trouble = trouble or Trouble()
-                trouble.failed.append((entry.conn_id, type(error).__name__))
-                if isinstance(error, _NOT_OURS):
-                    trouble.fatal = error
-        return delivered, trouble
-
     def _link(self, target: Target, entry: Entry) -> None:
         holders = self._holders.get(target.wire)
         if holders is None:
             self._holders[target.wire] = entry
             self.on_edge(target)
-        elif type(holders) is Entry:
-            self._holders[target.wire] = {holders.conn_id: holders, entry.conn_id: entry}
-        else:
+        elif isinstance(holders, dict):
             holders[entry.conn_id] = entry
+        else:
+            self._holders[target.wire] = {holders.conn_id: holders, entry.conn_id: entry}
 
     def _unlink(self, target: Target, entry: Entry) -> None:
         holders = self._holders[target.wire]
-        if type(holders) is Entry:
+        if not isinstance(holders, dict):
             del self._holders[target.wire]
             self.on_edge(target)
             return
         del holders[entry.conn_id]
         if len(holders) == 1:
             (self._holders[target.wire],) = holders.values()
+
+
+def fan_out(entries: Iterable[Entry], event: bytes) -> tuple[int, Trouble | None]:
+    """Hand the event to each entry in order; what one sink does harms no other. Return how many took it."""
+    delivered = 0
+    trouble: Trouble | None = None
+    for entry in entries:
+        sink = entry.sink
+        if sink is None:
+            continue
+        try:
+            if sink(event if entry.raw else decode_event(event)) is not False:
+                delivered += 1
+                continue
+            trouble = trouble or Trouble()
+            trouble.refused += 1
+        except EnvelopeError:
+            trouble = trouble or Trouble()
+            trouble.undecodable += 1
+        except BaseException as error:  # noqa: BLE001 -- contained and recorded, or raised when all were served
+            trouble = trouble or Trouble()
+            trouble.failed.append((entry.conn_id, type(error).__name__))
+            if isinstance(error, _NOT_OURS):
+                trouble.fatal = error
+    return delivered, trouble
 
 
 @frozen

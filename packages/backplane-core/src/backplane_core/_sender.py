@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from attrs import frozen
+
 from backplane_core._fleet import Fleet
 from backplane_core._outbox import Mark, Outbox
 from backplane_core._routing import Routing
-from backplane_core._sequence import MAX_CHANNELS, Numbering
+from backplane_core._sequence import MAX_CHANNELS, Number, Numbering
 from backplane_core._settings import Settings
 from backplane_core._signing import Signer, most_plain_bytes
-from backplane_core._wire import FRAME_OVERHEAD_BYTES, build_frame, encode_ids, frame_prefix
+from backplane_core._wire import FRAME_OVERHEAD_BYTES, build_frame, encode_ids, frame_head, frame_prefix
 from backplane_core.errors import EventTooLargeError, OutboxFullError
 from backplane_core.target import Target
 from backplane_core.transport import Frame
@@ -27,6 +29,21 @@ MAX_PLAIN_OVERHEAD_BYTES: Final = 8 * 1024
 
 MARKS_PER_BEAT: Final = 512
 """Lost tails that are marked at once: a fraction of a batch. The others are marked with the next beats."""
+
+
+@frozen
+class Route:
+    """What all frames to one target have in common.
+
+    Args:
+        channel: Theirs.
+        head: What they start with, up to the event.
+        number: The channel's.
+    """
+
+    channel: str
+    head: bytes
+    number: Number
 
 
 class Sender:
@@ -59,6 +76,8 @@ class Sender:
         self._signer = signer
         self._size_on_bus: Callable[[bytes], int] = len if signer is None else signer.size
         self._numbering = Numbering()
+        # By the target's wire form: so that a publish looks up once what it needs.
+        self._routes: dict[bytes, Route] = {}
         self._self = (Target.connection(origin),)
         # No event's frame ends like this: after an event come numbers and lists, never these two names.
         self._beat_members = b',"routing":"%b","lanes":%d' % (routing.name.encode(), routing.lanes)
@@ -87,16 +106,36 @@ class Sender:
             EventTooLargeError: The frame is over the broker's limit; nothing was taken.
             OutboxFullError: There is no room and the policy is "raise"; nothing was taken.
         """
-        channel = self._routing.channel(targets)
-        ids = encode_ids(exclude) if exclude else None
-        if ids is not None or len(targets) > 1 or len(event) > self._surely_fits_bytes:
-            self._check_frame(channel, targets, event, ids)
-        seq, prev = self._numbering.take(channel)
-        frame = (channel, build_frame(self.prefix, targets, event, seq, prev, ids))
+        if len(targets) == 1 and not exclude and len(event) <= self._surely_fits_bytes:
+            route = self._routes.get(targets[0].wire)
+            if route is None or not (last := route.number.last):
+                frame = self._first_frame(targets, event)
+            else:
+                route.number.last = seq = last + 1
+                frame = (route.channel, b'%b%b,"seq":%d,"prev":%d}' % (route.head, event, seq, last))
+        else:
+            frame = self._checked_frame(targets, event, exclude)
         if self.outbox.offer(frame):
             self._to_write.set()
         else:
             self._make_room(frame)
+
+    def _first_frame(self, targets: Sequence[Target], event: bytes) -> Frame:
+        """Return a frame to a target that no route is known to, and know one from now on."""
+        channel, wire = self._routing.channel(targets), targets[0].wire
+        seq, prev = self._numbering.take(channel)
+        if len(self._routes) >= MAX_CHANNELS:
+            self._routes.clear()
+        self._routes[wire] = Route(channel, frame_head(self.prefix, wire), self._numbering.number(channel))
+        return (channel, build_frame(self.prefix, targets, event, seq, prev))
+
+    def _checked_frame(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> Frame:
+        """Return a frame that may be too large; raise if it is, before it takes a number."""
+        channel = self._routing.channel(targets)
+        ids = encode_ids(exclude) if exclude else None
+        self._check_frame(channel, targets, event, ids)
+        seq, prev = self._numbering.take(channel)
+        return (channel, build_frame(self.prefix, targets, event, seq, prev, ids))
 
     def _check_frame(self, channel: str, targets: Sequence[Target], event: bytes, ids: bytes | None) -> None:
         """Raise if the frame, which is built for its size alone, can't be taken; before it takes a number."""

@@ -10,7 +10,7 @@ from typing import Final
 
 from attrs import define, field
 
-__all__ = ["DUPLICATE", "UNKNOWN", "Numbering", "Tracker"]
+__all__ = ["DUPLICATE", "UNKNOWN", "Number", "Numbering", "Tracker"]
 
 MAX_CHANNELS: Final = 65_536
 """Channels whose last number a sender keeps: 8 MiB. Beyond it the oldest is forgotten, which is safe."""
@@ -24,31 +24,44 @@ DUPLICATE: Final = -1
 UNKNOWN: Final = -2
 
 
+@define(eq=False)
+class Number:
+    """A channel's last number; 0 while it is not known."""
+
+    last: int = 0
+
+
 @define
 class Numbering:
     """The sender's numbers: consecutive from 1 on each channel."""
 
     max_channels: int = MAX_CHANNELS
-    _last: dict[str, int] = field(factory=dict[str, int], init=False)
+    _numbers: dict[str, Number] = field(factory=dict[str, Number], init=False)
     # A forgotten channel goes on above every forgotten number, so that its next frame can't pass for a copy.
     _floor: int = field(default=0, init=False)
 
     def peek(self, channel: str) -> tuple[int, int | None]:
         """Return what `take` would, and use nothing up."""
-        last = self._last.get(channel)
-        return (self._floor + 1, None) if last is None else (last + 1, last)
+        number = self._numbers.get(channel)
+        return (self._floor + 1, None) if number is None else (number.last + 1, number.last)
 
     def take(self, channel: str) -> tuple[int, int | None]:
         """Use up and return the channel's next number, and its previous one or None where it is not known."""
-        last = self._last.get(channel)
-        if last is not None:
-            self._last[channel] = seq = last + 1
-            return seq, last
-        if len(self._last) >= self.max_channels:
-            forgotten = next(iter(self._last))
-            self._floor = max(self._floor, self._last.pop(forgotten))
-        self._last[channel] = seq = self._floor + 1
-        return seq, None
+        number = self._numbers.get(channel)
+        if number is not None:
+            last = number.last
+            number.last = last + 1
+            return last + 1, last
+        if len(self._numbers) >= self.max_channels:
+            forgotten = self._numbers.pop(next(iter(self._numbers)))
+            self._floor = max(self._floor, forgotten.last)
+            forgotten.last = 0
+        self._numbers[channel] = number = Number(self._floor + 1)
+        return number.last, None
+
+    def number(self, channel: str) -> Number:
+        """Return a channel's number, after a first `take`. Whoever keeps it takes by adding one, unless it is 0."""
+        return self._numbers[channel]
 
 
 @define
@@ -87,6 +100,17 @@ class Tracker:
     _last_seen: dict[str, float] = field(factory=dict[str, float], init=False)
     _numbers: int = field(default=0, init=False)
     _overflowed_at: float = field(default=float("-inf"), init=False)
+
+    def follows(self, channel: str, origin: str, seq: int | None, prev: int | None) -> bool:
+        """Take a frame if it is the very next one of a sender that is known there; return whether it was."""
+        origins = self._heard.get(channel)
+        last = None if origins is None else origins.get(origin)
+        # The sender's own numbers are consecutive: anything else needs a closer look.
+        if last is None or prev != last.seq or seq != last.seq + 1:
+            return False
+        last.seq = seq
+        last.at = self._last_seen[origin] = self.now
+        return True
 
     def accept(self, channel: str, origin: str, seq: int, prev: int | None) -> int:
         """Return how many frames are missing before this one (0: none; `UNKNOWN`), or `DUPLICATE` if it is a copy."""

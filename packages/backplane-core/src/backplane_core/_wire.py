@@ -24,12 +24,15 @@ __all__ = [
     "SIGNED_START",
     "Head",
     "build_frame",
+    "check_head",
     "decode_exclude",
     "decode_head",
     "decode_target",
     "decode_targets",
     "encode_ids",
+    "frame_head",
     "frame_prefix",
+    "read_head",
 ]
 
 FRAME_OVERHEAD_BYTES: Final = 1024 * 1024
@@ -79,14 +82,26 @@ _targets: Final[dict[bytes, Target]] = {}
 
 
 def decode_head(payload: bytes) -> Head:
+    """Return a frame's head, all of it checked but targets, excluded ids and the event's size.
+
+    Raises:
+        EnvelopeError: See `read_head` and `check_head`.
+    """
+    head = read_head(payload)
+    check_head(head)
+    return head
+
+
+def read_head(payload: bytes) -> Head:
     """Return a frame's head, its JSON syntax and UTF-8 checked whole.
 
     Raises:
-        EnvelopeError: Not JSON, not UTF-8, wrong types, numbers that no sender counts to, or nested too deep.
+        EnvelopeError: Not JSON, not UTF-8, wrong types, or nested too deep.
     """
     try:
-        payload.decode()  # msgspec checks no UTF-8 inside what it leaves raw
-        head = _decode_head(payload)
+        if not payload.isascii():
+            payload.decode()  # msgspec checks no UTF-8 inside what it leaves raw
+        return _decode_head(payload)
     except UnicodeDecodeError:
         problem = "not UTF-8"
     except msgspec.MsgspecError as error:
@@ -94,15 +109,21 @@ def decode_head(payload: bytes) -> Head:
         problem = "it is signed, and this pod has no signing_keys" if signed else str(error)
     except RecursionError:
         problem = "nested too deep"
-    else:
-        seq, prev = head.seq, head.prev
-        if (seq or prev or 0) > MAX_NUMBER or (seq is not None and prev is not None and prev >= seq):
-            raise EnvelopeError("not an envelope: seq has 64 bits, and prev comes before it")
-        if len(head.origin) > _SURELY_SHORT and len(head.origin.encode()) > MAX_ID_BYTES:
-            raise EnvelopeError(f"not an envelope: an origin has at most {MAX_ID_BYTES} bytes")
-        return head
     # Out here, where no `__context__` carries the frame.
     raise EnvelopeError(f"not an envelope: {problem}")
+
+
+def check_head(head: Head) -> None:
+    """Raise unless numbers and origin are such as a sender has. Those that follow on a checked head's are.
+
+    Raises:
+        EnvelopeError: Numbers that no sender counts to, or an origin that is longer than an id.
+    """
+    seq, prev = head.seq, head.prev
+    if (seq or prev or 0) > MAX_NUMBER or (seq is not None and prev is not None and prev >= seq):
+        raise EnvelopeError("not an envelope: seq has 64 bits, and prev comes before it")
+    if len(head.origin) > _SURELY_SHORT and len(head.origin.encode()) > MAX_ID_BYTES:
+        raise EnvelopeError(f"not an envelope: an origin has at most {MAX_ID_BYTES} bytes")
 
 
 def decode_target(raw: bytes) -> Target:
@@ -178,12 +199,17 @@ def frame_prefix(origin: str) -> bytes:
     return b'{"origin":%b,"target":' % _encode(origin)
 
 
+def frame_head(prefix: bytes, wire: bytes) -> bytes:
+    """Return what a frame to the target with this wire form starts with; the event comes next."""
+    return b'%b%b,"event":' % (prefix, wire)
+
+
 def encode_ids(ids: Iterable[str]) -> bytes:
     """Return connection ids, which were checked before, as a JSON list."""
     return _encode(tuple(ids))
 
 
-def build_frame(  # noqa: PLR0917 -- the hot path pays for keywords
+def build_frame(  # noqa: PLR0917 -- in the order in which it stands
     prefix: bytes,
     targets: Sequence[Target],
     event: bytes,
@@ -203,13 +229,11 @@ def build_frame(  # noqa: PLR0917 -- the hot path pays for keywords
         exclude: Of `encode_ids`.
         extra: More members, as `,"name":value`.
     """
-    first = targets[0].wire
-    if seq is None:
-        frame = b'%b%b,"event":%b' % (prefix, first, event)
-    elif prev is None:
-        frame = b'%b%b,"event":%b,"seq":%d' % (prefix, first, event, seq)
-    else:
-        frame = b'%b%b,"event":%b,"seq":%d,"prev":%d' % (prefix, first, event, seq, prev)
+    frame = frame_head(prefix, targets[0].wire) + event
+    if seq is not None:
+        frame += b',"seq":%d' % seq
+        if prev is not None:
+            frame += b',"prev":%d' % prev
     if len(targets) > 1:
         frame += b',"also":[%b]' % b",".join([target.wire for target in targets[1:]])
     if exclude is not None:

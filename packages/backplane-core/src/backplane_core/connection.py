@@ -106,8 +106,8 @@ class Connection:
         self._overflow: Overflow = overflow
         self._on_gap = on_gap
         self._end_on_gap = end_on_gap
-        # A hole, one gap per cause, stands between the events where it is.
-        self._queue: deque[Event | _Hole] = deque()
+        # Each event's JSON, which all connections share; a hole, one gap per cause, stands between them where it is.
+        self._queue: deque[bytes | _Hole] = deque()
         self._events = 0
         self._bytes = 0
         self._lease: Lease | None = None
@@ -156,7 +156,7 @@ class Connection:
         if self._lease is not None:
             self._lease.drop()
         for item in self._queue:
-            if not isinstance(item, Event) and "overflow" in item:
+            if not isinstance(item, bytes) and "overflow" in item:
                 self._host.tell_overflow(item["overflow"])
         self._queue.clear()
         self._events = self._bytes = 0
@@ -177,10 +177,10 @@ class Connection:
         while True:
             while self._queue:
                 item = self._queue.popleft()
-                if isinstance(item, Event):
+                if isinstance(item, bytes):
                     self._events -= 1
-                    self._bytes -= len(item.json)
-                    return item
+                    self._bytes -= len(item)
+                    return Event(item)
                 self._tell(item)
             if self._state == "ended":
                 raise StopAsyncIteration if self._failure is None else self._failure()
@@ -194,32 +194,38 @@ class Connection:
 
     def _accept(self, data: bytes) -> bool:
         """The sink: queue the event if there is room, else do as the policy says."""
-        size = len(data)
-        fits = size <= self._max_pending_bytes
-        while fits and (self._events >= self._max_pending or self._bytes + size > self._max_pending_bytes):
-            if self._overflow != "drop_oldest":
-                fits = False
-            else:
-                self._drop_oldest()
-        if fits:
-            self._queue.append(Event(data))
+        size = self._bytes + len(data)
+        if self._events < self._max_pending and size <= self._max_pending_bytes:
+            self._queue.append(data)
             self._events += 1
-            self._bytes += size
-        elif self._overflow == "close":
+            self._bytes = size
+            waiter = self._waiter
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+            return True
+        return self._overflowed(data)
+
+    def _overflowed(self, data: bytes) -> bool:
+        """Do as the policy says; return whether the event was queued."""
+        if self._overflow == "drop_oldest" and len(data) <= self._max_pending_bytes:
+            while self._events >= self._max_pending or self._bytes + len(data) > self._max_pending_bytes:
+                self._drop_oldest()
+            return self._accept(data)
+        if self._overflow == "close":
             self._fail(self._too_slow)
         else:
             self._put(self._hole_of_one(), at_front=False)
         self._wake()
-        return fits
+        return False
 
     def _drop_oldest(self) -> None:
         """Drop the first event; the holes before and behind it become one."""
         first = self._queue.popleft()
-        before = () if isinstance(first, Event) else first.values()
-        dropped = first if isinstance(first, Event) else self._queue.popleft()
-        assert isinstance(dropped, Event), "holes never stand side by side"
+        before = () if isinstance(first, bytes) else first.values()
+        dropped = first if isinstance(first, bytes) else self._queue.popleft()
+        assert isinstance(dropped, bytes), "holes never stand side by side"
         self._events -= 1
-        self._bytes -= len(dropped.json)
+        self._bytes -= len(dropped)
         for gap in (*before, self._hole_of_one()):
             self._put(gap, at_front=True)
 
