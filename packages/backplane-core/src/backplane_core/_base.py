@@ -198,13 +198,14 @@ class BaseBackplane:
         if exclude:
             exclude = excluded_ids(exclude)
         data = encode_event(event)
-        if len(data) > self._settings.max_event_bytes:
-            raise EventTooLargeError(len(data), self._settings.max_event_bytes)
+        size = len(data)
+        if size > self._settings.max_event_bytes:
+            raise EventTooLargeError(size, self._settings.max_event_bytes)
         self._send(targets, data, exclude)
         self._counters.published += 1
         self._turn.messages += 1
-        self._turn.bytes += len(data)
-        if len(targets) > 1 or exclude:
+        self._turn.bytes += size
+        if exclude or len(targets) != 1:
             entries = self._registry.resolve(targets, exclude)
         else:
             entries = self._registry.entries(targets[0])

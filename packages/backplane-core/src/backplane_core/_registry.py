@@ -166,10 +166,10 @@ class Registry:
 
     def entries(self, target: Target) -> Sequence[Entry]:
         """Return the connections of a target, in the order of their association."""
-        found = self.find(target.wire)
-        if found is not None:
-            return found
-        return list(self.connections.values()) if target.kind == "everyone" else ()
+        holders = self._holders.get(target.wire)
+        if holders is None:
+            return list(self.connections.values()) if target.kind == "everyone" else ()
+        return list(holders.values()) if isinstance(holders, dict) else (holders,)
 
     def resolve(self, targets: Sequence[Target], exclude: Iterable[str]) -> Sequence[Entry]:
         """Return the connections of a union, each once, without the excluded ones."""

@@ -93,6 +93,8 @@ class Sender:
         self._question: Frame = (f"{routing.shared}:@{origin}", frame)
         self._asking = False
         self._to_write = asyncio.Event()
+        # Whether the writer waits for that: a flag is cheaper to look at.
+        self._idle = False
         self._room = asyncio.Event()
         self._waited_in_vain = False
         self._flushing: list[tuple[Mark, asyncio.Future[None]]] = []
@@ -115,10 +117,11 @@ class Sender:
                 frame = (route.channel, b'%b%b,"seq":%d,"prev":%d}' % (route.head, event, seq, last))
         else:
             frame = self._checked_frame(targets, event, exclude)
-        if self.outbox.offer(frame):
-            self._to_write.set()
-        else:
+        if not self.outbox.offer(frame):
             self._make_room(frame)
+        elif self._idle:
+            self._idle = False
+            self._to_write.set()
 
     def _first_frame(self, targets: Sequence[Target], event: bytes) -> Frame:
         """Return a frame to a target that no route is known to, and know one from now on."""
@@ -225,6 +228,7 @@ class Sender:
                 frames = [self._question]
                 break
             self._to_write.clear()
+            self._idle = True
             await self._to_write.wait()
         self._asking = False  # any batch is answered
         # Sealed as late as this: what waited out a long outage is signed at the time at which it is sent.

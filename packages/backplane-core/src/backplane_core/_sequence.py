@@ -108,7 +108,7 @@ class Tracker:
         # The sender's own numbers are consecutive: anything else needs a closer look.
         if last is None or prev != last.seq or seq != last.seq + 1:
             return False
-        last.seq = seq
+        last.seq += 1
         last.at = self._last_seen[origin] = self.now
         return True
 

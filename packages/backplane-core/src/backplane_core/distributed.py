@@ -71,7 +71,7 @@ class DistributedBackplane(BaseBackplane):
                 origin=origin,
                 prefix=self._sender.prefix,
                 beat_suffix=self._sender.beat_suffix,
-                deliver=self._deliver_remote,
+                deliver=self._deliver,
                 heard=self._on_own_beat,
                 missed=self._on_missed,
                 behind=self._on_behind,
@@ -314,13 +314,6 @@ class DistributedBackplane(BaseBackplane):
         self._hearing.wake_all()
 
     # In: link -> reader -> sinks and gaps
-
-    def _deliver_remote(self, entries: Sequence[Entry], event: bytes) -> None:
-        try:
-            self._deliver(entries, event)
-        except (asyncio.CancelledError, GeneratorExit):
-            # A sink's own: it would end the task that reads from the bus without a word, and no await raised it.
-            return
 
     async def _on_batch(self, batch: Sequence[Frame | Lost]) -> None:
         self._outage.heard_at = self._surroundings.monotonic()
