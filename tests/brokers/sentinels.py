@@ -14,11 +14,11 @@ import redis
 from attrs import define, field
 
 from tests.brokers.broker import Kind
-from tests.brokers.process import ProcessBroker
-from tests.brokers.redis_server import RedisServer
+from tests.brokers.process import ProcessBroker, Tls
+from tests.brokers.redis_server import RedisServer, listening
 from tests.brokers.search import binaries
 
-__all__ = ["SERVICE", "SentinelServer", "SentinelSet"]
+__all__ = ["SERVICE", "SentinelServer", "SentinelSet", "ask"]
 
 SERVICE: Final = "orders"
 READY_S: Final = 30.0
@@ -47,7 +47,7 @@ class SentinelServer(ProcessBroker):
     @property
     def url(self) -> str:
         login = "" if self.password is None else f":{quote(self.password, safe='')}@"
-        return f"redis://{login}{self.host}:{self.port}"
+        return f"redis{'s' * (self.tls is not None)}://{login}{self.host}:{self.port}"
 
     def binaries(self) -> Sequence[Path]:
         return binaries("redis")
@@ -56,7 +56,9 @@ class SentinelServer(ProcessBroker):
         return [str(binary), str(config), "--sentinel"]
 
     def config(self, port: int, directory: Path) -> str:
-        lines = [f"bind {self.host}", f"port {port}", f"dir {directory}", "protected-mode no"]
+        lines = [f"bind {self.host}", f"dir {directory}", "protected-mode no", *listening(port, self.tls)]
+        if self.tls is not None:
+            lines.append("tls-replication yes")  # that is how it connects to what it watches
         if self.password is not None:
             lines.append(f'requirepass "{self.password}"')
         return "\n".join([*lines, *self.extra, ""])
@@ -70,9 +72,9 @@ class SentinelSet:
         replicas: How many.
         sentinels: How many.
         down_after_ms: How long a node may be silent.
-        user: An ACL user of the Redis servers, with `password`.
         password: Of the Redis servers.
         sentinel_password: Of the sentinels.
+        tls: All of them speak TLS, and nothing else.
     """
 
     replicas: int = 2
@@ -80,6 +82,7 @@ class SentinelSet:
     down_after_ms: int = 800
     password: str | None = field(default=None, repr=False)
     sentinel_password: str | None = field(default=None, repr=False)
+    tls: Tls | None = field(default=None, repr=False)
     nodes: list[RedisServer] = field(factory=list[RedisServer], init=False)
     """The Redis servers; the first master first."""
     watchers: list[SentinelServer] = field(factory=list[SentinelServer], init=False)
@@ -89,7 +92,7 @@ class SentinelSet:
     def url(self) -> str:
         """Where clients connect, with the Redis servers' password if there is one."""
         login = "" if self.password is None else f":{quote(self.password, safe='')}@"
-        return f"redis+sentinel://{login}{self.hosts}/{SERVICE}"
+        return f"redis{'s' * (self.tls is not None)}+sentinel://{login}{self.hosts}/{SERVICE}"
 
     @property
     def hosts(self) -> str:
@@ -117,13 +120,13 @@ class SentinelSet:
             lambda: ask(master, "INFO", "replication")["connected_slaves"] == self.replicas, "the replicas connect"
         )
         for _ in range(self.sentinels):
-            watcher = SentinelServer(password=self.sentinel_password, extra=self._monitor(master))
+            watcher = SentinelServer(password=self.sentinel_password, tls=self.tls, extra=self._monitor(master))
             self.watchers.append(self._stack.enter_context(watcher))
         self._until(self._all_known, "the sentinels know each other and the replicas")
 
     def _node(self, *lines: str) -> RedisServer:
         secret = [] if self.password is None else [f'masterauth "{self.password}"']
-        node = RedisServer(password=self.password, extra=[*_AT_ONCE, *secret, *lines])
+        node = RedisServer(password=self.password, tls=self.tls, extra=[*_AT_ONCE, *secret, *lines])
         self.nodes.append(self._stack.enter_context(node))
         return node
 
@@ -190,7 +193,8 @@ class SentinelSet:
 def ask(server: RedisServer | SentinelServer, *words: str) -> Any:
     """Return a server's answer to a command."""
     untyped: Any = redis  # as far as a strict checker sees
-    with untyped.Redis.from_url(server.url, decode_responses=True, protocol=2) as client:
+    tls = {} if server.tls is None else {"ssl_ca_certs": str(server.tls.ca)}
+    with untyped.Redis.from_url(server.url, decode_responses=True, protocol=2, **tls) as client:
         return client.execute_command(*words)
 
 

@@ -96,6 +96,25 @@ async def test_what_a_pod_sent_to_a_deposed_master_is_told_to_those_who_had_left
     assert hole.since <= reconnect.until <= hole.until
 
 
+async def test_a_link_that_fails_to_tell_its_doubt_is_replaced_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: DeposedLink) -> Doubt:
+        raise LookupError("s3cr3t")
+
+    fleet = MemoryFleet()
+    async with fleet.stack:
+        gaps: list[Gap] = []
+        transport = DeposableTransport(fleet.broker)
+        before = time.time()
+        pod = await fleet.pod(transport, on_gap=gaps.append)
+        await pod.flush(5)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(DeposedLink, "doubt", fail)
+            await transport.follow(pod, MemoryBroker())
+        assert before - 1 <= gaps[0].since <= gaps[0].until
+    assert "LookupError" in caplog.text
+    assert "s3cr3t" not in caplog.text
+
+
 def test_a_doubt_begins_the_span_whatever_was_proved_since() -> None:
     outage = Outage(0.0)
     outage.live(1.0)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+import redis.exceptions as redis_errors
 from attrs import define, field, frozen
 from backplane_core import AuthenticationError, TransportError
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
@@ -68,6 +69,8 @@ class Sentinel:
                 answer = await self._ask(service)
         except TimeoutError:
             failure = TransportError(f"the sentinel at {self.where} does not answer within {ANSWER_S:g} s")
+        except redis_errors.AuthenticationError:
+            failure = AuthenticationError(f"the sentinel at {self.where} refuses: its own password is missing")
         except NoPermissionError:
             failure = AuthenticationError(
                 f"the sentinel at {self.where} refuses: the user lacks +sentinel|get-master-addr-by-name or "

@@ -53,7 +53,7 @@ class RedisLink:
         self._dead: str | None = None
 
     def __repr__(self) -> str:
-        return f"<RedisLink {self._where} {'live' if self._dead is None else 'dead'}>"
+        return f"<{type(self).__name__} {self._where} {'live' if self._dead is None else 'dead'}>"
 
     async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:  # noqa: ARG002 -- no log here
         """Return once Redis confirmed every channel."""

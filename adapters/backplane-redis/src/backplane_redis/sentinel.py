@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from random import uniform
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import unquote, urlencode, urlsplit
 
 from backplane_core import AuthenticationError, ConfigurationError, Doubt, Frame, Traits, TransportError
@@ -86,7 +86,10 @@ class SentinelTransport:
         credentials = {
             name: query.pop(f"sentinel_{name}") for name in ("username", "password") if f"sentinel_{name}" in query
         }
-        own = {**given.pop("sentinel_kwargs", {}), **credentials}
+        own = given.pop("sentinel_kwargs", {})
+        if not isinstance(own, Mapping):
+            raise ConfigurationError(f"{self._url}: sentinel_kwargs is a mapping of options")
+        own = {**cast("Mapping[str, Any]", own), **credentials}
         base = _SCHEMES[hosts.scheme]
         # Whichever host it names: each open puts the master's there.
         node = urlsplit(f"{base}://{hosts.login}localhost{path[2]}?{urlencode(query)}")
@@ -178,7 +181,6 @@ class SentinelLink(RedisLink):
         self._sentinels = sentinels
         self._views = views
         self._service = service
-        self._check_s = CHECK_S
         self._role: object = b"master"
         # Since when, and to which channels frames went from then on.
         self._sent: deque[tuple[float, set[str]]] = deque([(time.monotonic(), set())])
@@ -235,9 +237,10 @@ class SentinelLink(RedisLink):
             if self._role != b"master":
                 await self._leave(f"the master of {self._service!r} has become a replica")
 
-    async def _pause(self) -> None:
+    @staticmethod
+    async def _pause() -> None:
         # A failover would set a whole fleet to one beat.
-        await asyncio.sleep(uniform(0.75, 1.25) * self._check_s)  # noqa: S311 -- no secret
+        await asyncio.sleep(uniform(0.75, 1.25) * CHECK_S)  # noqa: S311 -- no secret
 
     def _answers(self, reply: object) -> bool:
         """Take the answer to ROLE, a list; only where it was asked for, as a torn message may be one too."""

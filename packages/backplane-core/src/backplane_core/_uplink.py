@@ -159,6 +159,7 @@ class Uplink:
 
     async def _serve(self, link: Link) -> None:
         """Use a link until it dies."""
+        opened_at = self._monotonic()
         self.pulse = self._new_pulse()
         self._sender.link_opened(self._transport.traits.max_payload_bytes)
         try:
@@ -172,7 +173,7 @@ class Uplink:
             logger.error(self.reason)
         finally:
             self._subscriptions.lost()
-            self._owner.lost(link.doubt() if isinstance(link, DoubtingLink) else None)
+            self._owner.lost(_doubt_of(link, opened_at))
 
     async def _read(self, link: Link) -> None:
         self._reading = False
@@ -257,3 +258,14 @@ class Uplink:
                 )
             elif decision == "stalled":
                 raise TransportError("the broker confirms nothing: it is frozen, or the line is cut")
+
+
+def _doubt_of(link: Link, opened_at: float) -> Doubt | None:
+    """Return since when a dead link may have been in vain, if it can say; one that fails to is not trusted at all."""
+    if not isinstance(link, DoubtingLink):
+        return None
+    try:
+        return link.doubt()
+    except Exception as error:  # noqa: BLE001 -- a link's fault must not end the life of links
+        logger.error("the link failed: %s", where(error))
+        return Doubt(since=opened_at)
