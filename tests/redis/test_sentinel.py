@@ -20,7 +20,7 @@ from backplane_core import (
     TransportError,
     connect,
 )
-from backplane_redis import sentinel
+from backplane_redis._sentinels import Sentinel
 from backplane_redis.sentinel import SentinelLink, SentinelTransport
 
 from tests.brokers import BrokerUnavailable, free_port
@@ -211,7 +211,7 @@ async def test_a_watch_that_fails_ends_the_link(plain: SentinelSet, monkeypatch:
         raise LookupError("s3cr3t")
 
     async with reading(plain.url) as (_, heard):
-        monkeypatch.setattr(sentinel.Sentinel, "ask", fail)
+        monkeypatch.setattr(Sentinel, "ask", fail)
         error = await heard.death()
     assert "LookupError" in str(error)
     assert_no_secret(all_that_is_said(error))
