@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ import redis
 from attrs import define, field
 
 from tests.brokers.broker import Kind
-from tests.brokers.process import ProcessBroker, Tls
+from tests.brokers.process import ProcessBroker, Tls, free_port
 from tests.brokers.redis_server import RedisServer, listening
 from tests.brokers.search import binaries
 
@@ -119,8 +120,16 @@ class SentinelSet:
         self._until(
             lambda: ask(master, "INFO", "replication")["connected_slaves"] == self.replicas, "the replicas connect"
         )
-        for _ in range(self.sentinels):
-            watcher = SentinelServer(password=self.sentinel_password, tls=self.tls, extra=self._monitor(master))
+        # They would find each other by themselves, in seconds.
+        names = {free_port(): secrets.token_hex(20) for _ in range(self.sentinels)}
+        for port, name in names.items():
+            others = [
+                f"sentinel known-sentinel {SERVICE} {master.host} {other} {names[other]}"
+                for other in names
+                if other != port
+            ]
+            lines = [f"sentinel myid {name}", *self._monitor(master), *others]
+            watcher = SentinelServer(password=self.sentinel_password, tls=self.tls, extra=lines, port=port)
             self.watchers.append(self._stack.enter_context(watcher))
         self._until(self._all_known, "the sentinels know each other and the replicas")
 

@@ -267,7 +267,7 @@ class SentinelLink(RedisLink):
 async def _role_of(connection: LinkConnection) -> object:
     try:
         await connection.send_command("ROLE")
-        reply: Any = await connection.read_response()  # pyright: ignore[reportUnknownVariableType] -- likewise
+        reply = cast("list[object]", await connection.read_response())
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
