@@ -10,10 +10,10 @@ from urllib.parse import quote
 from attrs import define, field
 
 from tests.brokers.broker import Kind
-from tests.brokers.process import ProcessBroker
+from tests.brokers.process import ProcessBroker, Tls
 from tests.brokers.search import binaries
 
-__all__ = ["RedisServer"]
+__all__ = ["RedisServer", "listening"]
 
 
 @define(kw_only=True, eq=False)
@@ -65,16 +65,8 @@ class RedisServer(ProcessBroker):
             f"dir {_quoted(str(directory))}",
             'save ""',
             "protected-mode no",
-            f"port {port if self.tls is None else 0}",
+            *listening(port, self.tls),
         ]
-        if self.tls is not None:
-            lines += [
-                f"tls-port {port}",
-                f"tls-cert-file {_quoted(str(self.tls.cert))}",
-                f"tls-key-file {_quoted(str(self.tls.key))}",
-                f"tls-ca-cert-file {_quoted(str(self.tls.ca))}",
-                f"tls-auth-clients {'yes' if self.tls.verify_clients else 'no'}",
-            ]
         if self.unix_socket:
             lines.append(f"unixsocket {_quoted(str(self.unix_path))}")
         if self.user is not None:
@@ -89,6 +81,20 @@ class RedisServer(ProcessBroker):
         if self.user is None and self.password is None:
             return ""
         return f"{quote(self.user or '', safe='')}:{quote(self.password or '', safe='')}@"
+
+
+def listening(port: int, tls: Tls | None) -> list[str]:
+    """Return the lines that make a server listen on a port, with TLS or without."""
+    if tls is None:
+        return [f"port {port}"]
+    return [
+        "port 0",
+        f"tls-port {port}",
+        f"tls-cert-file {_quoted(str(tls.cert))}",
+        f"tls-key-file {_quoted(str(tls.key))}",
+        f"tls-ca-cert-file {_quoted(str(tls.ca))}",
+        f"tls-auth-clients {'yes' if tls.verify_clients else 'no'}",
+    ]
 
 
 def _quoted(value: str) -> str:

@@ -220,6 +220,17 @@ def test_what_is_wrong_in_the_environment_is_told_and_never_means_memory(
     assert SECRET not in told(error.value)
 
 
+def test_a_scheme_with_a_suffix_belongs_to_the_family_of_what_it_begins_with(installed: dict[str, str]) -> None:
+    installed["redis+sentinel"] = f"{__name__}:make_dead"
+    connect_from_env({"BACKPLANE": "redis", "BACKPLANE_URL": "redis+sentinel://h1,h2/service"})
+    with pytest.raises(ConfigurationError, match="BACKPLANE_URL or BACKPLANE_REDIS_URL") as error:
+        connect_from_env({"BACKPLANE": "redis"})
+    assert "SENTINEL" not in str(error.value), "no shell can set a name with a +"
+    installed.clear()
+    with pytest.raises(AdapterNotInstalledError, match="pip install backplane-redis"):
+        connect("redis+sentinel://h1,h2/service")
+
+
 @pytest.mark.parametrize("kind", ["redis", "valkey", "nats"])
 def test_a_kind_whose_adapter_is_missing_says_which_pip_install_mends_it(installed: dict[str, str], kind: str) -> None:
     installed.clear()

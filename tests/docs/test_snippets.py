@@ -6,14 +6,16 @@ import asyncio
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.brokers import NatsServer, RedisServer
+from tests.brokers import BrokerUnavailable, NatsServer, RedisServer
+from tests.brokers.sentinels import SentinelSet
 from tests.brokers.tls import Certificates
-from tests.conftest import StartServer
+from tests.conftest import StartServer, skip_or_fail
 from tests.docs.pages import ROOT, blocks, files
 
 FOLDERS = ("", "packages/*/", "adapters/*/", "docs/", "docs/*/")
@@ -36,15 +38,22 @@ def snippets() -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def redirect(request: pytest.FixtureRequest, start: StartServer, certificates: Certificates) -> Redirect:
+def redirect(request: pytest.FixtureRequest, start: StartServer, certificates: Certificates) -> Iterator[Redirect]:
     """Puts the URLs of real brokers in the place of those that a reader would put in."""
 
     def secure(server: NatsServer | RedisServer) -> str:
         return start(server).url
 
+    def watched() -> SentinelSet:
+        try:
+            return stack.enter_context(SentinelSet(replicas=0, sentinels=1))
+        except BrokerUnavailable as error:
+            skip_or_fail(error)
+
     urls: dict[str, Callable[[], str]] = {
         "redis://localhost:6379": lambda: str(request.getfixturevalue("redis_url")),
         "nats://localhost:4222": lambda: str(request.getfixturevalue("nats_url")),
+        "redis+sentinel://localhost:26379/orders": lambda: watched().url,
         "tls://localhost:4222": lambda: secure(NatsServer(tls=certificates.server)),
         # The snippet's credential provider knows user and password.
         "rediss://localhost:6380": lambda: re.sub(
@@ -58,7 +67,8 @@ def redirect(request: pytest.FixtureRequest, start: StartServer, certificates: C
                 code = code.replace(url, real())
         return code
 
-    return replace
+    with ExitStack() as stack:
+        yield replace
 
 
 def test_the_pages_hold_snippets() -> None:

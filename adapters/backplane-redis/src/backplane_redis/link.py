@@ -53,7 +53,7 @@ class RedisLink:
         self._dead: str | None = None
 
     def __repr__(self) -> str:
-        return f"<RedisLink {self._where} {'live' if self._dead is None else 'dead'}>"
+        return f"<{type(self).__name__} {self._where} {'live' if self._dead is None else 'dead'}>"
 
     async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:  # noqa: ARG002 -- no log here
         """Return once Redis confirmed every channel."""
@@ -153,11 +153,18 @@ class RedisLink:
                 self._settle()
                 if isinstance(reply, hiredis.ReplyError):
                     self._refused(str(reply).partition(" ")[0])
+                elif self._answers(reply):
+                    self._confirmed += 1
+                    continue
                 else:  # never told: it may be a payload
                     self._die(_TORN)
                 break
         self._settle()
         return frames
+
+    def _answers(self, _reply: object) -> bool:
+        """Whether a reply of another kind is what was asked for; here nothing asks for such."""
+        return False
 
     def _settle(self) -> None:
         while self._waits and self._waits[0][0] <= self._confirmed:

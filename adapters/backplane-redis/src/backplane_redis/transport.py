@@ -16,10 +16,10 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from backplane_redis._connection import connection_factory
+from backplane_redis._connection import LinkConnection, connection_factory
 from backplane_redis.link import RedisLink
 
-__all__ = ["RedisTransport"]
+__all__ = ["FIXED", "RedisTransport", "checked_factory", "connected", "node_options"]
 
 _SCHEMES: Final = {
     "redis": "redis",
@@ -38,7 +38,7 @@ _OPTIONS: Final = (
 )
 # Core bounds connecting and repeats it. A timeout or a retry down here would cut an idle link or hide a gap.
 _DEFAULTS: Final = {"client_name": "backplane", "socket_connect_timeout": None}
-_FIXED: Final = {
+FIXED: Final = {
     "protocol": 3,
     "socket_timeout": None,
     "health_check_interval": 0,
@@ -86,38 +86,84 @@ class RedisTransport:
         shown = login.partition(":")[0] + ":" if ":" in login else ""
         self._url = f"{scheme}://{shown}{'***@' if at else ''}{address}{parts.path}"
         self._where = parts.path if scheme == "unix" else address if parts.port else f"{address}:6379"
-        options: dict[str, Any] = dict(connection_kwargs or {})
-        in_query = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
-        _check_names({*options, *in_query}, parts.scheme, self._url)
-        problem = None
-        try:
-            options = {**_DEFAULTS, **options, **parse_url(parts.geturl()), **_FIXED}
-            self._connection = connection_factory(options)
-            # Else a missing certificate file would show at the first open, as a broken connection.
-            if tls := getattr(self._connection(), "ssl_context", None):
-                tls.get()
-        except (redis_errors.RedisError, OSError, ValueError, TypeError, AttributeError) as error:
-            problem = str(error) or type(error).__name__
-        if problem:  # out here: inside, even `from None` would keep the library's error as `__context__`
-            raise ConfigurationError(f"the options for {self._url} can't be used: {problem}")
+        self._connection = checked_factory(node_options(parts, connection_kwargs or {}, self._url), self._url)
 
     def __repr__(self) -> str:
         return f"RedisTransport({self._url!r})"
 
     async def open(self) -> RedisLink:
         """Connect, authenticate and switch to RESP3, in one attempt."""
-        connection = self._connection()
-        try:
-            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's gap
-        except BaseException as error:
-            # redis-py leaves the socket open when a credential provider raises or is cancelled.
-            await connection.disconnect(nowait=True)
-            if not isinstance(error, Exception):
-                raise
-            failure = _explain(error, self._where)
-        else:
-            return RedisLink(connection, self._where)
-        raise failure  # out here, without `__context__`: a server before Redis 6 quotes the password of HELLO
+        return RedisLink(await connected(self._connection, self._where), self._where)
+
+
+def node_options(parts: SplitResult, given: Mapping[str, Any], shown: str) -> dict[str, Any]:
+    """Return redis-py's connection options for a URL of one host.
+
+    Args:
+        parts: The URL, under a scheme that redis-py knows.
+        given: Further options; the URL's own win.
+        shown: The URL as errors may show it.
+
+    Raises:
+        ConfigurationError: An option is unknown or wrong.
+    """
+    in_query = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    _check_names({*given, *in_query}, parts.scheme, shown)
+    try:
+        return {**_DEFAULTS, **given, **parse_url(parts.geturl()), **FIXED}
+    except (ValueError, TypeError, AttributeError) as error:
+        problem = str(error) or type(error).__name__
+    raise _unusable(shown, problem)
+
+
+def checked_factory(options: dict[str, Any], shown: str) -> Callable[[], LinkConnection]:
+    """Return what makes connections from redis-py's options, once one could be made.
+
+    Raises:
+        ConfigurationError: None can be made.
+    """
+    try:
+        factory = connection_factory(options)
+        # Else a missing certificate file would show at the first open, as a broken connection.
+        if tls := getattr(factory(), "ssl_context", None):
+            tls.get()
+    except (redis_errors.RedisError, OSError, ValueError, TypeError, AttributeError) as error:
+        problem = str(error) or type(error).__name__
+    else:
+        return factory
+    raise _unusable(shown, problem)  # out here: inside, even `from None` would keep the library's as `__context__`
+
+
+def _unusable(shown: str, problem: str) -> ConfigurationError:
+    return ConfigurationError(f"the options for {shown} can't be used: {problem}")
+
+
+async def connected(factory: Callable[[], LinkConnection], where: str, peer: str = "Redis") -> LinkConnection:
+    """Make a connection, connect it, authenticate, and greet, in one attempt.
+
+    Args:
+        factory: Makes it.
+        where: The address, for people.
+        peer: Who is there, for people.
+
+    Raises:
+        TransportError: It can't be reached.
+        AuthenticationError: It refused the credentials.
+
+    Cancellation: leaves no socket behind.
+    """
+    connection = factory()
+    try:
+        await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's gap
+    except BaseException as error:
+        # redis-py leaves the socket open when a credential provider raises or is cancelled.
+        await connection.disconnect(nowait=True)
+        if not isinstance(error, Exception):
+            raise
+        failure = _explain(error, where, peer)
+    else:
+        return connection
+    raise failure  # out here, without `__context__`: a server before Redis 6 quotes the password of HELLO
 
 
 def _split(url: str) -> tuple[str, SplitResult]:
@@ -153,12 +199,12 @@ def _check_names(given: set[str], scheme: str, url: str) -> None:
         raise ConfigurationError(f"{url} has no option {unknown[0]!r}; allowed: {', '.join(allowed)}, {tls}")
 
 
-def _explain(error: Exception, where: str) -> TransportError:
+def _explain(error: Exception, where: str, peer: str) -> TransportError:
     causes: list[BaseException] = [error]
     while cause := causes[-1].__cause__ or causes[-1].__context__:
         causes.append(cause)
     for kind, failure, hint in _HINTS:
         for cause in causes:
             if isinstance(cause, kind):
-                return failure(f"can't connect to Redis at {where}: {hint.format(cause)}")
-    return TransportError(f"can't connect to Redis at {where}: {type(error).__name__} in a credential provider?")
+                return failure(f"can't connect to {peer} at {where}: {hint.format(cause)}")
+    return TransportError(f"can't connect to {peer} at {where}: {type(error).__name__} in a credential provider?")

@@ -45,7 +45,7 @@ from backplane_core.observe import (
 )
 from backplane_core.publisher import Publisher, SyncPublisher
 from backplane_core.target import Target
-from backplane_core.transport import Frame, Link, Lost, Traits, Transport
+from backplane_core.transport import Doubt, DoubtingLink, Frame, Link, Lost, Traits, Transport
 
 __all__ = [
     "AdapterNotInstalledError",
@@ -60,6 +60,8 @@ __all__ = [
     "Connecting",
     "Connection",
     "DistributedBackplane",
+    "Doubt",
+    "DoubtingLink",
     "EnvelopeError",
     "EnvelopeRejected",
     "Event",

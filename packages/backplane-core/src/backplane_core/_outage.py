@@ -54,11 +54,11 @@ class Outage:
         """All that was asked for is confirmed."""
         self._asked_at = None
 
-    def lost(self, reason: str) -> None:
-        """The link died."""
+    def lost(self, reason: str, doubted_since: float | None = None) -> None:
+        """The link died; all that it proved about what came after `doubted_since` proves nothing."""
         if self.deaf_since is None:
             self.deaf_since = self.heard_at
-        known = (self._since, self.complete_at, self._asked_at)
+        known = (self._since, self.complete_at, self._asked_at, doubted_since)
         self._since = min([moment for moment in known if moment is not None])
         self._asked_at = None
         self._framed = False

@@ -253,6 +253,12 @@ class Sender:
         """Send what was in flight again on the next link; or, with `resend=False`, drop it."""
         self._drop(self.outbox.lost(resend=resend), "unconfirmed")
 
+    def tear(self, channels: Iterable[str]) -> None:
+        """What was sent to these may have been in vain: let a beat on each show it."""
+        for channel in channels:
+            if channel != self._question[0] and len(self._torn) < MAX_CHANNELS:
+                self._torn[channel] = None
+
     def close(self) -> None:
         """Drop what is left."""
         self._drop([*self.outbox.lost(resend=False), *self.outbox.discard(lambda _: True)], "closed")

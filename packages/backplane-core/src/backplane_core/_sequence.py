@@ -94,12 +94,13 @@ class Tracker:
     max_numbers: int = MAX_NUMBERS
     now: float = field(default=0.0, init=False)
     hole_since: float = field(default=0.0, init=False)
-    # Heard since the last cut, and before it: a hole across a cut belongs to the gap that the cut already told.
+    # Heard since the last cut, and before it: a hole across a cut may belong to a gap that is told already.
     _heard: dict[str, dict[str, Last]] = field(factory=dict[str, dict[str, Last]], init=False)
     _before_cut: dict[str, dict[str, Last]] = field(factory=dict[str, dict[str, Last]], init=False)
     _last_seen: dict[str, float] = field(factory=dict[str, float], init=False)
     _numbers: int = field(default=0, init=False)
     _overflowed_at: float = field(default=float("-inf"), init=False)
+    _told: bool = field(default=True, init=False)
 
     def follows(self, channel: str, origin: str, seq: int | None, prev: int | None) -> bool:
         """Take a frame if it is the very next one of a sender that is known there; return whether it was."""
@@ -134,8 +135,12 @@ class Tracker:
         old = self._before_cut.get(channel)
         missing = 0
         if old is not None and origin in old:
-            if old[origin].seq >= seq:
+            last = old[origin]
+            if last.seq >= seq:
                 return DUPLICATE
+            if not self._told and prev is not None and prev > last.seq:
+                missing = prev - last.seq
+                self.hole_since = last.at
             del old[origin]
             self._numbers -= 1
         else:
@@ -150,8 +155,13 @@ class Tracker:
         self._last_seen[origin] = self.now
         return missing
 
-    def cut(self) -> None:
-        """The link was replaced: what is missing across it is in its gap; copies must still be known."""
+    def cut(self, *, told: bool = True) -> None:
+        """The link was replaced; copies must still be known.
+
+        Args:
+            told: What is missing across the cut is in its gap. Else a hole across it counts as any other.
+        """
+        self._told = told
         for channel, origins in self._heard.items():
             self._before_cut.setdefault(channel, {}).update(origins)
         self._heard.clear()

@@ -24,7 +24,7 @@ from backplane_core._subscriptions import Subscriptions
 from backplane_core._surroundings import Surroundings
 from backplane_core._tasks import bounded, first_leaf, where
 from backplane_core.errors import TransportError
-from backplane_core.transport import Frame, Link, Lost, Transport
+from backplane_core.transport import Doubt, DoubtingLink, Frame, Link, Lost, Transport
 
 __all__ = ["Owner", "Uplink"]
 
@@ -40,7 +40,7 @@ class Owner:
 
     Args:
         live: The link is live: all that is wanted is heard.
-        lost: The link is dead; what was in flight is still in the sender's hands.
+        lost: The link is dead, and may have been in vain before; what was in flight is still in the sender's hands.
         batch: Frames arrived.
         proved: The broker answered what was written at a moment of the monotonic clock, and what it delivered before
             the answer has been handed to `batch`.
@@ -50,7 +50,7 @@ class Owner:
     """
 
     live: Callable[[], None]
-    lost: Callable[[], None]
+    lost: Callable[[Doubt | None], None]
     batch: Callable[[Sequence[Frame | Lost]], Awaitable[None]]
     proved: Callable[[float], None]
     beat: Callable[[], None]
@@ -159,6 +159,7 @@ class Uplink:
 
     async def _serve(self, link: Link) -> None:
         """Use a link until it dies."""
+        opened_at = self._monotonic()
         self.pulse = self._new_pulse()
         self._sender.link_opened(self._transport.traits.max_payload_bytes)
         try:
@@ -172,7 +173,7 @@ class Uplink:
             logger.error(self.reason)
         finally:
             self._subscriptions.lost()
-            self._owner.lost()
+            self._owner.lost(_doubt_of(link, opened_at))
 
     async def _read(self, link: Link) -> None:
         self._reading = False
@@ -257,3 +258,14 @@ class Uplink:
                 )
             elif decision == "stalled":
                 raise TransportError("the broker confirms nothing: it is frozen, or the line is cut")
+
+
+def _doubt_of(link: Link, opened_at: float) -> Doubt | None:
+    """Return since when a dead link may have been in vain, if it can say; one that fails to is not trusted at all."""
+    if not isinstance(link, DoubtingLink):
+        return None
+    try:
+        return link.doubt()
+    except Exception as error:  # noqa: BLE001 -- a link's fault must not end the life of links
+        logger.error("the link failed: %s", where(error))
+        return Doubt(since=opened_at)

@@ -148,7 +148,9 @@ def _keys_of(name: str, read: Callable[[str], str]) -> list[str]:
 def _url_for(kind: str, prefix: str, read: Callable[[str], str]) -> str:
     """Return the URL that the environment has for a kind."""
     family = _family(kind, prefix)
-    names = list(dict.fromkeys([f"{prefix}_URL", *[f"{prefix}_{scheme.upper()}_URL" for scheme in (kind, *family)]]))
+    # No shell sets a variable with a `+` in its name.
+    plain = [scheme for scheme in (kind, *family) if scheme.isalnum()]
+    names = list(dict.fromkeys([f"{prefix}_URL", *[f"{prefix}_{scheme.upper()}_URL" for scheme in plain]]))
     found = next(((name, value) for name in names if (value := read(name))), None)
     if found is None:
         raise ConfigurationError(
@@ -212,14 +214,14 @@ def _listed() -> str:
 
 
 def _not_installed(scheme: str) -> ConfigurationError:
-    distribution = _DISTRIBUTIONS.get(scheme)
+    distribution = _DISTRIBUTIONS.get(_base(scheme))
     if distribution is None:
         return AdapterNotInstalledError(f"no installed adapter serves {scheme}://; there are {_listed()}")
     return AdapterNotInstalledError(f"no installed adapter serves {scheme}://: pip install {distribution}")
 
 
 def _family(kind: str, prefix: str) -> list[str]:
-    """Return the schemes that the kind's adapter serves."""
+    """Return the schemes that the kind's adapter serves; `redis+sentinel` is served by whoever serves `redis`."""
     installed = _installed()
     entry = installed.get(kind)
     if entry is None:
@@ -227,4 +229,10 @@ def _family(kind: str, prefix: str) -> list[str]:
             raise _not_installed(kind)
         allowed = ", ".join(sorted({*installed, *MEMORY, "redis", "valkey", "nats"}))
         raise ConfigurationError(f"{prefix}={kind!r} is not known; allowed are {allowed}")
-    return sorted([name for name, other in installed.items() if other.value == entry.value])
+    plain = {name for name, other in installed.items() if other.value == entry.value}
+    return sorted([name for name, other in installed.items() if other.value == entry.value or _base(name) in plain])
+
+
+def _base(scheme: str) -> str:
+    """Return what a scheme with a suffix begins with: `redis` for `redis+sentinel`."""
+    return scheme.partition("+")[0]

@@ -27,7 +27,7 @@ from backplane_core._wire import FRAME_OVERHEAD_BYTES, decode_head
 from backplane_core.errors import ClosedError, EnvelopeError
 from backplane_core.observe import EventDropped, Gap, LinkChanged, Readiness, Stats
 from backplane_core.target import Target
-from backplane_core.transport import Frame, Lost, Transport
+from backplane_core.transport import Doubt, Frame, Lost, Transport
 
 __all__ = ["DistributedBackplane"]
 
@@ -300,10 +300,13 @@ class DistributedBackplane(BaseBackplane):
             self._set_state("live", "connected")
         self._beat()
 
-    def _on_lost(self) -> None:
+    def _on_lost(self, doubt: Doubt | None) -> None:
         reason = self._uplink.reason
-        self._outage.lost(f"the link was replaced: {reason}")
-        self._tracker.cut()
+        self._outage.lost(f"the link was replaced: {reason}", None if doubt is None else doubt.since)
+        # Who leaves a deposed node later than we do may send in vain after our gap's end.
+        self._tracker.cut(told=doubt is None)
+        if doubt is not None:
+            self._sender.tear(doubt.channels)
         self._fleet.link_lost()
         # A pod that can't tell copies must not get any: what was in flight is then counted, and a hole for the others.
         self._sender.link_lost(resend=self._fleet.tells_copies(self._surroundings.monotonic()))

@@ -6,13 +6,13 @@ every transport alike. Turn off the client library's own reconnecting, retrying 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from attrs import field, frozen
 from attrs.validators import ge, optional
 
-__all__ = ["Frame", "Link", "Lost", "Traits", "Transport"]
+__all__ = ["Doubt", "DoubtingLink", "Frame", "Link", "Lost", "Traits", "Transport"]
 
 Frame: TypeAlias = tuple[str, bytes] | tuple[str, bytes, str]
 """`(channel, payload)`, or `(channel, payload, cursor)` on a durable transport. A plain tuple: one per event."""
@@ -31,6 +31,19 @@ class Lost:
     channel: str | None
     reason: str
     missed: int | None = None
+
+
+@frozen(kw_only=True)
+class Doubt:
+    """A dead link's word that its broker node may have been everyone's no more: deposed, it still took and delivered.
+
+    Args:
+        since: Until then the node was surely everyone's, in seconds of `time.monotonic`.
+        channels: All that was sent to since, confirmed or not.
+    """
+
+    since: float
+    channels: Collection[str] = ()
 
 
 @frozen(kw_only=True)
@@ -106,6 +119,19 @@ class Link(Protocol):
 
     async def aclose(self) -> None:
         """Close the socket and leave nothing behind. Never raises because the link is already dead."""
+        ...
+
+
+@runtime_checkable
+class DoubtingLink(Protocol):
+    """What a `Link` has too if its node can be deposed while it answers; it dies once it knows.
+
+    Then no answer and no beat proves anything. So the gap begins at the doubt, the pods are shown what this one sent
+    in vain, and numbers that are missing across the change of links are told as a hole.
+    """
+
+    def doubt(self) -> Doubt:
+        """Return since when, and where to, it may have been in vain. Called once, when the link is dead."""
         ...
 
 
