@@ -13,14 +13,14 @@ from backplane_core.testing import FLEET_CHECKS, LINK_CHECKS, FleetCheck, Harnes
 
 @pytest.mark.every_loop
 @pytest.mark.parametrize("check", LINK_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("harness", ["memory", "redis", "nats"], indirect=True)
+@pytest.mark.parametrize("harness", ["redis", "nats"], indirect=True)
 async def test_link(harness: Harness, check: LinkCheck) -> None:
     await check(harness)
 
 
 @pytest.mark.parametrize("check", LINK_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("harness", ["redis_public", "nats_public"], indirect=True)
-async def test_link_by_the_public_api(harness: Harness, check: LinkCheck) -> None:
+@pytest.mark.parametrize("harness", ["memory", "redis_public", "nats_public"], indirect=True)
+async def test_link_in_memory_or_by_the_public_api(harness: Harness, check: LinkCheck) -> None:
     await check(harness)
 
 

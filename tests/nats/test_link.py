@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from typing import Any
 
 import nats
 import pytest
@@ -233,7 +234,8 @@ async def test_calls_that_wait_for_a_frozen_server_raise_when_it_is_killed(nats_
 @pytest.mark.parametrize("wire", ["fast"], indirect=True)  # by the public way nats-py itself logs uvloop's error
 async def test_a_socket_that_closed_a_moment_ago_is_a_dead_link_whatever_the_loop_raises(nats_url: str) -> None:
     async with opened(nats_url) as link, listening(link) as listener:
-        link._client._transport._io_writer.transport.abort()  # type: ignore[attr-defined]
+        client: Any = link._client
+        client._transport._io_writer.transport.abort()
         await asyncio.sleep(0)  # the transport is told, and wakes who reads it: that comes after us
         with pytest.raises(TransportError, match="closed the connection") as caught:
             await link.send([("c", b"1")])

@@ -95,7 +95,6 @@ async def test_a_cancelled_close_leaves_nothing(
     assert pod.state == "closed"
 
 
-@pytest.mark.every_loop
 @pytest.mark.parametrize("turns", range(0, 40, 3))
 async def test_a_cancelled_connect_leaves_nothing(
     leaves_nothing: None, shared_broker: Broker, channel: str, turns: int

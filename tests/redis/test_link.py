@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -127,7 +128,8 @@ async def test_a_socket_that_closed_a_moment_ago_is_a_dead_link_whatever_the_loo
     redis_url: str, channel: str
 ) -> None:
     async with reading(redis_url) as (link, heard):
-        link._connection._writer.transport.abort()  # type: ignore[attr-defined]
+        connection: Any = link._connection  # pyright: ignore[reportPrivateUsage] -- nothing public closes it so
+        connection._writer.transport.abort()
         await asyncio.sleep(0)  # the transport is told, and wakes who reads it: that comes after us
         await raised(link.send([(channel, b"1")]))
         await raised(link.subscribe([channel]))
