@@ -59,8 +59,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "every_loop: runs on asyncio's event loop and on uvloop's")
 
 
-# Absent from older versions of pytest-asyncio: there all tests run on asyncio's loop.
-@pytest.hookimpl(optionalhook=True)
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
