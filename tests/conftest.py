@@ -3,13 +3,17 @@
 `redis_url`, `nats_url`, `shared_broker`: one broker for the whole run; isolate by `channel`.
 `redis_server`, `nats_server`, `broker`: a broker of the test's own, to be killed, frozen and restarted.
 `start`: the same with options, `start(RedisServer(password="..."))`.
+
+A test marked `every_loop` runs on asyncio's event loop and on uvloop's; `--loop uvloop` runs all on that one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import NoReturn, Protocol, TypeVar, cast
 
@@ -33,6 +37,11 @@ BrokerT = TypeVar("BrokerT", bound=Broker)
 ServerT = TypeVar("ServerT", bound=OwnBroker)
 
 KINDS: tuple[Kind, ...] = ("redis", "nats")
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+if sys.platform != "win32":
+    import uvloop
+
+    LOOPS["uvloop"] = uvloop.new_event_loop
 
 
 class StartServer(Protocol):
@@ -43,12 +52,29 @@ class StartServer(Protocol):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run long traffic, storms and soaks at their full size")
+    parser.addoption("--loop", choices=LOOPS, help="run all tests on this event loop")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "every_loop: runs on asyncio's event loop and on uvloop's")
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    name = config.getoption("--loop") or "asyncio"
+    return LOOPS if item.get_closest_marker("every_loop") else {name: LOOPS[name]}
 
 
 @pytest.fixture(scope="session")
 def long(pytestconfig: pytest.Config) -> bool:
     """Whether to run at full size: minutes and millions instead of CI's seconds and thousands."""
     return bool(pytestconfig.getoption("--long"))
+
+
+def loop_name() -> str:
+    """Return which loop the test runs on: "asyncio" or "uvloop"."""
+    return "uvloop" if type(asyncio.get_running_loop()).__module__.startswith("uvloop") else "asyncio"
 
 
 def pytest_report_header() -> list[str]:

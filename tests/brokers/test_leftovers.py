@@ -40,6 +40,16 @@ async def test_an_open_socket_is_left_even_one_that_never_connected() -> None:
             kept.enter_context(socket.socket())
 
 
+@pytest.mark.every_loop
+async def test_a_pair_of_sockets_is_left_though_the_loops_own_comes_and_goes(leaves_nothing: None) -> None:
+    ends: list[socket.socket] = []
+    with pytest.raises(AssertionError, match=r"left behind.*\n  socket.*\n  socket"):
+        async with no_leftovers(timeout_s=0.05):
+            ends += socket.socketpair()
+    for end in ends:
+        end.close()
+
+
 async def test_a_connection_to_a_broker_is_left_until_it_is_closed(broker: OwnBroker) -> None:
     writer: asyncio.StreamWriter | None = None
     with pytest.raises(AssertionError, match=str(broker.port)):

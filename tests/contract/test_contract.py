@@ -11,12 +11,20 @@ from backplane_core._settings import Settings
 from backplane_core.testing import FLEET_CHECKS, LINK_CHECKS, FleetCheck, Harness, LinkCheck
 
 
+@pytest.mark.every_loop
 @pytest.mark.parametrize("check", LINK_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("harness", ["memory", "redis", "redis_public", "nats", "nats_public"], indirect=True)
+@pytest.mark.parametrize("harness", ["redis", "nats"], indirect=True)
 async def test_link(harness: Harness, check: LinkCheck) -> None:
     await check(harness)
 
 
+@pytest.mark.parametrize("check", LINK_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("harness", ["memory", "redis_public", "nats_public"], indirect=True)
+async def test_link_in_memory_or_by_the_public_api(harness: Harness, check: LinkCheck) -> None:
+    await check(harness)
+
+
+@pytest.mark.every_loop
 @pytest.mark.parametrize("routing", ["broadcast", "interest"])
 @pytest.mark.parametrize("check", FLEET_CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("harness", ["memory", "redis", "nats"], indirect=True)

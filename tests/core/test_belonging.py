@@ -50,6 +50,7 @@ def in_another_loop(call: Callable[[], Awaitable[Any]]) -> BaseException | None:
     return raised[0]
 
 
+@pytest.mark.every_loop
 @pytest.mark.parametrize("name", CALLS)
 async def test_in_another_loop_or_thread_it_is_a_clear_error_and_nothing_is_done(
     backplane: BaseBackplane, name: str
@@ -99,6 +100,7 @@ def test_in_memory_one_loop_after_another_may_use_it() -> None:
     assert pod.connection_count == 2
 
 
+@pytest.mark.every_loop
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 async def test_a_forked_child_is_refused_and_sends_no_byte(broker: OwnBroker, channel: str) -> None:
     """What the parent had accepted is sent by the parent alone, and the parent goes on."""

@@ -176,6 +176,7 @@ async def test_publish_gives_other_tasks_a_turn_in_a_tight_loop(backplane: BaseB
     assert turns >= 9
 
 
+@pytest.mark.every_loop
 async def test_other_threads_publish_and_get_the_count_or_the_error(backplane: BaseBackplane) -> None:
     got: list[Any] = []
     await user(backplane, "c1", got.append)

@@ -52,6 +52,7 @@ async def socket(pod: BaseBackplane) -> Socket:
     return socket
 
 
+@pytest.mark.every_loop
 async def test_what_a_publisher_sends_arrives_and_closing_flushes(
     leaves_nothing: None, url: str, channel: str, routing: str, socket: Socket
 ) -> None:
@@ -104,6 +105,7 @@ def test_a_wrong_option_is_told_when_it_is_made(make: Any) -> None:
         make("redis://localhost", prob_interval_s=1)
 
 
+@pytest.mark.every_loop
 async def test_plain_threads_share_a_sync_publisher(
     leaves_nothing: None, url: str, channel: str, routing: str, socket: Socket
 ) -> None:

@@ -8,10 +8,12 @@ import pytest
 from backplane_core import Gap, Target, connect
 
 from tests.brokers import OwnBroker
+from tests.conftest import loop_name
 from tests.faults.rig import Pod, Rig
 from tests.pods.fleet import until
 
 KILLS = 5
+KILLS_ON_UVLOOP = 1
 KILLS_LONG = 20
 
 
@@ -19,12 +21,13 @@ def outages(pod: Pod) -> list[Gap]:
     return [gap for gap in pod.gaps if gap.cause == "reconnect"]
 
 
+@pytest.mark.every_loop
 @pytest.mark.timeout(600)
 async def test_a_killed_broker_costs_nothing_but_what_a_gap_tells(rig: Rig, broker: OwnBroker, *, long: bool) -> None:
     here, there, third = [await rig.pod() for _ in range(3)]
     for pod in (here, there, third):
         await rig.sockets(pod, 5)
-    kills = KILLS_LONG if long else KILLS
+    kills = KILLS_LONG if long else KILLS if loop_name() == "asyncio" else KILLS_ON_UVLOOP
     async with rig.traffic(here, there):
         for kill in range(1, kills + 1):
             await rig.more(40, "traffic before the kill")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from typing import Any
 
 import nats
 import pytest
@@ -20,6 +21,7 @@ from tests.nats.helpers import DEADLINE_S, PROMPT_S, listening, opened, tapped
 pytestmark = pytest.mark.usefixtures("wire")
 
 
+@pytest.mark.every_loop
 async def test_each_way_is_taken_when_asked_for(nats_url: str, wire: str) -> None:
     async with opened(nats_url) as link:
         assert isinstance(link._wire, FastWire if wire == "fast" else PublicWire)
@@ -228,6 +230,21 @@ async def test_calls_that_wait_for_a_frozen_server_raise_when_it_is_killed(nats_
         await listener.error()
 
 
+@pytest.mark.every_loop
+@pytest.mark.parametrize("wire", ["fast"], indirect=True)  # by the public way nats-py itself logs uvloop's error
+async def test_a_socket_that_closed_a_moment_ago_is_a_dead_link_whatever_the_loop_raises(nats_url: str) -> None:
+    async with opened(nats_url) as link, listening(link) as listener:
+        client: Any = link._client
+        client._transport._io_writer.transport.abort()
+        await asyncio.sleep(0)  # the transport is told, and wakes who reads it: that comes after us
+        with pytest.raises(TransportError, match="closed the connection") as caught:
+            await link.send([("c", b"1")])
+        assert caught.value.retryable
+        with pytest.raises(TransportError):
+            await link.subscribe(["c"])
+        await listener.error()
+
+
 async def test_what_arrived_is_yielded_before_the_error(nats_server: OwnBroker) -> None:
     async with opened(nats_server.url) as link:
         await link.subscribe(["c"])
@@ -238,6 +255,7 @@ async def test_what_arrived_is_yielded_before_the_error(nats_server: OwnBroker) 
             assert listener.items[:2] == [("c", b"1"), ("c", b"2")]
 
 
+@pytest.mark.every_loop
 async def test_a_frozen_server_holds_up_neither_a_cancelled_send_nor_closing(nats_server: OwnBroker) -> None:
     loop = asyncio.get_running_loop()
     async with no_leftovers(), opened(nats_server.url) as link, listening(link) as listener:

@@ -191,6 +191,7 @@ async def test_a_credentials_provider_that_fails_is_reported_by_type_alone(start
     assert not any("7d2e" in text for text in texts_of(error))
 
 
+@pytest.mark.every_loop
 async def test_tls_works_with_a_private_ca_and_says_which_option_is_missing_without(
     start: StartServer, certificates: Certificates
 ) -> None:
@@ -205,6 +206,7 @@ async def test_tls_works_with_a_private_ca_and_says_which_option_is_missing_with
         assert not any(PASSWORD in text or ENCODED in text for text in texts_of(error))
 
 
+@pytest.mark.every_loop
 async def test_a_link_over_tls_can_be_closed_while_the_server_is_frozen(
     start: StartServer, certificates: Certificates
 ) -> None:

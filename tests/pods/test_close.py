@@ -20,6 +20,7 @@ async def test_closing_twice_and_at_once_is_fine(fleet: Fleet) -> None:
     assert pod.state == "closed"
 
 
+@pytest.mark.every_loop
 async def test_closing_sends_what_was_accepted(fleet: Fleet) -> None:
     here, there = await fleet.pod(), await fleet.pod()
     socket = await fleet.socket(there, "c1", Target.user("u1"))
@@ -58,6 +59,7 @@ async def test_connections_end_when_their_backplane_closes(fleet: Fleet) -> None
         assert [event.value async for event in connection] == [1]
 
 
+@pytest.mark.every_loop
 @pytest.mark.parametrize("routing", ["broadcast", "interest"])
 @pytest.mark.parametrize("fault", ["kill", "freeze"])
 async def test_closing_with_a_broker_gone_ends_within_its_deadline_and_counts_what_is_left(

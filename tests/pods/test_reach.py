@@ -21,6 +21,7 @@ TARGETS = [
 ]
 
 
+@pytest.mark.every_loop
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.kind)
 async def test_a_publish_on_one_pod_reaches_the_connection_on_another_and_counts_no_local_one(
     fleet: Fleet, target: Target
@@ -43,6 +44,7 @@ async def test_a_publish_on_the_owning_pod_is_delivered_once_and_its_echo_is_ski
     assert pod.stats().echoed >= 1
 
 
+@pytest.mark.every_loop
 async def test_five_thousand_events_in_a_row_arrive_once_each_and_in_order(fleet: Fleet) -> None:
     here, there = await fleet.pod(), await fleet.pod()
     socket = await fleet.socket(there, "c1", Target.user("u1"))
@@ -119,6 +121,7 @@ async def test_a_hundred_publishers_at_once_keep_the_order_of_each(fleet: Fleet)
         assert [number for who, number in events if who == publisher] == list(range(50))
 
 
+@pytest.mark.every_loop
 async def test_events_of_the_connection_context_manager_arrive_from_another_pod(fleet: Fleet) -> None:
     here, there = await fleet.pod(), await fleet.pod()
     async with there.connection("conn-1", Target.user("u1"), Target.org("acme")) as connection:

@@ -13,13 +13,14 @@ import pytest
 from backplane_core import Gap, Target, connect
 
 from tests.brokers import Broker
+from tests.conftest import loop_name
 from tests.pods.fleet import until
 
 ROOT = Path(__file__).parents[2]
 
-# What a host's own program does: SIGINT cancels `asyncio.run` by itself, an orchestrator's SIGTERM is made to.
+# What a host's own program does: SIGINT cancels an `asyncio.Runner` by itself, an orchestrator's SIGTERM is made to.
 PROGRAM = """
-import asyncio, json, signal, sys
+import asyncio, importlib, json, signal, sys
 from backplane_core import Target, connect
 
 async def main(url, options):
@@ -37,12 +38,14 @@ async def main(url, options):
         print(json.dumps({"accepted": accepted, "state": pod.state, "dropped": dict(pod.stats().dropped)}), flush=True)
 
 try:
-    asyncio.run(main(sys.argv[1], json.loads(sys.argv[2])))
+    with asyncio.Runner(loop_factory=importlib.import_module(sys.argv[3]).new_event_loop) as runner:
+        runner.run(main(sys.argv[1], json.loads(sys.argv[2])))
 except (KeyboardInterrupt, asyncio.CancelledError):
     pass
 """
 
 
+@pytest.mark.every_loop
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_pod_that_is_signalled_amid_publishing_sends_all_that_it_accepted(
     leaves_nothing: None, shared_broker: Broker, channel: str, number: signal.Signals
@@ -54,7 +57,7 @@ async def test_a_pod_that_is_signalled_amid_publishing_sends_all_that_it_accepte
         assert await there.associate("c1", Target.user("u1"))
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-c", PROGRAM, shared_broker.url, json.dumps({"channel": channel})),
+            *("-c", PROGRAM, shared_broker.url, json.dumps({"channel": channel}), loop_name()),
             stdout=asyncio.subprocess.PIPE,
             cwd=ROOT,
         )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -121,6 +122,20 @@ async def test_a_killed_server_ends_receive_and_every_pending_and_later_call(red
         assert "dead" in repr(link)
 
 
+@pytest.mark.every_loop
+@pytest.mark.usefixtures("read_path")
+async def test_a_socket_that_closed_a_moment_ago_is_a_dead_link_whatever_the_loop_raises(
+    redis_url: str, channel: str
+) -> None:
+    async with reading(redis_url) as (link, heard):
+        connection: Any = link._connection  # pyright: ignore[reportPrivateUsage] -- nothing public closes it so
+        connection._writer.transport.abort()
+        await asyncio.sleep(0)  # the transport is told, and wakes who reads it: that comes after us
+        await raised(link.send([(channel, b"1")]))
+        await raised(link.subscribe([channel]))
+        await heard.death()
+
+
 @pytest.mark.usefixtures("read_path")
 async def test_a_cut_link_dies_and_says_why(redis_server: OwnBroker) -> None:
     async with reading(redis_server.url) as (link, heard), admin_of(redis_server.url) as admin:
@@ -129,6 +144,7 @@ async def test_a_cut_link_dies_and_says_why(redis_server: OwnBroker) -> None:
         assert "CLIENT KILL" in str(await heard.death())
 
 
+@pytest.mark.every_loop
 async def test_a_send_cancelled_amid_its_write_to_a_frozen_server_leaves_nothing(redis_server: OwnBroker) -> None:
     async with reading(redis_server.url) as (link, _):
         redis_server.freeze()
@@ -149,6 +165,7 @@ async def test_a_send_cancelled_amid_its_write_to_a_frozen_server_leaves_nothing
             assert "live" in repr(link)
 
 
+@pytest.mark.every_loop
 async def test_a_link_to_a_frozen_server_is_closed_at_once(redis_server: OwnBroker) -> None:
     async with reading(redis_server.url) as (link, _):
         redis_server.freeze()

@@ -266,6 +266,7 @@ async def test_a_credential_provider_that_fails_or_hangs_leaves_no_socket() -> N
         await gone.wait()
 
 
+@pytest.mark.every_loop
 @pytest.mark.usefixtures("read_path")
 async def test_tls_with_a_private_ca_works_by_query_and_by_options(
     start: StartServer, certificates: Certificates

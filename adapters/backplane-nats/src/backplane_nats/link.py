@@ -92,6 +92,8 @@ class NatsLink:
         self._check()
         try:
             pong = await write(items)
+        except RuntimeError:  # uvloop, on a closed transport
+            refused = explain(None, self._where)
         except (nats.errors.Error, OSError) as error:
             refused = explain(error, self._where)
         else:
