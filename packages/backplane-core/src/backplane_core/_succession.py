@@ -262,9 +262,7 @@ class Relay:
             self._check_copies()
             if not passed:
                 successor.lose(f"{self._reason}; it passes nothing on to the next one: frames may be missing")
-            self._last_mark = self._marks + 1
-            await self._send_mark(old)
-            await answered(self._switched.wait(), self._moving.timeout_s)
+            await self._drain(old)
             self._sends = successor.link
         # Whatever marks are still on their way come before the last one; then nothing needs to be sifted.
         with suppress(TimeoutError):
@@ -292,6 +290,18 @@ class Relay:
     async def _send_mark(self, old: Link) -> None:
         self._marks += 1
         await answered(old.send([(self._moving.mark, b"%d" % self._marks)]), self._moving.timeout_s)
+
+    async def _drain(self, old: Link) -> None:
+        """Return once the last mark has come back on the old link, and the successor is read instead."""
+        self._last_mark = self._marks + 1
+        sending = asyncio.create_task(self._send_mark(old))
+        try:
+            await answered(self._switched.wait(), self._moving.timeout_s)
+        finally:
+            # Its answer may stand behind the mark, where nobody reads any more.
+            sending.cancel()
+            await asyncio.wait({sending})
+            _ = sending.cancelled() or sending.exception()
 
     def _check_copies(self) -> None:
         if not self._moving.tells_copies():
