@@ -2,6 +2,7 @@
 
 `redis_url`, `nats_url`, `shared_broker`: one broker for the whole run; isolate by `channel`.
 `redis_server`, `nats_server`, `broker`: a broker of the test's own, to be killed, frozen and restarted.
+`cluster`: a NATS cluster of the test's own, likewise.
 `start`: the same with options, `start(RedisServer(password="..."))`.
 """
 
@@ -19,6 +20,7 @@ from tests.brokers import (
     Broker,
     BrokerUnavailable,
     Kind,
+    NatsCluster,
     OptionsUnavailable,
     OwnBroker,
     TlsUnavailable,
@@ -125,6 +127,17 @@ def nats_server() -> Iterator[OwnBroker]:
 @pytest.fixture(params=KINDS)
 def broker(request: pytest.FixtureRequest) -> OwnBroker:
     return cast("OwnBroker", request.getfixturevalue(f"{request.param}_server"))
+
+
+@pytest.fixture
+def cluster() -> Iterator[NatsCluster]:
+    """Three NATS nodes of the test's own."""
+    with ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(NatsCluster())
+        except BrokerUnavailable as error:
+            skip_or_fail(error)
+        yield cluster
 
 
 @pytest.fixture

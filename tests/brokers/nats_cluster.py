@@ -15,7 +15,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from attrs import define, field
 
@@ -109,15 +109,13 @@ class NatsCluster(Broker):
         """Return once all nodes have routes to each other."""
         for node in self.nodes:
             routes = [f"nats://{_HOST}:{self.route(node, other)}" for other in self.nodes if other is not node]
-            # One route for all of an account's messages is NATS's own way; not advertised, so that `route` decides.
             node.extra = [
                 *self.options.get("extra", ()),
                 f"server_name: {node.name}",
                 f"http: {_HOST}:{node.monitor_port}",
                 f"lame_duck_grace_period: {self.grace_s}s",
                 "lame_duck_duration: 30s",
-                f'cluster: {{name: tests, listen: "{_HOST}:{node.route_port}", no_advertise: false, '
-                f"routes: {json.dumps(routes)}}}",
+                f'cluster: {{name: tests, listen: "{_HOST}:{node.route_port}", routes: {json.dumps(routes)}}}',
             ]
             self._stack.enter_context(node)
         self.gather()
@@ -135,7 +133,7 @@ class NatsCluster(Broker):
     def close(self) -> None:
         self._stack.close()
 
-    def __enter__(self) -> NatsCluster:
+    def __enter__(self) -> Self:
         try:
             self.start()
         except BaseException:
