@@ -129,15 +129,24 @@ def broker(request: pytest.FixtureRequest) -> OwnBroker:
     return cast("OwnBroker", request.getfixturevalue(f"{request.param}_server"))
 
 
-@pytest.fixture
-def cluster() -> Iterator[NatsCluster]:
-    """Three NATS nodes of the test's own."""
+def _cluster() -> Iterator[NatsCluster]:
     with ExitStack() as stack:
         try:
             cluster = stack.enter_context(NatsCluster())
         except BrokerUnavailable as error:
             skip_or_fail(error)
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def shared_cluster() -> Iterator[NatsCluster]:
+    yield from _cluster()
+
+
+@pytest.fixture
+def cluster() -> Iterator[NatsCluster]:
+    """Three NATS nodes of the test's own."""
+    yield from _cluster()
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ from backplane_core.testing import FLEET_CHECKS, LINK_CHECKS, FleetCheck, Harnes
 
 
 @pytest.mark.parametrize("check", LINK_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("harness", ["memory", "redis", "redis_public", "nats", "nats_public"], indirect=True)
+@pytest.mark.parametrize(
+    "harness", ["memory", "redis", "redis_public", "nats", "nats_public", "nats_node"], indirect=True
+)
 async def test_link(harness: Harness, check: LinkCheck) -> None:
     await check(harness)
 

@@ -100,19 +100,22 @@ async def test_a_planned_move_costs_no_event_no_copy_and_no_gap(fleet: MemoryFle
 async def test_what_only_the_next_link_heard_is_not_lost(fleet: MemoryFleet, monkeypatch: pytest.MonkeyPatch) -> None:
     here, there = await fleet.pod(), await fleet.pod()
     socket = await fleet.socket(here, "h", USER)
-    old = next(iter(fleet.broker._links))
-    take_over = succession.Relay._take_over
+    switch = succession.Relay._switch
 
-    def deaf_then_over(relay: Any, successor: Any) -> Any:
-        # Published when the old link has given all that it had, and before the next one is read.
-        there.publish_nowait(USER, "late")
-        return take_over(relay, successor)
+    async def deaf_then_switched(relay: Any, old: Any, successor: Any) -> None:
+        fleet.broker.unsubscribe(old, here._routing.channel((USER,)))
+        await there.publish(USER, "late")
+        await there.flush(5)
+        here._beat()
+        await here.flush(5)
+        await switch(relay, old, successor)
 
-    monkeypatch.setattr(succession.Relay, "_take_over", deaf_then_over)
-    old.ask_to_leave("works ahead")
+    monkeypatch.setattr(succession.Relay, "_switch", deaf_then_switched)
+    next(iter(fleet.broker._links)).ask_to_leave("works ahead")
     await until(lambda: here.stats().links == 2, "the move")
     await socket.has(1)
     assert socket.stream == ["late"]
+    assert here.stats().collisions == 0, "a beat that came by both links is no other pod's"
 
 
 async def test_an_association_during_a_move_holds_and_a_dissociation_too(fleet: MemoryFleet) -> None:
@@ -140,6 +143,26 @@ async def test_an_association_during_a_move_holds_and_a_dissociation_too(fleet: 
         lambda: not any(":u" in channel or "user" in channel for channel in fleet.broker.channels),
         f"what was left is not heard: {[*fleet.broker.channels]}",
     )
+
+
+async def test_an_association_amid_a_switch_holds_afterwards(
+    fleet: MemoryFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = await fleet.pod(), await fleet.pod()
+    socket = await fleet.socket(here, "h")
+    switch = succession.Relay._switch
+
+    async def associated_then_switched(relay: Any, old: Any, successor: Any) -> None:
+        assert await here.associate("h", USER) is True
+        await switch(relay, old, successor)
+
+    monkeypatch.setattr(succession.Relay, "_switch", associated_then_switched)
+    next(iter(fleet.broker._links)).ask_to_leave("works ahead")
+    await until(lambda: here.stats().links == 2, "the move")
+    await until(lambda: fleet.broker.links == 2, "the old link is closed")
+    await there.publish(USER, "heard")
+    await socket.has(1)
+    assert socket.stream == ["heard"]
 
 
 async def test_a_pod_that_finds_no_other_link_stays_and_tells_the_end(fleet: MemoryFleet) -> None:

@@ -183,6 +183,8 @@ async def test_what_a_route_still_held_when_its_node_died_lies_in_the_gap(
         divided.hold()
         await rig.publish(there, 20)
         await there.backplane.flush(10)
+        rig.ledger.has_left(there.on_the_way)
+        there.on_the_way.clear()
         beats = here.backplane.stats().beats
         await until(lambda: here.backplane.stats().beats >= beats + 3, "its own node tells the pod that all is well")
         divided.cluster.nodes[0].kill()
