@@ -100,15 +100,15 @@ async def test_a_planned_move_costs_no_event_no_copy_and_no_gap(fleet: MemoryFle
 async def test_what_only_the_next_link_heard_is_not_lost(fleet: MemoryFleet, monkeypatch: pytest.MonkeyPatch) -> None:
     here, there = await fleet.pod(), await fleet.pod()
     socket = await fleet.socket(here, "h", USER)
-    switch = succession.Relay._switch
+    switch: Any = succession.Relay._switch
 
-    async def deaf_then_switched(relay: Any, old: Any, successor: Any) -> None:
+    async def deaf_then_switched(relay: Any, old: Any, successor: Any, *, passes: bool) -> None:
         fleet.broker.unsubscribe(old, here._routing.channel((USER,)))
         await there.publish(USER, "late")
         await there.flush(5)
         here._beat()
         await here.flush(5)
-        await switch(relay, old, successor)
+        await switch(relay, old, successor, passes=passes)
 
     monkeypatch.setattr(succession.Relay, "_switch", deaf_then_switched)
     next(iter(fleet.broker._links)).ask_to_leave("works ahead")
@@ -150,11 +150,11 @@ async def test_an_association_amid_a_switch_holds_afterwards(
 ) -> None:
     here, there = await fleet.pod(), await fleet.pod()
     socket = await fleet.socket(here, "h")
-    switch = succession.Relay._switch
+    switch: Any = succession.Relay._switch
 
-    async def associated_then_switched(relay: Any, old: Any, successor: Any) -> None:
+    async def associated_then_switched(relay: Any, old: Any, successor: Any, *, passes: bool) -> None:
         assert await here.associate("h", USER) is True
-        await switch(relay, old, successor)
+        await switch(relay, old, successor, passes=passes)
 
     monkeypatch.setattr(succession.Relay, "_switch", associated_then_switched)
     next(iter(fleet.broker._links)).ask_to_leave("works ahead")

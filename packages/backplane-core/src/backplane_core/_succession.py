@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -81,6 +82,7 @@ class Relay:
         self._sends: Link = link
         self._sending = asyncio.Lock()
         self._open: dict[Link, None] = {link: None}
+        self._closing: set[asyncio.Task[None]] = set()
         self._channels: dict[str, None] = {}
         self._successor: Successor | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -171,7 +173,8 @@ class Relay:
     async def aclose(self) -> None:
         """Close all links that are open."""
         await self._stop_reading()
-        await asyncio.gather(*[link.aclose() for link in self._open], return_exceptions=True)
+        closing = [link.aclose() for link in self._open]
+        await asyncio.gather(*self._closing, *closing, return_exceptions=True)
 
     async def _stop_reading(self) -> None:
         if self._reading is not None:
@@ -229,38 +232,44 @@ class Relay:
         self._switched.clear()
         self._settled.clear()
         try:
-            await self._overlap(old, successor)
+            passes = await self._overlap(old, successor)
         except TransportError:
             self._successor = None
             await self._stop_reading()
             await self._close(link)
             return False
-        await self._switch(old, successor)
+        await self._switch(old, successor, passes=passes)
         await self._close(old)
         return True
 
-    async def _overlap(self, old: Link, successor: Successor) -> None:
-        """Return when both are heard by every node, as far as can be known."""
+    async def _overlap(self, old: Link, successor: Successor) -> bool:
+        """Return once both are subscribed to all of it, for a while; and whether the old one's node passes on marks."""
         if self._marked is not old:
             await answered(old.subscribe([successor.mark]), self._moving.timeout_s)
             self._marked = old
         await successor.catch_up()
-        async with self._sending:
-            await self._mark_passes(old, successor)
+
+        async def send_mark() -> None:
+            async with self._sending:
+                await self._send_mark(old)
+
+        passes = await self._mark_passes(successor, send_mark)
         successor.holds = True
         await asyncio.sleep(OVERLAP_S)
         successor.check()
+        return passes
 
-    async def _switch(self, old: Link, successor: Successor) -> None:
-        """Send through the successor from now on, then read it, once the old link has nothing left."""
+    async def _switch(self, old: Link, successor: Successor, *, passes: bool) -> None:
+        """Read the successor, once the old link has nothing left, and send through it from then on."""
         monotonic = self._moving.monotonic
         async with self._sending:
             began = monotonic()
-            passed = await self._mark_passes(old, successor)
+            # What never passed a mark will not now; sends need not wait for it.
+            passes = passes and await self._mark_passes(successor, partial(self._send_mark, old))
             # A slow network is slow for others as well.
             await asyncio.sleep(max(PAUSE_S, monotonic() - began))
             self._check_copies()
-            if not passed:
+            if not passes:
                 successor.lose(f"{self._reason}; it passes nothing on to the next one: frames may be missing")
             await self._drain(old)
             self._sends = successor.link
@@ -270,7 +279,7 @@ class Relay:
                 await self._settled.wait()
         await answered(successor.link.unsubscribe([successor.mark]), self._moving.timeout_s)
 
-    async def _mark_passes(self, old: Link, successor: Successor) -> bool:
+    async def _mark_passes(self, successor: Successor, send_mark: Callable[[], Awaitable[None]]) -> bool:
         """Return whether what was sent through the old link so far has reached the successor; False: not in time."""
         first = self._marks + 1
         successor.changed.clear()
@@ -278,7 +287,7 @@ class Relay:
             async with asyncio.timeout(MARK_S):
                 while successor.heard < first:
                     successor.check()
-                    await self._send_mark(old)
+                    await send_mark()
                     with suppress(TimeoutError):
                         async with asyncio.timeout(MARK_AGAIN_S):
                             await successor.changed.wait()
@@ -309,4 +318,7 @@ class Relay:
 
     async def _close(self, link: Link) -> None:
         del self._open[link]
-        await bounded(link.aclose(), CLOSE_S)
+        closing = asyncio.create_task(bounded(link.aclose(), CLOSE_S))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        await asyncio.shield(closing)  # it is called once: if this is cancelled, `aclose` waits for it

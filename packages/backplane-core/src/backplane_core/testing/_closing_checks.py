@@ -123,7 +123,7 @@ async def check_aclose_returns_though_frames_are_unread(harness: Harness) -> Non
 
 @promised
 async def check_leaving_waits_for_the_brokers_word(harness: Harness) -> None:
-    """A link that hears of its end beforehand (`LeavingLink`) says so only once the broker did; waiting disturbs nothing."""
+    """A link that hears of its end beforehand (`LeavingLink`) says so only once the broker did; waiting is harmless."""
     channel = fresh()
     async with leaves_nothing("a link whose leaving() was cancelled", LEAVING), links(harness, 1) as (link,):
         if not isinstance(leaver := link.link, LeavingLink):
