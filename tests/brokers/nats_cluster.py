@@ -72,9 +72,9 @@ class NatsCluster(Broker):
     nodes: Sequence[NatsNode] = field(init=False)
     _stack: ExitStack = field(factory=ExitStack, init=False, repr=False)
 
-    @nodes.default
-    def _make_nodes(self) -> Sequence[NatsNode]:
-        return [NatsNode(name=f"node-{number}", port=free_port(), **self.options) for number in range(self.size)]
+    def __attrs_post_init__(self) -> None:
+        names = [f"node-{number}" for number in range(self.size)]
+        self.nodes = [NatsNode(name=name, port=free_port(), **self.options) for name in names]
 
     @property
     def kind(self) -> Kind:
