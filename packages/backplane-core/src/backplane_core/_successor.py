@@ -51,6 +51,8 @@ class Successor:
     holds: bool = field(default=False, init=False)
     batches: AsyncIterator[list[Frame | Lost]] = field(init=False)
     changed: asyncio.Event = field(factory=asyncio.Event, init=False)
+    # One at a time: what is given up must not overtake what is still being subscribed.
+    _asking: asyncio.Lock = field(factory=asyncio.Lock, init=False)
     _held: list[Frame | Lost] = field(factory=list[Frame | Lost], init=False)
     _held_bytes: int = field(default=0, init=False)
     _released: asyncio.Event = field(factory=asyncio.Event, init=False)
@@ -115,9 +117,10 @@ class Successor:
             TransportError: It is dead, or does not answer.
         """
         while self.backlog:
-            # From the end: taking from a dict's front again and again is quadratic.
-            batch = [self.backlog.popitem()[0] for _ in range(min(SUBSCRIBE_BATCH, len(self.backlog)))]
-            await answered(self.link.subscribe(batch), self.timeout_s)
+            async with self._asking:
+                # From the end: taking from a dict's front again and again is quadratic.
+                batch = [self.backlog.popitem()[0] for _ in range(min(SUBSCRIBE_BATCH, len(self.backlog)))]
+                await answered(self.link.subscribe(batch), self.timeout_s)
         # Last: who knows of this one knows of all.
         await answered(self.link.subscribe([self.mark]), self.timeout_s)
 
@@ -126,11 +129,13 @@ class Successor:
         if self.backlog:
             self.backlog.update(dict.fromkeys(channels))
         else:
-            await answered(self.link.subscribe(channels), self.timeout_s)
+            async with self._asking:
+                await answered(self.link.subscribe(channels), self.timeout_s)
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
         """Give up what the old link has just given up."""
-        heard = [channel for channel in channels if channel not in self.backlog]
-        for channel in channels:
-            self.backlog.pop(channel, None)
-        await answered(self.link.unsubscribe(heard), self.timeout_s)
+        async with self._asking:
+            heard = [channel for channel in channels if channel not in self.backlog]
+            for channel in channels:
+                self.backlog.pop(channel, None)
+            await answered(self.link.unsubscribe(heard), self.timeout_s)
