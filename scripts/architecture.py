@@ -49,7 +49,12 @@ PARTS: Final[Mapping[str, Part]] = {
     "distributed": Part("a pod of a fleet", ("distributed",), 1, 2),
     "memory": Part("a pod alone", ("memory",), 2.8, 2),
     "base": Part("publish, connections, states", ("_base", "_home", "_states", "_turn", "_arguments"), 2.8, 3),
-    "uplink": Part("keeps one link live", ("_uplink", "_links", "_subscriptions", "_outage", "_hearing"), 0, 3),
+    "uplink": Part(
+        "keeps one link live",
+        ("_uplink", "_links", "_subscriptions", "_outage", "_hearing", "_succession", "_successor"),
+        0,
+        3,
+    ),
     "sender": Part("numbers, keeps, sends again", ("_sender", "_outbox"), 0, 4),
     "reader": Part("drops copies, finds holes", ("_reader", "_gate"), 1.4, 4),
     "connection": Part("one socket's bounded queue", ("connection",), 3.3, 5),

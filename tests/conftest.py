@@ -2,6 +2,7 @@
 
 `redis_url`, `nats_url`, `shared_broker`: one broker for the whole run; isolate by `channel`.
 `redis_server`, `nats_server`, `broker`: a broker of the test's own, to be killed, frozen and restarted.
+`cluster`: a NATS cluster of the test's own, likewise.
 `start`: the same with options, `start(RedisServer(password="..."))`.
 
 A test marked `every_loop` runs on asyncio's event loop and on uvloop's; `--loop uvloop` runs all on that one.
@@ -23,6 +24,7 @@ from tests.brokers import (
     Broker,
     BrokerUnavailable,
     Kind,
+    NatsCluster,
     OptionsUnavailable,
     OwnBroker,
     TlsUnavailable,
@@ -151,6 +153,26 @@ def nats_server() -> Iterator[OwnBroker]:
 @pytest.fixture(params=KINDS)
 def broker(request: pytest.FixtureRequest) -> OwnBroker:
     return cast("OwnBroker", request.getfixturevalue(f"{request.param}_server"))
+
+
+def _cluster() -> Iterator[NatsCluster]:
+    with ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(NatsCluster())
+        except BrokerUnavailable as error:
+            skip_or_fail(error)
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def shared_cluster() -> Iterator[NatsCluster]:
+    yield from _cluster()
+
+
+@pytest.fixture
+def cluster() -> Iterator[NatsCluster]:
+    """Three NATS nodes of the test's own."""
+    yield from _cluster()
 
 
 @pytest.fixture

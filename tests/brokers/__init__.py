@@ -21,6 +21,7 @@ from tests.brokers.broker import (
     OwnBroker,
     TlsUnavailable,
 )
+from tests.brokers.nats_cluster import NatsCluster, NatsNode
 from tests.brokers.nats_server import NatsServer
 from tests.brokers.opening import open_broker, open_own_broker
 from tests.brokers.process import ProcessBroker, Tls, free_port
@@ -32,6 +33,8 @@ __all__ = [
     "BrokerUnavailable",
     "ExternalBroker",
     "Kind",
+    "NatsCluster",
+    "NatsNode",
     "NatsServer",
     "OptionsUnavailable",
     "OwnBroker",

@@ -21,6 +21,11 @@ class LeaksATask(Sound):
         self.tasks.append(asyncio.create_task(asyncio.sleep(3_600)))
 
 
+class LeavesUnasked(Sound):
+    async def leaving(self) -> str:
+        return "it likes to travel"
+
+
 class HangsInAclose(Sound):
     async def aclose(self) -> None:
         await asyncio.Event().wait()

@@ -13,7 +13,7 @@ from backplane_core.testing import FLEET_CHECKS, LINK_CHECKS, FleetCheck, Harnes
 
 @pytest.mark.every_loop
 @pytest.mark.parametrize("check", LINK_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("harness", ["redis", "nats"], indirect=True)
+@pytest.mark.parametrize("harness", ["redis", "nats", "nats_node"], indirect=True)
 async def test_link(harness: Harness, check: LinkCheck) -> None:
     await check(harness)
 

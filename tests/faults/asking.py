@@ -10,7 +10,7 @@ import redis
 
 from tests.brokers import NatsServer, ProcessBroker, RedisServer, free_port
 
-__all__ = ["clients", "monitored_nats", "subscribe_commands", "subscriptions"]
+__all__ = ["client_names", "clients", "monitored_nats", "subscribe_commands", "subscriptions"]
 
 
 def monitored_nats(**options: Any) -> NatsServer:
@@ -24,6 +24,11 @@ def clients(broker: ProcessBroker) -> int:
         with _redis(broker) as asked:
             return sum([client["name"] == "backplane" for client in asked.client_list()])
     return int(_nats(broker, "connz")["num_connections"])
+
+
+def client_names(broker: ProcessBroker) -> list[str]:
+    """The names of a NATS server's connections."""
+    return [str(connection.get("name", "")) for connection in _nats(broker, "connz")["connections"]]
 
 
 def subscriptions(broker: ProcessBroker) -> int:

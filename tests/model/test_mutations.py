@@ -106,7 +106,7 @@ def dropped_numbers_come_again(patch: Patch) -> None:
     def give_back(self: Sender, frame: Frame) -> None:
         make_room(self, frame)
         if self._overflow == "drop_newest":
-            self._numbering._last[frame[0]] -= 1
+            self._numbering.number(frame[0]).last -= 1
 
     patch.setattr(Sender, "_make_room", give_back)
 

@@ -23,7 +23,7 @@ from backplane_nats._inbox import Inbox
 from backplane_nats._public import Pong
 from backplane_nats._settings import subject_of
 
-__all__ = ["FastWire", "TlsClient", "client_tasks", "fast_wire", "shut"]
+__all__ = ["FastWire", "TlsClient", "client_tasks", "fast_wire", "is_clustered", "shut"]
 
 _CLOSE_S: Final = 0.5
 _MAX_LINE_BYTES: Final = 1 << 20
@@ -64,6 +64,12 @@ def client_tasks(client: Client) -> list[asyncio.Task[Any]]:
     """Return the client's own tasks. When one ends the link is dead, and nats-py may not say so."""
     tasks = [getattr(client, name, None) for name in ("_reading_task", "_flusher_task", "_ping_interval_task")]
     return [task for task in tasks if isinstance(task, asyncio.Task)]
+
+
+def is_clustered(client: Client) -> bool:
+    """Whether the server is a node of a cluster; yes where a client does not know, which makes gaps longer."""
+    info: Any = getattr(client, "_server_info", None)
+    return not isinstance(info, dict) or "cluster" in info
 
 
 def _writer(client: Client) -> asyncio.StreamWriter | None:

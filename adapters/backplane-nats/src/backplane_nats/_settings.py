@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import ipaddress
 import re
 import ssl
 from collections.abc import Mapping
@@ -10,15 +11,19 @@ from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from backplane_core import ConfigurationError
 from nats.aio.client import Client, RawCredentials
 
-__all__ = ["Server", "Settings", "subject_of"]
+__all__ = ["HEARS_LAME_DUCK", "Server", "Settings", "subject_of"]
 
 _SCHEMES: Final = ("nats", "tls")
-_QUERY: Final = ("ca", "creds", "nkey")
-_FORMS: Final = "{nats|tls}://[user:password@|token@]host[:port][,...][?{creds|nkey}=/path][&ca=/path]"
+_IGNORE: Final = "ignore_discovered_servers"
+_QUERY: Final = ("ca", "creds", _IGNORE, "nkey")
+_FORMS: Final = (
+    "{nats|tls}://[user:password@|token@]host[:port][,...]"
+    "[?{creds|nkey}=/path][&ca=/path][&ignore_discovered_servers={true|false}]"
+)
 _ENCODE: Final = "percent-encode user, password and token (quote(text, safe=''))"
 _CHANNEL: Final = re.compile(r"[A-Za-z0-9_@=-]+(?::[A-Za-z0-9_@=-]+)*", re.ASCII)
 _HOST: Final = re.compile(r"[A-Za-z0-9._:%-]+", re.ASCII)
@@ -49,6 +54,8 @@ _OWNED: Final = {
     "skip_subject_validation": "it would let a channel name break the protocol",
 }
 _PARAMETERS: Final = inspect.signature(Client.connect).parameters
+HEARS_LAME_DUCK: Final = "lame_duck_mode_cb" in _PARAMETERS
+"""Whether this nats-py tells of it."""
 _ALLOWED: Final = tuple(sorted({*_PARAMETERS} - {"self", *_OWNED}))
 _STRINGS_ALONE: Final = frozenset(
     name for name in ("user", "password", "token") if _PARAMETERS[name].annotation == "Optional[str]"
@@ -75,6 +82,21 @@ class Server:
     host: str
     port: int
     credentials: Mapping[str, str] = field(repr=False)
+    tls_name: str | None = None
+    """Whose certificate it shows, if not that of its host."""
+
+    def neighbour(self, address: str) -> Server | None:
+        """Return the server that this one announces: an address alone, so the rest is as here; None if it is none."""
+        try:
+            found = _server(f"{self.scheme}://{address}")
+        except ConfigurationError:
+            return None
+        if found.credentials:
+            return None
+        # A certificate seldom names an IP address; this server's name is what the URL's author trusts.
+        trusted = self.tls_name or (None if _is_ip(self.host) else self.host)
+        name = trusted if _is_ip(found.host) else None
+        return evolve(found, credentials=self.credentials, tls_name=name)
 
     @property
     def address(self) -> str:
@@ -89,10 +111,11 @@ class Server:
 
 @frozen(kw_only=True)
 class Settings:
-    """The servers, in the URL's order, and what else nats-py's `connect` is told."""
+    """The servers, in the URL's order, what else nats-py's `connect` is told, and whether others are learnt of."""
 
     servers: tuple[Server, ...]
     options: Mapping[str, Any] = field(repr=False)
+    discovers: bool = True
 
     @classmethod
     def parse(cls, url: str, connection_kwargs: Mapping[str, Any] | None) -> Settings:
@@ -105,13 +128,15 @@ class Settings:
         servers = _servers(base)
         options = {**_checked(connection_kwargs or {})}
         given = {name for server in servers for name in server.credentials}
-        for name, value in _from_query(query).items():
+        found = _from_query(query)
+        discovers = not _is_on(found.pop(_IGNORE, "false"))
+        for name, value in found.items():
             if name in options:
                 raise ConfigurationError(f"the NATS URL's query and connection_kwargs both set {name!r}: give it once")
             options[name] = value
         if twice := sorted(given & options.keys()):
             raise ConfigurationError(f"the NATS URL and connection_kwargs both set {', '.join(twice)}: give it once")
-        settings = cls(servers=servers, options=options)
+        settings = cls(servers=servers, options=options, discovers=discovers)
         settings.connect_options()
         return settings
 
@@ -177,7 +202,7 @@ def _from_query(query: str) -> dict[str, Any]:
         found[name] = value
     if "creds" in found and "nkey" in found:
         raise ConfigurationError("the NATS URL's query has both creds and nkey: give one")
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {name: found[name] for name in (_IGNORE,) if name in found}
     if path := found.get("creds"):
         options["user_credentials"] = path
     if path := found.get("nkey"):
@@ -189,6 +214,20 @@ def _from_query(query: str) -> dict[str, Any]:
         except ssl.SSLError:
             raise ConfigurationError(f"the CA file {path!r} holds no PEM certificate") from None
     return options
+
+
+def _is_on(switch: str) -> bool:
+    if switch not in {"true", "false"}:
+        raise ConfigurationError(f"the NATS URL's {_IGNORE} is true or false")
+    return switch == "true"
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _servers(base: str) -> tuple[Server, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from backplane_nats._errors import explain
 from backplane_nats._inbox import Inbox
 from backplane_nats._internals import client_tasks, fast_wire, shut
 from backplane_nats._public import Pong, PublicWire
+from backplane_nats._settings import HEARS_LAME_DUCK
 
 __all__ = ["NatsLink"]
 
@@ -20,7 +22,7 @@ _Item = TypeVar("_Item")
 
 
 class NatsLink:
-    """Implements `backplane_core.Link`. Made by `NatsTransport.open`; core replaces it when it dies.
+    """Implements `backplane_core.LeavingLink`. Made by `NatsTransport.open`; core replaces it when it dies.
 
     Delivery: at most once, in the broker's order per publisher. A PONG confirms subscriptions and sends.
 
@@ -37,6 +39,7 @@ class NatsLink:
         self._waiting: set[Pong] = set()
         self._failure: TransportError | None = None
         self._is_open = False
+        self._asked_to_leave = asyncio.Event()
 
     async def connect(self, options: Mapping[str, Any]) -> None:
         """Connect the client, once, and watch it from then on.
@@ -44,9 +47,21 @@ class NatsLink:
         Raises:
             Exception: Whatever nats-py raises; `explain` it.
         """
-        await self._client.connect(
-            **options, error_cb=self._on_error, disconnected_cb=self._on_end, closed_cb=self._on_end
-        )
+        on_lame_duck: Callable[[], Awaitable[None]] | None = options.get("lame_duck_mode_cb")
+
+        async def asked_to_leave() -> None:
+            self._asked_to_leave.set()
+            if on_lame_duck is not None:
+                await on_lame_duck()
+
+        callbacks: dict[str, Any] = {
+            "error_cb": self._on_error,
+            "disconnected_cb": self._on_end,
+            "closed_cb": self._on_end,
+        }
+        if HEARS_LAME_DUCK:
+            callbacks["lame_duck_mode_cb"] = asked_to_leave
+        await self._client.connect(**{**options, **callbacks})
         # No turn of the loop has passed: the client's tasks exist, but have not run yet.
         tasks = client_tasks(self._client)
         if not self._client.is_connected:
@@ -149,6 +164,11 @@ class NatsLink:
                 yield batch
             else:
                 self._check()
+
+    async def leaving(self) -> str:
+        """Return once the server says that it is in lame duck mode: it will close this link soon."""
+        await self._asked_to_leave.wait()
+        return f"{self._where} is in lame duck mode"
 
     async def aclose(self) -> None:
         """Close the socket and wait for nats-py's tasks: at most two seconds, whatever the server does."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,7 +10,8 @@ import nats.errors
 from backplane_core import AuthenticationError, ConfigurationError, Link, Traits, TransportError
 
 from backplane_nats._errors import explain
-from backplane_nats._internals import TlsClient, shut
+from backplane_nats._internals import TlsClient, is_clustered, shut
+from backplane_nats._servers import Servers
 from backplane_nats._settings import Server, Settings
 from backplane_nats.link import NatsLink
 
@@ -25,6 +25,10 @@ _CONNECT_TIMEOUT_S: Final = 30
 
 _CONNECT_TIMEOUT_OF_SEVERAL_S: Final = 2
 """So that a host that swallows packets leaves time for the next within core's five seconds."""
+
+_ROUTE_LAG_S: Final = 2.0
+"""What passes between two nodes of a cluster is not behind the answers of either. A lag that is longer than this is not
+covered; the nodes themselves give up a route only after many seconds."""
 
 _NEVER_S: Final = 86_400
 
@@ -49,7 +53,8 @@ class NatsTransport:
     Args:
         url: `nats://user:password@host:4222`, `nats://token@host`, several as `nats://a,b:4223`, then
             `?creds=/path` or `?nkey=/path`, and `ca=/path/ca.pem`. `tls://` insists on TLS. User, password
-            and token are percent-encoded.
+            and token are percent-encoded. Servers that the cluster announces are tried as well, unless
+            `ignore_discovered_servers=true`.
         connection_kwargs: For nats-py's `connect`, what does not fit a URL: `tls` (an `SSLContext`),
             `tls_hostname`, `user_jwt_cb`, `signature_cb`, `nkeys_seed_str`, a callable for `password` ...
 
@@ -59,6 +64,8 @@ class NatsTransport:
 
     def __init__(self, url: str, *, connection_kwargs: Mapping[str, Any] | None = None) -> None:
         self._settings = Settings.parse(url, connection_kwargs)
+        self._servers = Servers(self._settings)
+        self._last: tuple[Server, TlsClient] | None = None
         self._traits = Traits(single_stream=True, max_payload_bytes=_DEFAULT_MAX_PAYLOAD_BYTES)
 
     def __repr__(self) -> str:
@@ -70,7 +77,10 @@ class NatsTransport:
         return self._traits
 
     async def open(self) -> Link:
-        """Try each server once, in random order (`dont_randomize`: the URL's), and return the first link.
+        """Try each server once, and return the first link.
+
+        The URL's servers come first, then those that the cluster announced, both in random order (`dont_randomize`: in
+        theirs); at the end come the one of the link before and those that failed.
 
         Raises:
             TransportError: No server can be reached; `retryable=False` where TLS or a file is wrong.
@@ -78,9 +88,11 @@ class NatsTransport:
 
         Cancellation: leaves no socket and no task behind.
         """
-        servers = [*self._settings.servers]
-        if not self._settings.options.get("dont_randomize"):
-            random.shuffle(servers)
+        if self._last is not None:
+            server, client = self._last
+            self._servers.announced_by(server, [found.netloc for found in client.discovered_servers])
+            self._servers.to_the_end(server)
+        servers = self._servers.in_turn()
         failures: list[TransportError] = []
         for server in servers:
             outcome = await self._attempt(server, alone=len(servers) == 1)
@@ -104,6 +116,8 @@ class NatsTransport:
             return TransportError(str(error))
         client = TlsClient(require_tls=server.scheme == "tls")
         link = NatsLink(client, str(server))
+        if server.tls_name is not None:
+            options.setdefault("tls_hostname", server.tls_name)
         options |= {
             **server.credentials,
             "servers": [server.address],
@@ -122,6 +136,14 @@ class NatsTransport:
             is_open = True
         finally:
             if not is_open:
+                # Also when core ran out of patience: the next time others come first.
+                self._servers.to_the_end(server)
                 await shut(client, attempt)
-        self._traits = Traits(single_stream=True, max_payload_bytes=client.max_payload)
+        self._servers.taken(server)
+        self._last = server, client
+        self._traits = Traits(
+            single_stream=True,
+            lag_s=_ROUTE_LAG_S if is_clustered(client) else 0.0,
+            max_payload_bytes=client.max_payload,
+        )
         return link

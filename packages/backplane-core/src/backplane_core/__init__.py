@@ -45,7 +45,7 @@ from backplane_core.observe import (
 )
 from backplane_core.publisher import Publisher, SyncPublisher
 from backplane_core.target import Target
-from backplane_core.transport import Doubt, DoubtingLink, Frame, Link, Lost, Traits, Transport
+from backplane_core.transport import Doubt, DoubtingLink, Frame, LeavingLink, Link, Lost, Traits, Transport
 
 __all__ = [
     "AdapterNotInstalledError",
@@ -75,6 +75,7 @@ __all__ = [
     "GapError",
     "InMemoryBackplane",
     "InvalidTargetError",
+    "LeavingLink",
     "Link",
     "LinkChanged",
     "LoggingObserver",

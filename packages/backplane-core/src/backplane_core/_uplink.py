@@ -5,7 +5,8 @@ Everything that decides is sans-IO (`Backoff`, `Pulse`, `Outbox`, `Subscriptions
     run ── open ── serve ─┬─ read       link.receive() -> owner
           (back-off)      ├─ subscribe  registry -> link.subscribe(); the first time round: live
                           ├─ write      outbox -> link.send()
-                          └─ watch      beats; a deaf or stalled link is given up
+                          ├─ watch      beats; a deaf or stalled link is given up
+                          └─ succeed    a link that is about to be closed hands over; see `_succession`
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from backplane_core._logging import logger
 from backplane_core._sender import Sender
 from backplane_core._settings import Settings
 from backplane_core._subscriptions import Subscriptions
+from backplane_core._succession import Moving, Relay
 from backplane_core._surroundings import Surroundings
 from backplane_core._tasks import bounded, first_leaf, where
 from backplane_core.errors import TransportError
-from backplane_core.transport import Doubt, DoubtingLink, Frame, Link, Lost, Transport
+from backplane_core.transport import Doubt, DoubtingLink, Frame, LeavingLink, Link, Lost, Transport
 
 __all__ = ["Owner", "Uplink"]
 
@@ -41,6 +43,9 @@ class Owner:
     Args:
         live: The link is live: all that is wanted is heard.
         lost: The link is dead, and may have been in vain before; what was in flight is still in the sender's hands.
+        moved: The link was left for another one, for this reason, and nothing was missed; what is not read yet may be
+            copies.
+        tells_copies: Whether every pod's frames carry numbers.
         batch: Frames arrived.
         proved: The broker answered what was written at a moment of the monotonic clock, and what it delivered before
             the answer has been handed to `batch`.
@@ -51,6 +56,8 @@ class Owner:
 
     live: Callable[[], None]
     lost: Callable[[Doubt | None], None]
+    moved: Callable[[str], None]
+    tells_copies: Callable[[], bool]
     batch: Callable[[Sequence[Frame | Lost]], Awaitable[None]]
     proved: Callable[[float], None]
     beat: Callable[[], None]
@@ -85,6 +92,15 @@ class Uplink:
         self._transport = transport
         self._settings = settings
         self._monotonic = surroundings.monotonic
+        self._moving = Moving(
+            transport=transport,
+            mark=f"{settings.channel}:@{surroundings.new_name()}",
+            random=surroundings.random,
+            monotonic=surroundings.monotonic,
+            timeout_s=settings.connect_timeout_s,
+            tells_copies=owner.tells_copies,
+            moved=owner.moved,
+        )
         self._sender = sender
         self._subscriptions = subscriptions
         self._hears = hears
@@ -136,7 +152,7 @@ class Uplink:
             retryable = True
             try:
                 async with asyncio.timeout(self._settings.connect_timeout_s):
-                    link = await self._transport.open()
+                    link = self._moved_when_asked(await self._transport.open())
             except TimeoutError:
                 self.reason = "no answer from the broker in time"
             except TransportError as error:
@@ -157,6 +173,11 @@ class Uplink:
                 return
             await asyncio.sleep(self._backoff.lost(self._monotonic(), retryable=retryable))
 
+    def _moved_when_asked(self, link: Link) -> Link:
+        if isinstance(link, LeavingLink) and not self._transport.traits.durable:
+            return Relay(link, self._moving)
+        return link
+
     async def _serve(self, link: Link) -> None:
         """Use a link until it dies."""
         opened_at = self._monotonic()
@@ -166,6 +187,8 @@ class Uplink:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(link), name="backplane-read")
                 group.create_task(self._subscribe(link, group), name="backplane-subscribe")
+                if isinstance(link, Relay):
+                    group.create_task(link.succeed(), name="backplane-succeed")
         except* TransportError as errors:
             self.reason = str(first_leaf(errors))
         except* Exception as errors:  # noqa: BLE001 -- likewise for a link

@@ -94,13 +94,16 @@ class DistributedBackplane(BaseBackplane):
             Owner(
                 live=self._on_live,
                 lost=self._on_lost,
+                moved=self._on_moved,
+                tells_copies=self._tells_copies,
                 batch=self._on_batch,
-                proved=self._outage.proved,
+                proved=self._on_proved,
                 beat=self._beat,
                 subscribed=self._on_subscribed,
                 unsubscribed=self._on_unsubscribed,
             ),
         )
+        self._transport = transport
         self._closing: asyncio.Future[None] | None = None
         self._last_beat: float | None = None
 
@@ -309,12 +312,23 @@ class DistributedBackplane(BaseBackplane):
             self._sender.tear(doubt.channels)
         self._fleet.link_lost()
         # A pod that can't tell copies must not get any: what was in flight is then counted, and a hole for the others.
-        self._sender.link_lost(resend=self._fleet.tells_copies(self._surroundings.monotonic()))
+        self._sender.link_lost(resend=self._tells_copies())
         self._report(LinkChanged(live=False, reason=reason, links=self._counters.links))
         if self._states.now == "live":
             logger.warning("the link is lost, local delivery goes on: %s", reason)
             self._set_state("degraded", reason)
         self._hearing.wake_all()
+
+    def _on_moved(self, reason: str) -> None:
+        self._counters.links += 1
+        self._fleet.link_lost()
+        self._report(LinkChanged(live=True, reason=f"moved: {reason}", links=self._counters.links))
+
+    def _tells_copies(self) -> bool:
+        return self._fleet.tells_copies(self._surroundings.monotonic())
+
+    def _on_proved(self, written_at: float) -> None:
+        self._outage.proved(written_at - self._transport.traits.lag_s)
 
     # In: link -> reader -> sinks and gaps
 
@@ -387,7 +401,7 @@ class DistributedBackplane(BaseBackplane):
                 return  # not from any pod: only our prefix and suffix are ours
             sent_at = self._fleet.beat_heard(head.origin, head.seq or 0)
             if sent_at is not None:
-                self._outage.proved(sent_at)
+                self._on_proved(sent_at)
 
     def forked(self) -> None:
         """This is a child: what waits is the parent's to send."""

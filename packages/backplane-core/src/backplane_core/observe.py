@@ -87,7 +87,7 @@ class LinkChanged:
 
     Args:
         live: Which of the two.
-        reason: Why it died; `connected`.
+        reason: Why it died; `connected`; or `moved: …`, when it took over from one that the broker was about to close.
         links: How many have gone live since start.
     """
 

@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from attrs import field, frozen
 from attrs.validators import ge, optional
 
-__all__ = ["Doubt", "DoubtingLink", "Frame", "Link", "Lost", "Traits", "Transport"]
+__all__ = ["Doubt", "DoubtingLink", "Frame", "LeavingLink", "Link", "Lost", "Traits", "Transport"]
 
 Frame: TypeAlias = tuple[str, bytes] | tuple[str, bytes, str]
 """`(channel, payload)`, or `(channel, payload, cursor)` on a durable transport. A plain tuple: one per event."""
@@ -57,12 +57,15 @@ class Traits:
         single_stream: The broker's confirmations come in the one ordered stream in which it delivers, and `receive`
             yields what came before one by the time that `send` returns, or in its next list. So a confirmed send proves
             how far this link has heard all, and gaps begin there; else they begin at the last beat that was heard.
+        lag_s: How long a frame may be under way between a broker's own nodes while the node of our link answers, and
+            hands us our beats, as if there was nothing: seconds. Gaps begin so much earlier.
         max_payload_bytes: The broker's limit for one payload; None where it has none.
     """
 
     durable: bool = False
     confirms: bool = True
     single_stream: bool = False
+    lag_s: float = field(default=0.0, validator=ge(0.0))
     max_payload_bytes: int | None = field(default=None, validator=optional(ge(1)))
 
 
@@ -132,6 +135,22 @@ class DoubtingLink(Protocol):
 
     def doubt(self) -> Doubt:
         """Return since when, and where to, it may have been in vain. Called once, when the link is dead."""
+        ...
+
+
+@runtime_checkable
+class LeavingLink(Link, Protocol):
+    """A link that hears beforehand that its broker will close it. Optional: core then moves, and nothing is missed.
+
+    On a move core opens the next link, subscribes it to the same, reads both for a moment, and only then closes this
+    one. So after its word the link works on as before, until it is closed from either side.
+    """
+
+    async def leaving(self) -> str:
+        """Return why, for people, once the broker said that it will close this link; never otherwise.
+
+        Called by one task, which may be cancelled; called again after the word, it returns at once.
+        """
         ...
 
 

@@ -8,8 +8,9 @@ from typing import Final, cast
 from backplane_core.testing._harness import ContractError, Harness, LinkCheck, promised
 from backplane_core.testing._open_link import ACLOSE, OPEN, SEND, SUBSCRIBE, fresh, links, same
 from backplane_core.testing._waiting import all_of, ended, leaves_nothing, outage, returned
-from backplane_core.transport import Frame, Link, Traits
+from backplane_core.transport import Frame, LeavingLink, Link, Traits
 
+LEAVING: Final = "LeavingLink.leaving: it returns once the broker said that it will close the link, and never else"
 LEAST_PAYLOAD_BYTES: Final = 256
 """Core's own beats are of about this size."""
 
@@ -120,6 +121,28 @@ async def check_aclose_returns_though_frames_are_unread(harness: Harness) -> Non
         await receiver.aclose()
 
 
+@promised
+async def check_leaving_waits_for_the_brokers_word(harness: Harness) -> None:
+    """A link that hears of its end beforehand (`LeavingLink`) says so only once the broker did; waiting is harmless."""
+    channel = fresh()
+    async with leaves_nothing("a link whose leaving() was cancelled", LEAVING), links(harness, 1) as (link,):
+        if not isinstance(leaver := link.link, LeavingLink):
+            return
+        await link.subscribe(channel)
+        for payload in (b"1", b"2"):
+            waiting = asyncio.create_task(leaver.leaving())
+            try:
+                await link.send((channel, payload))
+                await link.heard(channel, int(payload))
+                if waiting.done():
+                    raise ContractError("leaving() waits while the broker keeps the link", "it returned", LEAVING)
+            finally:
+                waiting.cancel()
+                await asyncio.wait({waiting})
+                _ = waiting.cancelled() or waiting.exception()
+        same(await link.settled(link, channel), [b"1", b"2"], LEAVING)
+
+
 CHECKS: Final[tuple[LinkCheck, ...]] = (
     check_traits_are_sane,
     check_making_a_transport_opens_nothing,
@@ -128,4 +151,5 @@ CHECKS: Final[tuple[LinkCheck, ...]] = (
     check_aclose_ends_pending_calls,
     check_nothing_arrives_after_aclose,
     check_aclose_returns_though_frames_are_unread,
+    check_leaving_waits_for_the_brokers_word,
 )

@@ -38,6 +38,11 @@ class MemoryBroker:
         self.cut()
         self.restore()
 
+    def ask_to_leave(self, reason: str = "the memory broker is about to close this link") -> None:
+        """Announce to every link that is open now that it will be closed, as for planned works."""
+        for link in self._links:
+            link.ask_to_leave(reason)
+
     @property
     def links(self) -> int:
         """How many links are open."""
@@ -103,6 +108,8 @@ class MemoryLink:
         self._waiting: list[Frame | Lost] = []
         self._arrived = asyncio.Event()
         self._dead: str | None = None
+        self._leaving: str | None = None
+        self._asked_to_leave = asyncio.Event()
 
     async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:  # noqa: ARG002 -- keeps no log
         """Hear the channels."""
@@ -134,6 +141,12 @@ class MemoryLink:
                 self._arrived.clear()
                 await self._arrived.wait()
 
+    async def leaving(self) -> str:
+        """Return once the broker asks this link to leave."""
+        while self._leaving is None:
+            await self._asked_to_leave.wait()
+        return self._leaving
+
     async def aclose(self) -> None:
         """Leave the broker."""
         self.die("closed")
@@ -145,6 +158,11 @@ class MemoryLink:
         elif self._dead is None:
             self._waiting.append(frame)
             self._arrived.set()
+
+    def ask_to_leave(self, reason: str) -> None:
+        """Be about to be closed by the broker."""
+        self._leaving = reason
+        self._asked_to_leave.set()
 
     def die(self, reason: str) -> None:
         """Be dead from now on."""
