@@ -105,6 +105,20 @@ async def test_what_is_associated_at_once_shares_one_round_trip(
     assert (len(transport.asked), transport.channels) == (commands, at_once)
 
 
+async def test_what_is_associated_a_turn_of_the_loop_later_shares_it_too(
+    pod: DistributedBackplane, transport: CountedTransport
+) -> None:
+    async def associate(room: Target, turns: int) -> bool:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return await pod.associate("c1", room)
+
+    await pod.attach("c1", ignore)
+    transport.asked.clear()
+    assert all(await asyncio.gather(*[associate(room, number % 2) for number, room in enumerate(rooms(100))]))
+    assert (len(transport.asked), transport.channels) == (1, 100)
+
+
 async def test_connections_that_come_and_go_share_their_commands(
     pod: DistributedBackplane, transport: CountedTransport
 ) -> None:
@@ -192,6 +206,7 @@ async def test_each_connection_hears_of_the_gap_before_anything_newer_though_the
     await here.wait_for_state("degraded", timeout_s=10)
     await here.wait_for_state("live", timeout_s=10)
     await until(lambda: bool(transport.asked), "the subscriptions are on their way")
+    await here.flush(10)  # its beat would be a first frame
     if held is transport.heard:
         held.set()
     else:
