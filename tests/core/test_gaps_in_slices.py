@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from backplane_core import Gap
@@ -77,8 +78,12 @@ async def test_a_second_gap_within_a_second_is_told_late_and_in_slices_too() -> 
 
 async def test_who_attached_since_the_telling_began_has_no_part_in_the_gap() -> None:
     clock, told = Clock(), list[int]()
+
+    def note(number: int, _: Gap) -> None:
+        told.append(number)
+
     teller = GapTeller(clock.call, clock.surroundings())
-    entries = [entry(number, lambda _, number=number: told.append(number)) for number in range(200)]
+    entries = [entry(number, partial(note, number)) for number in range(200)]
 
     def replace_the_last(_: Gap) -> None:
         entries[-1].since = clock.now
