@@ -160,7 +160,7 @@ async def test_a_target_that_nobody_comes_back_for_is_left_without_any_other_cha
     await pod.attach("c1", ignore)
     await pod.associate("c1", Target.user("u1"))
     await pod.detach("c1")
-    await until(lambda: fleet.broker.channels == {"backplane"}, "only the base channel is heard")
+    await until(lambda: fleet.broker.channels == frozenset({"backplane"}), "only the base channel is heard")
 
 
 async def test_after_a_reconnect_all_are_heard_again_and_the_loop_had_its_turns(
