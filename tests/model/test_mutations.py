@@ -83,15 +83,18 @@ def gap_told_late(patch: Patch) -> None:
 
 
 def no_gap(patch: Patch) -> None:
-    patch.setattr(DistributedBackplane, "_tell_reconnect", nothing)
+    async def nobody(_: DistributedBackplane) -> None:
+        pass
+
+    patch.setattr(DistributedBackplane, "_tell_reconnect", nobody)
 
 
 def gap_begins_when_noticed(patch: Patch) -> None:
     lost = Outage.lost
 
-    def noticed(self: Outage, reason: str) -> None:
+    def noticed(self: Outage, reason: str, doubted_since: float | None = None) -> None:
         self.complete_at = self.heard_at
-        lost(self, reason)
+        lost(self, reason, doubted_since)
 
     patch.setattr(Outage, "lost", noticed)
 
@@ -134,8 +137,8 @@ def old_links_speak_late(patch: Patch) -> None:
         kept[self] = list(batch)
         await on_batch(self, batch)
 
-    def late(self: DistributedBackplane) -> None:
-        on_live(self)
+    async def late(self: DistributedBackplane) -> None:
+        await on_live(self)
         old = kept.pop(self, None)
         if old:
             task = asyncio.create_task(on_batch(self, old))
@@ -198,7 +201,7 @@ def interest_is_forgotten(patch: Patch) -> None:
         self._confirmed.clear()
         self._unconfirmed.clear()
         self._batches = 0
-        self._touched = dict.fromkeys(self._base)
+        self._again = [channel for channel, target in self._targets.items() if target is None]
 
     patch.setattr(Subscriptions, "lost", lost)
 

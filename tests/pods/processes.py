@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import define
 
-__all__ = ["PodProcess", "pod_process", "start_pod_process"]
+__all__ = ["PodProcess", "pod_process", "start_pod_process", "start_process"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,9 +26,9 @@ class PodProcess:
         self.process.stdin.write(json.dumps(command).encode() + b"\n")
         await self.process.stdin.drain()
 
-    async def hear(self) -> dict[str, Any]:
+    async def hear(self, within_s: float = 20) -> dict[str, Any]:
         assert self.process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(within_s):
             line = await self.process.stdout.readline()
         assert line, "the pod ended"
         heard: dict[str, Any] = json.loads(line)
@@ -41,9 +41,14 @@ class PodProcess:
 
 async def start_pod_process(url: str, **options: Any) -> PodProcess:
     """Start a pod; its first word is its state."""
+    return await start_process("tests.pods.pod_process", url, json.dumps(options))
+
+
+async def start_process(module: str, *arguments: str) -> PodProcess:
+    """Start a program that speaks lines of JSON."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "tests.pods.pod_process", url, json.dumps(options)),
+        *("-m", module, *arguments),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,

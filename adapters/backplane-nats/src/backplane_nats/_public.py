@@ -53,6 +53,8 @@ class Wire(Protocol):
 class _Delivery(asyncio.Future[Msg]):
     """A future that is never done: nats-py's read loop hands it each message inline, without a task."""
 
+    __slots__ = ("_channel", "_put")
+
     def __init__(self, inbox: Inbox, channel: str) -> None:
         super().__init__()
         self._put = inbox.put
@@ -77,6 +79,7 @@ class PublicWire:
         self._client: Any = client
         self._inbox = inbox
         self._subscriptions: dict[str, Subscription] = {}
+        self._unused: asyncio.Queue[Msg] = asyncio.Queue()
         self._flushes: set[asyncio.Task[None]] = set()
 
     async def subscribe(self, channels: Sequence[str]) -> Pong:
@@ -84,7 +87,11 @@ class PublicWire:
         for channel in channels:
             if channel not in self._subscriptions:
                 delivery = _Delivery(self._inbox, channel)
-                self._subscriptions[channel] = await self._client.subscribe(subject_of(channel), future=delivery)
+                subscription = await self._client.subscribe(subject_of(channel), future=delivery)
+                # More than 2 KiB each, and with a future nothing is ever put into it: all share an empty one.
+                if isinstance(getattr(subscription, "_pending_queue", None), asyncio.Queue):
+                    subscription._pending_queue = self._unused  # noqa: SLF001 -- checked in the line above
+                self._subscriptions[channel] = subscription
         return await self._ping()
 
     async def unsubscribe(self, channels: Sequence[str]) -> Pong:

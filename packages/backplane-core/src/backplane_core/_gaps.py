@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Final, TypeAlias
 
 from attrs import define, evolve, field
@@ -25,6 +26,11 @@ BETWEEN_LOOKS_S: Final = 0.1
 
 MAX_TELLS: Final = 10_000
 """Connections told of holes within a second before further holes are merged: some 5 ms of work."""
+
+SLICE_S: Final = 0.003
+"""How long telling holds the loop before it gives it a turn, as delivery does."""
+SLICE_ENTRIES: Final = 64
+"""Connections told between two looks at the clock: some 0.1 ms of work, and of the host's."""
 
 Hole: TypeAlias = tuple[Gap, Callable[[], Sequence[Entry]]]
 
@@ -89,6 +95,25 @@ class GapTeller:
         self._look_later()
         return listening
 
+    async def tell_all(self, entries: Sequence[Entry], gap: Gap) -> bool:
+        """Do as `tell`, in slices of the loop's time; whoever attached since it began has missed nothing of it.
+
+        Cancellation: the others are told at once, as nobody will come back to it.
+        """
+        monotonic = self._surroundings.monotonic
+        began_at = slice_began_at = monotonic()
+        concerned = (entry for entry in entries if entry.since <= began_at)
+        listening = False
+        try:
+            while part := [*islice(concerned, SLICE_ENTRIES)]:
+                listening |= self.tell(part, gap)
+                if monotonic() - slice_began_at >= SLICE_S:
+                    await asyncio.sleep(0)
+                    slice_began_at = monotonic()
+        finally:
+            self.tell(concerned, gap)
+        return listening
+
     def close(self) -> None:
         """Tell now what is still untold, and leave no timer behind."""
         self._tell_holes()
@@ -107,10 +132,16 @@ class GapTeller:
 
     def _look(self) -> None:
         self._timer = None
-        due = self._surroundings.monotonic() - BETWEEN_GAPS_S
+        now = self._surroundings.monotonic()
+        due = now - BETWEEN_GAPS_S
         if self._holes and self._holes_since <= due:
             self._tell_holes()  # first: it may join what is late
-        self._tell_late([entry for entry in self._late if entry.told_at <= due])
+        late = (entry for entry in [*self._late] if entry.told_at <= due)
+        while part := [*islice(late, SLICE_ENTRIES)]:
+            self._tell_late(part)
+            if self._surroundings.monotonic() - now >= SLICE_S:
+                self._timer = asyncio.get_running_loop().call_later(0, self._look)
+                return
         self._look_later()
 
     def _tell_holes(self) -> None:

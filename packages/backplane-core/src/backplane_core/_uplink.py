@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from attrs import frozen
@@ -41,7 +42,7 @@ class Owner:
     """What the uplink tells its backplane; all are called in the loop, none may raise.
 
     Args:
-        live: The link is live: all that is wanted is heard.
+        live: The link is live: all that is wanted is heard. Nothing is sent before this returns.
         lost: The link is dead, and may have been in vain before; what was in flight is still in the sender's hands.
         moved: The link was left for another one, for this reason, and nothing was missed; what is not read yet may be
             copies.
@@ -52,9 +53,10 @@ class Owner:
         beat: It is time for a beat.
         subscribed: These channels are heard from now on.
         unsubscribed: These are not heard any more.
+        settled: All that is wanted is heard.
     """
 
-    live: Callable[[], None]
+    live: Callable[[], Awaitable[None]]
     lost: Callable[[Doubt | None], None]
     moved: Callable[[str], None]
     tells_copies: Callable[[], bool]
@@ -63,6 +65,7 @@ class Owner:
     beat: Callable[[], None]
     subscribed: Callable[[Sequence[str]], None]
     unsubscribed: Callable[[Sequence[str]], None]
+    settled: Callable[[], None]
 
 
 class Uplink:
@@ -210,24 +213,41 @@ class Uplink:
         """Bring the broker's subscriptions in line with the registry; live once they are for the first time."""
         live = False
         while True:
-            self._to_subscribe.clear()
-            while self._subscriptions.pending:
-                subscribe, unsubscribe = self._subscriptions.plan(SUBSCRIBE_BATCH)
-                if subscribe:
-                    await self._answered(link.subscribe(subscribe))
-                    self._subscriptions.confirm(subscribe)
-                    self._owner.subscribed(subscribe)
-                if unsubscribe:
-                    await self._answered(link.unsubscribe(unsubscribe))
-                    self._owner.unsubscribed(unsubscribe)
+            await self._settle(link)
+            self._owner.settled()
             if not live:
                 live = True
-                self._go_live()
+                await self._go_live()
                 group.create_task(self._write(link), name="backplane-write")
                 group.create_task(self._watch(), name="backplane-watch")
-            await self._to_subscribe.wait()
-            # One more turn: what is associated by many tasks at once shares one batch.
+            else:
+                await self._registry_changed()
+
+    async def _settle(self, link: Link) -> None:
+        """Ask in batches until nothing is left to ask for."""
+        subscriptions, asked = self._subscriptions, True
+        while asked or subscriptions.pending:
+            subscribe, unsubscribe = subscriptions.plan(SUBSCRIBE_BATCH, self._monotonic())
+            if subscribe:
+                await self._answered(link.subscribe(subscribe))
+                subscriptions.confirm(subscribe)
+                self._owner.subscribed(subscribe)
+            if unsubscribe:
+                await self._answered(link.unsubscribe(unsubscribe))
+                self._owner.unsubscribed(unsubscribe)
+            asked = bool(subscribe or unsubscribe)
+            # A link that answers without a wait, or churn that cancels out, must not hold the loop.
             await asyncio.sleep(0)
+
+    async def _registry_changed(self) -> None:
+        """Return once there may be something to ask for."""
+        leave_at = self._subscriptions.next_leave
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if leave_at is None else leave_at - self._monotonic()):
+                await self._to_subscribe.wait()
+        # One more turn: what is associated by many tasks at once shares one batch.
+        await asyncio.sleep(0)
+        self._to_subscribe.clear()
 
     def _prove(self, written_at: float) -> None:
         """The broker answered; what it delivered before may still be in the link, and the reader takes it this turn."""
@@ -246,12 +266,12 @@ class Uplink:
         except TimeoutError:
             raise TransportError("the broker confirms no subscription: it is frozen, or the line is cut") from None
 
-    def _go_live(self) -> None:
+    async def _go_live(self) -> None:
         self._backoff.live(self._monotonic())
         self.reason = "connected"
+        await self._owner.live()
         if self._started is not None and not self._started.done():
             self._started.set_result(None)
-        self._owner.live()
 
     async def _write(self, link: Link) -> None:
         """One write for all that was accepted since the last one, then wait for its confirmation."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Self, Unpack
 
 from attrs import evolve
@@ -99,11 +99,13 @@ class DistributedBackplane(BaseBackplane):
                 batch=self._on_batch,
                 proved=self._on_proved,
                 beat=self._beat,
-                subscribed=self._on_subscribed,
+                subscribed=self._hearing.wake,
                 unsubscribed=self._on_unsubscribed,
+                settled=self._outage.settled,
             ),
         )
         self._transport = transport
+        self._telling = asyncio.Lock()
         self._closing: asyncio.Future[None] | None = None
         self._last_beat: float | None = None
 
@@ -277,27 +279,23 @@ class DistributedBackplane(BaseBackplane):
     # Up and down: the link's life
 
     def _on_edge(self, target: Target) -> None:
-        if self._subscriptions.touch(target):
+        channel = self._subscriptions.touch(target)
+        if channel is None:
+            return
+        if not self._registry.holds(target):
+            self._hearing.wake([channel])
+        elif not self._subscriptions.confirmed(channel):
             self._outage.asked(self._surroundings.monotonic())
-            self._uplink.subscribe_soon()
-            if not self._registry.holds(target):
-                self._hearing.wake([self._routing.channel((target,))])
-
-    def _on_subscribed(self, channels: Sequence[str]) -> None:
-        self._hearing.wake(channels)
-        if self._subscriptions.settled:
-            self._outage.settled()
+        self._uplink.subscribe_soon()
 
     def _on_unsubscribed(self, channels: Sequence[str]) -> None:
         for channel in channels:
             self._tracker.forget_channel(channel)
-        if self._subscriptions.settled:
-            self._outage.settled()
 
-    def _on_live(self) -> None:
+    async def _on_live(self) -> None:
         self._counters.links += 1
         if self._outage.live(self._surroundings.monotonic()):
-            self._tell_reconnect()
+            await self._tell_reconnect()
         self._report(LinkChanged(live=True, reason=self._uplink.reason, links=self._counters.links))
         if self._states.now in {"connecting", "degraded"}:
             self._set_state("live", "connected")
@@ -337,19 +335,31 @@ class DistributedBackplane(BaseBackplane):
         self._uplink.pulse.received()
         # A frame of the new link proves that its subscriptions hold: the gap ends here, before anything newer.
         if self._outage.ends_with_frame():
-            self._tell_reconnect()
+            await self._tell_reconnect()
+        elif self._telling.locked():
+            async with self._telling:
+                pass
         self._tracker.now = self._outage.complete_at
         await self._reader.process(batch if self._gate is None else self._gate.opened(batch))
 
-    def _tell_reconnect(self) -> None:
-        now, wall = self._surroundings.monotonic(), self._surroundings.wall()
-        since = wall - (now - self._outage.end(now, settling=self._subscriptions.settling))
-        entries = list(self._registry.connections.values())
-        # Who attached before the first link went live has a span to hear of; the pod itself has missed nothing yet.
-        if not self._hears or (self._states.now == "connecting" and not entries):
-            return
-        channel, reason = self._routing.shared, self._outage.reason
-        self._tell(Gap(channel=channel, cause="reconnect", reason=reason, since=since, until=wall), entries)
+    async def _tell_reconnect(self) -> None:
+        """Tell of the span that ends now; what the link reads meanwhile waits."""
+        async with self._telling:
+            now, wall = self._surroundings.monotonic(), self._surroundings.wall()
+            since = wall - (now - self._outage.end(now, settling=self._subscriptions.settling))
+            entries = list(self._registry.connections.values())
+            # Who attached before the first link went live has a span to hear of; the pod itself has missed nothing yet.
+            if not self._hears or (self._states.now == "connecting" and not entries):
+                return
+            channel, reason = self._routing.shared, self._outage.reason
+            gap = Gap(channel=channel, cause="reconnect", reason=reason, since=since, until=wall)
+            self._report_gap(gap)
+            if not await self._gaps.tell_all(entries, gap) and self.on_gap is None:
+                logger.warning(
+                    "events of the last %.1f s may be missed on %s, and nobody listens: set on_gap",
+                    gap.until - gap.since,
+                    gap.channel,
+                )
 
     def _on_missed(self, channel: str | None, since: float, count: int | None, reason: str) -> None:
         gap = Gap(
@@ -380,16 +390,6 @@ class DistributedBackplane(BaseBackplane):
                 for target in (Target.connection(entry.conn_id), *(entry.targets or ()))
             )
         ]
-
-    def _tell(self, gap: Gap, entries: Iterable[Entry]) -> None:
-        self._report_gap(gap)
-        listening = self._gaps.tell(entries, gap)
-        if not listening and self.on_gap is None and gap.cause == "reconnect":
-            logger.warning(
-                "events of the last %.1f s may be missed on %s, and nobody listens: set on_gap",
-                gap.until - gap.since,
-                gap.channel,
-            )
 
     def _on_own_beat(self, channel: str, payload: bytes) -> None:
         self._last_beat = self._surroundings.wall()
