@@ -22,7 +22,7 @@ from typing import Any, Final
 import cattrs
 from attrs import frozen
 
-__all__ = ["Player", "PlayerFailed", "cpu_s", "heard", "player", "say"]
+__all__ = ["Player", "PlayerFailed", "cpu_s", "heard", "next_word", "player", "say"]
 
 ROOT: Final = Path(__file__).parents[1]
 HEAR_S: Final = 120
@@ -109,12 +109,19 @@ def say(state: str, **what: Any) -> None:  # noqa: ANN401 -- JSON
     print(json.dumps({"state": state, **what}), flush=True)
 
 
+async def next_word() -> str:
+    """Return the next word of the measuring process."""
+    # A thread that sits in read() takes no processor time from what is measured.
+    line: str = await asyncio.to_thread(sys.stdin.readline)
+    if not line:
+        raise SystemExit("the measuring process is gone")
+    return line.strip()
+
+
 async def heard(word: str) -> None:
     """Wait until the measuring process says this word."""
-    # A thread that sits in read() takes no processor time from what is measured.
-    line = await asyncio.to_thread(sys.stdin.readline)
-    if line.strip() != word:
-        raise SystemExit(f"expected {word!r}, heard {line!r}")
+    if (said := await next_word()) != word:
+        raise SystemExit(f"expected {word!r}, heard {said!r}")
 
 
 def cpu_s() -> float:
