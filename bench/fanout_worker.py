@@ -7,6 +7,7 @@ read; on "quiet" and "ticking" it begins to count anew, on "report" it tells wha
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
 import time
@@ -93,17 +94,21 @@ class Ticker:
     Args:
         wall: By the clock on the wall.
         cpu: By the processor time of this thread, which other processes can't lengthen.
+        collecting: The longest garbage collection, likewise; it is part of some turn.
     """
 
     wall: float = 0.0
     cpu: float = 0.0
+    collecting: float = 0.0
+    _collection: float = 0.0
     _last: tuple[float, float] | None = None
     _handle: asyncio.Handle | None = None
 
     def start(self) -> None:
         """Note the turns from now on."""
-        self.wall = self.cpu = 0.0
+        self.wall = self.cpu = self.collecting = 0.0
         self._last = None
+        gc.callbacks.append(self._collect)
         self._tick()
 
     def stop(self) -> None:
@@ -111,6 +116,13 @@ class Ticker:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
+            gc.callbacks.remove(self._collect)
+
+    def _collect(self, phase: str, _: dict[str, int]) -> None:
+        if phase == "start":
+            self._collection = time.thread_time()
+        else:
+            self.collecting = max(self.collecting, time.thread_time() - self._collection)
 
     def _tick(self) -> None:
         at = now(), time.thread_time()
@@ -255,7 +267,7 @@ async def _receive(crowd: Crowd) -> None:
                 if word == "report":
                     used = cpu_s() - used
                     ticker.stop()
-                    say("report", cpu_s=used, held_s=ticker.wall, held_cpu_s=ticker.cpu)
+                    say("report", cpu_s=used, held_s=ticker.wall, held_cpu_s=ticker.cpu, gc_s=ticker.collecting)
                 else:
                     if word == "ticking":
                         ticker.start()
