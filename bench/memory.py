@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 # Run as a script, this folder is on the path and the one above it is not.
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -27,7 +27,9 @@ from bench.findings import Findings, Goal, Plot, Progress
 from bench.memory_worker import TARGETS, Hold, Way
 from tests.brokers import BrokerUnavailable, open_own_broker
 
-__all__ = ["Count", "findings", "measure"]
+__all__ = ["Count", "Counts", "findings", "measure", "measure_sized"]
+
+Place: TypeAlias = Literal["memory", "redis", "nats"]
 
 ROOT: Final = Path(__file__).parents[1]
 CONNECTIONS: Final = 20_000
@@ -39,7 +41,8 @@ LIMITS_KIB: Final[Mapping[Way, float]] = {"attach": 2.5, "connection": 4.0}
 SUBSCRIPTION_KIB: Final = 2.0
 SUBSCRIPTIONS: Final = TARGETS + 1
 """Of each connection under interest routing: its targets, and itself."""
-PLACES: Final = {"memory": "in memory", "redis": "Redis, interest", "nats": "NATS, interest"}
+PLACES: Final[Sequence[Place]] = ("memory", "redis", "nats")
+PLACE_TITLES: Final[Mapping[Place, str]] = {"memory": "in memory", "redis": "Redis, interest", "nats": "NATS, interest"}
 
 # Whose lines allocate what; the rest is "asyncio and other".
 PARTS: Final[Mapping[str, str]] = {
@@ -91,7 +94,7 @@ class Count:
         return max(self.rss, self.traced)
 
 
-Counts: TypeAlias = Mapping[tuple[str, Way], Count]
+Counts: TypeAlias = Mapping[tuple[Place, Way], Count]
 
 
 def measure(progress: Progress, *, quick: bool) -> Findings:
@@ -104,16 +107,14 @@ def measure(progress: Progress, *, quick: bool) -> Findings:
     return measure_sized(progress, QUICK if quick else CONNECTIONS)
 
 
-def measure_sized(progress: Progress, connections: int) -> Findings:
-    """Do as `measure` does, with so many connections."""
-    counts: dict[tuple[str, Way], Count] = {}
+def measure_sized(progress: Progress, connections: int, places: Sequence[Place] = PLACES) -> Findings:
+    """Do as `measure` does, with so many connections, in these places."""
+    counts: dict[tuple[Place, Way], Count] = {}
     with ExitStack() as stack:
-        for place in PLACES:
-            url = None
-            if place != "memory":
-                url = stack.enter_context(open_own_broker("redis" if place == "redis" else "nats")).url
+        for place in places:
+            url = None if place == "memory" else stack.enter_context(open_own_broker(place)).url
             for way in WAYS:
-                progress(f"memory: {connections:,} connections by {TITLES[way]}, {PLACES[place]}")
+                progress(f"memory: {connections:,} connections by {TITLES[way]}, {PLACE_TITLES[place]}")
                 resident, traced = (_count(way, url, connections, traced=traced) for traced in (False, True))
                 counts[place, way] = Count(
                     rss=resident["rss"], traced=traced["traced"], files=dict(traced["files"]), lines=traced["lines"]
@@ -139,12 +140,12 @@ def _count(way: Way, url: str | None, connections: int, *, traced: bool) -> dict
 def findings(counts: Counts, connections: int) -> Findings:
     """Return what the counts come to."""
     rows = [
-        (f"{TITLES[way]}, {PLACES[place]}", _kib(count.traced), _kib(count.rss))
+        (f"{TITLES[way]}, {PLACE_TITLES[place]}", _kib(count.traced), _kib(count.rss))
         for (place, way), count in counts.items()
     ]
     goals = [
         Goal(
-            what=f"idle connection by {TITLES[way]}, {PLACES[place]}",
+            what=f"idle connection by {TITLES[way]}, {PLACE_TITLES[place]}",
             wanted=LIMITS_KIB[way],
             found=count.most / 1024,
             spread=(min(count.rss, count.traced) / 1024, count.most / 1024),
@@ -154,17 +155,17 @@ def findings(counts: Counts, connections: int) -> Findings:
         for (place, way), count in counts.items()
     ]
     for place in PLACES:
-        if place == "memory":
+        if place == "memory" or (place, "attach") not in counts:
             continue
         alone, subscribed = counts["memory", "attach"], counts[place, "attach"]
         traced, rss = (
             (more - less) / SUBSCRIPTIONS
             for more, less in ((subscribed.traced, alone.traced), (subscribed.rss, alone.rss))
         )
-        rows.append((f"one subscription, {PLACES[place]}", _kib(traced), _kib(rss)))
+        rows.append((f"one subscription, {PLACE_TITLES[place]}", _kib(traced), _kib(rss)))
         goals.append(
             Goal(
-                what=f"one subscription, {PLACES[place]}",
+                what=f"one subscription, {PLACE_TITLES[place]}",
                 wanted=SUBSCRIPTION_KIB,
                 found=max(traced, rss) / 1024,
                 spread=(min(traced, rss) / 1024, max(traced, rss) / 1024),
@@ -196,7 +197,7 @@ def _plot(counts: Counts) -> Plot:
     for part in [*dict.fromkeys(PARTS.values()), OTHER]:
         series[part] = [
             (
-                f"{TITLES[way]}, {PLACES[place]}",
+                f"{TITLES[way]}, {PLACE_TITLES[place]}",
                 sum([size for file, size in count.files.items() if PARTS.get(file, OTHER) == part]) / 1024,
             )
             for (place, way), count in counts.items()
