@@ -44,18 +44,15 @@ def test_latency_is_measured_and_nothing_is_lost(broker: OwnBroker) -> None:
     assert [len(plot.series) for plot in found.plots] == [3]
 
 
-def test_fan_out_is_measured_by_sinks_and_by_queues(redis_server: OwnBroker) -> None:
+@pytest.mark.parametrize("way", ["loop", "raw", "value", "connection"])
+def test_fan_out_is_measured_by_sinks_and_by_queues(way: Way, redis_server: OwnBroker) -> None:
     assert redis_server.running
-    ways: tuple[Way, ...] = ("loop", "raw", "value", "connection")
-    cases = [Case(way=way, members=20, window=3, windows=4) for way in ways]
-    found = fanout.measure_sized(silent, rounds=1, cases=cases)
-    assert len(found.rows) == len(cases)
-    for case in cases:
-        [run] = found.raw[case.title]
-        # Of the queues one is not read.
-        assert run["deliveries"] == 3 * 4 * (19 if case.way == "connection" else 20)
-        assert run["cpu_us"] > 0
-        assert run["held_ms"] > 0
+    case = Case(way=way, members=20, window=3, windows=4)
+    found = fanout.measure_sized(silent, rounds=1, cases=[case])
+    [run] = found.raw[case.title]
+    # Of the queues one is not read.
+    assert run["deliveries"] == 3 * 4 * (19 if way == "connection" else 20)
+    assert min(run["cpu_us"], run["held_ms"], run["held_wall_ms"]) > 0
 
 
 def test_memory_is_counted_in_memory_and_with_subscriptions(broker: OwnBroker) -> None:
