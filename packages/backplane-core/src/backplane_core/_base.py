@@ -14,11 +14,12 @@ from backplane_core._gaps import GapTeller
 from backplane_core._home import Home, running_loop
 from backplane_core._json import encode_event
 from backplane_core._logging import LoggingObserver, logger
-from backplane_core._registry import Entry, GapCallback, Registry, Sink, SinkAttachment, Trouble, fan_out
+from backplane_core._registry import Entry, GapCallback, QueueSink, Registry, Sink, SinkAttachment, Trouble, fan_out
 from backplane_core._settings import Options, Settings
 from backplane_core._states import States
 from backplane_core._surroundings import Surroundings
 from backplane_core._turn import Turn
+from backplane_core._waking import Waker
 from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Connection, Overflow
 from backplane_core.errors import (
     ClosedError,
@@ -77,6 +78,7 @@ class BaseBackplane:
         self._home = Home(moves=self._outlives_loops)
         self._delivering = False
         self._turn = Turn()
+        self._waker = Waker()
         tell_in_child(self)
 
     def _look_around(self) -> Surroundings:
@@ -155,7 +157,9 @@ class BaseBackplane:
         conn_id = self._surroundings.new_name() if conn_id is None else check_id(conn_id, "conn_id")
         for target in targets:
             check_target(target)
-        return Connection(self, conn_id, targets, max_pending, max_pending_bytes, overflow, on_gap, end_on_gap)
+        return Connection(
+            self, self._waker, conn_id, targets, max_pending, max_pending_bytes, overflow, on_gap, end_on_gap
+        )
 
     @property
     def connection_count(self) -> int:
@@ -294,12 +298,12 @@ class BaseBackplane:
         self,
         conn_id: str,
         targets: Sequence[Target],
-        sink: Sink,
+        sink: QueueSink,
         on_gap: GapCallback | None,
         on_end: Callable[[], None],
     ) -> SinkAttachment:
         """Attach and associate at once, for a `Connection`."""
-        attachment = self._attach(conn_id, sink, raw=True, on_gap=on_gap, on_end=on_end, queues=True)
+        attachment = self._attach(conn_id, sink, raw=False, on_gap=on_gap, on_end=on_end, queues=True)
         for target in targets:
             self._registry.associate(conn_id, target)
         return attachment

@@ -13,13 +13,17 @@ from attrs import define, field, frozen
 
 from backplane_core._json import decode_event
 from backplane_core.errors import EnvelopeError
+from backplane_core.event import Event
 from backplane_core.observe import Gap
 from backplane_core.target import Target
 
-__all__ = ["Entry", "GapCallback", "Registry", "Sink", "SinkAttachment", "Trouble", "fan_out"]
+__all__ = ["Entry", "GapCallback", "QueueSink", "Registry", "Sink", "SinkAttachment", "Trouble", "fan_out"]
 
 Sink: TypeAlias = Callable[[Any], Any]
 """Hands an event to one connection. Plain, never blocks; returns False to refuse it."""
+
+QueueSink: TypeAlias = Callable[[Event], bool]
+"""The same of a connection's queue, which takes the event that all queues share."""
 
 GapCallback: TypeAlias = Callable[[Gap], None]
 
@@ -37,7 +41,8 @@ class Entry:
         raw: Whether the sink takes JSON bytes.
         on_gap: Told of gaps.
         on_end: Told once when the entry ends: detached, replaced, or the backplane drains.
-        queues: Whether gaps go into its queue, in stream order, rather than to the host at once.
+        queues: Whether the sink is a `QueueSink`. Then gaps go into its queue too, in stream order, rather than to the
+            host at once.
         since: When it was attached, in the monotonic clock's seconds.
         life: Counts the sinks it has had; an `Attachment` of an earlier one is stale.
         told_at: When it was last told of a gap, in the monotonic clock's seconds.
@@ -212,12 +217,19 @@ def fan_out(entries: Iterable[Entry], event: bytes) -> tuple[int, Trouble | None
     """Hand the event to each entry in order; what one sink does harms no other. Return how many took it."""
     delivered = 0
     trouble: Trouble | None = None
+    queued: Event | None = None
     for entry in entries:
         sink = entry.sink
         if sink is None:
             continue
         try:
-            if sink(event if entry.raw else decode_event(event)) is not False:
+            if entry.raw:
+                taken = sink(event)
+            elif entry.queues:
+                taken = sink(queued := queued or Event(event))
+            else:
+                taken = sink(decode_event(event))
+            if taken is not False:
                 delivered += 1
                 continue
             trouble = trouble or Trouble()

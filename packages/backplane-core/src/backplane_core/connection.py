@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Literal, Protocol, Self, TypeAlias
 
-from backplane_core._registry import GapCallback, Sink
+from backplane_core._registry import GapCallback, QueueSink
+from backplane_core._waking import Waiter, Waker
 from backplane_core.errors import BackplaneError, ClosedError, ConfigurationError, GapError, SlowConsumerError
 from backplane_core.event import Event
 from backplane_core.observe import Gap, GapCause
@@ -45,7 +45,7 @@ class Host(Protocol):
         self,
         conn_id: str,
         targets: Sequence[Target],
-        sink: Sink,
+        sink: QueueSink,
         on_gap: GapCallback | None,
         on_end: Callable[[], None],
     ) -> Lease:
@@ -81,6 +81,7 @@ class Connection:
     def __init__(  # noqa: PLR0917 -- one caller
         self,
         host: Host,
+        waker: Waker,
         conn_id: str,
         targets: Sequence[Target],
         max_pending: int,
@@ -106,15 +107,15 @@ class Connection:
         self._overflow: Overflow = overflow
         self._on_gap = on_gap
         self._end_on_gap = end_on_gap
-        # Each event's JSON, which all connections share; a hole, one gap per cause, stands between them where it is.
-        self._queue: deque[bytes | _Hole] = deque()
+        # All connections share each event; a hole, one gap per cause, stands between them where it is.
+        self._queue: deque[Event | _Hole] = deque()
         self._events = 0
         self._bytes = 0
         self._lease: Lease | None = None
         self._state: Literal["new", "open", "ended"] = "new"
         # What the iteration raises once all that was queued is read; None: it just ends.
         self._failure: Callable[[], BackplaneError] | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter = Waiter(waker)
 
     @property
     def conn_id(self) -> str:
@@ -156,7 +157,7 @@ class Connection:
         if self._lease is not None:
             self._lease.drop()
         for item in self._queue:
-            if not isinstance(item, bytes) and "overflow" in item:
+            if not isinstance(item, Event) and "overflow" in item:
                 self._host.tell_overflow(item["overflow"])
         self._queue.clear()
         self._events = self._bytes = 0
@@ -174,58 +175,55 @@ class Connection:
         """
         if self._state == "new":
             raise ClosedError("enter the connection first: async with backplane.connection(...) as connection")
+        queue = self._queue
         while True:
-            while self._queue:
-                item = self._queue.popleft()
-                if isinstance(item, bytes):
+            while queue:
+                item = queue.popleft()
+                if isinstance(item, Event):
                     self._events -= 1
-                    self._bytes -= len(item)
-                    return Event(item)
+                    self._bytes -= len(item.json)
+                    return item
                 self._tell(item)
             if self._state == "ended":
                 raise StopAsyncIteration if self._failure is None else self._failure()
-            if self._waiter is not None:
+            if self._waiter.waiting:
                 raise RuntimeError("this connection is being read already: one reader at a time")
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            await self._waiter
 
-    def _accept(self, data: bytes) -> bool:
+    def _accept(self, event: Event) -> bool:
         """The sink: queue the event if there is room, else do as the policy says."""
-        size = self._bytes + len(data)
+        size = self._bytes + len(event.json)
         if self._events < self._max_pending and size <= self._max_pending_bytes:
-            self._queue.append(data)
+            self._queue.append(event)
             self._events += 1
             self._bytes = size
-            waiter = self._waiter
-            if waiter is not None and not waiter.done():
-                waiter.set_result(None)
+            if self._waiter.waiting:
+                self._waiter.wake()
             return True
-        return self._overflowed(data)
+        return self._overflowed(event)
 
-    def _overflowed(self, data: bytes) -> bool:
+    def _overflowed(self, event: Event) -> bool:
         """Do as the policy says; return whether the event was queued."""
-        if self._overflow == "drop_oldest" and len(data) <= self._max_pending_bytes:
-            while self._events >= self._max_pending or self._bytes + len(data) > self._max_pending_bytes:
+        size = len(event.json)
+        if self._overflow == "drop_oldest" and size <= self._max_pending_bytes:
+            while self._events >= self._max_pending or self._bytes + size > self._max_pending_bytes:
                 self._drop_oldest()
-            return self._accept(data)
+            return self._accept(event)
         if self._overflow == "close":
             self._fail(self._too_slow)
         else:
             self._put(self._hole_of_one(), at_front=False)
-        self._wake()
+        self._waiter.wake()
         return False
 
     def _drop_oldest(self) -> None:
         """Drop the first event; the holes before and behind it become one."""
         first = self._queue.popleft()
-        before = () if isinstance(first, bytes) else first.values()
-        dropped = first if isinstance(first, bytes) else self._queue.popleft()
-        assert isinstance(dropped, bytes), "holes never stand side by side"
+        before = () if isinstance(first, Event) else first.values()
+        dropped = first if isinstance(first, Event) else self._queue.popleft()
+        assert isinstance(dropped, Event), "holes never stand side by side"
         self._events -= 1
-        self._bytes -= len(dropped)
+        self._bytes -= len(dropped.json)
         for gap in (*before, self._hole_of_one()):
             self._put(gap, at_front=True)
 
@@ -238,7 +236,7 @@ class Connection:
         self._put(gap, at_front=False)
         if self._end_on_gap:
             self._fail(lambda: GapError(gap))
-        self._wake()
+        self._waiter.wake()
 
     def _put(self, gap: Gap, *, at_front: bool) -> None:
         """Add a gap to the hole at that end of the queue."""
@@ -274,9 +272,4 @@ class Connection:
     def _end(self) -> None:
         if self._state == "open":
             self._state = "ended"
-        self._wake()
-
-    def _wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        self._waiter.wake()
