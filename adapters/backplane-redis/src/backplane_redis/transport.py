@@ -16,18 +16,21 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from backplane_redis._connection import connection_factory
+from backplane_redis._connection import LinkConnection, connection_factory
 from backplane_redis.link import RedisLink
 
-__all__ = ["RedisTransport"]
+__all__ = ["MAX_PAYLOAD_BYTES", "SCHEMES", "RedisTransport", "make_factory", "opened", "shown_login", "split_url"]
 
-_SCHEMES: Final = {
+SCHEMES: Final[Mapping[str, str]] = {
     "redis": "redis",
     "rediss": "rediss",
     "valkey": "redis",
     "valkeys": "rediss",
     "unix": "unix",
 }
+MAX_PAYLOAD_BYTES: Final = 512 * 1024 * 1024
+"""Redis' proto-max-bulk-len, unless its operator changed it."""
+
 _OPTIONS: Final = (
     "client_name",
     "credential_provider",
@@ -76,57 +79,90 @@ class RedisTransport:
         ConfigurationError: URL or options are wrong. The message says what is allowed and shows no secret.
     """
 
-    # Redis' proto-max-bulk-len, unless its operator changed it.
-    traits: Traits = Traits(single_stream=True, max_payload_bytes=512 * 1024 * 1024)
+    traits: Traits = Traits(single_stream=True, max_payload_bytes=MAX_PAYLOAD_BYTES)
 
     def __init__(self, url: str, *, connection_kwargs: Mapping[str, Any] | None = None) -> None:
-        scheme, parts = _split(url)
+        scheme, parts = split_url(url)
         login, at, address = parts.netloc.rpartition("@")
-        # A lone user name may be a misplaced password.
-        shown = login.partition(":")[0] + ":" if ":" in login else ""
-        self._url = f"{scheme}://{shown}{'***@' if at else ''}{address}{parts.path}"
+        self._url = f"{scheme}://{shown_login(login) if at else ''}{address}{parts.path}"
         self._where = parts.path if scheme == "unix" else address if parts.port else f"{address}:6379"
-        options: dict[str, Any] = dict(connection_kwargs or {})
-        in_query = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
-        _check_names({*options, *in_query}, parts.scheme, self._url)
-        problem = None
-        try:
-            options = {**_DEFAULTS, **options, **parse_url(parts.geturl()), **_FIXED}
-            self._connection = connection_factory(options)
-            # Else a missing certificate file would show at the first open, as a broken connection.
-            if tls := getattr(self._connection(), "ssl_context", None):
-                tls.get()
-        except (redis_errors.RedisError, OSError, ValueError, TypeError, AttributeError) as error:
-            problem = str(error) or type(error).__name__
-        if problem:  # out here: inside, even `from None` would keep the library's error as `__context__`
-            raise ConfigurationError(f"the options for {self._url} can't be used: {problem}")
+        self._connection = make_factory(parts, connection_kwargs, self._url)
 
     def __repr__(self) -> str:
         return f"RedisTransport({self._url!r})"
 
     async def open(self) -> RedisLink:
         """Connect, authenticate and switch to RESP3, in one attempt."""
-        connection = self._connection()
-        try:
-            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's gap
-        except BaseException as error:
-            # redis-py leaves the socket open when a credential provider raises or is cancelled.
-            await connection.disconnect(nowait=True)
-            if not isinstance(error, Exception):
-                raise
-            failure = _explain(error, self._where)
-        else:
-            return RedisLink(connection, self._where)
-        raise failure  # out here, without `__context__`: a server before Redis 6 quotes the password of HELLO
+        return RedisLink(await opened(self._connection(), self._where), self._where)
 
 
-def _split(url: str) -> tuple[str, SplitResult]:
-    """Return the scheme, and the URL's parts under a scheme that redis-py knows."""
+async def opened(connection: LinkConnection, where: str) -> LinkConnection:
+    """Connect, authenticate and switch to RESP3, in one attempt.
+
+    Raises:
+        TransportError: It failed; the message says what may mend it and shows no secret.
+        AuthenticationError: The server refused the credentials.
+    """
+    try:
+        await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's gap
+    except BaseException as error:
+        # redis-py leaves the socket open when a credential provider raises or is cancelled.
+        await connection.disconnect(nowait=True)
+        if not isinstance(error, Exception):
+            raise
+        failure = _explain(error, where)
+    else:
+        return connection
+    raise failure  # out here, without `__context__`: a server before Redis 6 quotes the password of HELLO
+
+
+def make_factory(
+    parts: SplitResult, connection_kwargs: Mapping[str, Any] | None, shown: str
+) -> Callable[..., LinkConnection]:
+    """Return what makes unopened connections as a URL and the options beside it say.
+
+    Args:
+        parts: Of the URL.
+        connection_kwargs: redis-py's options that don't fit it.
+        shown: The URL without secrets, for errors.
+
+    Raises:
+        ConfigurationError: An option is unknown or can't be used.
+    """
+    options: dict[str, Any] = dict(connection_kwargs or {})
+    in_query = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    _check_names({*options, *in_query}, parts.scheme, shown)
+    problem = None
+    try:
+        options = {**_DEFAULTS, **options, **parse_url(parts.geturl()), **_FIXED}
+        make = connection_factory(options)
+        # Else a missing certificate file would show at the first open, as a broken connection.
+        if tls := getattr(make(), "ssl_context", None):
+            tls.get()
+    except (redis_errors.RedisError, OSError, ValueError, TypeError, AttributeError) as error:
+        problem = str(error) or type(error).__name__
+    else:
+        return make
+    # out here: inside, even `from None` would keep the library's error as `__context__`
+    raise ConfigurationError(f"the options for {shown} can't be used: {problem}")
+
+
+def shown_login(login: str) -> str:
+    """Return a URL's login without its secret. A lone user name may be a misplaced password."""
+    return (login.partition(":")[0] + ":" if ":" in login else "") + "***@"
+
+
+def split_url(url: str, schemes: Mapping[str, str] = SCHEMES) -> tuple[str, SplitResult]:
+    """Return the scheme, and the URL's parts under a scheme that redis-py knows.
+
+    Raises:
+        ConfigurationError: It is not of these schemes, or malformed. Shows no secret.
+    """
     scheme, _, rest = url.partition("://")
     scheme = scheme.lower()
-    known = _SCHEMES.get(scheme)
+    known = schemes.get(scheme)
     if known is None:
-        raise ConfigurationError(f"a Redis URL starts with {'://, '.join(_SCHEMES)}://")
+        raise ConfigurationError(f"a Redis URL starts with {'://, '.join(schemes)}://")
     try:
         parts = urlsplit(f"{known}://{rest}")
         malformed = parts.port == 0 or parts.fragment or "@" in parts.path + parts.query
