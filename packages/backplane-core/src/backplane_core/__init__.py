@@ -45,7 +45,7 @@ from backplane_core.observe import (
 )
 from backplane_core.publisher import Publisher, SyncPublisher
 from backplane_core.target import Target
-from backplane_core.transport import Frame, Link, Lost, Traits, Transport
+from backplane_core.transport import Frame, Link, Lost, MultiStreamLink, Traits, Transport
 
 __all__ = [
     "AdapterNotInstalledError",
@@ -77,6 +77,7 @@ __all__ = [
     "LinkChanged",
     "LoggingObserver",
     "Lost",
+    "MultiStreamLink",
     "Observer",
     "Options",
     "OriginCollision",
