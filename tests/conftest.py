@@ -1,6 +1,6 @@
 """Fixtures that hand real brokers to tests.
 
-`redis_url`, `nats_url`, `shared_broker`: one broker for the whole run; isolate by `channel`.
+`redis_url`, `nats_url`, `shared_broker`: one broker for the whole run; isolate by `channel`. `shared_cluster` likewise.
 `redis_server`, `nats_server`, `broker`: a broker of the test's own, to be killed, frozen and restarted.
 `start`: the same with options, `start(RedisServer(password="..."))`.
 """
@@ -21,6 +21,7 @@ from tests.brokers import (
     Kind,
     OptionsUnavailable,
     OwnBroker,
+    RedisCluster,
     TlsUnavailable,
     open_broker,
     open_own_broker,
@@ -103,6 +104,15 @@ def redis_url(shared_redis: Broker) -> str:
 @pytest.fixture(scope="session")
 def nats_url(shared_nats: Broker) -> str:
     return shared_nats.url
+
+
+@pytest.fixture(scope="session")
+def shared_cluster() -> Iterator[RedisCluster]:
+    try:
+        with RedisCluster() as cluster:
+            yield cluster
+    except BrokerUnavailable as error:
+        skip_or_fail(error)
 
 
 @pytest.fixture(params=KINDS)

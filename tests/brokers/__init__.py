@@ -24,6 +24,7 @@ from tests.brokers.broker import (
 from tests.brokers.nats_server import NatsServer
 from tests.brokers.opening import open_broker, open_own_broker
 from tests.brokers.process import ProcessBroker, Tls, free_port
+from tests.brokers.redis_cluster import RedisCluster
 from tests.brokers.redis_server import RedisServer
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "OptionsUnavailable",
     "OwnBroker",
     "ProcessBroker",
+    "RedisCluster",
     "RedisServer",
     "Tls",
     "TlsUnavailable",

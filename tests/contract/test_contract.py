@@ -12,14 +12,16 @@ from backplane_core.testing import FLEET_CHECKS, LINK_CHECKS, FleetCheck, Harnes
 
 
 @pytest.mark.parametrize("check", LINK_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("harness", ["memory", "redis", "redis_public", "nats", "nats_public"], indirect=True)
+@pytest.mark.parametrize(
+    "harness", ["memory", "redis", "redis_public", "cluster", "nats", "nats_public"], indirect=True
+)
 async def test_link(harness: Harness, check: LinkCheck) -> None:
     await check(harness)
 
 
 @pytest.mark.parametrize("routing", ["broadcast", "interest"])
 @pytest.mark.parametrize("check", FLEET_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("harness", ["memory", "redis", "nats"], indirect=True)
+@pytest.mark.parametrize("harness", ["memory", "redis", "cluster", "nats"], indirect=True)
 async def test_fleet(harness: Harness, check: FleetCheck, routing: RoutingName) -> None:
     await check(harness, routing)
 
