@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import redis
 from attrs import define, field
@@ -23,7 +24,7 @@ from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
 from tests.brokers.broker import BrokerFailed, BrokerUnavailable, Kind, OwnBroker
-from tests.brokers.process import free_port
+from tests.brokers.process import Tls, free_port
 from tests.brokers.redis_server import RedisServer
 from tests.brokers.search import binaries
 
@@ -67,6 +68,8 @@ class ClusterNode(RedisServer):
             "cluster-allow-replica-migration no",
             "repl-diskless-sync-delay 0",
         ]
+        if self.tls is not None:
+            lines.append("tls-cluster yes")
         if self.announced_port is not None:
             lines.append(f"cluster-announce-port {self.announced_port}")
         return super().config(port, directory) + "\n".join([*lines, ""])
@@ -79,7 +82,8 @@ class ClusterNode(RedisServer):
     def says(self, *command: str) -> Any:
         """Send a command and return its reply, as redis-py has it."""
         untyped: Any = redis  # as far as a strict checker sees
-        with untyped.Redis(self.host, self.port, password=self.password, decode_responses=True) as client:
+        tls = {} if self.tls is None else {"ssl": True, "ssl_ca_certs": str(self.tls.ca)}
+        with untyped.Redis(self.host, self.port, password=self.password, decode_responses=True, **tls) as client:
             return client.execute_command(*command)
 
     @property
@@ -124,6 +128,8 @@ class RedisCluster(OwnBroker):
         password: Of the default user of every node.
         ports: Of the masters, by number, where a proxy has to know one before; else any free one.
         announced_ports: Where clients are told that the masters are: proxies' ports.
+        tls: Of every node; one that has several does not speak it among them.
+        extra: Further lines for each node's configuration.
     """
 
     masters: int = 3
@@ -131,6 +137,8 @@ class RedisCluster(OwnBroker):
     password: str | None = field(default=None, repr=False)
     ports: Mapping[int, int] = field(factory=dict[int, int])
     announced_ports: Mapping[int, int] = field(factory=dict[int, int])
+    tls: Tls | None = field(default=None, repr=False)
+    extra: Sequence[str] = field(default=(), repr=False)
     nodes: list[ClusterNode] = field(factory=list[ClusterNode], init=False)
 
     @property
@@ -147,8 +155,9 @@ class RedisCluster(OwnBroker):
 
     def url_of(self, *nodes: ClusterNode) -> str:
         """The URL that names these nodes alone."""
-        login = "" if self.password is None else f":{self.password}@"
-        return f"redis-cluster://{login}{','.join([f'{node.host}:{node.client_port}' for node in nodes])}"
+        login = "" if self.password is None else f":{quote(self.password, safe='')}@"
+        scheme = "redis-cluster" if self.tls is None else "rediss-cluster"
+        return f"{scheme}://{login}{','.join([f'{node.host}:{node.client_port}' for node in nodes])}"
 
     @property
     def host(self) -> str:
@@ -172,7 +181,11 @@ class RedisCluster(OwnBroker):
             count = self.masters * (1 + self.replicas)
             self.nodes = [
                 ClusterNode(
-                    password=self.password, port=self.ports.get(number), announced_port=self.announced_ports.get(number)
+                    password=self.password,
+                    tls=self.tls,
+                    extra=self.extra,
+                    port=self.ports.get(number),
+                    announced_port=self.announced_ports.get(number),
                 )
                 for number in range(count)
             ]

@@ -123,8 +123,8 @@ class ClusterLink:
         else:
             raise self._given_up("frames")
         await self._all_confirmed(asked)
-        for node, _ in asked:
-            if node.is_replica:
+        for node, wait in asked:
+            if wait.moved or node.is_replica:
                 self._suspect(node)
 
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
@@ -287,11 +287,14 @@ class ClusterLink:
                 return
             await _pause(attempt)
             by_node = await self._by_node(channels)
+            now = time.monotonic()
             waits: list[tuple[ClusterNode, Wait]] = []
+            asked: list[tuple[ClusterNode, Wait]] = []
             for node, names in by_node.items():
                 self._homes.update(dict.fromkeys(names, node))
                 waits.append((node, await node.ask_subscribe(names)))
-            await self._all_confirmed(waits)
+                asked.append((node, await node.question(now)))
+            await self._all_confirmed([*waits, *asked])
             channels = [name for name in self._moved(waits) if isinstance(name, str)]
             for node in by_node:
                 if node.is_replica:
@@ -322,7 +325,7 @@ class ClusterLink:
 
     async def _look_at(self, node: ClusterNode) -> None:
         """Find out whether a node became a replica; it knows who is master now, and has what we subscribed too late."""
-        await node.confirmed(await node.question(time.monotonic()))
+        await node.confirmed(await node.ask_role())
         if not node.is_replica:
             return
         await node.confirmed(await node.ask_slots())

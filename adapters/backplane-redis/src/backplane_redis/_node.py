@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import hiredis
 from backplane_core import Frame, Lost, TransportError
-from redis.exceptions import ClusterDownError, MovedError, ResponseError
+from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError
 
 from backplane_redis._connection import LinkConnection
 from backplane_redis._slots import Address, shown
@@ -44,7 +44,10 @@ class ClusterNode(RedisLink):
     """One node's connection. It says what moved away instead of dying of it, and whether the node is a replica.
 
     One command per channel: a command whose channels lie in several slots is refused, and names are spread over slots.
-    What is written ends with HELLO where the node's role matters: any user may send it.
+
+    A node that became a replica, or is cut off from the others, goes on with shard channels as if all were well. A
+    look for a key in the slot it refuses: so EXISTS asks whether a node is still in charge, and only its answer counts
+    as heard. HELLO tells the role, and any user may send it.
 
     Args:
         connection: Open.
@@ -62,8 +65,9 @@ class ClusterNode(RedisLink):
         """The last reply to CLUSTER SLOTS."""
         self.heard_until = time.monotonic()
         self.asked_at = self.heard_until
-        self._owner = owner
         self.retired = False
+        self._owner = owner
+        self._last = ""
 
     @property
     def hears(self) -> bool:
@@ -76,7 +80,8 @@ class ClusterNode(RedisLink):
         return not self._names and not self._waits
 
     async def ask_subscribe(self, channels: Sequence[str]) -> Wait:
-        """Ask for these channels, and for the role: a replica takes them as well, until it is told otherwise."""
+        """Ask for these channels, and whether the node is in charge: else it takes them for nothing."""
+        self._last = channels[-1]
         data = b"".join([packed("SSUBSCRIBE", channel) for channel in channels])
         return await self._write("SSUBSCRIBE", [*channels, channels[-1]], data + _HELLO)
 
@@ -87,15 +92,20 @@ class ClusterNode(RedisLink):
 
     async def publish(self, frames: Sequence[Frame], data: bytes) -> Wait:
         """Write frames, packed already."""
+        self._last = frames[-1][0]
         return await self._write("SPUBLISH", frames, data)
 
     async def question(self, now: float) -> Wait:
-        """Have it answer in its stream, and for a slot of its own: cut off from the others it refuses that."""
+        """Have it answer, in its stream, whether it is still in charge of a channel's slot; `moved` if not."""
         self.asked_at = now
-        channel = next(iter(self._names.values()), None)
-        if channel is None:
-            return await self._write("HELLO", [""], _HELLO)
-        return await self.ask_subscribe([channel])
+        channel = next(iter(self._names.values()), self._last)
+        if not channel:  # of no use yet
+            return await self.ask_role()
+        return await self._write("EXISTS", [channel], packed("EXISTS", channel))
+
+    async def ask_role(self) -> Wait:
+        """Ask for its role; it stands in `is_replica` then."""
+        return await self._write("HELLO", [""], _HELLO)
 
     async def ask_slots(self) -> Wait:
         """Ask for its view of the cluster; it stands in `slots` then."""
@@ -164,10 +174,12 @@ class ClusterNode(RedisLink):
         wait = self._waits[0] if self._waits else None
         if isinstance(reply, hiredis.ReplyError):
             code, _, rest = str(reply).partition(" ")
-            if code != "MOVED" or wait is None:
+            if wait is None or code not in {"MOVED", "ASK"}:
                 self._refused(code)
                 return False
-            if wait.command != "SUNSUBSCRIBE":  # that one is not counted: moved or left, it is not heard
+            if code == "ASK":  # to EXISTS alone, while keys move: shard channels stay until the slot itself has moved
+                self._confirmed += 1
+            elif wait.command != "SUNSUBSCRIBE":  # that one is not counted: moved or left, it is not heard
                 wait.moved.append((wait.operands[self._confirmed - wait.total], rest))
                 self._confirmed += 1
             return True
@@ -182,13 +194,16 @@ class ClusterNode(RedisLink):
         for wait in self._waits:
             if wait.total > self._confirmed:
                 break
-            self.heard_until = wait.written_at
+            if wait.command == "EXISTS" and not wait.moved:
+                self.heard_until = wait.written_at
         super()._settle()
 
     def _code(self, error: ResponseError) -> str:
         if isinstance(error, MovedError):
             moved: Any = error  # untyped
             return f"MOVED {moved.slot_id} {moved.host}:{moved.port}"
+        if isinstance(error, AskError):
+            return "ASK"
         return "CLUSTERDOWN" if isinstance(error, ClusterDownError) else super()._code(error)
 
     def _hint(self, code: str, command: str, channel: str) -> str:
@@ -196,6 +211,8 @@ class ClusterNode(RedisLink):
             return ": a master is down and not replaced yet, or this node is cut off from the others"
         if code == "NOPERM" and command == "CLUSTER SLOTS":
             return ": the user lacks +cluster|slots"
+        if code == "NOPERM" and command == "EXISTS":
+            return f": the user lacks +exists or a key pattern like %R~{channel}"
         return super()._hint(code, command, channel)
 
     def _die(self, reason: str) -> None:
