@@ -4,15 +4,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from backplane_core import Gap
+from backplane_core import DistributedBackplane, Gap, Target, connect
+from backplane_redis import ClusterTransport
+from backplane_redis._connection import LinkConnection
 from redis.crc import key_slot
 
-from tests.brokers import BrokerUnavailable, RedisCluster
+from tests.brokers import BrokerUnavailable, RedisCluster, free_port
+from tests.brokers.leftovers import no_leftovers
 from tests.conftest import skip_or_fail
+from tests.faults.proxy import Proxy
 from tests.faults.rig import Pod, Rig
 from tests.pods.fleet import until
 
@@ -46,6 +51,53 @@ async def rig(cluster: RedisCluster, leaves_nothing: None, routing: str, channel
     lanes = {"lanes": 5} if routing == "broadcast" else {}
     async with Rig(cluster, {"channel": channel, "routing": routing, **lanes}) as rig:
         yield rig
+
+
+async def test_what_a_silent_nodes_line_swallowed_lies_in_a_gap_although_beats_went_on_over_another(
+    channel: str,
+) -> None:
+    port = free_port()
+    with (
+        Proxy("127.0.0.1", port) as proxy,
+        RedisCluster(ports={1: port}, announced_ports={1: proxy.port}) as cluster,
+    ):
+        silent = cluster.nodes[1]
+
+        class Direct(ClusterTransport):
+            """Reaches the node past the proxy."""
+
+            async def _connect(self, address: tuple[str, int]) -> LinkConnection:
+                return await super()._connect((address[0], port) if address[1] == proxy.port else address)
+
+        name = next(one for n in range(99) if cluster.master(one := f"{channel}:{n}") is not silent)
+        users = [Target.user(f"u{n}") for n in range(99)]
+        user = next(one for one in users if cluster.master(f"{name}:@user:{one.id}") is silent)
+        async with (
+            no_leftovers(),
+            DistributedBackplane(Direct(cluster.url), channel=name, routing="interest") as here,
+            connect(cluster.url, channel=name, routing="interest", probe_interval_s=1.0) as there,
+        ):
+            got: list[int] = []
+            gaps: list[Gap] = []
+            await there.attach("c1", got.append, on_gap=gaps.append)
+            assert await there.associate("c1", user)
+            await here.publish(user, 0)
+            await until(lambda: got == [0], "the event before")
+            proxy.down.drop()
+            before = time.time()
+            for number in range(1, 51):
+                await here.publish(user, number)
+            await here.flush(10)
+            published = time.time()
+            await until(lambda: there.state == "degraded", "the pod notices")
+            assert proxy.down.dropped_bytes > 50
+            assert got == [0]
+            assert (there.ready().last_beat or 0) > published, "beats went on meanwhile"
+            proxy.heal()
+            await until(lambda: there.state == "live", "live again")
+            assert gaps[0].since < before
+            await here.publish(user, 51)
+            await until(lambda: got == [0, 51], "the event after")
 
 
 async def three_pods(rig: Rig) -> tuple[Pod, Pod, Pod]:
@@ -115,6 +167,9 @@ async def test_a_planned_failover_costs_no_link_and_its_loss_lies_in_gaps_of_its
         assert pod.backplane.stats().dropped == {}
         assert channel in {gap.channel for gap in lost(pod)}
     assert not await asyncio.to_thread(lambda: master.is_master)
+    inside: list[Any] = [pod.backplane for pod in rig.pods]
+    for pod in inside:
+        assert (master.host, master.port) not in pod._uplink._streams._nodes, "what became a replica is left"
 
 
 async def test_a_slot_that_moves_to_and_fro_costs_no_link_and_only_its_own_channel_is_told(

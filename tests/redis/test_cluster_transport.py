@@ -89,6 +89,8 @@ async def test_the_environment_names_it_by_its_scheme(shared_cluster: RedisClust
         env = {"BACKPLANE": kind, "BACKPLANE_URL": shared_cluster.url, "BACKPLANE_CHANNEL": channel}
         async with connect_from_env(env) as pod:
             await pod.publish(Target.user("u1"), 1)
+    async with connect_from_env({"BACKPLANE": "redis-cluster", "BACKPLANE_REDIS_CLUSTER_URL": shared_cluster.url}):
+        pass
     with pytest.raises(ConfigurationError, match="disagree: redis takes"):
         connect_from_env({"BACKPLANE": "redis", "BACKPLANE_URL": shared_cluster.url})
 
