@@ -16,7 +16,7 @@ from backplane_redis._slots import slot_of
 from tests.brokers import RedisCluster
 from tests.brokers.redis_cluster import ClusterNode
 from tests.pods.fleet import until
-from tests.redis.reading import DEADLINE_S, Heard, raised, reading_cluster
+from tests.redis.reading import DEADLINE_S, Heard, raised, reading_cluster, turns
 
 pytestmark = pytest.mark.usefixtures("shared_cluster", "leaves_nothing")
 
@@ -146,6 +146,21 @@ async def test_what_was_left_is_not_followed(cluster: RedisCluster) -> None:
         assert sum(heard_by(cluster, MOVING)) == 0
         await link.subscribe([MOVING])
         assert sum(heard_by(cluster, MOVING)) == 1
+
+
+async def test_what_is_left_while_it_is_nowhere_stays_so(cluster: RedisCluster) -> None:
+    async with reading_cluster(cluster.url) as (link, heard):
+        await link.subscribe([MOVING, BESIDE])
+        async with link._changing:  # the mover comes after the one that leaves
+            leaving = asyncio.create_task(link.unsubscribe([MOVING]))
+            await turns()
+            await move(cluster, MOVING)
+            await move(cluster, BESIDE)
+            await until(lambda: len(link._homeless) == 2, "both are dropped")
+        await leaving
+        assert await lost(heard) == [Lost(BESIDE, MESSAGE)]
+        assert sum(heard_by(cluster, MOVING)) == 0
+        assert link._homeless == {}
 
 
 async def test_while_a_channel_is_nowhere_and_while_a_node_owes_an_answer_nothing_more_counts_as_heard(

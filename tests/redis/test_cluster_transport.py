@@ -1,4 +1,5 @@
 """From a URL to a link to a Redis Cluster, and what is said when that can't be."""
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 
@@ -82,6 +83,18 @@ async def test_the_nodes_that_were_found_are_asked_when_those_of_the_url_are_gon
     assert f"127.0.0.1:{cluster.nodes[0].port}" in str(error)
     assert "is the server running" in str(error) or "CLUSTERDOWN" in str(error)
     await link.aclose()
+
+
+async def test_each_open_asks_another_node_first_since_ones_view_may_be_old(shared_cluster: RedisCluster) -> None:
+    gone = free_port()
+    transport = ClusterTransport(f"redis-cluster://127.0.0.1:{gone},{shared_cluster.host}:{shared_cluster.port}")
+    asked: list[Any] = []
+    for _ in range(6):
+        link = await transport.open()
+        asked += list(link._nodes)
+        await link.aclose()
+    assert len(set(asked[-3:])) == 3
+    assert sorted(transport._askable) == sorted([("127.0.0.1", gone), *set(asked)])
 
 
 async def test_the_environment_names_it_by_its_scheme(shared_cluster: RedisCluster, channel: str) -> None:

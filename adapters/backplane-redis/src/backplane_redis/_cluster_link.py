@@ -321,7 +321,8 @@ class ClusterLink:
                     if self._homes.get(channel) is not node:
                         await node.confirmed(await node.ask_unsubscribe([channel]))
                 await self._subscribe([channel for channel in self._homeless if self._homes.get(channel) is None])
-            await self._retire_nodes()
+                # Within the loop: whoever finds this task at work counts on another look.
+                await self._retire_nodes()
 
     async def _look_at(self, node: ClusterNode) -> None:
         """Find out whether a node became a replica; it knows who is master now, and has what we subscribed too late."""

@@ -67,6 +67,7 @@ class ClusterNode(RedisLink):
         self.asked_at = self.heard_until
         self.retired = False
         self._owner = owner
+        # The last channel that it was used for: what to ask it for while nothing is subscribed here.
         self._last = ""
 
     @property
@@ -181,6 +182,8 @@ class ClusterNode(RedisLink):
                 self._confirmed += 1
             elif wait.command != "SUNSUBSCRIBE":  # that one is not counted: moved or left, it is not heard
                 wait.moved.append((wait.operands[self._confirmed - wait.total], rest))
+                if wait.command == "EXISTS":
+                    self._last = ""  # not ours to ask for any more
                 self._confirmed += 1
             return True
         if isinstance(reply, list) and wait is not None and wait.command == "CLUSTER SLOTS":

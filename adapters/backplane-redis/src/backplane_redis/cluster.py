@@ -81,7 +81,9 @@ class ClusterTransport:
                 failures.append(error)
                 continue
             owners = slots.owners
-            self._askable = list(dict.fromkeys([*self._askable[:-1], *sorted(owners), address]))
+            still = {*self._hosts, *owners, address}
+            kept = [one for one in self._askable[:-1] if one in still]
+            self._askable = list(dict.fromkeys([*kept, *sorted(owners - {address}), address]))
             link = ClusterLink(slots, self._connect)
             if address in owners:
                 link.adopt(address, connection)
