@@ -23,7 +23,7 @@ from attrs import define, field
 from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
-from tests.brokers.broker import BrokerFailed, BrokerUnavailable, Kind, OwnBroker
+from tests.brokers.broker import BrokerFailed, Kind, OptionsUnavailable, OwnBroker
 from tests.brokers.process import Tls, free_port
 from tests.brokers.redis_server import RedisServer
 from tests.brokers.search import binaries
@@ -55,7 +55,7 @@ class ClusterNode(RedisServer):
     def binaries(self) -> Sequence[Path]:
         found = [path for path in binaries("redis") if _major(path) >= 7]
         if not found:
-            raise BrokerUnavailable("no Redis or Valkey server from 7 on was found: sharded pub/sub needs one")
+            raise OptionsUnavailable("no Redis or Valkey server here is from 7 on: sharded pub/sub needs one")
         return found
 
     def config(self, port: int, directory: Path) -> str:

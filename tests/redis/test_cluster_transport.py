@@ -11,7 +11,7 @@ import pytest
 from backplane_core import AuthenticationError, ConfigurationError, Link, Target, Transport, connect_from_env
 from backplane_redis import ClusterTransport
 
-from tests.brokers import BrokerUnavailable, RedisCluster, free_port
+from tests.brokers import BrokerUnavailable, RedisCluster, RedisServer, free_port
 from tests.brokers.tls import Certificates
 from tests.conftest import StartServer, skip_or_fail
 from tests.redis.reading import DEADLINE_S, all_that_is_said, raised, reading_cluster
@@ -167,8 +167,11 @@ async def test_a_cluster_that_has_lost_slots_says_so_and_is_tried_again(guarded:
     guarded.wait_until(guarded.is_well, "the slot is back")
 
 
-async def test_a_server_that_is_in_no_cluster_is_refused_for_good(redis_url: str) -> None:
-    error = await raised(ClusterTransport(redis_url.replace("redis://", "redis-cluster://")).open())
+async def test_a_server_that_is_in_no_cluster_is_refused_for_good(
+    start: StartServer, shared_cluster: RedisCluster
+) -> None:
+    server = start(RedisServer(binary=shared_cluster.nodes[0].binary))
+    error = await raised(ClusterTransport(server.url.replace("redis://", "redis-cluster://")).open())
     assert not error.retryable
     assert "not in cluster mode" in str(error)
 

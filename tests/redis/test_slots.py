@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from backplane_redis._slots import SlotMap, shown, slot_of
 
 BY = ("seed", 7000)
-REPLY = [
+REPLY: list[Any] = [
     [0, 5460, [b"10.0.0.1", 6379, b"id", []], [b"10.0.0.9", 6379, b"replica", []]],
     [5461, 5461, [b"2001:db8::1", 6380, b"id", []]],
     [5463, 16383, [b"10.0.0.1", 6379, b"id"]],

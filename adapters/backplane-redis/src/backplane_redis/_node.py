@@ -147,8 +147,7 @@ class ClusterNode(RedisLink):
         frames: list[Frame | Lost] = []
         names = self._names
         while (reply := gets()) is not MORE:
-            kind: type[Any] = type(reply)
-            if kind is PUSH:
+            if type(reply) is PUSH:
                 if reply[0] == b"smessage":
                     frames.append((names[reply[1]], reply[2]))
                 elif reply[0] == b"ssubscribe":
@@ -158,9 +157,9 @@ class ClusterNode(RedisLink):
                         frames.append(lost)
                 elif reply[0] == b"sunsubscribe" and (left := names.pop(reply[1], None)) is not None:
                     self._owner.dropped(self, left)
-            elif kind is int:
+            elif type(reply) is int:
                 self._confirmed += 1
-            elif kind is dict:
+            elif type(reply) is dict:
                 self._confirmed += 1
                 self.is_replica = reply.get(b"role") != b"master"
             else:
@@ -186,7 +185,7 @@ class ClusterNode(RedisLink):
                     self._last = ""  # not ours to ask for any more
                 self._confirmed += 1
             return True
-        if isinstance(reply, list) and wait is not None and wait.command == "CLUSTER SLOTS":
+        if type(reply) is list and wait is not None and wait.command == "CLUSTER SLOTS":
             self.slots = reply
             self._confirmed += 1
             return True
