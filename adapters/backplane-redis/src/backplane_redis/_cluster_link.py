@@ -59,6 +59,8 @@ class ClusterLink:
         # What the mover has to look at: nodes that may be replicas by now, and subscriptions nobody wants there.
         self._suspects: dict[ClusterNode, None] = {}
         self._strays: list[tuple[ClusterNode, str]] = []
+        # A node may have lost its last slot.
+        self._leavable = False
         self._heads: dict[str, tuple[ClusterNode, bytes]] = {}
         # At most one entry per node: a pump reads on when its last one was taken. None wakes the reader.
         self._arrived: asyncio.Queue[tuple[ClusterNode, Gets | None] | None] = asyncio.Queue()
@@ -126,6 +128,9 @@ class ClusterLink:
         for node, wait in asked:
             if wait.moved or node.is_replica:
                 self._suspect(node)
+        if self._leavable:  # here, where no frame is on its way to any node
+            self._leavable = False
+            await self._retire_nodes()
 
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
         """Yield one list per read from a socket; while the caller is busy no socket is read more than once."""
@@ -318,14 +323,15 @@ class ClusterLink:
                 for node in suspects:
                     await self._look_at(node)
                 for node, channel in strays:
-                    if self._homes.get(channel) is not node:
+                    if self._homes.get(channel) is not node and not node.retired:
                         await node.confirmed(await node.ask_unsubscribe([channel]))
                 await self._subscribe([channel for channel in self._homeless if self._homes.get(channel) is None])
-                # Within the loop: whoever finds this task at work counts on another look.
-                await self._retire_nodes()
+                self._leavable = True
 
     async def _look_at(self, node: ClusterNode) -> None:
         """Find out whether a node became a replica; it knows who is master now, and has what we subscribed too late."""
+        if node.retired:
+            return
         await node.confirmed(await node.ask_role())
         if not node.is_replica:
             return

@@ -161,7 +161,7 @@ class ClusterNode(RedisLink):
                 self._confirmed += 1
             elif type(reply) is dict:
                 self._confirmed += 1
-                self.is_replica = reply.get(b"role") != b"master"
+                self.is_replica = _says_replica(reply)
             else:
                 self._settle()
                 if not self._take_rare(reply):
@@ -225,3 +225,7 @@ class ClusterNode(RedisLink):
 
     def _error(self) -> TransportError:
         return super()._error() if self.retired else self._owner.error()
+
+
+def _says_replica(hello: Any) -> bool:  # noqa: ANN401 -- whatever Redis sends
+    return bool(hello.get(b"role") != b"master")

@@ -72,7 +72,7 @@ class RedisLink:
         self._stream = connection.stream()
         self._parser = hiredis.Reader(notEnoughData=MORE)
         self._expected = 0
-        self._confirmed = 0
+        self._confirmed: int = 0
         self._waits: deque[Wait] = deque()
         self._names: dict[bytes, str] = {}
         self._heads: dict[str, bytes] = {}
