@@ -81,7 +81,7 @@ class ClusterNode(RedisLink):
         return not self._names and not self._waits
 
     async def ask_subscribe(self, channels: Sequence[str]) -> Wait:
-        """Ask for these channels, and whether the node is in charge: else it takes them for nothing."""
+        """Ask for these channels, and for the role: a replica takes them as well."""
         self._last = channels[-1]
         data = b"".join([packed("SSUBSCRIBE", channel) for channel in channels])
         return await self._write("SSUBSCRIBE", [*channels, channels[-1]], data + _HELLO)
