@@ -1,8 +1,9 @@
 """Fixtures that hand real brokers to tests.
 
 `redis_url`, `nats_url`, `shared_broker`: one broker for the whole run; isolate by `channel`.
+`shared_redis_cluster`, `shared_nats_cluster`: likewise.
 `redis_server`, `nats_server`, `broker`: a broker of the test's own, to be killed, frozen and restarted.
-`cluster`: a NATS cluster of the test's own, likewise.
+`nats_cluster`: a NATS cluster of the test's own, likewise.
 `start`: the same with options, `start(RedisServer(password="..."))`.
 
 A test marked `every_loop` runs on asyncio's event loop and on uvloop's; `--loop uvloop` runs all on that one.
@@ -27,6 +28,7 @@ from tests.brokers import (
     NatsCluster,
     OptionsUnavailable,
     OwnBroker,
+    RedisCluster,
     TlsUnavailable,
     open_broker,
     open_own_broker,
@@ -133,6 +135,15 @@ def nats_url(shared_nats: Broker) -> str:
     return shared_nats.url
 
 
+@pytest.fixture(scope="session")
+def shared_redis_cluster() -> Iterator[RedisCluster]:
+    try:
+        with RedisCluster() as cluster:
+            yield cluster
+    except BrokerUnavailable as error:
+        skip_or_fail(error)
+
+
 @pytest.fixture(params=KINDS)
 def shared_broker(request: pytest.FixtureRequest) -> Broker:
     return cast("Broker", request.getfixturevalue(f"shared_{request.param}"))
@@ -165,12 +176,12 @@ def _cluster() -> Iterator[NatsCluster]:
 
 
 @pytest.fixture(scope="session")
-def shared_cluster() -> Iterator[NatsCluster]:
+def shared_nats_cluster() -> Iterator[NatsCluster]:
     yield from _cluster()
 
 
 @pytest.fixture
-def cluster() -> Iterator[NatsCluster]:
+def nats_cluster() -> Iterator[NatsCluster]:
     """Three NATS nodes of the test's own."""
     yield from _cluster()
 

@@ -25,6 +25,7 @@ from tests.brokers.nats_cluster import NatsCluster, NatsNode
 from tests.brokers.nats_server import NatsServer
 from tests.brokers.opening import open_broker, open_own_broker
 from tests.brokers.process import ProcessBroker, Tls, free_port
+from tests.brokers.redis_cluster import RedisCluster
 from tests.brokers.redis_server import RedisServer
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "OptionsUnavailable",
     "OwnBroker",
     "ProcessBroker",
+    "RedisCluster",
     "RedisServer",
     "Tls",
     "TlsUnavailable",

@@ -36,7 +36,7 @@ class TlsUnavailable(BrokerUnavailable):
 
 
 class OptionsUnavailable(BrokerUnavailable):
-    """There are brokers here, but only in containers, which take no options."""
+    """There are brokers here, but only in containers, which take no options, or too old ones."""
 
 
 class BrokerFailed(RuntimeError):  # noqa: N818 -- named like its sibling

@@ -1,4 +1,4 @@
-"""Harnesses of our own transports: memory, Redis and NATS."""
+"""Harnesses of our own transports: memory, Redis, Redis Cluster and NATS."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from backplane_core import Transport
 from backplane_core.testing import MemoryBroker, MemoryTransport
 
 from tests.brokers import Broker, OwnBroker
+from tests.faults.proxy import Proxy
 
 
 @define
@@ -55,3 +56,28 @@ class BrokerHarness:
     async def restore(self) -> None:
         if isinstance(self.broker, OwnBroker) and not self.broker.running:
             await asyncio.to_thread(self.broker.start)
+
+
+@frozen
+class ProxiedHarness:
+    """A real broker behind a proxy, which is cut in its stead: a cluster takes seconds to come back.
+
+    Args:
+        url: Of the broker, by way of the proxy.
+        proxy: Runs already.
+        transport: Makes a transport from its URL.
+    """
+
+    url: str
+    proxy: Proxy
+    transport: Callable[[str], Transport]
+
+    def make(self) -> Transport:
+        return self.transport(self.url)
+
+    async def cut(self) -> None:
+        self.proxy.refuse()
+        self.proxy.reset()
+
+    async def restore(self) -> None:
+        self.proxy.heal()

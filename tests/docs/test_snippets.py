@@ -52,6 +52,7 @@ def redirect(request: pytest.FixtureRequest, start: StartServer, certificates: C
 
     urls: dict[str, Callable[[], str]] = {
         "redis://localhost:6379": lambda: str(request.getfixturevalue("redis_url")),
+        "redis-cluster://localhost:7000,localhost:7001": lambda: request.getfixturevalue("shared_redis_cluster").url,
         "nats://localhost:4222": lambda: str(request.getfixturevalue("nats_url")),
         "redis+sentinel://localhost:26379/orders": lambda: watched().url,
         "tls://localhost:4222": lambda: secure(NatsServer(tls=certificates.server)),

@@ -28,15 +28,15 @@ MOVES_LONG = 10
 
 
 @pytest.fixture
-async def rig(leaves_nothing: None, cluster: NatsCluster, routing: str, channel: str) -> AsyncIterator[Rig]:
-    async with Rig(cluster, {"channel": channel, "routing": routing}) as rig:
+async def rig(leaves_nothing: None, nats_cluster: NatsCluster, routing: str, channel: str) -> AsyncIterator[Rig]:
+    async with Rig(nats_cluster, {"channel": channel, "routing": routing}) as rig:
         yield rig
 
 
-async def pod_per_node(rig: Rig, cluster: NatsCluster) -> list[Pod]:
+async def pod_per_node(rig: Rig, nats_cluster: NatsCluster) -> list[Pod]:
     """Open a pod on each node; each knows of all nodes, and moves on its own."""
     pods: list[Pod] = []
-    for number, node in enumerate(cluster.nodes):
+    for number, node in enumerate(nats_cluster.nodes):
         pods.append(await rig.pod_at(node.url, connection_kwargs={"name": f"p{number}"}))
         await rig.sockets(pods[-1], 5)
     return pods
@@ -51,9 +51,9 @@ async def known(rig: Rig, *publishers: Pod) -> None:
         witness.since = time.time()
 
 
-def node_of(pod: Pod, cluster: NatsCluster) -> NatsNode:
+def node_of(pod: Pod, nats_cluster: NatsCluster) -> NatsNode:
     """The node that a pod is on."""
-    (node,) = [node for node in cluster.running if pod.name in client_names(node)]
+    (node,) = [node for node in nats_cluster.running if pod.name in client_names(node)]
     return node
 
 
@@ -67,15 +67,15 @@ def reconnects(pod: Pod) -> list[Gap]:
 
 @pytest.mark.timeout(600)
 async def test_each_pods_node_is_killed_in_turn_and_every_loss_lies_in_a_gap(
-    rig: Rig, cluster: NatsCluster, *, long: bool
+    rig: Rig, nats_cluster: NatsCluster, *, long: bool
 ) -> None:
-    pods = await pod_per_node(rig, cluster)
+    pods = await pod_per_node(rig, nats_cluster)
     await known(rig, *pods)
     took: list[float] = []
     async with rig.traffic(*pods):
         for kill in range(KILLS_LONG if long else KILLS):
             await rig.more(20, "traffic before the kill")
-            node = await asyncio.to_thread(node_of, pods[kill % len(pods)], cluster)
+            node = await asyncio.to_thread(node_of, pods[kill % len(pods)], nats_cluster)
             hit = [pod for pod in pods if pod.name in client_names(node)]
             links = {pod.name: pod.links for pod in pods}
             gaps = {pod.name: len(reconnects(pod)) for pod in pods}
@@ -88,7 +88,7 @@ async def test_each_pods_node_is_killed_in_turn_and_every_loss_lies_in_a_gap(
             for pod in pods:
                 assert len(reconnects(pod)) - gaps[pod.name] == (pod in hit), "one gap for who was on it, none else"
             await asyncio.to_thread(node.start)
-            await asyncio.to_thread(cluster.gather)
+            await asyncio.to_thread(nats_cluster.gather)
         await rig.more(20, "traffic after the last kill")
     await rig.settle()
     rig.ledger.assert_clean()
@@ -100,14 +100,14 @@ async def test_each_pods_node_is_killed_in_turn_and_every_loss_lies_in_a_gap(
 
 @pytest.mark.timeout(600)
 async def test_a_node_that_leaves_in_good_order_costs_nobody_anything(
-    rig: Rig, cluster: NatsCluster, *, long: bool
+    rig: Rig, nats_cluster: NatsCluster, *, long: bool
 ) -> None:
-    pods = await pod_per_node(rig, cluster)
+    pods = await pod_per_node(rig, nats_cluster)
     await known(rig, *pods)
     async with rig.traffic(*pods):
         for move in range(MOVES_LONG if long else MOVES):
             await rig.more(20, "traffic before the move")
-            node = await asyncio.to_thread(node_of, pods[move % len(pods)], cluster)
+            node = await asyncio.to_thread(node_of, pods[move % len(pods)], nats_cluster)
             moving = [pod for pod in pods if pod.name in client_names(node)]
             links = {pod.name: pod.links for pod in pods}
             node.lame_duck()
@@ -115,7 +115,7 @@ async def test_a_node_that_leaves_in_good_order_costs_nobody_anything(
                 await rig.new_link(pod, links[pod.name])
             await until(partial(has_no_clients, node), "its clients are gone", 60)
             await asyncio.to_thread(node.restart)
-            await asyncio.to_thread(cluster.gather)
+            await asyncio.to_thread(nats_cluster.gather)
         await rig.more(20, "traffic after the last move")
     await rig.settle()
     rig.ledger.assert_clean()

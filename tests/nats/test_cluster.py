@@ -74,8 +74,8 @@ def test_the_switch_is_true_or_false(query: str) -> None:
         NatsTransport(f"nats://a?{query}")
 
 
-async def test_a_node_that_the_url_does_not_name_takes_over(cluster: NatsCluster) -> None:
-    first, *others = cluster.nodes
+async def test_a_node_that_the_url_does_not_name_takes_over(nats_cluster: NatsCluster) -> None:
+    first, *others = nats_cluster.nodes
     transport = NatsTransport(first.url)
     link = await transport.open()
     first.kill()
@@ -88,15 +88,15 @@ async def test_a_node_that_the_url_does_not_name_takes_over(cluster: NatsCluster
     await link.aclose()
 
 
-async def test_discovered_servers_can_be_ignored(cluster: NatsCluster) -> None:
-    first = cluster.nodes[0]
+async def test_discovered_servers_can_be_ignored(nats_cluster: NatsCluster) -> None:
+    first = nats_cluster.nodes[0]
     transport = NatsTransport(f"{first.url}?ignore_discovered_servers=true")
     link = await transport.open()
     first.kill()
     await link.aclose()
     with pytest.raises(TransportError, match=str(first.port)) as caught:
         await transport.open()
-    assert not any(str(node.port) in str(caught.value) for node in cluster.nodes[1:])
+    assert not any(str(node.port) in str(caught.value) for node in nats_cluster.nodes[1:])
 
 
 async def test_a_silent_server_costs_its_time_only_once(nats_server: OwnBroker) -> None:
@@ -113,8 +113,8 @@ async def test_a_silent_server_costs_its_time_only_once(nats_server: OwnBroker) 
         await link.aclose()
 
 
-async def test_a_node_in_lame_duck_mode_says_so_and_serves_on(cluster: NatsCluster, channel: str) -> None:
-    node = cluster.nodes[0]
+async def test_a_node_in_lame_duck_mode_says_so_and_serves_on(nats_cluster: NatsCluster, channel: str) -> None:
+    node = nats_cluster.nodes[0]
     heard = asyncio.Event()
 
     async def lame_duck_mode_cb() -> None:
@@ -140,8 +140,8 @@ async def test_a_node_in_lame_duck_mode_says_so_and_serves_on(cluster: NatsClust
         assert await listener.until(1) == [(channel, b"1")]
 
 
-async def test_only_a_clusters_node_has_a_lag(cluster: NatsCluster, nats_url: str) -> None:
-    alone, clustered = NatsTransport(nats_url), NatsTransport(cluster.url)
+async def test_only_a_clusters_node_has_a_lag(nats_cluster: NatsCluster, nats_url: str) -> None:
+    alone, clustered = NatsTransport(nats_url), NatsTransport(nats_cluster.url)
     for transport in (alone, clustered):
         await (await transport.open()).aclose()
     assert alone.traits.lag_s == 0

@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 import pytest
-from backplane_core import Frame, TransportError
+from backplane_core import Frame, Link, TransportError
+from backplane_redis import ClusterTransport, RedisTransport
+from backplane_redis._cluster_link import ClusterLink
 from backplane_redis.link import RedisLink
-from backplane_redis.transport import RedisTransport
 from redis.asyncio import Redis
 
 DEADLINE_S = 10
@@ -20,12 +21,12 @@ DEADLINE_S = 10
 class Heard:
     """What a link yielded so far, and how it ended."""
 
-    def __init__(self, link: RedisLink) -> None:
+    def __init__(self, link: Link) -> None:
         self.frames: list[Frame] = []
         self._more = asyncio.Event()
         self.task = asyncio.create_task(self._read(link))
 
-    async def _read(self, link: RedisLink) -> None:
+    async def _read(self, link: Link) -> None:
         async for batch in link.receive():
             assert batch
             self.frames.extend(cast("list[Frame]", batch))
@@ -54,9 +55,24 @@ async def raised(waiting: asyncio.Task[Any] | Coroutine[Any, Any, Any]) -> Trans
 async def reading(url: str, **options: Any) -> AsyncGenerator[tuple[RedisLink, Heard]]:
     async with asyncio.timeout(DEADLINE_S):
         link = await RedisTransport(url, connection_kwargs=options).open()
+    async with read(link) as heard:
+        yield link, heard
+
+
+@asynccontextmanager
+async def reading_cluster(url: str, **options: Any) -> AsyncGenerator[tuple[ClusterLink, Heard]]:
+    async with asyncio.timeout(DEADLINE_S):
+        link = await ClusterTransport(url, connection_kwargs=options).open()
+    async with read(link) as heard:
+        yield link, heard
+
+
+@asynccontextmanager
+async def read(link: Link) -> AsyncGenerator[Heard]:
+    """Read a link while the block runs, and close it."""
     heard = Heard(link)
     try:
-        yield link, heard
+        yield heard
     finally:
         async with asyncio.timeout(DEADLINE_S):
             await link.aclose()

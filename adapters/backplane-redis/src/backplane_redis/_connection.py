@@ -38,9 +38,13 @@ class _QuietParser:
         return response
 
 
-def connection_factory(options: dict[str, Any]) -> Callable[[], LinkConnection]:
-    """Return what makes unopened connections from redis-py's connection options."""
+def connection_factory(options: dict[str, Any]) -> Callable[..., LinkConnection]:
+    """Return what makes unopened connections from redis-py's connection options; those it is called with win."""
     bases = (LinkConnection, options.pop("connection_class", Connection))
     make = cast("Callable[..., LinkConnection]", type("LinkConnection", bases, {}))
     parser = type("QuietParser", (_QuietParser, DefaultParser), {})
-    return lambda: make(parser_class=parser, **options)
+
+    def new(**place: Any) -> LinkConnection:  # noqa: ANN401 -- redis-py's own
+        return make(parser_class=parser, **{**options, **place})
+
+    return new

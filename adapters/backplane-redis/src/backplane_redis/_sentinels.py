@@ -15,7 +15,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from backplane_redis._connection import LinkConnection
 from backplane_redis._hosts import Address
-from backplane_redis.transport import connected
+from backplane_redis.transport import opened
 
 __all__ = ["ANSWER_S", "NEWS_S", "Answer", "Sentinel", "Views"]
 
@@ -87,7 +87,7 @@ class Sentinel:
 
     async def _ask(self, service: str) -> Answer:
         if self._connection is None:
-            self._connection = await connected(self.make, self.where, "the sentinel")
+            self._connection = await opened(self.make(), self.where, "the sentinel")
         asked_at = time.monotonic()
         # The first also tells of a failover that is under way; only the second tells the epoch.
         master = await _reply(self._connection, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)

@@ -3,33 +3,60 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import hiredis
+from attrs import define, field
 from backplane_core import Frame, Lost, TransportError
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from backplane_redis._connection import LinkConnection
 
-__all__ = ["RedisLink"]
+__all__ = ["CLOSED", "MAX_HEADS", "MORE", "PUSH", "TORN", "Gets", "RedisLink", "Wait", "packed"]
 
 # All that asyncio has buffered comes out in one read: fewer turns of the loop, larger batches.
 _READ_BYTES: Final = 1 << 20
-_MAX_HEADS: Final = 4096
+MAX_HEADS: Final = 4096
 # A sentinel of our own, since False and None are values that a server may send.
-_MORE: Final = object()
-_PUSH: Any = hiredis.PushNotification
-_CLOSED: Final = (
+MORE: Final = object()
+PUSH: Any = hiredis.PushNotification
+CLOSED: Final = (
     "the server went away or cut it: a restart, CLIENT KILL, an ACL change, or this process read too slowly "
     "for client-output-buffer-limit pubsub"
 )
-_TORN: Final = (
+TORN: Final = (
     "the server answered out of turn: Valkey 9.0.0 to 9.1.1 tear messages from 16 KiB on; "
     "use 9.1.2, or set min-string-size-avoid-copy-reply 1073741824 there"
 )
+
+
+Gets: TypeAlias = Callable[[], Any]
+"""Returns one reply after the other, then `MORE`."""
+
+
+@define(eq=False)
+class Wait:
+    """Who waits for the replies to what was written at once.
+
+    Args:
+        total: The count of replies, since the link was opened, at which it is confirmed.
+        command: What was written, once per operand.
+        operands: Its channels or frames, one reply each.
+        confirmed: Told whether it was.
+        written_at: The monotonic clock, when it was handed to the socket.
+        moved: Operands that another node serves by now, and which; in a cluster alone.
+    """
+
+    total: int
+    command: str
+    operands: Sequence[str | Frame]
+    confirmed: asyncio.Future[bool]
+    written_at: float
+    moved: list[tuple[str | Frame, str]] = field(factory=list[tuple[str | Frame, str]])
 
 
 class RedisLink:
@@ -43,11 +70,10 @@ class RedisLink:
         self._connection = connection
         self._where = where
         self._stream = connection.stream()
-        self._parser = hiredis.Reader(notEnoughData=_MORE)
+        self._parser = hiredis.Reader(notEnoughData=MORE)
         self._expected = 0
-        self._confirmed = 0
-        # (count of replies at which it is confirmed, command, its channels or frames, told whether it was)
-        self._waits: deque[tuple[int, str, Sequence[str | Frame], asyncio.Future[bool]]] = deque()
+        self._confirmed: int = 0
+        self._waits: deque[Wait] = deque()
         self._names: dict[bytes, str] = {}
         self._heads: dict[str, bytes] = {}
         self._dead: str | None = None
@@ -57,11 +83,11 @@ class RedisLink:
 
     async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:  # noqa: ARG002 -- no log here
         """Return once Redis confirmed every channel."""
-        await self._run("SUBSCRIBE", channels, _command("SUBSCRIBE", *channels))
+        await self._run("SUBSCRIBE", channels, packed("SUBSCRIBE", *channels))
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
         """Return once Redis confirmed that none of the channels is heard any more."""
-        await self._run("UNSUBSCRIBE", channels, _command("UNSUBSCRIBE", *channels))
+        await self._run("UNSUBSCRIBE", channels, packed("UNSUBSCRIBE", *channels))
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Write all frames in one go; return once Redis answered each PUBLISH.
@@ -73,9 +99,9 @@ class RedisLink:
         for frame in frames:  # bytes of our own: redis-py's packing would cost more than all the rest
             head = heads.get(frame[0])
             if head is None:
-                if len(heads) >= _MAX_HEADS:
+                if len(heads) >= MAX_HEADS:
                     heads.clear()
-                head = heads[frame[0]] = b"*3" + _command("PUBLISH", frame[0])[2:] + b"$"
+                head = heads[frame[0]] = b"*3" + packed("PUBLISH", frame[0])[2:] + b"$"
             parts.append(b"%b%d\r\n%b\r\n" % (head, len(frame[1]), frame[1]))
         await self._run("PUBLISH", frames, b"".join(parts))
 
@@ -97,47 +123,66 @@ class RedisLink:
 
     async def _run(self, command: str, operands: Sequence[str | Frame], data: bytes) -> None:
         """Write a command, or one per operand, and return when each operand has its reply."""
-        if not operands:
-            return  # a bare UNSUBSCRIBE would drop all channels
+        if operands:  # a bare UNSUBSCRIBE would drop all channels
+            await self._confirmed_by(await self._write(command, operands, data))
+
+    async def _write(self, command: str, operands: Sequence[str | Frame], data: bytes) -> Wait:
+        """Write a command, or one per operand."""
         if not self._connection.is_connected:
-            self._die(_CLOSED)
+            self._die(CLOSED)
         if self._dead is not None:  # redis-py would connect anew in silence, without the subscriptions
             raise self._error()
-        confirmed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._expected += len(operands)
+        confirmed = asyncio.get_running_loop().create_future()
+        wait = Wait(self._expected, command, operands, confirmed, time.monotonic())
         # Nothing is awaited between this and the write: the order of waits is the order of commands.
-        self._waits.append((self._expected, command, operands, confirmed))
+        self._waits.append(wait)
         try:
             await self._connection.send_packed_command(data, check_health=False)
         except (RedisError, OSError, RuntimeError):  # RuntimeError: uvloop, on a closed transport
-            self._die(_CLOSED)
-        if not await confirmed:
+            self._die(CLOSED)
+        return wait
+
+    async def _confirmed_by(self, wait: Wait) -> None:
+        """Return when each operand has its reply."""
+        if not await wait.confirmed:
             raise self._error()
 
     async def _read(self) -> list[Frame | Lost]:
         """Return the frames of one read from the socket, if any; die when it fails."""
+        if (gets := await self._fetch()) is not None:
+            with suppress(hiredis.ProtocolError):
+                return self._take(gets)
+        self._die(CLOSED)
+        return []
+
+    async def _fetch(self) -> Gets | None:
+        """Wait for bytes, and return what takes the replies out of them; None when the connection is gone."""
         with suppress(RedisError, OSError, hiredis.ProtocolError):
             if self._stream is None:
-                return self._take(iter((await self._read_reply(), _MORE)).__next__)
+                return iter((await self._read_reply(), MORE)).__next__
             if data := await self._stream.read(_READ_BYTES):
                 self._parser.feed(data)
-                return self._take(self._parser.gets)
-        self._die(_CLOSED)
-        return []
+                return self._parser.gets
+        return None
 
     async def _read_reply(self) -> Any:  # noqa: ANN401 -- whatever Redis sends
         """Return one reply by redis-py's public API: three times dearer."""
         try:
             return await self._connection.read_response(push_request=True, disconnect_on_error=False)  # pyright: ignore[reportUnknownVariableType] -- redis-py's gap
         except ResponseError as error:
-            return hiredis.ReplyError("NOPERM" if isinstance(error, NoPermissionError) else "ERR")
+            return hiredis.ReplyError(self._code(error))
 
-    def _take(self, gets: Callable[[], Any]) -> list[Frame | Lost]:
+    def _code(self, error: ResponseError) -> str:
+        """Return the code that redis-py has made an exception of."""
+        return "NOPERM" if isinstance(error, NoPermissionError) else "ERR"
+
+    def _take(self, gets: Gets) -> list[Frame | Lost]:
         """Sort replies into frames, returned, and confirmations, settled, until there are no more."""
         frames: list[Frame | Lost] = []
         names = self._names
-        while (reply := gets()) is not _MORE:
-            if type(reply) is _PUSH:
+        while (reply := gets()) is not MORE:
+            if type(reply) is PUSH:
                 if reply[0] == b"message":
                     frames.append((names[reply[1]], reply[2]))
                 # Every message lies between these two confirmations: no name needs decoding twice.
@@ -157,7 +202,7 @@ class RedisLink:
                     self._confirmed += 1
                     continue
                 else:  # never told: it may be a payload
-                    self._die(_TORN)
+                    self._die(TORN)
                 break
         self._settle()
         return frames
@@ -167,8 +212,8 @@ class RedisLink:
         return False
 
     def _settle(self) -> None:
-        while self._waits and self._waits[0][0] <= self._confirmed:
-            confirmed = self._waits.popleft()[3]
+        while self._waits and self._waits[0].total <= self._confirmed:
+            confirmed = self._waits.popleft().confirmed
             if not confirmed.done():  # its caller was cancelled
                 confirmed.set_result(True)
 
@@ -176,25 +221,30 @@ class RedisLink:
         """Die of an error reply. Only its code is told: the text may quote the payload."""
         if not self._waits:
             return self._die(f"the server sent {code}")
-        total, command, operands, _ = self._waits[0]
-        operand = operands[self._confirmed - total]  # counted from the end
+        wait = self._waits[0]
+        operand = wait.operands[self._confirmed - wait.total]  # counted from the end
         channel = operand if isinstance(operand, str) else operand[0]
-        hint = f": the user lacks +{command.lower()} or a channel pattern like &{channel}" if code == "NOPERM" else ""
-        return self._die(f"{command} on channel {channel!r} was refused ({code}){hint}")
+        hint = self._hint(code, wait.command, channel)
+        return self._die(f"{wait.command} on channel {channel!r} was refused ({code}){hint}")
+
+    def _hint(self, code: str, command: str, channel: str) -> str:
+        """Return what may mend a refusal."""
+        return f": the user lacks +{command.lower()} or a channel pattern like &{channel}" if code == "NOPERM" else ""
 
     def _die(self, reason: str) -> None:
         """Be dead from now on, for the first reason given, and wake all who wait."""
         if self._dead is None:
             self._dead = reason
-        for *_, confirmed in self._waits:
-            if not confirmed.done():
-                confirmed.set_result(False)
+        for wait in self._waits:
+            if not wait.confirmed.done():
+                wait.confirmed.set_result(False)
         self._waits.clear()
 
     def _error(self) -> TransportError:
         return TransportError(f"the link to Redis at {self._where} is dead: {self._dead}")
 
 
-def _command(*words: str) -> bytes:
+def packed(*words: str) -> bytes:
+    """Return a command as it is written."""
     encoded = [word.encode() for word in words]
     return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded])

@@ -20,7 +20,7 @@ from backplane_redis._connection import LinkConnection, connection_factory
 from backplane_redis._hosts import Hosts, shown
 from backplane_redis._sentinels import NEWS_S, Answer, Sentinel, Views
 from backplane_redis.link import RedisLink
-from backplane_redis.transport import FIXED, RedisTransport, checked_factory, connected, node_options
+from backplane_redis.transport import FIXED, RedisTransport, checked_factory, node_options, opened
 
 __all__ = ["SentinelLink", "SentinelTransport"]
 
@@ -152,7 +152,7 @@ class SentinelTransport:
         make = connection_factory({**self._node, "host": host, "port": port})
         try:
             async with asyncio.timeout(NODE_S):
-                connection = await connected(make, where, peer)
+                connection = await opened(make(), where, peer)
                 role = await _role_of(connection)
         except TimeoutError:
             failure = TransportError(f"can't connect to {peer} at {where}: no answer within {NODE_S:g} s")
@@ -244,7 +244,7 @@ class SentinelLink(RedisLink):
 
     def _answers(self, reply: object) -> bool:
         """Take the answer to ROLE, a list; only where it was asked for, as a torn message may be one too."""
-        if not (isinstance(reply, list) and reply and self._waits and self._waits[0][1] == "ROLE"):
+        if not (isinstance(reply, list) and reply and self._waits and self._waits[0].command == "ROLE"):
             return False
         self._role = reply[0]
         return True

@@ -19,15 +19,28 @@ from redis.backoff import NoBackoff
 from backplane_redis._connection import LinkConnection, connection_factory
 from backplane_redis.link import RedisLink
 
-__all__ = ["FIXED", "RedisTransport", "checked_factory", "connected", "node_options"]
+__all__ = [
+    "FIXED",
+    "MAX_PAYLOAD_BYTES",
+    "SCHEMES",
+    "RedisTransport",
+    "checked_factory",
+    "node_options",
+    "opened",
+    "shown_login",
+    "split_url",
+]
 
-_SCHEMES: Final = {
+SCHEMES: Final[Mapping[str, str]] = {
     "redis": "redis",
     "rediss": "rediss",
     "valkey": "redis",
     "valkeys": "rediss",
     "unix": "unix",
 }
+MAX_PAYLOAD_BYTES: Final = 512 * 1024 * 1024
+"""Redis' proto-max-bulk-len, unless its operator changed it."""
+
 _OPTIONS: Final = (
     "client_name",
     "credential_provider",
@@ -76,15 +89,12 @@ class RedisTransport:
         ConfigurationError: URL or options are wrong. The message says what is allowed and shows no secret.
     """
 
-    # Redis' proto-max-bulk-len, unless its operator changed it.
-    traits: Traits = Traits(single_stream=True, max_payload_bytes=512 * 1024 * 1024)
+    traits: Traits = Traits(single_stream=True, max_payload_bytes=MAX_PAYLOAD_BYTES)
 
     def __init__(self, url: str, *, connection_kwargs: Mapping[str, Any] | None = None) -> None:
-        scheme, parts = _split(url)
+        scheme, parts = split_url(url)
         login, at, address = parts.netloc.rpartition("@")
-        # A lone user name may be a misplaced password.
-        shown = login.partition(":")[0] + ":" if ":" in login else ""
-        self._url = f"{scheme}://{shown}{'***@' if at else ''}{address}{parts.path}"
+        self._url = f"{scheme}://{shown_login(login) if at else ''}{address}{parts.path}"
         self._where = parts.path if scheme == "unix" else address if parts.port else f"{address}:6379"
         self._connection = checked_factory(node_options(parts, connection_kwargs or {}, self._url), self._url)
 
@@ -93,7 +103,7 @@ class RedisTransport:
 
     async def open(self) -> RedisLink:
         """Connect, authenticate and switch to RESP3, in one attempt."""
-        return RedisLink(await connected(self._connection, self._where), self._where)
+        return RedisLink(await opened(self._connection(), self._where), self._where)
 
 
 def node_options(parts: SplitResult, given: Mapping[str, Any], shown: str) -> dict[str, Any]:
@@ -116,7 +126,7 @@ def node_options(parts: SplitResult, given: Mapping[str, Any], shown: str) -> di
     raise _unusable(shown, problem)
 
 
-def checked_factory(options: dict[str, Any], shown: str) -> Callable[[], LinkConnection]:
+def checked_factory(options: dict[str, Any], shown: str) -> Callable[..., LinkConnection]:
     """Return what makes connections from redis-py's options, once one could be made.
 
     Raises:
@@ -138,21 +148,20 @@ def _unusable(shown: str, problem: str) -> ConfigurationError:
     return ConfigurationError(f"the options for {shown} can't be used: {problem}")
 
 
-async def connected(factory: Callable[[], LinkConnection], where: str, peer: str = "Redis") -> LinkConnection:
-    """Make a connection, connect it, authenticate, and greet, in one attempt.
+async def opened(connection: LinkConnection, where: str, peer: str = "Redis") -> LinkConnection:
+    """Connect, authenticate and greet, in one attempt.
 
     Args:
-        factory: Makes it.
+        connection: Not connected yet.
         where: The address, for people.
         peer: Who is there, for people.
 
     Raises:
-        TransportError: It can't be reached.
-        AuthenticationError: It refused the credentials.
+        TransportError: It failed; the message says what may mend it and shows no secret.
+        AuthenticationError: The server refused the credentials.
 
     Cancellation: leaves no socket behind.
     """
-    connection = factory()
     try:
         await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's gap
     except BaseException as error:
@@ -166,13 +175,22 @@ async def connected(factory: Callable[[], LinkConnection], where: str, peer: str
     raise failure  # out here, without `__context__`: a server before Redis 6 quotes the password of HELLO
 
 
-def _split(url: str) -> tuple[str, SplitResult]:
-    """Return the scheme, and the URL's parts under a scheme that redis-py knows."""
+def shown_login(login: str) -> str:
+    """Return a URL's login without its secret. A lone user name may be a misplaced password."""
+    return (login.partition(":")[0] + ":" if ":" in login else "") + "***@"
+
+
+def split_url(url: str, schemes: Mapping[str, str] = SCHEMES) -> tuple[str, SplitResult]:
+    """Return the scheme, and the URL's parts under a scheme that redis-py knows.
+
+    Raises:
+        ConfigurationError: It is not of these schemes, or malformed. Shows no secret.
+    """
     scheme, _, rest = url.partition("://")
     scheme = scheme.lower()
-    known = _SCHEMES.get(scheme)
+    known = schemes.get(scheme)
     if known is None:
-        raise ConfigurationError(f"a Redis URL starts with {'://, '.join(_SCHEMES)}://")
+        raise ConfigurationError(f"a Redis URL starts with {'://, '.join(schemes)}://")
     try:
         parts = urlsplit(f"{known}://{rest}")
         malformed = parts.port == 0 or parts.fragment or "@" in parts.path + parts.query

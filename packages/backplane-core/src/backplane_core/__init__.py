@@ -45,7 +45,17 @@ from backplane_core.observe import (
 )
 from backplane_core.publisher import Publisher, SyncPublisher
 from backplane_core.target import Target
-from backplane_core.transport import Doubt, DoubtingLink, Frame, LeavingLink, Link, Lost, Traits, Transport
+from backplane_core.transport import (
+    Doubt,
+    DoubtingLink,
+    Frame,
+    LeavingLink,
+    Link,
+    Lost,
+    MultiStreamLink,
+    Traits,
+    Transport,
+)
 
 __all__ = [
     "AdapterNotInstalledError",
@@ -80,6 +90,7 @@ __all__ = [
     "LinkChanged",
     "LoggingObserver",
     "Lost",
+    "MultiStreamLink",
     "Observer",
     "Options",
     "OriginCollision",

@@ -116,6 +116,12 @@ class Pulse:
         self._beating = False
         self._overdue = None
 
+    def missed(self) -> None:
+        """Frames of the beats' channel were lost on a link that hears: a beat among them, perhaps, so send another."""
+        self._beating = False
+        self._overdue = None
+        self._since_beat = self.probe_interval_s
+
     def received(self) -> None:
         """Frames came in."""
         self._received = True

@@ -27,7 +27,16 @@ from backplane_core._succession import Moving, Relay
 from backplane_core._surroundings import Surroundings
 from backplane_core._tasks import bounded, first_leaf, where
 from backplane_core.errors import TransportError
-from backplane_core.transport import Doubt, DoubtingLink, Frame, LeavingLink, Link, Lost, Transport
+from backplane_core.transport import (
+    Doubt,
+    DoubtingLink,
+    Frame,
+    LeavingLink,
+    Link,
+    Lost,
+    MultiStreamLink,
+    Transport,
+)
 
 __all__ = ["Owner", "Uplink"]
 
@@ -115,6 +124,8 @@ class Uplink:
         self._to_subscribe = asyncio.Event()
         self._reading = False
         self._stopping = False
+        # The live link, if it says itself until when it has heard all.
+        self._streams: MultiStreamLink | None = None
 
     def _new_pulse(self) -> Pulse:
         return Pulse(self._settings.probe_interval_s, self._settings.beat_s, self._hears)
@@ -123,6 +134,11 @@ class Uplink:
     def running(self) -> bool:
         """Whether it was started."""
         return self._runner is not None
+
+    @property
+    def beats_prove(self) -> bool:
+        """Whether a beat that is heard proves that all before it was heard: in a link of one stream."""
+        return self._streams is None
 
     async def start(self) -> None:
         """Return once a link is live.
@@ -185,6 +201,7 @@ class Uplink:
         """Use a link until it dies."""
         opened_at = self._monotonic()
         self.pulse = self._new_pulse()
+        self._streams = link if isinstance(link, MultiStreamLink) else None
         self._sender.link_opened(self._transport.traits.max_payload_bytes)
         try:
             async with asyncio.TaskGroup() as group:
@@ -198,6 +215,8 @@ class Uplink:
             self.reason = f"the link failed: {where(first_leaf(errors))}"
             logger.error(self.reason)
         finally:
+            if self._streams is not None:
+                self._owner.proved(self._streams.heard_until)
             self._subscriptions.lost()
             self._owner.lost(_doubt_of(link, opened_at))
 
@@ -205,6 +224,8 @@ class Uplink:
         self._reading = False
         async for batch in link.receive():
             self._reading = True
+            if self._streams is not None:
+                self._owner.proved(self._streams.heard_until)
             await self._owner.batch(batch)
             self._reading = False
         raise TransportError("the link ended without saying why")
@@ -293,7 +314,7 @@ class Uplink:
             decision = pulse.tick(self._monotonic(), self._sender.outbox.accepted)
             if decision == "beat":
                 self._owner.beat()
-            elif decision == "ask" and self._transport.traits.single_stream:
+            elif decision == "ask" and (self._transport.traits.single_stream or self._streams is not None):
                 self._sender.ask()
             elif decision == "deaf":
                 raise TransportError(

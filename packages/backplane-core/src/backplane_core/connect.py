@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import re
 from collections.abc import Callable, Generator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from types import TracebackType
@@ -31,10 +32,14 @@ MEMORY: Final = ("memory", "inmemory")
 # Only a hint for the error: which distribution to install for a scheme that nothing installed serves.
 _DISTRIBUTIONS: Final = {
     "redis": "backplane-redis",
+    "redis-cluster": "backplane-redis",
     "rediss": "backplane-redis",
+    "rediss-cluster": "backplane-redis",
     "unix": "backplane-redis",
     "valkey": "backplane-redis",
+    "valkey-cluster": "backplane-redis",
     "valkeys": "backplane-redis",
+    "valkeys-cluster": "backplane-redis",
     "nats": "backplane-nats",
     "tls": "backplane-nats",
 }
@@ -148,9 +153,9 @@ def _keys_of(name: str, read: Callable[[str], str]) -> list[str]:
 def _url_for(kind: str, prefix: str, read: Callable[[str], str]) -> str:
     """Return the URL that the environment has for a kind."""
     family = _family(kind, prefix)
-    # No shell sets a variable with a `+` in its name.
-    plain = [scheme for scheme in (kind, *family) if scheme.isalnum()]
-    names = list(dict.fromkeys([f"{prefix}_URL", *[f"{prefix}_{scheme.upper()}_URL" for scheme in plain]]))
+    # No shell sets a variable with a sign in its name.
+    words = [re.sub("[^A-Z0-9]", "_", scheme.upper()) for scheme in (kind, *family)]
+    names = list(dict.fromkeys([f"{prefix}_URL", *[f"{prefix}_{word}_URL" for word in words]]))
     found = next(((name, value) for name in names if (value := read(name))), None)
     if found is None:
         raise ConfigurationError(

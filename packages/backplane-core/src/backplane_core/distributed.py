@@ -370,6 +370,8 @@ class DistributedBackplane(BaseBackplane):
             until=self._surroundings.wall(),
             missed=count,
         )
+        if not self._uplink.beats_prove and channel in {None, self._routing.shared}:
+            self._uplink.pulse.missed()
         self._report_gap(gap)
         self._gaps.tell_hole(gap, lambda: self._listeners(channel))
 
@@ -400,7 +402,7 @@ class DistributedBackplane(BaseBackplane):
             except EnvelopeError:
                 return  # not from any pod: only our prefix and suffix are ours
             sent_at = self._fleet.beat_heard(head.origin, head.seq or 0)
-            if sent_at is not None:
+            if sent_at is not None and self._uplink.beats_prove:
                 self._on_proved(sent_at)
 
     def forked(self) -> None:

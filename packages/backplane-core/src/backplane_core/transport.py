@@ -12,7 +12,17 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from attrs import field, frozen
 from attrs.validators import ge, optional
 
-__all__ = ["Doubt", "DoubtingLink", "Frame", "LeavingLink", "Link", "Lost", "Traits", "Transport"]
+__all__ = [
+    "Doubt",
+    "DoubtingLink",
+    "Frame",
+    "LeavingLink",
+    "Link",
+    "Lost",
+    "MultiStreamLink",
+    "Traits",
+    "Transport",
+]
 
 Frame: TypeAlias = tuple[str, bytes] | tuple[str, bytes, str]
 """`(channel, payload)`, or `(channel, payload, cursor)` on a durable transport. A plain tuple: one per event."""
@@ -56,7 +66,8 @@ class Traits:
             next link.
         single_stream: The broker's confirmations come in the one ordered stream in which it delivers, and `receive`
             yields what came before one by the time that `send` returns, or in its next list. So a confirmed send proves
-            how far this link has heard all, and gaps begin there; else they begin at the last beat that was heard.
+            how far this link has heard all, and gaps begin there; else they begin at the last beat that was heard, or
+            where a `MultiStreamLink` says.
         lag_s: How long a frame may be under way between a broker's own nodes while the node of our link answers, and
             hands us our beats, as if there was nothing: seconds. Gaps begin so much earlier.
         max_payload_bytes: The broker's limit for one payload; None where it has none.
@@ -150,6 +161,25 @@ class LeavingLink(Link, Protocol):
         """Return why, for people, once the broker said that it will close this link; never otherwise.
 
         Called by one task, which may be cancelled; called again after the word, it returns at once.
+        """
+        ...
+
+
+@runtime_checkable
+class MultiStreamLink(Link, Protocol):
+    """A link whose channels come over several connections, to the nodes of a cluster: one says nothing of another.
+
+    A beat that is heard, or a send that is confirmed, proves its own stream and no other. So this link says itself
+    until when it has heard all. `send` is called each `beat_s` while frames come in, and each `probe_interval_s` at
+    least: the time to have every node answer, so that a frozen one holds up a confirmation.
+    """
+
+    @property
+    def heard_until(self) -> float:
+        """All that the broker had for this link until this moment of `time.monotonic()` was yielded before, and taken.
+
+        It may only grow, and is read when `receive` has yielded: what is in that list does not count yet. A span in
+        which frames of any channel went past this link is not passed until its `Lost` was yielded.
         """
         ...
 
