@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Mapping
 from functools import partial
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from attrs import evolve, frozen
 
@@ -16,7 +16,9 @@ from bench import bare_nats, bare_redis, ours
 from bench.job import Job, Loop, Wire
 from bench.peers import broadcaster, channels_redis, litestar, python_socketio
 from bench.publishing import PUBLISHERS, Publisher, Sending, concurrently, one_by_one
-from tests.brokers import Kind
+
+if TYPE_CHECKING:
+    from tests.brokers import Kind  # each contestant starts two processes, which need no servers
 
 __all__ = ["CONTESTANTS", "Contestant", "Part", "lineup"]
 

@@ -92,10 +92,8 @@ def spread(values: Sequence[float]) -> Spread:
 
 def as_json(row: Row) -> dict[str, Any]:
     """Return a row for a file."""
-    return {
-        name: dict(zip(_NAMES, value, strict=True)) if isinstance(value, tuple) else value
-        for name, value in asdict(row).items()
-    }
+    spreads = {"rate": row.rate, "sender_us": row.sender_us, "receiver_us": row.receiver_us}
+    return {**asdict(row), **{name: dict(zip(_NAMES, value, strict=True)) for name, value in spreads.items()}}
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

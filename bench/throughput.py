@@ -15,7 +15,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.contest import ContestFailed
-from bench.contestants import lineup
+from bench.contestants import CONTESTANTS, Contestant, lineup
 from bench.findings import Findings, Progress
 from bench.job import ENVELOPE_LIKE, Routing
 from bench.libraries import LibraryMissing, need_peers
@@ -50,34 +50,38 @@ def measure(progress: Progress, *, quick: bool) -> Findings:
     """
     need_peers()
     events, rounds = (5_000, 1) if quick else (EVENTS, ROUNDS)
-    return _measure(progress, BUSES["both"], events=events, rounds=rounds, peers=True)
+    return _measure(progress, {bus: lineup(bus) for bus in BUSES["both"]}, events=events, rounds=rounds)
 
 
 def _measure(
     progress: Progress,
-    buses: Sequence[Kind],
+    contestants: Mapping[Kind, Mapping[str, Contestant]],
     *,
     events: int,
     rounds: int,
-    peers: bool,
     size: int = 200,
     routing: Routing = "broadcast",
 ) -> Findings:
     played: dict[Kind, Rounds] = {}
-    for bus in buses:
+    for bus, chosen in contestants.items():
         with open_own_broker(bus) as broker:
-            playing = play(
-                broker,
-                lineup(bus, peers=peers),
-                progress,
-                events=events,
-                rounds=rounds,
-                size=size,
-                routing=routing,
-            )
+            playing = play(broker, chosen, progress, events=events, rounds=rounds, size=size, routing=routing)
             played[bus] = asyncio.run(playing)
-    settings = {"events": events, "rounds": rounds, "size": size, "routing": routing}
-    return findings(played, settings=settings, peers=peers)
+    return findings(played, settings={"events": events, "rounds": rounds, "size": size, "routing": routing})
+
+
+def _chosen(arguments: argparse.Namespace) -> dict[Kind, dict[str, Contestant]]:
+    return {
+        bus: chosen
+        for bus in BUSES[arguments.bus]
+        if (
+            chosen := {
+                key: contestant
+                for key, contestant in lineup(bus, peers=arguments.peers).items()
+                if not arguments.only or key in arguments.only
+            }
+        )
+    }
 
 
 def _arguments() -> argparse.Namespace:
@@ -93,6 +97,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--size", type=int, default=200, help="bytes of an event's JSON")
     parser.add_argument("--peers", action="store_true", help="with other libraries; they need `uv run --group bench`")
+    parser.add_argument(
+        "--only", nargs="+", choices=CONTESTANTS, metavar="CONTESTANT", help="among " + ", ".join(CONTESTANTS)
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
     arguments = parser.parse_args()
     if arguments.events < 1 or arguments.rounds < 1 or arguments.size < ENVELOPE_LIKE:
@@ -112,7 +119,7 @@ def _main() -> None:
     try:
         if arguments.peers:
             need_peers()
-        found = _measure(_progress, BUSES[arguments.bus], peers=arguments.peers, **options)
+        found = _measure(_progress, _chosen(arguments), **options)
     except (BrokerUnavailable, ContestFailed, LibraryMissing) as error:
         sys.exit(str(error))
     _progress("")

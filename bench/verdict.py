@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from bench.contestants import lineup
+from bench.contestants import CONTESTANTS
 from bench.findings import Findings, Goal, Plot
 from bench.publishing import PUBLISHERS
 from bench.report import Rounds, Row, as_json, best, ratio, rows
@@ -24,14 +24,14 @@ its documentation shows, up to the point where it hands the event to a socket. "
 returns once the broker has the event; where it does not, all are waited for at the end. Processor time is that of the
 whole process, the sender's own echo included."""
 _NOTES: Final = [
-    """The bare coalescing loop is what the same connection can carry: bytes made by hand, 64 events per write, nothing
-checked, counted or recovered.""",
+    """The bare coalescing loop is what the same connection can carry: bytes made by hand, 64 events per write,
+nothing checked, counted or recovered.""",
     """"x bare" compares with the bare client that publishes likewise: one by one, or 64 at once (redis-py: each with a
 connection of its pool).""",
     """Public API: the adapter may use nothing of its client but the public API, as it would with a version that is laid
 out otherwise.""",
-    """Who publishes over several connections at once may be overtaken by itself: "late" counts events that arrived after
-one that was published later.""",
+    """Who publishes over several connections at once may be overtaken by itself: "late" counts events that arrived
+after one that was published later.""",
 ]
 _COLUMNS: Final = (
     "",
@@ -86,15 +86,16 @@ _AIMS: Final[Mapping[Kind, Sequence[_Aim]]] = {
 }
 
 
-def findings(played: Mapping[Kind, Rounds], *, settings: Mapping[str, Any], peers: bool) -> Findings:
-    """Return table, goals and plots.
+def findings(played: Mapping[Kind, Rounds], *, settings: Mapping[str, Any]) -> Findings:
+    """Return table, goals and plots; without what needs a contestant that took no part.
 
     Args:
         played: The rounds by broker.
         settings: Of the rounds: `size`, `rounds` and what else is worth keeping.
-        peers: Whether other libraries took part.
     """
-    found: dict[Kind, dict[str, Row]] = {bus: rows(lineup(bus, peers=peers), rounds) for bus, rounds in played.items()}
+    found: dict[Kind, dict[str, Row]] = {
+        bus: rows({key: CONTESTANTS[key] for key in rounds[0]}, rounds) for bus, rounds in played.items()
+    }
     return Findings(
         key="throughput",
         title="Throughput",
@@ -123,13 +124,15 @@ def _goals(bus: Kind, found: Mapping[str, Row], rounds: Rounds) -> list[Goal]:
     goals: list[Goal] = []
     for aim in _AIMS[bus]:
         to = best(found, "peer", aim.to) if isinstance(aim.to, int) else aim.to
-        if to is None:
+        if to is None or not {aim.key, to} <= found.keys():
             continue
         middle, *edges = ratio(rounds, aim.key, to)
         what = aim.what if to == aim.to else f"{aim.what} ({found[to].title})"
         goals.append(Goal(what=what, wanted=aim.wanted, found=middle, spread=(edges[0], edges[1])))
     for routing in ("broadcast", "interest"):
-        row = found[f"{bus}-{routing}"]
+        row = found.get(f"{bus}-{routing}")
+        if row is None:
+            continue
         for side, (middle, least, most) in (("sender", row.sender_us), ("receiver", row.receiver_us)):
             goals.append(
                 Goal(
@@ -147,6 +150,8 @@ def _goals(bus: Kind, found: Mapping[str, Row], rounds: Rounds) -> list[Goal]:
 def _to_bare(bus: Kind, key: str, row: Row, rounds: Rounds) -> str:
     with_many = f"{bus}-bare-{PUBLISHERS}"
     to = with_many if row.publishers == PUBLISHERS and with_many in rounds[0] else f"{bus}-bare"
+    if to not in rounds[0]:
+        return "-"
     value = ratio(rounds, key, to)[0]
     return f"{value:.0f}" if value >= 10 else f"{value:.2f}"  # noqa: PLR2004 -- three digits are all that a ratio is good for
 
