@@ -25,11 +25,15 @@ class Sampler:
 
     Args:
         enabled: Else it does nothing.
-        counts: How often each function was found running, as "path:function".
     """
 
     enabled: bool = True
-    counts: Counter[str] = field(factory=Counter[str])
+    _found: Counter[tuple[str, str]] = field(init=False, factory=Counter[tuple[str, str]])
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often each function was found running, by "package/module.py:function"."""
+        return {f"{'/'.join(Path(file).parts[-2:])}:{name}": count for (file, name), count in self._found.items()}
 
     def __enter__(self) -> Self:
         if self.enabled:
@@ -45,10 +49,4 @@ class Sampler:
 
     def _sample(self, _signal: int, frame: FrameType | None) -> None:
         if frame is not None:
-            code = frame.f_code
-            self.counts[f"{_short(code.co_filename)}:{code.co_name}"] += 1
-
-
-def _short(path: str) -> str:
-    """Return the last two parts: a package and a module."""
-    return "/".join(Path(path).parts[-2:])
+            self._found[frame.f_code.co_filename, frame.f_code.co_name] += 1
