@@ -12,7 +12,7 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,8 +22,9 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.archive import Measured, load, save
+from bench.campaign import Measure, run
 from bench.display import Display, duration
-from bench.findings import Findings
+from bench.findings import Findings, Progress
 from bench.libraries import LibraryMissing, library, need_peers
 from bench.machine import describe
 from bench.page import FIGURES, page, plots_of
@@ -77,43 +78,25 @@ def _write(into: Path, measured: Mapping[str, Measured]) -> None:
 def _measure_all(arguments: argparse.Namespace) -> int:
     """Measure one after the other; return the exit code."""
     measured = load(arguments.into / FIGURES / "figures.json")
-    machine = describe()
-    display = Display([_estimate(name, measured, quick=arguments.quick) for name in arguments.only])
-    code = 0
-    for name in arguments.only:
-        display.begin(name)
-        begun = time.monotonic()
-        try:
-            found: Findings = import_module(f"bench.{name}").measure(display.tell, quick=arguments.quick)
-        except KeyboardInterrupt:
-            display.end("interrupted; what was done before is kept", "yellow")
-            return 130
-        except Exception as error:  # noqa: BLE001 -- the others are worth having
-            display.end(f"failed: {type(error).__name__}: {error}", "red")
-            code = 1
-            continue
-        measured[name] = Measured(
-            findings=found,
-            at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            seconds=round(time.monotonic() - begun, 1),
-            quick=arguments.quick,
-            machine=machine,
-        )
-        _write(arguments.into, measured)
-        display.end(_summary(found))
-    return code
+    return run(
+        {name: partial(_measure, name) for name in arguments.only},
+        measured,
+        quick=arguments.quick,
+        machine=describe(),
+        display=Display([_estimate(name, measured, quick=arguments.quick) for name in arguments.only]),
+        keep=lambda: _write(arguments.into, measured),
+    )
+
+
+def _measure(name: str, progress: Progress, *, quick: bool) -> Findings:
+    measure: Measure = import_module(f"bench.{name}").measure
+    return measure(progress, quick=quick)
 
 
 def _estimate(name: str, measured: Mapping[str, Measured], *, quick: bool) -> float:
     if name in measured and measured[name].quick == quick:
         return measured[name].seconds
     return MEASURES[name] * (_QUICK_SHARE if quick else 1)
-
-
-def _summary(found: Findings) -> str:
-    if not found.goals:
-        return "done"
-    return f"{sum([goal.reached for goal in found.goals])} of {len(found.goals)} goals reached"
 
 
 def _main() -> None:

@@ -9,15 +9,14 @@ from typing import Any, Final
 
 from attrs import frozen
 from cattrs.preconf.json import make_converter
-from cattrs.strategies import configure_union_passthrough
 
 from bench.findings import Findings
 
 __all__ = ["Measured", "load", "save"]
 
 _converter: Final = make_converter()
-# A point of a plot: of bars, x is a name.
-configure_union_passthrough(float | str, _converter, accept_ints_as_floats=True)
+# Where a point of a plot is along x: a name, of bars.
+_converter.register_structure_hook_func(lambda of: of == float | str, lambda x, _: x)
 
 
 @frozen(kw_only=True)

@@ -55,10 +55,10 @@ _SECTIONS: Final = (
 )
 
 _METHOD: Final = """\
-The work of the throughput measurement, {rounds} rounds of {events:,} events, while both processes look every few
-milliseconds of processor time which function runs. A function's share of these samples, times the processor time per
-event, is what it costs; C code and system calls count for the function that called them: parsing for the adapter, a
-write for the event loop. Nothing is hooked, so that small functions don't look dear. Samples of all rounds are summed."""
+The work of the throughput measurement, {events:,} events a turn, while both processes look every few milliseconds of
+processor time which function runs. A function's share of these samples, times the processor time per event, is what it
+costs; C code and system calls count for the function that called them: parsing for the adapter, a write for the event
+loop. Nothing is hooked, so that small functions don't look dear. The samples of all rounds, {rounds}, are summed."""
 
 
 def measure(progress: Progress, *, quick: bool) -> Findings:

@@ -117,7 +117,7 @@ def _stacked(plot: Plot, axes: Any) -> None:  # noqa: ANN401 -- matplotlib's
     axes.invert_yaxis()
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
-    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.9 / _height(plot) - 0.08), ncols=3)
+    axes.figure.legend(loc="outside lower left", ncols=3)
 
 
 def _lines(plot: Plot, axes: Any) -> None:  # noqa: ANN401 -- matplotlib's
@@ -138,6 +138,6 @@ def _lines(plot: Plot, axes: Any) -> None:  # noqa: ANN401 -- matplotlib's
         axes.set_yscale("log")
     axes.grid()
     if len(plot.series) > _MANY:
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        axes.figure.legend(loc="outside right upper")
     else:
         axes.legend()

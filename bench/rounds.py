@@ -52,8 +52,8 @@ async def play(
                     url=broker.url,
                     channel=f"bench:{uuid.uuid4().hex}",
                     events=share,
-                    # Connections, caches and the interpreter's specialised code are warm after a few hundred.
-                    warmup=min(1_000, max(1, share // 4)),
+                    # Caches and the interpreter's code, and each of 64 publishers' connection, are warm after that.
+                    warmup=min(1_000, max(200, share // 4)),
                     size=size,
                     routing=routing,
                     loop=contestant.loop,

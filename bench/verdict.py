@@ -18,11 +18,11 @@ __all__ = ["findings"]
 _METHOD: Final = """\
 One process publishes events of {size} bytes of JSON to one user, as fast as it can; another holds that user's one
 connection; a broker of their own runs beside them. Time runs from the first publish to the last arrival. All take their
-turns within one round, each in fresh processes and after a warm-up, and there are {rounds} rounds: a busy minute hits
-all of them. Ratios are taken round by round; shown is their median. Each other library is used by the fastest way that
-its documentation shows, up to the point where it hands the event to a socket. "Each waits" tells whether a publish
-returns once the broker has the event; where it does not, all are waited for at the end. Processor time is that of the
-whole process, the sender's own echo included."""
+turns within one round, each in fresh processes and after a warm-up, so that a busy minute hits all of them; rounds:
+{rounds}. Ratios are taken round by round; shown is their median. Each other library is used by the fastest way that its
+documentation shows, up to the point where it hands the event to a socket. "Each waits" tells whether a publish returns
+once the broker has the event; where it does not, all are waited for at the end. Processor time is that of the whole
+process, the sender's own echo included."""
 _NOTES: Final = [
     """The bare coalescing loop is what the same connection can carry: bytes made by hand, 64 events per write,
 nothing checked, counted or recovered.""",
