@@ -113,7 +113,9 @@ def _main() -> None:
             code = _measure_all(arguments)
     except (BrokerUnavailable, LibraryMissing) as error:
         sys.exit(str(error))
-    print(f"{arguments.into / 'benchmarks.md'} is written, after {duration(time.monotonic() - begun)}")
+    file = arguments.into / "benchmarks.md"
+    took = duration(time.monotonic() - begun)
+    print(f"{file} holds what is measured, after {took}" if file.exists() else f"nothing is measured, after {took}")
     sys.exit(code)
 
 

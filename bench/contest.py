@@ -90,6 +90,8 @@ async def _player(role: Role, job: Job) -> AsyncGenerator[_Player]:
         cwd=ROOT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        # Ctrl-C is for the process that has the table; it ends these.
+        start_new_session=True,
     )
     try:
         yield _Player(process, f"{job.contestant} ({role})")

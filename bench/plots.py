@@ -102,7 +102,8 @@ def _bars(plot: Plot, axes: Any) -> None:  # noqa: ANN401 -- matplotlib's
     axes.tick_params(axis="y", length=0)
     if "x" in plot.log:
         axes.set_xscale("log")
-        axes.set_xlim(left=min([value for value in values if value > 0], default=1) / 3)
+        # Room for the figures behind the bars.
+        axes.set_xlim(min([value for value in values if value > 0], default=1) / 3, 3 * max(values, default=1))
 
 
 def _stacked(plot: Plot, axes: Any) -> None:  # noqa: ANN401 -- matplotlib's

@@ -182,7 +182,6 @@ def _plots(bus: Kind, found: Mapping[str, Row]) -> list[Plot]:
             x="events per second",
             y="",
             series={row.title: [(row.title, row.rate[0])] for row in chosen},
-            log="x",
         )
 
     plots = [plot(bus, f"{_TITLES[bus]}, one publisher", 1)]
