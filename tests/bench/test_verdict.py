@@ -45,6 +45,13 @@ def test_goals_are_held_against_the_best_and_in_ratios_of_one_round() -> None:
     assert len(goals) == 6, "a goal whose contestants took no part is left out"
 
 
+def test_whoever_took_no_part_is_compared_with_nobody() -> None:
+    alone = [{"redis-interest": results["redis-interest"]} for results in ROUNDS]
+    found = findings({"redis": alone}, settings=SETTINGS)
+    assert {goal.unit for goal in found.goals} == {"µs"}
+    assert found.rows[0][5] == "-"
+
+
 def test_the_table_shows_medians_losses_and_the_bare_client_that_publishes_likewise() -> None:
     found = findings({"redis": ROUNDS}, settings=SETTINGS)
     lines = {(row[0], row[1]): row for row in found.rows}
