@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 
 import backplane_nats.link as nats_link
@@ -43,6 +44,7 @@ def test_the_sampler_finds_what_takes_the_time() -> None:
     with Sampler() as sampler:
         spin()
     assert sampler.counts["bench/test_workers.py:spin"] > 0
+    assert signal.getitimer(signal.ITIMER_PROF) == (0, 0)
     before = sampler.counts
     spin()
     assert sampler.counts == before
