@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 
 from bench.bare_redis import BATCH
 from bench.job import Job
+from bench.publishing import Send
 
 __all__ = ["read_joined", "send", "send_joined", "subscribe"]
 
@@ -28,12 +29,12 @@ def _subject(job: Job) -> str:
 
 
 @asynccontextmanager
-async def send(job: Job) -> AsyncGenerator[Callable[[Iterable[int]], Awaitable[None]]]:
+async def send(job: Job) -> AsyncGenerator[Send]:
     """`await client.publish()`, one after the other, and a flush at the end."""
     client = await _nats.connect(job.url)
     subject = _subject(job)
 
-    async def run(numbers: Iterable[int]) -> None:
+    async def run(numbers: range) -> None:
         for number in numbers:
             await client.publish(subject, job.json(number))
         await client.flush()
@@ -81,14 +82,14 @@ async def _pongs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, goa
 
 
 @asynccontextmanager
-async def send_joined(job: Job) -> AsyncGenerator[Callable[[Iterable[int]], Awaitable[None]]]:
+async def send_joined(job: Job) -> AsyncGenerator[Send]:
     """PUB bytes made by hand, 64 in one write; a PONG confirms them."""
     head = b"PUB %b " % _subject(job).encode()
     async with _stream(job.url) as (reader, writer):
         confirmed = asyncio.Event()
         reading = asyncio.create_task(_pongs(reader, writer, confirmed))
 
-        async def run(numbers: Iterable[int]) -> None:
+        async def run(numbers: range) -> None:
             parts: list[bytes] = []
             confirmed.clear()
             for number in numbers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -11,8 +11,9 @@ import hiredis
 import redis.asyncio
 
 from bench.job import Job
+from bench.publishing import Publish, Send
 
-__all__ = ["BATCH", "listen", "read_joined", "send", "send_joined"]
+__all__ = ["BATCH", "listen", "publisher", "read_joined", "send_joined", "send_pipelined"]
 
 BATCH: Final = 64
 """Events per write and turn of the loop: as many as Backplane accepts between two turns."""
@@ -23,13 +24,27 @@ _redis: Final[Any] = redis.asyncio
 
 
 @asynccontextmanager
-async def send(job: Job) -> AsyncGenerator[Callable[[Iterable[int]], Awaitable[None]]]:
-    """`await client.publish()`, one after the other."""
+async def publisher(job: Job) -> AsyncGenerator[Publish]:
+    """`await client.publish()`; each of several at once has a connection of the client's pool."""
     async with _redis.Redis.from_url(job.url) as client:
 
-        async def run(numbers: Iterable[int]) -> None:
-            for number in numbers:
-                await client.publish(job.channel, job.json(number))
+        async def publish(number: int) -> None:
+            await client.publish(job.channel, job.json(number))
+
+        yield publish
+
+
+@asynccontextmanager
+async def send_pipelined(job: Job) -> AsyncGenerator[Send]:
+    """Pipelines of 64, without MULTI: its fastest way to publish many, if they may wait for each other."""
+    async with _redis.Redis.from_url(job.url) as client:
+
+        async def run(numbers: range) -> None:
+            for start in range(0, len(numbers), BATCH):
+                async with client.pipeline(transaction=False) as pipeline:
+                    for number in numbers[start : start + BATCH]:
+                        pipeline.publish(job.channel, job.json(number))
+                    await pipeline.execute()
 
         yield run
 
@@ -57,7 +72,7 @@ async def _connection(url: str) -> AsyncGenerator[tuple[Any, asyncio.StreamReade
 
 
 @asynccontextmanager
-async def send_joined(job: Job) -> AsyncGenerator[Callable[[Iterable[int]], Awaitable[None]]]:
+async def send_joined(job: Job) -> AsyncGenerator[Send]:
     """PUBLISH bytes made by hand, 64 in one write; the replies are counted."""
     channel = job.channel.encode()
     head = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$" % (len(channel), channel)
@@ -75,7 +90,7 @@ async def send_joined(job: Job) -> AsyncGenerator[Callable[[Iterable[int]], Awai
                 if confirmed == sent:
                     all_confirmed.set()
 
-        async def run(numbers: Iterable[int]) -> None:
+        async def run(numbers: range) -> None:
             nonlocal sent
             parts: list[bytes] = []
             all_confirmed.clear()

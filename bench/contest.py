@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import cattrs
-from attrs import frozen
+from attrs import field, frozen
 
 from bench.job import Job, Role
 
@@ -38,7 +38,10 @@ class Result:
         sender_us: Processor time per event in the publishing process, own echo included, in microseconds.
         receiver_us: The same in the receiving one.
         lost: Events that did not arrive.
-        odd: Events that arrived twice or out of order.
+        late: Events that arrived after one that was published later.
+        copies: Events that arrived again.
+        sender_samples: How often the publishing process was found in each function, if that was asked for.
+        receiver_samples: The same of the receiving one.
     """
 
     events: int
@@ -46,7 +49,10 @@ class Result:
     sender_us: float
     receiver_us: float
     lost: int
-    odd: int
+    late: int = 0
+    copies: int = 0
+    sender_samples: Mapping[str, int] = field(factory=dict[str, int])
+    receiver_samples: Mapping[str, int] = field(factory=dict[str, int])
 
     @property
     def rate(self) -> float:
@@ -84,6 +90,8 @@ async def _player(role: Role, job: Job) -> AsyncGenerator[_Player]:
         cwd=ROOT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        # Ctrl-C is for the process that has the table; it ends these.
+        start_new_session=True,
     )
     try:
         yield _Player(process, f"{job.contestant} ({role})")
@@ -123,7 +131,10 @@ async def run(job: Job) -> Result:
         sender_us=sent["cpu_s"] / job.events * 1e6,
         receiver_us=received["cpu_s"] / job.events * 1e6,
         lost=received["lost"],
-        odd=received["odd"],
+        late=received["late"],
+        copies=received["copies"],
+        sender_samples=sent["samples"],
+        receiver_samples=received["samples"],
     )
 
 

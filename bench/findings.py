@@ -48,8 +48,8 @@ class Plot:
         kind: "bars": one horizontal bar per series, of one point; "stacked": the same of parts, one series per part,
             with the bar's name as x; "lines": a line per series.
         title: Above it.
-        x: Name of that axis, with its unit.
-        y: Likewise.
+        x: Name of the horizontal axis, with its unit; of bars: what their length tells.
+        y: Name of the vertical axis, likewise; bars need none.
         series: Points by name, in the order of the legend.
         log: The axes to scale by logarithm: "", "x", "y", "xy".
     """

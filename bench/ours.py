@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
 from backplane_core import DistributedBackplane, Target, connect
 
 from bench.job import Job, Routing
+from bench.publishing import Publish, Send
 
-__all__ = ["PUBLISHERS", "connection", "send", "send_concurrently", "sink"]
+__all__ = ["connection", "flushed", "send", "sink"]
 
-PUBLISHERS: Final = 64
 _TARGET: Final = Target.user("u1")
 _FLUSH_S: Final = 60
 
@@ -33,41 +33,39 @@ async def _settle(backplane: DistributedBackplane, echoes: int) -> None:
 
 
 @asynccontextmanager
-async def send(job: Job, routing: Routing | None = None) -> AsyncGenerator[Callable[[Iterable[int]], Awaitable[None]]]:
-    """`await backplane.publish()`, one after the other."""
+async def send(job: Job, routing: Routing | None = None, publishers: int = 1) -> AsyncGenerator[Send]:
+    """`await backplane.publish()`, one after the other, or from tasks which take their numbers from one iterator."""
     async with _pod(job, routing) as backplane:
         echoes = 0
 
-        async def run(numbers: Iterable[int]) -> None:
+        async def run(numbers: range) -> None:
             nonlocal echoes
-            for number in numbers:
-                await backplane.publish(_TARGET, job.event(number))
-                echoes += 1
+            rest = iter(numbers)
+
+            async def work() -> None:
+                for number in rest:
+                    await backplane.publish(_TARGET, job.event(number))
+
+            if publishers == 1:
+                await work()
+            else:
+                await asyncio.gather(*[work() for _ in range(publishers)])
+            echoes += len(numbers)
             await _settle(backplane, echoes if (routing or job.routing) == "broadcast" else 0)
 
         yield run
 
 
 @asynccontextmanager
-async def send_concurrently(job: Job) -> AsyncGenerator[Callable[[Iterable[int]], Awaitable[None]]]:
-    """The same from 64 tasks, which take their numbers from one iterator."""
+async def flushed(job: Job) -> AsyncGenerator[Publish]:
+    """`await backplane.publish()` and `await backplane.flush()`: each event is with the broker before the next."""
     async with _pod(job, None) as backplane:
-        echoes = 0
 
-        async def run(numbers: Iterable[int]) -> None:
-            nonlocal echoes
-            rest = iter(numbers)
+        async def publish(number: int) -> None:
+            await backplane.publish(_TARGET, job.event(number))
+            await backplane.flush(_FLUSH_S)
 
-            async def publisher() -> None:
-                nonlocal echoes
-                for number in rest:
-                    await backplane.publish(_TARGET, job.event(number))
-                    echoes += 1
-
-            await asyncio.gather(*[publisher() for _ in range(PUBLISHERS)])
-            await _settle(backplane, echoes if job.routing == "broadcast" else 0)
-
-        yield run
+        yield publish
 
 
 async def sink(job: Job, take: Callable[[bytes], None], routing: Routing | None = None) -> AsyncIterator[None]:

@@ -1,6 +1,7 @@
-"""Events per second and processor time per event, against the bare clients on the same work in the same run.
+"""Events per second and processor time per event, against the bare clients and other libraries on the same work.
 
-    uv run bench/throughput.py [--events 20000] [--rounds 3] [--bus redis|nats|both] [--json FILE]
+    uv run bench/throughput.py [--events 100000] [--rounds 5] [--bus redis|nats|both] [--json FILE]
+    uv run --group bench bench/throughput.py --peers
 
 One publisher in one process, one connection in another, a broker of our own beside them. The contestants take turns,
 round after round, so that a busy minute of this machine hits all of them.
@@ -13,36 +14,80 @@ import asyncio
 import json
 import os
 import platform
-import socket
 import sys
-import uuid
-from importlib.metadata import version
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 # Run as a script, this folder is on the path and the one above it is not.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import redis
+from bench.contest import ContestFailed
+from bench.contestants import CONTESTANTS, Contestant, lineup
+from bench.findings import Findings, Progress
+from bench.job import ENVELOPE_LIKE, Routing
+from bench.libraries import LibraryMissing, need_peers
+from bench.report import Rounds, table
+from bench.rounds import play
+from bench.verdict import findings
+from tests.brokers import BrokerUnavailable, Kind, open_own_broker
 
-from bench.contest import ContestFailed, Result, run
-from bench.contestants import lineup
-from bench.job import ENVELOPE_LIKE, Job
-from bench.report import as_json, rows, table
-from tests.brokers import Broker, BrokerUnavailable, Kind, open_own_broker
+__all__ = ["measure"]
 
-LIBRARIES: Final = ("backplane-core", "redis", "hiredis", "nats-py", "msgspec", "attrs")
 BUSES: Final[dict[str, tuple[Kind, ...]]] = {"redis": ("redis",), "nats": ("nats",), "both": ("redis", "nats")}
-CAVEAT: Final = (
-    "Only ratios within one run mean anything: rates differ by machine and by minute. They are the medians of each "
-    "round's own ratios."
-)
+EVENTS: Final = 100_000
+ROUNDS: Final = 5
+CAVEAT: Final = "Only ratios within one run mean anything: rates differ by machine and by minute."
+
+
+def measure(progress: Progress, *, quick: bool) -> Findings:
+    """Let all contestants on both brokers take their turns: about seven minutes; quick, one.
+
+    Raises:
+        BrokerUnavailable: There is no Redis or no NATS.
+        ContestFailed: A process of a contestant ended early or got stuck.
+        LibraryMissing: The dependency group `bench` is not installed.
+    """
+    need_peers()
+    events, rounds = (5_000, 1) if quick else (EVENTS, ROUNDS)
+    return _measure(progress, {bus: lineup(bus) for bus in BUSES["both"]}, events=events, rounds=rounds)
+
+
+def _measure(
+    progress: Progress,
+    contestants: Mapping[Kind, Mapping[str, Contestant]],
+    *,
+    events: int,
+    rounds: int,
+    size: int = 200,
+    routing: Routing = "broadcast",
+) -> Findings:
+    played: dict[Kind, Rounds] = {}
+    for bus, chosen in contestants.items():
+        with open_own_broker(bus) as broker:
+            playing = play(broker, chosen, progress, events=events, rounds=rounds, size=size, routing=routing)
+            played[bus] = asyncio.run(playing)
+    return findings(played, settings={"events": events, "rounds": rounds, "size": size, "routing": routing})
+
+
+def _chosen(arguments: argparse.Namespace) -> dict[Kind, dict[str, Contestant]]:
+    return {
+        bus: chosen
+        for bus in BUSES[arguments.bus]
+        if (
+            chosen := {
+                key: contestant
+                for key, contestant in lineup(bus, peers=arguments.peers).items()
+                if not arguments.only or key in arguments.only
+            }
+        )
+    }
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--events", type=int, default=20_000, help="per contestant and round (bare redis-py: a 20th)")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--events", type=int, default=EVENTS, help="per contestant and round; a slow one gets a share")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--bus", choices=BUSES, default="both")
     parser.add_argument(
         "--routing",
@@ -51,6 +96,10 @@ def _arguments() -> argparse.Namespace:
         help="of the contestants that don't name one",
     )
     parser.add_argument("--size", type=int, default=200, help="bytes of an event's JSON")
+    parser.add_argument("--peers", action="store_true", help="with other libraries; they need `uv run --group bench`")
+    parser.add_argument(
+        "--only", nargs="+", choices=CONTESTANTS, metavar="CONTESTANT", help="among " + ", ".join(CONTESTANTS)
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
     arguments = parser.parse_args()
     if arguments.events < 1 or arguments.rounds < 1 or arguments.size < ENVELOPE_LIKE:
@@ -58,73 +107,25 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _server_version(broker: Broker) -> str:
-    if broker.kind == "redis":
-        untyped: Any = redis  # as far as a strict checker sees
-        with untyped.Redis.from_url(broker.url) as client:
-            return f"{broker.kind} {client.info('server')['redis_version']}"
-    with socket.create_connection((broker.host, broker.port), timeout=5) as connection:
-        greeting = connection.makefile("rb").readline()
-    return f"nats {json.loads(greeting.partition(b' ')[2])['version']}"
-
-
 def _progress(text: str) -> None:
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
-async def _turn(key: str, share: float, broker: Broker, arguments: argparse.Namespace) -> Result:
-    events = max(1, round(arguments.events * share))
-    return await run(
-        Job(
-            contestant=key,
-            url=broker.url,
-            channel=f"bench:{uuid.uuid4().hex}",
-            events=events,
-            # Connections, caches and the interpreter's specialised code are warm after a few hundred.
-            warmup=min(1_000, max(1, events // 4)),
-            size=arguments.size,
-            routing=arguments.routing,
-        )
-    )
-
-
-async def _rounds(broker: Broker, arguments: argparse.Namespace) -> list[dict[str, Result]]:
-    contestants = lineup(broker.kind)
-    done: list[dict[str, Result]] = []
-    for number in range(1, arguments.rounds + 1):
-        results: dict[str, Result] = {}
-        for key, contestant in contestants.items():
-            _progress(f"{broker.kind}, round {number} of {arguments.rounds}: {contestant.title}")
-            results[key] = await _turn(key, contestant.share, broker, arguments)
-        done.append(results)
-    _progress("")
-    return done
-
-
 def _main() -> None:
     arguments = _arguments()
-    libraries = {name: version(name) for name in LIBRARIES}
-    report: dict[str, Any] = {"python": platform.python_version(), "libraries": libraries, "cores": os.cpu_count()}
-    print(f"Python {report['python']}, {', '.join([f'{name} {number}' for name, number in libraries.items()])}")
-    print(
-        f"{report['cores']} cores, load {os.getloadavg()[0]:.1f}; {arguments.rounds} rounds of {arguments.events:,} "
-        f"events of {arguments.size} bytes; 64 publishers and connection() with routing={arguments.routing!r}"
-    )
-    for bus in BUSES[arguments.bus]:
-        try:
-            with open_own_broker(bus) as broker:
-                server = _server_version(broker)
-                rounds = asyncio.run(_rounds(broker, arguments))
-        except (BrokerUnavailable, ContestFailed) as error:
-            sys.exit(f"{bus}: {error}")
-        found = rows(lineup(bus), rounds)
-        report[bus] = {"server": server, "contestants": {key: as_json(row) for key, row in found.items()}}
-        print(f"\n{server}\n{table(found)}")
-    print(f"\n{CAVEAT}")
+    options: dict[str, Any] = {name: getattr(arguments, name) for name in ("events", "rounds", "size", "routing")}
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {options}")
+    try:
+        if arguments.peers:
+            need_peers()
+        found = _measure(_progress, _chosen(arguments), **options)
+    except (BrokerUnavailable, ContestFailed, LibraryMissing) as error:
+        sys.exit(str(error))
+    _progress("")
+    print(f"\n{table(found.columns, found.rows)}\n\n{CAVEAT}")
     if arguments.json is not None:
-        settings = {name: getattr(arguments, name) for name in ("events", "rounds", "size", "routing")}
-        arguments.json.write_text(json.dumps({**report, **settings}, indent=2) + "\n")
+        arguments.json.write_text(json.dumps(found.raw, indent=2) + "\n")
 
 
 if __name__ == "__main__":
