@@ -37,14 +37,14 @@ __all__ = ["Run", "Runs", "findings", "measure", "measure_sized"]
 PODS: Final = (1, 2, 4, 8, 16, 32)
 QUICK: Final = (1, 2, 4)
 STEADY: Final = Load(title="steady", events=500, rate=500, burst=1)
-BURSTS: Final = Load(title="bursts", events=2_048, rate=1_000, burst=64)
+BURSTS: Final = Load(title="bursts", events=4_096, rate=4_000, burst=64)
 LOADS: Final = (STEADY, BURSTS)
 WARMUP: Final = 20
 SIZE: Final = 200
 GROWTH: Final = 1.5
 SOCKETIO: Final = 50.0
 _SETTLE_S: Final = 0.3
-LATE_S: Final = 5.0
+LATE_S: Final = 60.0
 """How long after the last publish the last event may come before it counts as lost."""
 SUBSCRIBED_S: Final = 30.0
 TITLES: Final[Mapping[Way, str]] = {

@@ -48,7 +48,7 @@ PARTS: Final[Mapping[str, Part]] = {
     "connect": Part("from a URL to a backplane", ("connect", "publisher"), 1, 1),
     "distributed": Part("a pod of a fleet", ("distributed",), 1, 2),
     "memory": Part("a pod alone", ("memory",), 2.8, 2),
-    "base": Part("publish, connections, states", ("_base", "_home", "_states", "_turn", "_arguments"), 2.8, 3),
+    "base": Part("publish, connections, states", ("_base", "_states", "_turn", "_arguments"), 2.8, 3),
     "uplink": Part(
         "keeps one link live",
         ("_uplink", "_links", "_subscriptions", "_outage", "_hearing", "_succession", "_successor"),
@@ -57,7 +57,7 @@ PARTS: Final[Mapping[str, Part]] = {
     ),
     "sender": Part("numbers, keeps, sends again", ("_sender", "_outbox"), 0, 4),
     "reader": Part("drops copies, finds holes", ("_reader", "_gate"), 1.4, 4),
-    "connection": Part("one socket's bounded queue", ("connection",), 3.3, 5),
+    "connection": Part("one socket's bounded queue", ("connection", "_waking"), 3.3, 5),
     "fleet": Part("what is known of other pods", ("_fleet", "_sequence"), 0.4, 5),
     "settings": Part("options", ("_settings",), 2.3, 5),
     "registry": Part("this pod's connections", ("backplane", "_registry", "_gaps"), 1.55, 6),
@@ -65,7 +65,7 @@ PARTS: Final[Mapping[str, Part]] = {
     "wire": Part("envelopes and events as bytes", ("envelope", "event", "_wire", "_json", "_signing"), 0.9, 7),
     "words": Part(
         "what all speak of",
-        ("target", "errors", "observe", "transport", "_counters", "_logging", "_surroundings", "_forks", "_tasks"),
+        ("target", "errors", "observe", "transport", "_counters", "_logging", "_surroundings", "_home", "_forks", "_tasks"),
         1.7,
         8,
     ),
