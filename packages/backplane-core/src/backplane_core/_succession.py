@@ -56,7 +56,7 @@ class Moving:
         monotonic: The clock.
         timeout_s: How long opening, and each answer of the successor, may take.
         tells_copies: Whether every pod's frames carry numbers, so that what comes by both links is known as a copy.
-        moved: Called with the reason when the successor takes over, before any frame that only it brought.
+        moved: Called with the successor and the reason when it takes over, before any frame that only it brought.
     """
 
     transport: Transport
@@ -65,7 +65,7 @@ class Moving:
     monotonic: Callable[[], float]
     timeout_s: float
     tells_copies: Callable[[], bool]
-    moved: Callable[[str], None]
+    moved: Callable[[Link, str], None]
 
 
 class Relay:
@@ -95,6 +95,11 @@ class Relay:
         self._drained = False
         self._switched = asyncio.Event()
         self._settled = asyncio.Event()
+
+    @property
+    def current(self) -> Link:
+        """The link that is read now."""
+        return self._link
 
     # What any link does
 
@@ -166,7 +171,7 @@ class Relay:
         self._link = successor.link
         self._successor = None
         successor.release()
-        self._moving.moved(self._reason)
+        self._moving.moved(successor.link, self._reason)
         self._switched.set()
         return successor
 

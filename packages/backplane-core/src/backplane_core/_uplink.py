@@ -111,7 +111,7 @@ class Uplink:
             monotonic=surroundings.monotonic,
             timeout_s=settings.connect_timeout_s,
             tells_copies=owner.tells_copies,
-            moved=owner.moved,
+            moved=self._on_moved,
         )
         self._sender = sender
         self._subscriptions = subscriptions
@@ -201,7 +201,7 @@ class Uplink:
         """Use a link until it dies."""
         opened_at = self._monotonic()
         self.pulse = self._new_pulse()
-        self._streams = link if isinstance(link, MultiStreamLink) else None
+        self._streams = _streams_of(link)
         self._sender.link_opened(self._transport.traits.max_payload_bytes)
         try:
             async with asyncio.TaskGroup() as group:
@@ -218,7 +218,11 @@ class Uplink:
             if self._streams is not None:
                 self._owner.proved(self._streams.heard_until)
             self._subscriptions.lost()
-            self._owner.lost(_doubt_of(link, opened_at))
+            self._owner.lost(_doubt_of(_current(link), opened_at))
+
+    def _on_moved(self, successor: Link, reason: str) -> None:
+        self._streams = _streams_of(successor)
+        self._owner.moved(reason)
 
     async def _read(self, link: Link) -> None:
         self._reading = False
@@ -322,6 +326,15 @@ class Uplink:
                 )
             elif decision == "stalled":
                 raise TransportError("the broker confirms nothing: it is frozen, or the line is cut")
+
+
+def _current(link: Link) -> Link:
+    return link.current if isinstance(link, Relay) else link
+
+
+def _streams_of(link: Link) -> MultiStreamLink | None:
+    current = _current(link)
+    return current if isinstance(current, MultiStreamLink) else None
 
 
 def _doubt_of(link: Link, opened_at: float) -> Doubt | None:

@@ -1,7 +1,7 @@
 """How a connection's reader waits and is woken: without a future per event, and many readers from one callback.
 
 `Waiter` is what a task can await beside asyncio's own futures, by the protocol that `asyncio.isfuture` names. Tasks ask
-for `_asyncio_future_blocking`, `get_loop`, `add_done_callback`, `cancel` and `result`, and for nothing else.
+for `_asyncio_future_blocking`, `_loop`, `add_done_callback`, `cancel` and `result`, and for nothing else.
 """
 
 from __future__ import annotations
@@ -21,33 +21,38 @@ AT_ONCE: Final = 128
 
 
 class Waker:
-    """Wakes waiters in the order in which they were called, soon, all from one callback of the loop."""
+    """Wakes waiters in the order in which they were called, soon, all from one callback of their loop.
 
-    __slots__ = ("_called", "_running")
+    Args:
+        called: Who is to be woken.
+        loop: Where that is scheduled; None while nobody is called.
+    """
+
+    __slots__ = ("called", "loop")
 
     def __init__(self) -> None:
-        self._called: deque[Waiter] = deque()
-        self._running = False
+        self.called: deque[Waiter] = deque()
+        self.loop: asyncio.AbstractEventLoop | None = None
 
-    def soon(self, waiter: Waiter) -> None:
-        """Wake this one in a turn of its loop that comes next."""
-        self._called.append(waiter)
-        if not self._running:
-            self._running = True
-            waiter.get_loop().call_soon(self._run)
+    def run_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wake all that are called until then, in a turn of the loop that comes next."""
+        if self.loop is not None:  # closed before it came to that: its tasks are gone
+            while len(self.called) > 1:
+                self.called.popleft()
+        self.loop = loop
+        loop.call_soon(self._run, loop)
 
-    def _run(self) -> None:
-        called = self._called
-        loop = called[0].get_loop()
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        called = self.called
         try:
             for _ in range(min(AT_ONCE, len(called))):
                 called.popleft().resume()
         finally:
             # Also when a reader raised what ends the program: the others may still clean up.
             if called:
-                loop.call_soon(self._run)
+                loop.call_soon(self._run, loop)
             else:
-                self._running = False
+                self.loop = None
 
 
 class Waiter:
@@ -77,10 +82,13 @@ class Waiter:
         yield self
 
     def wake(self) -> None:
-        """Let the task that waits go on; nothing if none does."""
-        if self.waiting:
+        """Let the task that waits go on, soon; nothing if none does."""
+        if self.waiting and self._loop is not None:
             self.waiting = False
-            self._waker.soon(self)
+            waker = self._waker
+            waker.called.append(self)
+            if waker.loop is not self._loop:
+                waker.run_soon(self._loop)
 
     def resume(self) -> None:
         """Run the task's next step, now."""
@@ -90,11 +98,6 @@ class Waiter:
             context.run(callback, self)
 
     # What a task asks of what it awaits
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        """Return the loop of the task that waits."""
-        assert self._loop is not None, "it was awaited before"
-        return self._loop
 
     def add_done_callback(self, callback: Callable[[Waiter], object], *, context: Context) -> None:
         """Keep what resumes the task."""

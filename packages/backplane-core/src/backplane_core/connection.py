@@ -78,6 +78,26 @@ class Connection:
     Cancellation: an event is never lost between the queue and a cancelled iteration.
     """
 
+    # There may be very many, each touched by each event.
+    __slots__ = (
+        "__weakref__",
+        "_bytes",
+        "_conn_id",
+        "_end_on_gap",
+        "_events",
+        "_failure",
+        "_host",
+        "_lease",
+        "_max_pending",
+        "_max_pending_bytes",
+        "_on_gap",
+        "_overflow",
+        "_queue",
+        "_state",
+        "_targets",
+        "_waiter",
+    )
+
     def __init__(  # noqa: PLR0917 -- one caller
         self,
         host: Host,
