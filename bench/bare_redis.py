@@ -82,10 +82,10 @@ async def send_joined(job: Job) -> AsyncGenerator[Send]:
 
         async def count_replies() -> None:
             nonlocal confirmed
-            parser = hiredis.Reader()
+            parser = hiredis.Reader(notEnoughData=None)
             while data := await stream.read(_READ_BYTES):
                 parser.feed(data)
-                confirmed += len(list(iter(parser.gets, False)))
+                confirmed += len(list(iter(parser.gets, None)))
                 if confirmed == sent:
                     all_confirmed.set()
 
