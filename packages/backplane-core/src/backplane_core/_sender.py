@@ -187,11 +187,17 @@ class Sender:
         self._asking = True
         self._to_write.set()
 
-    async def room(self, timeout_s: float) -> None:
-        """Wait until the outbox is under half full, but not long, and not again until it was."""
+    @property
+    def crowded(self) -> bool:
+        """Whether a publisher should wait for room: the outbox is over half full, and nobody waited in vain since."""
         if not self.outbox.over_half:
             self._waited_in_vain = False
-        elif not self._waited_in_vain:
+            return False
+        return not self._waited_in_vain
+
+    async def room(self, timeout_s: float) -> None:
+        """Wait until the outbox is under half full, but not long, and not again until it was."""
+        if self.crowded:
             self._room.clear()
             try:
                 async with asyncio.timeout(timeout_s):

@@ -260,8 +260,8 @@ class DistributedBackplane(BaseBackplane):
     # Out: publish -> sender -> link
 
     async def _end_turn(self) -> None:
-        await super()._end_turn()
-        if self._states.now == "live":
+        await self._turn.end()
+        if self._sender.crowded and self._states.now == "live":
             await self._sender.room(self._settings.publish_wait_s)
 
     def _beat(self) -> None:
