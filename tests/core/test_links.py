@@ -126,6 +126,13 @@ def test_a_deaf_or_stalled_link_is_given_up_within_two_probe_intervals_and_the_t
     assert link.now - fell_silent <= 2 * (probe_interval_s + link.pulse.tick_s) + 1e-6
 
 
+def test_another_channels_torn_end_is_marked_soon_and_not_at_the_next_probe() -> None:
+    link = Link(15.0, 1.0)
+    assert link.run(3) == "alive"
+    assert link.beats == 0
+    assert link.pulse.tick(link.now + 1, link.accepted, torn=True) == "beat"
+
+
 def test_a_loop_that_its_host_blocked_is_not_a_dead_broker() -> None:
     link = Link(15.0, 1.0)
     link.echoes = False

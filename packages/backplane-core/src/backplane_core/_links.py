@@ -68,7 +68,7 @@ class Pulse:
 
     Args:
         probe_interval_s: The longest silence of our own, and how long an answer may take.
-        beat_s: How long after the last frame a beat marks the end.
+        beat_s: How long after the last frame of its channel a beat marks the end.
         hears: Whether this link is subscribed to its own beats.
     """
 
@@ -78,7 +78,7 @@ class Pulse:
     _last_tick: float | None = field(default=None, init=False)
     _since_beat: float = field(default=0.0, init=False)
     _since_frame: float = field(default=0.0, init=False)
-    _accepted: int = field(default=0, init=False)
+    _next_number: int = field(default=0, init=False)
     _tail: bool = field(default=False, init=False)
     _since_answer: float = field(default=0.0, init=False)
     _received: bool = field(default=False, init=False)
@@ -92,9 +92,9 @@ class Pulse:
         """How often to call `tick`."""
         return min(self.beat_s, self.probe_interval_s / 4)
 
-    def beat(self, accepted: int) -> None:
-        """A beat was accepted, and with it so many frames in all."""
-        self._accepted = accepted
+    def beat(self, next_number: int) -> None:
+        """A beat was accepted, and this is the number behind it on its channel."""
+        self._next_number = next_number
         self._since_beat = 0.0
         self._tail = False
         self._beating = self.hears
@@ -131,17 +131,24 @@ class Pulse:
         if self._overdue is not None:
             self._overdue = 0.0
 
-    def tick(self, now: float, accepted: int) -> Beat:
-        """Return what to do now, when so many frames were accepted in all."""
+    def tick(self, now: float, next_number: int, *, torn: bool = False) -> Beat:
+        """Return what to do now.
+
+        Args:
+            now: The monotonic clock.
+            next_number: What the next frame of the beats' channel takes.
+            torn: Whether another channel's last frames were dropped, which a beat there must show.
+        """
         passed = 0.0 if self._last_tick is None else min(now - self._last_tick, 2 * self.tick_s)
         self._last_tick = now
         self._since_beat += passed
         self._since_frame += passed
         self._since_answer += passed
-        if accepted != self._accepted:
-            self._accepted = accepted
+        if next_number != self._next_number:
+            self._next_number = next_number
             self._since_frame = 0.0
             self._tail = True
+        self._tail |= torn
         # The beat and this look may each come one tick late: twice the interval must hold all the same.
         patience_s = self.probe_interval_s - 2 * self.tick_s
         if self._overdue is not None:

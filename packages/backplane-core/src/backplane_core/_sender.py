@@ -225,6 +225,16 @@ class Sender:
             self._flushing.remove(entry)
             self.outbox.forget(entry[0])
 
+    @property
+    def next_number(self) -> int:
+        """The number of the shared channel's next frame: a beat marks the end of that channel, and of no other."""
+        return self._numbering.peek(self._routing.shared)[0]
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether a beat should show that a channel's last frames were dropped."""
+        return bool(self._torn)
+
     # -> link
 
     async def next_batch(self) -> Sequence[Frame]:

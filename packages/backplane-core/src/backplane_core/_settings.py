@@ -56,7 +56,7 @@ class Settings:
             orchestrator's patience.
         probe_interval_s: How often an idle pod makes sure that it hears itself; a deaf link is replaced within twice
             that. 15: half of the usual 30 s of a load balancer's health check.
-        beat_s: A beat follows the last frame after so long, so that a lost tail is noticed. 1.
+        beat_s: A beat follows the shared channel's last frame after so long, so that a lost tail is noticed. 1.
         outbox_max_messages: Frames accepted and not yet confirmed by the broker. 100,000.
         outbox_max_bytes: The same in bytes. 32 MiB: minutes of outage at a usual rate, within any pod's memory.
         outbox_overflow: What a full outbox does; see `OutboxOverflow`. `drop_newest`: an outage leaves one hole.

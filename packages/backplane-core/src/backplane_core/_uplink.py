@@ -315,7 +315,7 @@ class Uplink:
         pulse = self.pulse
         while True:
             await asyncio.sleep(pulse.tick_s)
-            decision = pulse.tick(self._monotonic(), self._sender.outbox.accepted)
+            decision = pulse.tick(self._monotonic(), self._sender.next_number, torn=self._sender.is_torn)
             if decision == "beat":
                 self._owner.beat()
             elif decision == "ask" and (self._transport.traits.single_stream or self._streams is not None):

@@ -269,7 +269,7 @@ class DistributedBackplane(BaseBackplane):
             return
         now = self._surroundings.monotonic()
         if self._sender.beat(now):
-            self._uplink.pulse.beat(self._sender.outbox.accepted)
+            self._uplink.pulse.beat(self._sender.next_number)
         self._tracker.expire(now)
 
     def _on_dropped(self, cause: str, channel: str, count: int) -> None:
