@@ -40,6 +40,7 @@ MEASURES: Final[Mapping[str, float]] = {
     "memory": 60,
     "resubscribe": 90,
     "breakdown": 60,
+    "broker_cost": 60,
 }
 """Modules of this folder, each with a `measure(progress, *, quick)`, in the page's order; and the seconds that each may
 take, until it has been measured how many it does."""
