@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from random import Random
 from typing import Final
@@ -176,10 +176,13 @@ class Relay:
         return successor
 
     async def aclose(self) -> None:
-        """Close all links that are open."""
-        await self._stop_reading()
-        closing = [link.aclose() for link in self._open]
-        await asyncio.gather(*self._closing, *closing, return_exceptions=True)
+        """Close all links that are open; each even if this is cancelled at another one."""
+        async with AsyncExitStack() as stack:
+            if self._closing:
+                stack.push_async_callback(asyncio.wait, [*self._closing])
+            for link in self._open:
+                stack.push_async_callback(link.aclose)
+            stack.push_async_callback(self._stop_reading)
 
     async def _stop_reading(self) -> None:
         if self._reading is not None:
