@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import nats.errors
 from backplane_core import Frame
@@ -30,6 +30,11 @@ _MAX_LINE_BYTES: Final = 1 << 20
 """No control line is longer: INFO of a large cluster takes some kilobytes."""
 
 _MAX_CACHED_SUBJECTS: Final = 4_096
+_MAX_CACHED_HEADS: Final = 4_096
+
+_Head: TypeAlias = tuple[str | None, int, int]
+"""Of a message: its channel, unless that was left; the size of its headers, and of all."""
+
 # Subject, size of the headers, size of all.
 _MSG: Final = re.compile(rb"MSG (\S+) \d+ (?:\S+ )?()(\d+)\r\n")
 _HMSG: Final = re.compile(rb"HMSG (\S+) \d+ (?:\S+ )?(\d+) (\d+)\r\n")
@@ -126,8 +131,9 @@ class _RunParser(Parser):
     def __init__(self, client: Client, inbox: Inbox) -> None:
         super().__init__(client)  # pyright: ignore[reportUnknownMemberType] -- nats-py does not type it
         self._inbox = inbox
-        self.channels: dict[bytes, str] = {}
-        """The channel of each subject that is subscribed."""
+        self._channels: dict[bytes, str] = {}
+        # A busy subject's messages begin with the same few lines: a look-up costs a third of a pattern.
+        self._heads: dict[bytes, _Head] = {}
 
     def reset(self) -> None:
         super().reset()
@@ -151,32 +157,52 @@ class _RunParser(Parser):
     async def _run(self, buffer: bytes) -> int:
         """Handle what is complete; return where the rest begins and note how much that needs."""
         at, size = 0, len(buffer)
-        append, channels, match = self._inbox.frames.append, self.channels, _MSG.match
+        append, heads, find = self._inbox.frames.append, self._heads, buffer.find
         while at < size:
-            # Headers are skipped: no frame of ours has any, and bad ones would end nats-py's read loop.
-            if found := match(buffer, at) or _HMSG.match(buffer, at):
-                subject, header, length = found.groups()
-                start = found.end()
-                end = start + int(length)
-                if end + 2 > size:
-                    self._need = end + 2 - at
-                    return at
-                if (channel := channels.get(subject)) is not None:
-                    append((channel, buffer[start + int(header or 0) : end]))
-                at = end + 2
-                continue
-            line = buffer.find(b"\r\n", at) + 2
-            if line < 2:  # noqa: PLR2004 -- find answered -1
+            start = find(b"\r\n", at) + 2
+            if start < 2:  # noqa: PLR2004 -- find answered -1
                 if size - at > _MAX_LINE_BYTES:
                     raise nats.errors.ProtocolError
                 self._need = size - at + 1
                 return at
-            await super().parse(buffer[at:line])
-            if self.buf or self.state != AWAITING_CONTROL_LINE:
-                raise nats.errors.ProtocolError
-            at = line
+            line = buffer[at:start]
+            head = heads.get(line) or self._head(line)
+            if head is None:
+                await super().parse(line)
+                if self.buf or self.state != AWAITING_CONTROL_LINE:
+                    raise nats.errors.ProtocolError
+                at = start
+                continue
+            channel, header, length = head
+            end = start + length
+            if end + 2 > size:
+                self._need = end + 2 - at
+                return at
+            if channel is not None:
+                append((channel, buffer[start + header : end]))
+            at = end + 2
         self._need = 0
         return at
+
+    def _head(self, line: bytes) -> _Head | None:
+        """Return what a message's first line says; None for any other line."""
+        # Headers are skipped: no frame of ours has any, and bad ones would end nats-py's read loop.
+        found = _MSG.fullmatch(line) or _HMSG.fullmatch(line)
+        if found is None:
+            return None
+        subject, header, length = found.groups()
+        if len(self._heads) >= _MAX_CACHED_HEADS:
+            self._heads.clear()
+        head = self._heads[line] = (self._channels.get(subject), int(header or 0), int(length))
+        return head
+
+    def hear(self, subject: bytes, channel: str | None) -> None:
+        """Name the channel of a subject from now on; None: it is not heard any more."""
+        self._heads.clear()
+        if channel is None:
+            del self._channels[subject]
+        else:
+            self._channels[subject] = channel
 
 
 class FastWire:
@@ -184,7 +210,7 @@ class FastWire:
 
     def __init__(self, client: Client, parser: _RunParser) -> None:
         self._client: Any = client
-        self._channels = parser.channels
+        self._hear = parser.hear
         self._ids: dict[str, int] = {}
         self._last_id = 0
         self._heads: dict[str, bytes] = {}
@@ -197,7 +223,7 @@ class FastWire:
                 subject = subject_of(channel).encode()
                 self._last_id += 1
                 self._ids[channel] = self._last_id
-                self._channels[subject] = channel
+                self._hear(subject, channel)
                 lines.append(b"SUB %b %d\r\n" % (subject, self._last_id))
         return self._write(lines)
 
@@ -206,7 +232,7 @@ class FastWire:
         lines: list[bytes] = []
         for channel in channels:
             if (number := self._ids.pop(channel, None)) is not None:
-                del self._channels[subject_of(channel).encode()]
+                self._hear(subject_of(channel).encode(), None)
                 lines.append(b"UNSUB %d\r\n" % number)
         return self._write(lines)
 

@@ -102,7 +102,10 @@ class Reader:
                 continue
             channel, payload = frame[0], frame[1]
             if payload.startswith(prefix):
-                self._echo(channel, payload)
+                if payload.endswith(pod.beat_suffix):
+                    self._own_beat(channel, payload)
+                else:
+                    counters.echoed += 1
                 continue
             counters.received += 1
             size = len(payload)
@@ -145,12 +148,9 @@ class Reader:
         if isinstance(lost, Lost):
             self._pod.missed(lost.channel, self._tracker.now, lost.missed, lost.reason)
 
-    def _echo(self, channel: str, payload: bytes) -> None:
-        if payload.endswith(self._pod.beat_suffix):
-            self._counters.beats += 1
-            self._pod.heard(channel, payload)
-        else:
-            self._counters.echoed += 1
+    def _own_beat(self, channel: str, payload: bytes) -> None:
+        self._counters.beats += 1
+        self._pod.heard(channel, payload)
 
     def _check_size(self, payload: bytes) -> None:
         if len(payload) > self._max_frame_bytes:
@@ -165,7 +165,10 @@ class Reader:
         check_head(head)
         if head.origin == self._pod.origin:  # ours, but written anew on its way
             self._counters.received -= 1
-            self._echo(channel, payload)
+            if payload.endswith(self._pod.beat_suffix):
+                self._own_beat(channel, payload)
+            else:
+                self._counters.echoed += 1
             return False
         if len(payload) > self._max_event_bytes and (size := len(bytes(head.event))) > self._max_event_bytes:
             raise EnvelopeError(f"not taken: an event of {size} bytes, the limit is {self._max_event_bytes}")

@@ -21,8 +21,9 @@ from backplane_core.transport import Frame
 
 __all__ = ["Sender"]
 
-BATCH_BYTES: Final = 256 * 1024
-"""What one write carries at most: a few milliseconds on a slow line, so that a lost confirmation costs little."""
+BATCH_BYTES: Final = 512 * 1024
+"""What one write carries at most: half a millisecond of work at once, and little to send again where a confirmation is
+lost. Less would leave a busy broker idle between two of them."""
 
 MAX_PLAIN_OVERHEAD_BYTES: Final = 8 * 1024
 """More than a frame to one target holds beside its event: an id of 1,024 bytes is at most 6 KiB, escaped as JSON."""
