@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 
 import pytest
-from backplane_core import Doubt
 from backplane_core._sequence import Tracker
 from backplane_redis import sentinel
 from backplane_redis._sentinels import NEWS_S
@@ -172,11 +171,7 @@ async def test_without_the_watch_a_pod_stays_deaf_and_without_the_doubt_its_gap_
     rig: Rig, sentinels: SentinelSet, monkeypatch: pytest.MonkeyPatch, without: str
 ) -> None:
     if without == "the doubt":
-
-        def never(_: SentinelLink) -> Doubt:
-            return Doubt(since=time.monotonic())
-
-        monkeypatch.setattr(SentinelLink, "doubt", never)
+        monkeypatch.setattr(SentinelLink, "sure_until", property(lambda _: time.monotonic()))
     there, may_ask = await late_pod(rig, sentinels, monkeypatch)
     theirs = await rig.sockets(there, 5)
     may_ask.clear()
@@ -188,7 +183,7 @@ async def test_without_the_watch_a_pod_stays_deaf_and_without_the_doubt_its_gap_
         assert there.is_live
         assert there.backplane.ready()
         assert there.gaps == []
-        await rig.publish_unrecorded(there)
+        await rig.publish(there, 20)  # the other started since, and can't miss a number of it either
         await there.backplane.flush(10)  # the old master answers; that proves nothing
         if without != "the watch":
             may_ask.set()
@@ -196,6 +191,7 @@ async def test_without_the_watch_a_pod_stays_deaf_and_without_the_doubt_its_gap_
             assert there.links == 2
     if without == "nothing":
         await clean(rig)
+        assert there.backplane.stats().dropped["doubted"] >= 20
         return
     if without == "the doubt":
         await rig.settle()
