@@ -71,7 +71,9 @@ async def test_a_killed_master_costs_nothing_but_what_a_gap_tells(rig: Rig, sent
     assert sentinels.failed_over(old)
     await clean(rig)
     for pod in rig.pods:
-        assert pod.backplane.stats().dropped == {}, "the outbox held all of it"
+        # Two sentinels may each hold an election; then the first one's master was deposed alive.
+        doubted = {"doubted"} if pod.links > 2 else set[str]()
+        assert set(pod.backplane.stats().dropped) <= doubted, "the outbox held all of it"
 
 
 @pytest.mark.parametrize("routing", ["broadcast"])
@@ -146,6 +148,8 @@ async def test_pods_that_leave_a_detached_master_one_after_the_other_are_told_of
     await left_behind(rig, sentinels, monkeypatch)
     assert rig.ledger.missing > 0
     assert any(gap.cause == "sequence" for gap in rig.pods[0].gaps), "what the other sent in vain"
+    assert rig.pods[1].backplane.stats().dropped["doubted"] >= 200
+    rig.ledger.anonymous.clear()  # gaps alone tell whoever had heard of the other
     await clean(rig)
 
 
@@ -159,6 +163,7 @@ async def test_without_holes_across_links_nobody_is_told_what_a_late_pod_sent_in
         cut(tracker, told=True)
 
     monkeypatch.setattr(Tracker, "cut", tells_all)
+    monkeypatch.setattr(SentinelLink, "in_vain", False)
     await left_behind(rig, sentinels, monkeypatch)
     assert len(rig.pods[0].gaps) == 1
     with pytest.raises(AssertionError, match="unexplained"):
