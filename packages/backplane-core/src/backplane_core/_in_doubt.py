@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -43,7 +43,7 @@ class Span:
 
     begin: float
     end: float
-    sent: dict[str, int] = field(factory=dict[str, int], init=False)
+    sent: Counter[str] = field(factory=Counter[str], init=False)
 
 
 @define
@@ -91,11 +91,14 @@ class InDoubt:
         if not spans or (now - spans[-1].begin >= SPAN_S and len(spans) < MAX_SPANS):
             spans.append(Span(now, now))
         spans[-1].end = now
-        sent, beat = spans[-1].sent, self.beat_suffix
-        is_full = len(sent) >= MAX_CHANNELS
-        for channel, payload, *_ in frames:
-            known = self.rest if is_full and channel not in sent else channel
-            sent[known] = sent.get(known, 0) + (not payload.endswith(beat))
+        sent = spans[-1].sent
+        channels = [frame[0] for frame in frames]
+        if len(sent) >= MAX_CHANNELS:
+            channels = [channel if channel in sent else self.rest for channel in channels]
+        sent.update(channels)
+        beat = self.beat_suffix
+        if beats := [at for at, frame in zip(channels, frames, strict=True) if frame[1].endswith(beat)]:
+            sent.subtract(beats)
 
     def lost(self) -> Doubt | None:
         """Return what is in doubt now that the link is dead; one that fails to say is not trusted at all."""
@@ -110,10 +113,9 @@ class InDoubt:
         if since is None:
             return None
         self._forget(since)
-        sent: dict[str, int] = {}
+        sent = Counter[str]()
         for span in self._spans:
-            for channel, events in span.sent.items():
-                sent[channel] = sent.get(channel, 0) + events
+            sent.update(span.sent)
         return Doubt(since=since, sent=sent, in_vain=in_vain)
 
     def _forget(self, sure_until: float | None) -> None:
