@@ -37,7 +37,7 @@ class Mutation:
     breaks: str
 
 
-def nothing(*_: object) -> None:
+def nothing(*_: object, **__: object) -> None:
     """Takes the place of what is switched off."""
 
 
