@@ -174,7 +174,7 @@ async def test_what_a_route_still_held_when_its_node_died_lies_in_the_gap(
     divided: Divided, routing: str, channel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # More than this test takes on a machine that is busy.
-    monkeypatch.setattr("backplane_nats.transport._ROUTE_LAG_S", 20.0)
+    monkeypatch.setattr("backplane_nats.link.ROUTE_LAG_S", 20.0)
     options = {"channel": channel, "routing": routing, "probe_interval_s": 0.5, "beat_s": 0.1}
     async with Rig(divided.cluster, options) as rig:
         here, there = [await rig.pod_at(node.url) for node in divided.cluster.nodes]

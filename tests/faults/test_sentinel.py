@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 
 import pytest
-from backplane_core import Doubt
 from backplane_core._sequence import Tracker
 from backplane_redis import sentinel
 from backplane_redis._sentinels import NEWS_S
@@ -72,7 +71,9 @@ async def test_a_killed_master_costs_nothing_but_what_a_gap_tells(rig: Rig, sent
     assert sentinels.failed_over(old)
     await clean(rig)
     for pod in rig.pods:
-        assert pod.backplane.stats().dropped == {}, "the outbox held all of it"
+        # Two sentinels may each hold an election; then the first one's master was deposed alive.
+        doubted = {"doubted"} if pod.links > 2 else set[str]()
+        assert set(pod.backplane.stats().dropped) <= doubted, "the outbox held all of it"
 
 
 @pytest.mark.parametrize("routing", ["broadcast"])
@@ -147,6 +148,8 @@ async def test_pods_that_leave_a_detached_master_one_after_the_other_are_told_of
     await left_behind(rig, sentinels, monkeypatch)
     assert rig.ledger.missing > 0
     assert any(gap.cause == "sequence" for gap in rig.pods[0].gaps), "what the other sent in vain"
+    assert rig.pods[1].backplane.stats().dropped["doubted"] >= 200
+    rig.ledger.anonymous.clear()  # gaps alone tell whoever had heard of the other
     await clean(rig)
 
 
@@ -160,6 +163,7 @@ async def test_without_holes_across_links_nobody_is_told_what_a_late_pod_sent_in
         cut(tracker, told=True)
 
     monkeypatch.setattr(Tracker, "cut", tells_all)
+    monkeypatch.setattr(SentinelLink, "in_vain", False)
     await left_behind(rig, sentinels, monkeypatch)
     assert len(rig.pods[0].gaps) == 1
     with pytest.raises(AssertionError, match="unexplained"):
@@ -172,11 +176,7 @@ async def test_without_the_watch_a_pod_stays_deaf_and_without_the_doubt_its_gap_
     rig: Rig, sentinels: SentinelSet, monkeypatch: pytest.MonkeyPatch, without: str
 ) -> None:
     if without == "the doubt":
-
-        def never(_: SentinelLink) -> Doubt:
-            return Doubt(since=time.monotonic())
-
-        monkeypatch.setattr(SentinelLink, "doubt", never)
+        monkeypatch.setattr(SentinelLink, "sure_until", property(lambda _: time.monotonic()))
     there, may_ask = await late_pod(rig, sentinels, monkeypatch)
     theirs = await rig.sockets(there, 5)
     may_ask.clear()
@@ -188,7 +188,7 @@ async def test_without_the_watch_a_pod_stays_deaf_and_without_the_doubt_its_gap_
         assert there.is_live
         assert there.backplane.ready()
         assert there.gaps == []
-        await rig.publish_unrecorded(there)
+        await rig.publish(there, 20)  # the other started since, and can't miss a number of it either
         await there.backplane.flush(10)  # the old master answers; that proves nothing
         if without != "the watch":
             may_ask.set()
@@ -196,6 +196,7 @@ async def test_without_the_watch_a_pod_stays_deaf_and_without_the_doubt_its_gap_
             assert there.links == 2
     if without == "nothing":
         await clean(rig)
+        assert there.backplane.stats().dropped["doubted"] >= 20
         return
     if without == "the doubt":
         await rig.settle()

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
-from backplane_core import ConfigurationError, LeavingLink, TransportError
+from backplane_core import ConfigurationError, DoubtingLink, LeavingLink, TransportError
 from backplane_nats._servers import Servers
 from backplane_nats._settings import HEARS_LAME_DUCK, Settings
+from backplane_nats.link import ROUTE_LAG_S
 from backplane_nats.transport import NatsTransport
 
 from tests.brokers import NatsCluster, OwnBroker
@@ -140,11 +142,18 @@ async def test_a_node_in_lame_duck_mode_says_so_and_serves_on(nats_cluster: Nats
         assert await listener.until(1) == [(channel, b"1")]
 
 
-async def test_only_a_clusters_node_has_a_lag(nats_cluster: NatsCluster, nats_url: str) -> None:
-    alone, clustered = NatsTransport(nats_url), NatsTransport(nats_cluster.url)
-    for transport in (alone, clustered):
-        await (await transport.open()).aclose()
-    assert alone.traits.lag_s == 0
-    assert clustered.traits.lag_s > 0
-    assert alone.traits.single_stream
-    assert clustered.traits.single_stream
+async def test_only_a_clusters_node_is_sure_of_less_than_it_confirmed(
+    nats_cluster: NatsCluster, nats_url: str, channel: str
+) -> None:
+    async with opened(nats_url) as alone:
+        assert isinstance(alone, DoubtingLink)
+        await alone.send([(channel, b"1")])
+        assert alone.sure_until is None
+    async with opened(nats_cluster.url) as clustered:
+        assert isinstance(clustered, DoubtingLink)
+        assert clustered.sure_until is not None
+        assert clustered.sure_until <= time.monotonic() - ROUTE_LAG_S
+        written_at = time.monotonic()
+        await clustered.send([(channel, b"1")])
+        assert written_at - ROUTE_LAG_S <= clustered.sure_until <= time.monotonic() - ROUTE_LAG_S
+        assert not clustered.in_vain

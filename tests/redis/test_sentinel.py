@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any
@@ -20,13 +21,14 @@ from backplane_core import (
     TransportError,
     connect,
 )
-from backplane_redis._sentinels import Sentinel
+from backplane_redis._sentinels import NEWS_S, Sentinel
 from backplane_redis.sentinel import SentinelLink, SentinelTransport
 
 from tests.brokers import BrokerUnavailable, free_port
 from tests.brokers.sentinels import SERVICE, SentinelSet, ask
 from tests.brokers.tls import Certificates
 from tests.conftest import skip_or_fail
+from tests.pods.fleet import until
 from tests.redis.reading import DEADLINE_S, Heard, all_that_is_said, raised
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
@@ -197,6 +199,7 @@ async def test_a_node_that_becomes_a_replica_ends_its_link_and_is_not_linked_to(
         try:
             error = await heard.death()
             assert "has become a replica" in str(error)
+            assert link.in_vain
             error = await raised(link.send([("a", b"1")]))
             assert "has become a replica" in str(error)
             error = await raised(SentinelTransport(plain.url).open())
@@ -217,17 +220,27 @@ async def test_a_watch_that_fails_ends_the_link(plain: SentinelSet, monkeypatch:
     assert_no_secret(all_that_is_said(error))
 
 
-async def test_a_link_doubts_what_it_sent_since_the_sentinels_last_confirmed_its_master(plain: SentinelSet) -> None:
+async def test_a_link_is_sure_until_the_sentinels_last_confirmed_its_master(plain: SentinelSet) -> None:
     async with reading(plain.url) as (link, _):
-        await link.send([("a", b"1")])
-        assert link.doubt().channels == {"a"}
-        since = link.doubt().since
-        async with asyncio.timeout(DEADLINE_S):
-            while "a" in link.doubt().channels:
-                await link.send([("b", b"1")])
-                await asyncio.sleep(0.05)  # the sentinel is asked each second
-        assert link.doubt().since > since
-        assert link.doubt().channels == {"b"}
+        since = link.sure_until
+        assert since <= time.monotonic() - NEWS_S
+        await until(lambda: link.sure_until > since, "the sentinel is asked each second")
+        assert since < link.sure_until <= time.monotonic() - NEWS_S
+        assert not link.in_vain, "it may die, and was the master"
+
+
+async def test_a_link_that_nobody_confirms_for_long_may_be_in_vain(
+    plain: SentinelSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backplane_redis.sentinel.LONG_S", 2 * NEWS_S)
+
+    async def away(*_: object) -> None:
+        raise TransportError("away")
+
+    async with reading(plain.url) as (link, _):
+        monkeypatch.setattr(Sentinel, "ask", away)
+        await until(lambda: link.in_vain, "nobody says that this is the master")
+        assert time.monotonic() - link.sure_until > 2 * NEWS_S
 
 
 async def test_tls_holds_for_nodes_and_sentinels_alike(certificates: Certificates) -> None:

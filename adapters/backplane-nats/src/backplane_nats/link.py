@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import nats.errors
 from backplane_core import Frame, Lost, TransportError
@@ -12,17 +13,21 @@ from nats.aio.client import Client
 
 from backplane_nats._errors import explain
 from backplane_nats._inbox import Inbox
-from backplane_nats._internals import client_tasks, fast_wire, shut
+from backplane_nats._internals import client_tasks, fast_wire, is_clustered, shut
 from backplane_nats._public import Pong, PublicWire
 from backplane_nats._settings import HEARS_LAME_DUCK
 
 __all__ = ["NatsLink"]
 
+ROUTE_LAG_S: Final = 2.0
+"""What passes between two nodes of a cluster is not behind the answers of either. A lag that is longer than this is not
+covered; the nodes themselves give up a route only after many seconds."""
+
 _Item = TypeVar("_Item")
 
 
 class NatsLink:
-    """Implements `backplane_core.LeavingLink`. Made by `NatsTransport.open`; core replaces it when it dies.
+    """Implements core's `LeavingLink` and `DoubtingLink`. Made by `NatsTransport.open`; core replaces it when it dies.
 
     Delivery: at most once, in the broker's order per publisher. A PONG confirms subscriptions and sends.
 
@@ -40,6 +45,8 @@ class NatsLink:
         self._failure: TransportError | None = None
         self._is_open = False
         self._asked_to_leave = asyncio.Event()
+        # When the last send that is confirmed was written.
+        self._written_at = time.monotonic()
 
     async def connect(self, options: Mapping[str, Any]) -> None:
         """Connect the client, once, and watch it from then on.
@@ -151,7 +158,19 @@ class NatsLink:
             TransportError: The link is dead, a frame is too large, or this user may not publish there (the
                 link is dead then).
         """
+        written_at = time.monotonic()
         await self._confirmed(self._wire.send, frames)
+        self._written_at = written_at
+
+    @property
+    def sure_until(self) -> float | None:
+        """In a cluster: what was confirmed by then was with the other nodes too, if its node lived for so long."""
+        return self._written_at - ROUTE_LAG_S if is_clustered(self._client) else None
+
+    @property
+    def in_vain(self) -> bool:
+        """False: a node that dies takes no more with it than was on its way."""
+        return False
 
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
         """Yield what arrived, one list per wake-up; raise when the link is dead and all was yielded.

@@ -10,7 +10,7 @@ import nats.errors
 from backplane_core import AuthenticationError, ConfigurationError, Link, Traits, TransportError
 
 from backplane_nats._errors import explain
-from backplane_nats._internals import TlsClient, is_clustered, shut
+from backplane_nats._internals import TlsClient, shut
 from backplane_nats._servers import Servers
 from backplane_nats._settings import Server, Settings
 from backplane_nats.link import NatsLink
@@ -25,10 +25,6 @@ _CONNECT_TIMEOUT_S: Final = 30
 
 _CONNECT_TIMEOUT_OF_SEVERAL_S: Final = 2
 """So that a host that swallows packets leaves time for the next within core's five seconds."""
-
-_ROUTE_LAG_S: Final = 2.0
-"""What passes between two nodes of a cluster is not behind the answers of either. A lag that is longer than this is not
-covered; the nodes themselves give up a route only after many seconds."""
 
 _NEVER_S: Final = 86_400
 
@@ -143,7 +139,6 @@ class NatsTransport:
         self._last = server, client
         self._traits = Traits(
             single_stream=True,
-            lag_s=_ROUTE_LAG_S if is_clustered(client) else 0.0,
             max_payload_bytes=client.max_payload,
         )
         return link

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from random import uniform
 from typing import Any, Final, cast
 from urllib.parse import unquote, urlencode, urlsplit
 
-from backplane_core import AuthenticationError, ConfigurationError, Doubt, Frame, Traits, TransportError
+from backplane_core import AuthenticationError, ConfigurationError, Traits, TransportError
 from redis.asyncio.connection import SSLConnection
 from redis.exceptions import NoPermissionError, RedisError
 
@@ -43,11 +42,8 @@ NODE_S: Final = 2.0
 LAST_WORD_S: Final = 0.05
 """How long the others are waited for once most sentinels answered: amid a failover one knows before the rest."""
 
-MAX_CHANNELS: Final = 65_536
-"""Channels that were sent to in doubt and are kept in mind, per set; core marks as many."""
-
-MAX_SETS: Final = 8
-"""Sets of them, each of a second: while the sentinels answer, four are in doubt."""
+LONG_S: Final = NEWS_S + 4 * CHECK_S
+"""Sentinels that answer leave a master unsure for less than this, so after that a deposed one may have been missed."""
 
 _ROLE: Final = b"*1\r\n$4\r\nROLE\r\n"
 
@@ -182,16 +178,7 @@ class SentinelLink(RedisLink):
         self._views = views
         self._service = service
         self._role: object = b"master"
-        # Since when, and to which channels frames went from then on.
-        self._sent: deque[tuple[float, set[str]]] = deque([(time.monotonic(), set())])
         self._watching = asyncio.create_task(self._watch(), name="backplane-sentinel")
-
-    async def send(self, frames: Sequence[Frame]) -> None:
-        """As any Redis link; keeps in mind where frames went while nobody could say whether this is the master."""
-        channels = self._sent[-1][1]
-        if len(channels) < MAX_CHANNELS:
-            channels.update([frame[0] for frame in frames])
-        await super().send(frames)
 
     async def aclose(self) -> None:
         """Close the socket and those to the sentinels at once; pending calls raise."""
@@ -201,11 +188,16 @@ class SentinelLink(RedisLink):
             await sentinel.close()
         await asyncio.wait([self._watching])
 
-    def doubt(self) -> Doubt:
-        """Since when this node may have been the master no more, and the channels that were sent to since."""
-        self._forget()
-        channels = set[str]().union(*[channels for _, channels in self._sent])
-        return Doubt(since=self._views.sure_until, channels=channels)
+    @property
+    def sure_until(self) -> float:
+        """Until when this node was surely the master."""
+        return self._views.sure_until
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether it was replaced while it lived on, or nobody could say for long. One that dies is asked about."""
+        is_deposed = self._views.moved_to is not None or self._role != b"master"
+        return is_deposed or time.monotonic() - self.sure_until > LONG_S
 
     async def _watch(self) -> None:
         """Ask each sentinel, and the node, again and again; a link that can't is dead."""
@@ -228,7 +220,6 @@ class SentinelLink(RedisLink):
             self._views.heard(number, answer)
             if moved := self._views.moved_to:
                 await self._leave(f"the sentinels say that the master of {self._service!r} is {shown(moved)} now")
-            self._forget()
 
     async def _check_role(self) -> None:
         while self._dead is None:
@@ -248,14 +239,6 @@ class SentinelLink(RedisLink):
             return False
         self._role = reply[0]
         return True
-
-    def _forget(self) -> None:
-        """Forget the channels that were sent to while this was surely the master; begin another set each second."""
-        sent, now = self._sent, time.monotonic()
-        while len(sent) > 1 and sent[1][0] <= self._views.sure_until:
-            sent.popleft()
-        if len(sent) < MAX_SETS and now - sent[-1][0] >= CHECK_S:
-            sent.append((now, set()))
 
     async def _leave(self, reason: str) -> None:
         """Die of it, and wake whoever reads."""

@@ -46,7 +46,6 @@ from backplane_core.observe import (
 from backplane_core.publisher import Publisher, SyncPublisher
 from backplane_core.target import Target
 from backplane_core.transport import (
-    Doubt,
     DoubtingLink,
     Frame,
     LeavingLink,
@@ -70,7 +69,6 @@ __all__ = [
     "Connecting",
     "Connection",
     "DistributedBackplane",
-    "Doubt",
     "DoubtingLink",
     "EnvelopeError",
     "EnvelopeRejected",

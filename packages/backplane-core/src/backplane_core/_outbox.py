@@ -127,6 +127,11 @@ class Outbox:
         self._marks.remove(mark)
 
     @property
+    def in_flight(self) -> Sequence[Frame]:
+        """What was taken and is not confirmed."""
+        return self._in_flight
+
+    @property
     def accepted(self) -> int:
         """How many frames were ever taken."""
         return self._settled + self.messages

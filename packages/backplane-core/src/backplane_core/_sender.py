@@ -271,9 +271,9 @@ class Sender:
         self._drop(self.outbox.lost(resend=resend), "unconfirmed")
 
     def tear(self, channels: Iterable[str]) -> None:
-        """What was sent to these may have been in vain: let a beat on each show it."""
+        """What was sent to these may have been lost: let a beat on each show it."""
         for channel in channels:
-            if channel != self._question[0] and len(self._torn) < MAX_CHANNELS:
+            if len(self._torn) < MAX_CHANNELS:
                 self._torn[channel] = None
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from typing import Final
 
 from attrs import frozen
 
+from backplane_core._in_doubt import Doubt, InDoubt
 from backplane_core._links import Backoff, Pulse
 from backplane_core._logging import logger
 from backplane_core._sender import Sender
@@ -28,8 +29,6 @@ from backplane_core._surroundings import Surroundings
 from backplane_core._tasks import bounded, first_leaf, where
 from backplane_core.errors import TransportError
 from backplane_core.transport import (
-    Doubt,
-    DoubtingLink,
     Frame,
     LeavingLink,
     Link,
@@ -52,7 +51,7 @@ class Owner:
 
     Args:
         live: The link is live: all that is wanted is heard. Nothing is sent before this returns.
-        lost: The link is dead, and may have been in vain before; what was in flight is still in the sender's hands.
+        lost: The link is dead, and this is in doubt; what was in flight is still in the sender's hands.
         moved: The link was left for another one, for this reason, and nothing was missed; what is not read yet may be
             copies.
         tells_copies: Whether every pod's frames carry numbers.
@@ -126,6 +125,7 @@ class Uplink:
         self._stopping = False
         # The live link, if it says itself until when it has heard all.
         self._streams: MultiStreamLink | None = None
+        self._in_doubt = InDoubt(settings.channel, sender.beat_suffix)
 
     def _new_pulse(self) -> Pulse:
         return Pulse(self._settings.probe_interval_s, self._settings.beat_s, self._hears)
@@ -139,6 +139,10 @@ class Uplink:
     def beats_prove(self) -> bool:
         """Whether a beat that is heard proves that all before it was heard: in a link of one stream."""
         return self._streams is None
+
+    def surely(self, moment: float) -> float:
+        """Return until when all was heard, if the link's node says so of this moment."""
+        return self._in_doubt.surely(moment)
 
     async def start(self) -> None:
         """Return once a link is live.
@@ -204,6 +208,7 @@ class Uplink:
         self._streams = _streams_of(link)
         self._sender.link_opened(self._transport.traits.max_payload_bytes)
         try:
+            self._in_doubt.opened(_current(link), opened_at)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(link), name="backplane-read")
                 group.create_task(self._subscribe(link, group), name="backplane-subscribe")
@@ -218,10 +223,11 @@ class Uplink:
             if self._streams is not None:
                 self._owner.proved(self._streams.heard_until)
             self._subscriptions.lost()
-            self._owner.lost(_doubt_of(_current(link), opened_at))
+            self._owner.lost(self._in_doubt.lost())
 
     def _on_moved(self, successor: Link, reason: str) -> None:
         self._streams = _streams_of(successor)
+        self._in_doubt.moved(successor)
         self._owner.moved(reason)
 
     async def _read(self, link: Link) -> None:
@@ -306,6 +312,7 @@ class Uplink:
             written_at = self._monotonic()
             await link.send(frames)
             self.pulse.confirmed()
+            self._in_doubt.confirmed(self._sender.outbox.in_flight, self._monotonic())
             if self._transport.traits.single_stream:
                 self._prove(written_at)
             self._sender.confirmed()
@@ -335,14 +342,3 @@ def _current(link: Link) -> Link:
 def _streams_of(link: Link) -> MultiStreamLink | None:
     current = _current(link)
     return current if isinstance(current, MultiStreamLink) else None
-
-
-def _doubt_of(link: Link, opened_at: float) -> Doubt | None:
-    """Return since when a dead link may have been in vain, if it can say; one that fails to is not trusted at all."""
-    if not isinstance(link, DoubtingLink):
-        return None
-    try:
-        return link.doubt()
-    except Exception as error:  # noqa: BLE001 -- a link's fault must not end the life of links
-        logger.error("the link failed: %s", where(error))
-        return Doubt(since=opened_at)

@@ -12,6 +12,7 @@ from backplane_core._base import BaseBackplane
 from backplane_core._fleet import Fleet
 from backplane_core._gate import Gate
 from backplane_core._hearing import Hearing
+from backplane_core._in_doubt import Doubt
 from backplane_core._logging import logger
 from backplane_core._outage import Outage
 from backplane_core._reader import Pod, Reader
@@ -27,7 +28,7 @@ from backplane_core._wire import FRAME_OVERHEAD_BYTES, decode_head
 from backplane_core.errors import ClosedError, EnvelopeError
 from backplane_core.observe import EventDropped, Gap, LinkChanged, Readiness, Stats
 from backplane_core.target import Target
-from backplane_core.transport import Doubt, Frame, Lost, Transport
+from backplane_core.transport import Frame, Lost, Transport
 
 __all__ = ["DistributedBackplane"]
 
@@ -304,10 +305,10 @@ class DistributedBackplane(BaseBackplane):
     def _on_lost(self, doubt: Doubt | None) -> None:
         reason = self._uplink.reason
         self._outage.lost(f"the link was replaced: {reason}", None if doubt is None else doubt.since)
-        # Who leaves a deposed node later than we do may send in vain after our gap's end.
+        # Who leaves a node that is deposed, or cut off, later than we do may send in vain after our gap's end.
         self._tracker.cut(told=doubt is None)
         if doubt is not None:
-            self._sender.tear(doubt.channels)
+            self._tell_doubt(doubt)
         self._fleet.link_lost()
         # A pod that can't tell copies must not get any: what was in flight is then counted, and a hole for the others.
         self._sender.link_lost(resend=self._tells_copies())
@@ -316,6 +317,13 @@ class DistributedBackplane(BaseBackplane):
             logger.warning("the link is lost, local delivery goes on: %s", reason)
             self._set_state("degraded", reason)
         self._hearing.wake_all()
+
+    def _tell_doubt(self, doubt: Doubt) -> None:
+        self._sender.tear(doubt.sent)
+        if doubt.in_vain:
+            for channel, events in doubt.sent.items():
+                if events:
+                    self._on_dropped("doubted", channel, events)
 
     def _on_moved(self, reason: str) -> None:
         self._counters.links += 1
@@ -326,7 +334,7 @@ class DistributedBackplane(BaseBackplane):
         return self._fleet.tells_copies(self._surroundings.monotonic())
 
     def _on_proved(self, written_at: float) -> None:
-        self._outage.proved(written_at - self._transport.traits.lag_s)
+        self._outage.proved(self._uplink.surely(written_at))
 
     # In: link -> reader -> sinks and gaps
 

@@ -98,11 +98,12 @@ class LinkChanged:
 
 @frozen(kw_only=True)
 class EventDropped:
-    """Events were not sent to other pods (local delivery is not concerned). Receivers see a hole.
+    """Events did not go to other pods (local delivery is not concerned). Receivers see a hole.
 
     Args:
         cause: `outbox`: full. `unconfirmed`: can't be sent again. `too_large`: over a new broker's limit. `closed`: not
-            sent before close.
+            sent before close. `doubted`: sent to a broker node that was deposed, or may have been; some may have
+            arrived, and a pod that started since sees no hole.
         channel: The bus channel.
         count: How many.
     """
@@ -208,7 +209,7 @@ class Stats:
         duplicates: Copies of other pods' frames that were dropped.
         foreign: Frames of pods that do not count (`seq` absent).
         sent: Frames that the broker confirmed.
-        dropped: Frames not sent, by cause; see `EventDropped`.
+        dropped: Frames not sent, or in vain, by cause; see `EventDropped`.
         overflowed: Events that full connection queues dropped.
         gaps: Gaps told to this pod, by cause.
         sink_errors: Sinks that raised.

@@ -6,14 +6,13 @@ every transport alike. Turn off the client library's own reconnecting, retrying 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from attrs import field, frozen
 from attrs.validators import ge, optional
 
 __all__ = [
-    "Doubt",
     "DoubtingLink",
     "Frame",
     "LeavingLink",
@@ -44,19 +43,6 @@ class Lost:
 
 
 @frozen(kw_only=True)
-class Doubt:
-    """A dead link's word that its broker node may have been everyone's no more: deposed, it still took and delivered.
-
-    Args:
-        since: Until then the node was surely everyone's, in seconds of `time.monotonic`.
-        channels: All that was sent to since, confirmed or not.
-    """
-
-    since: float
-    channels: Collection[str] = ()
-
-
-@frozen(kw_only=True)
 class Traits:
     """What a transport can do. Read after each `Transport.open`, so that a broker's own limits can be filled in.
 
@@ -68,15 +54,12 @@ class Traits:
             yields what came before one by the time that `send` returns, or in its next list. So a confirmed send proves
             how far this link has heard all, and gaps begin there; else they begin at the last beat that was heard, or
             where a `MultiStreamLink` says.
-        lag_s: How long a frame may be under way between a broker's own nodes while the node of our link answers, and
-            hands us our beats, as if there was nothing: seconds. Gaps begin so much earlier.
         max_payload_bytes: The broker's limit for one payload; None where it has none.
     """
 
     durable: bool = False
     confirms: bool = True
     single_stream: bool = False
-    lag_s: float = field(default=0.0, validator=ge(0.0))
     max_payload_bytes: int | None = field(default=None, validator=optional(ge(1)))
 
 
@@ -137,15 +120,30 @@ class Link(Protocol):
 
 
 @runtime_checkable
-class DoubtingLink(Protocol):
-    """What a `Link` has too if its node can be deposed while it answers; it dies once it knows.
+class DoubtingLink(Link, Protocol):
+    """A link whose node is one of several: its answers are its own, and don't say what the others' nodes have, or sent.
 
-    Then no answer and no beat proves anything. So the gap begins at the doubt, the pods are shown what this one sent
-    in vain, and numbers that are missing across the change of links are told as a hole.
+    So no answer and no beat proves more than the link is sure of, and a gap begins there at the latest. When the link
+    dies, a beat on each channel that it sent to since shows the others what was lost on its way, and numbers that are
+    missing across the change of links are told as a hole.
     """
 
-    def doubt(self) -> Doubt:
-        """Return since when, and where to, it may have been in vain. Called once, when the link is dead."""
+    @property
+    def sure_until(self) -> float | None:
+        """Until this moment of `time.monotonic()` the node was surely everyone's, and all was passed on, either way.
+
+        What it confirmed by then had reached the others' nodes, and what these took by then had reached it. It may
+        only grow. None: all is sure. Read after each send, and when the link is dead.
+        """
+        ...
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether what was sent since may have reached nobody else: the node was deposed, and still took it.
+
+        Its events are then counted by the sender, as `dropped["doubted"]`: a pod that never heard of it sees no hole.
+        False where nearly all arrived, as when a node dies. Read once, when the link is dead.
+        """
         ...
 
 
