@@ -1,0 +1,184 @@
+"""What readers of connections wait on: woken once, in order, from few callbacks; cancelled as a future is."""
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import tasks
+from collections.abc import Callable, Coroutine
+from contextvars import copy_context
+from typing import Any
+
+import pytest
+from backplane_core import InMemoryBackplane, Target
+from backplane_core._waking import AT_ONCE, Waiter, Waker
+
+MAKERS: dict[str, Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]] = {
+    "of C": asyncio.ensure_future,
+    "of Python": lambda coroutine: tasks._PyTask(coroutine, loop=asyncio.get_running_loop()),  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownLambdaType, reportUnknownMemberType] -- asyncio's own, for where there is no C
+}
+
+pytestmark = pytest.mark.every_loop
+
+
+@pytest.fixture(params=MAKERS)
+def make_task(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]:
+    return MAKERS[request.param]
+
+
+async def turns(count: int = 3) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_a_task_goes_on_once_per_wake(make_task: Any) -> None:
+    waiter, times = Waiter(Waker()), 0
+
+    async def wait() -> None:
+        nonlocal times
+        while True:
+            await waiter
+            times += 1
+
+    task = make_task(wait())
+    await turns()
+    for expected in (1, 2, 3):
+        waiter.wake()
+        waiter.wake()  # it is woken already
+        await turns()
+        assert times == expected
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    waiter.wake()  # nobody waits
+
+
+async def test_many_are_woken_in_order_by_one_callback_each_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    waker, woken = Waker(), list[int]()
+    waiters = [Waiter(waker) for _ in range(3 * AT_ONCE)]
+
+    async def wait(number: int) -> None:
+        await waiters[number]
+        woken.append(number)
+
+    waiting = [asyncio.create_task(wait(number)) for number in range(len(waiters))]
+    await turns()
+    runs = 0
+    run = Waker._run
+
+    def counted(self: Waker, loop: asyncio.AbstractEventLoop) -> None:
+        nonlocal runs
+        runs += 1
+        run(self, loop)
+
+    monkeypatch.setattr(Waker, "_run", counted)
+    order = [*range(1, len(waiters)), 0]
+    for number in order:
+        waiters[number].wake()
+    await asyncio.wait(waiting)
+    assert woken == order
+    assert runs == 3
+
+
+async def test_a_cancelled_task_raises_and_the_waiter_serves_another(make_task: Any) -> None:
+    waiter = Waiter(Waker())
+
+    async def wait() -> str:
+        await waiter
+        return "woken"
+
+    first = make_task(wait())
+    await turns()
+    first.cancel("enough")
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    second = make_task(wait())
+    await turns()
+    assert not second.done()
+    waiter.wake()
+    assert await second == "woken"
+
+
+async def test_a_task_that_is_cancelled_once_it_was_woken_raises_all_the_same(make_task: Any) -> None:
+    waiter = Waiter(Waker())
+
+    async def wait() -> None:
+        await waiter
+
+    task = make_task(wait())
+    await turns()
+    waiter.wake()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_wait_that_times_out_loses_no_event_between_queue_and_reader() -> None:
+    async with InMemoryBackplane() as backplane, backplane.connection("c1", Target.user("u1")) as connection:
+        got: list[Any] = []
+        for number in range(200):
+            reading = asyncio.ensure_future(anext(connection))
+            await asyncio.sleep(0)
+            await backplane.publish(Target.user("u1"), number)
+            if number % 2:
+                reading.cancel()
+            try:
+                got.append((await reading).value)
+            except asyncio.CancelledError:
+                got.append((await anext(connection)).value)
+        assert got == list(range(200))
+
+
+async def test_a_reader_that_ends_the_program_leaves_no_other_asleep() -> None:
+    waker, woken = Waker(), list[str]()
+    loop, waiters = asyncio.get_running_loop(), [Waiter(waker) for _ in range(3)]
+    raised: list[BaseException] = []
+
+    class Callback:
+        """Stands in for a task's step, which lets SystemExit through to the loop."""
+
+        def __init__(self, name: str, error: BaseException | None = None) -> None:
+            self.name, self.error = name, error
+
+        def __call__(self, _: object) -> None:
+            woken.append(self.name)
+            if self.error is not None:
+                raise self.error
+
+    callbacks = [Callback("a"), Callback("b", LookupError()), Callback("c")]
+    loop.set_exception_handler(lambda _, context: raised.append(context["exception"]))
+    for waiter, callback in zip(waiters, callbacks, strict=True):
+        awaiting = waiter.__await__()
+        assert next(awaiting) is waiter
+        waiter.add_done_callback(callback, context=copy_context())
+        waiter.wake()
+    await turns()
+    loop.set_exception_handler(None)
+    assert woken == ["a", "b", "c"]
+    assert [type(error) for error in raised] == [LookupError]
+
+
+def test_a_loop_that_was_closed_before_it_woke_anyone_is_forgotten() -> None:
+    waker = Waker()
+    waiter = Waiter(waker)
+
+    async def wake_at_the_end() -> None:
+        asyncio.get_running_loop().call_soon(waiter.wake)
+        await waiter
+
+    first = asyncio.new_event_loop()
+    task = first.create_task(wake_at_the_end())
+    first.call_soon(lambda: (waiter.wake(), first.stop()))
+    first.run_forever()
+    assert not task.done()
+    task.cancel()
+    first.run_until_complete(asyncio.wait({task}))
+    first.close()
+    other = Waiter(waker)
+
+    async def wait() -> None:
+        asyncio.get_running_loop().call_soon(other.wake)
+        await other
+
+    with asyncio.Runner() as runner:
+        runner.run(wait())
