@@ -180,7 +180,7 @@ class RedisLink:
     def _take(self, gets: Gets) -> list[Frame | Lost]:
         """Sort replies into frames, returned, and confirmations, settled, until there are no more."""
         frames: list[Frame | Lost] = []
-        names = self._names
+        names, confirmed = self._names, 0
         while (reply := gets()) is not MORE:
             if type(reply) is PUSH:
                 if reply[0] == b"message":
@@ -188,22 +188,25 @@ class RedisLink:
                 # Every message lies between these two confirmations: no name needs decoding twice.
                 elif reply[0] == b"subscribe":
                     names[reply[1]] = reply[1].decode()
-                    self._confirmed += 1
+                    confirmed += 1
                 elif reply[0] == b"unsubscribe":
                     names.pop(reply[1], None)
-                    self._confirmed += 1
+                    confirmed += 1
             elif type(reply) is int:
-                self._confirmed += 1
+                confirmed += 1
             else:
+                self._confirmed += confirmed
+                confirmed = 0
                 self._settle()
                 if isinstance(reply, hiredis.ReplyError):
                     self._refused(str(reply).partition(" ")[0])
                 elif self._answers(reply):
-                    self._confirmed += 1
+                    confirmed = 1
                     continue
                 else:  # never told: it may be a payload
                     self._die(TORN)
                 break
+        self._confirmed += confirmed
         self._settle()
         return frames
 

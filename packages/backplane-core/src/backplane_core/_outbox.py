@@ -42,7 +42,8 @@ class Outbox:
     _settled: int = field(default=0, init=False)
     _waiting: deque[Frame] = field(factory=deque[Frame], init=False)
     _in_flight: list[Frame] = field(factory=list[Frame], init=False)
-    _marks: list[Mark] = field(factory=list[Mark], init=False)
+    # A set in order: many flush at once, and each leaves by itself.
+    _marks: dict[Mark, None] = field(factory=dict[Mark, None], init=False)
 
     def has_room(self, size: int) -> bool:
         """Whether a frame of so many bytes would be taken."""
@@ -119,12 +120,12 @@ class Outbox:
     def mark(self) -> Mark:
         """Return a mark behind all frames that are here; `forget` it when it is of no use any more."""
         mark = Mark(self.messages)
-        self._marks.append(mark)
+        self._marks[mark] = None
         return mark
 
     def forget(self, mark: Mark) -> None:
         """Keep a mark up to date no longer."""
-        self._marks.remove(mark)
+        del self._marks[mark]
 
     @property
     def in_flight(self) -> Sequence[Frame]:

@@ -98,7 +98,7 @@ class Sender:
         self._idle = False
         self._room = asyncio.Event()
         self._waited_in_vain = False
-        self._flushing: list[tuple[Mark, asyncio.Future[None]]] = []
+        self._flushing: dict[Mark, asyncio.Future[bool]] = {}
 
     # publish ->
 
@@ -214,17 +214,19 @@ class Sender:
         """
         if not self.outbox.messages:
             return
-        entry = (self.outbox.mark(), asyncio.get_running_loop().create_future())
-        self._flushing.append(entry)
+        loop = asyncio.get_running_loop()
+        mark, settled = self.outbox.mark(), loop.create_future()
+        self._flushing[mark] = settled
+        # Cheaper than asyncio.timeout: a publisher may flush behind each event.
+        timer = None if timeout_s is None else loop.call_later(timeout_s, _resolve, settled, False)
         try:
-            async with asyncio.timeout(timeout_s):
-                await entry[1]
-        except TimeoutError:
-            left = entry[0].ahead
-            raise TimeoutError(f"{left} events are not confirmed after {timeout_s} s: {reason()}") from None
+            if not await settled:
+                raise TimeoutError(f"{mark.ahead} events are not confirmed after {timeout_s} s: {reason()}")
         finally:
-            self._flushing.remove(entry)
-            self.outbox.forget(entry[0])
+            if timer is not None:
+                timer.cancel()
+            del self._flushing[mark]
+            self.outbox.forget(mark)
 
     @property
     def next_number(self) -> int:
@@ -297,6 +299,11 @@ class Sender:
         self._wake()
 
     def _wake(self) -> None:
-        for mark, waiter in self._flushing:
-            if mark.ahead <= 0 and not waiter.done():
-                waiter.set_result(None)
+        for mark, settled in self._flushing.items():
+            if mark.ahead <= 0:
+                _resolve(settled, True)
+
+
+def _resolve(future: asyncio.Future[bool], result: bool) -> None:  # noqa: FBT001 -- a future's result
+    if not future.done():
+        future.set_result(result)
