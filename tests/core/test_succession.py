@@ -13,6 +13,7 @@ import pytest
 from backplane_core import LinkChanged, Target, Traits
 from backplane_core import _succession as succession
 from backplane_core import _successor as successor_module
+from backplane_core._successor import number_of
 from backplane_core.testing import Faults, FaultyTransport
 
 from tests.core.helpers import MemoryFleet, Socket, until
@@ -245,3 +246,10 @@ async def test_closing_during_a_move_leaves_nothing(leaves_nothing: None, after_
         await asyncio.sleep(after_s)  # wherever it may be then
         await pod.aclose()
         assert fleet.broker.links == 0
+
+
+@pytest.mark.parametrize(
+    ("mark", "number"), [(b"1", 1), (b"42", 42), (b"", 0), (b"x", 0), (b"-1", 0), (b"\xb2", 0), (b"9" * 5_000, 0)]
+)
+def test_a_mark_that_is_none_counts_for_nothing(mark: bytes, number: int) -> None:
+    assert number_of(mark) == number

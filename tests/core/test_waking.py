@@ -129,6 +129,27 @@ async def test_a_wait_that_times_out_loses_no_event_between_queue_and_reader() -
         assert got == list(range(200))
 
 
+@pytest.mark.parametrize("how", ["cancelled", "woken"])
+async def test_a_reader_that_was_called_and_has_not_gone_on_yet_is_still_the_one_reader(how: str) -> None:
+    async with InMemoryBackplane() as backplane, backplane.connection("c1", Target.user("u1")) as connection:
+        first = asyncio.ensure_future(anext(connection))
+        await asyncio.sleep(0)
+        if how == "cancelled":
+            first.cancel()
+        else:
+            await backplane.publish(Target.user("u1"), "event")
+            assert (await anext(connection)).value == "event", "whoever asks first gets it"
+        with pytest.raises(RuntimeError, match="one reader at a time"):
+            await anext(connection)
+        await backplane.publish(Target.user("u1"), "next")
+        if how == "cancelled":
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            assert (await anext(connection)).value == "next"
+        else:
+            assert (await first).value == "next"
+
+
 async def test_a_reader_that_ends_the_program_leaves_no_other_asleep() -> None:
     waker, woken = Waker(), list[str]()
     loop, waiters = asyncio.get_running_loop(), [Waiter(waker) for _ in range(3)]

@@ -30,7 +30,7 @@ def test_the_urls_servers_come_first_then_the_announced_ones_and_failed_ones_las
     assert addresses(servers) == ["a:4222", "b:4222", "c:4222", "10.0.0.1:4223", "::1:4222"]
     servers.to_the_end(b)
     servers.to_the_end(a)
-    assert addresses(servers) == ["c:4222", "10.0.0.1:4223", "::1:4222", "b:4222", "a:4222"]
+    assert addresses(servers) == ["c:4222", "b:4222", "10.0.0.1:4223", "::1:4222", "a:4222"], "one of ours comes soon"
     servers.to_the_end(b)
     servers.taken(a)
     assert addresses(servers) == ["a:4222", "c:4222", "10.0.0.1:4223", "::1:4222", "b:4222"]

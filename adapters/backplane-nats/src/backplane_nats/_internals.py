@@ -31,6 +31,7 @@ _MAX_LINE_BYTES: Final = 1 << 20
 
 _MAX_CACHED_SUBJECTS: Final = 4_096
 _MAX_CACHED_HEADS: Final = 4_096
+_MAX_CACHED_HEAD_BYTES: Final = 256
 
 _Head: TypeAlias = tuple[str | None, int, int]
 """Of a message: its channel, unless that was left; the size of its headers, and of all."""
@@ -193,7 +194,9 @@ class _RunParser(Parser):
         subject, header, length = found.groups()
         if len(self._heads) >= _MAX_CACHED_HEADS:
             self._heads.clear()
-        head = self._heads[line] = (self._channels.get(subject), int(header or 0), int(length))
+        head = (self._channels.get(subject), int(header or 0), int(length))
+        if len(line) <= _MAX_CACHED_HEAD_BYTES:
+            self._heads[line] = head
         return head
 
     def hear(self, subject: bytes, channel: str | None) -> None:

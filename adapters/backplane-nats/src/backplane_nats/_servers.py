@@ -36,9 +36,16 @@ class Servers:
             random.shuffle(announced)
         ours = {server.address for server in own}
         known = [*own, *[server for server in announced if server.address not in ours]]
+        addresses = {server.address for server in known}
+        self._last = {address: None for address in self._last if address in addresses}
         failed = {address: place for place, address in enumerate(self._last)}
         # A stable sort: who did not fail stays in place.
-        return sorted(known, key=lambda server: failed.get(server.address, -1))
+        turn = sorted(known, key=lambda server: failed.get(server.address, -1))
+        # One of the URL's is among the first two: what was announced may be long gone, and cost two seconds each.
+        first = next(place for place, server in enumerate(turn) if server.address in ours)
+        if first > 1:
+            turn.insert(1, turn.pop(first))
+        return turn
 
     def to_the_end(self, server: Server) -> None:
         """It failed, its link died, or it asked to be left: try all others first."""

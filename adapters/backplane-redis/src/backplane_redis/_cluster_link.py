@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from backplane_core import Frame, Lost, TransportError
@@ -81,6 +82,16 @@ class ClusterLink:
         """The moment until which every node's frames have been received; `time.monotonic()`, in seconds."""
         return self._heard_until
 
+    @property
+    def sure_until(self) -> float:
+        """Likewise: what was sent after it may have gone to a node that was in charge no more."""
+        return self._heard_until
+
+    @property
+    def in_vain(self) -> bool:
+        """False: at most some of it was."""
+        return False
+
     def adopt(self, address: Address, connection: LinkConnection) -> ClusterNode:
         """Take an open connection to a node."""
         node = self._nodes[address] = ClusterNode(connection, address, self)
@@ -153,12 +164,13 @@ class ClusterLink:
     async def aclose(self) -> None:
         """Close all sockets at once; pending calls raise, no task is left."""
         self._die("it was closed")
-        for task in self._tasks:
-            task.cancel()
-        for node in self._nodes.values():
-            await node.aclose()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        async with AsyncExitStack() as stack:  # each, even if this is cancelled, or fails, at another one
+            if self._tasks:
+                stack.push_async_callback(asyncio.wait, [*self._tasks])
+            for task in self._tasks:
+                task.cancel()
+            for node in self._nodes.values():
+                stack.push_async_callback(node.aclose)
 
     # What nodes tell
 
@@ -258,10 +270,14 @@ class ClusterLink:
     # Out
 
     async def _publish(self, frames: Sequence[Frame]) -> list[tuple[ClusterNode, Wait]]:
-        heads = self._heads
+        # Before anything is routed: a slot that moves while a node is being connected must not part a channel's frames.
+        heads: dict[str, tuple[ClusterNode, bytes]] = {}
+        for frame in frames:
+            if (channel := frame[0]) not in heads:
+                heads[channel] = self._heads.get(channel) or await self._head(channel)
         batches: dict[ClusterNode, tuple[list[Frame], list[bytes]]] = {}
         for frame in frames:
-            node, head = heads.get(frame[0]) or await self._head(frame[0])
+            node, head = heads[frame[0]]
             batch = batches.get(node)
             if batch is None:
                 batch = batches[node] = ([], [])
@@ -317,7 +333,12 @@ class ClusterLink:
     async def _move(self) -> None:
         """Give every channel a home again."""
         async with self._changing:
+            attempt = 0
             while self._suspects or self._strays:
+                if attempt == ROUNDS:
+                    raise self._given_up("channels")
+                await _pause(attempt)
+                attempt += 1
                 suspects, self._suspects = self._suspects, {}
                 strays, self._strays = self._strays, []
                 for node in suspects:

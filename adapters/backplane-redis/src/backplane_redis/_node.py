@@ -174,10 +174,11 @@ class ClusterNode(RedisLink):
         wait = self._waits[0] if self._waits else None
         if isinstance(reply, hiredis.ReplyError):
             code, _, rest = str(reply).partition(" ")
-            if wait is None or code not in {"MOVED", "ASK"}:
+            # ASK while keys move, and to EXISTS alone: shard channels stay until the slot itself has moved.
+            if wait is None or not (code == "MOVED" or (code == "ASK" and wait.command == "EXISTS")):
                 self._refused(code)
                 return False
-            if code == "ASK":  # to EXISTS alone, while keys move: shard channels stay until the slot itself has moved
+            if code == "ASK":
                 self._confirmed += 1
             elif wait.command != "SUNSUBSCRIBE":  # that one is not counted: moved or left, it is not heard
                 wait.moved.append((wait.operands[self._confirmed - wait.total], rest))

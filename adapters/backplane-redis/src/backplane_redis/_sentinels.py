@@ -76,7 +76,7 @@ class Sentinel:
                 f"the sentinel at {self.where} refuses: the user lacks +sentinel|get-master-addr-by-name or "
                 "+sentinel|master"
             )
-        except (RedisError, OSError, ValueError):
+        except (RedisError, OSError, ValueError, TypeError, AttributeError):  # or it answers what it should not
             failure = TransportError(f"the sentinel at {self.where} broke off")
         else:
             return answer
@@ -100,8 +100,10 @@ class Sentinel:
             raise
         except ResponseError:  # the service was removed in between
             return Answer(asked_at, None)
-        epoch = dict(zip(details[::2], details[1::2], strict=True)).get(b"config-epoch", b"0")
-        return Answer(asked_at, (host.decode(), int(port)), int(epoch))
+        known = dict(zip(details[::2], details[1::2], strict=True))
+        # Another one by now: the epoch is not that of the first answer.
+        same = (known.get(b"ip"), known.get(b"port")) == (host, port)
+        return Answer(asked_at, (host.decode(), int(port)), int(known.get(b"config-epoch", b"0")) if same else -1)
 
     async def close(self) -> None:
         """Close the connection, at once; the next question opens another."""

@@ -53,10 +53,10 @@ class Wait:
 
     total: int
     command: str
-    operands: Sequence[str | Frame]
+    operands: Sequence[str | Frame] = field(repr=False)
     confirmed: asyncio.Future[bool]
     written_at: float
-    moved: list[tuple[str | Frame, str]] = field(factory=list[tuple[str | Frame, str]])
+    moved: list[tuple[str | Frame, str]] = field(factory=list[tuple[str | Frame, str]], repr=False)
 
 
 class RedisLink:

@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from random import uniform
 from typing import Any, Final, cast
 from urllib.parse import unquote, urlencode, urlsplit
@@ -182,11 +182,12 @@ class SentinelLink(RedisLink):
 
     async def aclose(self) -> None:
         """Close the socket and those to the sentinels at once; pending calls raise."""
-        self._watching.cancel()
-        await super().aclose()
-        for sentinel in self._sentinels:
-            await sentinel.close()
-        await asyncio.wait([self._watching])
+        async with AsyncExitStack() as stack:  # each, even if this is cancelled, or fails, at another one
+            self._watching.cancel()
+            stack.push_async_callback(asyncio.wait, [self._watching])
+            for sentinel in self._sentinels:
+                stack.push_async_callback(sentinel.close)
+            stack.push_async_callback(super().aclose)
 
     @property
     def sure_until(self) -> float:
@@ -250,11 +251,11 @@ class SentinelLink(RedisLink):
 async def _role_of(connection: LinkConnection) -> object:
     try:
         await connection.send_command("ROLE")
-        reply = cast("list[object]", await connection.read_response())
+        reply = cast("object", await connection.read_response())
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
-    return reply[0]
+    return cast("list[object]", reply)[0] if isinstance(reply, list) and reply else None
 
 
 def _no_answer(failures: Sequence[TransportError], service: str) -> TransportError:

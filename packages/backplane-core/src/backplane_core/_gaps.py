@@ -140,6 +140,8 @@ class GapTeller:
         while part := [*islice(late, SLICE_ENTRIES)]:
             self._tell_late(part)
             if self._surroundings.monotonic() - now >= SLICE_S:
+                if self._timer is not None:  # a hole that was told just now has set one
+                    self._timer.cancel()
                 self._timer = asyncio.get_running_loop().call_later(0, self._look)
                 return
         self._look_later()

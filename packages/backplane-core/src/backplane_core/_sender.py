@@ -218,7 +218,7 @@ class Sender:
         mark, settled = self.outbox.mark(), loop.create_future()
         self._flushing[mark] = settled
         # Cheaper than asyncio.timeout: a publisher may flush behind each event.
-        timer = None if timeout_s is None else loop.call_later(timeout_s, _resolve, settled, False)
+        timer = None if timeout_s is None else loop.call_later(timeout_s, _late, settled)
         try:
             if not await settled:
                 raise TimeoutError(f"{mark.ahead} events are not confirmed after {timeout_s} s: {reason()}")
@@ -301,9 +301,14 @@ class Sender:
     def _wake(self) -> None:
         for mark, settled in self._flushing.items():
             if mark.ahead <= 0:
-                _resolve(settled, True)
+                _settle(settled)
 
 
-def _resolve(future: asyncio.Future[bool], result: bool) -> None:  # noqa: FBT001 -- a future's result
-    if not future.done():
-        future.set_result(result)
+def _settle(flushed: asyncio.Future[bool]) -> None:
+    if not flushed.done():
+        flushed.set_result(True)
+
+
+def _late(flushed: asyncio.Future[bool]) -> None:
+    if not flushed.done():
+        flushed.set_result(False)

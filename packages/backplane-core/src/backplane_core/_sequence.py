@@ -161,7 +161,8 @@ class Tracker:
         Args:
             told: What is missing across the cut is in its gap. Else a hole across it counts as any other.
         """
-        self._told = told
+        # What an earlier cut left untold is so until it was heard of, or forgotten.
+        self._told = told and (self._told or not self._before_cut)
         for channel, origins in self._heard.items():
             self._before_cut.setdefault(channel, {}).update(origins)
         self._heard.clear()

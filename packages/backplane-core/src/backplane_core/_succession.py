@@ -20,7 +20,7 @@ from attrs import frozen
 
 from backplane_core._links import Backoff
 from backplane_core._logging import logger
-from backplane_core._successor import Successor, answered
+from backplane_core._successor import Successor, answered, number_of
 from backplane_core._tasks import bounded, where
 from backplane_core.errors import TransportError
 from backplane_core.transport import Frame, LeavingLink, Link, Lost, Transport
@@ -158,7 +158,7 @@ class Relay:
         for item in batch:
             if isinstance(item, Lost) or item[0] != self._moving.mark:
                 kept.append(item)
-            elif int(item[1]) == self._last_mark:
+            elif number_of(item[1]) == self._last_mark:
                 if self._successor is not None:
                     self._drained = True
                 else:
@@ -181,7 +181,7 @@ class Relay:
             if self._closing:
                 stack.push_async_callback(asyncio.wait, [*self._closing])
             for link in self._open:
-                stack.push_async_callback(link.aclose)
+                stack.push_async_callback(lambda link=link: bounded(link.aclose(), CLOSE_S))
             stack.push_async_callback(self._stop_reading)
 
     async def _stop_reading(self) -> None:
@@ -262,7 +262,6 @@ class Relay:
                 await self._send_mark(old)
 
         passes = await self._mark_passes(successor, send_mark)
-        successor.holds = True
         await asyncio.sleep(OVERLAP_S)
         successor.check()
         return passes

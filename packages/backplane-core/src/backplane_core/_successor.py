@@ -11,9 +11,10 @@ from attrs import define, field
 from backplane_core.errors import TransportError
 from backplane_core.transport import Frame, Link, Lost
 
-__all__ = ["Successor", "answered"]
+__all__ = ["Successor", "answered", "number_of"]
 
 SUBSCRIBE_BATCH: Final = 512
+MAX_MARKS: Final = 999_999_999
 HELD_BYTES: Final = 32 << 20
 """100,000 frames. Beyond it the successor is not read for the moment that is left, and its broker's own limit holds."""
 
@@ -29,6 +30,11 @@ async def answered(asking: Awaitable[object], timeout_s: float) -> None:
             await asking
     except TimeoutError:
         raise TransportError("the broker does not answer: it is frozen, or the line is cut") from None
+
+
+def number_of(mark: bytes) -> int:
+    """Return a mark's number; 0 for what is none, since anyone on the bus may write to its channel."""
+    return int(mark) if mark.isdigit() and len(mark) <= len(str(MAX_MARKS)) else 0
 
 
 @define(eq=False)
@@ -48,7 +54,6 @@ class Successor:
     backlog: dict[str, None]
     heard: int = field(default=0, init=False)
     """The number of the last mark."""
-    holds: bool = field(default=False, init=False)
     batches: AsyncIterator[list[Frame | Lost]] = field(init=False)
     changed: asyncio.Event = field(factory=asyncio.Event, init=False)
     # One at a time: what is given up must not overtake what is still being subscribed.
@@ -76,11 +81,10 @@ class Successor:
     def _take(self, batch: Sequence[Frame | Lost]) -> None:
         for item in batch:
             if isinstance(item, Lost) or item[0] != self.mark:
-                if self.holds:
-                    self._held.append(item)
-                    self._held_bytes += 0 if isinstance(item, Lost) else len(item[1])
+                self._held.append(item)
+                self._held_bytes += 0 if isinstance(item, Lost) else len(item[1])
             else:
-                self.heard = int(item[1])
+                self.heard = number_of(item[1]) or self.heard
                 self.changed.set()
 
     def fail(self, reason: str) -> None:

@@ -205,9 +205,9 @@ class Uplink:
         """Use a link until it dies."""
         opened_at = self._monotonic()
         self.pulse = self._new_pulse()
-        self._streams = _streams_of(link)
         self._sender.link_opened(self._transport.traits.max_payload_bytes)
         try:
+            self._streams = _streams_of(link)
             self._in_doubt.opened(_current(link), opened_at)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(link), name="backplane-read")
@@ -220,10 +220,17 @@ class Uplink:
             self.reason = f"the link failed: {where(first_leaf(errors))}"
             logger.error(self.reason)
         finally:
-            if self._streams is not None:
-                self._owner.proved(self._streams.heard_until)
+            self._prove_streams()
             self._subscriptions.lost()
             self._owner.lost(self._in_doubt.lost())
+
+    def _prove_streams(self) -> None:
+        """Take a dead link's last word on what it has heard."""
+        if self._streams is not None:
+            try:
+                self._owner.proved(self._streams.heard_until)
+            except Exception as error:  # noqa: BLE001 -- a link's fault must not end the life of links
+                logger.error("the link failed: %s", where(error))
 
     def _on_moved(self, successor: Link, reason: str) -> None:
         self._streams = _streams_of(successor)

@@ -76,8 +76,14 @@ class Waiter:
         self._asyncio_future_blocking = False
         self.waiting = False
 
+    @property
+    def busy(self) -> bool:
+        """Whether a task of this loop waits, or was woken or cancelled and has not gone on yet."""
+        return self._callback is not None and self._loop is running_loop()
+
     def __await__(self) -> Generator[Waiter]:
         self._loop = running_loop()
+        self._cancelled = None
         self._asyncio_future_blocking = True
         yield self
 

@@ -206,7 +206,7 @@ class Connection:
                 self._tell(item)
             if self._state == "ended":
                 raise StopAsyncIteration if self._failure is None else self._failure()
-            if self._waiter.waiting:
+            if self._waiter.busy:
                 raise RuntimeError("this connection is being read already: one reader at a time")
             await self._waiter
 
