@@ -23,8 +23,9 @@ CHOSEN: Final[Mapping[Kind, Sequence[str]]] = {
     "redis": ("redis-ceiling", "redis-broadcast", "redis-interest"),
     "nats": ("nats-bare", "nats-broadcast", "nats-interest"),
 }
-EVENTS: Final = 400_000
-ROUNDS: Final = 3
+# Few at a time: a receiver that is looked into is slower than the ceiling's sender, and Redis cuts it at 32 MB.
+EVENTS: Final = 50_000
+ROUNDS: Final = 8
 SIDES: Final = ("sender", "receiver")
 
 _OTHER: Final = "the rest"

@@ -48,7 +48,7 @@ async def test_publishers_in_many_tasks_share_one_turn() -> None:
 async def test_it_is_counted_anew_once_the_loop_came_round_and_not_before() -> None:
     turn = Turn()
     turn.messages = MESSAGES
-    ending = asyncio.create_task(turn.end())
+    ending = asyncio.ensure_future(turn.end())
     assert turn.is_over
     await ending
     assert (turn.messages, turn.bytes, turn.is_over) == (0, 0, False)

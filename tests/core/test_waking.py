@@ -189,7 +189,8 @@ def test_a_loop_that_was_closed_before_it_woke_anyone_is_forgotten() -> None:
 
     first = asyncio.new_event_loop()
     task = first.create_task(wake_at_the_end())
-    first.call_soon(lambda: (waiter.wake(), first.stop()))
+    first.call_soon(waiter.wake)
+    first.call_soon(first.stop)
     first.run_forever()
     assert not task.done()
     task.cancel()

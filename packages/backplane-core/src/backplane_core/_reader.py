@@ -30,8 +30,8 @@ from backplane_core.transport import Frame, Lost
 __all__ = ["Pod", "Reader"]
 
 SLICE_S: Final = 0.002
-"""How long delivery of one batch holds the loop before it gives it a turn. The next batch may follow without a turn between:
-twice this is under the 5 ms that people call a stall."""
+"""How long delivery of one batch holds the loop before it gives it a turn. The next batch may follow without a turn
+between: twice this is under the 5 ms that people call a stall."""
 SLICE_BYTES: Final = 256 * 1024
 """Bytes handed to sinks between two looks at the clock, counted once per sink: 0.1 ms of work for sinks that take JSON,
 1 ms for those that each have it decoded."""

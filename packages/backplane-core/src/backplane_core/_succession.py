@@ -181,7 +181,7 @@ class Relay:
             if self._closing:
                 stack.push_async_callback(asyncio.wait, [*self._closing])
             for link in self._open:
-                stack.push_async_callback(lambda link=link: bounded(link.aclose(), CLOSE_S))
+                stack.push_async_callback(_closed, link)
             stack.push_async_callback(self._stop_reading)
 
     async def _stop_reading(self) -> None:
@@ -329,3 +329,7 @@ class Relay:
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
         await asyncio.shield(closing)  # it is called once: if this is cancelled, `aclose` waits for it
+
+
+async def _closed(link: Link) -> None:
+    await bounded(link.aclose(), CLOSE_S)
