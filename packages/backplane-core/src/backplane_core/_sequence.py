@@ -142,6 +142,8 @@ class Tracker:
                 missing = prev - last.seq
                 self.hole_since = last.at
             del old[origin]
+            if not old:
+                del self._before_cut[channel]
             self._numbers -= 1
         else:
             if self._is_full(origin):
