@@ -276,7 +276,7 @@ async def test_signed_and_unsigned_pods_on_one_channel_say_so(routing: str, capl
         sockets = [await fleet.socket(pod, "c", USER) for pod in (signed, plain)]
         await signed.publish(USER, "s3cr3t-s")
         await plain.publish(USER, "s3cr3t-p")
-        await until(lambda: signed.stats().signature_errors and plain.stats().decode_errors, "both say so")
+        await until(lambda: min(signed.stats().signature_errors, plain.stats().decode_errors) > 0, "both say so")
         assert [socket.events for socket in sockets] == [["s3cr3t-s"], ["s3cr3t-p"]]
         assert (signed.stats().decode_errors, plain.stats().signature_errors) == (0, 0)
     reasons = {name: {one.reason for one in all_ if isinstance(one, EnvelopeRejected)} for name, all_ in seen.items()}
