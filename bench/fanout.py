@@ -137,7 +137,7 @@ def cases(scale: float = 1.0) -> list[Case]:
     ]
 
 
-QUEUES: Final = """\
+QUEUES_NOTE: Final = """\
 Between an event and its reader both libraries switch to the reader's task, and asyncio's C code does most of \
 that. We take no future, no callback and no copy of the event per reader, hence no garbage collections; what \
 is left is that step and the memory of 1,000 tasks, which one event at a time finds outside of the processor's \
@@ -274,7 +274,7 @@ def findings(runs: Mapping[Case, Sequence[Run]]) -> Findings:
         rows=rows,
         goals=goals,
         notes=[
-            QUEUES,
+            QUEUES_NOTE,
             READERS
             if any(case.way == "litestar" for case in runs)
             else "litestar is not installed here: run this with `uv run --group bench`.",
