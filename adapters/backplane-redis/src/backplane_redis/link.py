@@ -139,7 +139,8 @@ class RedisLink:
         self._waits.append(wait)
         try:
             await self._connection.send_packed_command(data, check_health=False)
-        except (RedisError, OSError, RuntimeError):  # RuntimeError: uvloop, on a closed transport
+        # The last two on a transport that has just closed: uvloop, and asyncio from CPython 3.12 on.
+        except (RedisError, OSError, RuntimeError, AttributeError):
             self._die(CLOSED)
         return wait
 
