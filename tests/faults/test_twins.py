@@ -30,7 +30,7 @@ def probing(rig: Rig) -> Rig:
     return rig
 
 
-def never(_: Pulse, now: float, accepted: int) -> str:
+def never(_: Pulse, now: float, next_number: int, *, torn: bool = False) -> str:
     return "wait"
 
 

@@ -155,7 +155,7 @@ def holes_are_not_told(patch: Patch) -> None:
 
 
 def deaf_links_are_kept(patch: Patch) -> None:
-    def wait(*_: object) -> str:
+    def wait(*_: object, **__: object) -> str:
         return "wait"
 
     patch.setattr(Pulse, "tick", wait)

@@ -76,7 +76,7 @@ class Outbox:
         assert not self._in_flight, "one batch at a time: order depends on it"
         waiting = self._waiting
         batch = self._in_flight
-        if self.bytes <= max_bytes:
+        if self.bytes < max_bytes:
             batch.extend(waiting)
             waiting.clear()
             return batch
