@@ -13,6 +13,7 @@ import asyncio
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -25,11 +26,11 @@ import cattrs
 from attrs import evolve, frozen
 
 from bench.fanout_worker import Crowd, Way
-from bench.figures import print_progress, ratios, show, shown, spread, write_json
+from bench.figures import ratios, shown, spread, tell
 from bench.findings import Findings, Goal, Progress
 from bench.job import now
-from bench.players import PlayerFailed, player
-from tests.brokers import BrokerUnavailable, open_own_broker
+from bench.players import player
+from tests.brokers import open_own_broker
 
 __all__ = ["Case", "Run", "findings", "measure", "measure_sized"]
 
@@ -291,18 +292,12 @@ def _main() -> None:
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error("--rounds is at least 1")
-    try:
-        found = measure_sized(
-            print_progress,
-            rounds=1 if arguments.quick else arguments.rounds,
-            cases=cases(0.2 if arguments.quick else 1),
-        )
-    except (BrokerUnavailable, PlayerFailed) as error:
-        sys.exit(str(error))
-    print_progress("")
-    show(found)
-    if arguments.json is not None:
-        write_json(found, arguments.json)
+    measuring = partial(
+        measure_sized,
+        rounds=1 if arguments.quick else arguments.rounds,
+        cases=cases(0.2 if arguments.quick else 1),
+    )
+    tell(measuring, arguments.json)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,17 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
 import cattrs
 
-from bench.findings import Findings, Goal
+from bench.findings import Findings, Goal, Progress
+from bench.players import PlayerFailed
+from tests.brokers import BrokerUnavailable
 
-__all__ = ["percentile", "print_progress", "ratios", "show", "shown", "spread", "text_table", "write_json"]
+__all__ = ["percentile", "print_progress", "ratios", "show", "shown", "spread", "tell", "text_table", "write_json"]
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -84,3 +86,15 @@ def print_progress(text: str) -> None:
     """Show a line on a terminal; nothing where there is none."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def tell(measure: Callable[[Progress], Findings], file: Path | None) -> None:
+    """Measure for a person at a terminal: show progress, the findings, or what failed; and write them to a file."""
+    try:
+        found = measure(print_progress)
+    except (BrokerUnavailable, PlayerFailed) as error:
+        sys.exit(str(error))
+    print_progress("")
+    show(found)
+    if file is not None:
+        write_json(found, file)

@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -26,11 +27,11 @@ import cattrs
 import redis.asyncio
 from attrs import evolve, frozen
 
-from bench.figures import print_progress, ratios, show, shown, spread, write_json
+from bench.figures import ratios, shown, spread, tell
 from bench.findings import Findings, Goal, Plot, Progress
 from bench.fleet_worker import Load, Part, Way
-from bench.players import Player, PlayerFailed, player
-from tests.brokers import BrokerUnavailable, open_own_broker
+from bench.players import Player, player
+from tests.brokers import open_own_broker
 
 __all__ = ["Run", "Runs", "findings", "measure", "measure_sized"]
 
@@ -303,18 +304,12 @@ def _main() -> None:
     arguments = parser.parse_args()
     if min(arguments.rounds, *arguments.pods) < 1:
         parser.error("--rounds and --pods are at least 1")
-    try:
-        found = measure_sized(
-            print_progress,
-            rounds=1 if arguments.quick else arguments.rounds,
-            pods=QUICK if arguments.quick else arguments.pods,
-        )
-    except (BrokerUnavailable, PlayerFailed) as error:
-        sys.exit(str(error))
-    print_progress("")
-    show(found)
-    if arguments.json is not None:
-        write_json(found, arguments.json)
+    measuring = partial(
+        measure_sized,
+        rounds=1 if arguments.quick else arguments.rounds,
+        pods=QUICK if arguments.quick else arguments.pods,
+    )
+    tell(measuring, arguments.json)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import asyncio
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -21,11 +22,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from attrs import evolve, frozen
 
-from bench.figures import percentile, print_progress, ratios, show, shown, spread, write_json
+from bench.figures import percentile, ratios, shown, spread, tell
 from bench.findings import Findings, Goal, Plot, Progress
 from bench.latency_worker import Pace
 from bench.players import PlayerFailed, player
-from tests.brokers import BrokerUnavailable, Kind, open_own_broker
+from tests.brokers import Kind, open_own_broker
 
 __all__ = ["Run", "findings", "measure", "measure_sized"]
 
@@ -220,20 +221,14 @@ def _main() -> None:
         arguments.rounds, arguments.seconds = 2, 1
     if arguments.rounds < 1 or arguments.rate < 1 or not arguments.seconds > 0:
         parser.error("--rounds and --rate are at least 1, --seconds more than 0")
-    try:
-        found = measure_sized(
-            print_progress,
-            rounds=arguments.rounds,
-            seconds=arguments.seconds,
-            rate=arguments.rate,
-            buses=BUSES[arguments.bus],
-        )
-    except (BrokerUnavailable, PlayerFailed) as error:
-        sys.exit(str(error))
-    print_progress("")
-    show(found)
-    if arguments.json is not None:
-        write_json(found, arguments.json)
+    measuring = partial(
+        measure_sized,
+        rounds=arguments.rounds,
+        seconds=arguments.seconds,
+        rate=arguments.rate,
+        buses=BUSES[arguments.bus],
+    )
+    tell(measuring, arguments.json)
 
 
 if __name__ == "__main__":
