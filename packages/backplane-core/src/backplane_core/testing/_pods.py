@@ -18,7 +18,7 @@ from backplane_core.testing._harness import ContractError, Harness
 from backplane_core.testing._open_link import fresh
 from backplane_core.testing._waiting import all_of, returned, until
 
-__all__ = ["HEARD", "Socket", "attached", "equal", "pods", "require", "settled"]
+__all__ = ["HEARD", "Socket", "attached", "each_got", "equal", "pods", "require"]
 
 HEARD: Final = "the checks of LINK_CHECKS first: subscribe, then receive"
 
@@ -81,13 +81,27 @@ async def attached(pod: DistributedBackplane, *targets: Target, conn_id: str | N
     return socket
 
 
-async def settled(pods: Sequence[DistributedBackplane], sockets: Sequence[Socket]) -> None:
-    """Return once what was published before has arrived wherever it will: markers follow it on each path."""
+async def each_got(
+    pods: Sequence[DistributedBackplane], expected: Sequence[tuple[Socket, Sequence[Any]]], what: str
+) -> None:
+    """Wait until each connection has what it must get, and what would come behind that; compare.
+
+    Markers follow on the shared channel and on each connection's own. On a transport of several streams, a cluster's,
+    they may overtake what went by another node: so what must come is waited for by itself, and what must not had been
+    taken by the broker before the markers were sent.
+
+    Raises:
+        ContractError: A connection got too little, or anything else.
+    """
+    for socket, events in expected:
+        await socket.has(len(events))
     for pod in pods:
-        for socket in sockets:
+        await returned(pod.flush(), "flush() of a live pod", "Link.send: it returns once confirmed")
+    for pod in pods:
+        for socket, _ in expected:
             await pod.publish(Target.connection(socket.conn_id), {"marker": 0})
         await pod.publish(Target.everyone(), {"marker": 0})
-    for socket in sockets:
+    for socket, _ in expected:
         await until(
             partial(_has_markers, socket, 2 * len(pods)),
             "an event behind the others arrives",
@@ -95,6 +109,7 @@ async def settled(pods: Sequence[DistributedBackplane], sockets: Sequence[Socket
             HEARD,
         )
         socket.stream[:] = [item for item in socket.stream if not _marks(item)]
+    equal([socket.events for socket, _ in expected], [list(events) for _, events in expected], what)
 
 
 def _has_markers(socket: Socket, count: int) -> bool:
