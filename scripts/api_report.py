@@ -16,7 +16,7 @@ import griffe
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "docs" / "api-report.txt"
 SOURCES = sorted(str(path) for folder in ("packages", "adapters") for path in ROOT.glob(f"{folder}/*/src"))
-MODULES = ("backplane_core", "backplane_core.testing", "backplane_nats", "backplane_redis")
+MODULES = ("backplane_core", "backplane_core.sockets", "backplane_core.testing", "backplane_nats", "backplane_redis")
 HEAD = (
     "# Every public name, as `uv run scripts/api_report.py` writes it. A line that goes or changes breaks somebody.\n"
 )

@@ -20,6 +20,14 @@ class LinkConnection(AbstractConnection):
         reader = getattr(self, "_reader", None)
         return reader if isinstance(reader, asyncio.StreamReader) else None
 
+    def transport(self) -> asyncio.Transport | None:
+        """Return the socket's transport, of which nothing has been read yet that is not parsed; likewise None."""
+        writer, stream = getattr(self, "_writer", None), self.stream()
+        if not isinstance(writer, asyncio.StreamWriter) or stream is None:
+            return None
+        early = getattr(stream, "_buffer", None)
+        return cast("asyncio.Transport", writer.transport) if early == b"" and not stream.at_eof() else None
+
     async def disconnect(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- redis-py's own
         """Close without waiting for the server; redis-py calls it too, when a write fails or is cancelled.
 

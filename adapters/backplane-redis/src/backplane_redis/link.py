@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -12,6 +11,7 @@ from typing import Any, Final, TypeAlias
 import hiredis
 from attrs import define, field
 from backplane_core import Frame, Lost, TransportError
+from backplane_core.sockets import Answer, Inbox, Tap
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from backplane_redis._connection import LinkConnection
@@ -54,7 +54,7 @@ class Wait:
     total: int
     command: str
     operands: Sequence[str | Frame] = field(repr=False)
-    confirmed: asyncio.Future[bool]
+    confirmed: Answer
     written_at: float
     moved: list[tuple[str | Frame, str]] = field(factory=list[tuple[str | Frame, str]], repr=False)
 
@@ -71,6 +71,7 @@ class RedisLink:
         self._where = where
         self._stream = connection.stream()
         self._parser = hiredis.Reader(notEnoughData=MORE)
+        self._inbox = Inbox()
         self._expected = 0
         self._confirmed: int = 0
         self._waits: deque[Wait] = deque()
@@ -106,10 +107,17 @@ class RedisLink:
         await self._run("PUBLISH", frames, b"".join(parts))
 
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
-        """Yield one list per read from the socket; while the caller is busy nothing is read."""
+        """Yield what arrived in one list; while the caller is busy little more is read."""
+        transport = self._connection.transport()
         try:
-            while self._dead is None:
-                if frames := await self._read():
+            if transport is None:
+                while self._dead is None:
+                    if frames := await self._read():
+                        yield frames
+            else:
+                Tap(transport, self._arrived, self._ended)
+                self._inbox.source = transport
+                while frames := await self._inbox.take():
                     yield frames
             raise self._error()
         finally:
@@ -133,8 +141,7 @@ class RedisLink:
         if self._dead is not None:  # redis-py would connect anew in silence, without the subscriptions
             raise self._error()
         self._expected += len(operands)
-        confirmed = asyncio.get_running_loop().create_future()
-        wait = Wait(self._expected, command, operands, confirmed, time.monotonic())
+        wait = Wait(self._expected, command, operands, self._inbox.answer(), time.monotonic())
         # Nothing is awaited between this and the write: the order of waits is the order of commands.
         self._waits.append(wait)
         try:
@@ -149,11 +156,27 @@ class RedisLink:
         if not await wait.confirmed:
             raise self._error()
 
+    def _arrived(self, data: bytes) -> None:
+        """Take what was read from the socket: hand over the frames, then settle what was confirmed."""
+        try:
+            self._parser.feed(data)
+            frames = self._take(self._parser.gets)
+        except hiredis.ProtocolError:
+            return self._die(CLOSED)
+        self._inbox.frames += frames
+        self._inbox.added(len(data))
+        return self._settle()
+
+    def _ended(self) -> None:
+        self._die(CLOSED)
+
     async def _read(self) -> list[Frame | Lost]:
         """Return the frames of one read from the socket, if any; die when it fails."""
         if (gets := await self._fetch()) is not None:
             with suppress(hiredis.ProtocolError):
-                return self._take(gets)
+                frames = self._take(gets)
+                self._settle()
+                return frames
         self._die(CLOSED)
         return []
 
@@ -179,7 +202,7 @@ class RedisLink:
         return "NOPERM" if isinstance(error, NoPermissionError) else "ERR"
 
     def _take(self, gets: Gets) -> list[Frame | Lost]:
-        """Sort replies into frames, returned, and confirmations, settled, until there are no more."""
+        """Sort replies into frames, returned, and confirmations, counted, until there are no more."""
         frames: list[Frame | Lost] = []
         names, confirmed = self._names, 0
         while (reply := gets()) is not MORE:
@@ -208,7 +231,6 @@ class RedisLink:
                     self._die(TORN)
                 break
         self._confirmed += confirmed
-        self._settle()
         return frames
 
     def _answers(self, _reply: object) -> bool:
@@ -217,9 +239,7 @@ class RedisLink:
 
     def _settle(self) -> None:
         while self._waits and self._waits[0].total <= self._confirmed:
-            confirmed = self._waits.popleft().confirmed
-            if not confirmed.done():  # its caller was cancelled
-                confirmed.set_result(True)
+            self._waits.popleft().confirmed.give(True)  # noqa: FBT003 -- it was
 
     def _refused(self, code: str) -> None:
         """Die of an error reply. Only its code is told: the text may quote the payload."""
@@ -239,10 +259,11 @@ class RedisLink:
         """Be dead from now on, for the first reason given, and wake all who wait."""
         if self._dead is None:
             self._dead = reason
-        for wait in self._waits:
-            if not wait.confirmed.done():
-                wait.confirmed.set_result(False)
+        waits = [*self._waits]
         self._waits.clear()
+        for wait in waits:
+            wait.confirmed.give(False)  # noqa: FBT003 -- it was not
+        self._inbox.close()
 
     def _error(self) -> TransportError:
         return TransportError(f"the link to Redis at {self._where} is dead: {self._dead}")

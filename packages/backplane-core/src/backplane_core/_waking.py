@@ -96,6 +96,16 @@ class Waiter:
             if waker.loop is not self._loop:
                 waker.run_soon(self._loop)
 
+    def go_on(self) -> None:
+        """Let the task that waits go on: before this returns, unless a task is running, else soon."""
+        if self.waiting:
+            loop = running_loop()
+            if loop is self._loop and asyncio.current_task(loop) is None:
+                self.waiting = False
+                self.resume()
+            else:
+                self.wake()
+
     def resume(self) -> None:
         """Run the task's next step, now."""
         callback, context = self._callback, self._context

@@ -1,0 +1,53 @@
+"""`Tap`: takes the bytes of a client library's connection before the library sees them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+__all__ = ["Tap"]
+
+
+class Tap(asyncio.Protocol):
+    """Stands before a connection's own protocol: takes what arrives, in the socket's callback, and passes on all else.
+
+    So the library still writes, waits for its writes to drain and closes as it did. Nothing reads through its stream
+    any more, unless that is fed through `behind`.
+
+    Args:
+        transport: Of the open connection.
+        taken: Called with each read's bytes.
+        ended: Called once when nothing more comes: the other side ended the stream, or the connection is lost.
+    """
+
+    def __init__(
+        self, transport: asyncio.BaseTransport, taken: Callable[[bytes], None], ended: Callable[[], None]
+    ) -> None:
+        behind = transport.get_protocol()
+        assert isinstance(behind, asyncio.Protocol)
+        self.behind: asyncio.Protocol = behind
+        self._taken = taken
+        self._ended = ended
+        transport.set_protocol(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand it over."""
+        self._taken(data)
+
+    def eof_received(self) -> bool | None:
+        """Say so, and do as the library does: it decides whether the other half stays open."""
+        self._ended()
+        return self.behind.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Say so to both."""
+        self._ended()
+        self.behind.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Pass it on: `drain()` waits for it."""
+        self.behind.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass it on."""
+        self.behind.resume_writing()
