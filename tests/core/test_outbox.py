@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from backplane_core import Frame
-from backplane_core._outbox import Mark, Outbox
+from backplane_core._outbox import Outbox
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +17,18 @@ steps = st.one_of(
     st.tuples(st.sampled_from(["confirm", "lost", "lost for good"]), st.just(0)),
     st.tuples(st.sampled_from(["discard", "evict"]), st.integers(0, 40)),
 )
+
+
+class Place:
+    """A mark that knows whether it was told that it is passed."""
+
+    behind = 0
+    passed = False
+
+    def give(self, answer: bool, /) -> None:  # noqa: FBT001 -- as of a `Mark`
+        assert answer
+        assert not self.passed
+        self.passed = True
 
 
 def size_of(frames: list[Frame]) -> int:
@@ -93,7 +105,7 @@ def test_a_mark_knows_how_many_of_the_frames_before_it_are_left(seed: int) -> No
     outbox = Outbox(8, 100)
     line: list[str] = []
     in_flight = 0
-    marks: list[tuple[Mark, set[str]]] = []
+    marks: list[tuple[Place, set[str]]] = []
     for number in range(1_000):
         step = chance.choice(
             ["offer", "offer", "offer", "take", "settle", "lost", "discard", "evict", "mark", "forget"]
@@ -118,10 +130,15 @@ def test_a_mark_knows_how_many_of_the_frames_before_it_are_left(seed: int) -> No
         elif step == "evict":
             del line[in_flight : in_flight + len(outbox.evict(chance.randrange(60)))]
         elif step == "mark" and len(marks) < 5:
-            marks.append((outbox.mark(), set(line)))
+            outbox.mark(mark := Place())
+            marks.append((mark, set(line)))
         elif step == "forget" and marks:
-            outbox.forget(marks.pop(chance.randrange(len(marks)))[0])
-        assert [max(0, mark.ahead) for mark, _ in marks] == [len(before & set(line)) for _, before in marks]
+            mark, _ = marks.pop(chance.randrange(len(marks)))
+            if not mark.passed:
+                outbox.forget(mark)
+        left = [0 if mark.passed else mark.behind - outbox.settled for mark, _ in marks]
+        assert left == [len(before & set(line)) for _, before in marks]
+        assert [mark.passed for mark, _ in marks] == [not count for count in left]
 
 
 def test_a_frame_that_can_never_fit_evicts_nothing() -> None:
@@ -131,14 +148,15 @@ def test_a_frame_that_can_never_fit_evicts_nothing() -> None:
     assert [len(frame[1]) for frame in outbox.evict(100)] == [100]
 
 
-def test_a_forgotten_mark_stands_still() -> None:
+def test_a_forgotten_mark_is_told_nothing() -> None:
     outbox = Outbox(2, 100)
     outbox.offer(("c", b"1"))
-    mark, other = outbox.mark(), outbox.mark()
+    outbox.mark(mark := Place())
+    outbox.mark(other := Place())
     outbox.forget(mark)
     outbox.take(100)
     outbox.confirm()
-    assert (mark.ahead, other.ahead) == (1, 0)
+    assert (mark.passed, other.passed) == (False, True)
 
 
 def test_what_is_in_flight_counts_towards_the_bounds() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from attrs import define, field
 
@@ -17,11 +18,18 @@ from backplane_core.transport import Frame
 __all__ = ["Mark", "Outbox"]
 
 
-@define(eq=False)
-class Mark:
-    """A place behind frames: how many of those are neither confirmed nor dropped; 0 or less: none."""
+class Mark(Protocol):
+    """A place behind frames.
 
-    ahead: int
+    Args:
+        behind: It is passed once so many frames are settled.
+    """
+
+    behind: int
+
+    def give(self, answer: bool, /) -> None:  # noqa: FBT001 -- as of an `Answer`
+        """Take True: it is passed."""
+        ...
 
 
 @define
@@ -38,12 +46,12 @@ class Outbox:
     messages: int = field(default=0, init=False)
     bytes: int = field(default=0, init=False)
     confirmed: int = field(default=0, init=False)
-    # Confirmed or dropped.
-    _settled: int = field(default=0, init=False)
+    settled: int = field(default=0, init=False)
+    """How many frames were confirmed or dropped."""
     _waiting: deque[Frame] = field(factory=deque[Frame], init=False)
     _in_flight: list[Frame] = field(factory=list[Frame], init=False)
-    # A set in order: many flush at once, and each leaves by itself.
-    _marks: dict[Mark, None] = field(factory=dict[Mark, None], init=False)
+    # In their order.
+    _marks: deque[Mark] = field(factory=deque[Mark], init=False)
 
     def has_room(self, size: int) -> bool:
         """Whether a frame of so many bytes would be taken."""
@@ -65,10 +73,8 @@ class Outbox:
         if size <= self.max_bytes:
             while self._waiting and not self.has_room(size):
                 frame = self._waiting.popleft()
-                self._release((frame,))
+                self._drop((frame,), (len(self._in_flight),))
                 dropped.append(frame)
-        first = len(self._in_flight)
-        self._pass_dropped(range(first, first + len(dropped)))
         return dropped
 
     def take(self, max_bytes: int) -> list[Frame]:
@@ -113,19 +119,18 @@ class Outbox:
             else:
                 kept.append(frame)
         self._waiting = kept
-        self._release(dropped)
-        self._pass_dropped(places)
+        self._drop(dropped, places)
         return dropped
 
-    def mark(self) -> Mark:
-        """Return a mark behind all frames that are here; `forget` it when it is of no use any more."""
-        mark = Mark(self.messages)
-        self._marks[mark] = None
-        return mark
+    def mark(self, mark: Mark) -> None:
+        """Put a mark behind all frames that are here, until it is told that it is passed, or is forgotten."""
+        mark.behind = self.accepted
+        self._marks.append(mark)
+        self._tell_passed()
 
     def forget(self, mark: Mark) -> None:
-        """Keep a mark up to date no longer."""
-        del self._marks[mark]
+        """Forget a mark that is not passed."""
+        self._marks.remove(mark)
 
     @property
     def in_flight(self) -> Sequence[Frame]:
@@ -135,7 +140,7 @@ class Outbox:
     @property
     def accepted(self) -> int:
         """How many frames were ever taken."""
-        return self._settled + self.messages
+        return self.settled + self.messages
 
     @property
     def over_half(self) -> bool:
@@ -148,18 +153,24 @@ class Outbox:
         if self._waiting:
             self._release(frames)
         else:
-            self._settled += self.messages
+            self.settled += self.messages
             self.messages = self.bytes = 0
-        for mark in self._marks:
-            mark.ahead -= len(frames)
+        self._tell_passed()
         return frames
 
-    def _pass_dropped(self, places: Sequence[int]) -> None:
-        """Frames at these places of the line are gone: a mark had those in front of it ahead."""
+    def _drop(self, frames: Sequence[Frame], places: Sequence[int]) -> None:
+        """Frames at these places of the line are settled out of turn: a mark in front of one waits for no less."""
         for mark in self._marks:
-            mark.ahead -= sum([place < mark.ahead for place in places])
+            ahead = mark.behind - self.settled
+            mark.behind += sum([place >= ahead for place in places])
+        self._release(frames)
+        self._tell_passed()
+
+    def _tell_passed(self) -> None:
+        while self._marks and self._marks[0].behind <= self.settled:
+            self._marks.popleft().give(True)  # noqa: FBT003 -- likewise
 
     def _release(self, frames: Sequence[Frame]) -> None:
-        self._settled += len(frames)
+        self.settled += len(frames)
         self.messages -= len(frames)
         self.bytes -= sum([len(frame[1]) for frame in frames])

@@ -9,11 +9,12 @@ from typing import Final
 from attrs import frozen
 
 from backplane_core._fleet import Fleet
-from backplane_core._outbox import Mark, Outbox
+from backplane_core._outbox import Outbox
 from backplane_core._routing import Routing
 from backplane_core._sequence import MAX_CHANNELS, Number, Numbering
 from backplane_core._settings import Settings
 from backplane_core._signing import Signer, most_plain_bytes
+from backplane_core._waking import Answer, Waiter, Waker
 from backplane_core._wire import FRAME_OVERHEAD_BYTES, build_frame, encode_ids, frame_head, frame_prefix
 from backplane_core.errors import EventTooLargeError, OutboxFullError
 from backplane_core.target import Target
@@ -45,6 +46,18 @@ class Route:
     channel: str
     head: bytes
     number: Number
+
+
+class Flush(Answer):
+    """What a flush awaits: whether all was settled in time.
+
+    Args:
+        behind: Its place; see `Mark`.
+    """
+
+    __slots__ = ("behind",)
+
+    behind: int
 
 
 class Sender:
@@ -93,12 +106,11 @@ class Sender:
         frame = build_frame(self.prefix, self._self, b"null", None, None, None, self._beat_members)
         self._question: Frame = (f"{routing.shared}:@{origin}", frame)
         self._asking = False
-        self._to_write = asyncio.Event()
-        # Whether the writer waits for that: a flag is cheaper to look at.
-        self._idle = False
+        self._waker = Waker()
+        # What the writer awaits while there is nothing to write.
+        self._to_write = Waiter(self._waker)
         self._room = asyncio.Event()
         self._waited_in_vain = False
-        self._flushing: dict[Mark, asyncio.Future[bool]] = {}
 
     # publish ->
 
@@ -120,9 +132,8 @@ class Sender:
             frame = self._checked_frame(targets, event, exclude)
         if not self.outbox.offer(frame):
             self._make_room(frame)
-        elif self._idle:
-            self._idle = False
-            self._to_write.set()
+        elif self._to_write.waiting:
+            self._to_write.wake()
 
     def _first_frame(self, targets: Sequence[Target], event: bytes) -> Frame:
         """Return a frame to a target that no route is known to, and know one from now on."""
@@ -156,7 +167,7 @@ class Sender:
         if self._overflow == "drop_oldest":
             self._drop(self.outbox.evict(len(frame[1])), "outbox")
             if self.outbox.offer(frame):
-                self._to_write.set()
+                self._to_write.wake()
                 return
         self._drop((frame,), "outbox")
 
@@ -178,7 +189,7 @@ class Sender:
             frame = build_frame(self.prefix, self._self, b"null", seq, prev, None, self._beat_members)
             self.outbox.offer((channel, frame))
             self._torn.pop(channel, None)
-            self._to_write.set()
+            self._to_write.wake()
             if channel == self._routing.shared:
                 self._fleet.beat_sent(seq, now)
         return not self._torn
@@ -186,7 +197,7 @@ class Sender:
     def ask(self) -> None:
         """Have the broker answer something, without a frame for any pod."""
         self._asking = True
-        self._to_write.set()
+        self._to_write.wake()
 
     @property
     def crowded(self) -> bool:
@@ -214,19 +225,19 @@ class Sender:
         """
         if not self.outbox.messages:
             return
-        loop = asyncio.get_running_loop()
-        mark, settled = self.outbox.mark(), loop.create_future()
-        self._flushing[mark] = settled
+        flush = Flush(self._waker)
+        self.outbox.mark(flush)
         # Cheaper than asyncio.timeout: a publisher may flush behind each event.
-        timer = None if timeout_s is None else loop.call_later(timeout_s, _late, settled)
+        timer = None if timeout_s is None else asyncio.get_running_loop().call_later(timeout_s, flush.give, False)  # noqa: FBT003 -- it is late
         try:
-            if not await settled:
-                raise TimeoutError(f"{mark.ahead} events are not confirmed after {timeout_s} s: {reason()}")
+            if not await flush:
+                left = flush.behind - self.outbox.settled
+                raise TimeoutError(f"{left} events are not confirmed after {timeout_s} s: {reason()}")
         finally:
             if timer is not None:
                 timer.cancel()
-            del self._flushing[mark]
-            self.outbox.forget(mark)
+            if not flush.given:
+                self.outbox.forget(flush)
 
     @property
     def next_number(self) -> int:
@@ -246,9 +257,7 @@ class Sender:
             if self._asking:
                 frames = [self._question]
                 break
-            self._to_write.clear()
-            self._idle = True
-            await self._to_write.wait()
+            await self._to_write
         self._asking = False  # any batch is answered
         # Sealed as late as this: what waited out a long outage is signed at the time at which it is sent.
         return frames if self._signer is None else self._signer.seal_all(frames)
@@ -266,7 +275,6 @@ class Sender:
         self.outbox.confirm()
         if not self.outbox.over_half:
             self._room.set()
-        self._wake()
 
     def link_lost(self, *, resend: bool) -> None:
         """Send what was in flight again on the next link; or, with `resend=False`, drop it."""
@@ -296,19 +304,3 @@ class Sender:
                 counts[channel] = counts.get(channel, 0) + 1
         for channel, count in counts.items():
             self._dropped(cause, channel, count)
-        self._wake()
-
-    def _wake(self) -> None:
-        for mark, settled in self._flushing.items():
-            if mark.ahead <= 0:
-                _settle(settled)
-
-
-def _settle(flushed: asyncio.Future[bool]) -> None:
-    if not flushed.done():
-        flushed.set_result(True)
-
-
-def _late(flushed: asyncio.Future[bool]) -> None:
-    if not flushed.done():
-        flushed.set_result(False)

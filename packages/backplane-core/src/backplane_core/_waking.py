@@ -1,4 +1,4 @@
-"""How a connection's reader waits and is woken: without a future per event, and many readers from one callback.
+"""How tasks wait and are woken: without a future per event, many from one callback, or within the callback at hand.
 
 `Waiter` is what a task can await beside asyncio's own futures, by the protocol that `asyncio.isfuture` names. Tasks ask
 for `_asyncio_future_blocking`, `_loop`, `add_done_callback`, `cancel` and `result`, and for nothing else.
@@ -10,14 +10,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Generator
 from contextvars import Context
-from typing import Final
+from typing import Any, Final
 
 from backplane_core._home import running_loop
 
-__all__ = ["Waiter", "Waker"]
+__all__ = ["Answer", "Waiter", "Waker"]
 
 AT_ONCE: Final = 128
-"""Readers that are woken before the loop gets a turn: well under a millisecond, beside what they do themselves."""
+"""Tasks that are woken before the loop gets a turn: well under a millisecond, beside what they do themselves."""
 
 
 class Waker:
@@ -81,7 +81,7 @@ class Waiter:
         """Whether a task of this loop waits, or was woken or cancelled and has not gone on yet."""
         return self._callback is not None and self._loop is running_loop()
 
-    def __await__(self) -> Generator[Waiter]:
+    def __await__(self) -> Generator[Waiter, None, Any]:
         self._loop = running_loop()
         self._cancelled = None
         self._asyncio_future_blocking = True
@@ -133,3 +133,32 @@ class Waiter:
         cancelled, self._cancelled = self._cancelled, None
         if cancelled is not None:
             raise asyncio.CancelledError(*cancelled)
+
+
+class Answer(Waiter):
+    """What one task awaits and a callback gives: a future without a turn of the loop between.
+
+    Awaiting returns the answer, True or False, in the callback's own turn. Given twice, or after its task was
+    cancelled, it is harmless. Made by `Inbox.answer`.
+    """
+
+    __slots__ = ("given",)
+
+    def __init__(self, waker: Waker) -> None:
+        super().__init__(waker)
+        self.given: bool | None = None
+        """None: not yet."""
+
+    def give(self, answer: bool) -> None:  # noqa: FBT001 -- all that there is to say
+        """Answer, the first time; the task may have run on return, if none was running."""
+        if self.given is None:
+            self.given = answer
+            self.go_on()
+
+    def __await__(self) -> Generator[Waiter, None, bool]:
+        while self.given is None:
+            self._loop = running_loop()
+            self._cancelled = None
+            self._asyncio_future_blocking = True
+            yield self
+        return self.given

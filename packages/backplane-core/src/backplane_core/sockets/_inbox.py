@@ -5,13 +5,12 @@ Both wake their task within the callback itself: each turn of the loop that is s
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Final, Protocol
 
-from backplane_core._waking import Waiter, Waker
+from backplane_core._waking import Answer, Waiter, Waker
 from backplane_core.transport import Frame, Lost
 
-__all__ = ["Answer", "Inbox", "Source"]
+__all__ = ["Inbox", "Source"]
 
 MAX_MESSAGES: Final = 200_000
 """Half a second of work for one pod."""
@@ -122,29 +121,3 @@ class Inbox:
             if self.source is not None and not self.source.is_closing():
                 self.source.resume_reading()
         return batch
-
-
-class Answer:
-    """What one task awaits and a callback gives: a future without a turn of the loop between.
-
-    Awaiting returns the answer, True or False, in the callback's own turn. Given twice, or after its task was
-    cancelled, it is harmless. Made by `Inbox.answer`.
-    """
-
-    __slots__ = ("_waiter", "given")
-
-    def __init__(self, waker: Waker) -> None:
-        self.given: bool | None = None
-        """None: not yet."""
-        self._waiter = Waiter(waker)
-
-    def give(self, answer: bool) -> None:  # noqa: FBT001 -- all that there is to say
-        """Answer, the first time; the task may have run on return."""
-        if self.given is None:
-            self.given = answer
-            self._waiter.go_on()
-
-    def __await__(self) -> Generator[Waiter, None, bool]:
-        while self.given is None:
-            yield from self._waiter.__await__()
-        return self.given
