@@ -126,7 +126,8 @@ class Outbox:
         """Put a mark behind all frames that are here, until it is told that it is passed, or is forgotten."""
         mark.behind = self.accepted
         self._marks.append(mark)
-        self._tell_passed()
+        if not self.messages:
+            self._tell_passed()
 
     def forget(self, mark: Mark) -> None:
         """Forget a mark that is not passed."""

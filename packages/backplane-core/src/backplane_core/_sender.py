@@ -59,6 +59,12 @@ class Flush(Answer):
 
     behind: int
 
+    def give(self, answer: bool) -> None:  # noqa: FBT001 -- as of any answer
+        """Answer, the first time; its task runs soon: many flush at once, and a task tells them."""
+        if self.given is None:
+            self.given = answer
+            self.wake()
+
 
 class Sender:
     """One pod's frames on their way out.

@@ -45,7 +45,9 @@ class Waker:
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         called = self.called
         try:
-            for _ in range(min(AT_ONCE, len(called))):
+            for _ in range(AT_ONCE):  # also those that are called meanwhile: a writer, behind all who publish
+                if not called:
+                    break
                 called.popleft().resume()
         finally:
             # Also when a reader raised what ends the program: the others may still clean up.
@@ -145,7 +147,9 @@ class Answer(Waiter):
     __slots__ = ("given",)
 
     def __init__(self, waker: Waker) -> None:
-        super().__init__(waker)
+        self._waker = waker
+        self._callback = self._context = self._loop = self._cancelled = None
+        self._asyncio_future_blocking = self.waiting = False
         self.given: bool | None = None
         """None: not yet."""
 
