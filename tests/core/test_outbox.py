@@ -157,6 +157,7 @@ def test_a_forgotten_mark_is_told_nothing() -> None:
     outbox.take(100)
     outbox.confirm()
     assert (mark.passed, other.passed) == (False, True)
+    outbox.forget(other)
 
 
 def test_what_is_in_flight_counts_towards_the_bounds() -> None:

@@ -130,8 +130,9 @@ class Outbox:
             self._tell_passed()
 
     def forget(self, mark: Mark) -> None:
-        """Forget a mark that is not passed."""
-        self._marks.remove(mark)
+        """Forget a mark, unless it is passed: it may have been meanwhile, and not have taken the word any more."""
+        if mark in self._marks:
+            self._marks.remove(mark)
 
     @property
     def in_flight(self) -> Sequence[Frame]:
