@@ -18,7 +18,7 @@ from backplane_core._registry import Entry, GapCallback, QueueSink, Registry, Si
 from backplane_core._settings import Options, Settings
 from backplane_core._states import States
 from backplane_core._surroundings import Surroundings
-from backplane_core._turn import EVENT, Turn
+from backplane_core._turn import BYTES, Turn
 from backplane_core._waking import Waker
 from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Connection, Overflow
 from backplane_core.errors import (
@@ -181,7 +181,8 @@ class BaseBackplane:
     async def publish(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
         """Deliver an event to every connection of the target, on every pod; see `Backplane.publish`."""
         delivered = self.publish_nowait(target, event, exclude=exclude)
-        if self._turn.left <= 0:
+        turn = self._turn
+        if turn.messages >= turn.most or turn.bytes >= BYTES:
             await self._end_turn()
         return delivered
 
@@ -207,7 +208,9 @@ class BaseBackplane:
             raise EventTooLargeError(size, self._settings.max_event_bytes)
         self._send(targets, data, exclude)
         self._counters.published += 1
-        self._turn.left -= EVENT + size
+        turn = self._turn
+        turn.messages += 1
+        turn.bytes += size
         if exclude or len(targets) != 1:
             entries = self._registry.resolve(targets, exclude)
         else:

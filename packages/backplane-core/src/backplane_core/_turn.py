@@ -11,29 +11,30 @@ from typing import Final
 from backplane_core._home import running_loop
 from backplane_core._waking import Waiter, Waker
 
-__all__ = ["EVENT", "Turn"]
+__all__ = ["BYTES", "Turn"]
 
-EVENT: Final = 4 * 1024
-"""What an event counts beside its bytes: so much JSON is as much work as a small event's way to the outbox."""
-CREDIT: Final = 64 * EVENT
+MESSAGES: Final = 64
+BYTES: Final = 256 * 1024
 """What all publishers together may take in one turn of the loop: some 0.2 ms of work, one write to a socket."""
-SHARE: Final = CREDIT // 4
-"""What one of several publishers that wait takes at a time: to go from one to the next costs as much as an event."""
-AT_ONCE: Final = 64
-"""Publishers that go on in one turn, also where they publish nothing more."""
+SHARE: Final = 16
+"""Events that one of several publishers that wait takes at a time: to go from one to the next costs as much as one."""
 
 
 class Turn:
-    """What may be taken before the loop comes round. `publish` takes from it in place: it runs once per event.
+    """What was taken since the loop last came round. `publish` adds to it in place: it runs once per event.
 
     Args:
-        left: `EVENT` and its bytes less for each event; at 0 or below whoever published should wait.
+        messages: How many events were taken.
+        bytes: The same in bytes of JSON; at `BYTES` whoever published should wait.
+        most: At how many events likewise.
     """
 
-    __slots__ = ("_loop", "_queue", "_waker", "left")
+    __slots__ = ("_loop", "_queue", "_waker", "bytes", "messages", "most")
 
     def __init__(self) -> None:
-        self.left = CREDIT
+        self.messages = 0
+        self.bytes = 0
+        self.most = MESSAGES
         self._queue: deque[_Place] = deque()
         self._waker = Waker()
         # Where the next turn is scheduled; None while nobody waits.
@@ -50,17 +51,17 @@ class Turn:
         await _Place(self._queue, self._waker)
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        queue, rest = self._queue, CREDIT
+        self.messages = self.bytes = 0
+        queue = self._queue
         try:
-            for _ in range(AT_ONCE):
-                if not queue or rest <= 0:
+            for _ in range(MESSAGES):  # also of those that publish nothing more
+                if not queue or self.messages >= MESSAGES or self.bytes >= BYTES:
                     break
                 place = queue.popleft()
-                self.left = share = min(rest, SHARE) if queue else rest
+                self.most = min(MESSAGES, self.messages + SHARE) if queue else MESSAGES
                 place.go()
-                rest -= share - self.left
         finally:
-            self.left = rest
+            self.most = MESSAGES
             if queue:
                 loop.call_soon(self._begin, loop)
             else:
