@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from attrs import define
 from backplane_core import Target
+from backplane_core._turn import Place
 
 from tests.brokers import OwnBroker
 from tests.faults.rig import Pod, Rig
@@ -35,7 +36,7 @@ class Suspensions:
                 step = resume()
             except StopIteration as end:
                 return int(end.value)
-            if step is None:
+            if isinstance(step, Place):
                 self.turns += 1
             else:
                 self.waits += 1

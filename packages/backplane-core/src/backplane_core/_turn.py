@@ -11,7 +11,7 @@ from typing import Final
 from backplane_core._home import running_loop
 from backplane_core._waking import Waiter, Waker
 
-__all__ = ["BYTES", "Turn"]
+__all__ = ["BYTES", "Place", "Turn"]
 
 MESSAGES: Final = 64
 BYTES: Final = 256 * 1024
@@ -35,7 +35,7 @@ class Turn:
         self.messages = 0
         self.bytes = 0
         self.most = MESSAGES
-        self._queue: deque[_Place] = deque()
+        self._queue: deque[Place] = deque()
         self._waker = Waker()
         # Where the next turn is scheduled; None while nobody waits.
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -48,7 +48,7 @@ class Turn:
             self._queue.clear()
             self._loop = loop
             loop.call_soon(self._begin, loop)
-        await _Place(self._queue, self._waker)
+        await Place(self._queue, self._waker)
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self.messages = self.bytes = 0
@@ -68,12 +68,12 @@ class Turn:
                 self._loop = None
 
 
-class _Place(Waiter):
+class Place(Waiter):
     """A publisher's place in the queue. Who is cancelled keeps it: it is a matter of milliseconds."""
 
     __slots__ = ("_queue",)
 
-    def __init__(self, queue: deque[_Place], waker: Waker) -> None:
+    def __init__(self, queue: deque[Place], waker: Waker) -> None:
         super().__init__(waker)
         self._queue = queue
 
