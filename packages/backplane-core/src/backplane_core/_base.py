@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future as ConcurrentFuture
+from threading import get_ident
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -11,7 +12,7 @@ from backplane_core._arguments import check_sink, check_target, excluded_ids, un
 from backplane_core._counters import Counters
 from backplane_core._forks import tell_in_child
 from backplane_core._gaps import GapTeller
-from backplane_core._home import Home, running_loop
+from backplane_core._home import Home
 from backplane_core._json import encode_event
 from backplane_core._logging import LoggingObserver, logger
 from backplane_core._registry import Entry, GapCallback, QueueSink, Registry, Sink, SinkAttachment, Trouble, fan_out
@@ -193,8 +194,9 @@ class BaseBackplane:
             ReentrantPublishError: Called from inside a sink: hand it to `loop.call_soon`.
             BackplaneError: As `publish` otherwise.
         """
-        if running_loop() is not self._home.loop:
-            self._home.check()
+        home = self._home
+        if get_ident() != home.thread or not home.is_running():
+            home.check()
         if self._states.now != "live":
             self._check_open()
         if self._delivering:
