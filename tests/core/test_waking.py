@@ -6,12 +6,15 @@ from __future__ import annotations
 import asyncio
 from asyncio import tasks
 from collections.abc import Callable, Coroutine
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
+from inspect import iscoroutine
 from typing import Any
 
 import pytest
 from backplane_core import InMemoryBackplane, Target
 from backplane_core._waking import AT_ONCE, Waiter, Waker
+
+from tests.core.helpers import DEADLINE_S
 
 MAKERS: dict[str, Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]] = {
     "of C": asyncio.ensure_future,
@@ -150,6 +153,67 @@ async def test_a_reader_that_was_called_and_has_not_gone_on_yet_is_still_the_one
             assert (await first).value == "next"
 
 
+@pytest.mark.parametrize("how", ["cancelled", "woken"])
+async def test_a_reader_goes_on_in_its_own_context(make_task: Any, how: str) -> None:
+    whose = ContextVar[str]("whose")
+    waker, seen = Waker(), list[tuple[int, str]]()
+    waiters = [Waiter(waker) for _ in range(3)]
+
+    async def wait(number: int) -> None:
+        whose.set(f"reader {number}")
+        try:
+            await waiters[number]
+        finally:
+            seen.append((number, whose.get()))
+            whose.set("nobody")
+
+    whose.set("waker")
+    tasks = [make_task(wait(number)) for number in range(len(waiters))]
+    await turns()
+    for task, waiter in zip(tasks, waiters, strict=True):
+        if how == "woken":
+            waiter.wake()
+        else:
+            task.cancel()
+    await asyncio.wait(tasks)
+    assert seen == [(number, f"reader {number}") for number in range(3)]
+    assert whose.get() == "waker"
+
+
+async def test_what_anext_returns_is_a_coroutine_which_a_task_can_run() -> None:
+    async with InMemoryBackplane() as backplane, backplane.connection("c1", Target.user("u1")) as connection:
+        reading = anext(connection)
+        assert iscoroutine(reading)
+        task = asyncio.create_task(reading)
+        await backplane.publish(Target.user("u1"), "event")
+        assert (await task).value == "event"
+
+
+async def test_a_second_reader_is_refused_within_the_turn_that_woke_the_first() -> None:
+    waker = Waker()
+    read, other = Waiter(waker), Waiter(waker)
+    refused: list[str] = []
+
+    async def wait(waiter: Waiter) -> None:
+        await waiter
+
+    async def intrude() -> None:
+        await other
+        with pytest.raises(RuntimeError, match="one reader at a time") as refusal:
+            await read
+        refused.append(str(refusal.value))
+
+    intruder = asyncio.create_task(intrude())
+    reader = asyncio.create_task(wait(read))
+    await turns()
+    other.wake()
+    await asyncio.wait_for(intruder, DEADLINE_S)
+    assert refused
+    assert not reader.done()
+    read.wake()
+    await reader
+
+
 async def test_a_reader_that_ends_the_program_leaves_no_other_asleep() -> None:
     waker, woken = Waker(), list[str]()
     loop, waiters = asyncio.get_running_loop(), [Waiter(waker) for _ in range(3)]
@@ -204,3 +268,31 @@ def test_a_loop_that_was_closed_before_it_woke_anyone_is_forgotten() -> None:
 
     with asyncio.Runner() as runner:
         runner.run(wait())
+
+
+@pytest.mark.parametrize("how", ["cancelled", "waiting", "woken"])
+def test_a_reader_that_a_closed_loop_left_behind_makes_room_for_one_in_the_next(how: str) -> None:
+    waiter = Waiter(Waker())
+
+    async def wait() -> str:
+        await waiter
+        return "woken"
+
+    async def wait_and_wake() -> str:
+        asyncio.get_running_loop().call_soon(waiter.wake)
+        return await wait()
+
+    first = asyncio.new_event_loop()
+    task = first.create_task(wait())
+    first.call_soon(first.stop)
+    first.run_forever()
+    if how == "cancelled":
+        task.cancel()
+    elif how == "woken":
+        waiter.wake()
+    first.close()
+    for _ in range(2):
+        with asyncio.Runner() as runner:
+            assert runner.run(wait_and_wake()) == "woken"
+    # Left as its loop was closed: asyncio would say so when it is collected.
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]

@@ -226,7 +226,9 @@ def fan_out(entries: Iterable[Entry], event: bytes) -> tuple[int, Trouble | None
             if entry.raw:
                 taken = sink(event)
             elif entry.queues:
-                taken = sink(queued := queued or Event(event))
+                if queued is None:
+                    queued = Event(event)
+                taken = sink(queued)
             else:
                 taken = sink(decode_event(event))
             if taken is not False:

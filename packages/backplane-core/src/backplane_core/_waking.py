@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Generator
 from contextvars import Context
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from backplane_core._home import running_loop
 
@@ -20,19 +20,34 @@ AT_ONCE: Final = 128
 """Tasks that are woken before the loop gets a turn: well under a millisecond, beside what they do themselves."""
 
 
+class _NoLoop:
+    """The loop of a future that is done before anyone waits for it."""
+
+    def get_debug(self) -> bool:
+        return False
+
+
+# What a task is told it waited for. From asyncio's own future its C code takes the result without a call of Python.
+_GO_ON: Final = asyncio.Future[None](loop=cast("asyncio.AbstractEventLoop", _NoLoop()))
+_GO_ON.set_result(None)
+
+
 class Waker:
     """Wakes waiters in the order in which they were called, soon, all from one callback of their loop.
 
     Args:
         called: Who is to be woken.
         loop: Where that is scheduled; None while nobody is called.
+        running: The loop that runs while it wakes; None else. Spares its readers to ask, which is a system call in
+            Python 3.11.
     """
 
-    __slots__ = ("called", "loop")
+    __slots__ = ("called", "loop", "running")
 
     def __init__(self) -> None:
         self.called: deque[Waiter] = deque()
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.running: asyncio.AbstractEventLoop | None = None
 
     def run_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wake all that are called until then, in a turn of the loop that comes next."""
@@ -44,12 +59,19 @@ class Waker:
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         called = self.called
+        self.running = loop
         try:
             for _ in range(AT_ONCE):  # also those that are called meanwhile: a writer, behind all who publish
                 if not called:
                     break
-                called.popleft().resume()
+                # What `resume` does, without a call for each reader.
+                waiter = called.popleft()
+                callback, context = waiter.callback, waiter.context
+                waiter.callback = waiter.context = None
+                if callback is not None and context is not None:
+                    context.run(callback, _GO_ON if waiter.cancelled is None else waiter)
         finally:
+            self.running = None
             # Also when a reader raised what ends the program: the others may still clean up.
             if called:
                 loop.call_soon(self._run, loop)
@@ -62,30 +84,36 @@ class Waiter:
 
     Args:
         waker: Shared by all that are woken together.
-        waiting: Whether a task waits.
+        waiting: Whether a task waits, and was neither woken nor cancelled.
+        callback: What resumes the task; None once it goes on.
+        context: Where to call that.
+        cancelled: What the task's `CancelledError` is made of; None: it was not cancelled.
+
+    Raises:
+        RuntimeError: On await: another task of this loop waits, or has not gone on yet.
 
     Cancellation: as of a future: a task that is cancelled once it was woken raises, and what woke it is not lost.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop", "_waker", "waiting")
+    __slots__ = ("_asyncio_future_blocking", "_loop", "_waker", "callback", "cancelled", "context", "waiting")
 
     def __init__(self, waker: Waker) -> None:
         self._waker = waker
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._callback: Callable[[Waiter], object] | None = None
-        self._context: Context | None = None
-        self._cancelled: tuple[object, ...] | None = None
+        self.callback: Callable[[Any], object] | None = None
+        self.context: Context | None = None
+        self.cancelled: tuple[object, ...] | None = None
         self._asyncio_future_blocking = False
         self.waiting = False
 
-    @property
-    def busy(self) -> bool:
-        """Whether a task of this loop waits, or was woken or cancelled and has not gone on yet."""
-        return self._callback is not None and self._loop is running_loop()
-
     def __await__(self) -> Generator[Waiter, None, Any]:
-        self._loop = running_loop()
-        self._cancelled = None
+        loop = self._waker.running
+        if loop is None:
+            loop = running_loop()
+        if self.callback is not None and self._loop is loop:
+            raise RuntimeError("this is being read already: one reader at a time")
+        self._loop = loop
+        self.cancelled = None  # a loop that was closed may have left it
         self._asyncio_future_blocking = True
         yield self
 
@@ -110,31 +138,30 @@ class Waiter:
 
     def resume(self) -> None:
         """Run the task's next step, now."""
-        callback, context = self._callback, self._context
-        self._callback = self._context = None
+        callback, context = self.callback, self.context
+        self.callback = self.context = None
         if callback is not None and context is not None:
-            context.run(callback, self)
+            context.run(callback, _GO_ON if self.cancelled is None else self)
 
     # What a task asks of what it awaits
 
-    def add_done_callback(self, callback: Callable[[Waiter], object], *, context: Context) -> None:
+    def add_done_callback(self, callback: Callable[[Any], object], *, context: Context) -> None:
         """Keep what resumes the task."""
-        self._callback, self._context = callback, context
+        self.callback, self.context = callback, context
         self.waiting = True
 
     def cancel(self, msg: object = None) -> bool:
         """Let the task raise `CancelledError`; False if it is to go on already: then it does so there."""
         if not self.waiting:
             return False
-        self._cancelled = () if msg is None else (msg,)
+        self.cancelled = () if msg is None else (msg,)
         self.wake()
         return True
 
     def result(self) -> None:
-        """Return, or raise as `cancel` asked."""
-        cancelled, self._cancelled = self._cancelled, None
-        if cancelled is not None:
-            raise asyncio.CancelledError(*cancelled)
+        """Raise as `cancel` asked."""
+        if self.cancelled is not None:
+            raise asyncio.CancelledError(*self.cancelled)
 
 
 class Answer(Waiter):
@@ -147,9 +174,7 @@ class Answer(Waiter):
     __slots__ = ("given",)
 
     def __init__(self, waker: Waker) -> None:
-        self._waker = waker
-        self._callback = self._context = self._loop = self._cancelled = None
-        self._asyncio_future_blocking = self.waiting = False
+        super().__init__(waker)
         self.given: bool | None = None
         """None: not yet."""
 
@@ -161,8 +186,5 @@ class Answer(Waiter):
 
     def __await__(self) -> Generator[Waiter, None, bool]:
         while self.given is None:
-            self._loop = running_loop()
-            self._cancelled = None
-            self._asyncio_future_blocking = True
-            yield self
+            yield from super().__await__()
         return self.given

@@ -193,8 +193,6 @@ class Connection:
             SlowConsumerError: It ended because the queue overflowed under the policy "close".
             GapError: It ended at a gap, as `end_on_gap` asked for.
         """
-        if self._state == "new":
-            raise ClosedError("enter the connection first: async with backplane.connection(...) as connection")
         queue = self._queue
         while True:
             while queue:
@@ -204,11 +202,15 @@ class Connection:
                     self._bytes -= len(item.json)
                     return item
                 self._tell(item)
-            if self._state == "ended":
-                raise StopAsyncIteration if self._failure is None else self._failure()
-            if self._waiter.busy:
-                raise RuntimeError("this connection is being read already: one reader at a time")
+            if self._state != "open":
+                raise self._no_more()
             await self._waiter
+
+    def _no_more(self) -> Exception | type[StopAsyncIteration]:
+        """What the iteration raises where nothing can come."""
+        if self._state == "new":
+            return ClosedError("enter the connection first: async with backplane.connection(...) as connection")
+        return StopAsyncIteration if self._failure is None else self._failure()
 
     def _accept(self, event: Event) -> bool:
         """The sink: queue the event if there is room, else do as the policy says."""
