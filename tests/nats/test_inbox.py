@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 from backplane_core import Lost
-from backplane_nats._inbox import Inbox
+from backplane_core.sockets import Inbox
 
 
 async def test_beyond_the_bound_in_messages_the_newest_are_counted_per_channel() -> None:
