@@ -16,6 +16,7 @@ from backplane_nats._public import PublicWire
 from tests.brokers import NatsServer, OwnBroker
 from tests.brokers.leftovers import no_leftovers
 from tests.conftest import StartServer
+from tests.core.helpers import until
 from tests.nats.helpers import DEADLINE_S, PROMPT_S, listening, opened, tapped
 
 pytestmark = pytest.mark.usefixtures("wire")
@@ -276,6 +277,17 @@ async def test_a_frozen_server_holds_up_neither_a_cancelled_send_nor_closing(nat
         with pytest.raises(TransportError):
             await waiting
         assert "was closed" in str(await listener.error())
+
+
+async def test_all_calls_that_wait_raise_whoever_tells_of_the_end(nats_server: OwnBroker) -> None:
+    async with opened(nats_server.url) as link:
+        nats_server.freeze()
+        calls = [asyncio.create_task(link.send([("c", b"")])) for _ in range(3)]
+        await until(lambda: len(link._waiting) == len(calls), "all wait")
+        async with asyncio.timeout(DEADLINE_S):
+            asyncio.get_running_loop().call_soon(link._end, None)  # no task: each call goes on at once
+            for outcome in await asyncio.gather(*calls, return_exceptions=True):
+                assert isinstance(outcome, TransportError)
 
 
 async def test_a_cancelled_call_does_not_harm_the_link(nats_server: OwnBroker) -> None:

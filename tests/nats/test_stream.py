@@ -1,7 +1,7 @@
 """What a server says, cut anywhere: taken in the socket's callback or by nats-py's read loop, and in order."""
 
 # What is held back is looked at, and bytes are put where the socket would put them.
-# pyright: reportPrivateUsage=false
+# pyright: reportPrivateUsage=false, reportUnknownMemberType=false
 from __future__ import annotations
 
 import asyncio
@@ -12,11 +12,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
+import nats
 import pytest
 from attrs import define, field
 from backplane_core import Frame, Lost, TransportError
 from backplane_core.sockets import Inbox
-from backplane_nats._internals import FastWire
+from backplane_nats._internals import FastWire, fast_wire
 from backplane_nats._settings import HEARS_LAME_DUCK
 from backplane_nats._stream import Stream
 from backplane_nats.link import NatsLink
@@ -151,7 +152,7 @@ async def fed(greeting: bytes = GREETING, *, rest: bytes = b"", heard: bytearray
         reading = asyncio.create_task(found.read())
         asking = asyncio.create_task(link.subscribe(["c", "d"]))
         await asyncio.sleep(0)
-        client._ps._tap.data_received(rest + b"PONG\r\n")
+        client._ps._tap.data_received(b"PONG\r\n")
         async with asyncio.timeout(DEADLINE_S):
             await asking
         try:
@@ -193,13 +194,33 @@ async def test_any_stream_cut_anywhere_says_the_same(cut: tuple[list[bytes], lis
 
 
 @pytest.mark.every_loop
-async def test_what_came_before_the_first_turn_of_the_loop_is_not_lost() -> None:
+async def test_what_came_before_the_first_turn_of_the_loop_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def and_more_at_once(client: Any, inbox: Inbox) -> FastWire | None:
+        wire = fast_wire(client, inbox)
+        client._ps._tap.data_received(b"NG\r\n")
+        return wire
+
+    monkeypatch.setattr("backplane_nats.link.fast_wire", and_more_at_once)
     # All at once with the first PONG, as a node of a cluster does: nats-py's stream has it before the link begins.
     heard, early = bytearray(), GREETING + b"PING\r\n" * 8_000 + b"PI"
-    async with fed(early, rest=b"NG\r\n", heard=heard) as one:
+    async with fed(early, heard=heard) as one:
         assert isinstance(one.link._wire, FastWire)
         await until(lambda: heard.count(b"PONG\r\n") == 8_001, "each PING is answered")
         await one.feed([MIXED], [0])
+
+
+async def test_a_client_that_has_read_already_or_has_ended_keeps_its_own_parser(nats_url: str) -> None:
+    client: Any = await nats.connect(nats_url)
+    try:
+        client._ps.buf = b"MSG c"
+        assert fast_wire(client, Inbox()) is None
+        client._ps.buf = b""
+        client._transport._io_writer.transport.abort()
+        assert fast_wire(client, Inbox()) is None
+        assert not isinstance(client._ps, Stream)
+    finally:
+        client._ps.buf = bytearray()
+        await client.close()
 
 
 async def test_frames_and_confirmations_come_in_the_callback_itself() -> None:
