@@ -293,7 +293,6 @@ async def test_while_nats_py_works_on_a_line_the_socket_waits(start: StartServer
 
 
 @pytest.mark.every_loop
-@pytest.mark.skipif(not HEARS_LAME_DUCK, reason="this nats-py does not tell of it")
 async def test_a_line_that_ends_does_not_let_go_a_socket_whose_reader_is_behind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
