@@ -55,6 +55,7 @@ PARTS: Final[Mapping[str, str]] = {
     "_subscriptions.py": "subscriptions",
     "link.py": "adapter",
     "_internals.py": "adapter",
+    "_stream.py": "adapter",
     "_public.py": "adapter",
 }
 OTHER: Final = "asyncio and other"

@@ -10,28 +10,32 @@ import backplane_nats.link as nats_link
 import pytest
 from backplane_nats._public import PublicWire
 from backplane_redis._connection import LinkConnection, connection_factory
-from nats.aio.client import Client
 
 from bench.libraries import LibraryMissing, library
 from bench.sampler import Sampler
 from bench.worker import only_public_names
+from tests.nats.helpers import opened
 
 
-async def test_by_public_api_alone_no_adapter_takes_its_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_by_public_api_alone_no_adapter_takes_its_fast_path(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for owner, name in ((nats_link, "fast_wire"), (LinkConnection, "stream")):
         monkeypatch.setattr(owner, name, getattr(owner, name))  # put back afterwards
     connection = connection_factory({})()
     monkeypatch.setattr(connection, "_reader", asyncio.StreamReader())
 
-    def wires() -> tuple[object, object]:
-        nats = nats_link.NatsLink(Client(), "here")
-        return getattr(nats, "_wire"), connection.stream()  # noqa: B009 -- private
+    async def wires() -> tuple[object, object]:
+        async with opened(nats_url) as nats:
+            return getattr(nats, "_wire"), connection.stream()  # noqa: B009 -- private
 
-    assert not isinstance(wires()[0], PublicWire)
-    assert isinstance(wires()[1], asyncio.StreamReader)
+    fast = await wires()
+    assert not isinstance(fast[0], PublicWire)
+    assert isinstance(fast[1], asyncio.StreamReader)
     only_public_names()
-    assert isinstance(wires()[0], PublicWire)
-    assert wires()[1] is None
+    public = await wires()
+    assert isinstance(public[0], PublicWire)
+    assert public[1] is None
 
 
 def spin() -> None:

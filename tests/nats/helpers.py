@@ -134,19 +134,24 @@ async def tapped(port: int, *, piece_bytes: int | None = None) -> AsyncGenerator
 
 
 @asynccontextmanager
-async def speaking(greeting: bytes, *, then_close_after: bytes | None) -> AsyncGenerator[str]:
-    """A thing on a port that is no NATS server: says this much, closes once it heard that, and is silent else."""
+async def speaking(
+    greeting: bytes, *, then_close_after: bytes | None, heard: bytearray | None = None
+) -> AsyncGenerator[str]:
+    """A thing on a port that is no NATS server: says this much, closes once it heard that, and is silent else.
+
+    What it heard it keeps in `heard`; that is of use for one client alone.
+    """
     writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
         writer.write(greeting)
-        heard = b""
+        said = bytearray() if heard is None else heard
         with contextlib.suppress(ConnectionError):
-            while then_close_after is None or then_close_after not in heard:
+            while then_close_after is None or then_close_after not in said:
                 if not (data := await reader.read(4096)):
                     break
-                heard += data
+                said.extend(data)
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)

@@ -1,7 +1,8 @@
 """All that touches nats-py's private names, each behind a check: the fast path, and what closing needs.
 
 nats-py's public API costs twice as much per frame, and can't close a socket without flushing it. Where
-a version is laid out otherwise, `fast_wire` answers None and `PublicWire` serves; closing waits for nats-py.
+a version or a connection is laid out otherwise, `fast_wire` answers None and `PublicWire` serves; closing waits for
+nats-py.
 """
 
 from __future__ import annotations
@@ -11,34 +12,23 @@ import re
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, cast
 
 import nats.errors
 from backplane_core import Frame
+from backplane_core.sockets import Answer, Inbox
 from nats.aio.client import Client
-from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
+from nats.protocol.parser import Parser
 
-from backplane_nats._inbox import Inbox
-from backplane_nats._public import Pong
 from backplane_nats._settings import subject_of
+from backplane_nats._stream import Stream
 
 __all__ = ["FastWire", "TlsClient", "client_tasks", "fast_wire", "is_clustered", "shut"]
 
 _CLOSE_S: Final = 0.5
-_MAX_LINE_BYTES: Final = 1 << 20
-"""No control line is longer: INFO of a large cluster takes some kilobytes."""
-
 _MAX_CACHED_SUBJECTS: Final = 4_096
-_MAX_CACHED_HEADS: Final = 4_096
-_MAX_CACHED_HEAD_BYTES: Final = 256
-
-_Head: TypeAlias = tuple[str | None, int, int]
-"""Of a message: its channel, unless that was left; the size of its headers, and of all."""
-
-# Subject, size of the headers, size of all.
-_MSG: Final = re.compile(rb"MSG (\S+) \d+ (?:\S+ )?()(\d+)\r\n")
-_HMSG: Final = re.compile(rb"HMSG (\S+) \d+ (?:\S+ )?(\d+) (\d+)\r\n")
 
 
 class TlsClient(Client):
@@ -112,113 +102,69 @@ async def shut(client: Client, attempt: asyncio.Task[None] | None = None) -> Non
 
 
 def fast_wire(client: Client, inbox: Inbox) -> FastWire | None:
-    """Return the fast path for a client that is not connected yet; None where it is laid out otherwise."""
+    """Return the fast path of a client that has just connected; None where it is laid out otherwise.
+
+    No turn of the loop may pass between the two: nats-py's parser would take bytes and keep them.
+    """
     major, minor, *_ = (int(number) for number in re.findall(r"\d+", version("nats-py")))
+    parser, transport = getattr(client, "_ps", None), _live_transport(client)
     if (
         major != 2  # noqa: PLR2004 -- the major version that this was written for
         or minor < 10  # noqa: PLR2004 -- the first one supported
-        or type(getattr(client, "_ps", None)) is not Parser
+        or type(parser) is not Parser
+        or parser.buf
         or not isinstance(getattr(client, "_pongs", None), list)
-        or not hasattr(client, "_transport")
+        or not isinstance(getattr(client, "_pongs_received", None), int)
+        or transport is None
     ):
         return None
-    client._ps = parser = _RunParser(client, inbox)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] -- checked above
-    return FastWire(client, parser)
+    client._ps = stream = Stream(client, inbox, transport, partial(_ponged, client))  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] -- checked above
+    return FastWire(client, inbox, stream, transport)
 
 
-class _RunParser(Parser):
-    """nats-py's parser with a short way for messages; it stops reading while the inbox is full."""
+def _live_transport(client: Client) -> asyncio.Transport | None:
+    """Return what is under a connection over asyncio's streams; None under any other, and where it has ended."""
+    writer, reader = _writer(client), getattr(getattr(client, "_transport", None), "_io_reader", None)
+    if not isinstance(reader, asyncio.StreamReader) or writer is None or writer.transport.is_closing():
+        return None
+    is_live = getattr(reader, "_eof", None) is False and reader.exception() is None
+    return cast("asyncio.Transport", writer.transport) if is_live else None
 
-    def __init__(self, client: Client, inbox: Inbox) -> None:
-        super().__init__(client)  # pyright: ignore[reportUnknownMemberType] -- nats-py does not type it
-        self._inbox = inbox
-        self._channels: dict[bytes, str] = {}
-        # A busy subject's messages begin with the same few lines: a look-up costs a third of a pattern.
-        self._heads: dict[bytes, _Head] = {}
 
-    def reset(self) -> None:
-        super().reset()
-        self._chunks: list[bytes] = []
-        self._have = 0
-        self._need = 0
+def _ponged(client: Any, count: int) -> None:  # noqa: ANN401 -- its private names
+    """Do as nats-py's `_process_pong`, so many times."""
+    for _ in range(count):
+        if client._pongs:  # noqa: SLF001 -- checked in fast_wire
+            client._pongs.pop(0).set_result(True)  # noqa: SLF001 -- checked in fast_wire
+            client._pongs_received += 1  # noqa: SLF001 -- checked in fast_wire
+            client._pings_outstanding = 0  # noqa: SLF001 -- only ever written
 
-    async def parse(self, data: bytes = b"") -> None:
-        self._chunks.append(data)
-        self._have += len(data)
-        if self._have < self._need:
-            # A large payload comes in many reads: join them once.
-            return
-        buffer = data if len(self._chunks) == 1 else b"".join(self._chunks)
-        at = await self._run(buffer)
-        self._chunks = [buffer[at:]] if at < len(buffer) else []
-        self._have = len(buffer) - at
-        if self._inbox.added(at):
-            await self._inbox.room()
 
-    async def _run(self, buffer: bytes) -> int:
-        """Handle what is complete; return where the rest begins and note how much that needs."""
-        at, size = 0, len(buffer)
-        append, heads, find = self._inbox.frames.append, self._heads, buffer.find
-        while at < size:
-            start = find(b"\r\n", at) + 2
-            if start < 2:  # noqa: PLR2004 -- find answered -1
-                if size - at > _MAX_LINE_BYTES:
-                    raise nats.errors.ProtocolError
-                self._need = size - at + 1
-                return at
-            line = buffer[at:start]
-            head = heads.get(line) or self._head(line)
-            if head is None:
-                await super().parse(line)
-                if self.buf or self.state != AWAITING_CONTROL_LINE:
-                    raise nats.errors.ProtocolError
-                at = start
-                continue
-            channel, header, length = head
-            end = start + length
-            if end + 2 > size:
-                self._need = end + 2 - at
-                return at
-            if channel is not None:
-                append((channel, buffer[start + header : end]))
-            at = end + 2
-        self._need = 0
-        return at
+class _Pong:
+    """An answer as nats-py's list of awaited PONGs holds it."""
 
-    def _head(self, line: bytes) -> _Head | None:
-        """Return what a message's first line says; None for any other line."""
-        # Headers are skipped: no frame of ours has any, and bad ones would end nats-py's read loop.
-        found = _MSG.fullmatch(line) or _HMSG.fullmatch(line)
-        if found is None:
-            return None
-        subject, header, length = found.groups()
-        if len(self._heads) >= _MAX_CACHED_HEADS:
-            self._heads.clear()
-        head = (self._channels.get(subject), int(header or 0), int(length))
-        if len(line) <= _MAX_CACHED_HEAD_BYTES:
-            self._heads[line] = head
-        return head
+    __slots__ = ("_answer",)
 
-    def hear(self, subject: bytes, channel: str | None) -> None:
-        """Name the channel of a subject from now on; None: it is not heard any more."""
-        self._heads.clear()
-        if channel is None:
-            del self._channels[subject]
-        else:
-            self._channels[subject] = channel
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def set_result(self, result: bool) -> None:  # noqa: FBT001 -- nats-py's own
+        self._answer.give(result)
 
 
 class FastWire:
     """One write per call, with the PING behind it, straight to the socket."""
 
-    def __init__(self, client: Client, parser: _RunParser) -> None:
+    def __init__(self, client: Client, inbox: Inbox, stream: Stream, transport: asyncio.Transport) -> None:
         self._client: Any = client
-        self._hear = parser.hear
+        self._answer = inbox.answer
+        self._hear = stream.hear
+        self._to_socket = transport.write
         self._ids: dict[str, int] = {}
         self._last_id = 0
         self._heads: dict[str, bytes] = {}
 
-    async def subscribe(self, channels: Sequence[str]) -> Pong:
+    async def subscribe(self, channels: Sequence[str]) -> Answer:
         """Ask for these channels; those asked for already are left alone."""
         lines: list[bytes] = []
         for channel in channels:
@@ -230,7 +176,7 @@ class FastWire:
                 lines.append(b"SUB %b %d\r\n" % (subject, self._last_id))
         return self._write(lines)
 
-    async def unsubscribe(self, channels: Sequence[str]) -> Pong:
+    async def unsubscribe(self, channels: Sequence[str]) -> Answer:
         """Give up these channels; unknown ones are left alone."""
         lines: list[bytes] = []
         for channel in channels:
@@ -239,7 +185,7 @@ class FastWire:
                 lines.append(b"UNSUB %d\r\n" % number)
         return self._write(lines)
 
-    async def send(self, frames: Sequence[Frame]) -> Pong:
+    async def send(self, frames: Sequence[Frame]) -> Answer:
         """Publish these frames in order."""
         limit = self._client.max_payload
         heads = self._heads
@@ -256,13 +202,14 @@ class FastWire:
             lines.append(b"%b%d\r\n%b\r\n" % (head, len(payload), payload))
         return self._write(lines)
 
-    def _write(self, lines: list[bytes]) -> Pong:
+    def _write(self, lines: list[bytes]) -> Answer:
         # nats-py writes its own PINGs straight to the socket too: so the order of PONGs is that of `_pongs`.
         lines.append(b"PING\r\n")
-        pong = Pong()
-        self._client._pongs.append(pong)  # noqa: SLF001 -- checked in fast_wire
-        self._client._transport.write(b"".join(lines))  # noqa: SLF001 -- checked in fast_wire
-        return pong
+        self._to_socket(b"".join(lines))
+        # Only now: each microsecond before the write is latency.
+        answer = self._answer()
+        self._client._pongs.append(_Pong(answer))  # noqa: SLF001 -- checked in fast_wire
+        return answer
 
     async def aclose(self) -> None:
         """Leave nothing behind: there is nothing."""

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from backplane_core import Frame
+from backplane_core.sockets import Answer, Inbox
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from backplane_nats._inbox import Inbox
 from backplane_nats._settings import subject_of
 
-__all__ = ["Pong", "PublicWire", "Wire"]
+__all__ = ["PublicWire", "Wire"]
 
 _FLUSH_TIMEOUT_S: Final = 86_400
 """Never, in effect: a PONG that comes after flush() gave up ends nats-py's read loop."""
@@ -22,31 +22,23 @@ _FLUSH_TIMEOUT_S: Final = 86_400
 _POLL_S: Final = 0.005
 
 
-class Pong(asyncio.Future[None]):
-    """The broker's answer to one PING. Resolving it twice, or after its waiter was cancelled, is harmless.
-
-    In nats-py's read loop an InvalidStateError from a cancelled future would end the loop.
-    """
-
-    def set_result(self, result: object, /) -> None:  # noqa: ARG002 -- the only result is that it came
-        """Resolve, whatever came."""
-        if not self.done():
-            super().set_result(None)
-
-
 class Wire(Protocol):
     """Writes commands and a PING behind them; the PONG says that the broker worked on them all."""
 
-    async def subscribe(self, channels: Sequence[str]) -> Pong:
+    async def subscribe(self, channels: Sequence[str]) -> Answer:
         """Ask for these channels; those asked for already are left alone."""
         ...
 
-    async def unsubscribe(self, channels: Sequence[str]) -> Pong:
+    async def unsubscribe(self, channels: Sequence[str]) -> Answer:
         """Give up these channels; unknown ones are left alone."""
         ...
 
-    async def send(self, frames: Sequence[Frame]) -> Pong:
+    async def send(self, frames: Sequence[Frame]) -> Answer:
         """Publish these frames in order."""
+        ...
+
+    async def aclose(self) -> None:
+        """Leave nothing behind. Only once nats-py's read loop is over."""
         ...
 
 
@@ -82,7 +74,7 @@ class PublicWire:
         self._unused: asyncio.Queue[Msg] = asyncio.Queue()
         self._flushes: set[asyncio.Task[None]] = set()
 
-    async def subscribe(self, channels: Sequence[str]) -> Pong:
+    async def subscribe(self, channels: Sequence[str]) -> Answer:
         """Ask for these channels; those asked for already are left alone."""
         for channel in channels:
             if channel not in self._subscriptions:
@@ -94,34 +86,34 @@ class PublicWire:
                 self._subscriptions[channel] = subscription
         return await self._ping()
 
-    async def unsubscribe(self, channels: Sequence[str]) -> Pong:
+    async def unsubscribe(self, channels: Sequence[str]) -> Answer:
         """Give up these channels; unknown ones are left alone."""
         for channel in channels:
             if subscription := self._subscriptions.pop(channel, None):
                 await subscription.unsubscribe()
         return await self._ping()
 
-    async def send(self, frames: Sequence[Frame]) -> Pong:
+    async def send(self, frames: Sequence[Frame]) -> Answer:
         """Publish these frames in order."""
         for frame in frames:
             await self._client.publish(subject_of(frame[0]), frame[1])
         return await self._ping()
 
-    async def _ping(self) -> Pong:
+    async def _ping(self) -> Answer:
         # flush() puts its PING on the socket at once, ahead of commands that wait for nats-py's flusher task:
         # the PONG would confirm what the broker has not seen. So wait until they are written.
         wait_s = 0.0
         while self._client.pending_data_size and self._client.is_connected:
             await asyncio.sleep(wait_s)
             wait_s = _POLL_S
-        pong = Pong()
+        answer = self._inbox.answer()
         # In a task: a cancelled flush() leaves a cancelled future, whose PONG ends nats-py's read loop.
         flush = asyncio.create_task(self._client.flush(timeout=_FLUSH_TIMEOUT_S))
         self._flushes.add(flush)
         flush.add_done_callback(self._flushes.discard)
         flush.add_done_callback(lambda task: task.cancelled() or task.exception())
-        flush.add_done_callback(pong.set_result)
-        return pong
+        flush.add_done_callback(lambda _: answer.give(True))  # noqa: FBT003 -- whether it lives on is asked then
+        return answer
 
     async def aclose(self) -> None:
         """Give up the answers that are still awaited. Only once nats-py's read loop is over."""

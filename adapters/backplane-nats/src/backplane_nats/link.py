@@ -9,12 +9,12 @@ from typing import Any, Final, TypeVar
 
 import nats.errors
 from backplane_core import Frame, Lost, TransportError
+from backplane_core.sockets import Answer, Inbox
 from nats.aio.client import Client
 
 from backplane_nats._errors import explain
-from backplane_nats._inbox import Inbox
 from backplane_nats._internals import client_tasks, fast_wire, is_clustered, shut
-from backplane_nats._public import Pong, PublicWire
+from backplane_nats._public import PublicWire, Wire
 from backplane_nats._settings import HEARS_LAME_DUCK
 
 __all__ = ["NatsLink"]
@@ -32,7 +32,7 @@ class NatsLink:
     Delivery: at most once, in the broker's order per publisher. A PONG confirms subscriptions and sends.
 
     Args:
-        client: Not connected yet: the fast path is put in before the first byte comes.
+        client: Not connected yet.
         where: The server, in a form without secrets.
     """
 
@@ -40,8 +40,8 @@ class NatsLink:
         self._client = client
         self._where = where
         self._inbox = Inbox()
-        self._wire = fast_wire(client, self._inbox) or PublicWire(client, self._inbox)
-        self._waiting: set[Pong] = set()
+        self._wire: Wire = PublicWire(client, self._inbox)
+        self._waiting: set[Answer] = set()
         self._failure: TransportError | None = None
         self._is_open = False
         self._asked_to_leave = asyncio.Event()
@@ -77,6 +77,7 @@ class NatsLink:
             for task in tasks:
                 task.cancel()
             raise nats.errors.UnexpectedEOF
+        self._wire = fast_wire(self._client, self._inbox) or self._wire
         self._is_open = True
         for task in tasks:
             task.add_done_callback(lambda _: self._end(self._client.last_error))
@@ -101,31 +102,31 @@ class NatsLink:
         if self._failure is None:
             self._failure = explain(error, self._where)
         self._inbox.close()
-        # nats-py never answers the PINGs of a connection that is gone.
-        for pong in self._waiting:
-            pong.set_result(None)
+        # nats-py never answers the PINGs of a connection that is gone. A copy: who is answered may go on at once.
+        for answer in [*self._waiting]:
+            answer.give(False)  # noqa: FBT003 -- it was not
 
     def _check(self) -> None:
         if self._failure is not None:
             # A new one each time: the same object raised in several tasks would collect all their tracebacks.
             raise type(self._failure)(str(self._failure), retryable=self._failure.retryable)
 
-    async def _confirmed(self, write: Callable[[Sequence[_Item]], Awaitable[Pong]], items: Sequence[_Item]) -> None:
+    async def _confirmed(self, write: Callable[[Sequence[_Item]], Awaitable[Answer]], items: Sequence[_Item]) -> None:
         self._check()
         try:
-            pong = await write(items)
+            answer = await write(items)
         except RuntimeError:  # uvloop, on a closed transport
             refused = explain(None, self._where)
         except (nats.errors.Error, OSError) as error:
             refused = explain(error, self._where)
         else:
-            self._waiting.add(pong)
+            self._waiting.add(answer)
             if self._failure is not None:
-                pong.set_result(None)
+                answer.give(False)  # noqa: FBT003 -- it was not
             try:
-                await pong
+                await answer
             finally:
-                self._waiting.discard(pong)
+                self._waiting.discard(answer)
             # Also when the PONG did come: raising too often costs a copy, too seldom loses.
             self._check()
             if self._client.is_connected:

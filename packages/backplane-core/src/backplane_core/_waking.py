@@ -127,10 +127,13 @@ class Waiter:
                 waker.run_soon(self._loop)
 
     def go_on(self) -> None:
-        """Let the task that waits go on: before this returns, unless a task is running, else soon."""
+        """Let the task that waits go on: before this returns, unless a task is running or others are called, else soon.
+
+        So nobody overtakes who was called before.
+        """
         if self.waiting:
             loop = running_loop()
-            if loop is self._loop and asyncio.current_task(loop) is None:
+            if loop is self._loop and not self._waker.called and asyncio.current_task(loop) is None:
                 self.waiting = False
                 self.resume()
             else:

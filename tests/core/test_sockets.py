@@ -1,0 +1,166 @@
+"""Frames and answers between a socket's callback and the tasks that await them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from backplane_core import Lost
+from backplane_core.sockets import Answer, Inbox
+
+
+class Pausable:
+    """A source that only keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.closing = False
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def pause_reading(self) -> None:
+        self.told.append("pause")
+
+    def resume_reading(self) -> None:
+        self.told.append("resume")
+
+
+async def test_beyond_the_bound_in_messages_the_newest_are_counted_per_channel() -> None:
+    inbox = Inbox(max_messages=2)
+    for channel in "aabab":
+        inbox.put(channel, b"")
+    first, second, *lost = await inbox.take()
+    assert (first, second) == (("a", b""), ("a", b""))
+    assert [(item.channel, item.missed) for item in lost if isinstance(item, Lost)] == [("b", 2), ("a", 1)]
+    inbox.put("a", b"1")
+    assert await inbox.take() == [("a", b"1")]
+
+
+async def test_beyond_the_bound_in_bytes_no_smaller_frame_overtakes_a_dropped_one() -> None:
+    inbox = Inbox(max_bytes=10)
+    inbox.put("a", b"12345")
+    inbox.put("a", b"123456")
+    inbox.put("a", b"1")
+    kept, lost = await inbox.take()
+    assert kept == ("a", b"12345")
+    assert isinstance(lost, Lost)
+    assert lost.missed == 2
+
+
+async def test_take_waits_and_its_source_waits_for_take() -> None:
+    inbox = Inbox(pause_bytes=3)
+    inbox.source = source = Pausable()
+    for text in (b"123", b"4"):
+        inbox.frames.append(("a", text))
+        inbox.added(len(text))
+        assert inbox.is_full == (text == b"4")
+    assert source.told == ["pause"]
+    assert await inbox.take() == [("a", b"123"), ("a", b"4")]
+    assert source.told == ["pause", "resume"]
+    taking = asyncio.create_task(inbox.take())
+    await asyncio.sleep(0)
+    assert not taking.done()
+    inbox.added(100)
+    assert not taking.done()
+    assert not inbox.is_full, "bytes without a frame wait for nobody"
+    inbox.frames.append(("a", b"5"))
+    inbox.added(1)
+    async with asyncio.timeout(2):
+        assert await taking == [("a", b"5")]
+    assert source.told == ["pause", "resume"]
+
+
+async def test_a_source_that_closes_is_left_alone() -> None:
+    inbox = Inbox(pause_bytes=0)
+    inbox.source = source = Pausable()
+    inbox.frames.append(("a", b"1"))
+    inbox.added(1)
+    source.closing = True
+    await inbox.take()
+    inbox.frames.append(("a", b"2"))
+    inbox.added(1)
+    await inbox.take()
+    assert source.told == ["pause"]
+
+
+async def test_a_closed_inbox_gives_what_it_has_and_then_nothing() -> None:
+    inbox = Inbox(pause_bytes=0)
+    inbox.put("a", b"1")
+    inbox.close()
+    inbox.put("a", b"2")
+    assert await inbox.take() == [("a", b"1")]
+    inbox.frames.append(("a", b"3"))
+    inbox.added(1)
+    assert await inbox.take() == []
+
+
+async def test_frames_and_answers_are_there_before_the_callback_returns() -> None:
+    inbox = Inbox()
+    told: list[object] = []
+
+    async def read() -> None:
+        while frames := await inbox.take():
+            told.extend(frames)
+
+    async def ask() -> None:
+        told.append(await answer)
+
+    answer = inbox.answer()
+    tasks = [asyncio.create_task(read()), asyncio.create_task(ask())]
+    await asyncio.sleep(0)
+    called = asyncio.Event()
+
+    def callback() -> None:
+        inbox.frames.append(("a", b"1"))
+        inbox.added(1)
+        told.append("added")
+        answer.give(True)  # noqa: FBT003 -- all that there is to say
+        answer.give(False)  # noqa: FBT003 -- likewise
+        told.append("given")
+        called.set()
+
+    asyncio.get_running_loop().call_soon(callback)
+    await called.wait()
+    assert told == [("a", b"1"), "added", True, "given"]
+    assert answer.given
+    inbox.close()
+    async with asyncio.timeout(2):
+        await asyncio.gather(*tasks)
+
+
+async def test_an_answer_that_was_given_is_not_waited_for_and_one_to_nobody_is_harmless() -> None:
+    inbox = Inbox()
+    answer = inbox.answer()
+    waiting = asyncio.ensure_future(asyncio.wait_for(_given(answer), 10))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    assert waiting.cancelled()
+    answer.give(False)  # noqa: FBT003 -- all that there is to say
+    assert await answer is False
+
+
+async def _given(answer: Answer) -> bool:
+    return await answer
+
+
+async def test_an_answer_does_not_overtake_a_reader_that_was_called_before() -> None:
+    inbox = Inbox()
+    told: list[object] = []
+
+    async def read() -> None:
+        told.append(await inbox.take())
+
+    async def ask() -> None:
+        told.append(await answer)
+
+    answer = inbox.answer()
+    tasks = [asyncio.create_task(read()), asyncio.create_task(ask())]
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_soon(answer.give, True)  # noqa: FBT003 -- all that there is to say
+    inbox.frames.append(("a", b"1"))
+    inbox.added(1)  # by a task: the reader goes on in a turn that comes next
+    async with asyncio.timeout(2):
+        await asyncio.gather(*tasks)
+    assert told == [[("a", b"1")], True]
