@@ -41,6 +41,10 @@ __all__ = ["Owner", "Uplink"]
 
 SUBSCRIBE_BATCH: Final = 512
 """Channels in one command: enough that a round trip costs nothing, few enough that a broker's loop is not held."""
+BUSY_FRAMES: Final = 64
+BUSY_TURNS: Final = 4
+"""After a batch of more than publishers may bring in one turn of the loop they are faster than the link. So the next
+one waits a few turns more, a millisecond: some 400 frames at once cost each a tenth less, here and at the receivers."""
 LINK_CLOSE_S: Final = 1.0
 """A frozen broker must not hold up the next link, nor a shutdown."""
 
@@ -323,6 +327,9 @@ class Uplink:
             if self._transport.traits.single_stream:
                 self._prove(written_at)
             self._sender.confirmed()
+            if len(frames) > BUSY_FRAMES:
+                for _ in range(BUSY_TURNS):
+                    await asyncio.sleep(0)
 
     async def _watch(self) -> None:
         """Beat, and give up a link that is deaf or stalled."""
