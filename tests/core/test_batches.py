@@ -80,3 +80,15 @@ async def test_who_brings_no_more_than_a_turn_holds_waits_for_nothing() -> None:
         await rounds_of_a_flush(backplane, BUSY_FRAMES + 1)
         behind = await rounds_of_a_flush(backplane, 1) - alone[-1]
         assert 0 < behind <= BUSY_TURNS, "but behind a batch of more it does"
+
+
+async def test_a_backlog_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backplane_core._sender.BATCH_BYTES", 100 * 400)
+    rounds: list[int] = []
+    for size in (100, 400):
+        transport = Slow(1)
+        async with DistributedBackplane(transport) as backplane:
+            for _ in range(8 * BUSY_FRAMES):
+                backplane.publish_nowait(USER, "x" * size)
+            rounds.append(await rounds_of_a_flush(backplane, 0) // len(transport.batches))
+    assert rounds[1] <= rounds[0], "a round more for each batch, and not some turns more"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
 
+import pytest
 from backplane_core import Lost
-from backplane_core.sockets import Answer, Inbox
+from backplane_core.sockets import Answer, Inbox, Tap
 
 
 class Pausable:
@@ -89,8 +91,6 @@ async def test_a_closed_inbox_gives_what_it_has_and_then_nothing() -> None:
     inbox.close()
     inbox.put("a", b"2")
     assert await inbox.take() == [("a", b"1")]
-    inbox.frames.append(("a", b"3"))
-    inbox.added(1)
     assert await inbox.take() == []
 
 
@@ -164,3 +164,88 @@ async def test_an_answer_does_not_overtake_a_reader_that_was_called_before() -> 
     async with asyncio.timeout(2):
         await asyncio.gather(*tasks)
     assert told == [[("a", b"1")], True]
+
+
+async def test_what_came_before_the_end_can_be_taken_also_where_it_is_told_of_later() -> None:
+    inbox = Inbox()
+    inbox.frames.append(("a", b"1"))
+    inbox.added(1)
+    inbox.close()
+    inbox.frames.append(("a", b"2"))
+    inbox.added(1)
+    assert inbox.is_closed
+    assert await inbox.take() == [("a", b"1"), ("a", b"2")]
+    assert await inbox.take() == []
+
+
+async def test_an_answer_that_is_given_in_its_own_tasks_context_wakes_it_all_the_same() -> None:
+    answer, context = Inbox().answer(), copy_context()
+
+    async def waits() -> bool:
+        return await answer
+
+    task = asyncio.create_task(waits(), context=context)
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_soon(answer.give, True, context=context)  # noqa: FBT003 -- the answer
+    async with asyncio.timeout(30):
+        assert await task
+
+
+def test_whoever_is_woken_after_the_loop_was_closed_is_left_alone() -> None:
+    inbox = Inbox()
+    loop = asyncio.new_event_loop()
+
+    async def leave_one_waiting() -> None:
+        inbox.take().send(None).add_done_callback(print, context=copy_context())
+
+    loop.run_until_complete(leave_one_waiting())
+    loop.close()
+    inbox.put("a", b"1")
+    inbox.close()
+    assert asyncio.run(inbox.take()) == [("a", b"1")]
+
+
+class Quiet(asyncio.Protocol):
+    """A client library's protocol; it hears of the end."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def eof_received(self) -> bool:
+        self.heard.append("eof")
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.heard.append("lost")
+
+
+class Line(asyncio.Transport):
+    """A transport that only knows its protocol."""
+
+    def __init__(self, protocol: asyncio.BaseProtocol) -> None:
+        super().__init__()
+        self.protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self.protocol
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
+
+
+async def test_a_tap_tells_of_the_end_once_and_passes_it_on_also_where_that_fails() -> None:
+    behind, ended = Quiet(), list[int]()
+    transport = Line(behind)
+
+    def fail() -> None:
+        ended.append(1)
+        raise LookupError
+
+    tap = Tap(transport, lambda _: None, lambda: ended.append(0))
+    assert transport.get_protocol() is tap
+    assert tap.eof_received()
+    tap.connection_lost(None)
+    assert (ended, behind.heard) == ([0], ["eof", "lost"])
+    with pytest.raises(LookupError):
+        Tap(Line(behind), lambda _: None, fail).connection_lost(None)
+    assert (ended, behind.heard) == ([0, 1], ["eof", "lost", "lost"])

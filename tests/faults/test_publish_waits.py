@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from attrs import define
 from backplane_core import Target
-from backplane_core._turn import Place
 
 from tests.brokers import OwnBroker
 from tests.faults.rig import Pod, Rig
@@ -36,7 +35,7 @@ class Suspensions:
                 step = resume()
             except StopIteration as end:
                 return int(end.value)
-            if isinstance(step, Place):
+            if step is None:
                 self.turns += 1
             else:
                 self.waits += 1

@@ -405,3 +405,40 @@ async def test_a_link_shows_its_address_and_no_secret(start: StartServer) -> Non
     server = start(RedisServer(user="pod", password=SECRET))
     async with reading(server.url) as (link, _):
         assert repr(link) == f"<RedisLink {server.host}:{server.port} live>"
+
+
+async def test_what_came_before_a_refusal_in_one_read_is_yielded_before_the_link_is_dead() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            words = [(await reader.readline(), await reader.readline())[1].strip() for _ in range(int(line[1:]))]
+            if words[0] == b"HELLO":
+                writer.write(b"%2\r\n+server\r\n+redis\r\n+role\r\n+master\r\n")
+            elif words[0] == b"SUBSCRIBE":
+                writer.write(b">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n")
+            elif words[0] == b"PUBLISH":
+                message = b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\n%d\r\n"
+                writer.write(message % 1 + b":1\r\n" + message % 2 + b"-NOPERM no\r\n" + message % 3)
+            else:
+                writer.write(b"+OK\r\n")
+
+    async with scripted(talk) as (where, _):
+        link = await RedisTransport(f"redis://{where}").open()
+        got: list[bytes] = []
+
+        async def read() -> None:
+            async for batch in link.receive():
+                got.extend(frame[1] for frame in batch if isinstance(frame, tuple))
+
+        reader = asyncio.create_task(read())
+        await asyncio.sleep(0)
+        await link.subscribe(["c"])
+        told: list[int] = []
+        sending = asyncio.create_task(link.send([("c", b"x"), ("c", b"y")]))
+        sending.add_done_callback(lambda _: told.append(len(got)))
+        async with asyncio.timeout(30):
+            with pytest.raises(TransportError, match="NOPERM"):
+                await sending
+            with pytest.raises(TransportError, match="NOPERM"):
+                await reader
+        assert (got, told) == ([b"1", b"2"], [2]), "both, and before the sender was told"
+        await link.aclose()

@@ -176,7 +176,7 @@ class ClusterNode(RedisLink):
             code, _, rest = str(reply).partition(" ")
             # ASK while keys move, and to EXISTS alone: shard channels stay until the slot itself has moved.
             if wait is None or not (code == "MOVED" or (code == "ASK" and wait.command == "EXISTS")):
-                self._refused(code)
+                self._die(self._refusal(code))
                 return False
             if code == "ASK":
                 self._confirmed += 1

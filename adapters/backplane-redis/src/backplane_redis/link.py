@@ -78,6 +78,8 @@ class RedisLink:
         self._names: dict[bytes, str] = {}
         self._heads: dict[str, bytes] = {}
         self._dead: str | None = None
+        # Why it is to die, once what was read with that is handed over.
+        self._verdict: str | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._where} {'live' if self._dead is None else 'dead'}>"
@@ -158,14 +160,17 @@ class RedisLink:
 
     def _arrived(self, data: bytes) -> None:
         """Take what was read from the socket: hand over the frames, then settle what was confirmed."""
+        if self._dead is not None:
+            return
         try:
             self._parser.feed(data)
             frames = self._take(self._parser.gets)
         except hiredis.ProtocolError:
-            return self._die(CLOSED)
+            self._die(CLOSED)
+            return
         self._inbox.frames += frames
         self._inbox.added(len(data))
-        return self._settle()
+        self._settle()
 
     def _ended(self) -> None:
         self._die(CLOSED)
@@ -221,14 +226,13 @@ class RedisLink:
             else:
                 self._confirmed += confirmed
                 confirmed = 0
-                self._settle()
                 if isinstance(reply, hiredis.ReplyError):
-                    self._refused(str(reply).partition(" ")[0])
+                    self._verdict = self._refusal(str(reply).partition(" ")[0])
                 elif self._answers(reply):
                     confirmed = 1
                     continue
                 else:  # never told: it may be a payload
-                    self._die(TORN)
+                    self._verdict = TORN
                 break
         self._confirmed += confirmed
         return frames
@@ -238,18 +242,25 @@ class RedisLink:
         return False
 
     def _settle(self) -> None:
+        """Tell those whose replies are all there; then die, if a reply said so."""
         while self._waits and self._waits[0].total <= self._confirmed:
             self._waits.popleft().confirmed.give(True)  # noqa: FBT003 -- it was
+        if self._verdict is not None:
+            self._die(self._verdict)
 
-    def _refused(self, code: str) -> None:
-        """Die of an error reply. Only its code is told: the text may quote the payload."""
-        if not self._waits:
-            return self._die(f"the server sent {code}")
-        wait = self._waits[0]
+    def _at_hand(self) -> Wait | None:
+        """Return what the next reply is for."""
+        return next((wait for wait in self._waits if wait.total > self._confirmed), None)
+
+    def _refusal(self, code: str) -> str:
+        """Return what an error reply means. Only its code is told: the text may quote the payload."""
+        wait = self._at_hand()
+        if wait is None:
+            return f"the server sent {code}"
         operand = wait.operands[self._confirmed - wait.total]  # counted from the end
         channel = operand if isinstance(operand, str) else operand[0]
         hint = self._hint(code, wait.command, channel)
-        return self._die(f"{wait.command} on channel {channel!r} was refused ({code}){hint}")
+        return f"{wait.command} on channel {channel!r} was refused ({code}){hint}"
 
     def _hint(self, code: str, command: str, channel: str) -> str:
         """Return what may mend a refusal."""

@@ -236,7 +236,8 @@ class SentinelLink(RedisLink):
 
     def _answers(self, reply: object) -> bool:
         """Take the answer to ROLE, a list; only where it was asked for, as a torn message may be one too."""
-        if not (isinstance(reply, list) and reply and self._waits and self._waits[0].command == "ROLE"):
+        wait = self._at_hand()
+        if wait is None or wait.command != "ROLE" or not isinstance(reply, list) or not reply:
             return False
         self._role = reply[0]
         return True

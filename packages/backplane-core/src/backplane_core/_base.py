@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future as ConcurrentFuture
-from threading import get_ident
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -12,14 +11,14 @@ from backplane_core._arguments import check_sink, check_target, excluded_ids, un
 from backplane_core._counters import Counters
 from backplane_core._forks import tell_in_child
 from backplane_core._gaps import GapTeller
-from backplane_core._home import Home
+from backplane_core._home import Home, running_loop
 from backplane_core._json import encode_event
 from backplane_core._logging import LoggingObserver, logger
 from backplane_core._registry import Entry, GapCallback, QueueSink, Registry, Sink, SinkAttachment, Trouble, fan_out
 from backplane_core._settings import Options, Settings
 from backplane_core._states import States
 from backplane_core._surroundings import Surroundings
-from backplane_core._turn import BYTES, Turn
+from backplane_core._turn import Turn
 from backplane_core._waking import Waker
 from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Connection, Overflow
 from backplane_core.errors import (
@@ -182,8 +181,7 @@ class BaseBackplane:
     async def publish(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
         """Deliver an event to every connection of the target, on every pod; see `Backplane.publish`."""
         delivered = self.publish_nowait(target, event, exclude=exclude)
-        turn = self._turn
-        if turn.messages >= turn.most or turn.bytes >= BYTES:
+        if self._turn.is_over:
             await self._end_turn()
         return delivered
 
@@ -194,9 +192,8 @@ class BaseBackplane:
             ReentrantPublishError: Called from inside a sink: hand it to `loop.call_soon`.
             BackplaneError: As `publish` otherwise.
         """
-        home = self._home
-        if get_ident() != home.thread or not home.is_running():
-            home.check()
+        if running_loop() is not self._home.loop:
+            self._home.check()
         if self._states.now != "live":
             self._check_open()
         if self._delivering:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
-from threading import get_ident
 from typing import Final, TypeVar
 
 from backplane_core.errors import ClosedError, WrongLoopError
@@ -14,12 +13,8 @@ __all__ = ["Home", "running_loop"]
 
 T = TypeVar("T")
 
-# Returns None where get_running_loop() raises. Exported by asyncio, and called as it is.
+# Returns None where get_running_loop() raises. Exported by asyncio, and called as it is: once per publish.
 running_loop: Final = asyncio._get_running_loop  # noqa: SLF001
-
-
-def _never() -> bool:
-    return False
 
 
 class Home:
@@ -29,17 +24,12 @@ class Home:
         moves: Whether another loop may follow once that one is closed: what has no task of its own can, as a test
             suite wants it.
         loop: The loop; None before the first use.
-        thread: The thread that it ran in when it was first used.
-        is_running: Whether it runs. Both together say that this is the place, in half of the time: before Python 3.12
-            `running_loop` is a system call.
         is_child: Whether this is a forked child: then nothing here may be touched.
     """
 
     def __init__(self, *, moves: bool) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.is_child = False
-        self.thread = 0
-        self.is_running: Callable[[], bool] = _never
         self._moves = moves
 
     def check(self) -> None:
@@ -48,15 +38,11 @@ class Home:
         Raises:
             WrongLoopError: This is another loop, another thread, or no loop at all.
         """
-        if get_ident() == self.thread and self.is_running():
-            return
         running = running_loop()
         if running is self.loop or self.is_child:
             return
         if self.loop is None or (self.loop.is_closed() and self._moves):
             self.loop = running
-            if running is not None:
-                self.thread, self.is_running = get_ident(), running.is_running
             return
         raise WrongLoopError(
             "this backplane belongs to another event loop: use it there, or publish_threadsafe() from other threads"

@@ -71,10 +71,14 @@ class Outbox:
         """Drop the oldest waiting frames until one of so many bytes has room, if it can have any; return them."""
         dropped: list[Frame] = []
         if size <= self.max_bytes:
-            while self._waiting and not self.has_room(size):
+            messages, left = self.messages, self.bytes + size
+            while self._waiting and (messages >= self.max_messages or left > self.max_bytes):
                 frame = self._waiting.popleft()
-                self._drop((frame,), (len(self._in_flight),))
+                messages -= 1
+                left -= len(frame[1])
                 dropped.append(frame)
+        first = len(self._in_flight)
+        self._drop(dropped, range(first, first + len(dropped)))
         return dropped
 
     def take(self, max_bytes: int) -> list[Frame]:

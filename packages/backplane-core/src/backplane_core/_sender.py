@@ -257,6 +257,11 @@ class Sender:
 
     # -> link
 
+    @property
+    def has_batch(self) -> bool:
+        """Whether as much waits as one write carries."""
+        return self.outbox.bytes >= BATCH_BYTES
+
     async def next_batch(self) -> Sequence[Frame]:
         """Return all that was accepted since the last batch, as soon as there is anything; it is in flight then."""
         while not (frames := self.outbox.take(BATCH_BYTES)):

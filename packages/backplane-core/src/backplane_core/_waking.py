@@ -51,6 +51,9 @@ class Waker:
 
     def run_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wake all that are called until then, in a turn of the loop that comes next."""
+        if loop.is_closed():
+            self.called.clear()
+            return
         if self.loop is not None:  # closed before it came to that: its tasks are gone
             while len(self.called) > 1:
                 self.called.popleft()
@@ -144,7 +147,12 @@ class Waiter:
         callback, context = self.callback, self.context
         self.callback = self.context = None
         if callback is not None and context is not None:
-            context.run(callback, _GO_ON if self.cancelled is None else self)
+            outcome = _GO_ON if self.cancelled is None else self
+            try:
+                context.run(callback, outcome)
+            except RuntimeError:  # this runs in the task's own context, and one can't be entered twice
+                assert self._loop is not None
+                self._loop.call_soon(callback, outcome, context=context)
 
     # What a task asks of what it awaits
 
@@ -168,7 +176,9 @@ class Waiter:
 
 
 class Answer(Waiter):
-    """What one task awaits and a callback gives: a future without a turn of the loop between.
+    """What one task awaits and a callback gives, without a turn of the loop between.
+
+    It is no future: `await` it, under `asyncio.timeout` if need be; `wait_for`, `gather` and `shield` take it for one.
 
     Awaiting returns the answer, True or False, in the callback's own turn. Given twice, or after its task was
     cancelled, it is harmless. Made by `Inbox.answer`.

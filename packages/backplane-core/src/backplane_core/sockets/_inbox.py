@@ -70,6 +70,11 @@ class Inbox:
         self._waiter = Waiter(self._waker)
 
     @property
+    def is_closed(self) -> bool:
+        """Whether it was closed: what comes from then on need not be taken apart."""
+        return self._closed
+
+    @property
     def is_full(self) -> bool:
         """Whether more than `pause_bytes` wait to be taken."""
         return self._size > self._pause_bytes
@@ -92,8 +97,6 @@ class Inbox:
 
     def added(self, size: int) -> None:
         """Say that `frames` may have been appended to, out of `size` bytes; the reader may have run on return."""
-        if self._closed:
-            self.frames.clear()
         if not self.frames:  # answers alone: nobody would ever take them
             return
         self._size += size
@@ -103,7 +106,7 @@ class Inbox:
             self.source.pause_reading()
 
     def close(self) -> None:
-        """Take nothing more; what is there can still be taken."""
+        """Let `take` return empty once all is taken; `put` takes nothing more."""
         self._closed = True
         self._waiter.wake()
 

@@ -27,7 +27,7 @@ class Tap(asyncio.Protocol):
         assert isinstance(behind, asyncio.Protocol)
         self.behind: asyncio.Protocol = behind
         self._taken = taken
-        self._ended = ended
+        self._ended: Callable[[], None] | None = ended
         transport.set_protocol(self)
 
     def data_received(self, data: bytes) -> None:
@@ -36,13 +36,20 @@ class Tap(asyncio.Protocol):
 
     def eof_received(self) -> bool | None:
         """Say so, and do as the library does: it decides whether the other half stays open."""
-        self._ended()
+        self._end()
         return self.behind.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Say so to both."""
-        self._ended()
-        self.behind.connection_lost(exc)
+        try:
+            self._end()
+        finally:
+            self.behind.connection_lost(exc)
+
+    def _end(self) -> None:
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended()
 
     def pause_writing(self) -> None:
         """Pass it on: `drain()` waits for it."""
