@@ -10,7 +10,8 @@ import socket
 import subprocess
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -19,7 +20,7 @@ from attrs import define, evolve, field, frozen
 from tests.brokers.broker import BrokerFailed, OwnBroker, TlsUnavailable, port_answers
 from tests.brokers.guard import guard
 
-__all__ = ["ProcessBroker", "Tls", "free_port", "server_pids"]
+__all__ = ["ProcessBroker", "Tls", "free_port", "own_ports", "server_pids"]
 
 # Not "localhost": where that is ::1 first, each connect fails once before it succeeds.
 _HOST: Final = "127.0.0.1"
@@ -36,13 +37,28 @@ _LOG_TAIL_LINES: Final = 12
 # reconnect to the dead server, since TCP connects a socket to itself when its source happens to be that port.
 _PORTS: Final = range(20_000, 32_000)
 
+
+def own_ports() -> Iterator[int]:
+    """Yield ports that no other process of this test run chooses, each again only after all others.
+
+    A port is often chosen a while before its server listens there.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ports = list(_PORTS[int(worker) % workers :: workers])
+    random.shuffle(ports)
+    return cycle(ports)
+
+
+_ports: Final = own_ports()
+
 _servers: Final[set[ProcessBroker]] = set()
 
 
 def free_port(host: str = _HOST) -> int:
     """Return a port that nobody listens on and that the kernel gives to nobody by itself."""
     while True:
-        port = random.choice(_PORTS)
+        port = next(_ports)
         with socket.socket() as probe:
             # As servers do, so that connections of a dead one, still in TIME_WAIT, don't count as taken.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

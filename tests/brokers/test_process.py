@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import nats
@@ -23,6 +24,7 @@ import redis.asyncio
 from tests.brokers import Broker, BrokerFailed, Kind, NatsServer, OwnBroker, ProcessBroker, RedisServer
 from tests.brokers.broker import port_answers
 from tests.brokers.dialogue import answers
+from tests.brokers.process import own_ports
 from tests.conftest import StartServer
 
 ROOT = Path(__file__).parents[2]
@@ -231,3 +233,15 @@ async def test_nats_py_connects_to_the_url(start: StartServer) -> None:
         await client.flush()
     finally:
         await client.close()
+
+
+def test_workers_of_one_run_choose_no_port_twice_and_none_of_another_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "3")
+    chosen: list[set[int]] = []
+    for worker in range(3):
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", f"gw{worker}")
+        ports = [*islice(own_ports(), 2_000)]
+        assert len(set(ports)) == 2_000
+        chosen.append(set(ports))
+    assert not chosen[0] & chosen[1]
+    assert not (chosen[0] | chosen[1]) & chosen[2]
