@@ -12,6 +12,8 @@ from backplane_core._turn import MESSAGES
 from backplane_core._uplink import BUSY_FRAMES, BUSY_TURNS
 from backplane_core.testing import MemoryBroker, MemoryTransport
 
+from tests.core.helpers import LinkAround
+
 USER = Target.user("u1")
 
 
@@ -27,13 +29,10 @@ class Slow(MemoryTransport):
         return SlowLink(await super().open(), self)
 
 
-class SlowLink:
+class SlowLink(LinkAround):
     def __init__(self, link: Any, to: Slow) -> None:
-        self._link = link
+        super().__init__(link)
         self._to = to
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._link, name)
 
     async def send(self, frames: Sequence[Frame]) -> None:
         self._to.batches.append(len(frames))

@@ -20,6 +20,8 @@ from attrs import define, field
 from backplane_core import Connection, DistributedBackplane, Frame, Target
 from backplane_core.testing import MemoryBroker, MemoryTransport
 
+from tests.core.helpers import LinkAround
+
 Routing: TypeAlias = Literal["broadcast", "interest"]
 
 EVENTS = 1_000
@@ -81,13 +83,10 @@ class Recording(MemoryTransport):
         return RecordingLink(link, self)
 
 
-class RecordingLink:
+class RecordingLink(LinkAround):
     def __init__(self, link: Any, to: Recording) -> None:
-        self._link = link
+        super().__init__(link)
         self._to = to
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._link, name)
 
     async def send(self, frames: Sequence[Frame]) -> None:
         self._to.frames += frames

@@ -70,11 +70,6 @@ class Inbox:
         self._waiter = Waiter(self._waker)
 
     @property
-    def is_closed(self) -> bool:
-        """Whether it was closed: what comes from then on need not be taken apart."""
-        return self._closed
-
-    @property
     def is_full(self) -> bool:
         """Whether more than `pause_bytes` wait to be taken."""
         return self._size > self._pause_bytes
