@@ -21,6 +21,8 @@ from typing import Final
 # Run as a script, this folder is on the path and the one above it is not.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from backplane_testservers import BrokerUnavailable
+
 from bench.archive import Measured, load, save
 from bench.campaign import Measure, run
 from bench.display import Display, duration
@@ -29,7 +31,6 @@ from bench.libraries import LibraryMissing, library, need_peers
 from bench.machine import describe
 from bench.page import FIGURES, page, plots_of
 from bench.plots import draw
-from tests.brokers import BrokerUnavailable
 
 ROOT: Final = Path(__file__).parents[1]
 MEASURES: Final[Mapping[str, float]] = {

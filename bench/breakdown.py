@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any, Final
 
+from backplane_testservers import Kind, open_own_broker
+
 from bench.contest import Result
 from bench.contestants import CONTESTANTS
 from bench.findings import Findings, Plot, Progress
 from bench.rounds import play
-from tests.brokers import Kind, open_own_broker
 
 __all__ = ["findings", "measure", "sections"]
 
@@ -32,16 +33,16 @@ _OTHER: Final = "the rest"
 # The first that is part of a sampled function's "package/module.py:function".
 _SECTIONS: Final = (
     ("bench/", "the measurement itself"),
-    ("backplane_core/_json.py", "encode and check JSON"),
-    ("backplane_core/_wire.py", "encode and check JSON"),
+    ("backplane_core/_protocol/json.py", "encode and check JSON"),
+    ("backplane_core/_protocol/frame.py", "encode and check JSON"),
     ("backplane_core/envelope.py", "encode and check JSON"),
     ("json/", "encode and check JSON"),
-    ("backplane_core/_outbox.py", "outbox and confirmations"),
-    ("backplane_core/_sender.py", "outbox and confirmations"),
-    ("backplane_core/_uplink.py", "outbox and confirmations"),
-    ("backplane_core/_sequence.py", "sequence numbers"),
-    ("backplane_core/_reader.py", "read and fan out"),
-    ("backplane_core/_registry.py", "read and fan out"),
+    ("backplane_core/_outbound/outbox.py", "outbox and confirmations"),
+    ("backplane_core/_outbound/sender.py", "outbox and confirmations"),
+    ("backplane_core/_link/supervisor.py", "outbox and confirmations"),
+    ("backplane_core/_protocol/sequence.py", "sequence numbers"),
+    ("backplane_core/_inbound/reader.py", "read and fan out"),
+    ("backplane_core/_local/registry.py", "read and fan out"),
     ("backplane_core/", "publish and the rest of core"),
     ("<attrs generated methods backplane_core", "publish and the rest of core"),
     ("backplane_redis/", "the adapter: bytes to frames and back"),

@@ -26,12 +26,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import psutil  # type: ignore[import-untyped]  # it has no py.typed
 from attrs import frozen
 from backplane_core import BaseBackplane, DistributedBackplane, Frame, Link, Target, Transport, connect
-from backplane_core._wire import build_frame, frame_prefix
+from backplane_core._protocol.frame import build_frame, frame_prefix
 from backplane_nats import NatsTransport
 from backplane_redis import RedisTransport
+from backplane_testservers import Kind, OwnBroker, open_own_broker
 
 from bench.findings import Findings, Plot, Progress
-from tests.brokers import Kind, OwnBroker, open_own_broker
 
 __all__ = ["measure"]
 

@@ -18,7 +18,7 @@ from bench.peers import broadcaster, channels_redis, litestar, python_socketio
 from bench.publishing import PUBLISHERS, Publisher, Sending, concurrently, one_by_one
 
 if TYPE_CHECKING:
-    from tests.brokers import Kind  # each contestant starts two processes, which need no servers
+    from backplane_testservers import Kind  # each contestant starts two processes, which need no servers
 
 __all__ = ["CONTESTANTS", "Contestant", "Part", "lineup"]
 

@@ -24,13 +24,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import cattrs
 from attrs import evolve, frozen
+from backplane_testservers import open_own_broker
 
 from bench.fanout_worker import Crowd, Way
 from bench.figures import ratios, shown, spread, tell
 from bench.findings import Findings, Goal, Progress
 from bench.job import now
 from bench.players import player
-from tests.brokers import open_own_broker
 
 __all__ = ["Case", "Run", "findings", "measure", "measure_sized"]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from statistics import median
 
 import cattrs
+from backplane_testservers import BrokerUnavailable
 
 from bench.findings import Findings, Goal, Progress
 from bench.players import PlayerFailed
-from tests.brokers import BrokerUnavailable
 
 __all__ = ["percentile", "print_progress", "ratios", "show", "shown", "spread", "tell", "text_table", "write_json"]
 

@@ -26,12 +26,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import cattrs
 import redis.asyncio
 from attrs import evolve, frozen
+from backplane_testservers import open_own_broker
 
 from bench.figures import ratios, shown, spread, tell
 from bench.findings import Findings, Goal, Plot, Progress
 from bench.fleet_worker import Load, Part, Way
 from bench.players import Player, player
-from tests.brokers import open_own_broker
 
 __all__ = ["Run", "Runs", "findings", "measure", "measure_sized"]
 

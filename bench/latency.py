@@ -21,12 +21,12 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from attrs import evolve, frozen
+from backplane_testservers import Kind, open_own_broker
 
 from bench.figures import percentile, ratios, shown, spread, tell
 from bench.findings import Findings, Goal, Plot, Progress
 from bench.latency_worker import Pace
 from bench.players import PlayerFailed, player
-from tests.brokers import Kind, open_own_broker
 
 __all__ = ["Run", "findings", "measure", "measure_sized"]
 

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-from tests.brokers import Kind, open_own_broker
+from backplane_testservers import Kind, open_own_broker
 
 __all__ = ["describe"]
 

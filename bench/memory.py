@@ -21,11 +21,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import cattrs
 from attrs import frozen
+from backplane_testservers import BrokerUnavailable, open_own_broker
 
 from bench.figures import print_progress, show, write_json
 from bench.findings import Findings, Goal, Plot, Progress
 from bench.memory_worker import TARGETS, Hold, Way
-from tests.brokers import BrokerUnavailable, open_own_broker
 
 __all__ = ["Count", "Counts", "findings", "measure", "measure_sized"]
 

@@ -26,8 +26,7 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from backplane_core import BaseBackplane, Target, connect
-
-from tests.brokers import BrokerUnavailable, Kind, OwnBroker, open_own_broker
+from backplane_testservers import BrokerUnavailable, Kind, OwnBroker, open_own_broker
 
 BUSES: Final[dict[str, tuple[Kind, ...]]] = {"redis": ("redis",), "nats": ("nats",), "both": ("redis", "nats")}
 TARGET: Final = Target.user("u1")
@@ -48,7 +47,9 @@ async def _publish(pod: BaseBackplane) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _outage(broker: OwnBroker, here: BaseBackplane, there: BaseBackplane, outage_s: float) -> tuple[float, float]:
+async def _watermark(
+    broker: OwnBroker, here: BaseBackplane, there: BaseBackplane, outage_s: float
+) -> tuple[float, float]:
     """Return after how many seconds both pods were live, and an event published since then had arrived."""
     arrived: asyncio.Future[float] = asyncio.get_running_loop().create_future()
     opened_at = float("inf")
@@ -78,7 +79,7 @@ async def _measure(broker: OwnBroker, arguments: argparse.Namespace) -> dict[flo
         for _ in range(arguments.rounds):
             for outage_s, found in took.items():
                 await asyncio.sleep(6)  # a link that lived for so long was a good one: short waits again
-                found.append(await _outage(broker, here, there, outage_s))
+                found.append(await _watermark(broker, here, there, outage_s))
         publishing.cancel()
         with suppress(asyncio.CancelledError):
             await publishing

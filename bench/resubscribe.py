@@ -25,10 +25,10 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import cattrs
+from backplane_testservers import BrokerUnavailable, Kind, open_own_broker
 
 from bench.findings import Findings, Goal, Progress
 from bench.subscriber import AT_ONCE, TARGETS_EACH, Job, Work
-from tests.brokers import BrokerUnavailable, Kind, open_own_broker
 
 __all__ = ["measure"]
 

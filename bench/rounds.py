@@ -5,11 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 
+from backplane_testservers import Broker
+
 from bench.contest import Result, run
 from bench.contestants import Contestant
 from bench.findings import Progress
 from bench.job import Job, Routing
-from tests.brokers import Broker
 
 __all__ = ["play"]
 

@@ -12,8 +12,8 @@ import time
 from statistics import median
 
 from backplane_core import DistributedBackplane, Target
-from backplane_core._signing import Signer, SigningKeys
-from backplane_core._wire import build_frame, frame_prefix
+from backplane_core._protocol.frame import build_frame, frame_prefix
+from backplane_core._protocol.signing import Signer, SigningKeys
 from backplane_core.testing import MemoryBroker, MemoryTransport
 
 TARGET = Target.connection("c1")

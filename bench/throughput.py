@@ -22,6 +22,8 @@ from typing import Any, Final
 # Run as a script, this folder is on the path and the one above it is not.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from backplane_testservers import BrokerUnavailable, Kind, open_own_broker
+
 from bench.contest import ContestFailed
 from bench.contestants import CONTESTANTS, Contestant, lineup
 from bench.findings import Findings, Progress
@@ -30,7 +32,6 @@ from bench.libraries import LibraryMissing, need_peers
 from bench.report import Rounds, table
 from bench.rounds import play
 from bench.verdict import findings
-from tests.brokers import BrokerUnavailable, Kind, open_own_broker
 
 __all__ = ["measure"]
 

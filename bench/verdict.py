@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from attrs import frozen
+from backplane_testservers import Kind
 
 from bench.contestants import CONTESTANTS
 from bench.findings import Findings, Goal, Plot
 from bench.publishing import PUBLISHERS
 from bench.report import Rounds, Row, as_json, best, ratio, rows
-from tests.brokers import Kind
 
 __all__ = ["findings"]
 

@@ -12,7 +12,7 @@ import resource
 import sys
 from typing import Any
 
-import backplane_nats.link as nats_link
+import backplane_nats._link as nats_link
 import cattrs
 from backplane_redis._connection import LinkConnection
 

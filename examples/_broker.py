@@ -34,7 +34,7 @@ def broker(kind: Kind) -> Generator[str]:
         NoBrokerError: There is none, or it did not start.
     """
     # Not above: the pods import this module too, and the search for servers takes 0.1 s to import.
-    from tests.brokers import BrokerFailed, BrokerUnavailable, NatsServer, RedisServer  # noqa: PLC0415 -- see above
+    from backplane_testservers import BrokerFailed, BrokerUnavailable, NatsServer, RedisServer  # noqa: PLC0415 -- see above
 
     server = NatsServer() if kind == "nats" else RedisServer()
     try:

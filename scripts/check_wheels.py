@@ -20,7 +20,7 @@ from zipfile import ZipFile
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.brokers import open_broker  # noqa: E402 -- the workspace's own helper, found by the line above
+from backplane_testservers import open_broker  # noqa: E402 -- the workspace's own helper, found by the line above
 
 DISTRIBUTIONS = ("backplane-core", "backplane-redis", "backplane-nats")
 CLIENTS = {"backplane-core": set[str](), "backplane-redis": {"redis", "hiredis"}, "backplane-nats": {"nats-py"}}
@@ -123,7 +123,8 @@ def main() -> None:
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         wheels = keep or scratch / "dist"
-        run("uv", "build", "--quiet", "--all-packages", "--out-dir", wheels)
+        for name in DISTRIBUTIONS:
+            run("uv", "build", "--quiet", "--package", name, "--out-dir", wheels)
         built = sorted(wheels.glob("*.whl"))
         assert len(built) == len(list(wheels.glob("*.tar.gz"))) == len(DISTRIBUTIONS), built
         for wheel in built:

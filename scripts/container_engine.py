@@ -1,6 +1,6 @@
 """Run a command with a container engine at hand: one that answers, or else one that is started for the command alone.
 
-    uv run scripts/container_engine.py [--optional] -- uv run pytest tests/pods
+    uv run scripts/container_engine.py [--optional] -- uv run pytest tests/product/pods
 
 The command gets BACKPLANE_TEST_BROKERS=containers, and DOCKER_HOST where the engine is ours. Started is Debian's
 dockerd, unpacked into a temporary directory and not installed: only with CI=true, as root, on Debian. It has images of
@@ -35,9 +35,10 @@ from typing import Any, NoReturn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from backplane_testservers.container import docker_answers  # noqa: E402 -- likewise
+from backplane_testservers.search import IMAGES, Surroundings, binaries  # noqa: E402 -- likewise
+
 from scripts.servers import ServerUnavailable, fetch, version_of  # noqa: E402 -- found by the line above
-from tests.brokers.container import docker_answers  # noqa: E402 -- likewise
-from tests.brokers.search import IMAGES, Surroundings, binaries  # noqa: E402 -- likewise
 
 VALKEY_IMAGE = "valkey/valkey:8-alpine"
 

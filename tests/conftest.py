@@ -20,8 +20,7 @@ from contextlib import ExitStack
 from typing import NoReturn, Protocol, TypeVar, cast
 
 import pytest
-
-from tests.brokers import (
+from backplane_testservers import (
     Broker,
     BrokerUnavailable,
     Kind,
@@ -33,9 +32,9 @@ from tests.brokers import (
     open_broker,
     open_own_broker,
 )
-from tests.brokers.leftovers import no_leftovers
-from tests.brokers.search import find
-from tests.brokers.tls import Certificates
+from backplane_testservers.leftovers import no_leftovers
+from backplane_testservers.search import find
+from backplane_testservers.tls import Certificates
 
 BrokerT = TypeVar("BrokerT", bound=Broker)
 ServerT = TypeVar("ServerT", bound=OwnBroker)

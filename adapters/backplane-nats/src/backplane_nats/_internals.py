@@ -18,12 +18,12 @@ from typing import Any, Final, cast
 
 import nats.errors
 from backplane_core import Frame
-from backplane_core.sockets import Answer, Inbox
+from backplane_core.sockets import Confirmation, Inbox
 from nats.aio.client import Client
 from nats.protocol.parser import Parser
 
+from backplane_nats._inline_parser import Stream
 from backplane_nats._settings import subject_of
-from backplane_nats._stream import Stream
 
 __all__ = ["FastWire", "TlsClient", "client_tasks", "fast_wire", "is_clustered", "shut"]
 
@@ -145,7 +145,7 @@ class _Pong:
 
     __slots__ = ("_answer",)
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Confirmation) -> None:
         self._answer = answer
 
     def set_result(self, result: bool) -> None:  # noqa: FBT001 -- nats-py's own
@@ -164,7 +164,7 @@ class FastWire:
         self._last_id = 0
         self._heads: dict[str, bytes] = {}
 
-    async def subscribe(self, channels: Sequence[str]) -> Answer:
+    async def subscribe(self, channels: Sequence[str]) -> Confirmation:
         """Ask for these channels; those asked for already are left alone."""
         lines: list[bytes] = []
         for channel in channels:
@@ -176,7 +176,7 @@ class FastWire:
                 lines.append(b"SUB %b %d\r\n" % (subject, self._last_id))
         return self._write(lines)
 
-    async def unsubscribe(self, channels: Sequence[str]) -> Answer:
+    async def unsubscribe(self, channels: Sequence[str]) -> Confirmation:
         """Give up these channels; unknown ones are left alone."""
         lines: list[bytes] = []
         for channel in channels:
@@ -185,7 +185,7 @@ class FastWire:
                 lines.append(b"UNSUB %d\r\n" % number)
         return self._write(lines)
 
-    async def send(self, frames: Sequence[Frame]) -> Answer:
+    async def send(self, frames: Sequence[Frame]) -> Confirmation:
         """Publish these frames in order."""
         limit = self._client.max_payload
         heads = self._heads
@@ -202,7 +202,7 @@ class FastWire:
             lines.append(b"%b%d\r\n%b\r\n" % (head, len(payload), payload))
         return self._write(lines)
 
-    def _write(self, lines: list[bytes]) -> Answer:
+    def _write(self, lines: list[bytes]) -> Confirmation:
         # nats-py writes its own PINGs straight to the socket too: so the order of PONGs is that of `_pongs`.
         lines.append(b"PING\r\n")
         self._to_socket(b"".join(lines))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from backplane_core import Frame
-from backplane_core.sockets import Answer, Inbox
+from backplane_core.sockets import Confirmation, Inbox
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -25,15 +25,15 @@ _POLL_S: Final = 0.005
 class Wire(Protocol):
     """Writes commands and a PING behind them; the PONG says that the broker worked on them all."""
 
-    async def subscribe(self, channels: Sequence[str]) -> Answer:
+    async def subscribe(self, channels: Sequence[str]) -> Confirmation:
         """Ask for these channels; those asked for already are left alone."""
         ...
 
-    async def unsubscribe(self, channels: Sequence[str]) -> Answer:
+    async def unsubscribe(self, channels: Sequence[str]) -> Confirmation:
         """Give up these channels; unknown ones are left alone."""
         ...
 
-    async def send(self, frames: Sequence[Frame]) -> Answer:
+    async def send(self, frames: Sequence[Frame]) -> Confirmation:
         """Publish these frames in order."""
         ...
 
@@ -74,7 +74,7 @@ class PublicWire:
         self._unused: asyncio.Queue[Msg] = asyncio.Queue()
         self._flushes: set[asyncio.Task[None]] = set()
 
-    async def subscribe(self, channels: Sequence[str]) -> Answer:
+    async def subscribe(self, channels: Sequence[str]) -> Confirmation:
         """Ask for these channels; those asked for already are left alone."""
         for channel in channels:
             if channel not in self._subscriptions:
@@ -86,20 +86,20 @@ class PublicWire:
                 self._subscriptions[channel] = subscription
         return await self._ping()
 
-    async def unsubscribe(self, channels: Sequence[str]) -> Answer:
+    async def unsubscribe(self, channels: Sequence[str]) -> Confirmation:
         """Give up these channels; unknown ones are left alone."""
         for channel in channels:
             if subscription := self._subscriptions.pop(channel, None):
                 await subscription.unsubscribe()
         return await self._ping()
 
-    async def send(self, frames: Sequence[Frame]) -> Answer:
+    async def send(self, frames: Sequence[Frame]) -> Confirmation:
         """Publish these frames in order."""
         for frame in frames:
             await self._client.publish(subject_of(frame[0]), frame[1])
         return await self._ping()
 
-    async def _ping(self) -> Answer:
+    async def _ping(self) -> Confirmation:
         # flush() puts its PING on the socket at once, ahead of commands that wait for nats-py's flusher task:
         # the PONG would confirm what the broker has not seen. So wait until they are written.
         wait_s = 0.0

@@ -11,9 +11,9 @@ from backplane_core import AuthenticationError, ConfigurationError, Link, Traits
 
 from backplane_nats._errors import explain
 from backplane_nats._internals import TlsClient, shut
+from backplane_nats._link import NatsLink
 from backplane_nats._servers import Servers
 from backplane_nats._settings import Server, Settings
-from backplane_nats.link import NatsLink
 
 __all__ = ["NatsTransport"]
 

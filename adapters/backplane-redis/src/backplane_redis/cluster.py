@@ -10,9 +10,9 @@ from typing import Any, Final, cast
 import redis.exceptions as redis_errors
 from backplane_core import AuthenticationError, ConfigurationError, Traits, TransportError
 
-from backplane_redis._cluster_link import ClusterLink
+from backplane_redis._cluster.link import ClusterLink
+from backplane_redis._cluster.slots import Address, SlotMap, shown
 from backplane_redis._connection import LinkConnection
-from backplane_redis._slots import Address, SlotMap, shown
 from backplane_redis.transport import (
     MAX_PAYLOAD_BYTES,
     checked_factory,

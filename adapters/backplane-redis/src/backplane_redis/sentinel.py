@@ -16,9 +16,9 @@ from redis.asyncio.connection import SSLConnection
 from redis.exceptions import NoPermissionError, RedisError
 
 from backplane_redis._connection import LinkConnection, connection_factory
-from backplane_redis._hosts import Hosts, shown
-from backplane_redis._sentinels import NEWS_S, Answer, Sentinel, Views
-from backplane_redis.link import RedisLink
+from backplane_redis._link import RedisLink
+from backplane_redis._sentinel.quorum import NEWS_S, Answer, Sentinel, Views
+from backplane_redis._url import Hosts, shown
 from backplane_redis.transport import FIXED, RedisTransport, checked_factory, node_options, opened
 
 __all__ = ["SentinelLink", "SentinelTransport"]

@@ -17,7 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from backplane_redis._connection import LinkConnection, connection_factory
-from backplane_redis.link import RedisLink
+from backplane_redis._link import RedisLink
 
 __all__ = [
     "FIXED",

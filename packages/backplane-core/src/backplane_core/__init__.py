@@ -1,9 +1,7 @@
 """Publish an event to every socket of a user, whichever replica holds it."""
 
-from backplane_core._base import BaseBackplane
-from backplane_core._logging import LoggingObserver
-from backplane_core._settings import Options, OutboxOverflow
 from backplane_core.backplane import Attachment, Backplane, Sink
+from backplane_core.base import BaseBackplane
 from backplane_core.connect import Connecting, connect, connect_from_env
 from backplane_core.connection import Connection, Overflow
 from backplane_core.distributed import DistributedBackplane
@@ -26,6 +24,7 @@ from backplane_core.errors import (
     WrongLoopError,
 )
 from backplane_core.event import Event
+from backplane_core.logging_observer import LoggingObserver
 from backplane_core.memory import InMemoryBackplane
 from backplane_core.observe import (
     EnvelopeRejected,
@@ -43,6 +42,7 @@ from backplane_core.observe import (
     StateChanged,
     Stats,
 )
+from backplane_core.options import Options, OutboxOverflow
 from backplane_core.publisher import Publisher, SyncPublisher
 from backplane_core.target import Target
 from backplane_core.transport import (

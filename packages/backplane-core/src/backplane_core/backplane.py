@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
-from backplane_core._registry import GapCallback, Sink
+from backplane_core._local.registry import GapCallback, Sink
 from backplane_core.target import Target
 
 __all__ = ["Attachment", "Backplane", "Sink"]

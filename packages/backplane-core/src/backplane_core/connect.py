@@ -13,11 +13,11 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from attrs import fields
 
-from backplane_core._base import BaseBackplane
-from backplane_core._settings import CALLBACKS, Settings, unknown_option
+from backplane_core.base import BaseBackplane
 from backplane_core.distributed import DistributedBackplane
 from backplane_core.errors import AdapterNotInstalledError, ConfigurationError
 from backplane_core.memory import InMemoryBackplane
+from backplane_core.options import CALLBACKS, Settings, unknown_option
 from backplane_core.transport import Transport
 
 __all__ = ["MEMORY", "Connecting", "connect", "connect_from_env", "make_transport", "scheme_of"]

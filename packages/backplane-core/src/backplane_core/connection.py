@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Literal, Protocol, Self, TypeAlias
 
-from backplane_core._registry import GapCallback, QueueSink
-from backplane_core._waking import Waiter, Waker
+from backplane_core._local.registry import GapCallback, QueueSink
+from backplane_core._runtime.waking import Waiter, WakeQueue
 from backplane_core.errors import BackplaneError, ClosedError, ConfigurationError, GapError, SlowConsumerError
 from backplane_core.event import Event
 from backplane_core.observe import Gap, GapCause
@@ -101,7 +101,7 @@ class Connection:
     def __init__(  # noqa: PLR0917 -- one caller
         self,
         host: Host,
-        waker: Waker,
+        waker: WakeQueue,
         conn_id: str,
         targets: Sequence[Target],
         max_pending: int,

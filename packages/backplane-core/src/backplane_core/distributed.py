@@ -8,25 +8,25 @@ from typing import Self, Unpack
 
 from attrs import evolve
 
-from backplane_core._base import BaseBackplane
-from backplane_core._fleet import Fleet
-from backplane_core._gate import Gate
-from backplane_core._hearing import Hearing
-from backplane_core._in_doubt import Doubt
-from backplane_core._logging import logger
-from backplane_core._outage import Outage
-from backplane_core._reader import Pod, Reader
-from backplane_core._registry import Entry
-from backplane_core._routing import make_routing
-from backplane_core._sender import Sender
-from backplane_core._sequence import Tracker
-from backplane_core._settings import Options
-from backplane_core._signing import Signer, most_sealed_bytes
-from backplane_core._subscriptions import Subscriptions
-from backplane_core._uplink import Owner, Uplink
-from backplane_core._wire import FRAME_OVERHEAD_BYTES, decode_head
+from backplane_core._inbound.hearing import Hearing
+from backplane_core._inbound.reader import Pod, Reader
+from backplane_core._inbound.subscriptions import Subscriptions
+from backplane_core._inbound.verifier import Verifier
+from backplane_core._inbound.watermark import Watermark
+from backplane_core._link.supervisor import LinkSupervisor, Owner
+from backplane_core._local.registry import Entry
+from backplane_core._outbound.in_doubt import InDoubt
+from backplane_core._outbound.sender import Sender
+from backplane_core._protocol.frame import FRAME_OVERHEAD_BYTES, decode_head
+from backplane_core._protocol.peers import Peers
+from backplane_core._protocol.routing import make_routing
+from backplane_core._protocol.sequence import Tracker
+from backplane_core._protocol.signing import Signer, max_signed_bytes
+from backplane_core._runtime.logging import logger
+from backplane_core.base import BaseBackplane
 from backplane_core.errors import ClosedError, EnvelopeError
 from backplane_core.observe import EventDropped, Gap, LinkChanged, Readiness, Stats
+from backplane_core.options import Options
 from backplane_core.target import Target
 from backplane_core.transport import Frame, Lost, Transport
 
@@ -53,16 +53,16 @@ class DistributedBackplane(BaseBackplane):
 
     def __init__(self, transport: Transport, **options: Unpack[Options]) -> None:
         super().__init__(**options)
-        settings, counters, monotonic = self._settings, self._counters, self._surroundings.monotonic
-        origin = self._surroundings.new_name()
+        settings, counters, monotonic = self._settings, self._counters, self._system.monotonic
+        origin = self._system.new_name()
         self._routing = make_routing(settings.routing, settings.channel, settings.lanes)
-        self._fleet = Fleet(self._routing, settings.origin_ttl_s, counters, self._report)
+        self._fleet = Peers(self._routing, settings.origin_ttl_s, counters, self._report)
         signer = self._make_signer()
         self._sender = Sender(origin, self._routing, settings, self._fleet, self._on_dropped, signer)
         self._send = self._sender.send
         self._tracker = self._make_tracker()
         self._hearing = Hearing()
-        self._outage = Outage(monotonic())
+        self._watermark = Watermark(monotonic())
         self._subscriptions = Subscriptions(
             self._routing, tuple(self._routing.base) if self._hears else (), self._registry.holds
         )
@@ -84,11 +84,11 @@ class DistributedBackplane(BaseBackplane):
             counters,
             settings.max_event_bytes,
         )
-        self._gate = None if signer is None else self._make_gate(signer)
-        self._uplink = Uplink(
+        self._verifier = None if signer is None else self._make_gate(signer)
+        self._supervisor = LinkSupervisor(
             transport,
             settings,
-            self._surroundings,
+            self._system,
             self._sender,
             self._subscriptions,
             self._hears,
@@ -96,13 +96,13 @@ class DistributedBackplane(BaseBackplane):
                 live=self._on_live,
                 lost=self._on_lost,
                 moved=self._on_moved,
-                tells_copies=self._tells_copies,
+                can_deduplicate=self._can_deduplicate,
                 batch=self._on_batch,
                 proved=self._on_proved,
                 beat=self._beat,
                 subscribed=self._hearing.wake,
                 unsubscribed=self._on_unsubscribed,
-                settled=self._outage.settled,
+                settled=self._watermark.settled,
             ),
         )
         self._transport = transport
@@ -120,7 +120,7 @@ class DistributedBackplane(BaseBackplane):
             logger.warning(
                 "a signing key is shorter than 16 bytes: whoever hears the bus may find it; draw 32 at random"
             )
-        return Signer(settings.signing_keys, settings.origin_ttl_s, self._surroundings.wall)
+        return Signer(settings.signing_keys, settings.origin_ttl_s, self._system.wall)
 
     def _make_tracker(self) -> Tracker:
         settings = self._settings
@@ -130,12 +130,12 @@ class DistributedBackplane(BaseBackplane):
         # known for that long, from when it was heard, which is at most two probes after the last proof that it was.
         return Tracker(2 * (settings.origin_ttl_s + settings.probe_interval_s), keeps_left=True)
 
-    def _make_gate(self, signer: Signer) -> Gate:
-        return Gate(
+    def _make_gate(self, signer: Signer) -> Verifier:
+        return Verifier(
             signer,
             self._sender.prefix,
             self._sender.beat_suffix,
-            most_sealed_bytes(self._settings.max_event_bytes + FRAME_OVERHEAD_BYTES),
+            max_signed_bytes(self._settings.max_event_bytes + FRAME_OVERHEAD_BYTES),
             self._counters,
             self._report,
         )
@@ -157,11 +157,11 @@ class DistributedBackplane(BaseBackplane):
         Cancellation: leaves nothing behind; the backplane is closed.
         """
         self._home.check()
-        if self._uplink.running or self._states.now != "connecting":
+        if self._supervisor.running or self._states.now != "connecting":
             raise ClosedError("a backplane is opened once: make another")
-        self._outage.begin(self._surroundings.monotonic())
+        self._watermark.begin(self._system.monotonic())
         try:
-            await self._uplink.start()
+            await self._supervisor.start()
         except BaseException:
             await self._stop("it could not connect")
             raise
@@ -171,11 +171,11 @@ class DistributedBackplane(BaseBackplane):
         if self._states.now == "live":
             return Readiness(live=True, last_beat=self._last_beat)
         ending = self._states.now in {"draining", "closed"}
-        deaf_since = self._outage.deaf_since
+        deaf_since = self._watermark.deaf_since
         return Readiness(
             live=False,
-            deaf_since=self._surroundings.wall() if deaf_since is None else self._surroundings.wall_at(deaf_since),
-            reason=f"the backplane is {self._states.now}" if ending else self._uplink.reason,
+            deaf_since=self._system.wall() if deaf_since is None else self._system.wall_at(deaf_since),
+            reason=f"the backplane is {self._states.now}" if ending else self._supervisor.reason,
             last_beat=self._last_beat,
         )
 
@@ -197,7 +197,7 @@ class DistributedBackplane(BaseBackplane):
             WrongLoopError: Called outside of the backplane's event loop.
         """
         self._home.check()
-        await self._sender.flush(timeout_s, lambda: self._uplink.reason)
+        await self._sender.flush(timeout_s, lambda: self._supervisor.reason)
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Refuse publishes from now on, end the connections, flush, and leave the link up.
@@ -231,7 +231,7 @@ class DistributedBackplane(BaseBackplane):
         self._closing = asyncio.get_running_loop().create_future()
         try:
             # Never opened: nobody would send what waits.
-            await self.drain(drain_s if self._uplink.running else 0)
+            await self.drain(drain_s if self._supervisor.running else 0)
         except TimeoutError as error:
             logger.warning("closing: %s", error)
         finally:
@@ -252,7 +252,7 @@ class DistributedBackplane(BaseBackplane):
 
     async def _stop(self, reason: str) -> None:
         try:
-            await self._uplink.stop()
+            await self._supervisor.stop()
         finally:
             self._sender.close()
             self._hearing.wake_all()
@@ -268,9 +268,9 @@ class DistributedBackplane(BaseBackplane):
     def _beat(self) -> None:
         if self._states.now == "closed":
             return
-        now = self._surroundings.monotonic()
+        now = self._system.monotonic()
         if self._sender.beat(now):
-            self._uplink.pulse.beat(self._sender.next_number)
+            self._supervisor.pulse.beat(self._sender.next_number)
         self._tracker.expire(now)
 
     def _on_dropped(self, cause: str, channel: str, count: int) -> None:
@@ -286,8 +286,8 @@ class DistributedBackplane(BaseBackplane):
         if not self._registry.holds(target):
             self._hearing.wake([channel])
         elif not self._subscriptions.confirmed(channel):
-            self._outage.asked(self._surroundings.monotonic())
-        self._uplink.subscribe_soon()
+            self._watermark.asked(self._system.monotonic())
+        self._supervisor.subscribe_soon()
 
     def _on_unsubscribed(self, channels: Sequence[str]) -> None:
         for channel in channels:
@@ -295,30 +295,30 @@ class DistributedBackplane(BaseBackplane):
 
     async def _on_live(self) -> None:
         self._counters.links += 1
-        if self._outage.live(self._surroundings.monotonic()):
+        if self._watermark.live(self._system.monotonic()):
             await self._tell_reconnect()
-        self._report(LinkChanged(live=True, reason=self._uplink.reason, links=self._counters.links))
+        self._report(LinkChanged(live=True, reason=self._supervisor.reason, links=self._counters.links))
         if self._states.now in {"connecting", "degraded"}:
             self._set_state("live", "connected")
         self._beat()
 
-    def _on_lost(self, doubt: Doubt | None) -> None:
-        reason = self._uplink.reason
-        self._outage.lost(f"the link was replaced: {reason}", None if doubt is None else doubt.since)
+    def _on_lost(self, doubt: InDoubt | None) -> None:
+        reason = self._supervisor.reason
+        self._watermark.lost(f"the link was replaced: {reason}", None if doubt is None else doubt.since)
         # Who leaves a node that is deposed, or cut off, later than we do may send in vain after our gap's end.
         self._tracker.cut(told=doubt is None)
         if doubt is not None:
             self._tell_doubt(doubt)
         self._fleet.link_lost()
         # A pod that can't tell copies must not get any: what was in flight is then counted, and a hole for the others.
-        self._sender.link_lost(resend=self._tells_copies())
+        self._sender.link_lost(resend=self._can_deduplicate())
         self._report(LinkChanged(live=False, reason=reason, links=self._counters.links))
         if self._states.now == "live":
             logger.warning("the link is lost, local delivery goes on: %s", reason)
             self._set_state("degraded", reason)
         self._hearing.wake_all()
 
-    def _tell_doubt(self, doubt: Doubt) -> None:
+    def _tell_doubt(self, doubt: InDoubt) -> None:
         self._sender.tear(doubt.sent)
         if doubt.in_vain:
             for channel, events in doubt.sent.items():
@@ -330,36 +330,36 @@ class DistributedBackplane(BaseBackplane):
         self._fleet.link_lost()
         self._report(LinkChanged(live=True, reason=f"moved: {reason}", links=self._counters.links))
 
-    def _tells_copies(self) -> bool:
-        return self._fleet.tells_copies(self._surroundings.monotonic())
+    def _can_deduplicate(self) -> bool:
+        return self._fleet.can_deduplicate(self._system.monotonic())
 
     def _on_proved(self, written_at: float) -> None:
-        self._outage.proved(self._uplink.surely(written_at))
+        self._watermark.proved(self._supervisor.surely(written_at))
 
     # In: link -> reader -> sinks and gaps
 
     async def _on_batch(self, batch: Sequence[Frame | Lost]) -> None:
-        self._outage.heard_at = self._surroundings.monotonic()
-        self._uplink.pulse.received()
+        self._watermark.heard_at = self._system.monotonic()
+        self._supervisor.pulse.received()
         # A frame of the new link proves that its subscriptions hold: the gap ends here, before anything newer.
-        if self._outage.ends_with_frame():
+        if self._watermark.ends_with_frame():
             await self._tell_reconnect()
         elif self._telling.locked():
             async with self._telling:
                 pass
-        self._tracker.now = self._outage.complete_at
-        await self._reader.process(batch if self._gate is None else self._gate.opened(batch))
+        self._tracker.now = self._watermark.complete_at
+        await self._reader.process(batch if self._verifier is None else self._verifier.opened(batch))
 
     async def _tell_reconnect(self) -> None:
         """Tell of the span that ends now; what the link reads meanwhile waits."""
         async with self._telling:
-            now, wall = self._surroundings.monotonic(), self._surroundings.wall()
-            since = wall - (now - self._outage.end(now, settling=self._subscriptions.settling))
+            now, wall = self._system.monotonic(), self._system.wall()
+            since = wall - (now - self._watermark.end(now, settling=self._subscriptions.settling))
             entries = list(self._registry.connections.values())
             # Who attached before the first link went live has a span to hear of; the pod itself has missed nothing yet.
             if not self._hears or (self._states.now == "connecting" and not entries):
                 return
-            channel, reason = self._routing.shared, self._outage.reason
+            channel, reason = self._routing.shared, self._watermark.reason
             gap = Gap(channel=channel, cause="reconnect", reason=reason, since=since, until=wall)
             self._report_gap(gap)
             if not await self._gaps.tell_all(entries, gap) and self.on_gap is None:
@@ -374,12 +374,12 @@ class DistributedBackplane(BaseBackplane):
             channel=channel or self._routing.shared,
             cause="sequence",
             reason=reason,
-            since=self._surroundings.wall_at(since),
-            until=self._surroundings.wall(),
+            since=self._system.wall_at(since),
+            until=self._system.wall(),
             missed=count,
         )
-        if not self._uplink.beats_prove and channel in {None, self._routing.shared}:
-            self._uplink.pulse.missed()
+        if not self._supervisor.beats_prove and channel in {None, self._routing.shared}:
+            self._supervisor.pulse.missed()
         self._report_gap(gap)
         self._gaps.tell_hole(gap, lambda: self._listeners(channel))
 
@@ -402,15 +402,15 @@ class DistributedBackplane(BaseBackplane):
         ]
 
     def _on_own_beat(self, channel: str, payload: bytes) -> None:
-        self._last_beat = self._surroundings.wall()
-        self._uplink.pulse.heard()
+        self._last_beat = self._system.wall()
+        self._supervisor.pulse.heard()
         if channel == self._routing.shared:
             try:
                 head = decode_head(payload)
             except EnvelopeError:
                 return  # not from any pod: only our prefix and suffix are ours
             sent_at = self._fleet.beat_heard(head.origin, head.seq or 0)
-            if sent_at is not None and self._uplink.beats_prove:
+            if sent_at is not None and self._supervisor.beats_prove:
                 self._on_proved(sent_at)
 
     def forked(self) -> None:
@@ -419,4 +419,4 @@ class DistributedBackplane(BaseBackplane):
         self._sender.abandon()
 
     def _on_behind(self) -> None:
-        self._uplink.pulse.behind()
+        self._supervisor.pulse.behind()

@@ -11,8 +11,7 @@ from typing import Any
 from attrs import Attribute, field, frozen
 from attrs.validators import instance_of
 
-from backplane_core._json import decode_event, encode_event
-from backplane_core._wire import (
+from backplane_core._protocol.frame import (
     MAX_EXCLUDED,
     MAX_NUMBER,
     MAX_TARGETS,
@@ -23,6 +22,7 @@ from backplane_core._wire import (
     encode_ids,
     frame_prefix,
 )
+from backplane_core._protocol.json import decode_event, encode_event
 from backplane_core.errors import EnvelopeError, InvalidTargetError
 from backplane_core.target import Target, check_id
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from backplane_core._json import decode_event
+from backplane_core._protocol.json import decode_event
 
 __all__ = ["Event"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from backplane_core._base import BaseBackplane
-from backplane_core._settings import Options
+from backplane_core.base import BaseBackplane
+from backplane_core.options import Options
 
 __all__ = ["InMemoryBackplane"]
 

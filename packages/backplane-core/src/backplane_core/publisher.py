@@ -10,8 +10,8 @@ from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeVar
 
-from backplane_core._forks import tell_in_child
-from backplane_core._registry import GapCallback, Sink, SinkAttachment
+from backplane_core._local.registry import GapCallback, Sink, SinkAttachment
+from backplane_core._runtime.forks import call_in_child
 from backplane_core.connect import MEMORY, make_transport, scheme_of
 from backplane_core.connection import Connection
 from backplane_core.distributed import DistributedBackplane
@@ -95,7 +95,7 @@ class SyncPublisher:
         self._make: Callable[[], Publisher] = lambda: Publisher(url, **options)
         self._make()  # a wrong URL or option is told here, not by the first publish
         self._lock = threading.Lock()
-        tell_in_child(self)
+        call_in_child(self)
         self._worker: _Worker | None = None
         self._closed = False
 

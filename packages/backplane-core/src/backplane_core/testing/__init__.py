@@ -9,17 +9,17 @@ Nothing here imports pytest: any runner, or a loop, does.
 
 from typing import Final
 
-from backplane_core.testing import (
-    _cancel_checks,
-    _closing_checks,
-    _delivery_checks,
-    _fleet_checks,
-    _fleet_outage_checks,
-    _load_checks,
-    _outage_checks,
-    _subscription_checks,
+from backplane_core.testing._checks import (
+    cancel,
+    closing,
+    delivery,
+    fleet,
+    fleet_outage,
+    load,
+    outage,
+    subscription,
 )
-from backplane_core.testing._cancel_checks import (
+from backplane_core.testing._checks.cancel import (
     check_a_cancelled_open_leaves_nothing,
     check_a_cancelled_open_without_a_broker_leaves_nothing,
     check_a_cancelled_receive_hides_nothing,
@@ -27,7 +27,7 @@ from backplane_core.testing._cancel_checks import (
     check_a_cancelled_subscribe_confuses_nothing,
     check_a_cancelled_unsubscribe_confuses_nothing,
 )
-from backplane_core.testing._closing_checks import (
+from backplane_core.testing._checks.closing import (
     check_a_dead_link_closes,
     check_aclose_ends_pending_calls,
     check_aclose_leaves_nothing,
@@ -37,7 +37,7 @@ from backplane_core.testing._closing_checks import (
     check_nothing_arrives_after_aclose,
     check_traits_are_sane,
 )
-from backplane_core.testing._delivery_checks import (
+from backplane_core.testing._checks.delivery import (
     check_a_batch_arrives_in_few_lists,
     check_a_send_that_nobody_hears_is_confirmed,
     check_an_answer_comes_behind_what_was_delivered,
@@ -50,8 +50,7 @@ from backplane_core.testing._delivery_checks import (
     check_send_returns_once_the_broker_has_it,
     check_the_largest_payload_arrives,
 )
-from backplane_core.testing._faulty import Faults, FaultyTransport
-from backplane_core.testing._fleet_checks import (
+from backplane_core.testing._checks.fleet import (
     check_a_confirmed_association_is_heard,
     check_a_connection_iterates_its_events,
     check_a_dissociated_target_is_not_heard,
@@ -65,7 +64,7 @@ from backplane_core.testing._fleet_checks import (
     check_fleets_on_one_broker_never_mix,
     check_thousands_arrive_in_order,
 )
-from backplane_core.testing._fleet_outage_checks import (
+from backplane_core.testing._checks.fleet_outage import (
     check_a_pod_without_a_broker_raises,
     check_an_outage_is_told,
     check_every_target_is_heard_again,
@@ -73,13 +72,11 @@ from backplane_core.testing._fleet_outage_checks import (
     check_what_an_outage_costs_lies_in_a_gap,
     check_what_was_unconfirmed_is_sent_again,
 )
-from backplane_core.testing._harness import ContractError, FleetCheck, Harness, LinkCheck
-from backplane_core.testing._load_checks import (
+from backplane_core.testing._checks.load import (
     check_a_slow_consumer_is_not_skipped,
     check_the_loop_keeps_turning,
 )
-from backplane_core.testing._memory import MemoryBroker, MemoryTransport
-from backplane_core.testing._outage_checks import (
+from backplane_core.testing._checks.outage import (
     check_a_cut_ends_receive,
     check_a_dead_link_stays_dead,
     check_a_send_to_a_cut_broker_is_not_confirmed,
@@ -88,7 +85,7 @@ from backplane_core.testing._outage_checks import (
     check_open_without_a_broker_raises,
     check_open_works_after_an_outage,
 )
-from backplane_core.testing._subscription_checks import (
+from backplane_core.testing._checks.subscription import (
     check_a_channel_can_be_heard_again,
     check_a_second_subscriber_changes_nothing_for_the_first,
     check_calls_may_overlap,
@@ -98,6 +95,9 @@ from backplane_core.testing._subscription_checks import (
     check_unsubscribe_spares_other_channels,
     check_unsubscribe_stops_its_channel,
 )
+from backplane_core.testing.faulty import Faults, FaultyTransport
+from backplane_core.testing.harness import ContractError, FleetCheck, Harness, LinkCheck
+from backplane_core.testing.memory import MemoryBroker, MemoryTransport
 
 __all__ = [  # noqa: RUF022 -- plainly sorted, as everywhere here
     "ContractError",
@@ -174,22 +174,22 @@ __all__ = [  # noqa: RUF022 -- plainly sorted, as everywhere here
 ]
 
 LINK_CHECKS: Final[tuple[LinkCheck, ...]] = (
-    *_delivery_checks.CHECKS,
-    *_subscription_checks.CHECKS,
-    *_closing_checks.CHECKS,
-    *_cancel_checks.CHECKS,
-    *_load_checks.CHECKS,
-    *_outage_checks.CHECKS,
+    *delivery.CHECKS,
+    *subscription.CHECKS,
+    *closing.CHECKS,
+    *cancel.CHECKS,
+    *load.CHECKS,
+    *outage.CHECKS,
 )
 """The checks on the seam: `await check(harness)`."""
 
-FLEET_CHECKS: Final[tuple[FleetCheck, ...]] = (*_fleet_checks.CHECKS, *_fleet_outage_checks.CHECKS)
+FLEET_CHECKS: Final[tuple[FleetCheck, ...]] = (*fleet.CHECKS, *fleet_outage.CHECKS)
 """The checks on backplanes over the transport: `await check(harness, routing)`, for both routings."""
 
 OUTAGE_CHECKS: Final[frozenset[LinkCheck | FleetCheck]] = frozenset(
     (
-        *_outage_checks.CHECKS,
-        *_fleet_outage_checks.CHECKS,
+        *outage.CHECKS,
+        *fleet_outage.CHECKS,
         check_making_a_transport_opens_nothing,
         check_a_dead_link_closes,
         check_a_cancelled_open_without_a_broker_leaves_nothing,

@@ -17,12 +17,12 @@ from typing import Protocol, Unpack
 
 import pytest
 
-from backplane_core._base import BaseBackplane
-from backplane_core._settings import Options
+from backplane_core.base import BaseBackplane
 from backplane_core.distributed import DistributedBackplane
 from backplane_core.memory import InMemoryBackplane
 from backplane_core.observe import Observer, Record, SinkFailed
-from backplane_core.testing._memory import MemoryBroker, MemoryTransport
+from backplane_core.options import Options
+from backplane_core.testing.memory import MemoryBroker, MemoryTransport
 
 __all__ = ["MakePod", "backplane", "backplane_broker", "make_pod"]
 

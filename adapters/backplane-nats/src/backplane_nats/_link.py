@@ -1,0 +1,201 @@
+"""One live NATS connection: `NatsLink`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import nats.errors
+from backplane_core import Frame, Lost, TransportError
+from backplane_core.sockets import Confirmation, Inbox
+from nats.aio.client import Client
+
+from backplane_nats._errors import explain
+from backplane_nats._internals import client_tasks, fast_wire, is_clustered, shut
+from backplane_nats._public import PublicWire, Wire
+from backplane_nats._settings import HEARS_LAME_DUCK
+
+__all__ = ["NatsLink"]
+
+ROUTE_LAG_S: Final = 2.0
+"""What passes between two nodes of a cluster is not behind the answers of either. A lag that is longer than this is not
+covered; the nodes themselves give up a route only after many seconds."""
+
+_Item = TypeVar("_Item")
+
+
+class NatsLink:
+    """Implements core's `LeavingLink` and `DoubtingLink`. Made by `NatsTransport.open`; core replaces it when it dies.
+
+    Delivery: at most once, in the broker's order per publisher. A PONG confirms subscriptions and sends.
+
+    Args:
+        client: Not connected yet.
+        where: The server, in a form without secrets.
+    """
+
+    def __init__(self, client: Client, where: str) -> None:
+        self._client = client
+        self._where = where
+        self._inbox = Inbox()
+        self._wire: Wire = PublicWire(client, self._inbox)
+        self._waiting: set[Confirmation] = set()
+        self._failure: TransportError | None = None
+        self._is_open = False
+        self._asked_to_leave = asyncio.Event()
+        # When the last send that is confirmed was written.
+        self._written_at = time.monotonic()
+
+    async def connect(self, options: Mapping[str, Any]) -> None:
+        """Connect the client, once, and watch it from then on.
+
+        Raises:
+            Exception: Whatever nats-py raises; `explain` it.
+        """
+        on_lame_duck: Callable[[], Awaitable[None]] | None = options.get("lame_duck_mode_cb")
+
+        async def asked_to_leave() -> None:
+            self._asked_to_leave.set()
+            if on_lame_duck is not None:
+                await on_lame_duck()
+
+        callbacks: dict[str, Any] = {
+            "error_cb": self._on_error,
+            "disconnected_cb": self._on_end,
+            "closed_cb": self._on_end,
+        }
+        if HEARS_LAME_DUCK:
+            callbacks["lame_duck_mode_cb"] = asked_to_leave
+        await self._client.connect(**{**options, **callbacks})
+        # No turn of the loop has passed: the client's tasks exist, but have not run yet.
+        tasks = client_tasks(self._client)
+        if not self._client.is_connected:
+            # nats-py takes the end of the stream for an answer to its first PING; the read loop of older versions
+            # would then spin on it for ever.
+            for task in tasks:
+                task.cancel()
+            raise nats.errors.UnexpectedEOF
+        self._wire = fast_wire(self._client, self._inbox) or self._wire
+        self._is_open = True
+        for task in tasks:
+            task.add_done_callback(lambda _: self._end(self._client.last_error))
+
+    async def _on_error(self, error: Exception) -> None:
+        if not self._is_open:
+            # nats-py would go on to try the same server again and again.
+            raise error
+        if isinstance(error, nats.errors.UnexpectedEOF):
+            # The server's last words, if it had any, say more.
+            error = self._client.last_error or error
+        # A permission violation comes only here and leaves the connection up: silence, if the link went on.
+        # Anything else is about one message's headers, which nobody reads.
+        if isinstance(error, (nats.errors.Error, OSError)):
+            self._end(error)
+
+    async def _on_end(self) -> None:
+        if self._is_open:
+            self._end(self._client.last_error)
+
+    def _end(self, error: BaseException | None) -> None:
+        if self._failure is None:
+            self._failure = explain(error, self._where)
+        self._inbox.close()
+        # nats-py never answers the PINGs of a connection that is gone. A copy: who is answered may go on at once.
+        for answer in [*self._waiting]:
+            answer.give(False)  # noqa: FBT003 -- it was not
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            # A new one each time: the same object raised in several tasks would collect all their tracebacks.
+            raise type(self._failure)(str(self._failure), retryable=self._failure.retryable)
+
+    async def _confirmed(
+        self, write: Callable[[Sequence[_Item]], Awaitable[Confirmation]], items: Sequence[_Item]
+    ) -> None:
+        self._check()
+        try:
+            answer = await write(items)
+        except RuntimeError:  # uvloop, on a closed transport
+            refused = explain(None, self._where)
+        except (nats.errors.Error, OSError) as error:
+            refused = explain(error, self._where)
+        else:
+            self._waiting.add(answer)
+            if self._failure is not None:
+                answer.give(False)  # noqa: FBT003 -- it was not
+            try:
+                await answer
+            finally:
+                self._waiting.discard(answer)
+            # Also when the PONG did come: raising too often costs a copy, too seldom loses.
+            self._check()
+            if self._client.is_connected:
+                return
+            # flush() of a dead client returns as if all were well.
+            refused = explain(self._client.last_error, self._where)
+        self._check()
+        raise refused
+
+    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:  # noqa: ARG002 -- no cursors here
+        """Return once the server worked on all of these; frames published from then on arrive.
+
+        Raises:
+            TransportError: The link is dead, or this user may not hear one of them (the link is dead then).
+        """
+        await self._confirmed(self._wire.subscribe, channels)
+
+    async def unsubscribe(self, channels: Sequence[str]) -> None:
+        """Return once the server sends nothing more for these.
+
+        Raises:
+            TransportError: The link is dead.
+        """
+        await self._confirmed(self._wire.unsubscribe, channels)
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Write all frames in order; return once the server worked on them all.
+
+        Raises:
+            TransportError: The link is dead, a frame is too large, or this user may not publish there (the
+                link is dead then).
+        """
+        written_at = time.monotonic()
+        await self._confirmed(self._wire.send, frames)
+        self._written_at = written_at
+
+    @property
+    def sure_until(self) -> float | None:
+        """In a cluster: what was confirmed by then was with the other nodes too, if its node lived for so long."""
+        return self._written_at - ROUTE_LAG_S if is_clustered(self._client) else None
+
+    @property
+    def in_vain(self) -> bool:
+        """False: a node that dies takes no more with it than was on its way."""
+        return False
+
+    async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
+        """Yield what arrived, one list per wake-up; raise when the link is dead and all was yielded.
+
+        Raises:
+            TransportError: The link is dead; the message says why.
+        """
+        while True:
+            if batch := await self._inbox.take():
+                yield batch
+            else:
+                self._check()
+
+    async def leaving(self) -> str:
+        """Return once the server says that it is in lame duck mode: it will close this link soon."""
+        await self._asked_to_leave.wait()
+        return f"{self._where} is in lame duck mode"
+
+    async def aclose(self) -> None:
+        """Close the socket and wait for nats-py's tasks: at most two seconds, whatever the server does."""
+        if self._failure is None:
+            self._failure = TransportError(f"the link to {self._where} was closed")
+        self._end(None)
+        await shut(self._client)
+        await self._wire.aclose()

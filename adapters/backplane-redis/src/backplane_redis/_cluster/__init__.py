@@ -1,0 +1,1 @@
+"""One link to all nodes of a cluster."""

@@ -1,0 +1,1 @@
+"""Which node is the master, as most sentinels say."""

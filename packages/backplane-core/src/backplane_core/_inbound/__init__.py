@@ -1,0 +1,1 @@
+"""From the link to this pod's sinks."""

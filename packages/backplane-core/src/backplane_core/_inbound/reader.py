@@ -1,0 +1,212 @@
+"""From a link's frames to this pod's sinks: skip echoes, decode heads, drop copies, tell holes, fan out in slices."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from attrs import frozen
+
+from backplane_core._local.registry import Entry, Registry
+from backplane_core._protocol.frame import (
+    FRAME_OVERHEAD_BYTES,
+    Head,
+    check_head,
+    decode_exclude,
+    decode_target,
+    decode_targets,
+    read_head,
+)
+from backplane_core._protocol.json import compact
+from backplane_core._protocol.peers import Peers
+from backplane_core._protocol.sequence import DUPLICATE, UNKNOWN, Tracker
+from backplane_core._runtime.counters import Counters
+from backplane_core.errors import EnvelopeError
+from backplane_core.observe import EnvelopeRejected, Record
+from backplane_core.transport import Frame, Lost
+
+__all__ = ["Pod", "Reader"]
+
+SLICE_S: Final = 0.002
+"""How long delivery of one batch holds the loop before it gives it a turn. The next batch may follow without a turn
+between: twice this is under the 5 ms that people call a stall."""
+SLICE_BYTES: Final = 256 * 1024
+"""Bytes handed to sinks between two looks at the clock, counted once per sink: 0.1 ms of work for sinks that take JSON,
+1 ms for those that each have it decoded."""
+SLICE_SINKS: Final = 512
+"""The most sinks between two looks: a call has its price however small the event."""
+LOOK_EVERY: Final = 64
+"""Frames between two looks where none is delivered, as echoes and copies: 0.1 ms."""
+
+# Raised by a sink, for nothing was awaited: it would end the task that reads from the bus without a word.
+_SINKS_OWN: Final = (asyncio.CancelledError, GeneratorExit)
+
+
+@frozen(kw_only=True)
+class Pod:
+    """What the reader needs of its backplane.
+
+    Args:
+        monotonic: The clock.
+        origin: Our own, whose frames are skipped.
+        prefix: What our own frames start with.
+        beat_suffix: What our own beats end with.
+        deliver: Hands an event to these connections, now; raises what a sink raised that is not ours to contain.
+        heard: A beat of our own came back on a channel.
+        missed: Frames of a channel (None: of any) are missing: since when (monotonic), how many (None: unknown), why.
+        behind: More was waiting than fits one slice of the loop's time.
+        report: Takes records.
+    """
+
+    monotonic: Callable[[], float]
+    origin: str
+    prefix: bytes
+    beat_suffix: bytes
+    deliver: Callable[[Sequence[Entry], bytes], int]
+    heard: Callable[[str, bytes], None]
+    missed: Callable[[str | None, float, int | None, str], None]
+    behind: Callable[[], None]
+    report: Callable[[Record], None]
+
+
+class Reader:
+    """Processes the frames of one backplane, one after the other.
+
+    Args:
+        pod: Gets what comes of them.
+        registry: Knows this pod's connections.
+        tracker: Knows which numbers were heard.
+        fleet: Told of other pods' beats, and of pods that do not count.
+        counters: Counts.
+        max_event_bytes: The largest event that is taken.
+    """
+
+    def __init__(  # noqa: PLR0917 -- one caller
+        self, pod: Pod, registry: Registry, tracker: Tracker, fleet: Peers, counters: Counters, max_event_bytes: int
+    ) -> None:
+        self._pod = pod
+        self._registry = registry
+        self._tracker = tracker
+        self._fleet = fleet
+        self._counters = counters
+        self._max_event_bytes = max_event_bytes
+        self._max_frame_bytes = max_event_bytes + FRAME_OVERHEAD_BYTES
+        self._slice_ends = 0.0
+
+    async def process(self, batch: Iterable[Frame | Lost]) -> None:  # noqa: C901, PLR0912 -- calls are what it saves
+        """Deliver a batch, in order; gives the loop a turn each few milliseconds."""
+        pod, registry, counters = self._pod, self._registry, self._counters
+        prefix, monotonic, deliver = pod.prefix, pod.monotonic, pod.deliver
+        find, follows, max_event_bytes = registry.find, self._tracker.follows, self._max_event_bytes
+        self._slice_ends = monotonic() + SLICE_S
+        for number, frame in enumerate(batch, 1):
+            if not number % LOOK_EVERY and monotonic() >= self._slice_ends:
+                await self._turn()
+            if type(frame) is not tuple:
+                self._lost(frame)
+                continue
+            channel, payload = frame[0], frame[1]
+            if payload.startswith(prefix):
+                if payload.endswith(pod.beat_suffix):
+                    self._own_beat(channel, payload)
+                else:
+                    counters.echoed += 1
+                continue
+            counters.received += 1
+            size = len(payload)
+            try:
+                if size > max_event_bytes:
+                    self._check_size(payload)
+                head = read_head(payload)
+                # Nearly every frame is a small event, with the next number of a sender that we know.
+                if (
+                    head.routing is not None
+                    or size > max_event_bytes
+                    or not follows(channel, head.origin, head.seq, head.prev)
+                ) and not self._admit(channel, payload, head):
+                    continue
+                if head.also or head.exclude:
+                    entries = registry.resolve(decode_targets(head), decode_exclude(head))
+                else:
+                    target = bytes(head.target)
+                    # A foreign pod may write it otherwise, or write none at all.
+                    entries = find(target) or registry.entries(decode_target(target))
+            except EnvelopeError as error:
+                counters.decode_errors += 1
+                pod.report(EnvelopeRejected(channel=channel, reason=str(error)))
+                continue
+            if entries:
+                event = bytes(head.event)
+                if 10 in event or 13 in event:  # noqa: PLR2004 -- LF and CR; seven times cheaper than as bytes
+                    event = compact(event)
+                if len(entries) <= SLICE_SINKS and size * len(entries) <= SLICE_BYTES:
+                    try:
+                        deliver(entries, event)
+                    except _SINKS_OWN:
+                        continue
+                else:
+                    await self._deliver_sliced(entries, event)
+            if monotonic() >= self._slice_ends:
+                await self._turn()
+
+    def _lost(self, lost: Frame | Lost) -> None:
+        if isinstance(lost, Lost):
+            self._pod.missed(lost.channel, self._tracker.now, lost.missed, lost.reason)
+
+    def _own_beat(self, channel: str, payload: bytes) -> None:
+        self._counters.beats += 1
+        self._pod.heard(channel, payload)
+
+    def _check_size(self, payload: bytes) -> None:
+        if len(payload) > self._max_frame_bytes:
+            raise EnvelopeError(f"not taken: {len(payload)} bytes, the limit is {self._max_frame_bytes}")
+
+    def _admit(self, channel: str, payload: bytes, head: Head) -> bool:
+        """Return whether a frame should be delivered, which a beat, a copy and an echo should not.
+
+        Raises:
+            EnvelopeError: It is not an envelope.
+        """
+        check_head(head)
+        if head.origin == self._pod.origin:  # ours, but written anew on its way
+            self._counters.received -= 1
+            if payload.endswith(self._pod.beat_suffix):
+                self._own_beat(channel, payload)
+            else:
+                self._counters.echoed += 1
+            return False
+        if len(payload) > self._max_event_bytes and (size := len(bytes(head.event))) > self._max_event_bytes:
+            raise EnvelopeError(f"not taken: an event of {size} bytes, the limit is {self._max_event_bytes}")
+        if head.seq is None:
+            self._fleet.foreign(self._pod.monotonic())
+            return True
+        missing = self._tracker.accept(channel, head.origin, head.seq, head.prev)
+        if missing:
+            if missing == DUPLICATE:
+                self._counters.duplicates += 1
+                return False
+            since = self._tracker.hole_since
+            if missing == UNKNOWN:
+                self._pod.missed(channel, since, None, "more senders than numbers are kept of: some were forgotten")
+            else:
+                self._pod.missed(channel, since, missing, "a sender's numbers skipped")
+        if head.routing is not None and bytes(head.event) == b"null":
+            self._fleet.beat(head)
+            return False
+        return True
+
+    async def _deliver_sliced(self, entries: Sequence[Entry], event: bytes) -> None:
+        """Deliver one frame to many sinks; it reaches all of them before the next frame reaches any."""
+        step = min(SLICE_SINKS, 1 + SLICE_BYTES // (len(event) + 1))
+        for start in range(0, len(entries), step):
+            with suppress(*_SINKS_OWN):
+                self._pod.deliver(entries[start : start + step], event)
+            if self._pod.monotonic() >= self._slice_ends:
+                await self._turn()
+
+    async def _turn(self) -> None:
+        self._pod.behind()
+        await asyncio.sleep(0)
+        self._slice_ends = self._pod.monotonic() + SLICE_S

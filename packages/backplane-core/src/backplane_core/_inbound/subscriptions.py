@@ -1,0 +1,155 @@
+"""Which channels this pod should hear and which the broker confirmed, sans-IO.
+
+The registry is the only count of who holds what: a touched channel is compared with it when the next batch is
+planned, so that churn between two batches cancels out. A channel that nobody holds any more is heard for a moment
+longer: whoever reloads a page is back by then, and nothing was asked of the broker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import Final
+
+from backplane_core._protocol.routing import Routing
+from backplane_core.target import Target
+
+__all__ = ["Subscriptions"]
+
+LINGER_S: Final = 1.0
+"""How long a channel is heard that nobody holds: a page's reload takes less, and what comes meanwhile is dropped."""
+MAX_LINGERING: Final = 16_384
+"""Channels that may wait so; beyond it the oldest are left at once. Some 8 MiB."""
+LOOKS: Final = 8
+"""Touched channels that one plan looks at, for each that it may ask for: churn that cancels out must not hold the
+loop."""
+
+
+class Subscriptions:
+    """The wanted and the confirmed channels of one link after another.
+
+    Args:
+        routing: Maps targets to channels.
+        base: The channels to hear always.
+        holds: Whether the registry holds a connection of the target.
+    """
+
+    def __init__(self, routing: Routing, base: Sequence[str], holds: Callable[[Target], bool]) -> None:
+        self._routing = routing
+        self._holds = holds
+        # All that may have to be asked for; the base channels stand first, for no target.
+        self._targets: dict[str, Target | None] = dict.fromkeys(base)
+        self._confirmed: set[str] = set()
+        self._touched: dict[str, None] = {}
+        # What a new link is to be asked for, the last first. A copy of names: to deal with each would hold the loop.
+        self._again: list[str] = [*reversed(self._targets)]
+        # Confirmed, but held by nobody, and until when they are heard all the same; the oldest first.
+        self._lingering: dict[str, float] = {}
+        self._batches = 0
+        self._unconfirmed: set[str] = set()
+
+    def touch(self, target: Target) -> str | None:
+        """The registry gained or lost the target: return the channel that depends on it, if any."""
+        channel = self._routing.interest(target)
+        if channel is not None:
+            self._targets[channel] = target
+            self._touched[channel] = None
+        return channel
+
+    def plan(self, limit: int, now: float) -> tuple[list[str], list[str]]:
+        """Return the next channels to subscribe to and to unsubscribe from, at most `limit` of each.
+
+        Where both are empty although more is `pending`, give the loop a turn and go on.
+        """
+        subscribe: list[str] = []
+        looks = limit * LOOKS
+        while self._again and len(subscribe) < limit and looks:
+            looks -= 1
+            self._look(self._again.pop(), now, subscribe)
+        for channel in [*islice(self._touched, looks)]:
+            if len(subscribe) >= limit:
+                break
+            del self._touched[channel]
+            self._look(channel, now, subscribe)
+        self._batches += bool(subscribe)
+        return subscribe, self._leave(limit, now)
+
+    def _look(self, channel: str, now: float, subscribe: list[str]) -> None:
+        if self._wanted(channel):
+            self._lingering.pop(channel, None)
+            if channel not in self._confirmed and channel not in self._unconfirmed:
+                self._unconfirmed.add(channel)
+                subscribe.append(channel)
+        elif channel in self._confirmed:
+            self._lingering.setdefault(channel, now + LINGER_S)
+        else:
+            self._targets.pop(channel, None)
+
+    def _wanted(self, channel: str) -> bool:
+        if channel not in self._targets:  # looked at twice: touched, and asked for again
+            return False
+        target = self._targets[channel]
+        return target is None or self._holds(target)
+
+    def _leave(self, limit: int, now: float) -> list[str]:
+        over = len(self._lingering) - MAX_LINGERING
+        first = [*islice(self._lingering.items(), limit)]
+        due = [channel for number, (channel, until) in enumerate(first) if until <= now or number < over]
+        unsubscribe: list[str] = []
+        for channel in due:
+            del self._lingering[channel]
+            if not self._wanted(channel):  # else it is back, and touched
+                del self._targets[channel]
+                self._confirmed.remove(channel)
+                unsubscribe.append(channel)
+        return unsubscribe
+
+    def confirm(self, channels: Iterable[str]) -> None:
+        """The broker confirmed that these are heard."""
+        self._confirmed.update(channels)
+        self._unconfirmed.difference_update(channels)
+
+    def confirmed(self, channel: str) -> bool:
+        """Whether the broker confirmed the channel, and we have not asked to leave it since."""
+        return channel in self._confirmed
+
+    def lost(self) -> None:
+        """The link is lost: nothing is confirmed, all that is wanted must be asked for again."""
+        self._confirmed = set()
+        self._unconfirmed = set()
+        self._batches = 0
+        self._lingering = {}
+        self._touched = {}
+        self._again = [*reversed(self._targets)]
+
+    def target(self, channel: str) -> Target | None:
+        """Return the target whose channel this is; None for a base channel."""
+        return self._targets.get(channel)
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to ask for."""
+        return bool(self._touched or self._again)
+
+    @property
+    def next_leave(self) -> float | None:
+        """When the next channel is to be left, in the monotonic clock's seconds."""
+        return next(iter(self._lingering.values()), None)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the broker confirmed all that is wanted."""
+        return not self.pending and not self._unconfirmed
+
+    @property
+    def settling(self) -> bool:
+        """Whether some channels may not be heard yet although the first frame is here.
+
+        A broker works on one batch at once: a frame of one of its channels proves them all. Later ones need their own.
+        """
+        return self.pending or (self._batches > 1 and bool(self._unconfirmed))
+
+    @property
+    def count(self) -> int:
+        """How many channels are confirmed."""
+        return len(self._confirmed)

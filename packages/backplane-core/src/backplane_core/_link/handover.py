@@ -1,0 +1,335 @@
+"""Make before break: a link that its broker is about to close hands over to its successor, and nothing is missed.
+
+    leaving ── open ── subscribe ── overlap ── last send, flush ── read on, send on ── close
+
+`Handover` is a link made of one link after the other. While two overlap both are read: the old one's frames are handed on,
+the successor's are held until the old one has nothing left. What came by both is then dropped as a copy, by its number.
+A mark, sent through the old link and heard through the new one, proves that what was sent before it has reached there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from functools import partial
+from random import Random
+from typing import Final
+
+from attrs import frozen
+
+from backplane_core._link.backoff import Backoff
+from backplane_core._link.next_link import NextLink, number_of, with_timeout
+from backplane_core._runtime.logging import logger
+from backplane_core._runtime.tasks import error_location, run_bounded
+from backplane_core.errors import TransportError
+from backplane_core.transport import Frame, LeavingLink, Link, Lost, Transport
+
+__all__ = ["Handover", "HandoverOptions"]
+
+SPREAD_S: Final = 1.0
+"""All pods of a node hear at once that it leaves, and must not come to the others at once. NATS gives them 10 s."""
+
+OVERLAP_S: Final = 0.25
+"""How long both are heard before the old one is flushed: the nodes of a cluster tell each other who hears what."""
+
+PAUSE_S: Final = 0.1
+"""How long sends wait at the switch, so that what the next node passes on does not overtake what the last one did."""
+
+MARK_S: Final = 1.0
+"""How long a mark may take; a node that is cut from the others never passes it on."""
+
+MARK_AGAIN_S: Final = 0.02
+"""A mark that came before its subscription was known there is lost."""
+
+CLOSE_S: Final = 1.0
+
+
+@frozen(kw_only=True)
+class HandoverOptions:
+    """What a relay needs of its uplink.
+
+    Args:
+        transport: Opens successors.
+        mark: A channel that nobody else hears.
+        random: Spreads a fleet's moves.
+        monotonic: The clock.
+        timeout_s: How long opening, and each answer of the successor, may take.
+        tells_copies: Whether every pod's frames carry numbers, so that what comes by both links is known as a copy.
+        moved: Called with the successor and the reason when it takes over, before any frame that only it brought.
+    """
+
+    transport: Transport
+    mark: str
+    random: Random
+    monotonic: Callable[[], float]
+    timeout_s: float
+    can_deduplicate: Callable[[], bool]
+    moved: Callable[[Link, str], None]
+
+
+class Handover:
+    """A `Link` that moves when its broker says that it will close it; it dies as any other when that comes unasked.
+
+    Args:
+        link: The first one.
+        moving: What a move needs.
+    """
+
+    def __init__(self, link: LeavingLink, moving: HandoverOptions) -> None:
+        self._moving = moving
+        self._link: Link = link  # what is read and subscribed
+        self._sends: Link = link
+        self._sending = asyncio.Lock()
+        self._open: dict[Link, None] = {link: None}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._channels: dict[str, None] = {}
+        self._successor: NextLink | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._reason = ""
+        # Marks: how many were sent, the one behind all else, the link that hears them, whether any may still come.
+        self._marks = 0
+        self._last_mark: int | None = None
+        self._marked: Link | None = None
+        self._sifting = False
+        self._drained = False
+        self._switched = asyncio.Event()
+        self._settled = asyncio.Event()
+
+    @property
+    def current(self) -> Link:
+        """The link that is read now."""
+        return self._link
+
+    # What any link does
+
+    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
+        """As the link; and on the successor, if there is one."""
+        link, successor = self._link, self._successor
+        self._channels.update(dict.fromkeys(channels))
+        await self._unless_moved(link, link.subscribe(channels, after=after))
+        if successor is not None:
+            await self._on_successor(successor, successor.subscribe(channels))
+
+    async def unsubscribe(self, channels: Sequence[str]) -> None:
+        """Likewise."""
+        link, successor = self._link, self._successor
+        for channel in channels:
+            self._channels.pop(channel, None)
+        await self._unless_moved(link, link.unsubscribe(channels))
+        if successor is not None:
+            await self._on_successor(successor, successor.unsubscribe(channels))
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """As the link; waits while a move switches."""
+        async with self._sending:
+            await self._sends.send(frames)
+
+    async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
+        """Yield what one link after the other yields."""
+        batches = self._link.receive()
+        while True:
+            async for batch in batches:
+                if not self._sifting:
+                    yield batch
+                    continue
+                if kept := self._sifted(batch):
+                    yield kept
+                if self._successor is not None and self._drained:
+                    break
+            else:
+                return  # the link ended without saying why
+            successor = self._take_over(self._successor)
+            if held := successor.take_held():
+                yield held
+            if self._reading is not None:
+                await self._reading
+            if held := successor.take_held():
+                yield held
+            successor.check()
+            if successor.heard >= self._marks:
+                self._sifting = False
+                self._settled.set()
+            batches = successor.batches
+
+    def _sifted(self, batch: list[Frame | Lost]) -> list[Frame | Lost]:
+        """Return a batch without marks, and note the last one."""
+        kept: list[Frame | Lost] = []
+        for item in batch:
+            if isinstance(item, Lost) or item[0] != self._moving.mark:
+                kept.append(item)
+            elif number_of(item[1]) == self._last_mark:
+                if self._successor is not None:
+                    self._drained = True
+                else:
+                    self._sifting = False
+                    self._settled.set()
+        return kept
+
+    def _take_over(self, successor: NextLink) -> NextLink:
+        """All that the old link had is handed on."""
+        self._link = successor.link
+        self._successor = None
+        successor.release()
+        self._moving.moved(successor.link, self._reason)
+        self._switched.set()
+        return successor
+
+    async def aclose(self) -> None:
+        """Close all links that are open; each even if this is cancelled at another one."""
+        async with AsyncExitStack() as stack:
+            if self._closing:
+                stack.push_async_callback(asyncio.wait, [*self._closing])
+            for link in self._open:
+                stack.push_async_callback(_closed, link)
+            stack.push_async_callback(self._stop_reading)
+
+    async def _stop_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait({self._reading})
+
+    async def _unless_moved(self, link: Link, asking: Awaitable[None]) -> None:
+        try:
+            await asking
+        except TransportError:
+            if self._link is link:
+                raise
+
+    async def _on_successor(self, successor: NextLink, asking: Awaitable[None]) -> None:
+        try:
+            await asking
+        except TransportError as error:
+            if self._link is successor.link:
+                raise
+            successor.fail(str(error))
+
+    # Moves
+
+    async def succeed(self) -> None:
+        """Wait for the broker's word that it leaves, and move; again and again.
+
+        Raises:
+            TransportError: The move failed when it was too late to stay, or copies can't be told.
+        """
+        while isinstance(link := self._link, LeavingLink):
+            self._reason = await link.leaving()
+            await asyncio.sleep(self._moving.random.uniform(0, SPREAD_S))
+            backoff = Backoff(self._moving.random)
+            while True:
+                if await self._move():
+                    break
+                await asyncio.sleep(backoff.lost(self._moving.monotonic()))
+
+    async def _move(self) -> bool:
+        """Make one attempt; return whether it succeeded. If not, the old link goes on."""
+        self._check_copies()
+        try:
+            async with asyncio.timeout(self._moving.timeout_s):
+                link = await self._moving.transport.open()
+        except (TransportError, TimeoutError):
+            return False  # if the old one dies meanwhile, that is told as ever
+        except Exception as error:  # noqa: BLE001 -- as the uplink does
+            logger.error("the transport failed: %s", error_location(error))
+            return False
+        old = self._link
+        successor = NextLink(link, self._moving.mark, self._moving.timeout_s, dict(self._channels))
+        self._open[link] = None
+        self._reading = asyncio.create_task(successor.read(), name="backplane-successor")
+        self._sifting, self._drained, self._last_mark, self._successor = True, False, None, successor
+        self._switched.clear()
+        self._settled.clear()
+        try:
+            passes = await self._overlap(old, successor)
+        except TransportError:
+            self._successor = None
+            await self._stop_reading()
+            await self._close(link)
+            return False
+        await self._switch(old, successor, passes=passes)
+        await self._close(old)
+        return True
+
+    async def _overlap(self, old: Link, successor: NextLink) -> bool:
+        """Return once both are subscribed to all of it, for a while; and whether the old one's node passes on marks."""
+        if self._marked is not old:
+            await with_timeout(old.subscribe([successor.mark]), self._moving.timeout_s)
+            self._marked = old
+        await successor.catch_up()
+
+        async def send_mark() -> None:
+            async with self._sending:
+                await self._send_mark(old)
+
+        passes = await self._mark_passes(successor, send_mark)
+        await asyncio.sleep(OVERLAP_S)
+        successor.check()
+        return passes
+
+    async def _switch(self, old: Link, successor: NextLink, *, passes: bool) -> None:
+        """Read the successor, once the old link has nothing left, and send through it from then on."""
+        monotonic = self._moving.monotonic
+        async with self._sending:
+            began = monotonic()
+            # What never passed a mark will not now; sends need not wait for it.
+            passes = passes and await self._mark_passes(successor, partial(self._send_mark, old))
+            # A slow network is slow for others as well.
+            await asyncio.sleep(max(PAUSE_S, monotonic() - began))
+            self._check_copies()
+            if not passes:
+                successor.lose(f"{self._reason}; it passes nothing on to the next one: frames may be missing")
+            await self._drain(old)
+            self._sends = successor.link
+        # Whatever marks are still on their way come before the last one; then nothing needs to be sifted.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MARK_S):
+                await self._settled.wait()
+        await with_timeout(successor.link.unsubscribe([successor.mark]), self._moving.timeout_s)
+
+    async def _mark_passes(self, successor: NextLink, send_mark: Callable[[], Awaitable[None]]) -> bool:
+        """Return whether what was sent through the old link so far has reached the successor; False: not in time."""
+        first = self._marks + 1
+        successor.changed.clear()
+        try:
+            async with asyncio.timeout(MARK_S):
+                while successor.heard < first:
+                    successor.check()
+                    await send_mark()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(MARK_AGAIN_S):
+                            await successor.changed.wait()
+                    successor.changed.clear()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _send_mark(self, old: Link) -> None:
+        self._marks += 1
+        await with_timeout(old.send([(self._moving.mark, b"%d" % self._marks)]), self._moving.timeout_s)
+
+    async def _drain(self, old: Link) -> None:
+        """Return once the last mark has come back on the old link, and the successor is read instead."""
+        self._last_mark = self._marks + 1
+        sending = asyncio.create_task(self._send_mark(old))
+        try:
+            await with_timeout(self._switched.wait(), self._moving.timeout_s)
+        finally:
+            # Its answer may stand behind the mark, where nobody reads any more.
+            sending.cancel()
+            await asyncio.wait({sending})
+            _ = sending.cancelled() or sending.exception()
+
+    def _check_copies(self) -> None:
+        if not self._moving.can_deduplicate():
+            raise TransportError(f"{self._reason}; a move would bring copies, and some pods' can't be told: no numbers")
+
+    async def _close(self, link: Link) -> None:
+        del self._open[link]
+        closing = asyncio.create_task(run_bounded(link.aclose(), CLOSE_S))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        await asyncio.shield(closing)  # it is called once: if this is cancelled, `aclose` waits for it
+
+
+async def _closed(link: Link) -> None:
+    await run_bounded(link.aclose(), CLOSE_S)

@@ -1,0 +1,118 @@
+"""When a pod beats, and when it gives a link up, sans-IO: `Heartbeat` takes a clock reading and returns what to do."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from attrs import define, field
+
+__all__ = ["Action", "Heartbeat"]
+
+Action: TypeAlias = Literal["wait", "beat", "ask", "deaf", "stalled"]
+"""`ask`: frames come in and nothing goes out: have the broker answer something, so that a gap begins where it must."""
+
+
+@define
+class Heartbeat:
+    """Decides when a link should beat, and when it is dead: it does not hear itself, or the broker confirms nothing.
+
+    Time is counted in ticks that came on time: a loop that its host blocked for seconds is not a dead broker.
+
+    Args:
+        probe_interval_s: The longest silence of our own, and how long an answer may take.
+        beat_s: How long after the last frame of its channel a beat marks the end.
+        hears: Whether this link is subscribed to its own beats.
+    """
+
+    probe_interval_s: float
+    beat_s: float
+    hears: bool = True
+    _last_tick: float | None = field(default=None, init=False)
+    _since_beat: float = field(default=0.0, init=False)
+    _since_frame: float = field(default=0.0, init=False)
+    _next_number: int = field(default=0, init=False)
+    _tail: bool = field(default=False, init=False)
+    _since_answer: float = field(default=0.0, init=False)
+    _received: bool = field(default=False, init=False)
+    # A beat is on its way out; heard while it was (its echo may overtake its confirmation); how long it is overdue.
+    _beating: bool = field(default=False, init=False)
+    _overdue: float | None = field(default=None, init=False)
+    _unconfirmed: float | None = field(default=None, init=False)
+
+    @property
+    def tick_s(self) -> float:
+        """How often to call `tick`."""
+        return min(self.beat_s, self.probe_interval_s / 4)
+
+    def beat(self, next_number: int) -> None:
+        """A beat was accepted, and this is the number behind it on its channel."""
+        self._next_number = next_number
+        self._since_beat = 0.0
+        self._tail = False
+        self._beating = self.hears
+
+    def writing(self) -> None:
+        """A batch was handed to the link."""
+        self._unconfirmed = 0.0
+
+    def confirmed(self) -> None:
+        """The broker confirmed the batch: a beat in it should be heard from now on."""
+        self._unconfirmed = None
+        self._since_answer = 0.0
+        self._received = False
+        if self._beating and self._overdue is None:
+            self._overdue = 0.0
+
+    def heard(self) -> None:
+        """We heard a beat of our own."""
+        self._beating = False
+        self._overdue = None
+
+    def missed(self) -> None:
+        """Frames of the beats' channel were lost on a link that hears: a beat among them, perhaps, so send another."""
+        self._beating = False
+        self._overdue = None
+        self._since_beat = self.probe_interval_s
+
+    def received(self) -> None:
+        """Frames came in."""
+        self._received = True
+
+    def behind(self) -> None:
+        """The reader has more to read than it can: the beat may stand in that line."""
+        if self._overdue is not None:
+            self._overdue = 0.0
+
+    def tick(self, now: float, next_number: int, *, torn: bool = False) -> Action:
+        """Return what to do now.
+
+        Args:
+            now: The monotonic clock.
+            next_number: What the next frame of the beats' channel takes.
+            torn: Whether another channel's last frames were dropped, which a beat there must show.
+        """
+        passed = 0.0 if self._last_tick is None else min(now - self._last_tick, 2 * self.tick_s)
+        self._last_tick = now
+        self._since_beat += passed
+        self._since_frame += passed
+        self._since_answer += passed
+        if next_number != self._next_number:
+            self._next_number = next_number
+            self._since_frame = 0.0
+            self._tail = True
+        self._tail |= torn
+        # The beat and this look may each come one tick late: twice the interval must hold all the same.
+        patience_s = self.probe_interval_s - 2 * self.tick_s
+        if self._overdue is not None:
+            self._overdue += passed
+            if self._overdue > patience_s:
+                return "deaf"
+        if self._unconfirmed is not None:
+            self._unconfirmed += passed
+            if self._unconfirmed > patience_s:
+                return "stalled"
+        if self._since_beat >= self.probe_interval_s or (self._tail and self._since_frame >= self.beat_s):
+            return "beat"
+        if self._received and self._unconfirmed is None and self._since_answer >= self.beat_s:
+            return "ask"
+        return "wait"

@@ -1,0 +1,359 @@
+"""The life of links: keeps one live, replaces it for ever, writes the outbox, keeps subscriptions, watches the pulse.
+
+What decides is sans-IO (`Backoff`, `Heartbeat`, `Outbox`, `Subscriptions`); this file is the tasks around it:
+
+    run ── open ── serve ─┬─ read       link.receive() -> owner
+          (back-off)      ├─ subscribe  registry -> link.subscribe(); the first time round: live
+                          ├─ write      outbox -> link.send()
+                          ├─ watch      beats; a deaf or stalled link is given up
+                          └─ succeed    a link that is about to be closed hands over; see `_succession`
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from attrs import frozen
+
+from backplane_core._inbound.subscriptions import Subscriptions
+from backplane_core._link.backoff import Backoff
+from backplane_core._link.handover import Handover, HandoverOptions
+from backplane_core._link.heartbeat import Heartbeat
+from backplane_core._outbound.in_doubt import InDoubt, InDoubtSends
+from backplane_core._outbound.sender import Sender
+from backplane_core._runtime.logging import logger
+from backplane_core._runtime.system import System
+from backplane_core._runtime.tasks import error_location, first_leaf, run_bounded
+from backplane_core.errors import TransportError
+from backplane_core.options import Settings
+from backplane_core.transport import (
+    Frame,
+    LeavingLink,
+    Link,
+    Lost,
+    MultiStreamLink,
+    Transport,
+)
+
+__all__ = ["LinkSupervisor", "Owner"]
+
+SUBSCRIBE_BATCH: Final = 512
+"""Channels in one command: enough that a round trip costs nothing, few enough that a broker's loop is not held."""
+BUSY_FRAMES: Final = 64
+BUSY_TURNS: Final = 4
+"""After a batch of more than publishers may bring in one turn of the loop they are faster than the link. So the next
+one, unless it is full, waits a few turns: some 400 frames at once cost each a tenth less, here and at the receivers."""
+LINK_CLOSE_S: Final = 1.0
+"""A frozen broker must not hold up the next link, nor a shutdown."""
+
+
+@frozen(kw_only=True)
+class Owner:
+    """What the uplink tells its backplane; all are called in the loop, none may raise.
+
+    Args:
+        live: The link is live: all that is wanted is heard. Nothing is sent before this returns.
+        lost: The link is dead, and this is in doubt; what was in flight is still in the sender's hands.
+        moved: The link was left for another one, for this reason, and nothing was missed; what is not read yet may be
+            copies.
+        tells_copies: Whether every pod's frames carry numbers.
+        batch: Frames arrived.
+        proved: The broker answered what was written at a moment of the monotonic clock, and what it delivered before
+            the answer has been handed to `batch`.
+        beat: It is time for a beat.
+        subscribed: These channels are heard from now on.
+        unsubscribed: These are not heard any more.
+        settled: All that is wanted is heard.
+    """
+
+    live: Callable[[], Awaitable[None]]
+    lost: Callable[[InDoubt | None], None]
+    moved: Callable[[str], None]
+    can_deduplicate: Callable[[], bool]
+    batch: Callable[[Sequence[Frame | Lost]], Awaitable[None]]
+    proved: Callable[[float], None]
+    beat: Callable[[], None]
+    subscribed: Callable[[Sequence[str]], None]
+    unsubscribed: Callable[[Sequence[str]], None]
+    settled: Callable[[], None]
+
+
+class LinkSupervisor:
+    """One backplane's way to the broker.
+
+    Args:
+        transport: Opens links.
+        settings: Of the backplane.
+        surroundings: The clock and chance.
+        sender: Has what is to be sent.
+        subscriptions: What is to be heard.
+        hears: Whether it hears anything at all.
+        owner: Told of what happens.
+    """
+
+    def __init__(  # noqa: PLR0917 -- one caller
+        self,
+        transport: Transport,
+        settings: Settings,
+        surroundings: System,
+        sender: Sender,
+        subscriptions: Subscriptions,
+        hears: bool,  # noqa: FBT001 -- likewise
+        owner: Owner,
+    ) -> None:
+        self.reason = "no answer from the broker yet"
+        self._transport = transport
+        self._settings = settings
+        self._monotonic = surroundings.monotonic
+        self._moving = HandoverOptions(
+            transport=transport,
+            mark=f"{settings.channel}:@{surroundings.new_name()}",
+            random=surroundings.random,
+            monotonic=surroundings.monotonic,
+            timeout_s=settings.connect_timeout_s,
+            can_deduplicate=owner.can_deduplicate,
+            moved=self._on_moved,
+        )
+        self._sender = sender
+        self._subscriptions = subscriptions
+        self._hears = hears
+        self._owner = owner
+        self._backoff = Backoff(surroundings.random)
+        self.pulse = self._new_pulse()
+        self._runner: asyncio.Task[None] | None = None
+        self._started: asyncio.Future[None] | None = None
+        self._to_subscribe = asyncio.Event()
+        self._reading = False
+        self._stopping = False
+        # The live link, if it says itself until when it has heard all.
+        self._streams: MultiStreamLink | None = None
+        self._in_doubt = InDoubtSends(settings.channel, sender.beat_suffix)
+
+    def _new_pulse(self) -> Heartbeat:
+        return Heartbeat(self._settings.probe_interval_s, self._settings.beat_s, self._hears)
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started."""
+        return self._runner is not None
+
+    @property
+    def beats_prove(self) -> bool:
+        """Whether a beat that is heard proves that all before it was heard: in a link of one stream."""
+        return self._streams is None
+
+    def surely(self, moment: float) -> float:
+        """Return until when all was heard, if the link's node says so of this moment."""
+        return self._in_doubt.surely(moment)
+
+    async def start(self) -> None:
+        """Return once a link is live.
+
+        Raises:
+            TransportError: None was within `connect_timeout_s`, or trying again can't help.
+        """
+        timeout_s = self._settings.connect_timeout_s
+        self._started = asyncio.get_running_loop().create_future()
+        self._runner = asyncio.create_task(self._run(), name="backplane")
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._started
+        except TimeoutError:
+            raise TransportError(f"no connection within {timeout_s:g} s: {self.reason}") from None
+
+    async def stop(self) -> None:
+        """End, and wait for the end: no task and no socket is left."""
+        self._stopping = True
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.wait([self._runner])
+
+    def subscribe_soon(self) -> None:
+        """The registry changed."""
+        self._to_subscribe.set()
+
+    async def _run(self) -> None:
+        while True:
+            retryable = True
+            try:
+                async with asyncio.timeout(self._settings.connect_timeout_s):
+                    link = self._moved_when_asked(await self._transport.open())
+            except TimeoutError:
+                self.reason = "no answer from the broker in time"
+            except TransportError as error:
+                self.reason, retryable = str(error), error.retryable
+                if not retryable and self._started is not None and not self._started.done():
+                    self._started.set_exception(error)
+                    return
+            except Exception as error:  # noqa: BLE001 -- a transport's fault is a state and a log line, never a silence
+                self.reason = f"the transport failed: {error_location(error)}"
+                logger.error(self.reason)
+            else:
+                try:
+                    await self._serve(link)
+                finally:
+                    await run_bounded(link.aclose(), LINK_CLOSE_S)
+            # Before Python 3.13 a task group forgets that it was cancelled when one of its tasks failed meanwhile.
+            if self._stopping:
+                return
+            await asyncio.sleep(self._backoff.lost(self._monotonic(), retryable=retryable))
+
+    def _moved_when_asked(self, link: Link) -> Link:
+        if isinstance(link, LeavingLink) and not self._transport.traits.durable:
+            return Handover(link, self._moving)
+        return link
+
+    async def _serve(self, link: Link) -> None:
+        """Use a link until it dies."""
+        opened_at = self._monotonic()
+        self.pulse = self._new_pulse()
+        self._sender.link_opened(self._transport.traits.max_payload_bytes)
+        try:
+            self._streams = _streams_of(link)
+            self._in_doubt.opened(_current(link), opened_at)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read(link), name="backplane-read")
+                group.create_task(self._subscribe(link, group), name="backplane-subscribe")
+                if isinstance(link, Handover):
+                    group.create_task(link.succeed(), name="backplane-succeed")
+        except* TransportError as errors:
+            self.reason = str(first_leaf(errors))
+        except* Exception as errors:  # noqa: BLE001 -- likewise for a link
+            self.reason = f"the link failed: {error_location(first_leaf(errors))}"
+            logger.error(self.reason)
+        finally:
+            self._prove_streams()
+            self._subscriptions.lost()
+            self._owner.lost(self._in_doubt.lost())
+
+    def _prove_streams(self) -> None:
+        """Take a dead link's last word on what it has heard."""
+        if self._streams is not None:
+            try:
+                self._owner.proved(self._streams.heard_until)
+            except Exception as error:  # noqa: BLE001 -- a link's fault must not end the life of links
+                logger.error("the link failed: %s", error_location(error))
+
+    def _on_moved(self, successor: Link, reason: str) -> None:
+        self._streams = _streams_of(successor)
+        self._in_doubt.moved(successor)
+        self._owner.moved(reason)
+
+    async def _read(self, link: Link) -> None:
+        self._reading = False
+        async for batch in link.receive():
+            self._reading = True
+            if self._streams is not None:
+                self._owner.proved(self._streams.heard_until)
+            await self._owner.batch(batch)
+            self._reading = False
+        raise TransportError("the link ended without saying why")
+
+    async def _subscribe(self, link: Link, group: asyncio.TaskGroup) -> None:
+        """Bring the broker's subscriptions in line with the registry; live once they are for the first time."""
+        live = False
+        while True:
+            await self._settle(link)
+            self._owner.settled()
+            if not live:
+                live = True
+                await self._go_live()
+                group.create_task(self._write(link), name="backplane-write")
+                group.create_task(self._watch(), name="backplane-watch")
+            else:
+                await self._registry_changed()
+
+    async def _settle(self, link: Link) -> None:
+        """Ask in batches until nothing is left to ask for."""
+        subscriptions, asked = self._subscriptions, True
+        while asked or subscriptions.pending:
+            subscribe, unsubscribe = subscriptions.plan(SUBSCRIBE_BATCH, self._monotonic())
+            if subscribe:
+                await self._answered(link.subscribe(subscribe))
+                subscriptions.confirm(subscribe)
+                self._owner.subscribed(subscribe)
+            if unsubscribe:
+                await self._answered(link.unsubscribe(unsubscribe))
+                self._owner.unsubscribed(unsubscribe)
+            asked = bool(subscribe or unsubscribe)
+            # A link that answers without a wait, or churn that cancels out, must not hold the loop.
+            await asyncio.sleep(0)
+
+    async def _registry_changed(self) -> None:
+        """Return once there may be something to ask for."""
+        leave_at = self._subscriptions.next_leave
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if leave_at is None else leave_at - self._monotonic()):
+                await self._to_subscribe.wait()
+        # One more turn: what is associated by many tasks at once shares one batch.
+        await asyncio.sleep(0)
+        self._to_subscribe.clear()
+
+    def _prove(self, written_at: float) -> None:
+        """The broker answered; what it delivered before may still be in the link, and the reader takes it this turn."""
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self._prove_if_idle, written_at)
+
+    def _prove_if_idle(self, written_at: float) -> None:
+        if not self._reading:
+            self._owner.proved(written_at)
+
+    async def _answered(self, asking: Awaitable[None]) -> None:
+        """Bound what is asked of the broker: no pulse watches a link that is not live yet."""
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout_s):
+                await asking
+        except TimeoutError:
+            raise TransportError("the broker confirms no subscription: it is frozen, or the line is cut") from None
+
+    async def _go_live(self) -> None:
+        self._backoff.live(self._monotonic())
+        self.reason = "connected"
+        await self._owner.live()
+        if self._started is not None and not self._started.done():
+            self._started.set_result(None)
+
+    async def _write(self, link: Link) -> None:
+        """One write for all that was accepted since the last one, then wait for its confirmation."""
+        while True:
+            frames = await self._sender.next_batch()
+            self.pulse.writing()
+            written_at = self._monotonic()
+            await link.send(frames)
+            self.pulse.confirmed()
+            self._in_doubt.confirmed(self._sender.outbox.in_flight, self._monotonic())
+            if self._transport.traits.single_stream:
+                self._prove(written_at)
+            self._sender.confirmed()
+            if len(frames) > BUSY_FRAMES and not self._sender.has_batch:
+                for _ in range(BUSY_TURNS):
+                    await asyncio.sleep(0)
+
+    async def _watch(self) -> None:
+        """Beat, and give up a link that is deaf or stalled."""
+        pulse = self.pulse
+        while True:
+            await asyncio.sleep(pulse.tick_s)
+            decision = pulse.tick(self._monotonic(), self._sender.next_number, torn=self._sender.is_torn)
+            if decision == "beat":
+                self._owner.beat()
+            elif decision == "ask" and (self._transport.traits.single_stream or self._streams is not None):
+                self._sender.ask()
+            elif decision == "deaf":
+                raise TransportError(
+                    "this pod does not hear itself: the link is half-open, or the broker delivers nothing"
+                )
+            elif decision == "stalled":
+                raise TransportError("the broker confirms nothing: it is frozen, or the line is cut")
+
+
+def _current(link: Link) -> Link:
+    return link.current if isinstance(link, Handover) else link
+
+
+def _streams_of(link: Link) -> MultiStreamLink | None:
+    current = _current(link)
+    return current if isinstance(current, MultiStreamLink) else None

@@ -1,0 +1,1 @@
+"""This pod's own connections."""

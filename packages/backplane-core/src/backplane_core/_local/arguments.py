@@ -1,0 +1,75 @@
+"""The arguments of the public methods, checked before anything is done with them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+
+from backplane_core._protocol.frame import MAX_EXCLUDED, MAX_TARGETS
+from backplane_core.errors import ConfigurationError, InvalidTargetError
+from backplane_core.target import Target, check_id
+
+__all__ = ["check_sink", "check_target", "excluded_ids", "normalize_targets"]
+
+# Callers without a type checker pass anything: that is what these are for.
+# pyright: reportUnnecessaryIsInstance=false
+
+
+def check_target(target: object) -> None:
+    """Raise unless it is a target.
+
+    Raises:
+        InvalidTargetError: It is something else.
+    """
+    if not isinstance(target, Target):
+        raise InvalidTargetError(f"a Target is wanted, not {type(target).__name__}; for example Target.user('u1')")
+
+
+def check_sink(sink: object) -> None:
+    """Raise unless it is a plain callable: a coroutine that nobody awaits would lose the event without a word.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if not callable(sink) or any(map(inspect.iscoroutinefunction, (sink, type(sink).__call__))):
+        raise ConfigurationError("a sink is a plain callable: it takes one event and must not be a coroutine function")
+
+
+def normalize_targets(targets: Target | Iterable[Target]) -> tuple[Target, ...]:
+    """Return the distinct targets of a union; every connection is in everyone, so that stands alone.
+
+    Raises:
+        InvalidTargetError: There is none, over 2,048, or one is something else.
+    """
+    if isinstance(targets, Target):
+        return (targets,)
+    if isinstance(targets, (str, bytes)) or not isinstance(targets, Iterable):
+        check_target(targets)
+    targets = tuple(targets)
+    for target in targets:
+        check_target(target)
+    distinct = tuple(dict.fromkeys(targets))
+    if not distinct:
+        raise InvalidTargetError("no target: name at least one")
+    everyone = Target.everyone()
+    if everyone in distinct:
+        return (everyone,)
+    if len(distinct) > MAX_TARGETS:
+        raise InvalidTargetError(
+            f"a union of {len(distinct)} targets, at most {MAX_TARGETS} are allowed: publish to one that they share"
+        )
+    return distinct
+
+
+def excluded_ids(ids: Iterable[str]) -> tuple[str, ...]:
+    """Return the distinct connection ids.
+
+    Raises:
+        InvalidTargetError: It is a single string, one of them may not be an id, or there are over 65,536.
+    """
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        raise InvalidTargetError("exclude takes several connection ids: exclude=[conn_id]")
+    distinct = tuple(dict.fromkeys([check_id(id_, "an excluded connection id") for id_ in ids]))
+    if len(distinct) > MAX_EXCLUDED:
+        raise InvalidTargetError(f"exclude holds {len(distinct)} connection ids; at most {MAX_EXCLUDED} are allowed")
+    return distinct

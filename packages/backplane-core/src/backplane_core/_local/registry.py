@@ -1,0 +1,275 @@
+"""This pod's connections: who is attached, who is associated with what, and the fan-out to them.
+
+Pure bookkeeping: synchronous, no clock, no loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeAlias
+
+from attrs import define, field, frozen
+
+from backplane_core._protocol.json import decode_event
+from backplane_core.errors import EnvelopeError
+from backplane_core.event import Event
+from backplane_core.observe import Gap
+from backplane_core.target import Target
+
+__all__ = ["Entry", "GapCallback", "QueueSink", "Registry", "Sink", "SinkAttachment", "SinkFailures", "fan_out"]
+
+Sink: TypeAlias = Callable[[Any], Any]
+"""Hands an event to one connection. Plain, never blocks; returns False to refuse it."""
+
+QueueSink: TypeAlias = Callable[[Event], bool]
+"""The same of a connection's queue, which takes the event that all queues share."""
+
+GapCallback: TypeAlias = Callable[[Gap], None]
+
+# What a sink may raise and we must not contain: it is meant for the program, not for us.
+_NOT_OURS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
+
+
+@define(eq=False, kw_only=True)
+class Entry:
+    """One attached connection.
+
+    Args:
+        conn_id: Its id.
+        sink: None once detached, so that a fan-out under way passes it by.
+        raw: Whether the sink takes JSON bytes.
+        on_gap: Told of gaps.
+        on_end: Told once when the entry ends: detached, replaced, or the backplane drains.
+        queues: Whether the sink is a `QueueSink`. Then gaps go into its queue too, in stream order, rather than to the
+            host at once.
+        since: When it was attached, in the monotonic clock's seconds.
+        life: Counts the sinks it has had; an `Attachment` of an earlier one is stale.
+        told_at: When it was last told of a gap, in the monotonic clock's seconds.
+        untold: Gaps not told yet, merged.
+    """
+
+    conn_id: str
+    sink: Sink | None
+    raw: bool
+    on_gap: GapCallback | None
+    on_end: Callable[[], None] | None
+    queues: bool
+    since: float
+    life: int = 0
+    targets: set[Target] | None = None
+    told_at: float = float("-inf")
+    untold: Gap | None = None
+
+
+@define
+class SinkFailures:
+    """What sinks did beside taking the event. Most fan-outs have none, and make no such object.
+
+    Args:
+        refused: Sinks that returned False.
+        undecodable: Sinks that wanted a value that the JSON does not have.
+        failed: `(conn_id, error type)` of sinks that raised.
+        fatal: What a sink raised that is not ours to contain.
+    """
+
+    refused: int = 0
+    undecodable: int = 0
+    failed: list[tuple[str, str]] = field(factory=list[tuple[str, str]])
+    fatal: BaseException | None = None
+
+
+@define
+class Registry:
+    """Connections and their targets.
+
+    Args:
+        on_edge: Called with a target that got its first or lost its last connection here.
+    """
+
+    on_edge: Callable[[Target], None]
+    connections: dict[str, Entry] = field(factory=dict[str, Entry], init=False)
+    # By the target's wire form: bytes keep their hash, and a frame's target is found without being decoded. Most have
+    # one connection here, which needs no dict of its own.
+    _holders: dict[bytes, Entry | dict[str, Entry]] = field(factory=dict[bytes, "Entry | dict[str, Entry]"], init=False)
+
+    def attach(
+        self,
+        conn_id: str,
+        sink: Sink,
+        *,
+        raw: bool,
+        on_gap: GapCallback | None,
+        on_end: Callable[[], None] | None,
+        queues: bool,
+        now: float,
+    ) -> Entry:
+        """Attach a connection, or replace its sink and keep its targets."""
+        entry = self.connections.get(conn_id)
+        if entry is None:
+            entry = Entry(conn_id=conn_id, sink=sink, raw=raw, on_gap=on_gap, on_end=on_end, queues=queues, since=now)
+            self.connections[conn_id] = entry
+            self._link(Target.connection(conn_id), entry)
+            return entry
+        ended = entry.on_end
+        entry.sink, entry.raw, entry.on_gap, entry.on_end = sink, raw, on_gap, on_end
+        entry.queues, entry.since = queues, now
+        entry.life += 1
+        entry.untold = None
+        if ended is not None:
+            ended()
+        return entry
+
+    def detach(self, conn_id: str) -> None:
+        """Remove a connection and all of its associations; nothing if it is not attached."""
+        entry = self.connections.pop(conn_id, None)
+        if entry is None:
+            return
+        entry.sink = None
+        entry.life += 1
+        entry.untold = None
+        for target in (Target.connection(conn_id), *(entry.targets or ())):
+            self._unlink(target, entry)
+        entry.targets = None
+        if entry.on_end is not None:
+            entry.on_end()
+
+    def associate(self, conn_id: str, target: Target) -> bool:
+        """Add a target to a connection; False if that is not attached."""
+        entry = self.connections.get(conn_id)
+        if entry is None:
+            return False
+        if _implied(conn_id, target):
+            return True
+        if entry.targets is None:
+            entry.targets = set()
+        if target not in entry.targets:
+            entry.targets.add(target)
+            self._link(target, entry)
+        return True
+
+    def dissociate(self, conn_id: str, target: Target) -> None:
+        """Take a target from a connection; nothing if it has it not."""
+        entry = self.connections.get(conn_id)
+        if entry is not None and entry.targets is not None and target in entry.targets:
+            entry.targets.remove(target)
+            self._unlink(target, entry)
+
+    def holds(self, target: Target) -> bool:
+        """Whether some connection here should get the target's events."""
+        return target.wire in self._holders
+
+    def find(self, wire: bytes) -> Sequence[Entry] | None:
+        """Return the connections of the target with this wire form, in the order of their association; None: none.
+
+        "Everyone" is not among the targets that are looked up.
+        """
+        holders = self._holders.get(wire)
+        if holders is None:
+            return None
+        return list(holders.values()) if isinstance(holders, dict) else (holders,)
+
+    def entries(self, target: Target) -> Sequence[Entry]:
+        """Return the connections of a target, in the order of their association."""
+        holders = self._holders.get(target.wire)
+        if holders is None:
+            return list(self.connections.values()) if target.kind == "everyone" else ()
+        return list(holders.values()) if isinstance(holders, dict) else (holders,)
+
+    def resolve(self, targets: Sequence[Target], exclude: Iterable[str]) -> Sequence[Entry]:
+        """Return the connections of a union, each once, without the excluded ones."""
+        if len(targets) == 1:
+            found = self.entries(targets[0])
+        else:
+            found = list({entry.conn_id: entry for target in targets for entry in self.entries(target)}.values())
+        if exclude:
+            left_out = frozenset(exclude)
+            found = [entry for entry in found if entry.conn_id not in left_out]
+        return found
+
+    @property
+    def target_count(self) -> int:
+        """How many distinct targets there are beside the connections themselves."""
+        return len(self._holders) - len(self.connections)
+
+    def _link(self, target: Target, entry: Entry) -> None:
+        holders = self._holders.get(target.wire)
+        if holders is None:
+            self._holders[target.wire] = entry
+            self.on_edge(target)
+        elif isinstance(holders, dict):
+            holders[entry.conn_id] = entry
+        else:
+            self._holders[target.wire] = {holders.conn_id: holders, entry.conn_id: entry}
+
+    def _unlink(self, target: Target, entry: Entry) -> None:
+        holders = self._holders[target.wire]
+        if not isinstance(holders, dict):
+            del self._holders[target.wire]
+            self.on_edge(target)
+            return
+        del holders[entry.conn_id]
+        if len(holders) == 1:
+            (self._holders[target.wire],) = holders.values()
+
+
+def fan_out(entries: Iterable[Entry], event: bytes) -> tuple[int, SinkFailures | None]:
+    """Hand the event to each entry in order; what one sink does harms no other. Return how many took it."""
+    delivered = 0
+    trouble: SinkFailures | None = None
+    queued: Event | None = None
+    for entry in entries:
+        sink = entry.sink
+        if sink is None:
+            continue
+        try:
+            if entry.raw:
+                taken = sink(event)
+            elif entry.queues:
+                if queued is None:
+                    queued = Event(event)
+                taken = sink(queued)
+            else:
+                taken = sink(decode_event(event))
+            if taken is not False:
+                delivered += 1
+                continue
+            trouble = trouble or SinkFailures()
+            trouble.refused += 1
+        except EnvelopeError:
+            trouble = trouble or SinkFailures()
+            trouble.undecodable += 1
+        except BaseException as error:  # noqa: BLE001 -- contained and recorded, or raised when all were served
+            trouble = trouble or SinkFailures()
+            trouble.failed.append((entry.conn_id, type(error).__name__))
+            if isinstance(error, _NOT_OURS):
+                trouble.fatal = error
+    return delivered, trouble
+
+
+@frozen
+class SinkAttachment:
+    """What `attach` returns; stale once the sink was replaced."""
+
+    _registry: Registry
+    _entry: Entry
+    _life: int
+
+    @property
+    def conn_id(self) -> str:
+        """The connection's id."""
+        return self._entry.conn_id
+
+    async def detach(self) -> None:
+        """Detach this sink; nothing if it was detached or replaced meanwhile."""
+        self.drop()
+
+    def drop(self) -> None:
+        """Detach at once."""
+        if self._entry.life == self._life:
+            self._registry.detach(self._entry.conn_id)
+
+
+def _implied(conn_id: str, target: Target) -> bool:
+    """Whether every connection, or this one, has the target without being told."""
+    return target.kind == "everyone" or (target.kind == "connection" and target.id == conn_id)

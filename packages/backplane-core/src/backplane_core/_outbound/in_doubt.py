@@ -1,0 +1,124 @@
+"""What a link sent lately, sans-IO: all of it may be lost with its node, or have been in vain; see `DoubtingLink`."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from attrs import define, field, frozen
+
+from backplane_core._protocol.sequence import MAX_CHANNELS
+from backplane_core._runtime.logging import logger
+from backplane_core._runtime.tasks import error_location
+from backplane_core.transport import DoubtingLink, Frame, Link
+
+__all__ = ["InDoubt", "InDoubtSends"]
+
+SPAN_S: Final = 1.0
+"""What is confirmed within so long is forgotten at once: so much more than needed is kept in mind."""
+
+MAX_SPANS: Final = 8
+"""A sound link is in doubt for two to four seconds. When it is for longer, the last span goes on for as long."""
+
+
+@frozen(kw_only=True)
+class InDoubt:
+    """What was in doubt when a link died.
+
+    Args:
+        since: Nothing that the link said of what came after this moment proves anything.
+        sent: The channels that frames went to since, with how many of those were events.
+        in_vain: Whether others may have got none of it.
+    """
+
+    since: float
+    sent: Mapping[str, int]
+    in_vain: bool
+
+
+@define
+class Span:
+    """Frames that were confirmed from one moment to another, counted by channel; a beat counts 0."""
+
+    begin: float
+    end: float
+    sent: Counter[str] = field(factory=Counter[str], init=False)
+
+
+@define
+class InDoubtSends:
+    """What one link sent since its node was surely everyone's; nothing, where the link has no doubt.
+
+    What is not confirmed is not in doubt: it is sent again. Moments are of the monotonic clock, in seconds.
+
+    Args:
+        rest: What went to more than `MAX_CHANNELS` channels within one span counts as sent to this one.
+        beat_suffix: What a beat's payload ends with.
+    """
+
+    rest: str
+    beat_suffix: bytes
+    _link: DoubtingLink | None = field(default=None, init=False)
+    _opened_at: float = field(default=0.0, init=False)
+    _sure_until: float | None = field(default=None, init=False)
+    _spans: deque[Span] = field(factory=deque[Span], init=False)
+
+    def opened(self, link: Link, now: float) -> None:
+        """Another link is used from now on."""
+        self._opened_at = now
+        self._spans.clear()
+        self.moved(link)
+
+    def moved(self, link: Link) -> None:
+        """The link was left for this one, and what it sent may still be on its way."""
+        self._link = link if isinstance(link, DoubtingLink) else None
+        self._sure_until = None if self._link is None else self._link.sure_until
+
+    def surely(self, moment: float) -> float:
+        """Return until when all was heard, if the node says so of this moment."""
+        return moment if self._sure_until is None else min(moment, self._sure_until)
+
+    def confirmed(self, frames: Sequence[Frame], now: float) -> None:
+        """The broker confirmed these; forget what is in doubt no more."""
+        if self._link is None:
+            return
+        self._sure_until = sure_until = self._link.sure_until
+        self._forget(sure_until)
+        if sure_until is None or not frames:
+            return
+        spans = self._spans
+        if not spans or (now - spans[-1].begin >= SPAN_S and len(spans) < MAX_SPANS):
+            spans.append(Span(now, now))
+        spans[-1].end = now
+        sent = spans[-1].sent
+        channels = [frame[0] for frame in frames]
+        if len(sent) >= MAX_CHANNELS:
+            channels = [channel if channel in sent else self.rest for channel in channels]
+        sent.update(channels)
+        beat = self.beat_suffix
+        if beats := [at for at, frame in zip(channels, frames, strict=True) if frame[1].endswith(beat)]:
+            sent.subtract(beats)
+
+    def lost(self) -> InDoubt | None:
+        """Return what is in doubt now that the link is dead; one that fails to say is not trusted at all."""
+        link, self._link = self._link, None
+        if link is None:
+            return None
+        try:
+            since, in_vain = link.sure_until, link.in_vain
+        except Exception as error:  # noqa: BLE001 -- a link's fault must not end the life of links
+            logger.error("the link failed: %s", error_location(error))
+            since, in_vain = self._opened_at, True
+        if since is None:
+            return None
+        self._forget(since)
+        sent = Counter[str]()
+        for span in self._spans:
+            sent.update(span.sent)
+        return InDoubt(since=since, sent=sent, in_vain=in_vain)
+
+    def _forget(self, sure_until: float | None) -> None:
+        spans = self._spans
+        while spans and (sure_until is None or spans[0].end <= sure_until):
+            spans.popleft()

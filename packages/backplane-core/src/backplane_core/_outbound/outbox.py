@@ -1,0 +1,182 @@
+"""The outbox, sans-IO: frames accepted and not yet confirmed by a broker, bounded in messages and bytes.
+
+offer -> waiting -> take -> in flight -> confirm
+             ^                  |
+             +------ lost ------+
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from attrs import define, field
+
+from backplane_core.transport import Frame
+
+__all__ = ["Mark", "Outbox"]
+
+
+class Mark(Protocol):
+    """A place behind frames.
+
+    Args:
+        behind: It is passed once so many frames are settled.
+    """
+
+    behind: int
+
+    def give(self, answer: bool, /) -> None:  # noqa: FBT001 -- as of an `Confirmation`
+        """Take True: it is passed."""
+        ...
+
+
+@define
+class Outbox:
+    """Keeps frames in order until a broker has them; what is in flight counts towards the bounds.
+
+    Args:
+        max_messages: The most frames.
+        max_bytes: The most payload bytes.
+    """
+
+    max_messages: int
+    max_bytes: int
+    messages: int = field(default=0, init=False)
+    bytes: int = field(default=0, init=False)
+    confirmed: int = field(default=0, init=False)
+    settled: int = field(default=0, init=False)
+    """How many frames were confirmed or dropped."""
+    _waiting: deque[Frame] = field(factory=deque[Frame], init=False)
+    _in_flight: list[Frame] = field(factory=list[Frame], init=False)
+    # In their order.
+    _marks: deque[Mark] = field(factory=deque[Mark], init=False)
+
+    def has_room(self, size: int) -> bool:
+        """Whether a frame of so many bytes would be taken."""
+        return self.messages < self.max_messages and self.bytes + size <= self.max_bytes
+
+    def offer(self, frame: Frame) -> bool:
+        """Put a frame behind the others; False if there is no room."""
+        size = len(frame[1])
+        if self.messages >= self.max_messages or self.bytes + size > self.max_bytes:
+            return False
+        self.messages += 1
+        self.bytes += size
+        self._waiting.append(frame)
+        return True
+
+    def evict(self, size: int) -> list[Frame]:
+        """Drop the oldest waiting frames until one of so many bytes has room, if it can have any; return them."""
+        dropped: list[Frame] = []
+        if size <= self.max_bytes:
+            messages, left = self.messages, self.bytes + size
+            while self._waiting and (messages >= self.max_messages or left > self.max_bytes):
+                frame = self._waiting.popleft()
+                messages -= 1
+                left -= len(frame[1])
+                dropped.append(frame)
+        first = len(self._in_flight)
+        self._drop(dropped, range(first, first + len(dropped)))
+        return dropped
+
+    def take(self, max_bytes: int) -> list[Frame]:
+        """Return the next frames, at least one if any waits; they are in flight until `confirm` or `lost`."""
+        assert not self._in_flight, "one batch at a time: order depends on it"
+        waiting = self._waiting
+        batch = self._in_flight
+        if self.bytes < max_bytes:
+            batch.extend(waiting)
+            waiting.clear()
+            return batch
+        size = 0
+        while waiting and size < max_bytes:
+            frame = waiting.popleft()
+            size += len(frame[1])
+            batch.append(frame)
+        return batch
+
+    def confirm(self) -> int:
+        """The broker has what is in flight; return how many frames that were."""
+        frames = self._land()
+        self.confirmed += len(frames)
+        return len(frames)
+
+    def lost(self, *, resend: bool) -> list[Frame]:
+        """The link died: put what is in flight back to the front; or, with `resend=False`, drop and return it."""
+        if not resend:
+            return self._land()
+        self._waiting.extendleft(reversed(self._in_flight))
+        self._in_flight = []
+        return []
+
+    def discard(self, unwanted: Callable[[Frame], bool]) -> list[Frame]:
+        """Drop the waiting frames that are unwanted, and return them."""
+        kept: deque[Frame] = deque()
+        dropped: list[Frame] = []
+        places: list[int] = []
+        for place, frame in enumerate(self._waiting, len(self._in_flight)):
+            if unwanted(frame):
+                dropped.append(frame)
+                places.append(place)
+            else:
+                kept.append(frame)
+        self._waiting = kept
+        self._drop(dropped, places)
+        return dropped
+
+    def mark(self, mark: Mark) -> None:
+        """Put a mark behind all frames that are here, until it is told that it is passed, or is forgotten."""
+        mark.behind = self.accepted
+        self._marks.append(mark)
+        if not self.messages:
+            self._tell_passed()
+
+    def forget(self, mark: Mark) -> None:
+        """Forget a mark, unless it is passed: it may have been meanwhile, and not have taken the word any more."""
+        if mark in self._marks:
+            self._marks.remove(mark)
+
+    @property
+    def in_flight(self) -> Sequence[Frame]:
+        """What was taken and is not confirmed."""
+        return self._in_flight
+
+    @property
+    def accepted(self) -> int:
+        """How many frames were ever taken."""
+        return self.settled + self.messages
+
+    @property
+    def over_half(self) -> bool:
+        """Whether more than half of the room is used."""
+        return self.messages * 2 > self.max_messages or self.bytes * 2 > self.max_bytes
+
+    def _land(self) -> list[Frame]:
+        """What was in flight is settled; it stood before all else."""
+        frames, self._in_flight = self._in_flight, []
+        if self._waiting:
+            self._release(frames)
+        else:
+            self.settled += self.messages
+            self.messages = self.bytes = 0
+        self._tell_passed()
+        return frames
+
+    def _drop(self, frames: Sequence[Frame], places: Sequence[int]) -> None:
+        """Frames at these places of the line are settled out of turn: a mark in front of one waits for no less."""
+        for mark in self._marks:
+            ahead = mark.behind - self.settled
+            mark.behind += sum([place >= ahead for place in places])
+        self._release(frames)
+        self._tell_passed()
+
+    def _tell_passed(self) -> None:
+        while self._marks and self._marks[0].behind <= self.settled:
+            self._marks.popleft().give(True)  # noqa: FBT003 -- likewise
+
+    def _release(self, frames: Sequence[Frame]) -> None:
+        self.settled += len(frames)
+        self.messages -= len(frames)
+        self.bytes -= sum([len(frame[1]) for frame in frames])

@@ -1,0 +1,317 @@
+"""From publish to the outbox: numbers frames, keeps them until the broker confirmed them, wakes who waits for that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from attrs import frozen
+
+from backplane_core._outbound.outbox import Outbox
+from backplane_core._protocol.frame import FRAME_OVERHEAD_BYTES, build_frame, encode_ids, frame_head, frame_prefix
+from backplane_core._protocol.peers import Peers
+from backplane_core._protocol.routing import Routing
+from backplane_core._protocol.sequence import MAX_CHANNELS, Number, Numbering
+from backplane_core._protocol.signing import Signer, max_plain_bytes
+from backplane_core._runtime.waking import Confirmation, Waiter, WakeQueue
+from backplane_core.errors import EventTooLargeError, OutboxFullError
+from backplane_core.options import Settings
+from backplane_core.target import Target
+from backplane_core.transport import Frame
+
+__all__ = ["Sender"]
+
+BATCH_BYTES: Final = 512 * 1024
+"""What one write carries at most: half a millisecond of work at once, and little to send again where a confirmation is
+lost. Less would leave a busy broker idle between two of them."""
+
+MAX_PLAIN_OVERHEAD_BYTES: Final = 8 * 1024
+"""More than a frame to one target holds beside its event: an id of 1,024 bytes is at most 6 KiB, escaped as JSON."""
+
+MARKS_PER_BEAT: Final = 512
+"""Lost tails that are marked at once: a fraction of a batch. The others are marked with the next beats."""
+
+
+@frozen
+class Route:
+    """What all frames to one target have in common.
+
+    Args:
+        channel: Theirs.
+        head: What they start with, up to the event.
+        number: The channel's.
+    """
+
+    channel: str
+    head: bytes
+    number: Number
+
+
+class Flush(Confirmation):
+    """What a flush awaits: whether all was settled in time.
+
+    Args:
+        behind: Its place; see `Mark`.
+    """
+
+    __slots__ = ("behind",)
+
+    behind: int
+
+    def give(self, answer: bool) -> None:  # noqa: FBT001 -- as of any answer
+        """Answer, the first time; its task runs soon: many flush at once, and a task tells them."""
+        if self.given is None:
+            self.given = answer
+            self.wake()
+
+
+class Sender:
+    """One pod's frames on their way out.
+
+    Args:
+        origin: The pod's id.
+        routing: Maps targets to channels.
+        settings: Of the backplane.
+        fleet: Told of our own beats.
+        dropped: Called with cause, channel and count of frames that will not be sent.
+        signer: Seals what goes to the link; None: it goes as it is. The outbox holds, and counts, plain frames.
+    """
+
+    def __init__(  # noqa: PLR0917 -- one caller
+        self,
+        origin: str,
+        routing: Routing,
+        settings: Settings,
+        fleet: Peers,
+        dropped: Callable[[str, str, int], None],
+        signer: Signer | None = None,
+    ) -> None:
+        self.prefix = frame_prefix(origin)
+        self.outbox = Outbox(settings.outbox_max_messages, settings.outbox_max_bytes)
+        self._routing = routing
+        self._overflow = settings.outbox_overflow
+        self._fleet = fleet
+        self._dropped = dropped
+        self._signer = signer
+        self._size_on_bus: Callable[[bytes], int] = len if signer is None else signer.size
+        self._numbering = Numbering()
+        # By the target's wire form: so that a publish looks up once what it needs.
+        self._routes: dict[bytes, Route] = {}
+        self._self = (Target.connection(origin),)
+        # No event's frame ends like this: after an event come numbers and lists, never these two names.
+        self._beat_members = b',"routing":"%b","lanes":%d' % (routing.name.encode(), routing.lanes)
+        self.beat_suffix = self._beat_members + b"}"
+        self._max_frame_bytes: int | None = None
+        # An event to one target of at most so many bytes needs no look at its frame; under "raise" each needs one.
+        self._plain_bytes = -1 if self._overflow == "raise" else settings.max_event_bytes
+        self._surely_fits_bytes = self._plain_bytes
+        # Channels whose last frames were dropped: nothing shows receivers the hole until a beat there does.
+        self._torn: dict[str, None] = {}
+        # A question to the broker on a channel that nobody hears: only its answer counts.
+        frame = build_frame(self.prefix, self._self, b"null", None, None, None, self._beat_members)
+        self._question: Frame = (f"{routing.shared}:@{origin}", frame)
+        self._asking = False
+        self._waker = WakeQueue()
+        # What the writer awaits while there is nothing to write.
+        self._to_write = Waiter(self._waker)
+        self._room = asyncio.Event()
+        self._waited_in_vain = False
+
+    # publish ->
+
+    def send(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> None:
+        """Take an event. What a full outbox drops is counted; its number is used up, so receivers see the hole.
+
+        Raises:
+            EventTooLargeError: The frame is over the broker's limit; nothing was taken.
+            OutboxFullError: There is no room and the policy is "raise"; nothing was taken.
+        """
+        if len(targets) == 1 and not exclude and len(event) <= self._surely_fits_bytes:
+            route = self._routes.get(targets[0].wire)
+            if route is None or not (last := route.number.last):
+                frame = self._first_frame(targets, event)
+            else:
+                route.number.last = seq = last + 1
+                frame = (route.channel, b'%b%b,"seq":%d,"prev":%d}' % (route.head, event, seq, last))
+        else:
+            frame = self._checked_frame(targets, event, exclude)
+        if not self.outbox.offer(frame):
+            self._make_room(frame)
+        elif self._to_write.waiting:
+            self._to_write.wake()
+
+    def _first_frame(self, targets: Sequence[Target], event: bytes) -> Frame:
+        """Return a frame to a target that no route is known to, and know one from now on."""
+        channel, wire = self._routing.channel(targets), targets[0].wire
+        seq, prev = self._numbering.take(channel)
+        if len(self._routes) >= MAX_CHANNELS:
+            self._routes.clear()
+        self._routes[wire] = Route(channel, frame_head(self.prefix, wire), self._numbering.number(channel))
+        return (channel, build_frame(self.prefix, targets, event, seq, prev))
+
+    def _checked_frame(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> Frame:
+        """Return a frame that may be too large; raise if it is, before it takes a number."""
+        channel = self._routing.channel(targets)
+        ids = encode_ids(exclude) if exclude else None
+        self._check_frame(channel, targets, event, ids)
+        seq, prev = self._numbering.take(channel)
+        return (channel, build_frame(self.prefix, targets, event, seq, prev, ids))
+
+    def _check_frame(self, channel: str, targets: Sequence[Target], event: bytes, ids: bytes | None) -> None:
+        """Raise if the frame, which is built for its size alone, can't be taken; before it takes a number."""
+        frame = build_frame(self.prefix, targets, event, *self._numbering.peek(channel), ids)
+        size = len(frame)
+        if size > (limit := len(event) + FRAME_OVERHEAD_BYTES):
+            raise EventTooLargeError(size, limit)
+        if self._max_frame_bytes is not None and (on_bus := self._size_on_bus(frame)) > self._max_frame_bytes:
+            raise EventTooLargeError(on_bus, self._max_frame_bytes)
+        if self._overflow == "raise" and not self.outbox.has_room(size):
+            raise OutboxFullError(self.outbox.messages, self.outbox.bytes)
+
+    def _make_room(self, frame: Frame) -> None:
+        if self._overflow == "drop_oldest":
+            self._drop(self.outbox.evict(len(frame[1])), "outbox")
+            if self.outbox.offer(frame):
+                self._to_write.wake()
+                return
+        self._drop((frame,), "outbox")
+
+    def beat(self, now: float) -> bool:
+        """Say that we live, what our last numbers are, and how we route.
+
+        Args:
+            now: The monotonic clock.
+
+        Returns:
+            False if there was no room for all of it, events go first: try again soon.
+        """
+        channels = [self._routing.shared]
+        channels += [torn for torn in list(self._torn)[:MARKS_PER_BEAT] if torn != self._routing.shared]
+        for channel in channels:
+            if not self.outbox.has_room(MAX_PLAIN_OVERHEAD_BYTES):
+                return False
+            seq, prev = self._numbering.take(channel)
+            frame = build_frame(self.prefix, self._self, b"null", seq, prev, None, self._beat_members)
+            self.outbox.offer((channel, frame))
+            self._torn.pop(channel, None)
+            self._to_write.wake()
+            if channel == self._routing.shared:
+                self._fleet.beat_sent(seq, now)
+        return not self._torn
+
+    def ask(self) -> None:
+        """Have the broker answer something, without a frame for any pod."""
+        self._asking = True
+        self._to_write.wake()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a publisher should wait for room: the outbox is over half full, and nobody waited in vain since."""
+        if not self.outbox.over_half:
+            self._waited_in_vain = False
+            return False
+        return not self._waited_in_vain
+
+    async def room(self, timeout_s: float) -> None:
+        """Wait until the outbox is under half full, but not long, and not again until it was."""
+        if self.crowded:
+            self._room.clear()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._room.wait()
+            except TimeoutError:
+                self._waited_in_vain = True
+
+    async def flush(self, timeout_s: float | None, reason: Callable[[], str]) -> None:
+        """Return once all that was accepted before is confirmed, or dropped and counted.
+
+        Raises:
+            TimeoutError: It is not in time; the message says how many are left, and the reason.
+        """
+        if not self.outbox.messages:
+            return
+        flush = Flush(self._waker)
+        self.outbox.mark(flush)
+        # Cheaper than asyncio.timeout: a publisher may flush behind each event.
+        timer = None if timeout_s is None else asyncio.get_running_loop().call_later(timeout_s, flush.give, False)  # noqa: FBT003 -- it is late
+        try:
+            if not await flush:
+                left = flush.behind - self.outbox.settled
+                raise TimeoutError(f"{left} events are not confirmed after {timeout_s} s: {reason()}")
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if not flush.given:
+                self.outbox.forget(flush)
+
+    @property
+    def next_number(self) -> int:
+        """The number of the shared channel's next frame: a beat marks the end of that channel, and of no other."""
+        return self._numbering.peek(self._routing.shared)[0]
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether a beat should show that a channel's last frames were dropped."""
+        return bool(self._torn)
+
+    # -> link
+
+    @property
+    def has_batch(self) -> bool:
+        """Whether as much waits as one write carries."""
+        return self.outbox.bytes >= BATCH_BYTES
+
+    async def next_batch(self) -> Sequence[Frame]:
+        """Return all that was accepted since the last batch, as soon as there is anything; it is in flight then."""
+        while not (frames := self.outbox.take(BATCH_BYTES)):
+            if self._asking:
+                frames = [self._question]
+                break
+            await self._to_write
+        self._asking = False  # any batch is answered
+        # Sealed as late as this: what waited out a long outage is signed at the time at which it is sent.
+        return frames if self._signer is None else self._signer.seal_all(frames)
+
+    def link_opened(self, max_payload_bytes: int | None) -> None:
+        """Drop what this broker would cut the link for."""
+        self._max_frame_bytes = limit = max_payload_bytes
+        if limit is not None:
+            surely = limit if self._signer is None else max_plain_bytes(limit)
+            self._surely_fits_bytes = min(self._plain_bytes, surely - MAX_PLAIN_OVERHEAD_BYTES)
+            self._drop(self.outbox.discard(lambda frame: self._size_on_bus(frame[1]) > limit), "too_large")
+
+    def confirmed(self) -> None:
+        """The broker has what was in flight."""
+        self.outbox.confirm()
+        if not self.outbox.over_half:
+            self._room.set()
+
+    def link_lost(self, *, resend: bool) -> None:
+        """Send what was in flight again on the next link; or, with `resend=False`, drop it."""
+        self._drop(self.outbox.lost(resend=resend), "unconfirmed")
+
+    def tear(self, channels: Iterable[str]) -> None:
+        """What was sent to these may have been lost: let a beat on each show it."""
+        for channel in channels:
+            if len(self._torn) < MAX_CHANNELS:
+                self._torn[channel] = None
+
+    def close(self) -> None:
+        """Drop what is left."""
+        self._drop([*self.outbox.lost(resend=False), *self.outbox.discard(lambda _: True)], "closed")
+
+    def abandon(self) -> None:
+        """Forget what is left, uncounted: it is another process's to send."""
+        self.outbox = Outbox(self.outbox.max_messages, self.outbox.max_bytes)
+
+    def _drop(self, frames: Iterable[Frame], cause: str) -> None:
+        counts: dict[str, int] = {}
+        for channel, payload, *_ in frames:
+            # A beat as well: it may have been the mark behind a hole.
+            if len(self._torn) < MAX_CHANNELS:
+                self._torn[channel] = None
+            if not payload.endswith(self.beat_suffix):  # a beat is no event
+                counts[channel] = counts.get(channel, 0) + 1
+        for channel, count in counts.items():
+            self._dropped(cause, channel, count)

@@ -1,0 +1,1 @@
+"""What pods say to each other; no I/O at all."""

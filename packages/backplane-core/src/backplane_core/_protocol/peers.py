@@ -1,0 +1,101 @@
+"""What a pod knows of the others on its channel: whether they route alike, can tell copies, and are not itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from attrs import define, field
+
+from backplane_core._protocol.frame import Head
+from backplane_core._protocol.routing import Routing
+from backplane_core._runtime.counters import Counters
+from backplane_core._runtime.logging import logger
+from backplane_core.observe import FleetMismatch, OriginCollision, Record
+
+__all__ = ["Peers"]
+
+MAX_MISMATCHED: Final = 1_000
+"""Pods whose other routing was told once: a bound against forged origins."""
+
+MAX_BEATS: Final = 256
+"""Own beats that are remembered: half a minute of the quickest ones, twice what a link may take to be found deaf."""
+
+
+@define(eq=False)
+class OwnBeat:
+    """A beat of our own.
+
+    Args:
+        sent_at: When it was accepted, in the monotonic clock's seconds.
+        copies: How often it may still be heard.
+    """
+
+    sent_at: float
+    copies: int = 1
+
+
+@define(eq=False)
+class Peers:
+    """One pod's view of its fleet.
+
+    Args:
+        routing: Of this pod.
+        ttl_s: How long a pod counts as there after its last frame.
+        counters: Of this pod.
+        report: Takes records.
+    """
+
+    _routing: Routing
+    _ttl_s: float
+    _counters: Counters
+    _report: Callable[[Record], None]
+    _mismatched: set[str] = field(factory=set[str], init=False)
+    _foreign_at: float = field(default=float("-inf"), init=False)
+    _own_beats: dict[int, OwnBeat] = field(factory=dict[int, "OwnBeat"], init=False)  # by number
+
+    def beat(self, head: Head) -> None:
+        """Another pod's beat came: tell, once per pod, if the two do not hear all of each other's events."""
+        if (head.routing, head.lanes) == (self._routing.name, self._routing.lanes):
+            return
+        self._counters.mismatch += 1
+        if head.origin not in self._mismatched and len(self._mismatched) < MAX_MISMATCHED:
+            self._mismatched.add(head.origin)
+            reason = (
+                f"a pod on {self._routing.shared} does not hear all of our events, nor we of its: it has "
+                f"routing={head.routing!r}, lanes={head.lanes}; this pod has routing={self._routing.name!r}, "
+                f"lanes={self._routing.lanes}"
+            )
+            self._report(FleetMismatch(origin=head.origin, reason=reason))
+            logger.error(reason)
+
+    def foreign(self, now: float) -> None:
+        """A frame of a pod that does not count came."""
+        self._counters.foreign += 1
+        self._foreign_at = now
+
+    def can_deduplicate(self, now: float) -> bool:
+        """Whether every pod can tell a copy of a frame. One that does not count must not get any."""
+        return now - self._foreign_at > self._ttl_s
+
+    def beat_sent(self, seq: int, now: float) -> None:
+        """A beat of our own was accepted."""
+        if len(self._own_beats) >= MAX_BEATS:
+            del self._own_beats[next(iter(self._own_beats))]
+        self._own_beats[seq] = OwnBeat(now)
+
+    def beat_heard(self, origin: str, seq: int) -> float | None:
+        """A beat under our origin came back: return when it was sent; tell if it is not ours, or comes too often."""
+        beat = self._own_beats.get(seq)
+        if beat is not None and beat.copies:
+            beat.copies -= 1
+            return beat.sent_at
+        self._counters.collisions += 1
+        reason = "another pod uses this pod's origin: each takes the other's events for its own echo and skips them"
+        self._report(OriginCollision(origin=origin, reason=reason))
+        return None
+
+    def link_lost(self) -> None:
+        """Each may be sent again, and heard once more: what the dead link had on its way may still arrive."""
+        for beat in self._own_beats.values():
+            beat.copies += 1

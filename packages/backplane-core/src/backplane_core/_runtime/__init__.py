@@ -1,0 +1,1 @@
+"""asyncio, the process, clocks and the host's callbacks."""

@@ -1,0 +1,10 @@
+"""The logger of everything that the library itself says."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+__all__ = ["logger"]
+
+logger: Final = logging.getLogger("backplane")

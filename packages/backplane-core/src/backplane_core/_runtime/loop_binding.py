@@ -1,0 +1,75 @@
+"""The event loop and the process that a backplane belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Final, TypeVar
+
+from backplane_core.errors import ClosedError, WrongLoopError
+
+__all__ = ["LoopBinding", "running_loop"]
+
+T = TypeVar("T")
+
+# Returns None where get_running_loop() raises. Exported by asyncio, and called as it is: once per publish.
+running_loop: Final = asyncio._get_running_loop  # noqa: SLF001
+
+
+class LoopBinding:
+    """Belongs to the event loop of the first use, and to no other.
+
+    Args:
+        moves: Whether another loop may follow once that one is closed: what has no task of its own can, as a test
+            suite wants it.
+        loop: The loop; None before the first use.
+        is_child: Whether this is a forked child: then nothing here may be touched.
+    """
+
+    def __init__(self, *, moves: bool) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.is_child = False
+        self._moves = moves
+
+    def check(self) -> None:
+        """Return if this is the right loop, or the first one.
+
+        Raises:
+            WrongLoopError: This is another loop, another thread, or no loop at all.
+        """
+        running = running_loop()
+        if running is self.loop or self.is_child:
+            return
+        if self.loop is None or (self.loop.is_closed() and self._moves):
+            self.loop = running
+            return
+        raise WrongLoopError(
+            "this backplane belongs to another event loop: use it there, or publish_threadsafe() from other threads"
+        )
+
+    def call_threadsafe(self, section: Callable[[], T]) -> Future[T]:
+        """Run a section in the loop, from any thread; the future holds what it returns or raises.
+
+        Raises:
+            ClosedError: There is no loop yet, or it is closed.
+        """
+        future: Future[T] = Future()
+
+        def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(section())
+            except BaseException as error:
+                future.set_exception(error)
+                if not isinstance(error, Exception):
+                    raise
+
+        if self.loop is None:
+            raise ClosedError("enter the backplane first (async with), in the loop that it belongs to")
+        try:
+            self.loop.call_soon_threadsafe(run)
+        except RuntimeError:
+            raise ClosedError("the backplane's loop is closed") from None
+        return future

@@ -1,0 +1,433 @@
+"""What the in-memory and the distributed backplane share: connections, the publish section, states, callbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future as ConcurrentFuture
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+from backplane_core._inbound.gap_notifier import GapNotifier
+from backplane_core._local.arguments import check_sink, check_target, excluded_ids, normalize_targets
+from backplane_core._local.loop_budget import LoopBudget
+from backplane_core._local.registry import (
+    Entry,
+    GapCallback,
+    QueueSink,
+    Registry,
+    Sink,
+    SinkAttachment,
+    SinkFailures,
+    fan_out,
+)
+from backplane_core._local.states import States
+from backplane_core._protocol.json import encode_event
+from backplane_core._runtime.counters import Counters
+from backplane_core._runtime.forks import call_in_child
+from backplane_core._runtime.logging import logger
+from backplane_core._runtime.loop_binding import LoopBinding, running_loop
+from backplane_core._runtime.system import System
+from backplane_core._runtime.waking import WakeQueue
+from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Connection, Overflow
+from backplane_core.errors import (
+    ClosedError,
+    EventTooLargeError,
+    InvalidTargetError,
+    ReentrantPublishError,
+)
+from backplane_core.logging_observer import LoggingObserver
+from backplane_core.observe import (
+    EnvelopeRejected,
+    Gap,
+    Observer,
+    Readiness,
+    Record,
+    SinkFailed,
+    State,
+    StateChanged,
+    Stats,
+)
+from backplane_core.options import Options, Settings
+from backplane_core.target import Target, check_id
+
+__all__ = ["BaseBackplane"]
+
+
+def _nobody_else(targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> None:
+    """In memory there are no other pods."""
+
+
+class BaseBackplane:
+    """This pod's connections and the delivery to them; see `Backplane` for the promises.
+
+    Args:
+        options: See `Settings`; and `on_gap`, called with each `Gap` of this pod, `on_state` with each new state,
+            `observer` with each record (`backplane_core.observe`).
+
+    Raises:
+        ConfigurationError: An option is unknown or wrong.
+    """
+
+    # What has no task of its own may be used by one loop after another, as a test suite does.
+    _outlives_loops: bool = True
+
+    def __init__(self, **options: Unpack[Options]) -> None:
+        plain: dict[str, Any] = dict(options)
+        self.on_gap: GapCallback | None = plain.pop("on_gap", None)
+        self.on_state: Callable[[State], None] | None = plain.pop("on_state", None)
+        observer: Observer | None = plain.pop("observer", None)
+        self.observer: Observer | None = LoggingObserver() if observer is None else observer
+        self._settings = Settings.of(plain)
+        self._system = self._make_system()
+        self._registry = Registry(self._on_edge)
+        self._gaps = GapNotifier(self.call, self._system)
+        self._counters = Counters()
+        # Takes the event for the other pods, or raises before anyone has got it.
+        self._send: Callable[[Sequence[Target], bytes, Iterable[str]], None] = _nobody_else
+        self._states = States()
+        self._home = LoopBinding(moves=self._outlives_loops)
+        self._delivering = False
+        self._turn = LoopBudget()
+        self._waker = WakeQueue()
+        call_in_child(self)
+
+    def _make_system(self) -> System:
+        """For tests: a class that returns its own runs on its clocks and its chance."""
+        return System()
+
+    async def __aenter__(self) -> Self:
+        self._home.check()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # Connections
+
+    async def attach(
+        self, conn_id: str, sink: Sink, *, raw: bool = False, on_gap: GapCallback | None = None
+    ) -> SinkAttachment:
+        """Attach a connection, or replace its sink; see `Backplane.attach`."""
+        attachment = self._attach(conn_id, sink, raw=raw, on_gap=on_gap)
+        await self.confirm((Target.connection(conn_id),))
+        return attachment
+
+    async def detach(self, conn_id: str) -> None:
+        """Detach a connection and forget its targets. Idempotent; an unknown id is a no-op."""
+        self._home.check()
+        self._registry.detach(conn_id)
+
+    async def associate(self, conn_id: str, target: Target) -> bool:
+        """Add a target to a connection; see `Backplane.associate`."""
+        self._home.check()
+        self._check_open()
+        check_target(target)
+        if not self._registry.associate(conn_id, target):
+            self._counters.unknown_connections += 1
+            return False
+        return await self.confirm((target,))
+
+    async def dissociate(self, conn_id: str, target: Target) -> None:
+        """Take a target from a connection. Idempotent; unknown ids are a no-op."""
+        self._home.check()
+        check_target(target)
+        self._registry.dissociate(conn_id, target)
+
+    def connection(
+        self,
+        conn_id: str | None = None,
+        *targets: Target,
+        max_pending: int = MAX_PENDING,
+        max_pending_bytes: int = MAX_PENDING_BYTES,
+        overflow: Overflow = "close",
+        on_gap: GapCallback | None = None,
+        end_on_gap: bool = False,
+    ) -> Connection:
+        """Return a bounded queue between the bus and one socket: enter it, then iterate it for `Event`s.
+
+        Args:
+            conn_id: The connection's id; None makes one up.
+            targets: What the connection is associated with.
+            max_pending: Events that may wait to be read.
+            max_pending_bytes: The same in bytes of JSON.
+            overflow: What a full queue does; see `Overflow`.
+            on_gap: Called in stream order, before the first event after the hole.
+            end_on_gap: End at the first gap with `GapError`, so that the host closes the socket (WebSocket code 1012)
+                and the client reconnects and reloads. Goes with the policy "close".
+
+        Raises:
+            InvalidTargetError: The id or a target is not of the right form.
+            ConfigurationError: A bound or the policy is not allowed.
+        """
+        self._check_open()
+        if isinstance(conn_id, Target):
+            raise InvalidTargetError("the first argument is the connection's id: connection(None, target) makes one up")
+        conn_id = self._system.new_name() if conn_id is None else check_id(conn_id, "conn_id")
+        for target in targets:
+            check_target(target)
+        return Connection(
+            self, self._waker, conn_id, targets, max_pending, max_pending_bytes, overflow, on_gap, end_on_gap
+        )
+
+    @property
+    def connection_count(self) -> int:
+        """How many connections are attached to this pod."""
+        return len(self._registry.connections)
+
+    def targets_of(self, conn_id: str) -> frozenset[Target]:
+        """Return what a connection of this pod was associated with; empty if it is not attached."""
+        entry = self._registry.connections.get(conn_id)
+        return frozenset(entry.targets or ()) if entry is not None else frozenset()
+
+    def connections(self, target: Target) -> frozenset[str]:
+        """Return the ids of this pod's connections that get the target's events."""
+        check_target(target)
+        return frozenset([entry.conn_id for entry in self._registry.entries(target)])
+
+    # Publishing
+
+    async def publish(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
+        """Deliver an event to every connection of the target, on every pod; see `Backplane.publish`."""
+        delivered = self.publish_nowait(target, event, exclude=exclude)
+        if self._turn.is_spent:
+            await self._end_turn()
+        return delivered
+
+    def publish_nowait(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
+        """Do as `publish` does, and never suspend. The caller gives the loop its turns.
+
+        Raises:
+            ReentrantPublishError: Called from inside a sink: hand it to `loop.call_soon`.
+            BackplaneError: As `publish` otherwise.
+        """
+        if running_loop() is not self._home.loop:
+            self._home.check()
+        if self._states.now != "live":
+            self._check_open()
+        if self._delivering:
+            raise ReentrantPublishError("a sink may not publish while an event is delivered: use loop.call_soon")
+        targets = (target,) if type(target) is Target else normalize_targets(target)
+        if exclude:
+            exclude = excluded_ids(exclude)
+        data = encode_event(event)
+        size = len(data)
+        if size > self._settings.max_event_bytes:
+            raise EventTooLargeError(size, self._settings.max_event_bytes)
+        self._send(targets, data, exclude)
+        self._counters.published += 1
+        turn = self._turn
+        turn.messages += 1
+        turn.bytes += size
+        if exclude or len(targets) != 1:
+            entries = self._registry.resolve(targets, exclude)
+        else:
+            entries = self._registry.entries(targets[0])
+        return self._deliver(entries, data) if entries else 0
+
+    def publish_threadsafe(
+        self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()
+    ) -> ConcurrentFuture[int]:
+        """Publish from another thread; the future holds what `publish` would return or raise.
+
+        The event must not be changed before the future is done.
+
+        Raises:
+            ClosedError: The backplane has not been entered, or its loop is closed.
+        """
+        return self._home.call_threadsafe(lambda: self.publish_nowait(target, event, exclude=exclude))
+
+    # States
+
+    @property
+    def state(self) -> State:
+        """`connecting`, `live`, `degraded`, `draining` or `closed`."""
+        return self._states.now
+
+    async def wait_for_state(self, state: State, *, timeout_s: float | None = None) -> None:
+        """Return once the backplane is in that state.
+
+        Args:
+            state: The state to wait for.
+            timeout_s: How long to wait; None: for ever.
+
+        Raises:
+            TimeoutError: It did not get there in time.
+            ClosedError: It was closed, so it never will.
+        """
+        await self._states.wait_for(state, timeout_s)
+
+    def ready(self) -> Readiness:
+        """Return whether this pod hears the bus, for a readiness probe."""
+        live = self._states.now == "live"
+        return Readiness(live=live, reason=None if live else f"the backplane is {self._states.now}")
+
+    def stats(self) -> Stats:
+        """Return a snapshot of the counters."""
+        return self._counters.snapshot(self._states.now, len(self._registry.connections), self._registry.target_count)
+
+    # Closing
+
+    async def flush(self, timeout_s: float | None = None) -> None:  # noqa: ARG002 -- nothing waits in memory
+        """Return once the broker confirmed all that was accepted before; in memory: at once.
+
+        Raises:
+            TimeoutError: It did not in time; the message says how many are left.
+            WrongLoopError: Called outside of the backplane's event loop.
+        """
+        self._home.check()
+
+    async def drain(self, timeout_s: float | None = None) -> None:
+        """Refuse publishes from now on, end the connections, flush, and leave the link up.
+
+        Raises:
+            TimeoutError: As `flush`.
+        """
+        if self._states.now == "closed":
+            return
+        self._home.check()
+        self._set_state("draining", "drain() was called")
+        for entry in list(self._registry.connections.values()):
+            ended, entry.on_end = entry.on_end, None
+            if ended is not None:
+                ended()
+        await self.flush(timeout_s)
+
+    async def aclose(self, drain_s: float = 5.0) -> None:
+        """Drain, then close: connections are gone, nothing is left behind. Twice is fine.
+
+        Args:
+            drain_s: How long what was accepted may take to be sent; what is left is counted as `dropped{closed}`.
+        """
+        await self.drain(drain_s)
+        self._finish("aclose() was called")
+
+    # For the other files of this package
+
+    def lease(
+        self,
+        conn_id: str,
+        targets: Sequence[Target],
+        sink: QueueSink,
+        on_gap: GapCallback | None,
+        on_end: Callable[[], None],
+    ) -> SinkAttachment:
+        """Attach and associate at once, for a `Connection`."""
+        attachment = self._attach(conn_id, sink, raw=False, on_gap=on_gap, on_end=on_end, queues=True)
+        for target in targets:
+            self._registry.associate(conn_id, target)
+        return attachment
+
+    async def confirm(self, targets: Sequence[Target]) -> bool:  # noqa: ARG002 -- in memory nothing is to confirm
+        """Wait until the broker confirmed that all of these are heard; False at once while the link is down."""
+        return True
+
+    def overflowed(self, conn_id: str, reason: str) -> Gap:
+        """Count an event that a connection's queue dropped, and return its gap."""
+        self._counters.overflowed += 1
+        now = self._system.wall()
+        channel = f"connection:{conn_id}"
+        return Gap(channel=channel, cause="overflow", reason=reason, since=now, until=now, missed=1)
+
+    def tell_overflow(self, gap: Gap) -> None:
+        """Tell the pod of what a connection's queue dropped."""
+        self._report_gap(gap)
+
+    def call(self, callback: Callable[[Any], None], argument: object) -> None:
+        """Call a host's callback; what it raises is counted and named in the log, without its text."""
+        try:
+            callback(argument)
+        except Exception as error:  # noqa: BLE001 -- a host's callback must not break delivery
+            self._counters.observer_errors += 1
+            logger.error("a callback raised %s", type(error).__name__)  # its text may hold payload
+
+    # For subclasses
+
+    def _on_edge(self, target: Target) -> None:
+        """This pod gained its first or lost its last connection of the target."""
+
+    async def _end_turn(self) -> None:
+        """Let the loop run: a publisher in a tight loop must not starve it."""
+        await self._turn.end()
+
+    def _attach(
+        self,
+        conn_id: str,
+        sink: Sink,
+        *,
+        raw: bool,
+        on_gap: GapCallback | None,
+        on_end: Callable[[], None] | None = None,
+        queues: bool = False,
+    ) -> SinkAttachment:
+        self._home.check()
+        self._check_open()
+        check_id(conn_id, "conn_id")
+        check_sink(sink)
+        entry = self._registry.attach(
+            conn_id, sink, raw=raw, on_gap=on_gap, on_end=on_end, queues=queues, now=self._system.monotonic()
+        )
+        return SinkAttachment(self._registry, entry, entry.life)
+
+    def _deliver(self, entries: Sequence[Entry], event: bytes) -> int:
+        """Hand an event to sinks of this pod and count what came of it."""
+        self._delivering = True
+        try:
+            delivered, trouble = fan_out(entries, event)
+        finally:
+            self._delivering = False
+        self._counters.delivered += delivered
+        if trouble is not None:
+            self._on_trouble(trouble)
+            if trouble.fatal is not None:
+                raise trouble.fatal
+        return delivered
+
+    def _on_trouble(self, trouble: SinkFailures) -> None:
+        counters = self._counters
+        counters.sink_refusals += trouble.refused
+        if trouble.undecodable:
+            counters.decode_errors += 1
+            self._report(EnvelopeRejected(channel="", reason="the event's JSON has no Python value"))
+        counters.sink_errors += len(trouble.failed)
+        for conn_id, error in trouble.failed:
+            self._report(SinkFailed(conn_id=conn_id, error=error))
+
+    def _report(self, record: Record) -> None:
+        if self.observer is not None:
+            self.call(self.observer, record)
+
+    def _report_gap(self, gap: Gap) -> None:
+        self._counters.gaps[gap.cause] += 1
+        self._report(gap)
+        if self.on_gap is not None:
+            self.call(self.on_gap, gap)
+
+    def _set_state(self, state: State, reason: str) -> None:
+        previous = self._states.now
+        if previous == state:
+            return
+        logger.info("%s -> %s: %s", previous, state, reason)
+        self._report(StateChanged(state=state, previous=previous, reason=reason))
+        if self.on_state is not None:
+            self.call(self.on_state, state)
+        self._states.enter(state)
+
+    def _finish(self, reason: str) -> None:
+        """Forget the connections and be closed."""
+        self._gaps.close()
+        for conn_id in list(self._registry.connections):
+            self._registry.detach(conn_id)
+        self._set_state("closed", reason)
+
+    def forked(self) -> None:
+        """This is a child: the connections, the link and the loop are the parent's. Nothing of them is touched."""
+        self._home.is_child = True
+        self._states.now = "closed"
+
+    def _check_open(self) -> None:
+        if self._home.is_child:
+            raise ClosedError("this backplane belongs to the parent process: open one after the fork")
+        if self._states.now in {"draining", "closed"}:
+            raise ClosedError(f"the backplane is {self._states.now}: it takes no events and no connections")

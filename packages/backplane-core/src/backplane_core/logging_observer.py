@@ -1,0 +1,96 @@
+"""What the log says of records, without flooding it: `LoggingObserver`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from attrs import define, field
+
+from backplane_core._runtime.logging import logger
+from backplane_core.observe import (
+    EnvelopeRejected,
+    EventDropped,
+    FleetMismatch,
+    Gap,
+    LinkChanged,
+    OriginCollision,
+    Record,
+    SinkFailed,
+    StateChanged,
+)
+
+__all__ = ["LoggingObserver"]
+
+MAX_SUBJECTS: Final = 1_000
+"""Sinks, channels and causes that are told apart: a bound against a fleet of failing sinks, or of forged channels."""
+
+
+@define(eq=False)
+class LoggingObserver:
+    """An observer that writes records to a log: at most one line per kind and subject in `every_s`, then how many more.
+
+    The default of every backplane. An observer of your own takes its place; call this one from yours to keep it. State
+    changes and mismatches are logged by the backplane itself, whatever the observer.
+
+    Args:
+        logger: Where to; the logger `backplane` by default.
+        every_s: The seconds between two lines of one kind about one sink, channel or cause. 10: readable, and soon
+            enough to act on.
+        monotonic: The clock.
+    """
+
+    logger: logging.Logger = logger
+    every_s: float = 10.0
+    monotonic: Callable[[], float] = time.monotonic
+    # Subject -> (when it was last told, how many more since).
+    _told: dict[tuple[str, ...], tuple[float, int]] = field(
+        factory=dict[tuple[str, ...], tuple[float, int]], init=False
+    )
+
+    def __call__(self, record: Record) -> None:
+        """Log one record, or count it for the next line about its subject."""
+        line = _line(record)
+        if line is None:
+            return
+        level, subject, text = line
+        now = self.monotonic()
+        told_at, more = self._told.get(subject, (None, 0))
+        if told_at is not None and now - told_at < self.every_s:
+            self._told[subject] = (told_at, more + 1)
+            return
+        if told_at is None and len(self._told) >= MAX_SUBJECTS:
+            self._told = {key: value for key, value in self._told.items() if now - value[0] < self.every_s}
+            if len(self._told) >= MAX_SUBJECTS:
+                return
+        self._told[subject] = (now, 0)
+        if more:
+            text = f"{text} (and {more} more like this)"
+        self.logger.log(level, "%s", text)
+
+
+def _line(record: Record) -> tuple[int, tuple[str, ...], str] | None:  # noqa: PLR0911 -- one per kind of record
+    """Return level, subject and text of a record; None for one that the backplane logs by itself."""
+    match record:
+        case EventDropped():
+            text = f"{record.count} events for other pods were dropped ({record.cause}) on {record.channel}"
+            return logging.WARNING, ("dropped", record.cause), text
+        case SinkFailed():
+            text = f"the sink of connection {record.conn_id!r} raised {record.error}"
+            return logging.WARNING, ("sink", record.conn_id), text
+        case EnvelopeRejected():
+            text = f"bytes on {record.channel} were dropped: {record.reason}"
+            return logging.WARNING, ("rejected", record.channel), text
+        case OriginCollision():
+            return logging.ERROR, ("collision",), record.reason
+        case Gap():
+            missed = "an unknown number of" if record.missed is None else f"up to {record.missed}"
+            text = f"{missed} events on {record.channel} were missed ({record.cause}): {record.reason}"
+            return logging.INFO, ("gap", record.cause), text
+        case LinkChanged():
+            text = f"link {record.links} is {'live' if record.live else 'lost'}: {record.reason}"
+            return logging.DEBUG, ("link", str(record.live)), text
+        case StateChanged() | FleetMismatch():
+            return None

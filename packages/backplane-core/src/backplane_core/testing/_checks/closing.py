@@ -1,0 +1,155 @@
+"""Checks on beginnings and ends: nothing is opened too early, nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, cast
+
+from backplane_core.testing._kit.open_link import ACLOSE, OPEN, SEND, SUBSCRIBE, fresh, links, same
+from backplane_core.testing._kit.waiting import all_of, ended, leaves_nothing, outage, returned
+from backplane_core.testing.harness import ContractError, Harness, LinkCheck, promised
+from backplane_core.transport import Frame, LeavingLink, Link, Traits
+
+LEAVING: Final = "LeavingLink.leaving: it returns once the broker said that it will close the link, and never else"
+LEAST_PAYLOAD_BYTES: Final = 256
+"""Core's own beats are of about this size."""
+
+
+@promised
+async def check_traits_are_sane(harness: Harness) -> None:
+    """`traits` are `Traits`, before and after `open`, and what `open` returns is a `Link`."""
+    transport = harness.make()
+    before = cast("object", transport.traits)
+    async with links(harness, 1, transport) as (link,):
+        after = cast("object", transport.traits)
+        for when, traits in (("before", before), ("after", after)):
+            if not isinstance(traits, Traits):
+                raise ContractError(f"Traits {when} open()", f"a {type(traits).__name__}", "Transport.traits")
+            limit = traits.max_payload_bytes
+            if limit is not None and limit < LEAST_PAYLOAD_BYTES:
+                expected = f"room for core's own frames, {LEAST_PAYLOAD_BYTES} bytes"
+                raise ContractError(expected, f"max_payload_bytes={limit} {when} open()", "Transport.traits")
+        if not isinstance(cast("object", link.link), Link):
+            raise ContractError("an object with the five methods of Link", repr(type(link.link)), "Transport.open")
+
+
+@promised
+async def check_making_a_transport_opens_nothing(harness: Harness) -> None:
+    """A transport is only settings until `open`: it makes no task and no socket, also without a broker."""
+    async with leaves_nothing("making a transport", "the transport's constructor"):
+        harness.make()
+    async with outage(harness), leaves_nothing("making a transport", "the transport's constructor"):
+        harness.make()
+
+
+@promised
+async def check_aclose_leaves_nothing(harness: Harness) -> None:
+    """`aclose` leaves no task and no socket, of a link that was used and of one that was not."""
+    channel = fresh()
+    async with leaves_nothing("aclose()", ACLOSE):
+        async with links(harness, 2) as (sender, receiver):
+            await receiver.subscribe(channel)
+            await sender.send((channel, b"1"))
+            await receiver.heard(channel, 1)
+        async with links(harness, 1):
+            pass
+        transport = harness.make()
+        unread = await returned(transport.open(), "open()", OPEN)
+        await returned(unread.aclose(), "aclose() of a link that nobody reads", ACLOSE)
+
+
+@promised
+async def check_a_dead_link_closes(harness: Harness) -> None:
+    """`aclose` of a dead link returns, raises nothing and leaves nothing, while the broker is away and after."""
+    async with links(harness, 1):  # what the client library keeps for all links is there now
+        pass
+    async with leaves_nothing("aclose() of a dead link", ACLOSE), links(harness, 2) as (one, other):
+        async with outage(harness):
+            await one.died("after the broker was cut")
+            await other.died("after the broker was cut")
+            await one.aclose()
+        await other.aclose()
+
+
+@promised
+async def check_aclose_ends_pending_calls(harness: Harness) -> None:
+    """`aclose` ends what is pending, `receive` included: it raises `TransportError` or returns, and does not hang."""
+    frames: list[Frame] = [(fresh(), b"x" * 1_000)] * 200
+    async with links(harness, 2) as (one, other):
+        pending = asyncio.create_task(
+            all_of(
+                ended(one.link.send(frames), "send() that was pending at aclose()", SEND),
+                ended(other.link.subscribe([fresh()]), "subscribe() that was pending at aclose()", SUBSCRIBE),
+            )
+        )
+        await asyncio.sleep(0)  # lets them begin
+        await asyncio.sleep(0)
+        try:
+            await all_of(one.close(), other.close())
+            await pending
+            for link in (one, other):
+                await link.over("after aclose()")
+        finally:
+            pending.cancel()
+            await asyncio.wait({pending})
+
+
+@promised
+async def check_nothing_arrives_after_aclose(harness: Harness) -> None:
+    """A closed link yields no frame that was sent after `aclose` returned."""
+    channel = fresh()
+    async with links(harness, 3) as (sender, closed, witness):
+        await closed.subscribe(channel)
+        await witness.subscribe(channel)
+        await sender.send((channel, b"before"))
+        await closed.heard(channel, 1)
+        await closed.close()
+        await sender.send((channel, b"after"))
+        same(await witness.settled(sender, channel), [b"before", b"after"], SUBSCRIBE)
+        same(closed.payloads[channel][:2], [b"before"], ACLOSE)
+
+
+@promised
+async def check_aclose_returns_though_frames_are_unread(harness: Harness) -> None:
+    """`aclose` returns, and leaves nothing, although frames wait that nobody took from `receive`."""
+    channel = fresh()
+    async with leaves_nothing("aclose()", ACLOSE), links(harness, 2) as (sender, receiver):
+        await receiver.subscribe(channel)
+        receiver.gate.clear()
+        for _ in range(20):
+            await sender.send(*[(channel, b"x" * 1_000)] * 200)
+        await receiver.aclose()
+
+
+@promised
+async def check_leaving_waits_for_the_brokers_word(harness: Harness) -> None:
+    """A link that hears of its end beforehand (`LeavingLink`) says so only once the broker did; waiting is harmless."""
+    channel = fresh()
+    async with leaves_nothing("a link whose leaving() was cancelled", LEAVING), links(harness, 1) as (link,):
+        if not isinstance(leaver := link.link, LeavingLink):
+            return
+        await link.subscribe(channel)
+        for payload in (b"1", b"2"):
+            waiting = asyncio.create_task(leaver.leaving())
+            try:
+                await link.send((channel, payload))
+                await link.heard(channel, int(payload))
+                if waiting.done():
+                    raise ContractError("leaving() waits while the broker keeps the link", "it returned", LEAVING)
+            finally:
+                waiting.cancel()
+                await asyncio.wait({waiting})
+                _ = waiting.cancelled() or waiting.exception()
+        same(await link.settled(link, channel), [b"1", b"2"], LEAVING)
+
+
+CHECKS: Final[tuple[LinkCheck, ...]] = (
+    check_traits_are_sane,
+    check_making_a_transport_opens_nothing,
+    check_aclose_leaves_nothing,
+    check_a_dead_link_closes,
+    check_aclose_ends_pending_calls,
+    check_nothing_arrives_after_aclose,
+    check_aclose_returns_though_frames_are_unread,
+    check_leaving_waits_for_the_brokers_word,
+)

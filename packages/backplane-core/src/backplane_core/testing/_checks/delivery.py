@@ -1,0 +1,222 @@
+"""Checks on what moves: order, completeness, bytes, channels."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from backplane_core.testing._kit.open_link import RECEIVE, SEND, OpenLink, fresh, links, same
+from backplane_core.testing.harness import ContractError, Harness, LinkCheck, promised
+
+BATCH: Final = 250
+
+PAYLOADS: Final = (
+    b"{}",
+    b"",
+    bytes(range(256)),
+    b"\0",
+    b"\r\n",
+    b"a\r\nb\nc\rd\0e",
+    "ü🙂".encode(),
+    b"\xff\xfe\xc3\x28",
+    b"$-1\r\n+OK\r\nPING\r\nMSG x 1 2\r\n.\r\n",
+    b" leading and trailing ",
+    b"'\"\\;--%s{}",
+)
+"""What text protocols, C strings, line readers and trimming readers fall over."""
+
+LARGEST_BYTES: Final = 2 * 1024 * 1024
+"""An event of the largest size, and what may stand beside it in its envelope."""
+
+LOOKALIKES: Final = (
+    *("a", "A", "a:b", "a:B", "a:b:c", "ab", "a-b", "a_b", "axb", "a=b", "a@b", "a:bc", "b:a", "a:_", "a:@"),
+    *("@1", "@10", "@user:u1", "@user:U1", "@user:u", "@user", "@users:u1", "=user:u1", "-", "_", "--", "0", "00"),
+)
+"""Prefixes, twins in case, one more word, one word less, and what some broker takes for a wildcard."""
+
+WORDS: Final = (
+    *("abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789", "_@=-", "-_=@", "@", "=", "-", "_"),
+    *("true", "null", "a:b:c:d:e:f:g:h", "@user:=0123456789abcdef0123456789abcdef", "-1", "00"),
+)
+CHANNEL_LENGTH: Final = 200
+KIND_LENGTH: Final = 32
+TOKEN_LENGTH: Final = 64
+"""The longest name is the host's channel, then `:@`, a target's kind, `:` and its id's token: 299 characters."""
+
+SINGLE_STREAM: Final = "Traits.single_stream: set it only where frames and answers come over one connection, in order"
+CONFIRMS: Final = "Link.send: it waits for the broker's answer behind these frames, or Traits(confirms=False)"
+NAMES: Final = "how the transport makes the broker's names of channels: no case folding, no cutting, no patterns"
+
+
+@promised
+async def check_frames_arrive_in_order(harness: Harness) -> None:
+    """Frames of a channel arrive in the order of their sending, none lost, none twice."""
+    channels = [fresh(), fresh(), fresh()]
+    sent = [(channels[number % 3], b"%d" % number) for number in range(3_000)]
+    async with links(harness, 2) as (sender, receiver):
+        await receiver.subscribe(*channels)
+        for start in range(0, len(sent), BATCH):
+            await sender.send(*sent[start : start + BATCH])
+        for channel in channels:
+            got = await receiver.settled(sender, channel)
+            same(got, [payload for name, payload in sent if name == channel], RECEIVE)
+
+
+@promised
+async def check_payloads_arrive_unchanged(harness: Harness) -> None:
+    """Payloads are bytes: every value, none at all, and what looks like a protocol arrive as they were sent."""
+    channel = fresh()
+    async with links(harness, 2) as (sender, receiver):
+        await receiver.subscribe(channel)
+        await sender.send(*[(channel, payload) for payload in PAYLOADS])
+        same(await receiver.settled(sender, channel), PAYLOADS, SEND)
+
+
+@promised
+async def check_the_largest_payload_arrives(harness: Harness) -> None:
+    """A payload of `Traits.max_payload_bytes`, or of 2 MiB where that is less, arrives as it was sent."""
+    channel = fresh()
+    async with links(harness, 2) as (sender, receiver):
+        limit = sender.transport.traits.max_payload_bytes
+        size = LARGEST_BYTES if limit is None else min(limit, LARGEST_BYTES)
+        large = (bytes(range(256)) * (size // 256 + 1))[:size]
+        await receiver.subscribe(channel)
+        await sender.send((channel, b"before"), (channel, large), (channel, b"after"))
+        same(await receiver.settled(sender, channel), [b"before", large, b"after"], SEND)
+
+
+@promised
+async def check_own_frames_come_back(harness: Harness) -> None:
+    """A link hears what it sends itself, each frame once: core finds a deaf link by that."""
+    channel = fresh()
+    async with links(harness, 1) as (link,):
+        await link.subscribe(channel)
+        await link.send((channel, b"1"), (channel, b"2"))
+        same(await link.settled(link, channel), [b"1", b"2"], "Link: no option like 'no echo' is set")
+
+
+@promised
+async def check_every_link_hears_every_frame(harness: Harness) -> None:
+    """A channel is heard by all links that subscribed to it, and each sender's frames stay in order."""
+    channel = fresh()
+    async with links(harness, 3) as members:
+        for member in members:
+            await member.subscribe(channel)
+        for number in range(20):
+            for index, member in enumerate(members):
+                await member.send((channel, b"%d:%d" % (index, number)))
+        for member in members:
+            await member.heard(channel, 60)
+            for index, sender in enumerate(members):
+                got = [payload for payload in await member.settled(sender, channel) if payload[:2] == b"%d:" % index]
+                same(got, [b"%d:%d" % (index, number) for number in range(20)], "Link.subscribe: it shares, not splits")
+
+
+@promised
+async def check_channels_never_mix(harness: Harness) -> None:
+    """A frame comes out on the channel that it was sent to and on no other, however alike their names are."""
+    base = fresh()
+    names = [base, *[f"{base}:{name}" for name in LOOKALIKES]]
+    async with links(harness, 3) as (sender, one, other):
+        # Each name's neighbours in the list are heard by the other link alone.
+        await one.subscribe(*names[0::2])
+        await other.subscribe(*names[1::2])
+        await sender.send(*[(name, name.encode()) for name in names])
+        for receiver, heard in ((one, names[0::2]), (other, names[1::2])):
+            for name in heard:
+                same(await receiver.settled(sender, name), [name.encode()], NAMES)
+            _only(receiver, heard)
+
+
+@promised
+async def check_every_legal_name_works(harness: Harness) -> None:
+    """Channel names of every letter that is allowed, and as long as core makes them, work and are told apart."""
+    base = fresh()
+    long = f"{base}:{'x' * (CHANNEL_LENGTH - len(base) - 1)}:@{'k' * KIND_LENGTH}:{'i' * (TOKEN_LENGTH - 1)}"
+    names = [f"{base}:{word}" for word in WORDS] + [f"{long}a", f"{long}b", long]
+    async with links(harness, 2) as (sender, receiver):
+        await receiver.subscribe(*names[:-1])
+        await sender.send(*[(name, b"%d" % number) for number, name in enumerate(names)])
+        for number, name in enumerate(names[:-1]):
+            same(await receiver.settled(sender, name), [b"%d" % number], NAMES)
+        _only(receiver, names[:-1])
+
+
+@promised
+async def check_a_batch_arrives_in_few_lists(harness: Harness) -> None:
+    """What was sent in one go comes out as one list per read from the socket, not one per frame."""
+    channel = fresh()
+    sent = [b"%0100d" % number for number in range(1_000)]
+    async with links(harness, 2) as (sender, receiver):
+        await receiver.subscribe(channel)
+        await sender.send(*[(channel, payload) for payload in sent])
+        same((await receiver.heard(channel, len(sent)))[: len(sent)], sent, RECEIVE)
+        if receiver.lists > len(sent) // 4:
+            expected = f"{len(sent)} frames in at most {len(sent) // 4} lists"
+            raise ContractError(
+                expected, f"{receiver.lists} lists", "Link.receive: it yields all that one read brought"
+            )
+
+
+@promised
+async def check_send_returns_once_the_broker_has_it(harness: Harness) -> None:
+    """With `Traits.confirms`, no frame that another link sends after `send` returned overtakes those of the `send`."""
+    channel = fresh()
+    sent: list[bytes] = []
+    async with links(harness, 3) as (sender, other, receiver):
+        if not sender.transport.traits.confirms:
+            return
+        await receiver.subscribe(channel)
+        for number in range(4):
+            # So much that the broker is not through with it when it is written.
+            batch = [b"%d:%0500d" % (number, count) for count in range(2_000)]
+            await sender.send(*[(channel, payload) for payload in batch])
+            sent += batch
+            same(await receiver.settled(other, channel), sent, CONFIRMS)
+
+
+@promised
+async def check_an_answer_comes_behind_what_was_delivered(harness: Harness) -> None:
+    """With `Traits.single_stream`, frames that the broker had before a `send` are yielded by the time it returns."""
+    channel = fresh()
+    sent: list[bytes] = []
+    async with links(harness, 2) as (sender, receiver):
+        if not receiver.transport.traits.single_stream:
+            return
+        await receiver.subscribe(channel)
+        for number in range(20):
+            batch = [b"%d:%0200d" % (number, count) for count in range(100)]
+            await sender.send(*[(channel, payload) for payload in batch])
+            sent += batch
+            await receiver.send((fresh(), b"?"))
+            await asyncio.sleep(0)  # what is in the link's hands by now is its next list
+            same(receiver.payloads[channel], sent, SINGLE_STREAM)
+
+
+@promised
+async def check_a_send_that_nobody_hears_is_confirmed(harness: Harness) -> None:
+    """A send to a channel without subscribers returns like any other."""
+    async with links(harness, 1) as (link,):
+        for number in range(3):
+            await link.send(*[(fresh(), b"%d" % number) for _ in range(10)])
+
+
+def _only(receiver: OpenLink, names: list[str]) -> None:
+    alien = [name for name in receiver.payloads if name not in names]
+    if alien:
+        raise ContractError("frames of subscribed channels alone", f"frames on {alien[0]!r}", NAMES)
+
+
+CHECKS: Final[tuple[LinkCheck, ...]] = (
+    check_frames_arrive_in_order,
+    check_payloads_arrive_unchanged,
+    check_the_largest_payload_arrives,
+    check_own_frames_come_back,
+    check_every_link_hears_every_frame,
+    check_channels_never_mix,
+    check_every_legal_name_works,
+    check_a_batch_arrives_in_few_lists,
+    check_send_returns_once_the_broker_has_it,
+    check_an_answer_comes_behind_what_was_delivered,
+    check_a_send_that_nobody_hears_is_confirmed,
+)

@@ -1,0 +1,138 @@
+"""Checks on links whose broker goes away: they die loudly, stay dead, and new ones work."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from backplane_core.testing._kit.open_link import OPEN, RECEIVE, SEND, SUBSCRIBE, UNSUBSCRIBE, fresh, links, same
+from backplane_core.testing._kit.waiting import all_of, ended, leaves_nothing, outage, refused
+from backplane_core.testing.harness import ContractError, Harness, LinkCheck, promised
+from backplane_core.transport import Frame, Link, Lost
+
+RECONNECT: Final = "the client library's own reconnecting: turn it off; a dead link stays dead and core replaces it"
+
+
+@promised
+async def check_a_cut_ends_receive(harness: Harness) -> None:
+    """When the broker goes, `receive()` raises `TransportError`: it does not wait for ever and does not just end."""
+    channel = fresh()
+    async with links(harness, 2) as (idle, busy):
+        await busy.subscribe(channel)
+        await busy.send((channel, b"1"))
+        await busy.heard(channel, 1)
+        async with outage(harness):
+            await idle.died("after the broker was cut")
+            await busy.died("after the broker was cut")
+
+
+@promised
+async def check_calls_on_a_dead_link_raise(harness: Harness) -> None:
+    """On a dead link `send`, `subscribe` and `unsubscribe` raise `TransportError`, also when the broker is back."""
+    channel = fresh()
+    async with links(harness, 1) as (link,):
+        await link.subscribe(channel)
+        async with outage(harness):
+            await link.died("after the broker was cut")
+            await _all_refused(link.link, channel, "while the broker is away")
+        await _all_refused(link.link, channel, "after the broker came back")
+
+
+async def _all_refused(link: Link, channel: str, when: str) -> None:
+    await refused(link.send([(channel, b"1")]), f"send() on a dead link {when}", RECONNECT)
+    await refused(link.subscribe([fresh()]), f"subscribe() on a dead link {when}", RECONNECT)
+    await refused(link.unsubscribe([channel]), f"unsubscribe() on a dead link {when}", RECONNECT)
+
+
+@promised
+async def check_a_send_to_a_cut_broker_is_not_confirmed(harness: Harness) -> None:
+    """With `Traits.confirms`, `send` never returns for frames that a cut broker did not get."""
+    async with links(harness, 1) as (link,):
+        if not link.transport.traits.confirms:
+            return
+        async with outage(harness):
+            await refused(link.link.send([(fresh(), b"1")]), "send() right after the broker was cut", SEND)
+
+
+@promised
+async def check_calls_pending_at_the_cut_end(harness: Harness) -> None:
+    """Calls that wait for the broker when it goes return or raise `TransportError`; none hangs."""
+    channel = fresh()
+    async with links(harness, 3) as (one, two, three):
+        await three.subscribe(channel)
+        frames: list[Frame] = [(channel, b"x" * 1_000)] * 200
+        calls = (
+            (one.link.send(frames), "send()", SEND),
+            (two.link.subscribe([fresh() for _ in range(100)]), "subscribe()", SUBSCRIBE),
+            (three.link.unsubscribe([channel]), "unsubscribe()", UNSUBSCRIBE),
+        )
+        pending = asyncio.create_task(
+            all_of(*[ended(call, f"{what} that was pending at the cut", look_at) for call, what, look_at in calls])
+        )
+        await asyncio.sleep(0)  # lets them begin
+        try:
+            async with outage(harness):
+                await pending
+        finally:
+            pending.cancel()
+            await asyncio.wait({pending})
+
+
+@promised
+async def check_open_without_a_broker_raises(harness: Harness) -> None:
+    """While the broker is away `open` raises a retryable `TransportError` each time, and leaves nothing."""
+    async with outage(harness), leaves_nothing("an open() that failed", OPEN):
+        transport = harness.make()
+        for _ in range(3):
+            error = await refused(transport.open(), "open() while the broker is away", OPEN)
+            if not error.retryable:
+                raise ContractError("TransportError with retryable=True", "retryable=False", "Transport.open")
+
+
+@promised
+async def check_open_works_after_an_outage(harness: Harness) -> None:
+    """Once the broker is back `open` works, with the same transport and with a new one."""
+    channel = fresh()
+    async with links(harness, 1) as (old,):
+        async with outage(harness):
+            await old.died("after the broker was cut")
+            await refused(old.transport.open(), "open() while the broker is away", OPEN)
+        async with links(harness, 1) as (new,), links(harness, 1, old.transport) as (other,):
+            await other.subscribe(channel)
+            await new.send((channel, b"1"))
+            same(await other.settled(new, channel), [b"1"], OPEN)
+
+
+@promised
+async def check_a_dead_link_stays_dead(harness: Harness) -> None:
+    """A link that died never comes back: what is sent once the broker is back is not delivered on it."""
+    channel = fresh()
+    async with links(harness, 1) as (old,):
+        await old.subscribe(channel)
+        await old.send((channel, b"before"))
+        await old.heard(channel, 1)
+        async with outage(harness):
+            await old.died("after the broker was cut")
+        async with links(harness, 2) as (sender, witness):
+            await witness.subscribe(channel)
+            await sender.send((channel, b"after"))
+            same(await witness.settled(sender, channel), [b"after"], RECEIVE)
+            await refused(_first(old.link), "receive() of a dead link", RECONNECT)
+            same(old.payloads[channel], [b"before"], RECONNECT)
+            await refused(old.link.send([(channel, b"late")]), "send() on a dead link", RECONNECT)
+            same(await witness.settled(sender, channel), [b"after"], RECONNECT)
+
+
+async def _first(link: Link) -> list[Frame | Lost]:
+    return await anext(aiter(link.receive()))
+
+
+CHECKS: Final[tuple[LinkCheck, ...]] = (
+    check_a_cut_ends_receive,
+    check_calls_on_a_dead_link_raise,
+    check_a_send_to_a_cut_broker_is_not_confirmed,
+    check_calls_pending_at_the_cut_end,
+    check_open_without_a_broker_raises,
+    check_open_works_after_an_outage,
+    check_a_dead_link_stays_dead,
+)

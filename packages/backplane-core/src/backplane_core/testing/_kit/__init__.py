@@ -1,0 +1,1 @@
+"""What the checks of the contract kit stand on."""

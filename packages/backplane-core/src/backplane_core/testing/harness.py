@@ -1,0 +1,102 @@
+"""What a transport's author brings, and what the kit answers with: `Harness`, `ContractError`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, ParamSpec, Protocol
+
+from backplane_core._protocol.routing import RoutingName
+from backplane_core.transport import Transport
+
+__all__ = ["ContractError", "FleetCheck", "Harness", "LinkCheck", "promised"]
+
+Params = ParamSpec("Params")
+
+
+class Harness(Protocol):
+    """One broker, and the power to take it away. Three methods are all that the checks need.
+
+    Checks use random channel names, so the broker may be shared; only those in `OUTAGE_CHECKS` call `cut`, and each of
+    them calls `restore` before it ends, whatever happens.
+    """
+
+    def make(self) -> Transport:
+        """Return a new transport to the broker. All of one harness hear each other, on one node of a cluster."""
+        ...
+
+    async def cut(self) -> None:
+        """Take the broker away, as a killed server: every open link's socket is closed, and nothing can be opened."""
+        ...
+
+    async def restore(self) -> None:
+        """Bring the broker back and return once it takes connections. Nothing if it was not cut."""
+        ...
+
+
+class ContractError(AssertionError):
+    """A transport broke a promise.
+
+    Args:
+        expected: What should have come.
+        got: What came instead.
+        look_at: Where the transport's author should look.
+        promise: Which promise it is: the first line of the check's docstring.
+    """
+
+    def __init__(self, expected: str, got: str, look_at: str, promise: str = "") -> None:
+        super().__init__(expected, got, look_at, promise)
+        self.expected = expected
+        self.got = got
+        self.look_at = look_at
+        self.promise = promise
+
+    def __str__(self) -> str:
+        return (
+            f"broken promise: {self.promise or 'a transport does what it is asked'}\n"
+            f"  expected: {self.expected}\n"
+            f"  got:      {self.got}\n"
+            f"  look at:  {self.look_at}"
+        )
+
+
+class LinkCheck(Protocol):
+    """A check on the seam itself: it opens links and uses them."""
+
+    @property
+    def __name__(self) -> str:
+        """The check's name."""
+        ...
+
+    def __call__(self, harness: Harness) -> Coroutine[Any, Any, None]:
+        """Run the check."""
+        ...
+
+
+class FleetCheck(Protocol):
+    """A check on backplanes over the transport."""
+
+    @property
+    def __name__(self) -> str:
+        """The check's name."""
+        ...
+
+    def __call__(self, harness: Harness, routing: RoutingName = "broadcast") -> Coroutine[Any, Any, None]:
+        """Run the check under one routing."""
+        ...
+
+
+def promised(check: Callable[Params, Coroutine[Any, Any, None]]) -> Callable[Params, Coroutine[Any, Any, None]]:
+    """Let what a check raises name the promise: the first line of the check's docstring."""
+    promise = (check.__doc__ or "").partition("\n")[0]
+
+    @wraps(check)
+    async def run(*args: Params.args, **kwargs: Params.kwargs) -> None:
+        try:
+            await check(*args, **kwargs)
+        except ContractError as error:
+            error.promise = promise
+            error.args = (error.expected, error.got, error.look_at, promise)
+            raise
+
+    return run

@@ -1,0 +1,92 @@
+"""A NATS server of one's own: `NatsServer`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote
+
+from attrs import define, field
+
+from backplane_testservers.broker import Kind
+from backplane_testservers.nats_keys import Operator
+from backplane_testservers.process import ProcessBroker
+from backplane_testservers.search import binaries
+
+__all__ = ["NatsServer"]
+
+
+@define(kw_only=True, eq=False)
+class NatsServer(ProcessBroker):
+    """A `nats-server`. Choose at most one way to log in.
+
+    Args:
+        user: With `password`: the one user that may connect.
+        token: The token that clients must send.
+        nkey: The public key of the one user that may connect; see `nats_keys.user_key`.
+        operator: Trust credentials that this operator's account signed; see `nats_keys.Operator`.
+        max_payload: The most that the server takes in one message, in bytes; its own default is 1 MiB.
+        jetstream: Switch JetStream on; streams survive a restart.
+    """
+
+    ready_marker: ClassVar[bytes] = b"Server is ready"
+
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    nkey: str | None = None
+    operator: Operator | None = field(default=None, repr=False)
+    max_payload: int | None = None
+    jetstream: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        return "nats"
+
+    @property
+    def url(self) -> str:
+        scheme = "nats" if self.tls is None else "tls"
+        return f"{scheme}://{self._credentials()}{self.host}:{self.port}"
+
+    def binaries(self) -> Sequence[Path]:
+        return binaries("nats")
+
+    def command(self, binary: Path, config: Path) -> Sequence[str]:
+        return [str(binary), "-c", str(config)]
+
+    def config(self, port: int, directory: Path) -> str:
+        lines = [f"listen: {_quoted(f'{self.host}:{port}')}"]
+        if self.tls is not None:
+            files = {"cert_file": self.tls.cert, "key_file": self.tls.key, "ca_file": self.tls.ca}
+            settings = "".join(f"{name}: {_quoted(str(path))}, " for name, path in files.items())
+            lines.append(f"tls: {{{settings}verify: {str(self.tls.verify_clients).lower()}}}")
+        if self.user is not None:
+            login = f"user: {_quoted(self.user)}, password: {_quoted(self.password or '')}"
+            lines.append(f"authorization: {{{login}}}")
+        if self.token is not None:
+            lines.append(f"authorization: {{token: {_quoted(self.token)}}}")
+        if self.nkey is not None:
+            lines.append(f"authorization: {{users: [{{nkey: {self.nkey}}}]}}")
+        if self.operator is not None:
+            lines.append(f"operator: {self.operator.jwt}")
+            lines.append("resolver: MEMORY")
+            lines.append(f"resolver_preload: {{{self.operator.account}: {self.operator.account_jwt}}}")
+        if self.max_payload is not None:
+            lines.append(f"max_payload: {self.max_payload}")
+        if self.jetstream:
+            lines.append(f"jetstream: {{store_dir: {_quoted(str(directory / 'jetstream'))}}}")
+        return "\n".join([*lines, *self.extra, ""])
+
+    def _credentials(self) -> str:
+        if self.token is not None:
+            return f"{quote(self.token, safe='')}@"
+        if self.user is not None:
+            return f"{quote(self.user, safe='')}:{quote(self.password or '', safe='')}@"
+        return ""
+
+
+def _quoted(value: str) -> str:
+    # JSON's escapes as far as NATS's reader knows them: it refuses a \u....
+    return json.dumps(value, ensure_ascii=False)

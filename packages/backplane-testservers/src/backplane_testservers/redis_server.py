@@ -1,0 +1,103 @@
+"""A Redis or Valkey server of one's own: `RedisServer`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote
+
+from attrs import define, field
+
+from backplane_testservers.broker import Kind
+from backplane_testservers.process import ProcessBroker, Tls
+from backplane_testservers.search import binaries
+
+__all__ = ["RedisServer", "listening"]
+
+
+@define(kw_only=True, eq=False)
+class RedisServer(ProcessBroker):
+    """A `redis-server` or `valkey-server` that keeps nothing on disk.
+
+    Args:
+        user: An ACL user with this name and `password`; the default user is then switched off.
+        password: The password of `user`, or else of the default user.
+        unix_socket: Listen on `unix_path` too.
+    """
+
+    ready_marker: ClassVar[bytes] = b"Ready to accept connections"
+    # Redis 6 does not know the directive; from 7 on the connection type is a module that may be missing.
+    no_tls_markers: ClassVar[Sequence[bytes]] = (b">>> 'tls-", b"Failed finding TLS support")
+
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    unix_socket: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        return "redis"
+
+    @property
+    def url(self) -> str:
+        scheme = "redis" if self.tls is None else "rediss"
+        return f"{scheme}://{self._credentials()}{self.host}:{self.port}"
+
+    @property
+    def unix_path(self) -> Path:
+        """The socket's path; kept short, since the kernel takes 107 bytes."""
+        return self.directory / "s"
+
+    @property
+    def unix_url(self) -> str:
+        """The URL of the Unix socket."""
+        return f"unix://{self._credentials()}{self.unix_path}"
+
+    def binaries(self) -> Sequence[Path]:
+        return binaries("redis")
+
+    def command(self, binary: Path, config: Path) -> Sequence[str]:
+        return [str(binary), str(config)]
+
+    def config(self, port: int, directory: Path) -> str:
+        lines = [
+            f"bind {self.host}",
+            f"dir {_quoted(str(directory))}",
+            'save ""',
+            "protected-mode no",
+            *listening(port, self.tls),
+        ]
+        if self.unix_socket:
+            lines.append(f"unixsocket {_quoted(str(self.unix_path))}")
+        if self.user is not None:
+            secret = "nopass" if self.password is None else f">{self.password}"
+            # `&*`: from Redis 7 on a new user may use no channel unless told so.
+            lines += ["user default off", f"user {self.user} on {_quoted(secret)} ~* &* +@all"]
+        elif self.password is not None:
+            lines.append(f"requirepass {_quoted(self.password)}")
+        return "\n".join([*lines, *self.extra, ""])
+
+    def _credentials(self) -> str:
+        if self.user is None and self.password is None:
+            return ""
+        return f"{quote(self.user or '', safe='')}:{quote(self.password or '', safe='')}@"
+
+
+def listening(port: int, tls: Tls | None) -> list[str]:
+    """Return the lines that make a server listen on a port, with TLS or without."""
+    if tls is None:
+        return [f"port {port}"]
+    return [
+        "port 0",
+        f"tls-port {port}",
+        f"tls-cert-file {_quoted(str(tls.cert))}",
+        f"tls-key-file {_quoted(str(tls.key))}",
+        f"tls-ca-cert-file {_quoted(str(tls.ca))}",
+        f"tls-auth-clients {'yes' if tls.verify_clients else 'no'}",
+    ]
+
+
+def _quoted(value: str) -> str:
+    """Quote a value as Redis's configuration reader wants it."""
+    plain = value.encode()
+    return '"' + "".join(chr(b) if chr(b).isalnum() and b < 0x80 else f"\\x{b:02x}" for b in plain) + '"'

@@ -1,5 +1,0 @@
-from __future__ import annotations
-
-from tests.core.conftest import fleet, hypothesis_profile, routing
-
-__all__ = ["fleet", "hypothesis_profile", "routing"]

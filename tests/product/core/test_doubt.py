@@ -1,0 +1,285 @@
+"""A node that is one of several: a gap begins before its last answers; what it took, and the others lack, is told."""
+
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import pytest
+from attrs import define, field
+from backplane_core import DistributedBackplane, DoubtingLink, EventDropped, Frame, Gap, Link, Record, Target
+from backplane_core._inbound.watermark import Watermark
+from backplane_core._outbound import in_doubt as in_doubt_module
+from backplane_core._outbound.in_doubt import InDoubt, InDoubtSends
+from backplane_core._protocol.sequence import DUPLICATE, Tracker
+from backplane_core.testing import MemoryBroker, MemoryTransport
+from backplane_core.testing.memory import MemoryLink
+
+from tests.product.core.helpers import MemoryFleet, Socket, until
+
+USER = Target.user("u1")
+BEAT = b"}beat"
+
+
+class DoubtedLink(MemoryLink):
+    """A link that is told from outside until when its node was surely everyone's."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        super().__init__(broker)
+        self.sure_until: float | None = time.monotonic()
+        self.in_vain = False
+        self.keeps_to_itself = False
+        """The node confirms what it takes, and dies before it passes it on."""
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        if not self.keeps_to_itself:
+            await super().send(frames)
+
+
+@define
+class SeveralNodes(MemoryTransport):
+    """Opens links to the node that is the right one now."""
+
+    broker: MemoryBroker
+    links: list[DoubtedLink] = field(factory=list[DoubtedLink])
+    kind: type[DoubtedLink] = DoubtedLink
+
+    def __attrs_post_init__(self) -> None:
+        super().__init__(self.broker)
+
+    async def open(self) -> Link:
+        link = self.kind(self.broker)
+        self.broker.enter(link)
+        self.links.append(link)
+        return link
+
+    async def follow(self, pod: DistributedBackplane, new: MemoryBroker) -> None:
+        """Let the pod find out that there is another node."""
+        self.broker = new
+        links = len(self.links)
+        self.links[-1].die("there is another node")
+        await until(lambda: len(self.links) > links and pod.state == "live", "the link is replaced")
+
+
+async def split(routing: str) -> tuple[Socket, list[Gap], float]:
+    """Let one pod stay at the old master for longer than the other, and publish there; return what the other got."""
+    old, new = MemoryBroker(), MemoryBroker()
+    fleet = MemoryFleet(routing=routing)
+    async with fleet.stack:
+        early, late = SeveralNodes(old), SeveralNodes(old)
+        assert isinstance(await early.open(), DoubtingLink)
+        gaps: list[Gap] = []
+        here, there = await fleet.pod(early, on_gap=gaps.append), await fleet.pod(late)
+        socket = await fleet.socket(here, "c1", USER)
+        await there.publish(USER, "before")
+        await socket.has(1)
+        await there.flush(5)
+        await here.flush(5)
+        # Long ago: every answer since then proves nothing.
+        deposed_at = time.time() - 5
+        early.links[-1].sure_until = late.links[-1].sure_until = time.monotonic() - 5
+        await early.follow(here, new)
+        assert [gap.cause for gap in socket.gaps] == ["reconnect"]
+        await there.publish(USER, "in vain")
+        await there.flush(5)
+        await late.follow(there, new)
+        await until(lambda: len(socket.gaps) > 1, "the hole is told")
+    return socket, gaps, deposed_at
+
+
+@pytest.mark.parametrize("routing", ["broadcast", "interest"])
+async def test_what_a_pod_sent_to_a_deposed_master_is_told_to_those_who_had_left_it_before(routing: str) -> None:
+    socket, gaps, deposed_at = await split(routing)
+    assert socket.events == ["before"]
+    reconnect, hole = gaps
+    assert reconnect.cause == "reconnect"
+    assert reconnect.since <= deposed_at + 1
+    assert hole.cause == "sequence"
+    assert hole.since <= reconnect.until <= hole.until
+
+
+async def test_what_was_sent_to_a_deposed_master_is_counted_by_its_sender_for_pods_that_never_heard_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(in_doubt_module, "SPAN_S", 0.0)
+    old, new = MemoryBroker(), MemoryBroker()
+    fleet = MemoryFleet("interest")
+    records: list[Record] = []
+    async with fleet.stack:
+        late = SeveralNodes(old)
+        there = await fleet.pod(late, observer=records.append)
+        await there.publish(USER, "before anybody was deposed")
+        await there.flush(5)
+        old_link = late.links[-1]
+        old_link.sure_until, old_link.in_vain = time.monotonic(), True
+        for number in range(3):
+            await there.publish(USER, number)
+        await there.publish(Target.user("u2"), 3)
+        await there.flush(5)
+        fleet.broker = new
+        socket = await fleet.socket(await fleet.pod(), "c1", USER)
+        assert there.stats().dropped == {}
+        await late.follow(there, new)
+        await there.publish(USER, "after")
+        await socket.has(1)
+    assert socket.stream == ["after"], "it has never heard of the other before"
+    assert there.stats().dropped == {"doubted": 4}
+    dropped = [record for record in records if isinstance(record, EventDropped)]
+    assert sorted(record.count for record in dropped) == [1, 3]
+    assert all(record.cause == "doubted" and ":@user:" in record.channel for record in dropped)
+
+
+async def test_a_confirmed_tail_that_was_lost_with_its_node_is_told_by_the_next_link() -> None:
+    fleet = MemoryFleet("interest")
+    async with fleet.stack:
+        nodes = SeveralNodes(fleet.broker)
+        here, there = await fleet.pod(), await fleet.pod(nodes)
+        socket = await fleet.socket(here, "c1", USER)
+        await there.publish(USER, "first")
+        await socket.has(1)
+        await there.flush(5)
+        node = nodes.links[-1]
+        node.sure_until = time.monotonic()
+        node.keeps_to_itself = True
+        await there.publish(USER, "the last one")
+        await there.flush(5)
+        assert there.stats().outbox_messages == 0, "it is confirmed"
+        await nodes.follow(there, fleet.broker)
+        await until(lambda: len(socket.gaps) == 1, "the hole is told although no event follows")
+        assert there.stats().dropped == {}, "nearly all arrives where a node dies"
+    assert socket.events == ["first"]
+    (gap,) = socket.gaps
+    assert (gap.cause, gap.missed) == ("sequence", 1)
+
+
+async def test_no_answer_and_no_beat_proves_more_than_the_link_is_sure_of() -> None:
+    fleet = MemoryFleet()
+    async with fleet.stack:
+        nodes = SeveralNodes(fleet.broker)
+        here = await fleet.pod(nodes, beat_s=0.05, probe_interval_s=0.5)
+        socket = await fleet.socket(here, "h", USER)
+        there = await fleet.pod()
+        await here.flush(5)
+        sure_until = time.time()
+        nodes.links[-1].sure_until = time.monotonic()
+        await here.flush(5)
+        beats = here.stats().beats
+        await until(lambda: here.stats().beats > beats + 2, "it hears itself")
+        assert here._supervisor.surely(time.monotonic()) == nodes.links[-1].sure_until
+        await there.publish(USER, 1)
+        await socket.has(1)
+        nodes.links[-1].sure_until = time.monotonic()
+        await nodes.follow(here, fleet.broker)
+    assert socket.gaps[0].since <= sure_until + 0.2
+
+
+async def test_a_link_without_doubt_is_as_any_other() -> None:
+    fleet = MemoryFleet()
+    async with fleet.stack:
+        nodes = SeveralNodes(fleet.broker)
+        there = await fleet.pod(nodes)
+        nodes.links[-1].sure_until = None
+        await there.publish(USER, 1)
+        await there.flush(5)
+        opened_at = time.time()
+        gaps: list[Gap] = []
+        there.on_gap = gaps.append
+        await until(lambda: there._supervisor.surely(9e9) == 9e9, "it says so")
+        await nodes.follow(there, MemoryBroker())
+    assert there.stats().dropped == {}
+    assert gaps[0].since >= opened_at - 1
+
+
+class FailingLink(DoubtedLink):
+    """A link that can't say whether it was in vain."""
+
+    @property
+    def in_vain(self) -> bool:
+        if self._dead is None:
+            return False
+        raise LookupError("s3cr3t")
+
+    @in_vain.setter
+    def in_vain(self, value: bool) -> None:
+        pass
+
+
+async def test_a_link_that_fails_to_tell_its_doubt_is_replaced_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    fleet = MemoryFleet()
+    async with fleet.stack:
+        gaps: list[Gap] = []
+        nodes = SeveralNodes(fleet.broker, kind=FailingLink)
+        before = time.time()
+        pod = await fleet.pod(nodes, on_gap=gaps.append)
+        await pod.publish(USER, 1)
+        await pod.flush(5)
+        await nodes.follow(pod, MemoryBroker())
+        assert before - 1 <= gaps[0].since <= gaps[0].until
+    assert pod.stats().dropped == {"doubted": 1}, "it is not trusted at all"
+    assert "LookupError" in caplog.text
+    assert "s3cr3t" not in caplog.text
+
+
+def lost(in_doubt: InDoubtSends) -> InDoubt:
+    doubt = in_doubt.lost()
+    assert doubt is not None
+    return doubt
+
+
+async def test_what_the_link_is_sure_of_is_forgotten() -> None:
+    link, in_doubt = DoubtedLink(MemoryBroker()), InDoubtSends("all", BEAT)
+    link.sure_until = 0.0
+    in_doubt.opened(link, 0.0)
+    for second in range(1, 7):
+        in_doubt.confirmed([("a", b"1"), (f"b{second}", b"2"), ("a", BEAT)], float(second))
+    link.sure_until = 3.5
+    in_doubt.confirmed([("c", BEAT)], 6.5)
+    link.sure_until = 4.0
+    assert lost(in_doubt).sent == {"a": 2, "b5": 1, "b6": 1, "c": 0}
+    assert in_doubt.lost() is None, "it is over"
+    in_doubt.opened(link, 7.0)
+    assert lost(in_doubt).sent == {}
+
+
+async def test_a_doubt_of_hours_stays_small_and_counts_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_doubt_module, "MAX_CHANNELS", 10)
+    link, in_doubt = DoubtedLink(MemoryBroker()), InDoubtSends("all", BEAT)
+    link.sure_until = 0.0
+    in_doubt.opened(link, 0.0)
+    for second in range(1, 1_001):
+        in_doubt.confirmed([(f"c{second}", b"1"), ("c1", b"2")], float(second))
+    sent = lost(in_doubt).sent
+    assert sum(sent.values()) == 2_000
+    assert sent["c1"] == 1_001
+    assert len(sent) <= 10 + in_doubt_module.MAX_SPANS
+
+
+def test_a_doubt_begins_the_span_whatever_was_proved_since() -> None:
+    outage = Watermark(0.0)
+    outage.live(1.0)
+    outage.end(1.0, settling=False)
+    outage.proved(8.0)
+    outage.lost("deposed", 4.0)
+    outage.live(9.0)
+    assert outage.end(9.0, settling=False) == 4.0
+    outage.proved(10.0)
+    outage.lost("deposed", 11.0)
+    outage.live(12.0)
+    assert outage.end(12.0, settling=False) == 10.0
+
+
+def test_a_hole_across_a_cut_that_is_not_told_counts_once() -> None:
+    tracker = Tracker(ttl_s=300)
+    tracker.now = 5.0
+    assert tracker.accept("a", "o", 1, None) == 0
+    tracker.now = 7.0
+    tracker.cut(told=False)
+    assert tracker.accept("a", "o", 1, None) == DUPLICATE
+    assert tracker.accept("a", "o", 9, 8) == 7
+    assert tracker.hole_since == 5.0
+    assert tracker.accept("a", "o", 10, 9) == 0
+    assert tracker.accept("a", "new", 10, 9) == 0
+    tracker.cut()
+    assert tracker.accept("a", "o", 20, 19) == 0

@@ -1,0 +1,54 @@
+"""Gaps at bare sinks: at most one a second for each, however many holes and whoever else is late."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from itertools import pairwise
+
+import pytest
+from backplane_core import Gap
+from backplane_core._inbound.gap_notifier import GapNotifier
+from backplane_core._local.registry import Entry, GapCallback
+from backplane_core._runtime.system import System
+
+from tests.product.model.virtual_loop import VirtualLoop, run
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_sink_hears_of_all_holes_soon_and_of_one_gap_a_second(seed: int) -> None:
+    chance = random.Random(seed)
+    loop = VirtualLoop()
+    told: dict[str, list[tuple[float, Gap]]] = {f"c{number}": [] for number in range(5)}
+    holes: dict[str, list[float]] = {name: [] for name in told}
+
+    def listener(name: str) -> GapCallback:
+        return lambda gap: told[name].append((loop.time(), gap))
+
+    def call(callback: GapCallback, gap: Gap) -> None:
+        callback(gap)
+
+    async def storm() -> None:
+        entries = [
+            Entry(conn_id=name, sink=print, raw=False, on_gap=listener(name), on_end=None, queues=False, since=0.0)
+            for name in told
+        ]
+        teller = GapNotifier(call, System(monotonic=loop.time, wall=loop.time))
+        for _ in range(60):
+            await asyncio.sleep(chance.choice([0.0, 0.05, 0.3, 0.6]))
+            now = loop.time()
+            gap = Gap(channel="c", cause="sequence", reason="", since=now, until=now, missed=1)
+            concerned = chance.sample(entries, chance.randrange(1, 4))
+            assert teller.tell(concerned, gap)
+            for entry in concerned:
+                holes[entry.conn_id].append(now)
+        await asyncio.sleep(1.2)
+        teller.close()
+
+    run(loop, storm())
+    for name, gaps in told.items():
+        moments = [at for at, _ in gaps]
+        assert all(later - earlier >= 1 for earlier, later in pairwise(moments))
+        assert sum([gap.missed or 0 for _, gap in gaps]) == len(holes[name])
+        for hole in holes[name]:
+            assert any(gap.since <= hole <= gap.until and hole <= at <= hole + 1.2 for at, gap in gaps)

@@ -1,0 +1,255 @@
+"""What one event costs, in calls and not in seconds: a guard against a hot path that rots unseen.
+
+The bounds are what it takes today. Whoever needs more raises one, and says in the commit what it buys.
+"""
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+from collections import Counter
+from collections.abc import Generator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from types import FrameType
+from typing import Any, Literal, TypeAlias
+
+import pytest
+from attrs import define, field
+from backplane_core import Connection, DistributedBackplane, Frame, Target
+from backplane_core.testing import MemoryBroker, MemoryTransport
+
+from tests.product.core.helpers import LinkAround
+
+Routing: TypeAlias = Literal["broadcast", "interest"]
+
+EVENTS = 1_000
+USER = Target.user("u1")
+EVENT = {"kind": "job_status", "state": "done", "percent": 100}
+ROUTINGS: tuple[Routing, ...] = ("broadcast", "interest")
+
+
+@define
+class Calls:
+    """How often each function was called, by name: those of Python, which cost most, and those of C."""
+
+    python: Counter[str] = field(factory=Counter[str])
+    c: Counter[str] = field(factory=Counter[str])
+
+    def per_event(self, events: int = EVENTS) -> tuple[int, int]:
+        """Leave out what is not done once per event."""
+        return round(self.python.total() / events), round(self.c.total() / events)
+
+    def note(self, frame: FrameType, kind: str, function: Any) -> None:
+        if kind == "call":
+            self.python[frame.f_code.co_name] += 1
+        elif kind == "c_call":
+            self.c[function.__qualname__] += 1
+
+
+@contextmanager
+def counting() -> Generator[Calls]:
+    calls = Calls()
+    sys.setprofile(calls.note)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(None)
+
+
+def assert_at_most(calls: Calls, *, python: int, c: int, events: int = EVENTS) -> None:
+    """Within the bounds, and no task, future or callback per event."""
+    found = calls.per_event(events)
+    assert found <= (python, c) and found[1] <= c, calls  # noqa: PT018 -- one sentence
+    scheduled = {name for name in (calls.python + calls.c) if name.rpartition(".")[2] in SCHEDULING}
+    assert not [name for name in scheduled if (calls.python + calls.c)[name] > events / 10], calls
+
+
+SCHEDULING = {"create_task", "create_future", "Future", "Task", "call_soon", "call_at", "wait_for", "_make_waiter"}
+
+
+class Recording(MemoryTransport):
+    """Keeps what was sent, and counts the writes."""
+
+    def __init__(self, broker: MemoryBroker, *, forward: bool = True) -> None:
+        super().__init__(broker)
+        self.forward = forward
+        self.frames: list[Frame] = []
+        self.writes = 0
+
+    async def open(self) -> Any:
+        link = await super().open()
+        return RecordingLink(link, self)
+
+
+class RecordingLink(LinkAround):
+    def __init__(self, link: Any, to: Recording) -> None:
+        super().__init__(link)
+        self._to = to
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        self._to.frames += frames
+        self._to.writes += 1
+        if self._to.forward:
+            await self._link.send(frames)
+
+
+async def frames(routing: Routing) -> list[Frame]:
+    """What another pod would send for that many events."""
+    transport = Recording(MemoryBroker())
+    async with DistributedBackplane(transport, routing=routing) as other:
+        for _ in range(EVENTS):
+            other.publish_nowait(USER, EVENT)
+        await other.flush(5)
+    return [frame for frame in transport.frames if b"job_status" in frame[1]]
+
+
+@pytest.mark.parametrize("routing", ROUTINGS)
+async def test_a_publish_makes_five_calls_of_python_and_ten_of_c(routing: Routing) -> None:
+    async with DistributedBackplane(MemoryTransport(MemoryBroker()), routing=routing) as backplane:
+        backplane.publish_nowait(USER, EVENT)
+        with counting() as calls:
+            for _ in range(EVENTS):
+                backplane.publish_nowait(USER, EVENT)
+        assert backplane.stats().outbox_messages >= EVENTS, "the outbox took them"
+        assert_at_most(calls, python=5, c=11)
+
+
+async def test_an_awaited_publish_makes_three_calls_more_and_one_write_per_turn() -> None:
+    transport = Recording(MemoryBroker(), forward=False)
+    async with DistributedBackplane(transport) as backplane:
+        await backplane.publish(USER, EVENT)
+        await backplane.flush(5)
+        before = transport.writes
+        with counting() as calls:
+            for _ in range(EVENTS):
+                await backplane.publish(USER, EVENT)
+        await backplane.flush(5)
+        # The turns of the loop, and what the link does in them, are shared by 64 events.
+        assert_at_most(calls, python=8, c=12)
+        assert 0 < transport.writes - before <= EVENTS / 32
+
+
+@pytest.mark.parametrize("routing", ROUTINGS)
+async def test_a_delivery_makes_five_calls_of_python_and_twelve_of_c(routing: Routing) -> None:
+    batch = await frames(routing)
+    async with DistributedBackplane(MemoryTransport(MemoryBroker()), routing=routing) as backplane:
+        taken: list[bytes] = []
+        await backplane.attach("c1", taken.append, raw=True)
+        await backplane.associate("c1", USER)
+        await backplane._on_batch(batch[:1])
+        with counting() as calls:
+            await backplane._on_batch(batch[1:])
+        assert len(taken) == EVENTS
+        assert_at_most(calls, python=5, c=13)
+
+
+async def test_what_nobody_here_wants_makes_five_calls_of_python_and_nine_of_c() -> None:
+    batch = await frames("broadcast")
+    async with DistributedBackplane(MemoryTransport(MemoryBroker())) as backplane:
+        await backplane._on_batch(batch[:1])
+        with counting() as calls:
+            await backplane._on_batch(batch[1:])
+        assert backplane.stats().received >= EVENTS
+        assert_at_most(calls, python=5, c=11)
+
+
+async def test_an_own_echo_makes_no_call_of_python_and_three_of_c() -> None:
+    transport = Recording(MemoryBroker())
+    async with DistributedBackplane(transport) as backplane:
+        for _ in range(EVENTS):
+            backplane.publish_nowait(USER, EVENT)
+        await backplane.flush(5)
+        batch = [frame for frame in transport.frames if b"job_status" in frame[1]]
+        echoed = backplane.stats().echoed
+        with counting() as calls:
+            await backplane._on_batch(batch)
+        assert backplane.stats().echoed >= echoed + EVENTS
+        assert_at_most(calls, python=0, c=3)
+
+
+async def test_a_sink_more_costs_one_call_more() -> None:
+    (first, *batch) = (await frames("broadcast"))[:11]
+    costs: list[int] = []
+    for sinks in (100, 200):
+        async with DistributedBackplane(MemoryTransport(MemoryBroker())) as backplane:
+            taken: list[bytes] = []
+            for number in range(sinks):
+                await backplane.attach(f"c{number}", taken.append, raw=True)
+                await backplane.associate(f"c{number}", USER)
+            await backplane._on_batch([first])
+            with counting() as calls:
+                await backplane._on_batch(batch)
+            assert len(taken) == 11 * sinks
+            costs.append(sum(calls.per_event(events=10)))
+    assert costs[1] - costs[0] < 150, "turns of the loop, which a busy machine adds, are a few"
+
+
+async def test_an_event_that_is_queued_makes_two_calls_more_and_is_read_by_one() -> None:
+    batch = await frames("broadcast")
+    async with (
+        DistributedBackplane(MemoryTransport(MemoryBroker())) as backplane,
+        backplane.connection("c1", USER, max_pending=EVENTS) as connection,
+    ):
+        await backplane._on_batch(batch[:1])
+        await anext(connection)
+        with counting() as queued:
+            await backplane._on_batch(batch[1:])
+        with counting() as read:
+            for _ in range(EVENTS - 1):
+                await anext(connection)
+        assert connection.pending == 0
+        assert_at_most(queued, python=7, c=14)
+        assert_at_most(read, python=1, c=4)
+
+
+async def test_an_event_that_many_wait_for_makes_eight_calls_of_python_and_nine_of_c_for_each() -> None:
+    readers, events = 200, 20
+    first, *batch = (await frames("broadcast"))[: events + 1]
+    got, all_have_it = Counter[bytes](), asyncio.Event()
+
+    async def read(connection: Connection) -> None:
+        async for event in connection:
+            got[event.json] += 1
+            if got[event.json] == readers:
+                all_have_it.set()
+
+    async with DistributedBackplane(MemoryTransport(MemoryBroker())) as backplane, AsyncExitStack() as stack:
+        reading = [
+            asyncio.create_task(
+                read(await stack.enter_async_context(backplane.connection(f"c{number}", USER, max_pending=1)))
+            )
+            for number in range(readers)
+        ]
+
+        async def deliver(frame: Frame) -> None:
+            got.clear()
+            all_have_it.clear()
+            await backplane._on_batch([frame])
+            await all_have_it.wait()
+
+        await deliver(first)
+        with counting() as calls:
+            for frame in batch:
+                await deliver(frame)
+        for task in reading:
+            task.cancel()
+        await asyncio.wait(reading)
+    # The reader, its `__anext__` and the wait in that go on; the latter two begin anew. The rest is the queue's.
+    assert_at_most(calls, python=8, c=9, events=readers * events)
+    # Python 3.11 asks the system which process this is.
+    assert calls.c["_get_running_loop"] < readers * events / 10
+
+
+async def test_what_was_delivered_leaves_no_memory_behind() -> None:
+    batch = await frames("broadcast")
+    async with DistributedBackplane(MemoryTransport(MemoryBroker())) as backplane:
+        await backplane.attach("c1", lambda _: None, raw=True)
+        await backplane.associate("c1", USER)
+        await backplane._on_batch(batch[: EVENTS // 2])
+        gc.collect()
+        before = sys.getallocatedblocks()
+        await backplane._on_batch(batch[EVENTS // 2 :])
+        gc.collect()
+        assert sys.getallocatedblocks() - before < EVENTS // 20

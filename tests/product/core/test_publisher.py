@@ -1,0 +1,270 @@
+"""Processes that only publish: they subscribe to nothing, work without a loop, and survive forks."""
+# pyright: reportPrivateUsage=false, reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import redis.asyncio
+from backplane_core import (
+    BaseBackplane,
+    ClosedError,
+    ConfigurationError,
+    EventEncodeError,
+    EventTooLargeError,
+    InvalidTargetError,
+    Publisher,
+    SyncPublisher,
+    Target,
+    TransportError,
+    connect,
+)
+from backplane_testservers import Broker, OwnBroker
+
+from tests.product.core.helpers import Socket, told, until
+
+USER = Target.user("u1")
+
+
+@pytest.fixture
+def url(shared_broker: Broker) -> str:
+    return shared_broker.url
+
+
+@pytest.fixture
+async def pod(url: str, channel: str, routing: str) -> AsyncIterator[BaseBackplane]:
+    async with connect(url, channel=channel, routing=routing) as pod:
+        yield pod
+
+
+@pytest.fixture
+async def socket(pod: BaseBackplane) -> Socket:
+    """A connection of user u1 on another pod."""
+    socket = Socket("c1")
+    await pod.attach("c1", socket.stream.append, on_gap=socket.stream.append)
+    assert await pod.associate("c1", USER) is True
+    return socket
+
+
+@pytest.mark.every_loop
+async def test_what_a_publisher_sends_arrives_and_closing_flushes(
+    leaves_nothing: None, url: str, channel: str, routing: str, socket: Socket
+) -> None:
+    async with Publisher(url, channel=channel, routing=routing) as publisher:
+        for number in range(1_000):
+            assert await publisher.publish(USER, number) == 0
+        assert publisher.connection_count == 0
+    assert publisher.stats().dropped == {}
+    assert publisher.stats().sent >= 1_000
+    await socket.has(1_000)
+    assert socket.stream == list(range(1_000))
+
+
+async def test_a_publisher_subscribes_to_nothing(redis_url: str, channel: str, leaves_nothing: None) -> None:
+    async with (
+        redis.asyncio.from_url(redis_url) as client,  # pyright: ignore[reportUnknownMemberType] -- redis-py's keywords
+        Publisher(redis_url, channel=channel) as publisher,
+        Publisher(redis_url, channel=channel, routing="interest") as other,
+    ):
+        for each in (publisher, other):
+            await each.publish(USER, 1)
+            await each.flush(5)
+        assert await client.pubsub_channels(f"{channel}*") == []
+        assert await client.pubsub_numsub(channel) == [(channel.encode(), 0)]
+        assert publisher.state == other.state == "live"
+        assert publisher.stats().received == 0
+
+
+async def test_a_publisher_holds_no_connection(url: str, channel: str, leaves_nothing: None) -> None:
+    async with Publisher(url, channel=channel) as publisher:
+        with pytest.raises(ConfigurationError, match="only publishes"):
+            await publisher.attach("c1", print)
+        with pytest.raises(ConfigurationError, match="only publishes"):
+            publisher.connection("c1")
+        assert await publisher.associate("c1", USER) is False
+        assert publisher.stats().gaps == {}
+
+
+@pytest.mark.parametrize("make", [Publisher, SyncPublisher])
+@pytest.mark.parametrize("url", ["memory://", "inmemory://", "MEMORY://x", "", "nothing", None, "amqp://:hunter2@h"])
+def test_a_publisher_needs_a_broker(make: Any, url: Any) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        make(url)
+    assert "hunter2" not in told(error.value)
+
+
+@pytest.mark.parametrize("make", [Publisher, SyncPublisher])
+def test_a_wrong_option_is_told_when_it_is_made(make: Any) -> None:
+    with pytest.raises(ConfigurationError, match="probe_interval_s"):
+        make("redis://localhost", prob_interval_s=1)
+
+
+@pytest.mark.every_loop
+async def test_plain_threads_share_a_sync_publisher(
+    leaves_nothing: None, url: str, channel: str, routing: str, socket: Socket
+) -> None:
+    def work() -> None:
+        with SyncPublisher(url, channel=channel, routing=routing) as publisher:
+            assert publisher.stats() is None
+
+            def publish(thread: int) -> None:
+                for number in range(50):
+                    publisher.publish(USER, [thread, number])
+
+            threads = [threading.Thread(target=publish, args=(thread,)) for thread in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            publisher.flush(5)
+            stats = publisher.stats()
+            assert stats is not None
+            assert (stats.published, stats.links) == (400, 1)
+
+    await asyncio.to_thread(work)
+    events = await socket.has(400)
+    for thread in range(8):
+        assert [number for who, number in events if who == thread] == list(range(50))
+
+
+async def test_errors_raise_in_the_caller_and_using_it_after_close_is_one(
+    leaves_nothing: None, url: str, channel: str
+) -> None:
+    def work() -> None:
+        publisher = SyncPublisher(url, channel=channel, max_event_bytes=100)
+        refused: list[tuple[Any, object, type[Exception]]] = [
+            (USER, object(), EventEncodeError),
+            (USER, "x" * 200, EventTooLargeError),
+            ([], 1, InvalidTargetError),
+        ]
+        for target, event, error in refused:
+            with pytest.raises(error):
+                publisher.publish(target, event)
+        assert publisher.publish([USER, Target.everyone()], 1, exclude=["c1"]) == 0
+        publisher.close()
+        publisher.close()
+        with pytest.raises(ClosedError):
+            publisher.publish(USER, 1)
+        publisher.flush(1)
+
+    await asyncio.to_thread(work)
+
+
+async def test_closing_while_threads_publish_leaves_no_thread_waiting(url: str, channel: str) -> None:
+    def work() -> None:
+        for _ in range(10):
+            publisher = SyncPublisher(url, channel=channel)
+            publisher.publish(USER, "first")
+            ended: list[int] = []
+
+            def publish(publisher: SyncPublisher = publisher, ended: list[int] = ended) -> None:
+                try:
+                    while True:
+                        publisher.publish(USER, 1)
+                except ClosedError:
+                    ended.append(1)
+
+            threads = [threading.Thread(target=publish, daemon=True) for _ in range(6)]
+            for thread in threads:
+                thread.start()
+            publisher.close()
+            for thread in threads:
+                thread.join(5)
+            assert len(ended) == 6, "a thread waits for a loop that is gone"
+
+    await asyncio.to_thread(work)
+
+
+async def test_a_broker_that_is_away_raises_within_the_timeout_and_can_be_tried_again(
+    broker: OwnBroker, channel: str
+) -> None:
+    def work() -> None:
+        with SyncPublisher(broker.url, channel=channel, connect_timeout_s=0.3) as publisher:
+            with pytest.raises(TransportError):
+                publisher.publish(USER, 1)
+            broker.start()
+            publisher._make = lambda: Publisher(broker.url, channel=channel)
+            assert publisher.publish(USER, 2) == 0
+            publisher.flush(5)
+
+    broker.stop()
+    await asyncio.to_thread(work)
+
+
+FORK = """
+import os, sys
+from backplane_core import SyncPublisher, Target
+
+publisher = SyncPublisher(sys.argv[1], channel=sys.argv[2], routing=sys.argv[3])
+user = Target.user("u1")
+if sys.argv[4] == "used":
+    publisher.publish(user, "parent before")
+children = []
+for number in range(2):
+    pid = os.fork()
+    if not pid:
+        publisher.publish(user, f"child {number}")
+        publisher.close()
+        os._exit(0)
+    children.append(pid)
+assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0]
+publisher.publish(user, "parent after")
+publisher.close()
+"""
+
+EXIT = """
+import sys
+from backplane_core import SyncPublisher, Target
+
+publisher = SyncPublisher(sys.argv[1], channel=sys.argv[2], routing=sys.argv[3])
+for number in range(500):
+    publisher.publish(Target.user("u1"), number)
+if sys.argv[4] == "exits":
+    sys.exit(3)
+if sys.argv[4] == "raises":
+    raise RuntimeError("on purpose")
+"""
+
+
+async def run(script: str, *arguments: str) -> int:
+    """Run it in a process of its own, without warnings about forks of a process with threads."""
+
+    def wait() -> int:
+        process = subprocess.run(
+            [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", script, *arguments],
+            timeout=30,
+            check=False,
+            capture_output=True,
+        )
+        assert b"Exception" not in process.stderr, process.stderr.decode()
+        return process.returncode
+
+    return await asyncio.to_thread(wait)
+
+
+@pytest.mark.parametrize("use", ["unused", "used"])
+async def test_a_forked_child_publishes_through_a_link_of_its_own(
+    url: str, channel: str, routing: str, socket: Socket, use: str
+) -> None:
+    expected = ["parent before"] * (use == "used") + ["child 0", "child 1", "parent after"]
+    assert await run(FORK, url, channel, routing, use) == 0
+    await socket.has(len(expected))
+    await until(lambda: sorted(socket.stream) == sorted(expected), "each once")
+    assert socket.stream[-1] == "parent after"
+
+
+CODES = {"returns": 0, "exits": 3, "raises": 1}
+
+
+@pytest.mark.parametrize("end", CODES)
+async def test_the_end_of_the_interpreter_flushes(
+    url: str, channel: str, routing: str, socket: Socket, end: str
+) -> None:
+    assert await run(EXIT, url, channel, routing, end) == CODES[end]
+    assert await socket.has(500) == list(range(500))

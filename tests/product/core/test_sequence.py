@@ -1,0 +1,171 @@
+"""Numbers: no copy is ever delivered, no hole goes untold, and a bounded memory errs on the safe side."""
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from attrs import define
+from backplane_core._protocol.sequence import DUPLICATE, Numbering, Tracker
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+CHANNELS = ("a", "b", "c")
+
+
+@define(frozen=True)
+class Sent:
+    channel: str
+    origin: str
+    seq: int
+    prev: int | None
+
+
+def accept(tracker: Tracker, frame: Sent) -> int:
+    return tracker.accept(frame.channel, frame.origin, frame.seq, frame.prev)
+
+
+@settings(max_examples=400)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(CHANNELS),
+            st.sampled_from(["o1", "o2"]),
+            st.sampled_from(["send", "send", "send", "drop", "copy", "old copies", "cut"]),
+        ),
+        max_size=80,
+    )
+)
+def test_whatever_is_dropped_or_doubled_no_copy_passes_and_holes_are_counted_exactly(
+    plan: list[tuple[str, str, str]],
+) -> None:
+    numbering = {origin: Numbering() for origin in ("o1", "o2")}
+    tracker = Tracker(ttl_s=300)
+    arrived: dict[tuple[str, str], list[Sent]] = {}
+    dropped: dict[tuple[str, str], int] = {}
+    # Before the first frame of an origin, and across a cut, there is nothing to count from.
+    fresh: set[tuple[str, str]] = {(channel, origin) for channel in CHANNELS for origin in ("o1", "o2")}
+    for channel, origin, step in plan:
+        key = (channel, origin)
+        if step == "cut":
+            tracker.cut()
+            fresh = {(channel, origin) for channel in CHANNELS for origin in ("o1", "o2")}
+        elif step == "copy" or step == "old copies":  # noqa: PLR1714 -- reads as the plan does
+            known = arrived.get(key, [])
+            for frame in known if step == "old copies" else known[-1:]:
+                assert accept(tracker, frame) == DUPLICATE
+        else:
+            seq, prev = numbering[origin].take(channel)
+            if step == "drop":
+                dropped[key] = dropped.get(key, 0) + 1
+                continue
+            frame = Sent(channel, origin, seq, prev)
+            assert accept(tracker, frame) == (0 if key in fresh else dropped.get(key, 0))
+            arrived.setdefault(key, []).append(frame)
+            dropped[key] = 0
+            fresh.discard(key)
+
+
+def test_numbers_count_from_one_on_each_channel() -> None:
+    numbering = Numbering()
+    got: list[tuple[int, int | None]] = []
+    for channel in ("a", "b", "a", "a", "b"):
+        peeked = numbering.peek(channel)
+        got.append(numbering.take(channel))
+        assert got[-1] == peeked
+    assert got == [(1, None), (1, None), (2, 1), (3, 2), (2, 1)]
+    assert numbering.peek("a") == numbering.peek("a")
+
+
+@given(st.lists(st.sampled_from("abcdef"), max_size=200), st.integers(1, 5))
+def test_a_forgotten_channel_never_makes_a_new_frame_look_like_a_copy_nor_a_hole(
+    channels: list[str], room: int
+) -> None:
+    numbering = Numbering(max_channels=room)
+    tracker = Tracker(ttl_s=300)
+    for channel in channels:
+        seq, prev = numbering.take(channel)
+        assert tracker.accept(channel, "o", seq, prev) == 0
+        assert len(numbering._numbers) <= room
+
+
+def test_a_hole_across_a_cut_belongs_to_the_cuts_own_gap_but_copies_stay_known() -> None:
+    tracker = Tracker(ttl_s=300)
+    assert tracker.accept("a", "o", 1, None) == 0
+    assert tracker.accept("a", "o", 2, 1) == 0
+    tracker.cut()
+    assert tracker.accept("a", "o", 2, 1) == DUPLICATE
+    assert tracker.accept("a", "o", 9, 8) == 0
+    assert tracker.accept("a", "o", 2, 1) == DUPLICATE
+    assert tracker.accept("a", "o", 12, 11) == 2
+    tracker.cut()
+    tracker.cut()
+    assert tracker.accept("a", "o", 12, 11) == DUPLICATE
+
+
+def test_without_a_previous_number_tracking_starts_afresh() -> None:
+    tracker = Tracker(ttl_s=300)
+    tracker.accept("a", "o", 1, None)
+    assert tracker.accept("a", "o", 50, None) == 0
+    assert tracker.accept("a", "o", 52, 51) == 1
+
+
+def test_an_origin_is_forgotten_when_its_last_frame_is_older_than_its_time_and_not_before() -> None:
+    tracker = Tracker(ttl_s=300)
+    tracker.accept("a", "o", 1, None)
+    for now in (200, 400, 600):
+        tracker.now = now
+        tracker.expire(tracker.now)
+        assert tracker.accept("a", "o", now, now - 1) > 0
+        assert tracker.accept("a", "o", now, now - 1) == DUPLICATE
+    tracker.now = 901
+    tracker.expire(tracker.now)
+    assert tracker.origins == 0
+    assert tracker._heard == tracker._before_cut == {}
+    assert tracker.accept("a", "o", 1, None) == 0
+
+
+def test_an_origin_is_remembered_through_cuts_and_then_forgotten_whole() -> None:
+    tracker = Tracker(ttl_s=10)
+    tracker.accept("a", "o", 5, None)
+    tracker.cut()
+    tracker.now = 9
+    tracker.expire(tracker.now)
+    assert tracker.accept("a", "o", 5, None) == DUPLICATE
+    tracker.now = 25
+    tracker.expire(tracker.now)
+    assert (tracker.origins, tracker._heard, tracker._before_cut) == (0, {}, {})
+
+
+def test_a_channel_that_was_left_starts_afresh() -> None:
+    tracker = Tracker(ttl_s=300)
+    tracker.accept("a", "o", 5, None)
+    tracker.forget_channel("a")
+    tracker.forget_channel("never heard")
+    assert tracker.accept("a", "o", 9, 8) == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_stream_of_ten_thousand_with_losses_and_resends_is_delivered_once_and_counted(seed: int) -> None:
+    chance = random.Random(seed)
+    numbering, tracker = Numbering(), Tracker(ttl_s=300)
+    delivered: list[int] = []
+    missing = lost = 0
+    batch: list[Sent] = []
+    for _ in range(10_000):
+        seq, prev = numbering.take("a")
+        batch.append(Sent("a", "o", seq, prev))
+        if len(batch) == 20:
+            arriving = [frame for frame in batch if chance.random() > 0.05]
+            # The sender does not know how much of its batch arrived and sends it again.
+            again = arriving if chance.random() < 0.3 else []
+            for frame in [*arriving[: chance.randrange(21)], *arriving] if again else arriving:
+                result = accept(tracker, frame)
+                if result != DUPLICATE:
+                    delivered.append(frame.seq)
+                    missing += result
+            batch = []
+    lost = delivered[-1] - (delivered[0] - 1) - len(delivered)
+    assert delivered == sorted(set(delivered))
+    assert missing == lost > 0

@@ -1,0 +1,107 @@
+"""Options: typed, bounded, and an error that says what is allowed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from attrs import fields
+from backplane_core import ConfigurationError, InMemoryBackplane
+from backplane_core.options import Settings
+
+from tests.product.core.helpers import shown
+
+DEFAULTS = {
+    "connect_timeout_s": 5.0,
+    "probe_interval_s": 15.0,
+    "beat_s": 1.0,
+    "outbox_max_messages": 100_000,
+    "outbox_overflow": "drop_newest",
+    "outbox_max_bytes": 32 * 1024 * 1024,
+    "publish_wait_s": 0.005,
+    "max_event_bytes": 1024 * 1024,
+    "origin_ttl_s": 300.0,
+    "routing": "broadcast",
+    "lanes": 1,
+    "channel": "backplane",
+    "signing_keys": None,
+}
+
+
+NOT_TEXT: list[Any] = [None, [], b"1", object()]
+
+
+def test_the_defaults_are_the_ones_that_are_written_down() -> None:
+    settings = Settings.of({})
+    assert {name: getattr(settings, name) for name in DEFAULTS} == DEFAULTS
+    assert {attribute.name for attribute in fields(Settings)} == set(DEFAULTS)
+
+
+def test_an_unknown_option_names_all_that_are_allowed() -> None:
+    with pytest.raises(ConfigurationError) as error:
+        InMemoryBackplane(prob_interval_s=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue] -- the mistake it is about
+    for name in (*DEFAULTS, "on_gap", "on_state", "observer", "'prob_interval_s'"):
+        assert name in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[(name, value) for name in ("connect_timeout_s", "beat_s", "origin_ttl_s") for value in (0, -1)],
+        *[(name, float("nan")) for name in ("connect_timeout_s", "probe_interval_s", "publish_wait_s")],
+        *[(name, float("inf")) for name in ("connect_timeout_s", "probe_interval_s", "publish_wait_s")],
+        *[(name, value) for name in ("beat_s", "lanes", "channel", "routing") for value in NOT_TEXT],
+        *[
+            (name, value)
+            for name in ("outbox_max_messages", "lanes", "max_event_bytes")
+            for value in (0, -1, 1.5, True)
+        ],
+        *[(name, value) for name in ("outbox_max_bytes", "lanes", "connect_timeout_s") for value in ("", "x", "1_0x")],
+        ("connect_timeout_s", True),
+        ("probe_interval_s", 0.4),
+        ("publish_wait_s", -0.001),
+        ("outbox_max_bytes", 1023),
+        ("routing", "Broadcast"),
+        ("routing", "unicast"),
+        *[("channel", value) for value in ("", ":", "a:", ":a", "a::b", "a b", "a.b", "a*", "a>", "a@b", "ä", "a\n")],
+        ("channel", "x" * 201),
+    ],
+    ids=shown,
+)
+def test_a_wrong_value_names_the_option_and_what_is_allowed(name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        Settings.of({name: value})
+    assert name in str(error.value)
+    assert error.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "taken"),
+    [
+        ("probe_interval_s", 0.5, 0.5),
+        ("probe_interval_s", "2.5", 2.5),
+        ("connect_timeout_s", 1, 1.0),
+        ("publish_wait_s", 0, 0.0),
+        ("lanes", "4", 4),
+        ("outbox_max_messages", 1, 1),
+        ("channel", "smooth-operator:backplane", "smooth-operator:backplane"),
+        ("channel", "x" * 200, "x" * 200),
+        ("routing", "interest", "interest"),
+    ],
+    ids=shown,
+)
+def test_a_right_value_is_taken_also_as_text_from_an_environment(name: str, value: Any, taken: Any) -> None:
+    assert getattr(Settings.of({name: value}), name) == taken
+    assert type(getattr(Settings.of({name: value}), name)) is type(taken)
+
+
+def test_lanes_and_interest_routing_exclude_each_other() -> None:
+    with pytest.raises(ConfigurationError, match="lanes"):
+        Settings.of({"routing": "interest", "lanes": 2})
+
+
+def test_callbacks_are_taken_from_the_options() -> None:
+    seen: list[Any] = []
+    backplane = InMemoryBackplane(on_state=seen.append, observer=seen.append, on_gap=seen.append)
+    assert "live" in seen
+    assert backplane.on_gap is not None

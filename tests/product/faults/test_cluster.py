@@ -1,0 +1,221 @@
+"""A Redis Cluster whose masters are killed, replaced and frozen, and whose slots move, under load."""
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from backplane_core import DistributedBackplane, Gap, Target, connect
+from backplane_redis import ClusterTransport
+from backplane_redis._connection import LinkConnection
+from backplane_testservers import BrokerUnavailable, RedisCluster, free_port
+from backplane_testservers.leftovers import no_leftovers
+from redis.crc import key_slot
+
+from tests.conftest import skip_or_fail
+from tests.product.faults.proxy import Proxy
+from tests.product.faults.rig import Pod, Rig
+from tests.product.pods.fleet import until
+
+MOVES, MOVES_LONG = 6, 100
+
+
+@pytest.fixture(scope="module")
+def whole_cluster() -> Iterator[RedisCluster]:
+    """3 masters, and a replica of each."""
+    try:
+        with RedisCluster(replicas=1) as cluster:
+            yield cluster
+    except BrokerUnavailable as error:
+        skip_or_fail(error)
+
+
+@pytest.fixture
+def cluster(whole_cluster: RedisCluster) -> Iterator[RedisCluster]:
+    """The same, and well again after the test."""
+    yield whole_cluster
+    for node in whole_cluster.nodes:
+        if node.running:
+            node.thaw()
+        else:
+            node.start()
+    whole_cluster.wait_until(whole_cluster.is_well, "the cluster is well again")
+
+
+@pytest.fixture
+async def rig(cluster: RedisCluster, leaves_nothing: None, routing: str, channel: str) -> AsyncIterator[Rig]:
+    lanes = {"lanes": 5} if routing == "broadcast" else {}
+    async with Rig(cluster, {"channel": channel, "routing": routing, **lanes}) as rig:
+        yield rig
+
+
+async def test_what_a_silent_nodes_line_swallowed_lies_in_a_gap_although_beats_went_on_over_another(
+    channel: str,
+) -> None:
+    port = free_port()
+    with (
+        Proxy("127.0.0.1", port) as proxy,
+        RedisCluster(ports={1: port}, announced_ports={1: proxy.port}) as cluster,
+    ):
+        silent = cluster.nodes[1]
+
+        class Direct(ClusterTransport):
+            """Reaches the node past the proxy."""
+
+            async def _connect(self, address: tuple[str, int]) -> LinkConnection:
+                return await super()._connect((address[0], port) if address[1] == proxy.port else address)
+
+        name = next(one for n in range(99) if cluster.master(one := f"{channel}:{n}") is not silent)
+        users = [Target.user(f"u{n}") for n in range(99)]
+        user = next(one for one in users if cluster.master(f"{name}:@user:{one.id}") is silent)
+        async with (
+            no_leftovers(),
+            DistributedBackplane(Direct(cluster.url), channel=name, routing="interest") as here,
+            connect(cluster.url, channel=name, routing="interest", probe_interval_s=1.0) as there,
+        ):
+            got: list[int] = []
+            gaps: list[Gap] = []
+            await there.attach("c1", got.append, on_gap=gaps.append)
+            assert await there.associate("c1", user)
+            await here.publish(user, 0)
+            await until(lambda: got == [0], "the event before")
+            proxy.down.drop()
+            before = time.time()
+            for number in range(1, 51):
+                await here.publish(user, number)
+            await here.flush(10)
+            published = time.time()
+            await until(lambda: there.state == "degraded", "the pod notices")
+            assert proxy.down.dropped_bytes > 50
+            assert got == [0]
+            assert (there.ready().last_beat or 0) > published, "beats went on meanwhile"
+            proxy.heal()
+            await until(lambda: there.state == "live", "live again")
+            assert gaps[0].since < before
+            await here.publish(user, 51)
+            await until(lambda: got == [0, 51], "the event after")
+
+
+async def three_pods(rig: Rig) -> tuple[Pod, Pod, Pod]:
+    """Two that publish and hear, and one that only hears."""
+    here, there, listener = [await rig.pod() for _ in range(3)]
+    for pod in (here, there, listener):
+        await rig.sockets(pod, 5)
+    return here, there, listener
+
+
+def channels_of(pod: Pod) -> list[str]:
+    """The channels that carry events of the rig's targets to this pod, beside the shared one."""
+    inside: Any = pod.backplane
+    return [
+        channel for channel in inside._supervisor._streams._homes if ":@" in channel and ":@connection:" not in channel
+    ]
+
+
+def lost(pod: Pod) -> list[Gap]:
+    return [gap for gap in pod.gaps if "its slot moved" in gap.reason]
+
+
+def told_all(rig: Rig) -> bool:
+    """Whether no gap waits to be told: those of one socket come a second apart."""
+    tellers: list[Any] = [pod.backplane._gaps for pod in rig.pods]
+    return not any(teller._late or any(teller._holes.values()) for teller in tellers)
+
+
+async def settle(rig: Rig) -> None:
+    await rig.settle()
+    await until(lambda: told_all(rig), "the last gap at each socket")
+    rig.ledger.assert_clean()
+
+
+async def test_a_killed_master_of_the_shared_channel_is_replaced_by_its_replica_and_every_loss_lies_in_a_gap(
+    rig: Rig, cluster: RedisCluster, channel: str
+) -> None:
+    here, there, _ = await three_pods(rig)
+    master = cluster.master(channel)
+    replica = cluster.replica_of(master)
+    async with rig.traffic(here, there):
+        await rig.more(40, "traffic before the kill")
+        await asyncio.to_thread(master.kill)
+        await rig.all_degraded()
+        await rig.more_published(20)
+        await rig.all_live()
+        await rig.more(40, "traffic by way of the replica")
+    assert await asyncio.to_thread(lambda: replica.is_master)
+    await settle(rig)
+    for pod in rig.pods:
+        assert pod.links >= 2
+        assert pod.backplane.stats().dropped == {}
+
+
+async def test_a_planned_failover_costs_no_link_and_its_loss_lies_in_gaps_of_its_channels(
+    rig: Rig, cluster: RedisCluster, channel: str
+) -> None:
+    here, there, _ = await three_pods(rig)
+    master = cluster.master(channel)
+    replica = cluster.replica_of(master)
+    async with rig.traffic(here, there):
+        await rig.more(40, "traffic before the failover")
+        await asyncio.to_thread(replica.says, "CLUSTER FAILOVER")
+        await until(lambda: all(lost(pod) for pod in rig.pods), "each pod tells of what it lost", 60)
+        await rig.more(40, "traffic after the failover")
+    await settle(rig)
+    for pod in rig.pods:
+        assert pod.links == 1
+        assert pod.backplane.stats().dropped == {}
+        assert channel in {gap.channel for gap in lost(pod)}
+    assert not await asyncio.to_thread(lambda: master.is_master)
+    inside: list[Any] = [pod.backplane for pod in rig.pods]
+    left = (master.host, master.port)
+    await until(
+        lambda: all(left not in pod._supervisor._streams._nodes for pod in inside), "what became a replica is left", 60
+    )
+
+
+async def test_a_slot_that_moves_to_and_fro_costs_no_link_and_only_its_own_channel_is_told(
+    rig: Rig,
+    cluster: RedisCluster,
+    long: bool,  # noqa: FBT001 -- a fixture
+) -> None:
+    here, there, listener = await three_pods(rig)
+    moving = channels_of(listener)[0]
+    slot = key_slot(moving.encode())
+    home = cluster.master_of(slot)
+    away = next(node for node in cluster.nodes if node is not home and node.is_master)
+    async with rig.traffic(here, there):
+        await rig.more(20, "traffic before the moves")
+        for move in range(1, 1 + (MOVES_LONG if long else MOVES)):
+            await asyncio.to_thread(cluster.move, slot, away if move % 2 else home)
+            await until(lambda: all(len(lost(pod)) >= move for pod in rig.pods), "each pod tells of the move", 60)  # noqa: B023
+            await rig.more(10, "traffic after the move")
+    await settle(rig)
+    for pod in rig.pods:
+        assert pod.links == 1
+        assert pod.backplane.stats().dropped == {}
+        assert {gap.channel for gap in lost(pod)} == {moving}
+
+
+async def test_a_frozen_node_that_carries_no_beats_is_found_by_pods_that_only_hear(
+    rig: Rig, cluster: RedisCluster, channel: str
+) -> None:
+    rig.options["probe_interval_s"] = 1.0
+    here, there, listener = await three_pods(rig)
+    shared = cluster.master(channel)
+    frozen = next(node for one in channels_of(listener) if (node := cluster.master(one)) is not shared)
+    async with rig.traffic(here, there):
+        await rig.more(40, "traffic before the freeze")
+        await asyncio.to_thread(frozen.freeze)
+        await until(lambda: listener.is_degraded, "the listening pod notices", 60)
+        assert "frozen" in (listener.backplane.ready().reason or "")
+        await rig.all_live()
+        await rig.more(40, "traffic by way of the replica")
+        await asyncio.to_thread(frozen.thaw)
+        await rig.more(40, "traffic after the thaw")
+    await settle(rig)
+    for pod in rig.pods:
+        assert pod.links >= 2
+        assert pod.backplane.stats().dropped == {}

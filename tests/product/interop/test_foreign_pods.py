@@ -1,0 +1,55 @@
+"""Fleets that are half ours: foreign pods over plain redis-py and nats-py beside Python pods, on the names they use."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from functools import partial
+from random import Random
+
+import pytest
+from backplane_core import DistributedBackplane, connect
+from backplane_testservers import OwnBroker
+
+from tests.product.interop.foreign import CHANNEL, ForeignPod, foreign_pod
+from tests.product.interop.ledger import Ledger
+from tests.product.interop.mixed import Foreign, Member, Python, attach_sockets, traffic
+from tests.product.pods.fleet import until
+
+KNOWN = ("origin", "target", "event", "seq", "prev", "also", "exclude", "routing", "lanes")
+
+
+def settled(pod: ForeignPod) -> bool:
+    return pod.counts["own"] == pod.counts["sent"] and pod.counts["beats"] >= 3
+
+
+@pytest.mark.timeout(900)
+async def test_pods_of_both_kinds_serve_one_fleet_and_nothing_is_lost_doubled_misrouted_or_reordered(
+    leaves_nothing: None, broker: OwnBroker, *, long: bool
+) -> None:
+    rounds, each = (150, 400) if long else (3, 400)
+    random, ledger = Random(20), Ledger()
+    async with AsyncExitStack() as stack:
+        ours: list[DistributedBackplane] = []
+        for _ in range(3):
+            pod = await stack.enter_async_context(connect(broker.url, channel=CHANNEL, beat_s=0.05))
+            assert isinstance(pod, DistributedBackplane)
+            ours.append(pod)
+        theirs = [await stack.enter_async_context(foreign_pod(broker)) for _ in range(2)]
+        pythons = [Python(f"python{number}", pod) for number, pod in enumerate(ours)]
+        members: list[Member] = [*pythons, *[Foreign(f"foreign{number}", pod) for number, pod in enumerate(theirs)]]
+        await attach_sockets(ledger, members, random)
+        await traffic(ledger, members, random, rounds=rounds, each=each)
+        assert all(count == rounds * each + len(ledger.sockets) for count in ledger.published.values())
+        sent = sum(pod.counts["sent"] for pod in theirs)
+        for stats in [pod.stats() for pod in ours]:
+            assert stats.foreign == sent
+            assert stats.decode_errors == stats.duplicates == stats.mismatch == stats.sink_errors == 0
+            assert (stats.gaps, stats.dropped) == ({}, {})
+        for foreign in theirs:
+            # Beats come, and are nobody's: what a socket gets beside its events is alien to the ledger.
+            await until(partial(settled, foreign), "its own frames came back, and beats of others")
+            assert foreign.counts["dropped"] == sum(python.for_others for python in pythons) > 100
+            seen = {name for names in foreign.members for name in names}
+            assert seen == set(KNOWN)
+            assert all(list(names) == [name for name in KNOWN if name in names] for names in foreign.members)
+        ledger.check()

@@ -1,0 +1,91 @@
+"""A pod of another language beside Python pods: Node with its own clients, over both brokers, in both directions."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import pytest
+from backplane_core import DistributedBackplane, Target, connect
+from backplane_testservers import OwnBroker
+
+from tests.product.interop.foreign import CHANNEL
+from tests.product.interop.ledger import Ledger
+from tests.product.interop.mixed import Foreign, Member, Python, attach_sockets, traffic
+from tests.product.interop.node_pod import NodePod, install, node_pod
+from tests.product.pods.fleet import until
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install(tmp_path_factory.mktemp("node"))
+
+
+def has_two(got: list[object]) -> bool:
+    return len(got) >= 2
+
+
+async def test_one_event_each_way(leaves_nothing: None, program: Path, broker: OwnBroker) -> None:
+    here: list[object] = []
+    there: list[object] = []
+    async with connect(broker.url, channel=CHANNEL) as pod, node_pod(program, broker.url) as node:
+        await pod.attach("c1", here.append)
+        await pod.associate("c1", Target.session("s1"))
+        await node.attach("c2", there.append, [Target.session("s1")])
+        assert await pod.publish(Target.session("s1"), {"text": "from Python: é🙂"}) == 1
+        await node.publish([(Target.session("s1"), {"text": "from Node: é🙂"})])
+        both = [{"text": "from Python: é🙂"}, {"text": "from Node: é🙂"}]
+        for got in (here, there):
+            await until(partial(has_two, got), "both events")
+            assert sorted(map(str, got)) == sorted(map(str, both))
+
+
+@pytest.mark.timeout(900)
+async def test_python_and_node_serve_one_fleet_and_nothing_is_lost_doubled_misrouted_or_reordered(
+    leaves_nothing: None, program: Path, broker: OwnBroker, *, long: bool
+) -> None:
+    rounds, each = (100, 500) if long else (3, 400)
+    random, ledger = Random(21), Ledger()
+    async with AsyncExitStack() as stack:
+        pod = await stack.enter_async_context(connect(broker.url, channel=CHANNEL, beat_s=0.05))
+        assert isinstance(pod, DistributedBackplane)
+        nodes = [await stack.enter_async_context(node_pod(program, broker.url)) for _ in range(2)]
+        python = Python("python", pod)
+        members: list[Member] = [python, *[Foreign(f"node{number}", node) for number, node in enumerate(nodes)]]
+        await attach_sockets(ledger, members, random)
+        await traffic(ledger, members, random, rounds=rounds, each=each)
+        ours, stats = ledger.published["python"], pod.stats()
+        assert stats.foreign == sum(ledger.published.values()) - ours
+        assert stats.decode_errors == stats.duplicates == stats.mismatch == 0
+        assert (stats.gaps, stats.dropped) == ({}, {})
+        for node in nodes:
+            counts = await settled(node)
+            assert counts["sent"] == ledger.published["node0"] == rounds * each + len(ledger.sockets)
+            assert counts["dropped"] == python.for_others > 50
+            others = counts["delivered"] + counts["nobody"] + counts["dropped"] - counts["beats"]
+            assert others == ours + ledger.published["node0"]
+        ledger.check()
+
+
+async def settled(node: NodePod) -> dict[str, int]:
+    """What it counted, once its own frames came back and it heard beats of ours."""
+    async with asyncio.timeout(30):
+        while True:
+            counts = await node.counts()
+            if counts["own"] == counts["sent"] and counts["beats"]:
+                return counts
+
+
+def test_a_missing_node_skips_saying_so_and_fails_where_it_is_required(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("BACKPLANE_REQUIRE_NODE", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="node and npm are not on PATH"):
+        install(tmp_path)
+    monkeypatch.setenv("BACKPLANE_REQUIRE_NODE", "1")
+    with pytest.raises(pytest.fail.Exception, match="BACKPLANE_REQUIRE_NODE=1, but node and npm are not on PATH"):
+        install(tmp_path)

@@ -1,0 +1,108 @@
+"""Runs plans: one, or thousands in all of this machine's processes; and cuts a failing one down to what it needs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Final
+
+from attrs import evolve, field, frozen
+from backplane_core import Gap
+from backplane_core._runtime.logging import logger
+
+from tests.product.model.checks import check
+from tests.product.model.ledger import Ledger
+from tests.product.model.plan import Plan, draw
+from tests.product.model.virtual_loop import VirtualLoop, run
+from tests.product.model.world import World
+
+__all__ = ["Outcome", "hunt", "play", "shrink"]
+
+CHUNK: Final = 250
+
+
+@frozen
+class Outcome:
+    """What came of a run.
+
+    Args:
+        violations: Broken promises, for people.
+        seen: How often what happened, so that a hunt can tell whether it met what it hunts for.
+    """
+
+    violations: list[str]
+    seen: Counter[str] = field(factory=Counter[str])
+
+
+def play(plan: Plan, trace: Callable[[str], None] | None = None) -> Outcome:
+    """Run a plan once."""
+    loop = VirtualLoop()
+    world = World(plan, loop, trace)
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        run(loop, world.play())
+    except Exception as error:  # noqa: BLE001 -- whatever it is, the run did not hold
+        return Outcome([*world.ledger.violations, f"the run raised {type(error).__name__}: {error}"])
+    finally:
+        logger.disabled = disabled
+    return Outcome(check(world.ledger, plan), _seen(world.ledger))
+
+
+def hunt(seeds: Sequence[int], processes: int | None = None) -> Iterator[tuple[int, Outcome]]:
+    """Run the plans of many seeds, and yield what came of each, in order."""
+    processes = os.cpu_count() or 1 if processes is None else processes
+    chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        for chunk, outcomes in zip(chunks, pool.map(_play_all, chunks), strict=True):
+            yield from zip(chunk, outcomes, strict=True)
+
+
+def _play_all(seeds: Sequence[int]) -> list[Outcome]:
+    return [play(draw(seed)) for seed in seeds]
+
+
+def shrink(plan: Plan) -> Plan:
+    """Return a failing plan without the steps that it does not need to fail: none of those left can be taken away."""
+    steps = plan.steps
+    size = len(steps)
+    while size:
+        start = 0
+        while start < len(steps):
+            fewer = (*steps[:start], *steps[start + size :])
+            if play(evolve(plan, steps=fewer)).violations:
+                steps = fewer
+            else:
+                start += size
+        # Taking one away may have made another one idle.
+        size = size // 2 if size > 1 or len(steps) == len(plan.steps) else 0
+        if not size and len(steps) < len(plan.steps):
+            return shrink(evolve(plan, steps=steps))
+    return evolve(plan, steps=steps)
+
+
+def _seen(ledger: Ledger) -> Counter[str]:
+    seen: Counter[str] = Counter()
+    for pod in ledger.pods:
+        seen["pods"] += 1
+        seen["links"] += len(pod.links)
+        for link in pod.links:
+            if link.deaf_at < link.ended:
+                seen["deaf links"] += 1
+            seen["batches cut short"] += (
+                len(link.batches) > 0 and not isinstance(link.batches[-1], str) and (link.batches[-1].done > link.ended)
+            )
+        for cause, count in pod.stats.dropped.items():
+            seen[f"dropped: {cause}"] += count
+        for cause, count in pod.stats.gaps.items():
+            seen[f"gaps: {cause}"] += count
+        for what in ("published", "delivered", "duplicates", "foreign", "overflowed"):
+            seen[what] += getattr(pod.stats, what)
+        seen["words of losses"] += len(
+            [1 for record in pod.records if isinstance(record, Gap) and "faulty transport lost" in record.reason]
+        )
+    seen["ended as too slow"] += len([life for life in ledger.lives if life.too_slow])
+    seen["refused"] += len([event for event in ledger.events if event.refused])
+    return seen

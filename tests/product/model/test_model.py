@@ -1,0 +1,63 @@
+"""Thousands of seeded runs, each of which must hold all that is promised."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from tests.product.model.plan import Plan, draw
+from tests.product.model.regressions import PLANS
+from tests.product.model.run import hunt, play
+
+MUST_BE_SEEN = [
+    "deaf links",
+    "batches cut short",
+    "dropped: outbox",
+    "dropped: unconfirmed",
+    "dropped: closed",
+    "gaps: reconnect",
+    "gaps: sequence",
+    "gaps: overflow",
+    "duplicates",
+    "foreign",
+    "words of losses",
+    "ended as too slow",
+    "refused",
+]
+
+
+@pytest.mark.timeout(7200)
+def test_no_run_breaks_a_promise_whatever_the_broker_does(*, long: bool) -> None:
+    seen: Counter[str] = Counter()
+    for seed, outcome in hunt(range(200_000 if long else 10_000)):
+        assert not outcome.violations, (
+            "\n".join(outcome.violations)
+            + f"\n\nreplay it alone, cut down: uv run python -m tests.product.model {seed}"
+        )
+        seen += outcome.seen
+    assert [what for what in MUST_BE_SEEN if not seen[what]] == [], "faults that no run met"
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_what_failed_once_holds(plan: Plan) -> None:
+    assert play(plan).violations == []
+
+
+@pytest.mark.parametrize("seed", [3, 14])
+def test_a_run_repeats_in_another_process_with_other_hashes(seed: int) -> None:
+    lines: list[str] = []
+    play(draw(seed), lines.append)
+    assert len(lines) > 100
+    for hash_seed in ("1", "2"):
+        replayed = subprocess.run(
+            [sys.executable, "-m", "tests.product.model", str(seed), "--whole"],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
+        assert [line for line in replayed if line in lines] == lines

@@ -1,0 +1,253 @@
+"""The model can fail: with one mechanism of core switched off, a few hundred runs break a promise, and say which."""
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import pytest
+from attrs import evolve, frozen
+from backplane_core import DistributedBackplane, Frame, Gap, Lost, Target
+from backplane_core._inbound.gap_notifier import GapNotifier
+from backplane_core._inbound.subscriptions import Subscriptions
+from backplane_core._inbound.watermark import Watermark
+from backplane_core._link.heartbeat import Heartbeat
+from backplane_core._link.supervisor import LinkSupervisor
+from backplane_core._local.registry import Entry
+from backplane_core._outbound.outbox import Outbox
+from backplane_core._outbound.sender import Sender
+from backplane_core._protocol.frame import Head, decode_target
+from backplane_core._protocol.peers import Peers
+from backplane_core._protocol.sequence import DUPLICATE, Tracker
+
+from tests.product.model.plan import draw
+from tests.product.model.run import play, shrink
+
+SEEDS = 400
+Patch = pytest.MonkeyPatch
+
+
+@frozen
+class Mutation:
+    """A mechanism that is switched off, and a word of what then breaks."""
+
+    name: str
+    apply: Callable[[Patch], None]
+    breaks: str
+
+
+def nothing(*_: object, **__: object) -> None:
+    """Takes the place of what is switched off."""
+
+
+def no_dedupe(patch: Patch) -> None:
+    accept = Tracker.accept
+
+    def accept_all(self: Tracker, channel: str, origin: str, seq: int, prev: int | None) -> int:
+        return max(0, accept(self, channel, origin, seq, prev))
+
+    assert DUPLICATE < 0
+    patch.setattr(Tracker, "accept", accept_all)
+
+
+def no_resend(patch: Patch) -> None:
+    def lost(self: Outbox, *, resend: bool) -> list[Frame]:
+        self._land()
+        return []
+
+    patch.setattr(Outbox, "lost", lost)
+
+
+def resend_behind(patch: Patch) -> None:
+    def lost(self: Outbox, *, resend: bool) -> list[Frame]:
+        self._waiting.extend(self._in_flight)
+        self._in_flight = []
+        return []
+
+    patch.setattr(Outbox, "lost", lost)
+
+
+def no_cut(patch: Patch) -> None:
+    patch.setattr(Tracker, "cut", nothing)
+
+
+def gap_told_late(patch: Patch) -> None:
+    tell = GapNotifier.tell
+
+    def late(self: GapNotifier, entries: Iterable[Entry], gap: Gap) -> bool:
+        asyncio.get_running_loop().call_later(0.2, tell, self, list(entries), gap)
+        return True
+
+    patch.setattr(GapNotifier, "tell", late)
+
+
+def no_gap(patch: Patch) -> None:
+    async def nobody(_: DistributedBackplane) -> None:
+        pass
+
+    patch.setattr(DistributedBackplane, "_tell_reconnect", nobody)
+
+
+def gap_begins_when_noticed(patch: Patch) -> None:
+    lost = Watermark.lost
+
+    def noticed(self: Watermark, reason: str, doubted_since: float | None = None) -> None:
+        self.complete_at = self.heard_at
+        lost(self, reason, doubted_since)
+
+    patch.setattr(Watermark, "lost", noticed)
+
+
+def gap_forgets_associations(patch: Patch) -> None:
+    patch.setattr(Watermark, "asked", nothing)
+
+
+def dropped_numbers_come_again(patch: Patch) -> None:
+    make_room = Sender._make_room
+
+    def give_back(self: Sender, frame: Frame) -> None:
+        make_room(self, frame)
+        if self._overflow == "drop_newest":
+            self._numbering.number(frame[0]).last -= 1
+
+    patch.setattr(Sender, "_make_room", give_back)
+
+
+def no_beats(patch: Patch) -> None:
+    patch.setattr(DistributedBackplane, "_beat", nothing)
+
+
+def no_beats_for_torn_channels(patch: Patch) -> None:
+    drop = DistributedBackplane._on_dropped
+
+    def forget(self: DistributedBackplane, cause: str, channel: str, count: int) -> None:
+        drop(self, cause, channel, count)
+        self._sender._torn.clear()
+
+    patch.setattr(DistributedBackplane, "_on_dropped", forget)
+
+
+def old_links_speak_late(patch: Patch) -> None:
+    """What a dying link's reader had not processed is processed when the next link is live."""
+    kept: dict[DistributedBackplane, list[Frame | Lost]] = {}
+    on_batch, on_live = DistributedBackplane._on_batch, DistributedBackplane._on_live
+
+    async def keep(self: DistributedBackplane, batch: Sequence[Frame | Lost]) -> None:
+        kept[self] = list(batch)
+        await on_batch(self, batch)
+
+    async def late(self: DistributedBackplane) -> None:
+        await on_live(self)
+        old = kept.pop(self, None)
+        if old:
+            task = asyncio.create_task(on_batch(self, old))
+            running.add(task)
+            task.add_done_callback(running.discard)
+
+    running: set[asyncio.Task[None]] = set()
+    patch.setattr(DistributedBackplane, "_on_batch", keep)
+    patch.setattr(DistributedBackplane, "_on_live", late)
+
+
+def holes_are_not_told(patch: Patch) -> None:
+    patch.setattr(DistributedBackplane, "_on_missed", nothing)
+
+
+def deaf_links_are_kept(patch: Patch) -> None:
+    def wait(*_: object, **__: object) -> str:
+        return "wait"
+
+    patch.setattr(Heartbeat, "tick", wait)
+
+
+def closing_forgets_what_is_left(patch: Patch) -> None:
+    patch.setattr(Sender, "close", nothing)
+
+
+def excluded_are_served(patch: Patch) -> None:
+    def nobody(_: Head) -> tuple[str, ...]:
+        return ()
+
+    patch.setattr("backplane_core._inbound.reader.decode_exclude", nobody)
+
+
+def unions_are_their_first(patch: Patch) -> None:
+    def first(head: Head) -> tuple[Target, ...]:
+        return (decode_target(bytes(head.target)),)
+
+    patch.setattr("backplane_core._inbound.reader.decode_targets", first)
+
+
+def gaps_come_as_they_may(patch: Patch) -> None:
+    patch.setattr("backplane_core._inbound.gap_notifier.BETWEEN_GAPS_S", 0.0)
+
+
+def copies_of_beats_are_another_pod(patch: Patch) -> None:
+    patch.setattr(Peers, "link_lost", nothing)
+
+
+def subscriptions_have_no_deadline(patch: Patch) -> None:
+    async def patient(_: LinkSupervisor, asking: Awaitable[None]) -> None:
+        await asking
+
+    patch.setattr(LinkSupervisor, "_answered", patient)
+
+
+def interest_is_forgotten(patch: Patch) -> None:
+    """After a loss, only the base channels are asked for again."""
+
+    def lost(self: Subscriptions) -> None:
+        self._confirmed.clear()
+        self._unconfirmed.clear()
+        self._batches = 0
+        self._again = [channel for channel, target in self._targets.items() if target is None]
+
+    patch.setattr(Subscriptions, "lost", lost)
+
+
+MUTATIONS = [
+    Mutation("no dedupe", no_dedupe, "times to"),
+    Mutation("no re-send", no_resend, "did not send"),
+    Mutation("re-send behind what waits", resend_behind, "missing|behind"),
+    Mutation("no cut of the tracker", no_cut, "should have told of the holes"),
+    Mutation("gap told late", gap_told_late, "before it was told"),
+    Mutation("no gap after an outage", no_gap, "missing"),
+    Mutation("gap begins when the loss is noticed", gap_begins_when_noticed, "missing"),
+    Mutation("gap forgets associations under way", gap_forgets_associations, "missing"),
+    Mutation("a dropped event's number is used again", dropped_numbers_come_again, "gave the number"),
+    Mutation("no beats", no_beats, "no link is deaf|no tail is torn"),
+    Mutation("no beats behind a hole", no_beats_for_torn_channels, "was not told|no mark"),
+    Mutation("an old link speaks late", old_links_speak_late, "times to|behind"),
+    Mutation("holes are not told", holes_are_not_told, "should have told of the holes"),
+    Mutation("deaf links are kept", deaf_links_are_kept, "no link is deaf|not within"),
+    Mutation("what is left at close is not counted", closing_forgets_what_is_left, "did not send"),
+    Mutation("excluded connections are served", excluded_are_served, "is none of"),
+    Mutation("a union is its first target", unions_are_their_first, "missing"),
+    Mutation("gaps come as they may", gaps_come_as_they_may, "was told of gaps at"),
+    Mutation("copies of beats are another pod", copies_of_beats_are_another_pod, "collisions"),
+    Mutation("subscriptions have no deadline", subscriptions_have_no_deadline, "no link is deaf|not within"),
+    Mutation("interest is forgotten with the link", interest_is_forgotten, "missing"),
+]
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=[mutation.name for mutation in MUTATIONS])
+def test_the_model_finds_what_is_switched_off(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutation.apply(monkeypatch)
+    found: list[str] = []
+    for seed in range(SEEDS):
+        found = play(draw(seed)).violations
+        if any(word in text for text in found for word in mutation.breaks.split("|")):
+            return
+    pytest.fail(f"{SEEDS} runs did not notice; the last violations: {found}")
+
+
+def test_a_failing_script_is_cut_down_to_steps_that_are_all_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_gap(monkeypatch)
+    plan = next(plan for plan in map(draw, range(SEEDS)) if play(plan).violations)
+    small = shrink(plan)
+    assert play(small).violations
+    assert len(small.steps) < len(plan.steps)
+    for number in range(len(small.steps)):
+        fewer = evolve(small, steps=(*small.steps[:number], *small.steps[number + 1 :]))
+        assert not play(fewer).violations

@@ -1,0 +1,23 @@
+"""The Python blocks of a page: programs, and files of a project that the page builds up."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+__all__ = ["ROOT", "blocks", "files"]
+
+ROOT = Path(__file__).parents[3]
+
+_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"# (\w+\.py)\n")
+
+
+def blocks(page: Path) -> list[str]:
+    """Return every Python block."""
+    return _BLOCK.findall(page.read_text())
+
+
+def files(page: Path) -> dict[str, str]:
+    """Return the blocks that are files: their first line names the file, `# app.py`."""
+    return {named[1]: block for block in blocks(page) if (named := _FILE.match(block))}

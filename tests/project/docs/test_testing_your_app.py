@@ -1,0 +1,164 @@
+"""The project that docs/testing-your-app.md builds up passes its own tests, and they can fail."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.project.docs.pages import ROOT, files
+
+PAGE = ROOT / "docs/testing-your-app.md"
+
+AUTO = ("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name, text in files(PAGE).items():
+        (tmp_path / name).write_text(text)
+    # A configuration of its own, or the workspace's would be found.
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\naddopts = -p no:cacheprovider\n")
+    return tmp_path
+
+
+def run_pytest(project: Path, *arguments: str, python: str | Path = sys.executable) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "COV"))}
+    return subprocess.run(
+        [str(python), "-m", "pytest", "-q", *arguments],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def outcome(done: subprocess.CompletedProcess[str]) -> str:
+    """The counts of pytest's last line: `7 passed`, `1 passed, 1 error`."""
+    counts = re.findall(r"\d+ (?:passed|failed|errors?|skipped|warnings?)", done.stdout.splitlines()[-1])
+    return ", ".join(counts)
+
+
+def test_the_pages_project_passes(project: Path) -> None:
+    done = run_pytest(project, *AUTO)
+    assert (done.returncode, outcome(done)) == (0, "7 passed"), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [
+        ("test_one_pod.py", 'phone.next() == {"kind": "job_done", "job": "j7"}', "phone.next() == {}"),
+        ("app.py", "Target.user(user), event", "Target.everyone(), event"),
+        ("app.py", "[by] if by is not None else []", "[]"),
+        ("app.py", "on_gap=missed", "on_gap=None"),
+        ("app.py", "await websocket.close(4008)", "pass"),
+    ],
+)
+def test_a_wrong_test_and_a_wrong_app_fail(
+    project: Path, monkeypatch: pytest.MonkeyPatch, name: str, right: str, wrong: str
+) -> None:
+    text = (project / name).read_text()
+    assert right in text
+    (project / name).write_text(text.replace(right, wrong))
+    (project / "browser.py").write_text((project / "browser.py").read_text().replace("timeout(5)", "timeout(0.5)"))
+    done = run_pytest(project, *AUTO, "-x")
+    assert done.returncode == 1
+    assert "failed" in outcome(done)
+
+
+HOST = """
+import asyncio
+from backplane_core import Target
+
+def publish_to(backplane, sink, **options):
+    async def scenario():
+        async with backplane:
+            await backplane.attach("conn-1", sink, **options)
+            await backplane.publish(Target.connection("conn-1"), "hi")
+    asyncio.run(scenario())
+
+def fails(*_):
+    raise KeyError("secret")
+
+def test_well(make_pod):
+    publish_to(make_pod(), lambda value: None)
+
+def test_own_observer(make_pod):
+    seen = []
+    publish_to(make_pod(observer=seen.append), lambda value: None)
+    assert seen
+
+def test_never_opened(make_pod):
+    make_pod()
+
+def test_sink(make_pod):
+    publish_to(make_pod(), fails)
+
+def test_sink_in_memory(backplane):
+    publish_to(backplane, fails)
+
+def test_callback(make_pod):
+    publish_to(make_pod(on_state=fails), lambda value: None)
+
+def test_left_open(make_pod):
+    asyncio.run(make_pod().open())
+    # The loop is gone, and with it whoever could close the pod.
+
+def test_used_after_the_test(backplane):
+    global late
+    late = backplane
+
+def test_is_closed():
+    assert late.state == "closed"
+"""
+
+
+def test_what_a_backplane_contains_fails_the_test_whatever_async_plugin_there_is(project: Path) -> None:
+    (project / "test_host.py").write_text(HOST)
+    done = run_pytest(project, "-p", "no:asyncio", "-rA", "test_host.py")
+    ended = set(re.findall(r"^(PASSED|FAILED|ERROR) test_host\.py::(\w+)", done.stdout, re.MULTILINE))
+    bad = {name for what, name in ended if what != "PASSED"}
+    assert bad == {"test_sink", "test_sink_in_memory", "test_callback", "test_left_open"}, done.stdout
+    assert len(ended) == 9 + len(bad)  # the test passes, and then its fixture complains
+    assert "the sink of connection 'conn-1' raised KeyError" in done.stdout
+    assert "on_gap, on_state or the observer raised, 3 times in all" in done.stdout  # live, draining, closed
+    assert "1 of 1 pods are still open" in done.stdout
+    assert "secret" not in done.stdout.replace(HOST, "").replace('raise KeyError("secret")', "")
+
+
+def test_the_plugin_can_be_chosen_on_the_command_line(project: Path) -> None:
+    (project / "conftest.py").unlink()
+    without = run_pytest(project, *AUTO, "test_two_pods.py")
+    assert "fixture 'make_pod' not found" in without.stdout
+    done = run_pytest(project, *AUTO, "-p", "backplane_core.testing.pytest_plugin", "test_two_pods.py")
+    assert (done.returncode, outcome(done)) == (0, "1 passed"), done.stdout
+
+
+def test_the_kit_needs_no_pytest() -> None:
+    ask = "import sys, backplane_core.testing; print('pytest' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_the_extra_brings_pytest_and_the_project_passes_under_anyio(
+    project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    venv = tmp_path_factory.mktemp("anyio") / "venv"
+    python = venv / "bin/python"
+    core = f"backplane-core[testing] @ {(ROOT / 'packages/backplane-core').as_uri()}"
+    for command in (
+        ["uv", "venv", "--quiet", "--python", sys.executable, venv],
+        ["uv", "pip", "install", "--quiet", "--python", python, core, "anyio>=4.12"],
+    ):
+        made = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+        assert made.returncode == 0, made.stderr
+    with (project / "conftest.py").open("a") as conftest:
+        conftest.write("\nimport pytest\n\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n")
+    done = run_pytest(project, "-o", "anyio_mode=auto", python=python)
+    assert (done.returncode, outcome(done)) == (0, "7 passed"), done.stdout + done.stderr
