@@ -2,7 +2,7 @@
 
     leaving ── open ── subscribe ── overlap ── last send, flush ── read on, send on ── close
 
-`Handover` is a link made of one link after the other. While two overlap both are read: the old one's frames are handed on,
+`Handover` is a link made of one link after the other. While two overlap both are read: the old frames are handed on,
 the successor's are held until the old one has nothing left. What came by both is then dropped as a copy, by its number.
 A mark, sent through the old link and heard through the new one, proves that what was sent before it has reached there.
 """
