@@ -25,9 +25,7 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from backplane_core import BaseBackplane, Target, connect
-from backplane_testservers import BrokerUnavailable, Kind, OwnBroker, open_own_broker
-
-from tests.product.faults.proxy import Proxy
+from backplane_testservers import BrokerUnavailable, Kind, OwnBroker, Proxy, open_own_broker
 
 BUSES: Final[dict[str, tuple[Kind, ...]]] = {"redis": ("redis",), "nats": ("nats",), "both": ("redis", "nats")}
 CONNECTIONS: Final = 10

@@ -9,11 +9,10 @@ from backplane_core.testing import OUTAGE_CHECKS, ContractError, Harness
 from backplane_nats import NatsTransport
 from backplane_redis import ClusterTransport, RedisTransport
 from backplane_redis._connection import LinkConnection
-from backplane_testservers import Broker, BrokerUnavailable, NatsCluster, RedisCluster, free_port
+from backplane_testservers import Broker, BrokerUnavailable, NatsCluster, Proxy, RedisCluster, free_port
 
 from tests.conftest import skip_or_fail
 from tests.product.contract.harnesses import BrokerHarness, MemoryHarness, ProxiedHarness
-from tests.product.faults.proxy import Proxy
 from tests.product.redis.conftest import no_stream
 
 OUTAGES = {check.__name__ for check in OUTAGE_CHECKS}

@@ -8,9 +8,7 @@ from collections.abc import Callable
 from attrs import define, field, frozen
 from backplane_core import Transport
 from backplane_core.testing import MemoryBroker, MemoryTransport
-from backplane_testservers import Broker, OwnBroker
-
-from tests.product.faults.proxy import Proxy
+from backplane_testservers import Broker, OwnBroker, Proxy
 
 
 @define

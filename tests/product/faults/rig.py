@@ -21,10 +21,9 @@ from typing import Any, Final, Self
 
 from attrs import define, field
 from backplane_core import BaseBackplane, EventDropped, Gap, Record, Target
-from backplane_testservers import Broker
+from backplane_testservers import Broker, Proxy
 
 from tests.product.faults.ledger import Event, Ledger, Witness
-from tests.product.faults.proxy import Proxy
 from tests.product.pods.fleet import Fleet, until
 
 __all__ = ["Pod", "Rig"]

@@ -12,12 +12,11 @@ import pytest
 from backplane_core import DistributedBackplane, Gap, Target, connect
 from backplane_redis import ClusterTransport
 from backplane_redis._connection import LinkConnection
-from backplane_testservers import BrokerUnavailable, RedisCluster, free_port
+from backplane_testservers import BrokerUnavailable, Proxy, RedisCluster, free_port
 from backplane_testservers.leftovers import no_leftovers
 from redis.crc import key_slot
 
 from tests.conftest import skip_or_fail
-from tests.product.faults.proxy import Proxy
 from tests.product.faults.rig import Pod, Rig
 from tests.product.pods.fleet import until
 

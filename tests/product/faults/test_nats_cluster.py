@@ -13,11 +13,10 @@ from functools import partial
 import pytest
 from attrs import define
 from backplane_core import Gap, LinkChanged
-from backplane_testservers import BrokerUnavailable, NatsCluster, NatsNode
+from backplane_testservers import BrokerUnavailable, NatsCluster, NatsNode, Proxy
 
 from tests.conftest import skip_or_fail
 from tests.product.faults.asking import client_names
-from tests.product.faults.proxy import Proxy
 from tests.product.faults.rig import Pod, Rig
 from tests.product.pods.fleet import until
 

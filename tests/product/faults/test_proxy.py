@@ -9,8 +9,8 @@ from contextlib import suppress
 
 import pytest
 from attrs import define
+from backplane_testservers import Proxy
 
-from tests.product.faults.proxy import Proxy
 from tests.product.pods.fleet import until
 
 

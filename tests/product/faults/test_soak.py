@@ -18,9 +18,8 @@ from typing import Any, TypeAlias
 import psutil  # type: ignore[import-untyped]  # it has no py.typed
 import pytest
 from attrs import define, field
-from backplane_testservers import OwnBroker
+from backplane_testservers import OwnBroker, Proxy
 
-from tests.product.faults.proxy import Proxy
 from tests.product.faults.rig import Rig
 
 SHORT_S = 8.0

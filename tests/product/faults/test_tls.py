@@ -10,10 +10,9 @@ import pytest
 import trustme
 from attrs import frozen
 from backplane_core import TransportError, connect
-from backplane_testservers import Kind, NatsServer, ProcessBroker, RedisServer, Tls
+from backplane_testservers import Kind, NatsServer, ProcessBroker, Proxy, RedisServer, Tls
 
 from tests.conftest import StartServer
-from tests.product.faults.proxy import Proxy
 from tests.product.faults.rig import Rig
 from tests.product.pods.fleet import until
 

@@ -6,7 +6,8 @@
         ...                      # server.url, server.kill(), server.restart(), server.freeze()
 
 `open_broker("redis")` takes what there is: a URL from the environment, a server on PATH, one from a wheel,
-a container. Nothing here imports pytest, and no server outlives the process that started it.
+a container. `Proxy` hurts the line to it. Nothing here imports pytest, and no server outlives the process that started
+it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from backplane_testservers.nats_cluster import NatsCluster, NatsNode
 from backplane_testservers.nats_server import NatsServer
 from backplane_testservers.opening import open_broker, open_own_broker
 from backplane_testservers.process import ProcessBroker, Tls, free_port
+from backplane_testservers.proxy import Proxy
 from backplane_testservers.redis_cluster import RedisCluster
 from backplane_testservers.redis_server import RedisServer
 
@@ -40,6 +42,7 @@ __all__ = [
     "OptionsUnavailable",
     "OwnBroker",
     "ProcessBroker",
+    "Proxy",
     "RedisCluster",
     "RedisServer",
     "Tls",

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from attrs import define, field
 
-from tests.product.faults.way import Way
+from backplane_testservers.way import Way
 
 __all__ = ["Proxy"]
 
