@@ -1,189 +1,203 @@
-"""Draws docs/explanation/architecture.svg: the parts of the library, and an arrow where one imports another.
+"""Draws docs/explanation/architecture.svg: the folders of core, and an arrow where one may import another.
 
-uv run scripts/architecture.py     after a change of the imports
+uv run scripts/architecture.py     after a change of the folders, their docstrings or the allowed imports
 
-Which modules make a part, and where it stands, is written here; the arrows are read from the code. An import that a way
-over other parts implies already is not drawn.
+Which folder may import which is written once, in the table of docs/explanation/architecture.md. A folder's job is the
+docstring of its `__init__`. The public modules stand in two rows: those that a private folder imports, and the others.
+An arrow that a path over other folders implies is left out.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from html import escape
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from attrs import frozen
-
 ROOT: Final = Path(__file__).resolve().parents[1]
-PICTURE: Final = ROOT / "docs/explanation/architecture.svg"
+PAGE: Final = ROOT / "docs/explanation/architecture.md"
+PICTURE: Final = PAGE.with_suffix(".svg")
 CORE: Final = ROOT / "packages/backplane-core/src/backplane_core"
 ADAPTERS: Final = sorted(ROOT.glob("adapters/*/src/*"))
 
-Arrows: TypeAlias = frozenset[tuple[str, str]]
+Pair: TypeAlias = tuple[str, str]
 
-
-@frozen
-class Part:
-    """Some modules of core, or packages, that have one job.
-
-    Args:
-        job: What it does, in a few words.
-        modules: Their names within `backplane_core`, or of an adapter's package.
-        column: Where it stands, counted from the left.
-        row: Where it stands, counted from the top; arrows point down.
-    """
-
-    job: str
-    modules: tuple[str, ...]
-    column: float
-    row: int
-
-
-PARTS: Final[Mapping[str, Part]] = {
-    "adapters": Part("move bytes over a broker", ("backplane_redis", "backplane_nats"), 1, 0),
-    "testing": Part("contract kit, a broker in memory", ("testing",), 2.8, 0),
-    "connect": Part("from a URL to a backplane", ("connect", "publisher"), 1, 1),
-    "distributed": Part("a pod of a fleet", ("distributed",), 1, 2),
-    "memory": Part("a pod alone", ("memory",), 2.8, 2),
-    "base": Part("publish, connections, states", ("_base", "_states", "_turn", "_arguments"), 2.8, 3),
-    "uplink": Part(
-        "keeps one link live",
-        ("_uplink", "_links", "_subscriptions", "_outage", "_hearing", "_succession", "_successor"),
-        0,
-        3,
-    ),
-    "sender": Part("numbers, keeps, sends again", ("_sender", "_outbox", "_in_doubt"), 0, 4),
-    "reader": Part("drops copies, finds holes", ("_reader", "_gate"), 1.4, 4),
-    "connection": Part("one socket's bounded queue", ("connection",), 3.3, 5),
-    "sockets": Part("from a socket's callback to core", ("sockets",), 0, 6),
-    "fleet": Part("what is known of other pods", ("_fleet", "_sequence"), 0.4, 5),
-    "settings": Part("options", ("_settings",), 2.3, 5),
-    "registry": Part("this pod's connections", ("backplane", "_registry", "_gaps"), 1.55, 6),
-    "routing": Part("from targets to channels", ("_routing",), 2.7, 6),
-    "wire": Part("envelopes and events as bytes", ("envelope", "event", "_wire", "_json", "_signing"), 0.9, 7),
-    "words": Part(
-        "what all speak of",
-        (
-            "target",
-            "errors",
-            "observe",
-            "transport",
-            "_counters",
-            "_logging",
-            "_surroundings",
-            "_home",
-            "_forks",
-            "_tasks",
-            "_waking",
-        ),
-        1.7,
-        8,
-    ),
+PLACES: Final[Mapping[str, tuple[float, float]]] = {
+    "_link": (0.5, 1),
+    "_inbound": (0, 2),
+    "_outbound": (1, 2),
+    "_local": (0, 3),
+    "testing": (2, 3),
+    "_protocol": (0.5, 4),
+    "sockets": (1.5, 4),
+    "_runtime": (0.5, 5),
 }
+"""Where each folder stands: its column, counted from the left, and its row, counted from the top. Arrows point down."""
 
 
-def public_names() -> dict[str, str]:
-    """Return the module that each public name of core comes from."""
-    tree = ast.parse((CORE / "__init__.py").read_text())
-    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
-    return {alias.name: str(node.module).partition(".")[2] for node in imports for alias in node.names}
+def allowed(page: Path = PAGE) -> frozenset[Pair]:
+    """Return (importer, imported) for each way that the page's table allows.
+
+    An importer is a folder, or one module of it as `folder/module`.
+    """
+    rows = re.findall(r"^\| (`[^|]+`) +\| (`[^|]+`) +\|$", page.read_text(), re.MULTILINE)
+    names = re.compile(r"`([\w/]+)`")
+    return frozenset((by, to) for left, right in rows for by in names.findall(left) for to in names.findall(right))
 
 
-def imported(path: Path) -> Iterator[str]:
-    """Yield the modules of core that a file imports from; by way of the package, the one where the name comes from."""
-    public = public_names()
+def allowed_folders() -> frozenset[Pair]:
+    """Return the allowed ways between whole folders."""
+    return frozenset((by.partition("/")[0], to) for by, to in allowed())
+
+
+def folders(core: Path = CORE) -> list[str]:
+    """Return the names of core's folders."""
+    return sorted(path.parent.name for path in core.glob("*/__init__.py"))
+
+
+def modules(core: Path = CORE) -> list[str]:
+    """Return the names of core's public modules."""
+    return sorted(path.stem for path in core.glob("*.py") if path.stem != "__init__")
+
+
+def job(folder: str) -> str:
+    """Return what a folder is for: the first line of its docstring."""
+    docstring = ast.get_docstring(ast.parse((CORE / folder / "__init__.py").read_text())) or ""
+    return docstring.partition("\n")[0].removesuffix(".")
+
+
+def room_of(path: Path, core: Path = CORE) -> str:
+    """Return the room that a file of core belongs to: its folder, or the public module that it is."""
+    return path.relative_to(core).parts[0].removesuffix(".py")
+
+
+def imported(path: Path, core: Path = CORE) -> Iterator[str]:
+    """Yield the rooms of core that a file imports from; by way of the package, the room that a name comes from."""
+    public = {
+        alias.name: str(node.module).split(".")[1]
+        for node in ast.parse((core / "__init__.py").read_text()).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module is not None:
-            package, _, module = node.module.partition(".")
+            package, *names = node.module.split(".")
             if package == CORE.name:
-                yield from [module.split(".")[0]] if module else [public.get(it.name, it.name) for it in node.names]
+                yield from names[:1] or [public.get(alias.name, alias.name) for alias in node.names]
 
 
-def sources() -> Iterator[tuple[str, Path]]:
-    """Yield each file with the name of its module, or of its package if that is drawn whole."""
-    for path in sorted(CORE.rglob("*.py")):
-        if path != CORE / "__init__.py":
-            yield path.relative_to(CORE).parts[0].removesuffix(".py"), path
-    for adapter in ADAPTERS:
-        for path in sorted(adapter.rglob("*.py")):
-            yield adapter.name, path
+def imports(core: Path = CORE) -> frozenset[tuple[Path, str]]:
+    """Return (file, imported room) for every import of core from another room of core."""
+    files = [path for path in core.rglob("*.py") if path != core / "__init__.py"]
+    pairs = {(path, to) for path in files for to in imported(path, core)}
+    return frozenset((path, to) for path, to in pairs if room_of(path, core) != to)
 
 
-def all_arrows() -> Arrows:
-    """Return (importing part, imported part) for every import between two parts."""
-    part_of = {module: name for name, part in PARTS.items() for module in part.modules}
-    pairs = {(part_of[module], part_of[other]) for module, path in sources() for other in imported(path)}
-    return frozenset(pair for pair in pairs if pair[0] != pair[1])
-
-
-def reachable(start: str, arrows: AbstractSet[tuple[str, str]]) -> frozenset[str]:
-    """Return the parts that a way along the arrows leads to."""
+def reachable(start: str, pairs: AbstractSet[Pair]) -> frozenset[str]:
+    """Return all that a way along the pairs leads to."""
     found: set[str] = set()
     ahead = [start]
     while ahead:
         at = ahead.pop()
-        following = {to for by, to in arrows if by == at} - found
+        following = {to for by, to in pairs if by == at} - found
         found |= following
         ahead += following
     return frozenset(found)
 
 
-def drawn_arrows() -> Arrows:
-    """Return the arrows that no way over other parts implies."""
-    arrows = all_arrows()
-    return frozenset(arrow for arrow in arrows if arrow[1] not in reachable(arrow[0], arrows - {arrow}))
+def drawn() -> frozenset[Pair]:
+    """Return the allowed ways between folders that no way over other folders implies."""
+    pairs = allowed_folders()
+    return frozenset(pair for pair in pairs if pair[1] not in reachable(pair[0], pairs - {pair}))
 
 
-WIDTH: Final = 232
-HEIGHT: Final = 46
-COLUMN: Final = 260
-ROW: Final = 96
+def bands() -> tuple[list[str], list[str]]:
+    """Return the public modules that no private folder imports, and those that one does."""
+    shared = {to for path, to in imports() if room_of(path).startswith("_")} & set(modules())
+    return [name for name in modules() if name not in shared], sorted(shared)
+
+
+WIDTH: Final = 256
+HEIGHT: Final = 54
+COLUMN: Final = 276
+ROW: Final = 90
+BAND: Final = 58
 MARGIN: Final = 14
 
+STYLE: Final = """
+  svg { background: #fff }
+  text { font: 13px system-ui, sans-serif; text-anchor: middle; fill: #4a5a6a }
+  .name { font: 600 14px ui-monospace, monospace; fill: #1c2733 }
+  .file { font: 12.5px ui-monospace, monospace; fill: #1c2733 }
+  rect { fill: #f4f7fa; stroke: #8095a8 }
+  .public rect { fill: #fdf6e9; stroke: #c4a05a }
+  line { stroke: #5b7289; stroke-width: 1.3; marker-end: url(#head) }
+"""
 HEAD: Final = (
     '<defs><marker id="head" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
     '<path d="M0 0L8 4L0 8z" fill="#5b7289"/></marker></defs>'
 )
-STYLE: Final = """
-  text { font: 13px system-ui, sans-serif; text-anchor: middle; fill: #1c2733 }
-  .job { font-size: 12px; fill: #4a5a6a }
-  rect { fill: #f4f7fa; stroke: #8095a8 }
-  line { stroke: #5b7289; stroke-width: 1.3; marker-end: url(#head) }
-  svg { background: #fff }
-"""
+
+
+def _left(folder: str) -> float:
+    return MARGIN + PLACES[folder][0] * COLUMN
+
+
+def _top(folder: str) -> float:
+    return MARGIN + BAND - HEIGHT + PLACES[folder][1] * ROW
+
+
+def _box(folder: str) -> str:
+    left, top = _left(folder), _top(folder)
+    middle = left + WIDTH / 2
+    kind = "private" if folder.startswith("_") else "public"
+    return (
+        f'<g class="{kind}">'
+        f'<rect x="{left:g}" y="{top:g}" width="{WIDTH}" height="{HEIGHT}" rx="6"/>'
+        f'<text class="name" x="{middle:g}" y="{top + 23:g}">{folder}/</text>'
+        f'<text x="{middle:g}" y="{top + 42:g}">{escape(job(folder))}</text></g>'
+    )
+
+
+def _band(title: str, names: list[str], top: float, width: float) -> str:
+    middle = MARGIN + width / 2
+    return (
+        f'<g class="public"><rect x="{MARGIN}" y="{top:g}" width="{width:g}" height="{HEIGHT}" rx="6"/>'
+        f'<text x="{middle:g}" y="{top + 22:g}">{escape(title)}</text>'
+        f'<text class="file" x="{middle:g}" y="{top + 41:g}">{" · ".join(names)}</text></g>'
+    )
+
+
+def _places_along(folder: str, others: Iterable[str], other: str) -> float:
+    """Return where on a folder's edge the arrow to or from another begins or ends: in the order they stand in."""
+    order = sorted(others, key=_left)
+    return _left(folder) + WIDTH * (order.index(other) + 1) / (len(order) + 1)
 
 
 def picture() -> str:
     """Return the drawing as SVG."""
-    lefts = {name: MARGIN + part.column * COLUMN for name, part in PARTS.items()}
-    tops = {name: MARGIN + part.row * ROW for name, part in PARTS.items()}
-    width, height = max(lefts.values()) + WIDTH + MARGIN, max(tops.values()) + HEIGHT + MARGIN
+    width = max(map(_left, PLACES)) + WIDTH - MARGIN
+    bottom = max(map(_top, PLACES)) + ROW
+    height = bottom + HEIGHT + MARGIN
+    holds, speaks = bands()
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height}" role="img">',
-        "<title>The parts of Backplane; an arrow points from a part to one that it imports</title>",
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width + 2 * MARGIN:g} {height:g}" role="img">',
+        "<title>The folders of backplane_core; an arrow points from a folder to one that it may import</title>",
         f"<style>{STYLE}</style>",
         HEAD,
+        _band("what a service holds", holds, MARGIN, width),
+        _band("what all of them speak of", speaks, bottom, width),
     ]
-    arrows = drawn_arrows()
+    arrows = drawn()
     for by, to in sorted(arrows):
-        starts = sorted((other for one, other in arrows if one == by), key=lefts.__getitem__)
-        ends = sorted((one for one, other in arrows if other == to), key=lefts.__getitem__)
-        x1 = lefts[by] + WIDTH * (starts.index(to) + 1) / (len(starts) + 1)
-        x2 = lefts[to] + WIDTH * (ends.index(by) + 1) / (len(ends) + 1)
-        lines.append(
-            f'<line data-from="{by}" data-to="{to}" x1="{x1:g}" y1="{tops[by] + HEIGHT}" x2="{x2:g}" y2="{tops[to]}"/>'
-        )
-    for name, part in PARTS.items():
-        middle, top = lefts[name] + WIDTH / 2, tops[name]
-        lines += [
-            f'<rect x="{lefts[name]:g}" y="{top}" width="{WIDTH}" height="{HEIGHT}" rx="5"/>',
-            f'<text x="{middle:g}" y="{top + 19}">{escape(name)}</text>',
-            f'<text class="job" x="{middle:g}" y="{top + 36}">{escape(part.job)}</text>',
-        ]
-    return "\n".join([*lines, "</svg>", ""])
+        x1 = _places_along(by, (other for one, other in arrows if one == by), to)
+        x2 = _places_along(to, (one for one, other in arrows if other == to), by)
+        ends = f'x1="{x1:g}" y1="{_top(by) + HEIGHT:g}" x2="{x2:g}" y2="{_top(to):g}"'
+        lines.append(f'<line data-from="{by}" data-to="{to}" {ends}/>')
+    return "\n".join([*lines, *map(_box, PLACES), "</svg>", ""])
 
 
 if __name__ == "__main__":

@@ -1,78 +1,124 @@
-"""The drawing of the architecture shows the parts as they import each other, and all of them."""
+"""The page about the architecture is true: its table of allowed imports, its drawing, and the files that it names."""
 
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
-from scripts import architecture
-from scripts.architecture import CORE, PARTS, PICTURE, picture, reachable
-from tests.project.layout.test_imports import ADAPTERS, imports
-
-DRAWN = set(re.findall(r'<line data-from="(\w+)" data-to="(\w+)"', PICTURE.read_text()))
-PART_OF = {module: name for name, part in PARTS.items() for module in part.modules}
-
-
-def imported_by(path: Path) -> set[str]:
-    """The modules of core that a file names, or that define the public names it takes."""
-    found: set[str] = set()
-    for module, names in imports(path):
-        if module.startswith("backplane_core."):
-            found.add(module.split(".")[1])
-        elif module == "backplane_core":
-            definition = re.compile(
-                rf"^(?:(?:async )?def|class) ({'|'.join(names)})\b|^({'|'.join(names)}):", re.MULTILINE
-            )
-            found |= {source.stem for source in CORE.glob("[a-z]*.py") if definition.search(source.read_text())}
-    return found
+from scripts.architecture import (
+    CORE,
+    PAGE,
+    PICTURE,
+    PLACES,
+    allowed,
+    allowed_folders,
+    bands,
+    drawn,
+    folders,
+    imports,
+    job,
+    modules,
+    picture,
+    reachable,
+    room_of,
+)
 
 
-def part_of(path: Path) -> str:
-    if path.is_relative_to(CORE):
-        return PART_OF[path.relative_to(CORE).parts[0].removesuffix(".py")]
-    return PART_OF[path.parts[path.parts.index("src") + 1]]
+def forbidden(core: Path = CORE) -> list[str]:
+    """Return each import between folders that the page does not allow, as a sentence."""
+    return [
+        f"{path.relative_to(core)} imports {to}"
+        for path, to in sorted(imports(core))
+        if (by := room_of(path, core)) in folders(core) and to in folders(core)
+        if not {(by, to), (f"{by}/{path.stem}", to)} & allowed()
+    ]
 
 
-FILES = [*(path for path in CORE.rglob("*.py") if path != CORE / "__init__.py"), *ADAPTERS]
+def circles(core: Path = CORE) -> list[str]:
+    """Return the folders and public modules that import themselves by way of others."""
+    pairs = {(room_of(path, core), to) for path, to in imports(core)}
+    return [room for room in sorted({by for by, _ in pairs}) if room in reachable(room, pairs)]
+
+
+def copy_with(tmp_path: Path, file: str, line: str) -> Path:
+    """Return a copy of core in which a file has one line more."""
+    core = tmp_path / CORE.name
+    shutil.copytree(CORE, core)
+    with (core / file).open("a") as changed:
+        changed.write(f"\n{line}\n")
+    return core
 
 
 def test_the_drawing_is_up_to_date() -> None:
-    assert PICTURE.read_text() == picture(), "the imports are others: run `uv run scripts/architecture.py`"
+    assert PICTURE.read_text() == picture(), "the drawing is out of date: run `uv run scripts/architecture.py`"
 
 
-def test_every_module_belongs_to_one_part() -> None:
-    drawn = [module for part in PARTS.values() for module in part.modules]
-    assert len(drawn) == len(set(drawn))
-    modules = {path.stem for path in CORE.glob("*.py")} - {"__init__"}
-    packages = {path.parent.name for path in CORE.glob("*/__init__.py")}
-    assert set(drawn) == modules | packages | {"backplane_redis", "backplane_nats"}
+def test_every_folder_is_drawn_and_says_what_it_is_for() -> None:
+    assert folders() == sorted(PLACES)
+    for folder in folders():
+        assert 10 < len(job(folder)) < 40, f"the docstring of {folder}/__init__.py must begin with one short line"
 
 
-def test_every_import_goes_along_the_arrows() -> None:
-    for path in FILES:
-        for module in imported_by(path):
-            by, to = part_of(path), PART_OF[module]
-            assert by == to or to in reachable(by, DRAWN), f"{path.name} of {by} imports {module} of {to}"
+def test_every_public_module_is_drawn() -> None:
+    holds, speaks = bands()
+    assert sorted(holds + speaks) == modules()
+    assert "publisher" in holds
+    assert "target" in speaks
 
 
-def test_every_arrow_is_an_import() -> None:
-    real = {(part_of(path), PART_OF[module]) for path in FILES for module in imported_by(path)}
-    assert len(DRAWN) > 15
-    assert real >= DRAWN
+def test_every_import_between_folders_is_allowed() -> None:
+    assert not forbidden()
+
+
+def test_every_permission_is_used() -> None:
+    used = {(room_of(path), to) for path, to in imports()}
+    used |= {(f"{room_of(path)}/{path.stem}", to) for path, to in imports()}
+    assert allowed() <= used
+
+
+def test_no_folder_and_no_public_module_imports_itself_by_way_of_others() -> None:
+    assert not circles()
 
 
 def test_every_arrow_points_down() -> None:
-    for by, to in DRAWN:
-        assert PARTS[by].row < PARTS[to].row
+    assert len(drawn()) > 5
+    for by, to in drawn():
+        assert PLACES[by][1] < PLACES[to][1]
 
 
-def test_an_import_against_the_arrows_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for path in CORE.glob("*.py"):
-        (tmp_path / "backplane_core").mkdir(exist_ok=True)
-        (tmp_path / "backplane_core" / path.name).write_text(path.read_text())
-    with (tmp_path / "backplane_core/target.py").open("a") as file:
-        file.write("\nfrom backplane_core.memory import InMemoryBackplane\n")
-    monkeypatch.setattr(architecture, "CORE", tmp_path / "backplane_core")
-    assert ("words", "memory") in architecture.all_arrows()
+def test_what_is_allowed_is_what_the_arrows_lead_to() -> None:
+    for by, to in allowed_folders():
+        assert to in reachable(by, drawn())
+
+
+def test_the_page_names_files_that_are_there() -> None:
+    named = re.findall(r"`([\w/]+(?:\.py|/))`", PAGE.read_text())
+    assert len(named) > 10
+    for name in named:
+        assert (CORE / name).exists(), f"the page names {name}: where has it gone?"
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "seen"),
+    [
+        ("_local/states.py", "from backplane_core._link.backoff import Backoff", "_local/states.py imports _link"),
+        (
+            "_protocol/frame.py",
+            "from backplane_core._runtime.tasks import run_bounded",
+            "_protocol/frame.py imports _runtime",
+        ),
+        ("sockets/tap.py", "from backplane_core._protocol.frame import Head", "sockets/tap.py imports _protocol"),
+    ],
+)
+def test_a_forbidden_import_is_seen(tmp_path: Path, file: str, line: str, seen: str) -> None:
+    assert forbidden(copy_with(tmp_path, file, line)) == [seen]
+
+
+@pytest.mark.parametrize(
+    "line", ["from backplane_core.memory import InMemoryBackplane", "from backplane_core import connect"]
+)
+def test_a_circle_is_seen(tmp_path: Path, line: str) -> None:
+    assert "target" in circles(copy_with(tmp_path, "target.py", line))

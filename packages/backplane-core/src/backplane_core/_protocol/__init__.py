@@ -1,1 +1,4 @@
-"""What pods say to each other; no I/O at all."""
+"""What pods say to each other.
+
+Nothing here does I/O or holds a task: bytes and clock readings go in, answers come out.
+"""

@@ -1,1 +1,4 @@
-"""asyncio, the process, clocks and the host's callbacks."""
+"""The loop, the process, the clocks.
+
+And all that calls back into the host: observers, logs, states.
+"""

@@ -1,4 +1,7 @@
-"""For transports over asyncio: from a socket's callback to core in one turn of the loop, without a task between."""
+"""From a transport's socket to core.
+
+In the turn of the loop in which the bytes came, without a task in between.
+"""
 
 from backplane_core._runtime.waking import Confirmation
 from backplane_core.sockets.inbox import Inbox, Source

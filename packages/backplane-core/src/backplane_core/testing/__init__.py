@@ -1,4 +1,4 @@
-"""What tests of a service, and of a transport, need: a broker in memory, one that fails, and the contract kit.
+"""The contract kit, a broker in memory.
 
     @pytest.mark.parametrize("check", LINK_CHECKS, ids=lambda check: check.__name__)
     async def test_the_transport_keeps_its_promises(check):
