@@ -16,6 +16,8 @@ import griffe
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "docs" / "api-report.txt"
 SOURCES = sorted(str(path) for folder in ("packages", "adapters") for path in ROOT.glob(f"{folder}/*/src"))
+CHECKS = {"FLEET_CHECKS": "fleet_check", "LINK_CHECKS": "link_check"}
+"""The lists of the contract kit, and the decorator by which a check enters each: users select checks by their names."""
 MODULES = ("backplane_core", "backplane_core.sockets", "backplane_core.testing", "backplane_nats", "backplane_redis")
 HEAD = (
     "# Every public name, as `uv run scripts/api_report.py` writes it. A line that goes or changes breaks somebody.\n"
@@ -42,6 +44,18 @@ def _module(module: griffe.Module | griffe.Object | griffe.Alias) -> Iterator[st
         found = list(_object(name, member.final_target if isinstance(member, griffe.Alias) else member, "    "))
         assert found, f"{name} of {module.path} is neither class nor function nor value"
         yield from found
+        if name in CHECKS:
+            yield from (f"        {check}\n" for check in _checks(module, CHECKS[name]))
+
+
+def _checks(testing: griffe.Object | griffe.Alias, decorator: str) -> list[str]:
+    """Return the names of the checks that the decorator registers."""
+    return sorted(
+        function.name
+        for module in testing.members["_checks"].modules.values()
+        for function in module.functions.values()
+        if any(str(it.value) == decorator for it in function.decorators)
+    )
 
 
 def _object(name: str, it: griffe.Object | griffe.Alias, indent: str) -> Iterator[str]:

@@ -120,14 +120,17 @@ def on_page_content(html: str, *, page: Page, config: Config, files: Files) -> s
         if parts.scheme != "https" or "." not in parts.netloc or not re.fullmatch(r"[!-~]+", url):
             logger.warning("%s: %r is not the form of a link to elsewhere", name, url)
         _elsewhere.add(url)
+    shown: set[str] = set(re.findall(r'id="([\w.]+)"', html))
     for module in PUBLIC.intersection(_reference.findall(page.markdown or "")):
         _referred.add(module)
-        for public in importlib.import_module(module).__all__:
+        public = importlib.import_module(module)
+        for it in public.__all__:
             # A function that has its module's name is shown under its full path.
-            if not {f'id="{module}.{public}"', f'id="{module}.{public}.{public}"'} & set(
-                re.findall(r'id="[\w.]+"', html)
-            ):
-                logger.warning("%s does not show %s.%s", name, module, public)
+            if not {f"{module}.{it}", f"{module}.{it}.{it}"} & shown:
+                logger.warning("%s does not show %s.%s", name, module, it)
+        for check in (*getattr(public, "LINK_CHECKS", ()), *getattr(public, "FLEET_CHECKS", ())):
+            if f"{check.__module__}.{check.__name__}" not in shown:
+                logger.warning("%s does not show %s", name, check.__name__)
     return html
 
 

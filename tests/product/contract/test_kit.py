@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import ast
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import backplane_core.testing
 import pytest
 from attrs import define
-from backplane_core.testing import FLEET_CHECKS, LINK_CHECKS, OUTAGE_CHECKS, ContractError
+from backplane_core.testing import FLEET_CHECKS, LINK_CHECKS, OUTAGE_CHECKS, ContractError, find_check
+from backplane_core.testing._kit.index import link_check
 
 from tests.product.contract.harnesses import MemoryHarness
 
 CHECKS: dict[str, Any] = {check.__name__: check for check in (*LINK_CHECKS, *FLEET_CHECKS)}
 OUTAGES = {check.__name__ for check in OUTAGE_CHECKS}
-PLUGIN = "pytest_plugin.py"  # not of the kit: a host's tests opt into it
-MODULES = [path for path in sorted(Path(backplane_core.testing.__file__).parent.glob("*.py")) if path.name != PLUGIN]
+TESTING = Path(backplane_core.testing.__file__).parent
 
 
 @define
@@ -44,10 +46,27 @@ async def test_only_the_outage_checks_cut_the_broker_and_each_restores_it(check:
     assert harness.restores == harness.cuts
 
 
-def test_the_lists_hold_every_public_check_once() -> None:
-    public = [name for name in backplane_core.testing.__all__ if name.startswith("check_")]
-    assert sorted(check.__name__ for check in (*LINK_CHECKS, *FLEET_CHECKS)) == public
+def test_the_lists_hold_every_check_that_is_defined_once() -> None:
+    defined = [
+        node.name
+        for path in TESTING.glob("_checks/*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.AsyncFunctionDef) and node.name.startswith("check_")
+    ]
+    assert sorted(check.__name__ for check in (*LINK_CHECKS, *FLEET_CHECKS)) == sorted(defined)
     assert OUTAGES.issubset(CHECKS)
+
+
+def test_no_two_checks_share_a_name() -> None:
+    with pytest.raises(ValueError, match="check_a_cut_ends_receive"):
+        link_check(find_check("check_a_cut_ends_receive"))
+
+
+def test_a_check_is_found_by_its_name_and_a_wrong_name_suggests_the_right_one() -> None:
+    for name, check in CHECKS.items():
+        assert find_check(name) is check
+    with pytest.raises(LookupError, match="check_a_cut_ends_receive"):
+        find_check("check_a_cut_end_recieve")
 
 
 @pytest.mark.parametrize("check", [*CHECKS])
@@ -57,15 +76,9 @@ def test_every_check_states_its_promise_in_one_line(check: str) -> None:
     assert not rest.strip()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
-def test_the_kit_needs_no_test_runner(path: Path) -> None:
-    imported: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            imported |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            imported.add((node.module or "").partition(".")[0])
-    assert imported.isdisjoint({"pytest", "_pytest", "unittest", "tests"})
+def test_the_kit_imports_no_test_runner() -> None:
+    asked = "import sys, backplane_core.testing; print(*sorted({'pytest', '_pytest', 'unittest'} & {*sys.modules}))"
+    assert subprocess.check_output([sys.executable, "-c", asked], text=True).strip() == ""
 
 
 def test_a_contract_error_says_all_and_crosses_processes() -> None:

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 from attrs import define, field
-from backplane_core import Transport, testing
-from backplane_core.testing import FLEET_CHECKS, LINK_CHECKS, ContractError, LinkCheck
+from backplane_core import Transport
+from backplane_core.testing import FLEET_CHECKS, LINK_CHECKS, ContractError, find_check
 from backplane_core.testing._kit import waiting
 
 from tests.project.docs.mistakes import MISTAKES, Edit
@@ -92,7 +92,7 @@ def test_the_page_lists_just_these_mistakes() -> None:
     assert listed
     assert set(listed) == set(MISTAKES)
     named = set(re.findall(r"`(check_\w+)`", PAGE.read_text()))
-    assert named <= set(testing.__all__)
+    assert named <= {check.__name__ for check in (*LINK_CHECKS, *FLEET_CHECKS)}
 
 
 def example_with(edits: tuple[Edit, ...], path: Path) -> ModuleType:
@@ -137,7 +137,7 @@ async def test_a_mistake_is_caught_by_the_check_that_the_page_names(
     leaves_nothing: None, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "DEADLINE_S", 2.0)
-    check: LinkCheck = getattr(testing, name)
+    check = find_check(name)
     harness = Harness(example_with(MISTAKES[name], tmp_path / "mistaken.py"), str(tmp_path / "hub.sock"))
     await harness.restore()
     try:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from functools import wraps
-from typing import Any, ParamSpec, Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from backplane_core._protocol.routing import RoutingName
 from backplane_core.transport import Transport
 
-__all__ = ["ContractError", "FleetCheck", "Harness", "LinkCheck", "promised"]
-
-Params = ParamSpec("Params")
+__all__ = ["ContractError", "FleetCheck", "Harness", "LinkCheck"]
 
 
 class Harness(Protocol):
@@ -84,19 +81,3 @@ class FleetCheck(Protocol):
     def __call__(self, harness: Harness, routing: RoutingName = "broadcast") -> Coroutine[Any, Any, None]:
         """Run the check under one routing."""
         ...
-
-
-def promised(check: Callable[Params, Coroutine[Any, Any, None]]) -> Callable[Params, Coroutine[Any, Any, None]]:
-    """Let what a check raises name the promise: the first line of the check's docstring."""
-    promise = (check.__doc__ or "").partition("\n")[0]
-
-    @wraps(check)
-    async def run(*args: Params.args, **kwargs: Params.kwargs) -> None:
-        try:
-            await check(*args, **kwargs)
-        except ContractError as error:
-            error.promise = promise
-            error.args = (error.expected, error.got, error.look_at, promise)
-            raise
-
-    return run

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from backplane_core.errors import TransportError
 from backplane_core.testing._kit import waiting
+from backplane_core.testing._kit.index import cuts_the_broker, link_check
 from backplane_core.testing._kit.open_link import (
     ACLOSE,
     OPEN,
@@ -22,7 +23,7 @@ from backplane_core.testing._kit.open_link import (
     same,
 )
 from backplane_core.testing._kit.waiting import ended, leaves_nothing, outage, returned
-from backplane_core.testing.harness import ContractError, Harness, LinkCheck, promised
+from backplane_core.testing.harness import ContractError, Harness
 from backplane_core.transport import Frame, Link
 
 TURNS: Final = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
@@ -51,13 +52,14 @@ async def _cancelled(call: Coroutine[Any, Any, Any], turns: int, what: str, look
     return None if error is not None else task.result()
 
 
-@promised
+@link_check
 async def check_a_cancelled_open_leaves_nothing(harness: Harness) -> None:
     """Cancelling `open` at any moment leaves no task, no socket and no error that nobody hears."""
     await _cancelled_opens(harness)
 
 
-@promised
+@cuts_the_broker
+@link_check
 async def check_a_cancelled_open_without_a_broker_leaves_nothing(harness: Harness) -> None:
     """Nor does cancelling `open` while it fails because the broker is away."""
     async with outage(harness):
@@ -72,7 +74,7 @@ async def _cancelled_opens(harness: Harness) -> None:
                 await returned(link.aclose(), "aclose()", ACLOSE)
 
 
-@promised
+@link_check
 async def check_a_cancelled_subscribe_confuses_nothing(harness: Harness) -> None:
     """After a cancelled `subscribe` the link is dead and says so, or all goes on: later calls, and other channels."""
     async with leaves_nothing("a link whose subscribe() was cancelled", ACLOSE):
@@ -84,7 +86,7 @@ async def check_a_cancelled_subscribe_confuses_nothing(harness: Harness) -> None
                 await _usable_or_dead(link, sender, kept)
 
 
-@promised
+@link_check
 async def check_a_cancelled_unsubscribe_confuses_nothing(harness: Harness) -> None:
     """After a cancelled `unsubscribe` the link is dead and says so, or all goes on: later calls, and other channels."""
     async with leaves_nothing("a link whose unsubscribe() was cancelled", ACLOSE):
@@ -117,7 +119,7 @@ async def _usable_or_dead(link: OpenLink, sender: OpenLink, kept: str) -> None:
             break
 
 
-@promised
+@link_check
 async def check_a_cancelled_send_confuses_nothing(harness: Harness) -> None:
     """Of a cancelled `send` a prefix arrives; then the link is dead and says so, or later sends arrive whole."""
     async with leaves_nothing("a link whose send() was cancelled", ACLOSE):
@@ -142,7 +144,7 @@ async def _cancelled_send(harness: Harness, turns: int) -> None:
         same(got, [frame[1] for frame in [*first[:arrived], *second]], CONFUSED)
 
 
-@promised
+@link_check
 async def check_a_cancelled_receive_hides_nothing(harness: Harness) -> None:
     """After a cancelled `receive` a new one raises `TransportError`, or yields all that is sent from then on."""
     async with leaves_nothing("a link whose receive() was cancelled", ACLOSE):
@@ -169,13 +171,3 @@ async def _cancelled_receive(sender: OpenLink, cancelled: OpenLink, turns: int) 
         if not cancelled.ended:
             raise
         await cancelled.died("when its receive() was cancelled")
-
-
-CHECKS: Final[tuple[LinkCheck, ...]] = (
-    check_a_cancelled_open_leaves_nothing,
-    check_a_cancelled_open_without_a_broker_leaves_nothing,
-    check_a_cancelled_subscribe_confuses_nothing,
-    check_a_cancelled_unsubscribe_confuses_nothing,
-    check_a_cancelled_send_confuses_nothing,
-    check_a_cancelled_receive_hides_nothing,
-)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Final, cast
 
+from backplane_core.testing._kit.index import cuts_the_broker, link_check
 from backplane_core.testing._kit.open_link import ACLOSE, OPEN, SEND, SUBSCRIBE, fresh, links, same
 from backplane_core.testing._kit.waiting import all_of, ended, leaves_nothing, outage, returned
-from backplane_core.testing.harness import ContractError, Harness, LinkCheck, promised
+from backplane_core.testing.harness import ContractError, Harness
 from backplane_core.transport import Frame, LeavingLink, Link, Traits
 
 LEAVING: Final = "LeavingLink.leaving: it returns once the broker said that it will close the link, and never else"
@@ -15,7 +16,7 @@ LEAST_PAYLOAD_BYTES: Final = 256
 """Core's own beats are of about this size."""
 
 
-@promised
+@link_check
 async def check_traits_are_sane(harness: Harness) -> None:
     """`traits` are `Traits`, before and after `open`, and what `open` returns is a `Link`."""
     transport = harness.make()
@@ -33,7 +34,8 @@ async def check_traits_are_sane(harness: Harness) -> None:
             raise ContractError("an object with the five methods of Link", repr(type(link.link)), "Transport.open")
 
 
-@promised
+@cuts_the_broker
+@link_check
 async def check_making_a_transport_opens_nothing(harness: Harness) -> None:
     """A transport is only settings until `open`: it makes no task and no socket, also without a broker."""
     async with leaves_nothing("making a transport", "the transport's constructor"):
@@ -42,7 +44,7 @@ async def check_making_a_transport_opens_nothing(harness: Harness) -> None:
         harness.make()
 
 
-@promised
+@link_check
 async def check_aclose_leaves_nothing(harness: Harness) -> None:
     """`aclose` leaves no task and no socket, of a link that was used and of one that was not."""
     channel = fresh()
@@ -58,7 +60,8 @@ async def check_aclose_leaves_nothing(harness: Harness) -> None:
         await returned(unread.aclose(), "aclose() of a link that nobody reads", ACLOSE)
 
 
-@promised
+@cuts_the_broker
+@link_check
 async def check_a_dead_link_closes(harness: Harness) -> None:
     """`aclose` of a dead link returns, raises nothing and leaves nothing, while the broker is away and after."""
     async with links(harness, 1):  # what the client library keeps for all links is there now
@@ -71,7 +74,7 @@ async def check_a_dead_link_closes(harness: Harness) -> None:
         await other.aclose()
 
 
-@promised
+@link_check
 async def check_aclose_ends_pending_calls(harness: Harness) -> None:
     """`aclose` ends what is pending, `receive` included: it raises `TransportError` or returns, and does not hang."""
     frames: list[Frame] = [(fresh(), b"x" * 1_000)] * 200
@@ -94,7 +97,7 @@ async def check_aclose_ends_pending_calls(harness: Harness) -> None:
             await asyncio.wait({pending})
 
 
-@promised
+@link_check
 async def check_nothing_arrives_after_aclose(harness: Harness) -> None:
     """A closed link yields no frame that was sent after `aclose` returned."""
     channel = fresh()
@@ -109,7 +112,7 @@ async def check_nothing_arrives_after_aclose(harness: Harness) -> None:
         same(closed.payloads[channel][:2], [b"before"], ACLOSE)
 
 
-@promised
+@link_check
 async def check_aclose_returns_though_frames_are_unread(harness: Harness) -> None:
     """`aclose` returns, and leaves nothing, although frames wait that nobody took from `receive`."""
     channel = fresh()
@@ -121,7 +124,7 @@ async def check_aclose_returns_though_frames_are_unread(harness: Harness) -> Non
         await receiver.aclose()
 
 
-@promised
+@link_check
 async def check_leaving_waits_for_the_brokers_word(harness: Harness) -> None:
     """A link that hears of its end beforehand (`LeavingLink`) says so only once the broker did; waiting is harmless."""
     channel = fresh()
@@ -141,15 +144,3 @@ async def check_leaving_waits_for_the_brokers_word(harness: Harness) -> None:
                 await asyncio.wait({waiting})
                 _ = waiting.cancelled() or waiting.exception()
         same(await link.settled(link, channel), [b"1", b"2"], LEAVING)
-
-
-CHECKS: Final[tuple[LinkCheck, ...]] = (
-    check_traits_are_sane,
-    check_making_a_transport_opens_nothing,
-    check_aclose_leaves_nothing,
-    check_a_dead_link_closes,
-    check_aclose_ends_pending_calls,
-    check_nothing_arrives_after_aclose,
-    check_aclose_returns_though_frames_are_unread,
-    check_leaving_waits_for_the_brokers_word,
-)

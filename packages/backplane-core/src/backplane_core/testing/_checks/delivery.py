@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from backplane_core.testing._kit.index import link_check
 from backplane_core.testing._kit.open_link import RECEIVE, SEND, OpenLink, fresh, links, same
-from backplane_core.testing.harness import ContractError, Harness, LinkCheck, promised
+from backplane_core.testing.harness import ContractError, Harness
 
 BATCH: Final = 250
 
@@ -48,7 +49,7 @@ CONFIRMS: Final = "Link.send: it waits for the broker's answer behind these fram
 NAMES: Final = "how the transport makes the broker's names of channels: no case folding, no cutting, no patterns"
 
 
-@promised
+@link_check
 async def check_frames_arrive_in_order(harness: Harness) -> None:
     """Frames of a channel arrive in the order of their sending, none lost, none twice."""
     channels = [fresh(), fresh(), fresh()]
@@ -62,7 +63,7 @@ async def check_frames_arrive_in_order(harness: Harness) -> None:
             same(got, [payload for name, payload in sent if name == channel], RECEIVE)
 
 
-@promised
+@link_check
 async def check_payloads_arrive_unchanged(harness: Harness) -> None:
     """Payloads are bytes: every value, none at all, and what looks like a protocol arrive as they were sent."""
     channel = fresh()
@@ -72,7 +73,7 @@ async def check_payloads_arrive_unchanged(harness: Harness) -> None:
         same(await receiver.settled(sender, channel), PAYLOADS, SEND)
 
 
-@promised
+@link_check
 async def check_the_largest_payload_arrives(harness: Harness) -> None:
     """A payload of `Traits.max_payload_bytes`, or of 2 MiB where that is less, arrives as it was sent."""
     channel = fresh()
@@ -85,7 +86,7 @@ async def check_the_largest_payload_arrives(harness: Harness) -> None:
         same(await receiver.settled(sender, channel), [b"before", large, b"after"], SEND)
 
 
-@promised
+@link_check
 async def check_own_frames_come_back(harness: Harness) -> None:
     """A link hears what it sends itself, each frame once: core finds a deaf link by that."""
     channel = fresh()
@@ -95,7 +96,7 @@ async def check_own_frames_come_back(harness: Harness) -> None:
         same(await link.settled(link, channel), [b"1", b"2"], "Link: no option like 'no echo' is set")
 
 
-@promised
+@link_check
 async def check_every_link_hears_every_frame(harness: Harness) -> None:
     """A channel is heard by all links that subscribed to it, and each sender's frames stay in order."""
     channel = fresh()
@@ -112,7 +113,7 @@ async def check_every_link_hears_every_frame(harness: Harness) -> None:
                 same(got, [b"%d:%d" % (index, number) for number in range(20)], "Link.subscribe: it shares, not splits")
 
 
-@promised
+@link_check
 async def check_channels_never_mix(harness: Harness) -> None:
     """A frame comes out on the channel that it was sent to and on no other, however alike their names are."""
     base = fresh()
@@ -128,7 +129,7 @@ async def check_channels_never_mix(harness: Harness) -> None:
             _only(receiver, heard)
 
 
-@promised
+@link_check
 async def check_every_legal_name_works(harness: Harness) -> None:
     """Channel names of every letter that is allowed, and as long as core makes them, work and are told apart."""
     base = fresh()
@@ -142,7 +143,7 @@ async def check_every_legal_name_works(harness: Harness) -> None:
         _only(receiver, names[:-1])
 
 
-@promised
+@link_check
 async def check_a_batch_arrives_in_few_lists(harness: Harness) -> None:
     """What was sent in one go comes out as one list per read from the socket, not one per frame."""
     channel = fresh()
@@ -158,7 +159,7 @@ async def check_a_batch_arrives_in_few_lists(harness: Harness) -> None:
             )
 
 
-@promised
+@link_check
 async def check_send_returns_once_the_broker_has_it(harness: Harness) -> None:
     """With `Traits.confirms`, no frame that another link sends after `send` returned overtakes those of the `send`."""
     channel = fresh()
@@ -175,7 +176,7 @@ async def check_send_returns_once_the_broker_has_it(harness: Harness) -> None:
             same(await receiver.settled(other, channel), sent, CONFIRMS)
 
 
-@promised
+@link_check
 async def check_an_answer_comes_behind_what_was_delivered(harness: Harness) -> None:
     """With `Traits.single_stream`, frames that the broker had before a `send` are yielded by the time it returns."""
     channel = fresh()
@@ -193,7 +194,7 @@ async def check_an_answer_comes_behind_what_was_delivered(harness: Harness) -> N
             same(receiver.payloads[channel], sent, SINGLE_STREAM)
 
 
-@promised
+@link_check
 async def check_a_send_that_nobody_hears_is_confirmed(harness: Harness) -> None:
     """A send to a channel without subscribers returns like any other."""
     async with links(harness, 1) as (link,):
@@ -205,18 +206,3 @@ def _only(receiver: OpenLink, names: list[str]) -> None:
     alien = [name for name in receiver.payloads if name not in names]
     if alien:
         raise ContractError("frames of subscribed channels alone", f"frames on {alien[0]!r}", NAMES)
-
-
-CHECKS: Final[tuple[LinkCheck, ...]] = (
-    check_frames_arrive_in_order,
-    check_payloads_arrive_unchanged,
-    check_the_largest_payload_arrives,
-    check_own_frames_come_back,
-    check_every_link_hears_every_frame,
-    check_channels_never_mix,
-    check_every_legal_name_works,
-    check_a_batch_arrives_in_few_lists,
-    check_send_returns_once_the_broker_has_it,
-    check_an_answer_comes_behind_what_was_delivered,
-    check_a_send_that_nobody_hears_is_confirmed,
-)

@@ -6,10 +6,11 @@ from typing import Final
 
 from backplane_core._protocol.routing import RoutingName
 from backplane_core.target import Target
+from backplane_core.testing._kit.index import fleet_check
 from backplane_core.testing._kit.open_link import fresh
 from backplane_core.testing._kit.pods import HEARD, attached, each_got, equal, pods, require
 from backplane_core.testing._kit.waiting import leaves_nothing, returned, until, within
-from backplane_core.testing.harness import FleetCheck, Harness, promised
+from backplane_core.testing.harness import Harness
 
 U1: Final = Target.user("u1")
 ACME: Final = Target.org("acme")
@@ -17,7 +18,7 @@ ODD: Final = Target.user("ü🙂 *.> {tag}:\r\n\0" + "x" * 500)
 """An id that no broker's channel could hold."""
 
 
-@promised
+@fleet_check
 async def check_a_publish_reaches_every_pod_once(harness: Harness, routing: RoutingName = "broadcast") -> None:
     """A publish reaches the target's connections on every pod, each once, and counts the local ones alone."""
     async with pods(harness, routing, 3) as (here, there, elsewhere):
@@ -31,7 +32,7 @@ async def check_a_publish_reaches_every_pod_once(harness: Harness, routing: Rout
         await each_got([here, there, elsewhere], got, "what the three connections got")
 
 
-@promised
+@fleet_check
 async def check_every_kind_of_target_is_reached(harness: Harness, routing: RoutingName = "broadcast") -> None:
     """Every kind of target, and every legal id, is reached on another pod."""
     session, room = Target.session("s1"), Target("chat_room", "42")
@@ -43,7 +44,7 @@ async def check_every_kind_of_target_is_reached(harness: Harness, routing: Routi
         await each_got([here, there], [(one, [0, 1, 2, 3, 4])], "what the connection got")
 
 
-@promised
+@fleet_check
 async def check_a_union_reaches_each_connection_once(harness: Harness, routing: RoutingName = "broadcast") -> None:
     """A publish to several targets reaches each connection once, also one that is in all of them."""
     async with pods(harness, routing, 2) as (here, there):
@@ -56,7 +57,7 @@ async def check_a_union_reaches_each_connection_once(harness: Harness, routing: 
         await each_got([here, there], [(user, ["news"]), (both, ["news"]), (stranger, [])], "what the three got")
 
 
-@promised
+@fleet_check
 async def check_excluded_connections_get_nothing(harness: Harness, routing: RoutingName = "broadcast") -> None:
     """Excluded connections are skipped on every pod, the others are not."""
     async with pods(harness, routing, 2) as (here, there):
@@ -66,7 +67,7 @@ async def check_excluded_connections_get_nothing(harness: Harness, routing: Rout
         await each_got([here, there], [(sender, []), (left_out, []), (other, ["news"])], "what the three got")
 
 
-@promised
+@fleet_check
 async def check_everyone_reaches_all(harness: Harness, routing: RoutingName = "broadcast") -> None:
     """`Target.everyone()` reaches every connection of every pod, with targets or without."""
     async with pods(harness, routing, 2) as (here, there):
@@ -75,7 +76,7 @@ async def check_everyone_reaches_all(harness: Harness, routing: RoutingName = "b
         await each_got([here, there], [(socket, ["all"]) for socket in sockets], "what the three connections got")
 
 
-@promised
+@fleet_check
 async def check_thousands_arrive_in_order(harness: Harness, routing: RoutingName = "broadcast") -> None:
     """Three thousand events of two pods arrive complete, once each, in each publisher's order, without a gap."""
     count = 3_000
@@ -93,7 +94,7 @@ async def check_thousands_arrive_in_order(harness: Harness, routing: RoutingName
             require(not pod.stats().dropped, "publishers on a live link drop nothing", pod.stats().dropped)
 
 
-@promised
+@fleet_check
 async def check_a_confirmed_association_is_heard(harness: Harness, routing: RoutingName = "broadcast") -> None:
     """What another pod publishes right after `associate` returned True arrives."""
     async with pods(harness, routing, 2) as (here, there):
@@ -107,7 +108,7 @@ async def check_a_confirmed_association_is_heard(harness: Harness, routing: Rout
         equal(socket.events, list(range(30)), "what the connection got")
 
 
-@promised
+@fleet_check
 async def check_a_dissociated_target_is_not_heard(harness: Harness, routing: RoutingName = "broadcast") -> None:
     """A connection that left a target gets its events no more; others do, and it can come back."""
     async with pods(harness, routing, 2) as (here, there):
@@ -125,7 +126,7 @@ async def check_a_dissociated_target_is_not_heard(harness: Harness, routing: Rou
         equal(await alone.has(1), ["back"], "what the one that came back got")
 
 
-@promised
+@fleet_check
 async def check_a_connection_iterates_its_events(harness: Harness, routing: RoutingName = "broadcast") -> None:
     """`async with backplane.connection(...)` hears its targets from its first line on."""
     async with pods(harness, routing, 2) as (here, there), there.connection("conn-1", U1, ACME) as connection:
@@ -135,7 +136,7 @@ async def check_a_connection_iterates_its_events(harness: Harness, routing: Rout
             equal(event.value, {"n": number}, "what the connection yields")
 
 
-@promised
+@fleet_check
 async def check_a_pod_hears_itself(harness: Harness, routing: RoutingName = "broadcast") -> None:
     """A pod hears its own beat through the broker and delivers its own events once: echoes are told apart."""
     async with pods(harness, routing, 1) as (pod,):
@@ -147,7 +148,7 @@ async def check_a_pod_hears_itself(harness: Harness, routing: RoutingName = "bro
         await until(lambda: pod.stats().echoed > 0, "a pod's event comes back to it", lambda: repr(pod.stats()), HEARD)
 
 
-@promised
+@fleet_check
 async def check_fleets_on_one_broker_never_mix(harness: Harness, routing: RoutingName = "broadcast") -> None:
     """Two fleets on different channels of one broker hear nothing of each other."""
     async with pods(harness, routing, 2) as (here, there), pods(harness, routing, 1) as (stranger,):
@@ -160,7 +161,7 @@ async def check_fleets_on_one_broker_never_mix(harness: Harness, routing: Routin
         await each_got([stranger], [(other, ["other"])], "what the other fleet's connection got")
 
 
-@promised
+@fleet_check
 async def check_closed_pods_leave_nothing(harness: Harness, routing: RoutingName = "broadcast") -> None:
     """After `aclose` of all pods no task and no socket is left, and what was accepted before was sent."""
     channel = fresh()
@@ -171,19 +172,3 @@ async def check_closed_pods_leave_nothing(harness: Harness, routing: RoutingName
             for number in range(500):
                 other.publish_nowait(U1, number)
         equal(await socket.has(500), list(range(500)), "what the remaining pod's connection got")
-
-
-CHECKS: Final[tuple[FleetCheck, ...]] = (
-    check_a_publish_reaches_every_pod_once,
-    check_every_kind_of_target_is_reached,
-    check_a_union_reaches_each_connection_once,
-    check_excluded_connections_get_nothing,
-    check_everyone_reaches_all,
-    check_thousands_arrive_in_order,
-    check_a_confirmed_association_is_heard,
-    check_a_dissociated_target_is_not_heard,
-    check_a_connection_iterates_its_events,
-    check_a_pod_hears_itself,
-    check_fleets_on_one_broker_never_mix,
-    check_closed_pods_leave_nothing,
-)

@@ -11,10 +11,11 @@ from backplane_core._protocol.routing import RoutingName
 from backplane_core.distributed import DistributedBackplane
 from backplane_core.observe import Gap, State
 from backplane_core.target import Target
+from backplane_core.testing._kit.index import cuts_the_broker, fleet_check
 from backplane_core.testing._kit.open_link import OPEN, RECEIVE, SEND, SUBSCRIBE, fresh
 from backplane_core.testing._kit.pods import Socket, attached, equal, pods, require
 from backplane_core.testing._kit.waiting import leaves_nothing, outage, refused, returned, until
-from backplane_core.testing.harness import ContractError, FleetCheck, Harness, promised
+from backplane_core.testing.harness import ContractError, Harness
 
 U1: Final = Target.user("u1")
 MANY: Final = 600
@@ -30,7 +31,8 @@ async def _become(state: State, fleet: Sequence[DistributedBackplane], look_at: 
     )
 
 
-@promised
+@cuts_the_broker
+@fleet_check
 async def check_an_outage_is_told(harness: Harness, routing: RoutingName = "broadcast") -> None:
     """A pod whose broker went is degraded and delivers locally; later it is live again, with one Gap."""
     async with pods(harness, routing, 2) as (here, there):
@@ -56,7 +58,8 @@ async def check_an_outage_is_told(harness: Harness, routing: RoutingName = "broa
         equal([gap.cause for gap in remote.gaps][:1], ["reconnect"], "the first gap of the connection")
 
 
-@promised
+@cuts_the_broker
+@fleet_check
 async def check_what_an_outage_costs_lies_in_a_gap(harness: Harness, routing: RoutingName = "broadcast") -> None:
     """What is published around an outage arrives in order, never twice; a hole has a Gap in its place."""
     async with pods(harness, routing, 2) as (here, there):
@@ -115,7 +118,8 @@ def _holes_are_told(socket: Socket, last: int) -> None:
         before, told = item, False
 
 
-@promised
+@cuts_the_broker
+@fleet_check
 async def check_what_was_unconfirmed_is_sent_again(harness: Harness, routing: RoutingName = "broadcast") -> None:
     """What the broker had not confirmed when it went is sent again; what no link heard lies in a Gap."""
     count = 2_000
@@ -150,7 +154,8 @@ async def check_what_was_unconfirmed_is_sent_again(harness: Harness, routing: Ro
             raise ContractError("all events, or a Gap", f"{len(events)} of {2 * count + 2} and no Gap", RECEIVE)
 
 
-@promised
+@cuts_the_broker
+@fleet_check
 async def check_every_target_is_heard_again(harness: Harness, routing: RoutingName = "broadcast") -> None:
     """After an outage a pod hears every target that it holds, those from before it and those from within."""
     async with pods(harness, routing, 2) as (here, there):
@@ -170,7 +175,8 @@ async def check_every_target_is_heard_again(harness: Harness, routing: RoutingNa
         equal(sorted(events), list(range(MANY)), "what the connection got, one event per target", SUBSCRIBE)
 
 
-@promised
+@cuts_the_broker
+@fleet_check
 async def check_pods_close_during_an_outage(harness: Harness, routing: RoutingName = "broadcast") -> None:
     """Pods whose broker is away close in bounded time, leave nothing, and count what they could not send."""
     async with pods(harness, routing, 1):  # what the client library keeps for all links is there now
@@ -188,20 +194,11 @@ async def check_pods_close_during_an_outage(harness: Harness, routing: RoutingNa
         require(dropped.get("closed"), "the event that could not be sent is counted as dropped", dropped, SEND)
 
 
-@promised
+@cuts_the_broker
+@fleet_check
 async def check_a_pod_without_a_broker_raises(harness: Harness, routing: RoutingName = "broadcast") -> None:
     """A pod that cannot connect raises `TransportError` within `connect_timeout_s`, and leaves nothing."""
     async with outage(harness), leaves_nothing("a pod that could not connect", OPEN):
         pod = DistributedBackplane(harness.make(), channel=fresh(), routing=routing, connect_timeout_s=0.3)
         await refused(pod.open(), "open() of a pod whose broker is away", OPEN)
         equal(pod.state, "closed", "the state of a pod that could not connect")
-
-
-CHECKS: Final[tuple[FleetCheck, ...]] = (
-    check_an_outage_is_told,
-    check_what_an_outage_costs_lies_in_a_gap,
-    check_what_was_unconfirmed_is_sent_again,
-    check_every_target_is_heard_again,
-    check_pods_close_during_an_outage,
-    check_a_pod_without_a_broker_raises,
-)

@@ -7,8 +7,9 @@ import itertools
 from typing import Final
 
 from backplane_core.testing._kit import waiting
+from backplane_core.testing._kit.index import link_check
 from backplane_core.testing._kit.open_link import RECEIVE, OpenLink, fresh, links
-from backplane_core.testing.harness import ContractError, Harness, LinkCheck, promised
+from backplane_core.testing.harness import ContractError, Harness
 
 STALL_S: Final = 0.5
 """How long the loop may stand still. A link needs milliseconds for such a batch; a machine's hiccup may take longer,
@@ -20,7 +21,7 @@ FLOOD: Final = 20_000
 FLOOD_BYTES: Final = 1_000
 
 
-@promised
+@link_check
 async def check_the_loop_keeps_turning(harness: Harness) -> None:
     """Sending and receiving large batches does not block the event loop: no blocking call, no long calculation."""
     channel = fresh()
@@ -56,7 +57,7 @@ async def _longest_stall(stop: asyncio.Event) -> float:
     return longest
 
 
-@promised
+@link_check
 async def check_a_slow_consumer_is_not_skipped(harness: Harness) -> None:
     """A consumer that is busy while 20 MB arrive gets all in order, or a `Lost`, or the link dies: no silent hole."""
     channel = fresh()
@@ -96,9 +97,3 @@ async def _caught_up(sender: OpenLink, slow: OpenLink, channel: str) -> None:
             raise ContractError(f"a frame behind the flood arrives within {3 * waiting.DEADLINE_S:g} s", got, RECEIVE)
         await sender.send((channel, last))
         await asyncio.sleep(0.05)
-
-
-CHECKS: Final[tuple[LinkCheck, ...]] = (
-    check_the_loop_keeps_turning,
-    check_a_slow_consumer_is_not_skipped,
-)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from backplane_core.testing._kit.index import cuts_the_broker, link_check
 from backplane_core.testing._kit.open_link import OPEN, RECEIVE, SEND, SUBSCRIBE, UNSUBSCRIBE, fresh, links, same
 from backplane_core.testing._kit.waiting import all_of, ended, leaves_nothing, outage, refused
-from backplane_core.testing.harness import ContractError, Harness, LinkCheck, promised
+from backplane_core.testing.harness import ContractError, Harness
 from backplane_core.transport import Frame, Link, Lost
 
 RECONNECT: Final = "the client library's own reconnecting: turn it off; a dead link stays dead and core replaces it"
 
 
-@promised
+@cuts_the_broker
+@link_check
 async def check_a_cut_ends_receive(harness: Harness) -> None:
     """When the broker goes, `receive()` raises `TransportError`: it does not wait for ever and does not just end."""
     channel = fresh()
@@ -26,7 +28,8 @@ async def check_a_cut_ends_receive(harness: Harness) -> None:
             await busy.died("after the broker was cut")
 
 
-@promised
+@cuts_the_broker
+@link_check
 async def check_calls_on_a_dead_link_raise(harness: Harness) -> None:
     """On a dead link `send`, `subscribe` and `unsubscribe` raise `TransportError`, also when the broker is back."""
     channel = fresh()
@@ -44,7 +47,8 @@ async def _all_refused(link: Link, channel: str, when: str) -> None:
     await refused(link.unsubscribe([channel]), f"unsubscribe() on a dead link {when}", RECONNECT)
 
 
-@promised
+@cuts_the_broker
+@link_check
 async def check_a_send_to_a_cut_broker_is_not_confirmed(harness: Harness) -> None:
     """With `Traits.confirms`, `send` never returns for frames that a cut broker did not get."""
     async with links(harness, 1) as (link,):
@@ -54,7 +58,8 @@ async def check_a_send_to_a_cut_broker_is_not_confirmed(harness: Harness) -> Non
             await refused(link.link.send([(fresh(), b"1")]), "send() right after the broker was cut", SEND)
 
 
-@promised
+@cuts_the_broker
+@link_check
 async def check_calls_pending_at_the_cut_end(harness: Harness) -> None:
     """Calls that wait for the broker when it goes return or raise `TransportError`; none hangs."""
     channel = fresh()
@@ -78,7 +83,8 @@ async def check_calls_pending_at_the_cut_end(harness: Harness) -> None:
             await asyncio.wait({pending})
 
 
-@promised
+@cuts_the_broker
+@link_check
 async def check_open_without_a_broker_raises(harness: Harness) -> None:
     """While the broker is away `open` raises a retryable `TransportError` each time, and leaves nothing."""
     async with outage(harness), leaves_nothing("an open() that failed", OPEN):
@@ -89,7 +95,8 @@ async def check_open_without_a_broker_raises(harness: Harness) -> None:
                 raise ContractError("TransportError with retryable=True", "retryable=False", "Transport.open")
 
 
-@promised
+@cuts_the_broker
+@link_check
 async def check_open_works_after_an_outage(harness: Harness) -> None:
     """Once the broker is back `open` works, with the same transport and with a new one."""
     channel = fresh()
@@ -103,7 +110,8 @@ async def check_open_works_after_an_outage(harness: Harness) -> None:
             same(await other.settled(new, channel), [b"1"], OPEN)
 
 
-@promised
+@cuts_the_broker
+@link_check
 async def check_a_dead_link_stays_dead(harness: Harness) -> None:
     """A link that died never comes back: what is sent once the broker is back is not delivered on it."""
     channel = fresh()
@@ -125,14 +133,3 @@ async def check_a_dead_link_stays_dead(harness: Harness) -> None:
 
 async def _first(link: Link) -> list[Frame | Lost]:
     return await anext(aiter(link.receive()))
-
-
-CHECKS: Final[tuple[LinkCheck, ...]] = (
-    check_a_cut_ends_receive,
-    check_calls_on_a_dead_link_raise,
-    check_a_send_to_a_cut_broker_is_not_confirmed,
-    check_calls_pending_at_the_cut_end,
-    check_open_without_a_broker_raises,
-    check_open_works_after_an_outage,
-    check_a_dead_link_stays_dead,
-)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
+from backplane_core.testing._kit.index import link_check
 from backplane_core.testing._kit.open_link import RECEIVE, SUBSCRIBE, UNSUBSCRIBE, fresh, links, many, same
 from backplane_core.testing._kit.waiting import all_of
-from backplane_core.testing.harness import Harness, LinkCheck, promised
+from backplane_core.testing.harness import Harness
 
 
-@promised
+@link_check
 async def check_subscribe_returns_once_heard(harness: Harness) -> None:
     """What another link sends right after `subscribe` returned is received."""
     async with links(harness, 3) as (sender, receiver, busy):
@@ -29,7 +29,7 @@ async def check_subscribe_returns_once_heard(harness: Harness) -> None:
                 await asyncio.wait({load})
 
 
-@promised
+@link_check
 async def check_many_channels_in_one_call(harness: Harness) -> None:
     """One `subscribe` takes 512 channels and one `unsubscribe` gives up 511 of them."""
     channels = many()
@@ -45,7 +45,7 @@ async def check_many_channels_in_one_call(harness: Harness) -> None:
             same(receiver.payloads[channel], [b"1"], UNSUBSCRIBE)
 
 
-@promised
+@link_check
 async def check_unsubscribe_stops_its_channel(harness: Harness) -> None:
     """What is sent after `unsubscribe` returned is not received."""
     left, kept = fresh(), fresh()
@@ -61,7 +61,7 @@ async def check_unsubscribe_stops_its_channel(harness: Harness) -> None:
         same(receiver.payloads[left], [b"before"], UNSUBSCRIBE)
 
 
-@promised
+@link_check
 async def check_unsubscribe_spares_other_channels(harness: Harness) -> None:
     """Giving up a channel loses no frame of another one."""
     kept, left = fresh(), [fresh() for _ in range(20)]
@@ -73,7 +73,7 @@ async def check_unsubscribe_spares_other_channels(harness: Harness) -> None:
         same(await receiver.settled(sender, kept), [b"%d" % number for number in range(len(left))], UNSUBSCRIBE)
 
 
-@promised
+@link_check
 async def check_a_channel_can_be_heard_again(harness: Harness) -> None:
     """A channel that was given up can be subscribed again, and then each frame comes once."""
     channel, other = fresh(), fresh()
@@ -92,7 +92,7 @@ async def check_a_channel_can_be_heard_again(harness: Harness) -> None:
         same(await receiver.settled(sender, channel), expected, SUBSCRIBE)
 
 
-@promised
+@link_check
 async def check_empty_calls_change_nothing(harness: Harness) -> None:
     """`subscribe`, `unsubscribe` and `send` of nothing return, and all goes on as before."""
     channel = fresh()
@@ -107,7 +107,7 @@ async def check_empty_calls_change_nothing(harness: Harness) -> None:
         )
 
 
-@promised
+@link_check
 async def check_calls_may_overlap(harness: Harness) -> None:
     """`send`, `subscribe` and `unsubscribe` at once, on a link that is being read, disturb nothing."""
     steady, mine = fresh(), fresh()
@@ -136,7 +136,7 @@ async def check_calls_may_overlap(harness: Harness) -> None:
         same(await receiver.settled(receiver, mine), [b"%d" % number for number in range(50)], RECEIVE)
 
 
-@promised
+@link_check
 async def check_a_second_subscriber_changes_nothing_for_the_first(harness: Harness) -> None:
     """A link that leaves or closes takes nothing from another link that hears the same channel."""
     channel = fresh()
@@ -149,15 +149,3 @@ async def check_a_second_subscriber_changes_nothing_for_the_first(harness: Harne
         await leaver.close()
         await sender.send((channel, b"closed"))
         same(await receiver.settled(sender, channel), [b"left", b"closed"], "Link: nothing is shared between links")
-
-
-CHECKS: Final[tuple[LinkCheck, ...]] = (
-    check_subscribe_returns_once_heard,
-    check_many_channels_in_one_call,
-    check_unsubscribe_stops_its_channel,
-    check_unsubscribe_spares_other_channels,
-    check_a_channel_can_be_heard_again,
-    check_empty_calls_change_nothing,
-    check_calls_may_overlap,
-    check_a_second_subscriber_changes_nothing_for_the_first,
-)
