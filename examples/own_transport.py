@@ -5,7 +5,7 @@ uv run examples/own_transport.py hub /run/app.sock     runs a hub until it is st
 uv run examples/own_transport.py worker /run/app.sock  publishes the lines that you type, prints what arrives
 
 `HubTransport` and `HubLink` are what a fleet over any broker needs. Above them stands what they speak, below them the
-hub. docs/own-transport.md goes through it step by step.
+hub. docs/how-to/own-transport.md goes through it step by step.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Makes a release: `uv run scripts/release.py COMMAND`. What each step is for: docs/releasing.md.
+"""Makes a release: `uv run scripts/release.py COMMAND`. What each step is for: RELEASING.md.
 
 check    manifests and lock files agree, changesets are well-formed, and every change has one
 carry    versions and bounds from package.json to pyproject.toml and uv.lock (`version` does it itself)

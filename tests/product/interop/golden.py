@@ -1,4 +1,4 @@
-"""Golden frames, written by hand from docs/wire-format.md: the bytes in golden/, and what each means in golden.json.
+"""Golden frames, by hand from docs/reference/wire-format.md: the bytes in golden/, and what each means in golden.json.
 
 Names that begin with `emitted` or `beat` are frames that our pods write, to the byte; the others only have to be read.
 """

@@ -1,4 +1,4 @@
-"""docs/wire-format.md tells the truth: its examples, tables and decoder are held against what our pods do."""
+"""docs/reference/wire-format.md tells the truth: its examples, tables and decoder are held against what our pods do."""
 # pyright: reportPrivateUsage=false
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from tests.product.core.test_envelope import HOSTILE, envelopes
 from tests.product.interop.golden import FRAMES, meaning
 from tests.product.interop.test_schema import BAD, BEYOND_A_SCHEMA, SCHEMA, valid
 
-PAGE = (Path(__file__).parents[3] / "docs/wire-format.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs/reference/wire-format.md").read_text()
 EXAMPLES: list[tuple[str, str]] = re.findall(r"^```json\n(.*?)^```\n\n?(.*?)$", PAGE, re.MULTILINE | re.DOTALL)
 (DECODER,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def read_envelope(data: bytes) -> dict[str, Any]:
     names: dict[str, Any] = {}
-    exec(compile(DECODER, "docs/wire-format.md", "exec"), names)
+    exec(compile(DECODER, "docs/reference/wire-format.md", "exec"), names)
     decode: Callable[[bytes], dict[str, Any]] = names["read_envelope"]
     return decode(data)
 

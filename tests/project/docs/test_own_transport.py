@@ -22,7 +22,7 @@ from backplane_core.testing._kit import waiting
 from tests.project.docs.mistakes import MISTAKES, Edit
 from tests.project.docs.pages import ROOT, blocks, files
 
-PAGE = ROOT / "docs/own-transport.md"
+PAGE = ROOT / "docs/how-to/own-transport.md"
 EXAMPLE = (ROOT / "examples/own_transport.py").read_text()
 
 QUOTES = [block for block in blocks(PAGE) if block not in files(PAGE).values()]

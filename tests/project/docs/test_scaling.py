@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.project.docs.pages import ROOT, blocks
 
-PAGE = ROOT / "docs/scaling.md"
+PAGE = ROOT / "docs/how-to/scaling.md"
 
 
 def program() -> tuple[dict[str, Any], str]:

@@ -1,4 +1,4 @@
-"""The project that docs/testing-your-app.md builds up passes its own tests, and they can fail."""
+"""The project that docs/how-to/testing-your-app.md builds up passes its own tests, and they can fail."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.project.docs.pages import ROOT, files
 
-PAGE = ROOT / "docs/testing-your-app.md"
+PAGE = ROOT / "docs/how-to/testing-your-app.md"
 
 AUTO = ("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function")
 

@@ -49,7 +49,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = folder / "backplane-hub"
     project.mkdir()
     [pyproject] = re.findall(
-        r"^```toml\n(.*?)^```", (ROOT / "docs/own-transport.md").read_text(), re.DOTALL | re.MULTILINE
+        r"^```toml\n(.*?)^```", (ROOT / "docs/how-to/own-transport.md").read_text(), re.DOTALL | re.MULTILINE
     )
     (project / "pyproject.toml").write_text(pyproject)
     (project / "backplane_hub.py").write_text((ROOT / "examples/own_transport.py").read_text())

@@ -1,6 +1,6 @@
 """What travels on the bus: `BackplaneEnvelope` and its codec.
 
-The format is public (docs/wire-format.md): pods of other languages write and read it.
+The format is public (docs/reference/wire-format.md): pods of other languages write and read it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 // A pod of another language, driven by lines of JSON: `node pod.mjs URL`. It knows origin, target and event, as a fleet
-// does that was there before the Python pods; written from docs/wire-format.md with the brokers' plain clients.
+// does that was there before the Python pods; written from docs/reference/wire-format.md with the brokers' plain clients.
 //
 // In: {"do":"attach","conn":"c1","targets":[["user","u1"]]}, {"do":"publish","events":[[["user","u1"],{...}],...]},
 // {"do":"counts"}, {"do":"stop"}. Out: an answer to each, and {"conn":"c1","event":...} for each event.

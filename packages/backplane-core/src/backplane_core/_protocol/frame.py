@@ -1,6 +1,6 @@
 """The envelope's bytes: how a frame is built on publish, and how its head is read on receive.
 
-The format is written down in docs/wire-format.md. The event is never touched here: it stays bytes.
+The format is written down in docs/reference/wire-format.md. The event is never touched here: it stays bytes.
 """
 
 from __future__ import annotations

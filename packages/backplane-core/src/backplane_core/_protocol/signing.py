@@ -1,7 +1,7 @@
 """Signed frames: the keys of a fleet, and how a plain frame is sealed and opened.
 
 Sealing is the last step before the link and opening the first one behind it: all between sees plain frames. The format
-is written down in docs/wire-format.md, "Signed frames".
+is written down in docs/reference/wire-format.md, "Signed frames".
 """
 
 from __future__ import annotations
