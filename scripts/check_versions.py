@@ -75,7 +75,10 @@ CI_TESTS = (
         f"tests/product/core/test_{name}.py"
         for name in ("connect", "connection", "distributed", "envelope", "event_encoding")
     ),
-    *(f"tests/product/core/test_{name}.py" for name in ("life", "publisher", "settings", "subscriptions", "target")),
+    *(
+        f"tests/product/core/test_{name}.py"
+        for name in ("lifecycle", "options", "publisher", "subscriptions", "target")
+    ),
     *("tests/product/redis", "tests/product/nats", "tests/product/pods", "tests/product/faults/test_broker_killed.py"),
 )
 SLOW = "sixty_thousand or crosses or never_answers or dead_broker or tight_loop or mutated or two_kinds or cancelled_c"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -35,6 +36,7 @@ from backplane_testservers import (
 from backplane_testservers.leftovers import no_leftovers
 from backplane_testservers.search import find
 from backplane_testservers.tls import Certificates
+from hypothesis import HealthCheck, settings
 
 BrokerT = TypeVar("BrokerT", bound=Broker)
 ServerT = TypeVar("ServerT", bound=OwnBroker)
@@ -45,6 +47,12 @@ if sys.platform != "win32":
     import uvloop
 
     LOOPS["uvloop"] = uvloop.new_event_loop
+
+
+# A busy machine is slow at times; a deadline per example would fail tests that are right.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Before tests are imported: a `@settings(...)` takes the rest from the profile that is loaded when it is read.
+settings.load_profile("busy machine")
 
 
 class StartServer(Protocol):
@@ -59,6 +67,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell without job control starts what runs in the background with Ctrl-C ignored, which children inherit.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "every_loop: runs on asyncio's event loop and on uvloop's")
 
 

@@ -1,22 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from backplane_core import BaseBackplane, InMemoryBackplane
-from hypothesis import HealthCheck, settings
 
-from tests.product.core.helpers import MemoryFleet
-
-# A shared machine is slow at times; a deadline per example would fail tests that are right.
-settings.register_profile("core", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-@pytest.fixture(autouse=True)
-def hypothesis_profile() -> Iterator[None]:
-    settings.load_profile("core")
-    yield
-    settings.load_profile("default")
+from tests.support.fleets import MemoryFleet
 
 
 @pytest.fixture(params=["broadcast", "interest"])

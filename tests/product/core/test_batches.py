@@ -12,7 +12,7 @@ from backplane_core._link.supervisor import BUSY_FRAMES, BUSY_TURNS
 from backplane_core._local.loop_budget import MESSAGES
 from backplane_core.testing import MemoryBroker, MemoryTransport
 
-from tests.product.core.helpers import LinkAround
+from tests.support.links import LinkAround
 
 USER = Target.user("u1")
 

@@ -19,7 +19,7 @@ from backplane_core import (
     Target,
 )
 
-from tests.product.core.helpers import until
+from tests.support.waiting import until
 
 USER = Target.user("u1")
 

@@ -18,7 +18,7 @@ from backplane_core import (
     Target,
 )
 
-from tests.product.core.helpers import user
+from tests.support.sockets import attach_user
 
 USER = Target.user("u1")
 
@@ -28,8 +28,8 @@ async def test_each_sink_gets_a_value_of_its_own(backplane: BaseBackplane) -> No
         event["list"].append("spoilt")
 
     got: list[Any] = []
-    await user(backplane, "c1", spoil)
-    await user(backplane, "c2", got.append)
+    await attach_user(backplane, "c1", spoil)
+    await attach_user(backplane, "c2", got.append)
     event = {"list": (1, 2)}
     assert await backplane.publish(USER, event) == 2
     assert got == [{"list": [1, 2]}]
@@ -38,8 +38,8 @@ async def test_each_sink_gets_a_value_of_its_own(backplane: BaseBackplane) -> No
 
 async def test_raw_sinks_share_the_bytes_of_one_encoding(backplane: BaseBackplane) -> None:
     got: list[bytes] = []
-    await user(backplane, "c1", got.append, raw=True)
-    await user(backplane, "c2", got.append, raw=True)
+    await attach_user(backplane, "c1", got.append, raw=True)
+    await attach_user(backplane, "c2", got.append, raw=True)
     assert await backplane.publish(USER, {"text": "ü\r\n"}) == 2
     assert got[0] == '{"text":"ü\\r\\n"}'.encode()
     assert got[0] is got[1]
@@ -65,8 +65,8 @@ async def test_a_sink_that_raises_is_contained_recorded_and_not_counted(
     got: list[Any] = []
     records: list[Any] = []
     backplane.observer = records.append
-    await user(backplane, "c1", sink)
-    await user(backplane, "c2", got.append)
+    await attach_user(backplane, "c1", sink)
+    await attach_user(backplane, "c2", got.append)
     assert await backplane.publish(USER, 1) == 1
     assert got == [1]
     assert backplane.stats().sink_errors == 1
@@ -75,7 +75,7 @@ async def test_a_sink_that_raises_is_contained_recorded_and_not_counted(
 
 async def test_only_false_itself_refuses(backplane: BaseBackplane) -> None:
     for number, answer in enumerate([False, None, 0, "", True]):
-        await user(backplane, f"c{number}", returning(answer))
+        await attach_user(backplane, f"c{number}", returning(answer))
     assert await backplane.publish(USER, 1) == 4
     assert backplane.stats().sink_refusals == 1
 
@@ -88,8 +88,8 @@ async def test_what_is_meant_for_the_program_goes_on_to_the_publisher_after_the_
         raise error
 
     got: list[Any] = []
-    await user(backplane, "c1", sink)
-    await user(backplane, "c2", got.append)
+    await attach_user(backplane, "c1", sink)
+    await attach_user(backplane, "c2", got.append)
     with pytest.raises(error):
         backplane.publish_nowait(USER, 1)
     assert got == [1]
@@ -112,7 +112,7 @@ async def test_a_sink_may_not_publish_but_hand_it_to_the_loop(backplane: BaseBac
         answers.append(event)
         answered.set()
 
-    await user(backplane, "c1", sink)
+    await attach_user(backplane, "c1", sink)
     await backplane.attach("c2", answer)
     assert await backplane.publish(USER, 1) == 1
     async with asyncio.timeout(5):
@@ -123,9 +123,9 @@ async def test_a_sink_may_not_publish_but_hand_it_to_the_loop(backplane: BaseBac
 
 async def test_a_sink_that_detaches_another_spares_it_the_event(backplane: BaseBackplane) -> None:
     got: list[Any] = []
-    first = await user(backplane, "c1", lambda _: second.drop())
-    second = await user(backplane, "c2", got.append)
-    await user(backplane, "c3", got.append)
+    first = await attach_user(backplane, "c1", lambda _: second.drop())
+    second = await attach_user(backplane, "c2", got.append)
+    await attach_user(backplane, "c3", got.append)
     assert await backplane.publish(USER, 1) == 2
     assert got == [1]
     assert backplane.connections(USER) == {"c1", "c3"}
@@ -139,21 +139,21 @@ async def test_a_sink_that_detaches_itself_ends_with_that_event(backplane: BaseB
         got.append(event)
         attachment.drop()
 
-    attachment = await user(backplane, "c1", sink)
+    attachment = await attach_user(backplane, "c1", sink)
     assert [await backplane.publish(USER, number) for number in range(2)] == [1, 0]
     assert got == [0]
 
 
 async def test_excluded_ids_may_come_from_any_iterable(backplane: BaseBackplane) -> None:
     for conn_id in ("c1", "c2", "c3"):
-        await user(backplane, conn_id, json.dumps)
+        await attach_user(backplane, conn_id, json.dumps)
     assert await backplane.publish(USER, 1, exclude=(conn_id for conn_id in ("c1", "c1", "nobody"))) == 2
     assert await backplane.publish(USER, 1, exclude={"c1", "c2", "c3"}) == 0
 
 
 async def test_events_arrive_in_the_order_of_their_publishes_also_across_targets(backplane: BaseBackplane) -> None:
     got: list[Any] = []
-    await user(backplane, "c1", got.append)
+    await attach_user(backplane, "c1", got.append)
     ways: list[Any] = [USER, Target.connection("c1"), Target.everyone(), [USER, Target.org("o")]]
     for number in range(400):
         await backplane.publish(ways[number % 4], number)
@@ -179,7 +179,7 @@ async def test_publish_gives_other_tasks_a_turn_in_a_tight_loop(backplane: BaseB
 @pytest.mark.every_loop
 async def test_other_threads_publish_and_get_the_count_or_the_error(backplane: BaseBackplane) -> None:
     got: list[Any] = []
-    await user(backplane, "c1", got.append)
+    await attach_user(backplane, "c1", got.append)
     results: list[Any] = []
 
     def work() -> None:
@@ -202,7 +202,7 @@ async def test_a_broken_observer_harms_nobody_and_is_counted(backplane: BaseBack
         raise RuntimeError("s3cret")
 
     backplane.observer = broken
-    await user(backplane, "c1", lambda _: 1 / 0)
+    await attach_user(backplane, "c1", lambda _: 1 / 0)
     assert await backplane.publish(USER, 1) == 0
     assert backplane.stats().observer_errors == 1
 

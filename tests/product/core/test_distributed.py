@@ -22,7 +22,11 @@ from backplane_core import (
 )
 from backplane_core.testing import MemoryBroker, MemoryTransport
 
-from tests.product.core.helpers import MemoryFleet, Socket, told, until
+from tests.support.fleets import MemoryFleet
+from tests.support.inside import channel_of, origin_of, shared_channel_of
+from tests.support.sockets import Socket
+from tests.support.texts import error_texts
+from tests.support.waiting import until
 
 USER = Target.user("u1")
 
@@ -32,10 +36,6 @@ async def pair(fleet: MemoryFleet, **options: Any) -> tuple[DistributedBackplane
     near = await fleet.socket(here, "near", USER, Target.org("acme"))
     far = await fleet.socket(there, "far", USER)
     return here, there, near, far
-
-
-def origin(pod: DistributedBackplane) -> str:
-    return str(json.loads(pod._sender.prefix + b"0}")["origin"])
 
 
 async def test_a_publish_reaches_both_pods_once_and_its_own_echo_is_skipped(fleet: MemoryFleet) -> None:
@@ -70,7 +70,7 @@ async def test_hostile_frames_harm_no_good_one_and_are_counted(fleet: MemoryFlee
     here, there, _near, far = await pair(fleet)
     records: list[Any] = []
     there.observer = records.append
-    channel = there._routing.channel((USER,))
+    channel = channel_of(there, USER)
     hostile = [
         b"", b"s3cret", b"\xff\xfe", b"[" * 100_000, b"null", b'{"origin":"x"}',
         b'{"origin":"x","target":{"User":"u1","Org":"o"},"event":"s3cret"}',
@@ -144,7 +144,7 @@ async def test_an_event_over_the_brokers_limit_reaches_nobody(fleet: MemoryFleet
         await here.publish(USER, "s3cret" * 100)
     assert error.value.limit == 500
     assert error.value.size > 600
-    assert "s3cret" not in told(error.value)
+    assert "s3cret" not in error_texts(error.value)
     assert await here.publish(USER, "x" * 300) == 1
     await far.has(1)
     assert near.stream == far.stream == ["x" * 300]
@@ -170,7 +170,7 @@ async def test_a_pod_that_routes_otherwise_is_told_once_and_counted(
             stranger = await fleet.pod(beat_s=0.05, probe_interval_s=0.5, **other)
             await until(lambda: pod.stats().mismatch >= 2, "two beats of the stranger")
     mismatches = [record for record in records if isinstance(record, FleetMismatch)]
-    assert [record.origin for record in mismatches] == [origin(stranger)]
+    assert [record.origin for record in mismatches] == [origin_of(stranger)]
     assert "routing" in mismatches[0].reason
     assert len([record for record in caplog.records if "does not hear" in record.message]) >= 1
 
@@ -188,7 +188,7 @@ async def test_a_pod_of_the_same_fleet_is_no_mismatch(fleet: MemoryFleet) -> Non
 async def test_a_frame_is_what_the_format_says(fleet: MemoryFleet) -> None:
     pod = await fleet.pod()
     link = fleet.broker.open()
-    channels = [pod._routing.channel((USER,)), pod._routing.shared]
+    channels = [channel_of(pod, USER), shared_channel_of(pod)]
     await link.subscribe(list(dict.fromkeys(channels)))
     await pod.publish(USER, {"k": 1}, exclude=["c9"])
     await pod.publish([USER, Target.everyone()], None)
@@ -201,7 +201,7 @@ async def test_a_frame_is_what_the_format_says(fleet: MemoryFleet) -> None:
                 break
     await link.aclose()
     single = next(frame for frame in frames if frame["target"] == {"User": "u1"})
-    assert single.items() >= {"event": {"k": 1}, "exclude": ["c9"], "origin": origin(pod)}.items()
+    assert single.items() >= {"event": {"k": 1}, "exclude": ["c9"], "origin": origin_of(pod)}.items()
     everyone = next(frame for frame in frames if frame["target"] == "Everyone")
     assert everyone["event"] is None
     assert "also" not in everyone

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from backplane_core import BaseBackplane, ConfigurationError, Gap, GapError, Target
 
-from tests.product.core.helpers import MemoryFleet
+from tests.support.fleets import MemoryFleet
 
 USER = Target.user("u1")
 FRAME = b'{"origin":"x","target":{"User":"u1"},"event":%d,"seq":%d,"prev":%d}'

@@ -10,8 +10,8 @@ from backplane_core import (
     Target,
 )
 
-from tests.product.core.helpers import MemoryFleet
 from tests.product.core.test_connection import read
+from tests.support.fleets import MemoryFleet
 
 USER = Target.user("u1")
 

@@ -10,7 +10,9 @@ import pytest
 from backplane_core import EnvelopeError, Link, Target, decode_envelope
 from backplane_core._protocol.frame import decode_head
 
-from tests.product.core.helpers import MemoryFleet, until
+from tests.support.fleets import MemoryFleet
+from tests.support.inside import channel_of
+from tests.support.waiting import until
 
 USER = Target.user("u1")
 
@@ -46,7 +48,7 @@ async def hear(link: Link, text: bytes) -> bytes:
 
 async def test_an_echo_that_was_written_anew_on_its_way_is_skipped(fleet: MemoryFleet) -> None:
     here, there = await fleet.pod(beat_s=60), await fleet.pod(beat_s=60)
-    channel = here._routing.channel((USER,))
+    channel = channel_of(here, USER)
     near, far = await fleet.socket(here, "near", USER), await fleet.socket(there, "far", USER)
     link = fleet.broker.open()
     await link.subscribe([channel])

@@ -11,7 +11,9 @@ from backplane_core import Frame, Gap, Link, Target, TransportError
 from backplane_core.testing import MemoryTransport
 from backplane_core.testing.memory import MemoryLink
 
-from tests.product.core.helpers import MemoryFleet, until
+from tests.support.fleets import MemoryFleet
+from tests.support.inside import channel_of
+from tests.support.waiting import until
 
 USER = Target.user("u1")
 
@@ -124,8 +126,8 @@ async def test_nothing_is_sent_again_while_a_pod_that_cannot_tell_copies_is_abou
     here, there = await fleet.pod(transport, origin_ttl_s=300), await fleet.pod()
     far = await fleet.socket(there, "far", USER)
     foreign = b'{"origin":"rust","target":{"User":"u1"},"event":"foreign"}'
-    fleet.broker.publish((there._routing.channel((USER,)), foreign))
-    fleet.broker.publish((there._routing.channel((USER,)), foreign))
+    fleet.broker.publish((channel_of(there, USER), foreign))
+    fleet.broker.publish((channel_of(there, USER), foreign))
     fleet.broker.publish(("backplane", b'{"origin":"rust","target":{"User":"other"},"event":1}'))
     assert await far.has(2) == ["foreign", "foreign"]
     await until(lambda: here.stats().foreign >= 1, "the foreign pod")

@@ -16,7 +16,9 @@ from backplane_core._link.supervisor import SUBSCRIBE_BATCH
 from backplane_core.testing import MemoryTransport
 from backplane_core.testing.memory import MemoryLink
 
-from tests.product.core.helpers import MemoryFleet, Socket, until
+from tests.support.fleets import MemoryFleet
+from tests.support.sockets import Socket
+from tests.support.waiting import until
 
 MANY = 100_000
 

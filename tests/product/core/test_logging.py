@@ -23,7 +23,10 @@ from backplane_core import (
     Target,
 )
 
-from tests.product.core.helpers import MemoryFleet, until, user
+from tests.support.fleets import MemoryFleet
+from tests.support.inside import beat_from, origin_of
+from tests.support.sockets import attach_user
+from tests.support.waiting import until
 
 
 @define
@@ -92,7 +95,7 @@ async def test_it_is_the_default_and_an_observer_of_ones_own_takes_its_place(log
     for options, lines in (({}, 1), ({"observer": records.append}, 0)):
         log.clear()
         async with InMemoryBackplane(**options) as pod:  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-            await user(pod, "c1", fails)
+            await attach_user(pod, "c1", fails)
             for _ in range(3):
                 assert await pod.publish(Target.user("u1"), "payload") == 0
         assert len([line for line in log.records if line.levelno >= logging.WARNING]) == lines
@@ -131,11 +134,11 @@ async def test_a_pod_with_our_origin_is_told_of_once_its_beat_is_heard(log: pyte
         await until(lambda: pod.stats().links == 2, "a second link")
         assert pod.stats().collisions == 0, "its own beats are no collision, sent again or not"
         seen = pod.stats().beats
-        forged = pod._sender.prefix + b'{"Connection":"x"},"event":null,"seq":77' + pod._sender.beat_suffix
+        forged = beat_from(pod, b'{"Connection":"x"},"event":null,"seq":77')
         fleet.broker.publish(("backplane", forged))
-        fleet.broker.publish(("backplane", pod._sender.prefix + b"garbage" + pod._sender.beat_suffix))
+        fleet.broker.publish(("backplane", beat_from(pod, b"garbage")))
         await until(lambda: pod.stats().beats >= seen + 2, "the forged beats")
         assert pod.stats().collisions == 1
     collisions = [record for record in records if isinstance(record, OriginCollision)]
     assert len(collisions) == 1
-    assert collisions[0].origin in pod._sender.prefix.decode()
+    assert collisions[0].origin == origin_of(pod)

@@ -10,7 +10,9 @@ import pytest
 from backplane_core import DistributedBackplane, EventTooLargeError, OutboxFullError, Target, Traits
 from backplane_core.testing import MemoryTransport
 
-from tests.product.core.helpers import MemoryFleet, Socket, until
+from tests.support.fleets import MemoryFleet
+from tests.support.sockets import Socket
+from tests.support.waiting import until
 
 USER = Target.user("u1")
 KEPT = 10

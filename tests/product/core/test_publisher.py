@@ -27,7 +27,9 @@ from backplane_core import (
 )
 from backplane_testservers import Broker, OwnBroker
 
-from tests.product.core.helpers import Socket, told, until
+from tests.support.sockets import Socket
+from tests.support.texts import error_texts
+from tests.support.waiting import until
 
 USER = Target.user("u1")
 
@@ -96,7 +98,7 @@ async def test_a_publisher_holds_no_connection(url: str, channel: str, leaves_no
 def test_a_publisher_needs_a_broker(make: Any, url: Any) -> None:
     with pytest.raises(ConfigurationError) as error:
         make(url)
-    assert "hunter2" not in told(error.value)
+    assert "hunter2" not in error_texts(error.value)
 
 
 @pytest.mark.parametrize("make", [Publisher, SyncPublisher])

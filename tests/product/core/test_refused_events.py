@@ -15,8 +15,10 @@ from backplane_core import (
     Target,
 )
 
-from tests.product.core.helpers import MemoryFleet, told
 from tests.product.core.test_event_encoding import REFUSED
+from tests.support.fleets import MemoryFleet
+from tests.support.inside import next_number
+from tests.support.texts import error_texts
 
 
 @pytest.mark.parametrize("value", REFUSED.values(), ids=REFUSED.keys())
@@ -41,7 +43,7 @@ async def test_a_refused_event_reaches_nobody_and_takes_no_number(value: Any) ->
 
 def counters(pod: BaseBackplane) -> Any:
     stats = pod.stats()
-    shared = pod._sender._numbering.peek("backplane")[0] if isinstance(pod, DistributedBackplane) else None
+    shared = next_number(pod, "backplane") if isinstance(pod, DistributedBackplane) else None
     return stats.published, stats.delivered, dict(stats.dropped), stats.sink_errors, shared
 
 
@@ -54,7 +56,7 @@ async def test_an_event_over_the_limit_reaches_nobody_and_takes_no_number() -> N
         with pytest.raises(EventTooLargeError) as error:
             await here.publish(Target.everyone(), "s3cret...")
         assert (error.value.size, error.value.limit) == (11, 10)
-        assert "s3cret" not in told(error.value)
+        assert "s3cret" not in error_texts(error.value)
         assert counters(here) == before
         assert await here.publish(Target.everyone(), "x" * 8) == 1
         await far.has(1)

@@ -34,8 +34,11 @@ from backplane_core.testing import MemoryTransport
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.product.core.helpers import MemoryFleet, told, until
 from tests.product.core.test_envelope import envelopes
+from tests.support.fleets import MemoryFleet
+from tests.support.inside import channel_of, tracker_of
+from tests.support.texts import error_texts
+from tests.support.waiting import until
 
 KEY, OLD = b"k3y-of-32-bytes-that-nobody-sees", b"0ld-key-of-32-bytes-nobody-sees."
 KID = hmac.digest(KEY, b"backplane key id", "sha256").hex()[:16]
@@ -122,7 +125,7 @@ def test_a_frame_of_another_hand_is_taken_whatever_its_spaces_escapes_and_order(
 def test_what_is_refused_says_why_and_shows_nothing(payload: bytes, reason: str) -> None:
     with pytest.raises(SignatureError, match=reason) as error:
         signer().open("backplane", payload)
-    seen = told(error.value)
+    seen = error_texts(error.value)
     assert KID not in seen
     assert "6f1c" not in seen
     assert error.value.__context__ is None
@@ -182,7 +185,7 @@ def test_a_clock_that_is_far_off_makes_no_frame_of_another_size(now: float) -> N
 def test_wrong_keys_are_told_without_showing_them(keys: Any) -> None:
     with pytest.raises(ConfigurationError, match="signing_keys") as error:
         InMemoryBackplane(signing_keys=keys)
-    assert "secretkey" not in told(error.value)
+    assert "secretkey" not in error_texts(error.value)
     assert error.value.__context__ is None
 
 
@@ -218,7 +221,7 @@ def test_the_environment_has_keys_and_one_without_any_is_an_error() -> None:
 def test_keys_do_not_stand_in_a_url(url: str) -> None:
     with pytest.raises(ConfigurationError) as error:
         connect(f"{url}?signing_keys={KEY.decode()}")
-    assert KEY.decode() not in told(error.value)
+    assert KEY.decode() not in error_texts(error.value)
 
 
 def test_a_short_key_is_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -403,11 +406,11 @@ async def test_a_pod_that_left_a_target_and_came_back_knows_its_copies() -> None
     async with fleet.stack:
         pod = await fleet.pod(signing_keys=[KEY])
         socket = await fleet.socket(pod, "c1", USER)
-        channel = pod._routing.channel((USER,))
+        channel = channel_of(pod, USER)
         sealed = signer(now=pod._system.wall()).seal(channel, FRAME)
         await pod._on_batch([(channel, sealed)])
         await pod.dissociate("c1", USER)
-        await until(lambda: channel in pod._tracker._before_cut, "the channel to be left")
+        await until(lambda: channel in tracker_of(pod)._before_cut, "the channel to be left")
         assert await pod.associate("c1", USER)
         await pod._on_batch([(channel, sealed)])
         assert (len(socket.events), pod.stats().duplicates) == (1, 1)
@@ -422,7 +425,7 @@ async def test_a_frame_is_refused_by_its_time_before_its_number_is_forgotten(rou
         # The worst that is taken: a sender whose clock is ahead by the whole window.
         sealed = signer(now=wall + 55).seal("backplane", FRAME)
         await pod._on_batch([("backplane", sealed)])
-        pod._tracker.expire(start + 115)
+        tracker_of(pod).expire(start + 115)
         await pod._on_batch([("backplane", sealed)])
         assert pod.stats().duplicates == 1
         stale = signer(now=wall - 65).seal("backplane", FRAME.replace(b"6f1c", b"6f1d"))

@@ -14,7 +14,7 @@ import pytest
 from backplane_core import InMemoryBackplane, Target
 from backplane_core._runtime.waking import AT_ONCE, Waiter, WakeQueue
 
-from tests.product.core.helpers import DEADLINE_S
+from tests.support.waiting import DEADLINE_S
 
 MAKERS: dict[str, Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]] = {
     "of C": asyncio.ensure_future,

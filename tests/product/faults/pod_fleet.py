@@ -13,8 +13,8 @@ from backplane_core import Gap
 from backplane_testservers import Broker
 
 from tests.product.faults.ledger import Ledger, Witness
-from tests.product.pods.fleet import until
 from tests.product.pods.processes import PodProcess, start_pod_process
+from tests.support.waiting import until
 
 __all__ = ["Member", "PodFleet"]
 

@@ -24,7 +24,8 @@ from backplane_core import BaseBackplane, EventDropped, Gap, Record, Target
 from backplane_testservers import Broker, Proxy
 
 from tests.product.faults.ledger import Event, Ledger, Witness
-from tests.product.pods.fleet import Fleet, until
+from tests.support.fleets import Fleet
+from tests.support.waiting import until
 
 __all__ = ["Pod", "Rig"]
 

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from tests.product.faults.rig import Pod, Rig
-from tests.product.pods.fleet import until
+from tests.support.waiting import until
 
 CUTS = 4
 CUTS_LONG = 60

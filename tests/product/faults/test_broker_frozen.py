@@ -8,7 +8,7 @@ import pytest
 from backplane_core import Gap, Target, connect
 from backplane_testservers import OwnBroker
 
-from tests.product.pods.fleet import until
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize("routing", ["broadcast", "interest"])

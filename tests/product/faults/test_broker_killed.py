@@ -10,7 +10,7 @@ from backplane_testservers import OwnBroker
 
 from tests.conftest import loop_name
 from tests.product.faults.rig import Pod, Rig
-from tests.product.pods.fleet import until
+from tests.support.waiting import until
 
 KILLS = 5
 KILLS_ON_UVLOOP = 1

@@ -13,7 +13,7 @@ from backplane_testservers import ProcessBroker, RedisServer
 from tests.conftest import StartServer
 from tests.product.faults.asking import clients, monitored_nats, subscriptions
 from tests.product.faults.rig import Rig
-from tests.product.pods.fleet import until
+from tests.support.waiting import until
 
 PUBLISHES = 20_000
 PUBLISHERS = 20

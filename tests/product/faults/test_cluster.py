@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
 import pytest
 from backplane_core import DistributedBackplane, Gap, Target, connect
@@ -18,7 +17,8 @@ from redis.crc import key_slot
 
 from tests.conftest import skip_or_fail
 from tests.product.faults.rig import Pod, Rig
-from tests.product.pods.fleet import until
+from tests.support.inside import gaps_wait, live_link
+from tests.support.waiting import until
 
 MOVES, MOVES_LONG = 6, 100
 
@@ -109,9 +109,8 @@ async def three_pods(rig: Rig) -> tuple[Pod, Pod, Pod]:
 
 def channels_of(pod: Pod) -> list[str]:
     """The channels that carry events of the rig's targets to this pod, beside the shared one."""
-    inside: Any = pod.backplane
     return [
-        channel for channel in inside._supervisor._streams._homes if ":@" in channel and ":@connection:" not in channel
+        channel for channel in live_link(pod.backplane)._homes if ":@" in channel and ":@connection:" not in channel
     ]
 
 
@@ -121,8 +120,7 @@ def lost(pod: Pod) -> list[Gap]:
 
 def told_all(rig: Rig) -> bool:
     """Whether no gap waits to be told: those of one socket come a second apart."""
-    tellers: list[Any] = [pod.backplane._gaps for pod in rig.pods]
-    return not any(teller._late or any(teller._holes.values()) for teller in tellers)
+    return not any(gaps_wait(pod.backplane) for pod in rig.pods)
 
 
 async def settle(rig: Rig) -> None:
@@ -168,10 +166,11 @@ async def test_a_planned_failover_costs_no_link_and_its_loss_lies_in_gaps_of_its
         assert pod.backplane.stats().dropped == {}
         assert channel in {gap.channel for gap in lost(pod)}
     assert not await asyncio.to_thread(lambda: master.is_master)
-    inside: list[Any] = [pod.backplane for pod in rig.pods]
     left = (master.host, master.port)
     await until(
-        lambda: all(left not in pod._supervisor._streams._nodes for pod in inside), "what became a replica is left", 60
+        lambda: all(left not in live_link(pod.backplane)._nodes for pod in rig.pods),
+        "what became a replica is left",
+        60,
     )
 
 

@@ -15,7 +15,7 @@ from backplane_testservers import NatsServer, ProcessBroker, RedisServer
 
 from tests.conftest import StartServer
 from tests.product.faults.rig import Rig
-from tests.product.pods.fleet import until
+from tests.support.waiting import until
 
 OLD, NEW = "the-old-secret", "the-new-secret"
 BETWEEN_S = 5.0

@@ -11,7 +11,7 @@ from backplane_testservers import NatsServer
 
 from tests.conftest import StartServer
 from tests.product.faults.rig import Rig
-from tests.product.pods.fleet import until
+from tests.support.waiting import until
 
 LIMIT = 4_096
 LOWER = 2_048

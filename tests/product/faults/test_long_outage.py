@@ -11,7 +11,7 @@ import pytest
 from backplane_testservers import OwnBroker
 
 from tests.product.faults.rig import Rig
-from tests.product.pods.fleet import until
+from tests.support.waiting import until
 
 OUTAGE_S = 20.0
 OUTAGE_LONG_S = 120.0

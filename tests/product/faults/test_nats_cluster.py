@@ -18,7 +18,7 @@ from backplane_testservers import BrokerUnavailable, NatsCluster, NatsNode, Prox
 from tests.conftest import skip_or_fail
 from tests.product.faults.asking import client_names
 from tests.product.faults.rig import Pod, Rig
-from tests.product.pods.fleet import until
+from tests.support.waiting import until
 
 KILLS = 3
 KILLS_LONG = 30

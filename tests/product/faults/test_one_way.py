@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.product.faults.rig import Rig
-from tests.product.pods.fleet import until
+from tests.support.waiting import until
 
 PROBE_S = 1.0
 

@@ -10,7 +10,7 @@ from backplane_testservers import ProcessBroker, RedisServer
 from tests.conftest import StartServer
 from tests.product.faults.asking import clients, monitored_nats, subscriptions
 from tests.product.faults.pod_fleet import Member, PodFleet
-from tests.product.pods.fleet import until
+from tests.support.waiting import until
 
 TARGETS = ["u0", "u1", "u2"]
 RATE_PER_S = 200

@@ -15,7 +15,7 @@ from backplane_core import BaseBackplane, ReentrantPublishError, Target, connect
 from backplane_testservers import Broker
 
 from tests.product.faults.rig import Rig
-from tests.product.pods.fleet import until
+from tests.support.waiting import until
 
 EVENTS = 200
 HEALTHY = 10

@@ -11,7 +11,7 @@ import pytest
 from attrs import define
 from backplane_testservers import Proxy
 
-from tests.product.pods.fleet import until
+from tests.support.waiting import until
 
 
 @define

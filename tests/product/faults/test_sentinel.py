@@ -17,7 +17,7 @@ from backplane_testservers.sentinels import SentinelSet
 
 from tests.conftest import skip_or_fail
 from tests.product.faults.rig import Pod, Rig
-from tests.product.pods.fleet import until
+from tests.support.waiting import until
 
 PROBE_S = 5.0
 TOLD_S = 1.5

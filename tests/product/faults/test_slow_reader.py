@@ -15,7 +15,7 @@ from backplane_testservers import Kind, NatsServer, ProcessBroker, RedisServer
 from tests.conftest import StartServer
 from tests.product.faults.ledger import Event
 from tests.product.faults.rig import Rig
-from tests.product.pods.fleet import until
+from tests.support.waiting import until
 
 BLOCK_S = 2.5
 BLOCK_LONG_S = 5.0

@@ -14,7 +14,7 @@ from backplane_testservers import Kind, NatsServer, ProcessBroker, Proxy, RedisS
 
 from tests.conftest import StartServer
 from tests.product.faults.rig import Rig
-from tests.product.pods.fleet import until
+from tests.support.waiting import until
 
 SECRET: Final = "s3cr3t-pass"
 LONG_AGO: Final = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)

@@ -17,7 +17,7 @@ from backplane_core._protocol.sequence import DUPLICATE, Tracker
 from backplane_core.transport import Link
 
 from tests.product.faults.rig import Rig
-from tests.product.pods.fleet import until
+from tests.support.waiting import until
 
 PROBE_S = 0.5
 EVENTS = 200

@@ -29,8 +29,8 @@ from backplane_core._protocol import json as _json
 from backplane_core._protocol.frame import Head, decode_exclude, decode_head, decode_targets
 from backplane_core._protocol.json import MAX_DEPTH, compact
 
-from tests.product.core.helpers import told
 from tests.product.hostile.frames import SECRET, mutate
+from tests.support.texts import error_texts
 
 REFUSED: Final = object()
 
@@ -71,7 +71,7 @@ def _read(how: Callable[[], Any]) -> Any:
     try:
         return how()
     except EnvelopeError as error:
-        shown = told(error)
+        shown = error_texts(error)
     assert SECRET not in shown
     return REFUSED
 

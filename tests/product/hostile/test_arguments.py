@@ -10,7 +10,8 @@ from backplane_core import ConfigurationError, InvalidTargetError, Target, conne
 from backplane_core._protocol.frame import MAX_EXCLUDED, MAX_TARGETS
 from backplane_testservers import Broker
 
-from tests.product.pods.fleet import Fleet, settled
+from tests.support.fleets import Fleet
+from tests.support.sockets import settled
 
 TARGET = Target.user("u1")
 

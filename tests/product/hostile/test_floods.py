@@ -13,8 +13,9 @@ from backplane_core._protocol import frame as frame_module
 from backplane_core._protocol.frame import decode_target
 from backplane_core._protocol.sequence import DUPLICATE, UNKNOWN, Tracker
 
-from tests.product.core.helpers import MemoryFleet, until
 from tests.product.hostile.frames import frame
+from tests.support.fleets import MemoryFleet
+from tests.support.waiting import until
 
 
 def remembered(tracker: Tracker) -> int:

@@ -20,7 +20,10 @@ from backplane_core._protocol.frame import MAX_EXCLUDED, MAX_TARGETS
 from tests.product.core.test_envelope import HOSTILE
 from tests.product.hostile.bus import Bus
 from tests.product.hostile.frames import SECRET, frame
-from tests.product.pods.fleet import Fleet, settled, until
+from tests.support.fleets import Fleet
+from tests.support.inside import channel_of, frame_from, tracker_of
+from tests.support.sockets import settled
+from tests.support.waiting import until
 
 TARGET = Target.user("u1")
 OTHERS: dict[str, bytes] = {
@@ -47,7 +50,7 @@ ALL = {**HOSTILE, **OTHERS}
 
 def paths(pod: Any, channel: str) -> list[str]:
     """The channels that the pod hears for the target: the shared one, and its own if it has one."""
-    own = pod._routing.channel((TARGET,))
+    own = channel_of(pod, TARGET)
     return [channel] if own == channel else [channel, own]
 
 
@@ -112,7 +115,7 @@ async def test_more_forged_origins_than_are_remembered_cost_a_gap_and_no_event(
     here, there = await fleet.pod(), await fleet.pod()
     socket = await fleet.socket(there, "c1", TARGET)
     assert isinstance(there, DistributedBackplane)
-    tracker = there._tracker
+    tracker = tracker_of(there)
     tracker.max_origins = 500
     for path in paths(there, channel):
         await here.publish(TARGET, "before")
@@ -134,7 +137,7 @@ async def test_a_frame_in_a_pods_own_name_is_skipped_as_its_echo_there(fleet: Fl
     mine, theirs = await fleet.socket(pod, "c1", TARGET), await fleet.socket(other, "c2", TARGET)
     assert isinstance(pod, DistributedBackplane)
     echoed = pod.stats().echoed
-    await bus.write(channel, [pod._sender.prefix + b'{"User":"u1"},"event":"forged"}'])
+    await bus.write(channel, [frame_from(pod, b'{"User":"u1"},"event":"forged"}')])
     # The others can't tell it from the pod's own: whoever may write to the channel is trusted.
     await theirs.has(1)
     await settled(other, sockets=[mine, theirs])

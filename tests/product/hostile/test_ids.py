@@ -21,7 +21,8 @@ from redis.asyncio import Redis
 
 from tests.conftest import StartServer
 from tests.product.hostile.bus import opened
-from tests.product.pods.fleet import DEADLINE_S, Fleet, until
+from tests.support.fleets import Fleet
+from tests.support.waiting import DEADLINE_S, until
 
 KINDS = ("connection", "session", "user", "org", "agent")
 LOOKS: Sequence[str] = (

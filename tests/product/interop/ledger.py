@@ -12,7 +12,7 @@ from typing import Any, cast
 from attrs import define, field, frozen
 from backplane_core import Target
 
-from tests.product.pods.fleet import until
+from tests.support.waiting import until
 
 __all__ = ["FIVE_KINDS", "Ledger", "LedgerSocket", "Publication"]
 

@@ -13,7 +13,7 @@ from backplane_testservers import OwnBroker
 from tests.product.interop.foreign import CHANNEL, ForeignPod, foreign_pod
 from tests.product.interop.ledger import Ledger
 from tests.product.interop.mixed import Foreign, Member, Python, attach_sockets, traffic
-from tests.product.pods.fleet import until
+from tests.support.waiting import until
 
 KNOWN = ("origin", "target", "event", "seq", "prev", "also", "exclude", "routing", "lanes")
 

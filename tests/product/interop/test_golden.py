@@ -13,8 +13,8 @@ from backplane_core._protocol.routing import make_routing
 from backplane_core._runtime.counters import Counters
 from backplane_core.options import Settings
 
-from tests.product.core.helpers import MemoryFleet
 from tests.product.interop.golden import FRAMES, MEANINGS, meaning
+from tests.support.fleets import MemoryFleet
 
 EMITTED = [name for name in FRAMES if name.startswith("emitted")]
 # What the sender is told, and how many frames it sent before.

@@ -16,7 +16,7 @@ from tests.product.interop.foreign import CHANNEL
 from tests.product.interop.ledger import Ledger
 from tests.product.interop.mixed import Foreign, Member, Python, attach_sockets, traffic
 from tests.product.interop.node_pod import NodePod, install, node_pod
-from tests.product.pods.fleet import until
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="session")

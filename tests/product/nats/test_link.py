@@ -16,8 +16,8 @@ from backplane_testservers import NatsServer, OwnBroker
 from backplane_testservers.leftovers import no_leftovers
 
 from tests.conftest import StartServer
-from tests.product.core.helpers import until
 from tests.product.nats.helpers import DEADLINE_S, PROMPT_S, listening, opened, tapped
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("wire")
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from backplane_testservers import Broker
 
-from tests.product.pods.fleet import Fleet
+from tests.support.fleets import Fleet
 
 
 @pytest.fixture(params=["broadcast", "interest"])

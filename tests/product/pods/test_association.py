@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 import redis.asyncio
-from backplane_core import BaseBackplane, DistributedBackplane, Target
+from backplane_core import Target
 from backplane_testservers import Broker
 
-from tests.product.pods.fleet import Fleet, settled, until
+from tests.support.fleets import Fleet
+from tests.support.inside import subscription_count
+from tests.support.sockets import settled
+from tests.support.waiting import until
 
 
 async def test_what_is_published_right_after_associate_returned_true_arrives(fleet: Fleet) -> None:
@@ -53,7 +56,7 @@ async def channels_of(client: Any, pattern: str) -> list[bytes]:
     return channels
 
 
-async def test_random_churn_ends_with_exactly_the_subscriptions_that_are_held(fleet: Fleet) -> None:
+async def test_random_churn_ends_with_exactly_the_subscriptions_that_are_held(fleet: Fleet, routing: str) -> None:
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
     here, there = await fleet.pod(), await fleet.pod()
@@ -82,20 +85,11 @@ async def test_random_churn_ends_with_exactly_the_subscriptions_that_are_held(fl
         await here.publish(target, target.id)
     await settled(here, sockets=[socket])
     assert sorted(socket.events) == sorted([target.id for target in held]), f"seed {seed}"
-    await until(lambda: subscriptions(there) == expected(there, len(held) + 1), f"no surplus subscription; seed {seed}")
+    wanted = 1 + (len(held) + 1 if routing == "interest" else 0)
+    await until(lambda: subscription_count(there) == wanted, f"no surplus subscription; seed {seed}")
 
 
 background: set[asyncio.Future[Any]] = set()
-
-
-def subscriptions(pod: BaseBackplane) -> int:
-    assert isinstance(pod, DistributedBackplane)
-    return pod._subscriptions.count
-
-
-def expected(pod: BaseBackplane, targets: int) -> int:
-    assert isinstance(pod, DistributedBackplane)
-    return 1 + (targets if pod._routing.name == "interest" else 0)
 
 
 @pytest.mark.parametrize("routing", ["interest"])

@@ -10,7 +10,8 @@ import pytest
 from backplane_core import BaseBackplane, ClosedError, Target, connect
 from backplane_testservers import Broker, OwnBroker
 
-from tests.product.pods.fleet import Fleet, until
+from tests.support.fleets import Fleet
+from tests.support.waiting import until
 
 
 async def test_closing_twice_and_at_once_is_fine(fleet: Fleet) -> None:

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 from backplane_core import Target
 
-from tests.product.pods.fleet import Fleet, settled
+from tests.support.fleets import Fleet
+from tests.support.sockets import settled
 
 TARGETS = [
     Target.connection("c1"),

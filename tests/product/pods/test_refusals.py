@@ -10,7 +10,8 @@ from backplane_core import EventEncodeError, EventTooLargeError, Target
 from backplane_testservers import NatsServer
 
 from tests.conftest import StartServer
-from tests.product.pods.fleet import Fleet, settled
+from tests.support.fleets import Fleet
+from tests.support.sockets import settled
 
 CYCLE: list[Any] = []
 CYCLE.append(CYCLE)

@@ -14,7 +14,7 @@ from backplane_core import Gap, Target, connect
 from backplane_testservers import Broker
 
 from tests.conftest import loop_name
-from tests.product.pods.fleet import until
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[3]
 

@@ -15,7 +15,10 @@ from backplane_core import EnvelopeRejected, EventTooLargeError, Publisher, Reco
 from backplane_testservers import Broker
 
 from tests.product.hostile.bus import Bus, opened
-from tests.product.pods.fleet import Fleet, Socket, settled, until
+from tests.support.fleets import Fleet
+from tests.support.inside import channel_of, origin_of
+from tests.support.sockets import Socket, settled
+from tests.support.waiting import until
 
 OLD, NEW, STRANGE = (
     "0ld-key-of-32-characters-of-text",
@@ -106,8 +109,7 @@ async def test_of_forged_unsigned_replayed_and_misplaced_frames_none_is_accepted
     keys = {"signing_keys": [NEW]}
     here, there = await fleet.pod(**keys), await fleet.pod(**keys)
     sockets = [await fleet.socket(pod, f"c{number}", USER) for number, pod in enumerate((here, there))]
-    own: Any = here
-    paths = {channel, own._routing.channel((USER,))}
+    paths = {channel, channel_of(here, USER)}
     heard = {path: await bus.hear(path) for path in paths}
     for number in range(50):
         await here.publish(USER, f"s3cr3t-{number}")
@@ -119,8 +121,8 @@ async def test_of_forged_unsigned_replayed_and_misplaced_frames_none_is_accepted
 
     def all_are_heard() -> bool:
         passed = [frame for queue in heard.values() for frame in [queue.get_nowait() for _ in range(queue.qsize())]]
-        prefix = own._sender.prefix.decode()
-        real.extend(frame for frame in passed if json.loads(json.loads(frame[1])["env"])["origin"] in prefix)
+        own = origin_of(here)
+        real.extend(frame for frame in passed if json.loads(json.loads(frame[1])["env"])["origin"] == own)
         return len(real) >= 100
 
     await until(all_are_heard, "the stranger hears what the pods hear")
@@ -212,8 +214,8 @@ async def test_the_largest_event_that_the_broker_takes_signed_passes_and_the_nex
         connect(nats_url, channel=channel, signing_keys=[NEW]) as here,
         connect(nats_url, channel=channel, signing_keys=[NEW]) as there,
     ):
-        socket = Socket(there, "c1")
-        await there.attach("c1", socket.events.append)
+        socket = Socket("c1")
+        await there.attach("c1", socket.stream.append)
         target = Target.connection("c1")
         with pytest.raises(EventTooLargeError) as error:
             await here.publish(target, '"' * 350_000)  # four bytes each: escaped as JSON, and escaped again

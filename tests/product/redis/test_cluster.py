@@ -15,8 +15,8 @@ from backplane_redis._cluster.slots import slot_of
 from backplane_testservers import RedisCluster
 from backplane_testservers.redis_cluster import ClusterNode
 
-from tests.product.pods.fleet import until
 from tests.product.redis.reading import DEADLINE_S, Heard, raised, reading_cluster, turns
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("shared_redis_cluster", "leaves_nothing")
 

@@ -28,8 +28,8 @@ from backplane_testservers.sentinels import SERVICE, SentinelSet, ask
 from backplane_testservers.tls import Certificates
 
 from tests.conftest import skip_or_fail
-from tests.product.pods.fleet import until
 from tests.product.redis.reading import DEADLINE_S, Heard, all_that_is_said, raised
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
 

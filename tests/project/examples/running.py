@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it has no py.typed
 from attrs import field, frozen
 
+from tests.support.waiting import wait_until
+
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
-DEADLINE_S = 30.0
+RUN_S = 60.0
 """A run takes one to two seconds; this is for a machine that is starved of CPU."""
 
 _MARK = "EXAMPLE_UNDER_TEST"
@@ -41,7 +42,7 @@ class Example:
             env=self.environment(changes),
             capture_output=True,
             encoding="utf-8",
-            timeout=DEADLINE_S,
+            timeout=RUN_S,
             check=False,
         )
 
@@ -69,11 +70,3 @@ class Example:
             return bool(process.environ().get(_MARK) == self.mark)
         except (psutil.Error, OSError):
             return False
-
-
-def wait_until(condition: Callable[[], object], otherwise: Callable[[], str]) -> None:
-    """Look again and again, since what other processes do can't be waited for; fail after the deadline."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, otherwise()
-        time.sleep(0.005)

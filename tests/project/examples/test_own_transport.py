@@ -20,8 +20,8 @@ from backplane_core.testing import FLEET_CHECKS, LINK_CHECKS, FleetCheck, LinkCh
 
 from examples import own_transport
 from examples.own_transport import FRAME, MAX_PAYLOAD_BYTES, PING, SUBSCRIBE, HubTransport, record, serve_hub
-from tests.product.core.helpers import until
 from tests.project.examples.running import Example
+from tests.support.waiting import until
 
 
 @define

@@ -20,7 +20,8 @@ from examples._report import Report
 from examples._scenario import PODS, expected
 from examples._screen import Screen
 from tests.conftest import skip_or_fail
-from tests.project.examples.running import DEADLINE_S, Example, wait_until
+from tests.project.examples.running import RUN_S, Example
+from tests.support.waiting import wait_until
 
 ALL_WELL = "All 20 deliveries arrived, each once, and nothing else."
 ESCAPE = "\x1b["
@@ -131,7 +132,7 @@ def on_a_terminal(example: Example, *arguments: str, **changes: str) -> tuple[in
             shown = b""
             while data := read(ours):
                 shown += data
-            return process.wait(DEADLINE_S), shown.decode()
+            return process.wait(RUN_S), shown.decode()
     finally:
         os.close(ours)
 
@@ -185,7 +186,7 @@ def test_ctrl_c_at_any_moment_leaves_no_process() -> None:
                 crowds.append(len(example.processes()))
                 # As a terminal does: to the whole process group.
                 os.killpg(process.pid, signal.SIGINT)
-            process.communicate(timeout=DEADLINE_S)
+            process.communicate(timeout=RUN_S)
         interrupted += process.returncode != 0
         example.assert_gone()
     # Else the moments were not what they are meant to be.
@@ -204,7 +205,7 @@ def test_the_pods_and_the_broker_go_with_whoever_started_them(example: Example, 
             wait_until(lambda: sum(map(connected, pods(example))) == 2, lambda: "the pods do not connect")
             process.send_signal(end)
             process.send_signal(signal.SIGCONT)
-            process.communicate(timeout=DEADLINE_S)
+            process.communicate(timeout=RUN_S)
         finally:
             process.kill()
     assert process.returncode == (130 if end is signal.SIGINT else -end)
@@ -224,6 +225,6 @@ def test_ctrl_c_says_what_happened_instead_of_a_traceback(example: Example) -> N
     with example.start("--bus", f"nats://127.0.0.1:{free_port()}") as process:
         wait_until(lambda: len(pods(example)) == 3, lambda: f"no pods: {example.processes()}")
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=DEADLINE_S)
+        _, errors = process.communicate(timeout=RUN_S)
     assert (process.returncode, errors) == (130, "Interrupted; what was started is stopped.\n")
     example.assert_gone()

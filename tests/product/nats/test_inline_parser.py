@@ -26,8 +26,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import StartServer
-from tests.product.core.helpers import until
 from tests.product.nats.helpers import DEADLINE_S, listening, opened, speaking, tapped
+from tests.support.waiting import until
 
 INFO = {"server_id": "S", "version": "2.15.1", "proto": 1, "max_payload": 1 << 20, "headers": True}
 GREETING = b"INFO %b\r\nPONG\r\n" % json.dumps(INFO).encode()
@@ -186,7 +186,7 @@ def cut_streams(draw: st.DrawFn) -> tuple[list[bytes], list[int]]:
     return pieces, draw(st.lists(st.integers(0, 4), min_size=len(pieces), max_size=len(pieces)))
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(cut_streams())
 async def test_any_stream_cut_anywhere_says_the_same(cut: tuple[list[bytes], list[int]]) -> None:
     async with fed() as one:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 
 class Pod:
-    """A fleet as one pod sees it."""
+    """What one pod knows of the others."""
 
     def __init__(self, ttl_s: float = 300.0) -> None:
         self.records: list[Record] = []
         self.counters = Counters()
-        self.fleet = Peers(make_routing("broadcast", "c", 1), ttl_s, self.counters, self.records.append)
+        self.peers = Peers(make_routing("broadcast", "c", 1), ttl_s, self.counters, self.records.append)
 
     @property
     def collisions(self) -> int:
@@ -47,16 +47,16 @@ def test_a_beat_may_be_heard_once_for_each_link_that_may_have_sent_it_and_no_mor
         if step == "send":
             copies[len(copies) + 1] = 1
             heard[len(copies)] = 0
-            pod.fleet.beat_sent(len(copies), float(len(copies)))
+            pod.peers.beat_sent(len(copies), float(len(copies)))
         elif step == "lost":
             copies = {seq: count + 1 for seq, count in copies.items()}
-            pod.fleet.link_lost()
+            pod.peers.link_lost()
         elif step == "clone":
-            pod.fleet.beat_heard("o", len(copies) + 1)
+            pod.peers.beat_heard("o", len(copies) + 1)
             expected += 1
         elif copies:
             seq = len(copies) if step == "hear" else 1
-            sent_at = pod.fleet.beat_heard("o", seq)
+            sent_at = pod.peers.beat_heard("o", seq)
             # One that is not ours is none of our copies either.
             ours = heard[seq] < copies[seq]
             heard[seq] += ours
@@ -67,31 +67,31 @@ def test_a_beat_may_be_heard_once_for_each_link_that_may_have_sent_it_and_no_mor
 
 def test_a_copy_that_a_dead_link_still_had_on_its_way_is_our_own() -> None:
     pod = Pod()
-    pod.fleet.beat_sent(1, 7.0)
-    pod.fleet.link_lost()
-    pod.fleet.beat_heard("o", 1)
-    pod.fleet.beat_heard("o", 1)
+    pod.peers.beat_sent(1, 7.0)
+    pod.peers.link_lost()
+    pod.peers.beat_heard("o", 1)
+    pod.peers.beat_heard("o", 1)
     assert pod.collisions == 0
-    pod.fleet.beat_heard("o", 1)
+    pod.peers.beat_heard("o", 1)
     assert pod.collisions == 1
 
 
 def test_a_beat_older_than_all_that_are_remembered_is_not_ours() -> None:
     pod = Pod()
     for seq in range(1, MAX_BEATS + 2):
-        pod.fleet.beat_sent(seq, 0.0)
-    pod.fleet.beat_heard("o", 2)
+        pod.peers.beat_sent(seq, 0.0)
+    pod.peers.beat_heard("o", 2)
     assert pod.collisions == 0
-    pod.fleet.beat_heard("o", 1)
+    pod.peers.beat_heard("o", 1)
     assert pod.collisions == 1
 
 
 def test_a_pod_that_routes_otherwise_is_told_of_once_and_counted_each_time() -> None:
     pod = Pod()
     for _ in range(3):
-        pod.fleet.beat(beat_of("other", "interest", 1))
-        pod.fleet.beat(beat_of("wide", "broadcast", 4))
-        pod.fleet.beat(beat_of("like us", "broadcast", 1))
+        pod.peers.beat(beat_of("other", "interest", 1))
+        pod.peers.beat(beat_of("wide", "broadcast", 4))
+        pod.peers.beat(beat_of("like us", "broadcast", 1))
     assert pod.counters.mismatch == 6
     assert len(pod.records) == 2
 
@@ -99,7 +99,7 @@ def test_a_pod_that_routes_otherwise_is_told_of_once_and_counted_each_time() -> 
 @given(st.floats(0, 1000), st.floats(0, 1000))
 def test_a_pod_that_does_not_count_forbids_copies_until_it_was_silent_for_its_time(at: float, later: float) -> None:
     pod = Pod(ttl_s=300)
-    assert pod.fleet.can_deduplicate(at)
-    pod.fleet.foreign(at)
+    assert pod.peers.can_deduplicate(at)
+    pod.peers.foreign(at)
     assert pod.counters.foreign == 1
-    assert pod.fleet.can_deduplicate(at + later) is (at + later - at > 300)
+    assert pod.peers.can_deduplicate(at + later) is (at + later - at > 300)

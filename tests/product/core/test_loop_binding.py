@@ -12,7 +12,9 @@ import pytest
 from backplane_core import BaseBackplane, ClosedError, InMemoryBackplane, Target, WrongLoopError, connect
 from backplane_testservers import OwnBroker
 
-from tests.product.core.helpers import MemoryFleet, until, user
+from tests.support.fleets import MemoryFleet
+from tests.support.sockets import attach_user
+from tests.support.waiting import until
 
 USER = Target.user("u1")
 
@@ -56,7 +58,7 @@ async def test_in_another_loop_or_thread_it_is_a_clear_error_and_nothing_is_done
     backplane: BaseBackplane, name: str
 ) -> None:
     got: list[Any] = []
-    await user(backplane, "c1", got.append)
+    await attach_user(backplane, "c1", got.append)
     error = in_another_loop(lambda: CALLS[name](backplane))
     assert isinstance(error, WrongLoopError), error
     assert "publish_threadsafe" in str(error)
@@ -68,7 +70,7 @@ async def test_in_another_loop_or_thread_it_is_a_clear_error_and_nothing_is_done
 
 
 async def test_without_a_loop_publishing_is_the_same_error(backplane: BaseBackplane) -> None:
-    await user(backplane, "c1", print)
+    await attach_user(backplane, "c1", print)
     raised: list[BaseException] = []
 
     def thread() -> None:
@@ -109,7 +111,7 @@ async def test_a_forked_child_is_refused_and_sends_no_byte(broker: OwnBroker, ch
         connect(broker.url, channel=channel) as there,
     ):
         got: list[Any] = []
-        await user(there, "far", got.append)
+        await attach_user(there, "far", got.append)
         await here.publish(USER, "before")
         await until(lambda: got == ["before"], "the event before the fork")
         here.publish_nowait(USER, "waiting")  # accepted, and not written when the child is made

@@ -12,7 +12,9 @@ from backplane_core.testing import MemoryTransport
 from backplane_core.testing.memory import MemoryLink
 from backplane_core.transport import Link, Traits
 
-from tests.product.core.helpers import MemoryFleet, until
+from tests.support.fleets import MemoryFleet
+from tests.support.inside import shared_channel_of
+from tests.support.waiting import until
 
 USER = Target.user("u1")
 
@@ -72,7 +74,7 @@ async def test_a_loss_on_the_beats_own_channel_is_told_and_followed_by_a_beat(fl
     link = transport.links[0]
     link.heard_until = time.monotonic()
     before = time.time()
-    link.take(Lost(pod._routing.shared, "moved"))
+    link.take(Lost(shared_channel_of(pod), "moved"))
     await until(lambda: pod.stats().beats > beats, "another beat, long before the next probe")
     assert [(gap.cause, gap.reason) for gap in gaps] == [("sequence", "moved")]
     assert gaps[0].since <= before

@@ -1,4 +1,4 @@
-"""A turn of the loop: shared by all publishers, counted anew only when the loop came round."""
+"""What publishers may take of one turn of the loop: shared by all, renewed only once the loop has turned."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 
 @given(st.integers(0, 2 * MESSAGES), st.integers(0, 2 * BYTES))
-def test_a_turn_is_over_at_either_bound(messages: int, size: int) -> None:
-    turn = LoopBudget()
-    turn.messages, turn.bytes = messages, size
-    assert turn.is_spent is (messages >= MESSAGES or size >= BYTES)
+def test_a_budget_is_spent_at_either_bound(messages: int, size: int) -> None:
+    budget = LoopBudget()
+    budget.messages, budget.bytes = messages, size
+    assert budget.is_spent is (messages >= MESSAGES or size >= BYTES)
 
 
-async def test_publishers_in_many_tasks_share_one_turn() -> None:
-    turn = LoopBudget()
+async def test_publishers_in_many_tasks_share_one_budget() -> None:
+    budget = LoopBudget()
     taken: list[int] = []
     rounds = 0
     going = True
@@ -30,10 +30,10 @@ async def test_publishers_in_many_tasks_share_one_turn() -> None:
 
     async def publisher() -> None:
         for _ in range(MESSAGES):
-            turn.messages += 1
+            budget.messages += 1
             taken.append(rounds)
-            if turn.is_spent:
-                await turn.end()
+            if budget.is_spent:
+                await budget.end()
 
     asyncio.get_running_loop().call_soon(come_round)
     async with asyncio.TaskGroup() as group:
@@ -45,10 +45,10 @@ async def test_publishers_in_many_tasks_share_one_turn() -> None:
     assert len(set(taken)) >= 8
 
 
-async def test_it_is_counted_anew_once_the_loop_came_round_and_not_before() -> None:
-    turn = LoopBudget()
-    turn.messages = MESSAGES
-    ending = asyncio.ensure_future(turn.end())
-    assert turn.is_spent
+async def test_it_is_renewed_once_the_loop_has_turned_and_not_before() -> None:
+    budget = LoopBudget()
+    budget.messages = MESSAGES
+    ending = asyncio.ensure_future(budget.end())
+    assert budget.is_spent
     await ending
-    assert (turn.messages, turn.bytes, turn.is_spent) == (0, 0, False)
+    assert (budget.messages, budget.bytes, budget.is_spent) == (0, 0, False)

@@ -8,7 +8,7 @@ import pytest
 from backplane_core import DistributedBackplane, Target
 from backplane_core.testing import MemoryBroker, MemoryTransport
 
-from tests.product.core.helpers import until
+from tests.support.waiting import until
 
 USER = Target.user("u1")
 

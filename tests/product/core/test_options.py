@@ -9,7 +9,7 @@ from attrs import fields
 from backplane_core import ConfigurationError, InMemoryBackplane
 from backplane_core.options import Settings
 
-from tests.product.core.helpers import shown
+from tests.support.texts import stable_id
 
 DEFAULTS = {
     "connect_timeout_s": 5.0,
@@ -66,7 +66,7 @@ def test_an_unknown_option_names_all_that_are_allowed() -> None:
         *[("channel", value) for value in ("", ":", "a:", ":a", "a::b", "a b", "a.b", "a*", "a>", "a@b", "ä", "a\n")],
         ("channel", "x" * 201),
     ],
-    ids=shown,
+    ids=stable_id,
 )
 def test_a_wrong_value_names_the_option_and_what_is_allowed(name: str, value: Any) -> None:
     with pytest.raises(ConfigurationError) as error:
@@ -88,7 +88,7 @@ def test_a_wrong_value_names_the_option_and_what_is_allowed(name: str, value: An
         ("channel", "x" * 200, "x" * 200),
         ("routing", "interest", "interest"),
     ],
-    ids=shown,
+    ids=stable_id,
 )
 def test_a_right_value_is_taken_also_as_text_from_an_environment(name: str, value: Any, taken: Any) -> None:
     assert getattr(Settings.of({name: value}), name) == taken

@@ -16,7 +16,10 @@ from backplane_core._link import next_link as successor_module
 from backplane_core._link.next_link import number_of
 from backplane_core.testing import Faults, FaultyTransport
 
-from tests.product.core.helpers import MemoryFleet, Socket, until
+from tests.support.fleets import MemoryFleet
+from tests.support.inside import channel_of
+from tests.support.sockets import Socket
+from tests.support.waiting import until
 
 USER = Target.user("u1")
 LAGS = Faults(deliver_s=0.03)
@@ -103,7 +106,7 @@ async def test_what_only_the_next_link_heard_is_not_lost(fleet: MemoryFleet, mon
     switch: Any = succession.Handover._switch
 
     async def deaf_then_switched(relay: Any, old: Any, successor: Any, *, passes: bool) -> None:
-        fleet.broker.unsubscribe(old, here._routing.channel((USER,)))
+        fleet.broker.unsubscribe(old, channel_of(here, USER))
         await there.publish(USER, "late")
         await there.flush(5)
         here._beat()
@@ -206,7 +209,7 @@ async def test_where_copies_cannot_be_told_the_link_is_replaced_with_a_gap(fleet
     here = await fleet.pod()
     socket = await fleet.socket(here, "h", USER)
     foreign = fleet.broker.open()
-    await foreign.send([(here._routing.channel((USER,)), b'{"origin":"x","target":{"User":"u1"},"event":0}')])
+    await foreign.send([(channel_of(here, USER), b'{"origin":"x","target":{"User":"u1"},"event":0}')])
     await socket.has(1)
     for link in [*fleet.broker._links]:
         link.ask_to_leave("works ahead")

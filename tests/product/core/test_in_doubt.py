@@ -17,7 +17,10 @@ from backplane_core._protocol.sequence import DUPLICATE, Tracker
 from backplane_core.testing import MemoryBroker, MemoryTransport
 from backplane_core.testing.memory import MemoryLink
 
-from tests.product.core.helpers import MemoryFleet, Socket, until
+from tests.support.fleets import MemoryFleet
+from tests.support.inside import sure_until
+from tests.support.sockets import Socket
+from tests.support.waiting import until
 
 USER = Target.user("u1")
 BEAT = b"}beat"
@@ -162,17 +165,17 @@ async def test_no_answer_and_no_beat_proves_more_than_the_link_is_sure_of() -> N
         socket = await fleet.socket(here, "h", USER)
         there = await fleet.pod()
         await here.flush(5)
-        sure_until = time.time()
+        last_sure_at = time.time()
         nodes.links[-1].sure_until = time.monotonic()
         await here.flush(5)
         beats = here.stats().beats
         await until(lambda: here.stats().beats > beats + 2, "it hears itself")
-        assert here._supervisor.surely(time.monotonic()) == nodes.links[-1].sure_until
+        assert sure_until(here, time.monotonic()) == nodes.links[-1].sure_until
         await there.publish(USER, 1)
         await socket.has(1)
         nodes.links[-1].sure_until = time.monotonic()
         await nodes.follow(here, fleet.broker)
-    assert socket.gaps[0].since <= sure_until + 0.2
+    assert socket.gaps[0].since <= last_sure_at + 0.2
 
 
 async def test_a_link_without_doubt_is_as_any_other() -> None:
@@ -186,7 +189,7 @@ async def test_a_link_without_doubt_is_as_any_other() -> None:
         opened_at = time.time()
         gaps: list[Gap] = []
         there.on_gap = gaps.append
-        await until(lambda: there._supervisor.surely(9e9) == 9e9, "it says so")
+        await until(lambda: sure_until(there, 9e9) == 9e9, "it says so")
         await nodes.follow(there, MemoryBroker())
     assert there.stats().dropped == {}
     assert gaps[0].since >= opened_at - 1

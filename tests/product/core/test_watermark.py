@@ -13,7 +13,7 @@ STEPS = ["beat", "lost", "live", "frame", "asked", "answered", "end", "end, sett
 @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 3)), max_size=60))
 def test_a_span_begins_where_all_was_last_known_to_be_heard(plan: list[tuple[str, int]]) -> None:
     now = 100.0
-    outage = Watermark(now)
+    watermark = Watermark(now)
     # What is certain: up to here nothing is missing; from here on something was asked for in vain.
     complete, asked, begun = now, None, now
     spans: list[float | None] = [begun]
@@ -22,86 +22,86 @@ def test_a_span_begins_where_all_was_last_known_to_be_heard(plan: list[tuple[str
         now += passed
         span = spans[-1]
         if step == "beat":
-            outage.proved(now - passed)
+            watermark.proved(now - passed)
             complete = max(complete, now - passed)
         elif step == "asked":
-            outage.asked(now)
+            watermark.asked(now)
             asked = now if asked is None else asked
             if deaf and span is None:
                 spans.append(now)
         elif step == "answered":
-            outage.settled()
+            watermark.settled()
             asked = None
         elif step == "lost":
-            outage.lost("why")
+            watermark.lost("why")
             spans.append(min(moment for moment in (span, complete, asked) if moment is not None))
             asked, framed, deaf = None, False, True
-            assert outage.deaf_since is not None
-            assert outage.reason == "why"
+            assert watermark.deaf_since is not None
+            assert watermark.reason == "why"
         elif step == "live":
-            assert outage.live(now) is (span is not None)
-            assert outage.deaf_since is None
+            assert watermark.live(now) is (span is not None)
+            assert watermark.deaf_since is None
             deaf = False
         elif step == "frame":
-            assert outage.ends_with_frame() is (span is not None and not framed)
+            assert watermark.ends_with_frame() is (span is not None and not framed)
             framed = framed or span is not None
         else:
             settling = step == "end, settling"
-            assert outage.end(now, settling=settling) == (now if span is None else span)
+            assert watermark.end(now, settling=settling) == (now if span is None else span)
             complete = now
             spans.append(now if settling else None)
 
 
 def test_a_batch_that_was_read_late_does_not_shorten_the_span() -> None:
-    outage = Watermark(0.0)
-    outage.live(1.0)
-    outage.end(1.0, settling=False)
-    outage.proved(2.0)
-    outage.heard_at = 9.0  # read now, after the loop was blocked for seconds; the link died behind it at 3
-    outage.lost("cut")
-    assert outage.deaf_since == 9.0
-    outage.live(9.5)
-    assert outage.end(9.5, settling=False) == 2.0
+    watermark = Watermark(0.0)
+    watermark.live(1.0)
+    watermark.end(1.0, settling=False)
+    watermark.proved(2.0)
+    watermark.heard_at = 9.0  # read now, after the loop was blocked for seconds; the link died behind it at 3
+    watermark.lost("cut")
+    assert watermark.deaf_since == 9.0
+    watermark.live(9.5)
+    assert watermark.end(9.5, settling=False) == 2.0
 
 
 def test_an_association_that_was_not_confirmed_yet_begins_the_span() -> None:
-    outage = Watermark(0.0)
-    outage.live(1.0)
-    outage.end(1.0, settling=False)
-    outage.asked(2.0)
-    outage.proved(5.0)
-    outage.lost("cut")
-    outage.live(6.0)
-    assert outage.end(6.0, settling=False) == 2.0
+    watermark = Watermark(0.0)
+    watermark.live(1.0)
+    watermark.end(1.0, settling=False)
+    watermark.asked(2.0)
+    watermark.proved(5.0)
+    watermark.lost("cut")
+    watermark.live(6.0)
+    assert watermark.end(6.0, settling=False) == 2.0
 
 
 def test_a_link_that_fell_deaf_between_its_first_frame_and_its_last_confirmation_lost_what_came_meanwhile() -> None:
-    outage = Watermark(0.0)
-    assert outage.ends_with_frame()
-    outage.end(1.0, settling=False)
-    assert outage.live(5.0) is False
-    outage.lost("deaf")
-    outage.live(9.0)
-    assert outage.end(9.0, settling=False) == 1.0
+    watermark = Watermark(0.0)
+    assert watermark.ends_with_frame()
+    watermark.end(1.0, settling=False)
+    assert watermark.live(5.0) is False
+    watermark.lost("deaf")
+    watermark.live(9.0)
+    assert watermark.end(9.0, settling=False) == 1.0
 
 
 def test_what_is_asked_for_between_a_links_first_frame_and_its_being_live_has_a_span_of_its_own() -> None:
-    outage = Watermark(0.0)
-    assert outage.ends_with_frame()
-    assert outage.end(1.0, settling=False) == 0.0
-    outage.asked(2.0)
-    assert not outage.ends_with_frame()
-    assert outage.live(5.0)
-    assert outage.end(5.0, settling=False) == 2.0
-    outage.asked(6.0)
-    outage.lost("cut")
-    outage.live(7.0)
-    outage.end(7.0, settling=False)
+    watermark = Watermark(0.0)
+    assert watermark.ends_with_frame()
+    assert watermark.end(1.0, settling=False) == 0.0
+    watermark.asked(2.0)
+    assert not watermark.ends_with_frame()
+    assert watermark.live(5.0)
+    assert watermark.end(5.0, settling=False) == 2.0
+    watermark.asked(6.0)
+    watermark.lost("cut")
+    watermark.live(7.0)
+    watermark.end(7.0, settling=False)
     # It falls deaf after its first frame: what was asked for later does not make the span shorter.
-    outage.lost("cut")
-    outage.ends_with_frame()
-    outage.end(8.0, settling=False)
-    outage.asked(9.0)
-    outage.lost("deaf")
-    outage.live(10.0)
-    assert outage.end(10.0, settling=False) == 8.0
+    watermark.lost("cut")
+    watermark.ends_with_frame()
+    watermark.end(8.0, settling=False)
+    watermark.asked(9.0)
+    watermark.lost("deaf")
+    watermark.live(10.0)
+    assert watermark.end(10.0, settling=False) == 8.0

@@ -14,7 +14,8 @@ from backplane_core import ClosedError, DistributedBackplane, Gap, Link, StateCh
 from backplane_core.testing import Faults, FaultyTransport, MemoryTransport
 from backplane_core.testing.memory import MemoryLink
 
-from tests.product.core.helpers import MemoryFleet, until
+from tests.support.fleets import MemoryFleet
+from tests.support.waiting import until
 
 USER = Target.user("u1")
 

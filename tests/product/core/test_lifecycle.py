@@ -18,7 +18,8 @@ from backplane_core import (
     Target,
 )
 
-from tests.product.core.helpers import shown, user
+from tests.support.sockets import attach_user
+from tests.support.texts import stable_id
 
 USER = Target.user("u1")
 
@@ -33,7 +34,7 @@ class AsyncSink:
 
 
 @pytest.mark.parametrize(
-    "sink", [a_coroutine, functools.partial(a_coroutine), AsyncSink(), None, "print", 5], ids=shown
+    "sink", [a_coroutine, functools.partial(a_coroutine), AsyncSink(), None, "print", 5], ids=stable_id
 )
 async def test_a_sink_must_be_a_plain_callable(backplane: BaseBackplane, sink: Any) -> None:
     with pytest.raises(ConfigurationError, match="plain callable"):
@@ -41,20 +42,24 @@ async def test_a_sink_must_be_a_plain_callable(backplane: BaseBackplane, sink: A
     assert backplane.connection_count == 0
 
 
-@pytest.mark.parametrize("target", [[], (), None, "user", b"user", 5, ["u1"], [USER, None], [["u1"]], {}], ids=shown)
+@pytest.mark.parametrize(
+    "target", [[], (), None, "user", b"user", 5, ["u1"], [USER, None], [["u1"]], {}], ids=stable_id
+)
 async def test_what_is_no_target_reaches_nobody(backplane: BaseBackplane, target: Any) -> None:
     got: list[Any] = []
-    await user(backplane, "c1", got.append)
+    await attach_user(backplane, "c1", got.append)
     with pytest.raises(InvalidTargetError):
         await backplane.publish(target, 1)
     assert got == []
     assert backplane.stats().published == 0
 
 
-@pytest.mark.parametrize("exclude", ["c1", b"c1", [""], [None], [5], ["x" * 1025], ["\ud800"], [["c1"]], 5], ids=shown)
+@pytest.mark.parametrize(
+    "exclude", ["c1", b"c1", [""], [None], [5], ["x" * 1025], ["\ud800"], [["c1"]], 5], ids=stable_id
+)
 async def test_an_excluded_id_that_is_none_reaches_nobody(backplane: BaseBackplane, exclude: Any) -> None:
     got: list[Any] = []
-    await user(backplane, "c1", got.append)
+    await attach_user(backplane, "c1", got.append)
     with pytest.raises(InvalidTargetError):
         await backplane.publish(USER, 1, exclude=exclude)
     assert got == []
@@ -85,7 +90,7 @@ def test_a_thread_that_publishes_to_a_loop_that_is_gone_gets_a_closed_error() ->
 
 
 async def test_after_close_only_leaving_is_allowed(backplane: BaseBackplane) -> None:
-    attachment = await user(backplane, "c1", json.dumps)
+    attachment = await attach_user(backplane, "c1", json.dumps)
     await backplane.aclose()
     await backplane.aclose()
     assert (backplane.state, backplane.connection_count) == ("closed", 0)
@@ -107,7 +112,7 @@ async def test_after_close_only_leaving_is_allowed(backplane: BaseBackplane) -> 
 
 
 async def test_draining_refuses_publishes_and_connections(backplane: BaseBackplane) -> None:
-    await user(backplane, "c1", json.dumps)
+    await attach_user(backplane, "c1", json.dumps)
     await backplane.drain(5)
     assert backplane.state == "draining"
     assert not backplane.ready()
@@ -120,7 +125,7 @@ async def test_draining_refuses_publishes_and_connections(backplane: BaseBackpla
 async def test_a_second_attach_replaces_the_sink_and_keeps_the_targets(backplane: BaseBackplane) -> None:
     old: list[Any] = []
     new: list[Any] = []
-    first = await user(backplane, "c1", old.append)
+    first = await attach_user(backplane, "c1", old.append)
     await backplane.attach("c1", new.append, raw=True)
     assert await backplane.publish(USER, 1) == 1
     assert (old, new) == ([], [b"1"])

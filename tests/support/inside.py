@@ -1,0 +1,81 @@
+"""What a test must know of a pod that it shows to nobody: one place to change when core is wired anew."""
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from backplane_core import BaseBackplane, Target
+from backplane_core._protocol.sequence import Tracker
+
+__all__ = [
+    "beat_from",
+    "channel_of",
+    "frame_from",
+    "gaps_wait",
+    "live_link",
+    "next_number",
+    "origin_of",
+    "shared_channel_of",
+    "subscription_count",
+    "sure_until",
+    "tracker_of",
+]
+
+
+def origin_of(pod: BaseBackplane) -> str:
+    """Return the id under which a pod publishes."""
+    return str(json.loads(frame_from(pod, b"0}"))["origin"])
+
+
+def frame_from(pod: Any, rest: bytes) -> bytes:
+    """Return a frame as if from this pod, unsigned; `rest` begins with the target's value."""
+    return bytes(pod._sender.prefix + rest)
+
+
+def beat_from(pod: Any, rest: bytes) -> bytes:
+    """Return a frame that ends as a beat of this pod does."""
+    return frame_from(pod, rest) + bytes(pod._sender.beat_suffix)
+
+
+def next_number(pod: Any, channel: str) -> int:
+    """Return the number that the pod's next frame on a channel will take."""
+    return int(pod._sender._numbering.peek(channel)[0])
+
+
+def channel_of(pod: Any, *targets: Target) -> str:
+    """Return the channel on which a pod publishes to these targets."""
+    return str(pod._routing.channel(targets))
+
+
+def shared_channel_of(pod: Any) -> str:
+    """Return the channel that every pod of the fleet hears."""
+    return str(pod._routing.shared)
+
+
+def tracker_of(pod: Any) -> Tracker:
+    """Return what a pod remembers of other pods' numbers."""
+    tracker: Tracker = pod._tracker
+    return tracker
+
+
+def gaps_wait(pod: Any) -> bool:
+    """Return whether a gap waits to be reported: those of one socket come a second apart."""
+    notifier = pod._gaps
+    return bool(notifier._late) or any(notifier._holes.values())
+
+
+def subscription_count(pod: Any) -> int:
+    """Return how many channels a pod wants to hear."""
+    return int(pod._subscriptions.count)
+
+
+def live_link(pod: Any) -> Any:
+    """Return the link of its transport on which a pod is live."""
+    return pod._supervisor._streams
+
+
+def sure_until(pod: Any, moment: float) -> float:
+    """Return until when all was surely heard, as the node of the pod's link says of this moment."""
+    return float(pod._supervisor.surely(moment))
