@@ -11,6 +11,8 @@ import pytest
 from backplane_core import DistributedBackplane, Gap, Target, connect
 from backplane_redis import ClusterTransport
 from backplane_redis._connection import LinkConnection
+from backplane_redis._opening import Connector
+from backplane_redis._url import Address
 from backplane_testservers import BrokerUnavailable, Proxy, RedisCluster, free_port
 from backplane_testservers.leftovers import no_leftovers
 from redis.crc import key_slot
@@ -53,7 +55,7 @@ async def rig(cluster: RedisCluster, leaves_nothing: None, routing: str, channel
 
 
 async def test_what_a_silent_nodes_line_swallowed_lies_in_a_gap_although_beats_went_on_over_another(
-    channel: str,
+    channel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = free_port()
     with (
@@ -62,18 +64,21 @@ async def test_what_a_silent_nodes_line_swallowed_lies_in_a_gap_although_beats_w
     ):
         silent = cluster.nodes[1]
 
-        class Direct(ClusterTransport):
-            """Reaches the node past the proxy."""
+        class PastTheProxy(Connector):
+            """Reaches the node directly."""
 
-            async def _connect(self, address: tuple[str, int]) -> LinkConnection:
-                return await super()._connect((address[0], port) if address[1] == proxy.port else address)
+            async def open(self, address: Address | None = None, *, peer: str = "Redis") -> LinkConnection:
+                return await super().open(("127.0.0.1", port) if address and address[1] == proxy.port else address)
 
+        monkeypatch.setattr("backplane_redis.cluster.Connector", PastTheProxy)
+        direct = ClusterTransport(cluster.url)
+        monkeypatch.undo()
         name = next(one for n in range(99) if cluster.master(one := f"{channel}:{n}") is not silent)
         users = [Target.user(f"u{n}") for n in range(99)]
         user = next(one for one in users if cluster.master(f"{name}:@user:{one.id}") is silent)
         async with (
             no_leftovers(),
-            DistributedBackplane(Direct(cluster.url), channel=name, routing="interest") as here,
+            DistributedBackplane(direct, channel=name, routing="interest") as here,
             connect(cluster.url, channel=name, routing="interest", probe_interval_s=1.0) as there,
         ):
             got: list[int] = []

@@ -10,8 +10,8 @@ from contextlib import suppress
 import pytest
 from backplane_core._protocol.sequence import Tracker
 from backplane_redis import sentinel
+from backplane_redis._sentinel.link import CHECK_S, SentinelLink
 from backplane_redis._sentinel.quorum import NEWS_S
-from backplane_redis.sentinel import SentinelLink
 from backplane_testservers import BrokerUnavailable
 from backplane_testservers.sentinels import SentinelSet
 
@@ -184,7 +184,7 @@ async def test_without_the_watch_a_pod_stays_deaf_and_without_the_doubt_its_gap_
     here = await rig.pod_at(sentinels.url)  # nobody has heard of it, so nobody can miss a number of it
     local = await rig.sockets(here, 1)
     async with rig.traffic(here):
-        await until(lambda: len(local[0].events) > 3 * sentinel.CHECK_S * RATE_PER_S, "three checks' worth", 60)
+        await until(lambda: len(local[0].events) > 3 * CHECK_S * RATE_PER_S, "three checks' worth", 60)
         assert there.is_live
         assert there.backplane.ready()
         assert there.gaps == []
@@ -213,7 +213,7 @@ async def test_without_any_sentinel_a_healthy_link_stays_as_it_is(rig: Rig, sent
             watcher.kill()
         sentinels.watchers[2].freeze()
         # Three checks' worth, of which each socket hears a fifth.
-        await rig.more(int(3 * sentinel.CHECK_S * RATE_PER_S / 5), "traffic without sentinels")
+        await rig.more(int(3 * CHECK_S * RATE_PER_S / 5), "traffic without sentinels")
     await clean(rig)
     assert [pod.links for pod in rig.pods] == [1, 1]
     assert rig.ledger.missing == 0

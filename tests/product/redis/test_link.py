@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 from backplane_core import TransportError
-from backplane_redis.transport import RedisTransport
+from backplane_redis import RedisTransport
 from backplane_testservers import OwnBroker, RedisServer
 
 from tests.conftest import StartServer

@@ -21,8 +21,10 @@ from backplane_core import (
     TransportError,
     connect,
 )
-from backplane_redis._sentinel.quorum import NEWS_S, Sentinel
-from backplane_redis.sentinel import SentinelLink, SentinelTransport
+from backplane_redis import SentinelTransport
+from backplane_redis._sentinel.client import Sentinel
+from backplane_redis._sentinel.link import SentinelLink
+from backplane_redis._sentinel.quorum import NEWS_S
 from backplane_testservers import BrokerUnavailable, free_port
 from backplane_testservers.sentinels import SERVICE, SentinelSet, ask
 from backplane_testservers.tls import Certificates
@@ -123,7 +125,7 @@ async def test_a_sentinel_that_refuses_says_whose_credentials_are_wrong_and_not_
     assert type(error) is AuthenticationError
     assert "the sentinel at" in str(error)
     assert "sentinel_kwargs" in str(error)
-    assert_no_secret(all_that_is_said(error), repr(transport), repr(vars(transport)["_sentinels"]), caplog.text)
+    assert_no_secret(all_that_is_said(error), repr(transport), repr(vars(transport)), caplog.text)
 
 
 async def test_a_master_that_refuses_says_so_without_the_password(
@@ -232,7 +234,7 @@ async def test_a_link_is_sure_until_the_sentinels_last_confirmed_its_master(plai
 async def test_a_link_that_nobody_confirms_for_long_may_be_in_vain(
     plain: SentinelSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backplane_redis.sentinel.LONG_S", 2 * NEWS_S)
+    monkeypatch.setattr("backplane_redis._sentinel.link.LONG_S", 2 * NEWS_S)
 
     async def away(*_: object) -> None:
         raise TransportError("away")
@@ -266,8 +268,8 @@ async def test_tls_towards_the_sentinels_can_be_chosen_on_its_own(plain: Sentine
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("redis://h/svc", "starts with redis+sentinel://"),
-        ("s3cr3t", "starts with redis+sentinel://"),
+        ("redis://h/svc", "must start with redis+sentinel://"),
+        ("s3cr3t", "must start with redis+sentinel://"),
         ("redis+sentinel://", "malformed"),
         ("redis+sentinel:///svc", "malformed"),
         ("redis+sentinel://h1,,h2/svc", "malformed"),

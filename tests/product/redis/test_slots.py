@@ -3,7 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from backplane_redis._cluster.slots import SlotMap, shown, slot_of
+from backplane_redis._cluster.slots import SlotMap, slot_of
+from backplane_redis._url import format_address
 
 BY = ("seed", 7000)
 REPLY: list[Any] = [
@@ -47,5 +48,5 @@ def test_a_slot_that_moved_is_found_where_the_error_says() -> None:
 
 
 def test_an_address_is_shown_as_a_url_has_it() -> None:
-    assert shown(("redis.example", 6379)) == "redis.example:6379"
-    assert shown(("::1", 7000)) == "[::1]:7000"
+    assert format_address(("redis.example", 6379)) == "redis.example:6379"
+    assert format_address(("::1", 7000)) == "[::1]:7000"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from backplane_core import AuthenticationError, ConfigurationError, Link, Transport, TransportError
-from backplane_redis.transport import RedisTransport
+from backplane_redis import RedisTransport
 from backplane_testservers import OwnBroker, RedisServer, free_port
 from backplane_testservers.tls import Certificates
 from redis.credentials import CredentialProvider
@@ -317,15 +317,19 @@ async def test_tls_towards_a_port_that_answers_in_plain_text_says_so() -> None:
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("", "starts with redis://"),
-        ("s3cr3t", "starts with redis://"),
-        ("localhost:6379", "starts with redis://"),
-        ("http://localhost", "starts with redis://"),
-        ("redis:/localhost", "starts with redis://"),
+        ("", "must start with redis://"),
+        ("s3cr3t", "must start with redis://"),
+        ("localhost:6379", "must start with redis://"),
+        ("http://localhost", "must start with redis://"),
+        ("redis:/localhost", "must start with redis://"),
         ("redis://", "holds a host"),
         ("redis://:6379", "holds a host"),
         ("redis:///0", "holds a host"),
         ("redis://user:s3cr3t@:6379/0", "holds a host"),
+        ("redis://host,other", "holds one host"),
+        ("redis://user:s3cr3t@host,other", "holds one host"),
+        ("redis://user:s3cr3t@x@localhost", "percent-encode"),
+        ("redis://localhost?password=s3cr3t&password=s3cr3t", "each option once"),
         ("redis://localhost/zero", "may hold a database"),
         ("redis://localhost/0/1", "may hold a database"),
         ("redis://user:s3cr3t@localhost/-1", "may hold a database"),
@@ -338,7 +342,7 @@ async def test_tls_towards_a_port_that_answers_in_plain_text_says_so() -> None:
         ("redis://user:12?s3cr3t@localhost", "percent-encode"),
         ("redis://user:12/s3cr3t@localhost", "percent-encode"),
         ("redis://user:12#s3cr3t", "percent-encode"),
-        ("redis://user:[s3cr3t@localhost", "percent-encode"),
+        ("redis://[s3cr3t:s3cr3t", "percent-encode"),
         ("unix://", "absolute path"),
         ("unix:///", "absolute path"),
         ("unix://tmp/redis.sock", "absolute path"),
@@ -391,8 +395,8 @@ def test_a_wrong_option_is_refused_at_once(options: dict[str, Any], says: str) -
     ("url", "shown"),
     [
         (f"redis://pod:{QUOTED}@host:6380/1", "redis://pod:***@host:6380/1"),
-        (f"rediss://:{QUOTED}@host", "rediss://:***@host"),
-        (f"valkey://{QUOTED}@host", "valkey://***@host"),
+        (f"rediss://:{QUOTED}@host", "rediss://:***@host:6379"),
+        (f"valkey://{QUOTED}@host", "valkey://***@host:6379"),
         (f"redis://[::1]:6379?password={QUOTED}", "redis://[::1]:6379"),
         (f"unix://pod:{QUOTED}@/run/redis.sock", "unix://pod:***@/run/redis.sock"),
     ],

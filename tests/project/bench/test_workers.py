@@ -9,7 +9,7 @@ import time
 import backplane_nats._link as nats_link
 import pytest
 from backplane_nats._public import PublicWire
-from backplane_redis._connection import LinkConnection, connection_factory
+from backplane_redis._connection import LinkConnection, make_connection
 
 from bench.libraries import LibraryMissing, library
 from bench.sampler import Sampler
@@ -22,7 +22,7 @@ async def test_by_public_api_alone_no_adapter_takes_its_fast_path(
 ) -> None:
     for owner, name in ((nats_link, "fast_wire"), (LinkConnection, "stream")):
         monkeypatch.setattr(owner, name, getattr(owner, name))  # put back afterwards
-    connection = connection_factory({})()
+    connection = make_connection({})
     monkeypatch.setattr(connection, "_reader", asyncio.StreamReader())
 
     async def wires() -> tuple[object, object]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, cast
+from functools import cache
+from typing import Any, Final, cast
 
 from redis.asyncio.connection import AbstractConnection, Connection, DefaultParser
 
-__all__ = ["LinkConnection", "connection_factory"]
+__all__ = ["LinkConnection", "make_connection"]
 
 
 class LinkConnection(AbstractConnection):
@@ -46,13 +47,17 @@ class _QuietParser:
         return response
 
 
-def connection_factory(options: dict[str, Any]) -> Callable[..., LinkConnection]:
-    """Return what makes unopened connections from redis-py's connection options; those it is called with win."""
-    bases = (LinkConnection, options.pop("connection_class", Connection))
-    make = cast("Callable[..., LinkConnection]", type("LinkConnection", bases, {}))
-    parser = type("QuietParser", (_QuietParser, DefaultParser), {})
+# With or without hiredis: redis-py chooses `DefaultParser` at import, so no class statement can name it as a base.
+_PARSER: Final[Any] = type("QuietParser", (_QuietParser, DefaultParser), {})
 
-    def new(**place: Any) -> LinkConnection:  # noqa: ANN401 -- redis-py's own
-        return make(parser_class=parser, **{**options, **place})
 
-    return new
+def make_connection(options: Mapping[str, Any]) -> LinkConnection:
+    """Return a connection, not open yet, from redis-py's options; their `connection_class` says over what."""
+    options = dict(options)
+    base = options.pop("connection_class", Connection)
+    return cast("LinkConnection", _class_over(base)(parser_class=_PARSER, **options))
+
+
+@cache
+def _class_over(base: type[AbstractConnection]) -> type[AbstractConnection]:
+    return type("LinkConnection", (LinkConnection, base), {})

@@ -16,11 +16,13 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from backplane_redis._connection import LinkConnection
 
-__all__ = ["CLOSED", "MAX_HEADS", "MORE", "PUSH", "TORN", "Gets", "RedisLink", "Wait", "packed"]
+__all__ = ["CLOSED", "MAX_HEADS", "MAX_PAYLOAD_BYTES", "MORE", "PUSH", "TORN", "Gets", "RedisLink", "Wait", "packed"]
 
 # All that asyncio has buffered comes out in one read: fewer turns of the loop, larger batches.
 _READ_BYTES: Final = 1 << 20
 MAX_HEADS: Final = 4096
+MAX_PAYLOAD_BYTES: Final = 512 * 1024 * 1024
+"""Redis' proto-max-bulk-len, unless its operator changed it."""
 # A sentinel of our own, since False and None are values that a server may send.
 MORE: Final = object()
 PUSH: Any = hiredis.PushNotification

@@ -1,87 +1,141 @@
-"""A URL of several hosts, `scheme://user:password@host1:1,host2:2/path?query`, which no standard parser takes."""
+"""Redis URLs taken apart: `RedisUrl`. Nothing here shows or raises a secret."""
 
 from __future__ import annotations
 
-from typing import TypeAlias
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+import re
+from collections.abc import Mapping
+from typing import Final, TypeAlias
+from urllib.parse import parse_qsl, unquote, urlsplit
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from backplane_core import ConfigurationError
 
-__all__ = ["Address", "Hosts", "shown"]
+__all__ = ["Address", "RedisUrl", "format_address"]
 
 Address: TypeAlias = tuple[str, int]
-"""Host and port; an IPv6 address without brackets."""
+"""Host and port at which clients reach a server; an IPv6 address without brackets."""
+
+_USES_TLS: Final[Mapping[str, bool]] = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
+_REDIS_PORT: Final = 6379
+_SENTINEL_PORT: Final = 26379
 
 
-def shown(address: Address) -> str:
-    """Return an address as people write it."""
+def format_address(address: Address) -> str:
+    """Return an address as a URL has it."""
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @frozen(kw_only=True)
-class Hosts:
-    """The parts of a URL of several hosts; its `repr` holds no secret.
+class RedisUrl:
+    """`scheme://user:password@host1:1,host2:2/path?query`, which no standard parser takes; its `repr` holds no secret.
 
     Args:
         scheme: In lower case.
-        login: What stands before the `@`, which is included; empty without.
-        addresses: In the URL's order.
-        path: With its leading slash, or empty.
-        query: As it stands there.
+        uses_tls: Whether the scheme asks for TLS.
+        login: What stands before the `@`, still percent-encoded; empty without.
+        hosts: In the URL's order; none in a `unix://` URL.
+        path: With its leading slash, or empty; the socket's in a `unix://` URL.
+        query: Its options, decoded.
+        database: At the end of the path; a `db` of the query stands there alone.
+        service: What the sentinels call the master; empty in other URLs.
     """
 
     scheme: str
+    uses_tls: bool
     login: str = field(repr=False)
-    addresses: tuple[Address, ...]
+    hosts: tuple[Address, ...]
     path: str
-    query: str = field(repr=False)
+    query: Mapping[str, str] = field(repr=False)
+    database: int | None = None
+    service: str = ""
 
     @classmethod
-    def of(cls, url: str, default_port: int) -> Hosts:
-        """Parse a URL.
+    def parse(cls, url: str) -> RedisUrl:
+        """Parse the URL of one server, or of its socket.
 
         Raises:
-            ConfigurationError: It is malformed. Nothing of it is quoted: a piece of the password may stand anywhere.
+            ConfigurationError: It is not one. The message quotes no part of it: anything may be a piece of a password.
         """
-        scheme, _, rest = url.strip().partition("://")
-        netloc, path, query = _parts(rest)
-        login, at, hosts = netloc.rpartition("@")
-        try:
-            addresses = tuple([_address(host, default_port) for host in hosts.split(",")])
-            malformed = "#" in rest or "@" in login + path + query
-        except ValueError:
-            addresses, malformed = (), True
-        if malformed:
+        parsed = cls._parse(url, [*_USES_TLS, "unix"], _REDIS_PORT)
+        if parsed.scheme == "unix":
+            if parsed.hosts or len(parsed.path) < len("/x"):
+                raise ConfigurationError("a unix:// URL holds an absolute path and no host: unix:///run/redis.sock")
+            return parsed
+        found = re.fullmatch("/?([0-9]*)", parsed.path)
+        if found is None or len(parsed.hosts) != 1:
             raise ConfigurationError(
-                f"the {scheme.lower()}:// URL is malformed: it holds hosts, separated by commas, and may hold their "
-                "ports; percent-encode @ : / ? # % [ ] , inside user name and password"
+                f"a {parsed.scheme}:// URL holds one host and may hold a database: {parsed.scheme}://host:6379/0; "
+                "several hosts go with redis-cluster:// and redis+sentinel://"
             )
-        return cls(scheme=scheme.lower(), login=login + at, addresses=addresses, path=path, query=query)
+        return evolve(parsed, database=int(found[1]) if found[1] else None)
+
+    @classmethod
+    def parse_cluster(cls, url: str) -> RedisUrl:
+        """Parse the URL of a cluster; raise as `parse`."""
+        parsed = cls._parse(url, [f"{base}-cluster" for base in _USES_TLS], _REDIS_PORT)
+        if parsed.path not in {"", "/"}:
+            raise ConfigurationError(f"a {parsed.scheme}:// URL holds hosts and no path: a cluster has one database")
+        return parsed
+
+    @classmethod
+    def parse_sentinel(cls, url: str) -> RedisUrl:
+        """Parse the URL of a service that sentinels watch; raise as `parse`."""
+        parsed = cls._parse(url, [f"{base}+sentinel" for base in _USES_TLS], _SENTINEL_PORT)
+        found = re.fullmatch("/([^/]+)(?:/([0-9]+))?", parsed.path)
+        if found is None:
+            raise ConfigurationError(
+                f"a {parsed.scheme}:// URL holds the name of a service and may hold a database: "
+                f"{parsed.scheme}://host1:{_SENTINEL_PORT},host2:{_SENTINEL_PORT}/service/0"
+            )
+        return evolve(parsed, service=unquote(found[1]), database=int(found[2]) if found[2] else None)
+
+    @classmethod
+    def _parse(cls, url: str, schemes: list[str], default_port: int) -> RedisUrl:
+        scheme, _, rest = url.strip().partition("://")
+        scheme = scheme.lower()
+        if scheme not in schemes:
+            raise ConfigurationError(f"the URL must start with {'://, '.join(schemes)}://")
+        before, _, query = rest.partition("?")
+        authority, slash, path = before.partition("/")
+        login, _, hosts = authority.rpartition("@")
+        pairs = parse_qsl(query, keep_blank_values=True)
+        try:
+            addresses = [_parse_host(host, default_port) for host in hosts.split(",")] if hosts else []
+            malformed = "#" in rest or "@" in login + path + query or len(dict(pairs)) < len(pairs)
+        except ValueError:
+            addresses, malformed = [], True
+        if malformed or (not addresses and scheme != "unix"):
+            raise ConfigurationError(
+                f"the {scheme}:// URL is malformed: it holds a host and perhaps its port, and each option once; "
+                "percent-encode @ : / ? # % [ ] , inside user name and password"
+            )
+        return cls(
+            scheme=scheme,
+            uses_tls=_USES_TLS.get(re.split("[-+]", scheme)[0], False),
+            login=login,
+            hosts=tuple(addresses),
+            path=slash + path,
+            query=dict(pairs),
+        )
 
     @property
-    def url(self) -> str:
-        """The URL as it may be shown: without password, and without its query."""
+    def credentials(self) -> dict[str, str]:
+        """What the login holds of `username` and `password`, decoded."""
+        user, _, password = self.login.partition(":")
+        found = {"username": unquote(user), "password": unquote(password)}
+        return {name: value for name, value in found.items() if value}
+
+    def __str__(self) -> str:
+        """The URL as it may be shown: without password and query."""
         # A lone user name may be a misplaced password.
         user, colon, _ = self.login.partition(":")
         login = (f"{user}:***@" if colon else "***@") if self.login else ""
-        return f"{self.scheme}://{login}{','.join(map(shown, self.addresses))}{self.path}"
-
-    @property
-    def options(self) -> dict[str, str]:
-        """The query, decoded."""
-        return dict(parse_qsl(self.query, keep_blank_values=True))
+        return f"{self.scheme}://{login}{','.join(map(format_address, self.hosts))}{self.path}"
 
 
-def _parts(rest: str) -> tuple[str, str, str]:
-    before, _, query = rest.partition("?")
-    netloc, slash, path = before.partition("/")
-    return netloc, slash + path, query
-
-
-def _address(host: str, default_port: int) -> Address:
-    parts: SplitResult = urlsplit(f"redis://{host.strip()}")
+def _parse_host(host: str, default_port: int) -> Address:
+    parts = urlsplit(f"//{host.strip()}")
     if not parts.hostname or parts.port == 0:
         raise ValueError
-    return parts.hostname, parts.port or default_port
+    return unquote(parts.hostname), parts.port or default_port

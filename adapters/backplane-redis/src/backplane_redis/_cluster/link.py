@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from backplane_core import Frame, Lost, TransportError
 
 from backplane_redis._cluster.node import ClusterNode
-from backplane_redis._cluster.slots import Address, SlotMap, shown, slot_of
+from backplane_redis._cluster.slots import SlotMap, slot_of
 from backplane_redis._connection import LinkConnection
 from backplane_redis._link import MAX_HEADS, Gets, Wait, packed
+from backplane_redis._opening import Connector
+from backplane_redis._url import Address, format_address
 
-__all__ = ["ClusterLink", "OpenNode"]
+__all__ = ["ClusterLink"]
 
 ASK_EVERY_S: Final = 0.5
 """A node that was not asked for so long is asked with the next send, so core's beats find a frozen one."""
@@ -30,9 +32,6 @@ ROUNDS: Final = 12
 FIRST_PAUSE_S: Final = 0.01
 """A node may send us to one that has not heard of it yet: within a second, in twelve growing steps, it has."""
 
-OpenNode = Callable[[Address], Awaitable[LinkConnection]]
-"""Connects to a node, in one attempt; raises `TransportError`."""
-
 
 class ClusterLink:
     """One link, made of as many connections as the channels need: when one dies, so does the link.
@@ -46,12 +45,12 @@ class ClusterLink:
 
     Args:
         slots: Who serves what, as far as known.
-        open_node: Connects to a node.
+        connector: Connects to nodes.
     """
 
-    def __init__(self, slots: SlotMap, open_node: OpenNode) -> None:
+    def __init__(self, slots: SlotMap, connector: Connector) -> None:
         self._slots = slots
-        self._open_node = open_node
+        self._connector = connector
         self._nodes: dict[Address, ClusterNode] = {}
         # Where each wanted channel is subscribed, or is being; None: its node dropped it.
         self._homes: dict[str, ClusterNode | None] = {}
@@ -74,7 +73,7 @@ class ClusterLink:
         self._heard_until = time.monotonic() - GOSSIP_S
 
     def __repr__(self) -> str:
-        nodes = ", ".join([shown(address) for address in self._nodes]) or "no node yet"
+        nodes = ", ".join([format_address(address) for address in self._nodes]) or "no node yet"
         return f"<ClusterLink {nodes} {'live' if self._dead is None else 'dead'}>"
 
     @property
@@ -194,7 +193,7 @@ class ClusterLink:
 
     def node_died(self, node: ClusterNode, reason: str) -> None:
         """Without one of its nodes the link is dead."""
-        self._die(f"{shown(node.address)}: {reason}")
+        self._die(f"{format_address(node.address)}: {reason}")
 
     def error(self) -> TransportError:
         """Return why the link is dead."""
@@ -214,9 +213,11 @@ class ClusterLink:
         self._check()
         try:
             async with asyncio.timeout(CONNECT_S):
-                connection = await self._open_node(address)
+                connection = await self._connector.open(address)
         except TimeoutError:
-            raise TransportError(f"{shown(address)} answers nothing: it is frozen, or the line is cut") from None
+            raise TransportError(
+                f"{format_address(address)} answers nothing: it is frozen, or the line is cut"
+            ) from None
         if self._dead is not None:  # it died meanwhile, and aclose() has been
             await connection.disconnect(nowait=True)
             raise self.error()

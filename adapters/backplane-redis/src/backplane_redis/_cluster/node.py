@@ -11,9 +11,9 @@ import hiredis
 from backplane_core import Frame, Lost, TransportError
 from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError
 
-from backplane_redis._cluster.slots import Address, shown
 from backplane_redis._connection import LinkConnection
 from backplane_redis._link import CLOSED, MORE, PUSH, TORN, Gets, RedisLink, Wait, packed
+from backplane_redis._url import Address, format_address
 
 __all__ = ["ClusterNode", "NodeOwner"]
 
@@ -56,7 +56,7 @@ class ClusterNode(RedisLink):
     """
 
     def __init__(self, connection: LinkConnection, address: Address, owner: NodeOwner) -> None:
-        super().__init__(connection, shown(address))
+        super().__init__(connection, format_address(address))
         self.address = address
         self.is_replica = False
         self.taken = asyncio.Event()

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from redis.crc import key_slot
 
-__all__ = ["Address", "SlotMap", "shown", "slot_of"]
+from backplane_redis._url import Address
+
+__all__ = ["SlotMap", "slot_of"]
 
 SLOTS: Final = 16384
 _NOBODY: Final = -1
-
-Address: TypeAlias = tuple[str, int]
-"""Host and port at which clients reach a node."""
 
 
 def slot_of(channel: str) -> int:
     """Return the slot that a channel belongs to."""
     return key_slot(channel.encode())
-
-
-def shown(address: Address) -> str:
-    """Return an address as a URL has it."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class SlotMap:

@@ -1,0 +1,88 @@
+"""What redis-py's connections are made with, from a URL and `connection_kwargs`: `connection_options`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+from urllib.parse import unquote
+
+from backplane_core import ConfigurationError
+from redis.asyncio.connection import URL_QUERY_ARGUMENT_PARSERS, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from backplane_redis._url import RedisUrl
+
+__all__ = ["connection_options", "sentinel_options"]
+
+_ALLOWED: Final = ("client_name", "credential_provider", "db", "password", "socket_connect_timeout", "username")
+_SOCKET: Final = ("socket_keepalive", "socket_keepalive_options")
+_SENTINEL_ALLOWED: Final = ("credential_provider", "password", "ssl", "username", *_SOCKET)
+# Core bounds connecting and repeats it. A timeout or a retry down here would cut an idle link or hide a gap.
+_DEFAULTS: Final[Mapping[str, Any]] = {"client_name": "backplane", "socket_connect_timeout": None}
+_FIXED: Final[Mapping[str, Any]] = {
+    "protocol": 3,
+    "socket_timeout": None,
+    "health_check_interval": 0,
+    "retry": Retry(NoBackoff(), 0),
+}
+
+
+def connection_options(url: RedisUrl, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return redis-py's options for connections to the servers of a URL: all but host and port.
+
+    Args:
+        url: Its own options win.
+        given: Further ones.
+
+    Raises:
+        ConfigurationError: An option is unknown or wrong. The message names it and does not quote its value.
+    """
+    is_unix = url.scheme == "unix"
+    allowed = _ALLOWED if is_unix else (*_ALLOWED, *_SOCKET)
+    if unknown := _unknown({*given, *url.query}, allowed, tls=url.uses_tls):
+        tls = "redis-py's ssl_ options" + ("" if url.uses_tls else " with rediss://")
+        raise ConfigurationError(f"{url} has no option {unknown!r}; allowed: {', '.join(allowed)}, {tls}")
+    options = {**_DEFAULTS, **given}
+    if url.database is not None:
+        options["db"] = url.database
+    for name, text in url.query.items():
+        try:
+            options[name] = URL_QUERY_ARGUMENT_PARSERS.get(name, str)(text)
+        except (TypeError, ValueError):
+            break
+    else:
+        options |= {**url.credentials, **_FIXED}
+        if is_unix:
+            return {**options, "path": unquote(url.path), "connection_class": UnixDomainSocketConnection}
+        return {**options, "connection_class": SSLConnection} if url.uses_tls else options
+    raise ConfigurationError(f"{url}: the value of {name!r} can't be used")  # out here: the cause quotes it
+
+
+def sentinel_options(url: RedisUrl, node: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return redis-py's options towards the sentinels: the node's TLS and sockets, credentials of their own.
+
+    Args:
+        url: For errors.
+        node: The options towards the nodes.
+        own: What differs towards the sentinels.
+
+    Raises:
+        ConfigurationError: An option of `own` is unknown.
+    """
+    tls = own.get("ssl", url.uses_tls)
+    if unknown := _unknown(own, _SENTINEL_ALLOWED, tls=tls):
+        raise ConfigurationError(
+            f"{url}: sentinel_kwargs has no option {unknown!r}; allowed: {', '.join(_SENTINEL_ALLOWED)}, "
+            "with TLS redis-py's ssl_ options"
+        )
+    shared = {name: value for name, value in node.items() if name in _SOCKET or (tls and name.startswith("ssl_"))}
+    rest = {name: value for name, value in own.items() if name != "ssl"}
+    # RESP2, which every sentinel speaks. No name: the users of a sentinel may often do no more than ask.
+    options: dict[str, Any] = {**_FIXED, "protocol": 2, "client_name": None, **shared, **rest}
+    return {**options, "connection_class": SSLConnection} if tls else options
+
+
+def _unknown(names: Iterable[str], allowed: tuple[str, ...], *, tls: bool) -> str | None:
+    """Return an option that there is not, if any."""
+    return next((name for name in sorted(names) if name not in allowed and not (tls and name.startswith("ssl_"))), None)

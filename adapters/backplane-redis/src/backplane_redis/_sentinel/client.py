@@ -1,0 +1,100 @@
+"""`Sentinel`: asks one sentinel where the master of a service is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Any, Final
+
+import redis.exceptions as redis_errors
+from attrs import define, field
+from backplane_core import AuthenticationError, TransportError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
+
+from backplane_redis._connection import LinkConnection
+from backplane_redis._opening import Connector
+from backplane_redis._sentinel.quorum import Answer
+from backplane_redis._url import Address, format_address
+
+__all__ = ["Sentinel"]
+
+ANSWER_S: Final = 1.0
+"""How long a sentinel may take: it holds nothing but its own memory, so it answers in a millisecond or not at all."""
+
+
+@define
+class Sentinel:
+    """One sentinel; it is connected to when it is asked, and stays so.
+
+    Args:
+        connector: Connects to it.
+        address: Where it is.
+    """
+
+    connector: Connector = field(repr=False)
+    address: Address
+    _connection: LinkConnection | None = field(default=None, init=False, repr=False)
+
+    async def ask(self, service: str) -> Answer:
+        """Ask for the master of a service; within `ANSWER_S`.
+
+        Raises:
+            TransportError: It can't be reached, does not answer in time, or refuses.
+            AuthenticationError: It refuses the credentials, or the user may not ask.
+
+        Cancellation: closes its connection, as the answers would come late.
+        """
+        where = format_address(self.address)
+        answer: Answer | None = None
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                answer = await self._ask(service)
+        except TimeoutError:
+            failure = TransportError(f"the sentinel at {where} does not answer within {ANSWER_S:g} s")
+        except redis_errors.AuthenticationError:
+            failure = AuthenticationError(f"the sentinel at {where} refuses: its own password is missing")
+        except NoPermissionError:
+            failure = AuthenticationError(
+                f"the sentinel at {where} refuses: the user lacks +sentinel|get-master-addr-by-name or +sentinel|master"
+            )
+        except (RedisError, OSError, ValueError, TypeError, AttributeError):  # or it answers what it should not
+            failure = TransportError(f"the sentinel at {where} broke off")
+        else:
+            return answer
+        finally:
+            if answer is None:
+                await self.close()
+        raise failure  # out here, without `__context__`
+
+    async def _ask(self, service: str) -> Answer:
+        if self._connection is None:
+            self._connection = await self.connector.open(self.address, peer="the sentinel")
+        asked_at = time.monotonic()
+        # The first also tells of a failover that is under way; only the second tells the epoch.
+        master = await _reply(self._connection, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
+        if master is None:
+            return Answer(asked_at, None)
+        host, port = master
+        try:
+            details = await _reply(self._connection, "SENTINEL", "MASTER", service)
+        except NoPermissionError:
+            raise
+        except ResponseError:  # the service was removed in between
+            return Answer(asked_at, None)
+        known = dict(zip(details[::2], details[1::2], strict=True))
+        # Another one by now: the epoch is not that of the first answer.
+        same = (known.get(b"ip"), known.get(b"port")) == (host, port)
+        return Answer(asked_at, (host.decode(), int(port)), int(known.get(b"config-epoch", b"0")) if same else -1)
+
+    async def close(self) -> None:
+        """Close the connection, at once; the next question opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(RedisError, OSError):  # closed already, which is what was asked for
+                await connection.disconnect()
+
+
+async def _reply(connection: LinkConnection, *words: str) -> Any:  # noqa: ANN401 -- whatever Redis sends
+    await connection.send_command(*words)
+    return await connection.read_response()  # pyright: ignore[reportUnknownVariableType] -- likewise

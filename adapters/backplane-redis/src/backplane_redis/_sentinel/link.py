@@ -1,0 +1,122 @@
+"""`SentinelLink`: a link to a master that leaves it when the sentinels name another."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
+from random import uniform
+from typing import Final
+
+from backplane_core import TransportError
+from redis.exceptions import RedisError
+
+from backplane_redis._connection import LinkConnection
+from backplane_redis._link import RedisLink
+from backplane_redis._sentinel.client import Sentinel
+from backplane_redis._sentinel.quorum import NEWS_S, Answer, SentinelQuorum
+from backplane_redis._url import Address, format_address
+
+__all__ = ["SentinelLink"]
+
+CHECK_S: Final = 1.0
+"""How often each sentinel is asked: a fleet of 1,000 pods costs it 2,000 small commands a second."""
+
+LONG_S: Final = NEWS_S + 4 * CHECK_S
+"""Sentinels that answer leave a master unsure for less than this, so after that a deposed one may have been missed."""
+
+_ROLE: Final = b"*1\r\n$4\r\nROLE\r\n"
+
+
+class SentinelLink(RedisLink):
+    """A link to a master; it dies when the sentinels name another, or the node says that it is none.
+
+    A deposed master still answers: it takes each PUBLISH, and delivers it to whoever is left there. So a task of this
+    link asks each sentinel, and the node, every `CHECK_S`. A sentinel that is away or slow costs the link nothing.
+    """
+
+    def __init__(
+        self,
+        connection: LinkConnection,
+        master: Address,
+        sentinels: Sequence[Sentinel],
+        quorum: SentinelQuorum,
+        service: str,
+    ) -> None:
+        super().__init__(connection, format_address(master))
+        self._sentinels = sentinels
+        self._quorum = quorum
+        self._service = service
+        self._role: object = b"master"
+        self._watching = asyncio.create_task(self._watch(), name="backplane-sentinel")
+
+    async def aclose(self) -> None:
+        """Close the socket and those to the sentinels at once; pending calls raise."""
+        async with AsyncExitStack() as stack:  # each, even if this is cancelled, or fails, at another one
+            self._watching.cancel()
+            stack.push_async_callback(asyncio.wait, [self._watching])
+            for sentinel in self._sentinels:
+                stack.push_async_callback(sentinel.close)
+            stack.push_async_callback(super().aclose)
+
+    @property
+    def sure_until(self) -> float:
+        """Until when this node was surely the master."""
+        return self._quorum.sure_until
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether it was replaced while it lived on, or nobody could say for long. One that dies is asked about."""
+        is_deposed = self._quorum.replaced_by is not None or self._role != b"master"
+        return is_deposed or time.monotonic() - self.sure_until > LONG_S
+
+    async def _watch(self) -> None:
+        """Ask each sentinel, and the node, again and again; a link that can't is dead."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number, sentinel in enumerate(self._sentinels):
+                    group.create_task(self._follow(number, sentinel))
+                group.create_task(self._check_role())
+        except* TransportError:  # the link is dead, and has said why
+            pass
+        except* Exception as failed:  # noqa: BLE001 -- a link that nobody watches must not pass for a live one
+            await self._leave(f"its watch over the sentinels failed: {type(failed.exceptions[0]).__name__}")
+
+    async def _follow(self, number: int, sentinel: Sentinel) -> None:
+        while self._dead is None:
+            await self._pause()
+            answer: Answer | None = None
+            with suppress(TransportError):  # away or slow: the others' word counts
+                answer = await sentinel.ask(self._service)
+            self._quorum.record(number, answer)
+            if moved := self._quorum.replaced_by:
+                await self._leave(
+                    f"the sentinels say that the master of {self._service!r} is {format_address(moved)} now"
+                )
+
+    async def _check_role(self) -> None:
+        while self._dead is None:
+            await self._pause()
+            await self._run("ROLE", ("role",), _ROLE)
+            if self._role != b"master":
+                await self._leave(f"the master of {self._service!r} has become a replica")
+
+    @staticmethod
+    async def _pause() -> None:
+        # A failover would set a whole fleet to one beat.
+        await asyncio.sleep(uniform(0.75, 1.25) * CHECK_S)  # noqa: S311 -- no secret
+
+    def _answers(self, reply: object) -> bool:
+        """Take the answer to ROLE, a list; only where it was asked for, as a torn message may be one too."""
+        wait = self._at_hand()
+        if wait is None or wait.command != "ROLE" or not isinstance(reply, list) or not reply:
+            return False
+        self._role = reply[0]
+        return True
+
+    async def _leave(self, reason: str) -> None:
+        """Die of it, and wake whoever reads."""
+        self._die(reason)
+        with suppress(RedisError, OSError):
+            await self._connection.disconnect()
