@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import define, field
 from backplane_core import BaseBackplane, Gap, Target
-from backplane_core._local.registry import SinkAttachment
+
 
 from tests.support.waiting import until
 
@@ -47,7 +47,7 @@ async def attach(pod: BaseBackplane, conn_id: str, *targets: Target) -> Socket:
 
 async def attach_user(
     pod: BaseBackplane, conn_id: str, sink: Callable[[Any], Any], *, raw: bool = False
-) -> SinkAttachment:
+) -> Attachment:
     """Attach a sink as a connection of user u1."""
     attachment = await pod.attach(conn_id, sink, raw=raw)
     await pod.associate(conn_id, Target.user("u1"))

@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from attrs import evolve
 from backplane_core import BackplaneEnvelope, DistributedBackplane, Frame, Target, encode_envelope
 from backplane_core._inbound.reader import LOOK_EVERY, SLICE_BYTES, SLICE_SINKS
+from backplane_core._local.delivery import Delivery
 from backplane_core.testing import MemoryBroker, MemoryTransport
 
 SINKS = 3 * SLICE_SINKS
@@ -19,18 +19,20 @@ def frame_of(target: Target, event: Any) -> Frame:
 
 
 @pytest.mark.parametrize("event", [1, "x" * 2_000])
-async def test_an_event_for_many_sinks_is_delivered_in_slices_however_small_it_is(event: Any) -> None:
+async def test_an_event_for_many_sinks_is_delivered_in_slices_however_small_it_is(
+    event: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with DistributedBackplane(MemoryTransport(MemoryBroker())) as pod:
         for number in range(SINKS):
             await pod.attach(f"c{number}", lambda _: None, raw=True)
         slices: list[int] = []
-        deliver = pod._reader._pod.deliver
+        deliver = Delivery.deliver
 
-        def counted(entries: Any, data: bytes) -> int:
+        def counted(self: Delivery, entries: Any, data: bytes) -> int:
             slices.append(len(entries))
-            return deliver(entries, data)
+            return deliver(self, entries, data)
 
-        pod._reader._pod = evolve(pod._reader._pod, deliver=counted)
+        monkeypatch.setattr(Delivery, "deliver", counted)
         await pod._on_batch([frame_of(Target.everyone(), event)])
         assert sum(slices) == SINKS
         assert max(slices) <= SLICE_SINKS

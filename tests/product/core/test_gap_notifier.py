@@ -7,9 +7,10 @@ import random
 from itertools import pairwise
 
 import pytest
-from backplane_core import Gap
+from backplane_core import Gap, GapCallback
 from backplane_core._inbound.gap_notifier import GapNotifier
-from backplane_core._local.registry import Entry, GapCallback
+from backplane_core._local.registry import Entry
+from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
 
 from tests.product.model.virtual_loop import VirtualLoop, run
@@ -25,15 +26,12 @@ def test_each_sink_hears_of_all_holes_soon_and_of_one_gap_a_second(seed: int) ->
     def listener(name: str) -> GapCallback:
         return lambda gap: told[name].append((loop.time(), gap))
 
-    def call(callback: GapCallback, gap: Gap) -> None:
-        callback(gap)
-
     async def storm() -> None:
         entries = [
             Entry(conn_id=name, sink=print, raw=False, on_gap=listener(name), on_end=None, queues=False, since=0.0)
             for name in told
         ]
-        teller = GapNotifier(call, System(monotonic=loop.time, wall=loop.time))
+        teller = GapNotifier(Reporter(), System(monotonic=loop.time, wall=loop.time))
         for _ in range(60):
             await asyncio.sleep(chance.choice([0.0, 0.05, 0.3, 0.6]))
             now = loop.time()

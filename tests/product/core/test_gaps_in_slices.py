@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import pytest
-from backplane_core import Gap
+from backplane_core import Gap, GapCallback
 from backplane_core._inbound.gap_notifier import SLICE_ENTRIES, SLICE_S, GapNotifier
-from backplane_core._local.registry import Entry, GapCallback
+from backplane_core._local.registry import Entry
+from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
+
+T = TypeVar("T")
 
 TELL_S = 0.0001
 """What telling one connection costs on the clock of these tests."""
@@ -26,9 +30,21 @@ class Clock:
     def surroundings(self) -> System:
         return System(monotonic=lambda: self.now, wall=lambda: self.now)
 
-    def call(self, callback: GapCallback, gap: Gap) -> None:
-        self.now += TELL_S
-        callback(gap)
+
+class SlowReporter(Reporter):
+    """Takes its time for each call of a host's callback.
+
+    Args:
+        clock: Shows how long.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+
+    def notify(self, callback: Callable[[T], None], argument: T) -> None:
+        self.clock.now += TELL_S
+        callback(argument)
 
 
 def entry(number: int, on_gap: GapCallback, since: float = 0.0) -> Entry:
@@ -49,7 +65,7 @@ async def most_in_one_turn(count: Callable[[], int], done: Callable[[], bool]) -
 
 async def test_the_loop_has_its_turns_while_a_hundred_thousand_are_told() -> None:
     clock, told = Clock(), list[Gap]()
-    teller = GapNotifier(clock.call, clock.surroundings())
+    teller = GapNotifier(SlowReporter(clock), clock.surroundings())
     entries = [entry(number, told.append) for number in range(100_000)]
     telling = asyncio.create_task(teller.tell_all(entries, GAP))
     most = await most_in_one_turn(lambda: len(told), telling.done)
@@ -61,7 +77,7 @@ async def test_the_loop_has_its_turns_while_a_hundred_thousand_are_told() -> Non
 
 async def test_a_second_gap_within_a_second_is_told_late_and_in_slices_too() -> None:
     clock, told = Clock(), list[Gap]()
-    teller = GapNotifier(clock.call, clock.surroundings())
+    teller = GapNotifier(SlowReporter(clock), clock.surroundings())
     entries = [entry(number, told.append) for number in range(5_000)]
     assert teller.tell(entries, GAP)
     clock.now += 0.1
@@ -82,7 +98,7 @@ async def test_who_attached_since_the_telling_began_has_no_part_in_the_gap() -> 
     def note(number: int, _: Gap) -> None:
         told.append(number)
 
-    teller = GapNotifier(clock.call, clock.surroundings())
+    teller = GapNotifier(SlowReporter(clock), clock.surroundings())
     entries = [entry(number, partial(note, number)) for number in range(200)]
 
     def replace_the_last(_: Gap) -> None:
@@ -96,7 +112,7 @@ async def test_who_attached_since_the_telling_began_has_no_part_in_the_gap() -> 
 
 async def test_a_telling_that_is_cut_short_tells_the_others_at_once() -> None:
     clock, told = Clock(), list[Gap]()
-    teller = GapNotifier(clock.call, clock.surroundings())
+    teller = GapNotifier(SlowReporter(clock), clock.surroundings())
     telling = asyncio.create_task(teller.tell_all([entry(number, told.append) for number in range(1_000)], GAP))
     await asyncio.sleep(0)
     assert 0 < len(told) < 1_000

@@ -30,6 +30,12 @@ EVENT = {"kind": "job_status", "state": "done", "percent": 100}
 ROUTINGS: tuple[Routing, ...] = ("broadcast", "interest")
 
 
+@pytest.fixture(autouse=True)
+def no_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine must not add turns of the loop to what is counted."""
+    monkeypatch.setattr("backplane_core._inbound.reader.SLICE_S", 60.0)
+
+
 @define
 class Calls:
     """How often each function was called, by name: those of Python, which cost most, and those of C."""

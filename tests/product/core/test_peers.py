@@ -7,7 +7,7 @@ from backplane_core import OriginCollision, Record
 from backplane_core._protocol.frame import Head, decode_head
 from backplane_core._protocol.peers import MAX_BEATS, Peers
 from backplane_core._protocol.routing import make_routing
-from backplane_core._runtime.counters import Counters
+from backplane_core._runtime.reporter import Reporter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,8 +17,9 @@ class Pod:
 
     def __init__(self, ttl_s: float = 300.0) -> None:
         self.records: list[Record] = []
-        self.counters = Counters()
-        self.peers = Peers(make_routing("broadcast", "c", 1), ttl_s, self.counters, self.records.append)
+        reporter = Reporter(observer=self.records.append)
+        self.counters = reporter.counters
+        self.peers = Peers(make_routing("broadcast", "c", 1), ttl_s, reporter)
 
     @property
     def collisions(self) -> int:

@@ -119,13 +119,13 @@ def no_beats(patch: Patch) -> None:
 
 
 def no_beats_for_torn_channels(patch: Patch) -> None:
-    drop = DistributedBackplane._on_dropped
+    drop = Sender._drop
 
-    def forget(self: DistributedBackplane, cause: str, channel: str, count: int) -> None:
-        drop(self, cause, channel, count)
-        self._sender._torn.clear()
+    def forget(self: Sender, frames: Iterable[Frame], cause: str) -> None:
+        drop(self, frames, cause)
+        self._torn.clear()
 
-    patch.setattr(DistributedBackplane, "_on_dropped", forget)
+    patch.setattr(Sender, "_drop", forget)
 
 
 def old_links_speak_late(patch: Patch) -> None:

@@ -58,6 +58,7 @@ def test_public_names_are_listed_in_order_and_there(package: ModuleType) -> None
     for name in names:
         assert getattr(package, name).__doc__ or name in {
             "Frame",
+            "GapCallback",
             "GapCause",
             "Observer",
             "OutboxOverflow",

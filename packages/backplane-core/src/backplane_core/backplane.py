@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from backplane_core._local.registry import GapCallback, Sink
+from backplane_core.observe import GapCallback
 from backplane_core.target import Target
 
 __all__ = ["Attachment", "Backplane", "Sink"]
+
+Sink: TypeAlias = Callable[[Any], Any]
+"""Hands an event to one connection. A plain callable that never blocks; it returns False to refuse the event."""
 
 
 @runtime_checkable

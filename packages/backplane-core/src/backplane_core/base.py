@@ -9,25 +9,17 @@ from typing import Any, Self, Unpack
 
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._local.arguments import check_sink, check_target, excluded_ids, normalize_targets
+from backplane_core._local.delivery import Delivery
 from backplane_core._local.loop_budget import LoopBudget
-from backplane_core._local.registry import (
-    Entry,
-    GapCallback,
-    QueueSink,
-    Registry,
-    Sink,
-    SinkAttachment,
-    SinkFailures,
-    fan_out,
-)
+from backplane_core._local.registry import QueueSink, Registry, SinkAttachment
 from backplane_core._local.states import States
 from backplane_core._protocol.json import encode_event
-from backplane_core._runtime.counters import Counters
 from backplane_core._runtime.forks import call_in_child
-from backplane_core._runtime.logging import logger
 from backplane_core._runtime.loop_binding import LoopBinding, running_loop
+from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
 from backplane_core._runtime.waking import WakeQueue
+from backplane_core.backplane import Attachment, Sink
 from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Connection, Overflow
 from backplane_core.errors import (
     ClosedError,
@@ -36,17 +28,7 @@ from backplane_core.errors import (
     ReentrantPublishError,
 )
 from backplane_core.logging_observer import LoggingObserver
-from backplane_core.observe import (
-    EnvelopeRejected,
-    Gap,
-    Observer,
-    Readiness,
-    Record,
-    SinkFailed,
-    State,
-    StateChanged,
-    Stats,
-)
+from backplane_core.observe import Gap, GapCallback, Observer, Readiness, State, Stats
 from backplane_core.options import Options, Settings
 from backplane_core.target import Target, check_id
 
@@ -73,20 +55,22 @@ class BaseBackplane:
 
     def __init__(self, **options: Unpack[Options]) -> None:
         plain: dict[str, Any] = dict(options)
-        self.on_gap: GapCallback | None = plain.pop("on_gap", None)
-        self.on_state: Callable[[State], None] | None = plain.pop("on_state", None)
         observer: Observer | None = plain.pop("observer", None)
-        self.observer: Observer | None = LoggingObserver() if observer is None else observer
+        self._reporter = Reporter(
+            observer=LoggingObserver() if observer is None else observer,
+            on_gap=plain.pop("on_gap", None),
+            on_state=plain.pop("on_state", None),
+        )
+        self._counters = self._reporter.counters
         self._settings = Settings.of(plain)
         self._system = self._make_system()
         self._registry = Registry(self._on_edge)
-        self._gaps = GapNotifier(self.call, self._system)
-        self._counters = Counters()
+        self._delivery = Delivery(self._reporter)
+        self._gaps = GapNotifier(self._reporter, self._system)
         # Takes the event for the other pods, or raises before anyone has got it.
         self._send: Callable[[Sequence[Target], bytes, Iterable[str]], None] = _nobody_else
-        self._states = States()
+        self._states = States(self._reporter)
         self._home = LoopBinding(moves=self._outlives_loops)
-        self._delivering = False
         self._turn = LoopBudget()
         self._waker = WakeQueue()
         call_in_child(self)
@@ -104,11 +88,40 @@ class BaseBackplane:
     ) -> None:
         await self.aclose()
 
+    # Callbacks
+
+    @property
+    def observer(self) -> Observer | None:
+        """Called with each record; None: nobody is."""
+        return self._reporter.observer
+
+    @observer.setter
+    def observer(self, observer: Observer | None) -> None:
+        self._reporter.observer = observer
+
+    @property
+    def on_gap(self) -> GapCallback | None:
+        """Called with each `Gap` of this pod; None: nobody is."""
+        return self._reporter.on_gap
+
+    @on_gap.setter
+    def on_gap(self, on_gap: GapCallback | None) -> None:
+        self._reporter.on_gap = on_gap
+
+    @property
+    def on_state(self) -> Callable[[State], None] | None:
+        """Called with each new state; None: nobody is."""
+        return self._reporter.on_state
+
+    @on_state.setter
+    def on_state(self, on_state: Callable[[State], None] | None) -> None:
+        self._reporter.on_state = on_state
+
     # Connections
 
     async def attach(
         self, conn_id: str, sink: Sink, *, raw: bool = False, on_gap: GapCallback | None = None
-    ) -> SinkAttachment:
+    ) -> Attachment:
         """Attach a connection, or replace its sink; see `Backplane.attach`."""
         attachment = self._attach(conn_id, sink, raw=raw, on_gap=on_gap)
         await self.confirm((Target.connection(conn_id),))
@@ -206,7 +219,7 @@ class BaseBackplane:
             self._home.check()
         if self._states.now != "live":
             self._check_open()
-        if self._delivering:
+        if self._delivery.running:
             raise ReentrantPublishError("a sink may not publish while an event is delivered: use loop.call_soon")
         targets = (target,) if type(target) is Target else normalize_targets(target)
         if exclude:
@@ -224,7 +237,7 @@ class BaseBackplane:
             entries = self._registry.resolve(targets, exclude)
         else:
             entries = self._registry.entries(targets[0])
-        return self._deliver(entries, data) if entries else 0
+        return self._delivery.deliver(entries, data) if entries else 0
 
     def publish_threadsafe(
         self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()
@@ -287,7 +300,7 @@ class BaseBackplane:
         if self._states.now == "closed":
             return
         self._home.check()
-        self._set_state("draining", "drain() was called")
+        self._states.enter("draining", "drain() was called")
         for entry in list(self._registry.connections.values()):
             ended, entry.on_end = entry.on_end, None
             if ended is not None:
@@ -332,15 +345,11 @@ class BaseBackplane:
 
     def tell_overflow(self, gap: Gap) -> None:
         """Tell the pod of what a connection's queue dropped."""
-        self._report_gap(gap)
+        self._reporter.report_gap(gap)
 
-    def call(self, callback: Callable[[Any], None], argument: object) -> None:
-        """Call a host's callback; what it raises is counted and named in the log, without its text."""
-        try:
-            callback(argument)
-        except Exception as error:  # noqa: BLE001 -- a host's callback must not break delivery
-            self._counters.observer_errors += 1
-            logger.error("a callback raised %s", type(error).__name__)  # its text may hold payload
+    def call(self, callback: GapCallback, gap: Gap) -> None:
+        """Call a host's callback and contain what it raises."""
+        self._reporter.notify(callback, gap)
 
     # For subclasses
 
@@ -370,56 +379,12 @@ class BaseBackplane:
         )
         return SinkAttachment(self._registry, entry, entry.life)
 
-    def _deliver(self, entries: Sequence[Entry], event: bytes) -> int:
-        """Hand an event to sinks of this pod and count what came of it."""
-        self._delivering = True
-        try:
-            delivered, trouble = fan_out(entries, event)
-        finally:
-            self._delivering = False
-        self._counters.delivered += delivered
-        if trouble is not None:
-            self._on_trouble(trouble)
-            if trouble.fatal is not None:
-                raise trouble.fatal
-        return delivered
-
-    def _on_trouble(self, trouble: SinkFailures) -> None:
-        counters = self._counters
-        counters.sink_refusals += trouble.refused
-        if trouble.undecodable:
-            counters.decode_errors += 1
-            self._report(EnvelopeRejected(channel="", reason="the event's JSON has no Python value"))
-        counters.sink_errors += len(trouble.failed)
-        for conn_id, error in trouble.failed:
-            self._report(SinkFailed(conn_id=conn_id, error=error))
-
-    def _report(self, record: Record) -> None:
-        if self.observer is not None:
-            self.call(self.observer, record)
-
-    def _report_gap(self, gap: Gap) -> None:
-        self._counters.gaps[gap.cause] += 1
-        self._report(gap)
-        if self.on_gap is not None:
-            self.call(self.on_gap, gap)
-
-    def _set_state(self, state: State, reason: str) -> None:
-        previous = self._states.now
-        if previous == state:
-            return
-        logger.info("%s -> %s: %s", previous, state, reason)
-        self._report(StateChanged(state=state, previous=previous, reason=reason))
-        if self.on_state is not None:
-            self.call(self.on_state, state)
-        self._states.enter(state)
-
     def _finish(self, reason: str) -> None:
         """Forget the connections and be closed."""
         self._gaps.close()
         for conn_id in list(self._registry.connections):
             self._registry.detach(conn_id)
-        self._set_state("closed", reason)
+        self._states.enter("closed", reason)
 
     def forked(self) -> None:
         """This is a child: the connections, the link and the loop are the parent's. Nothing of them is touched."""

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Literal, Protocol, Self, TypeAlias
 
-from backplane_core._local.registry import GapCallback, QueueSink
+from backplane_core._local.registry import QueueSink
 from backplane_core._runtime.waking import Waiter, WakeQueue
 from backplane_core.errors import BackplaneError, ClosedError, ConfigurationError, GapError, SlowConsumerError
 from backplane_core.event import Event
-from backplane_core.observe import Gap, GapCause
+from backplane_core.observe import Gap, GapCallback, GapCause
 from backplane_core.target import Target
 
 __all__ = ["Connection", "Overflow"]

@@ -25,7 +25,7 @@ from backplane_core._protocol.signing import Signer, max_signed_bytes
 from backplane_core._runtime.logging import logger
 from backplane_core.base import BaseBackplane
 from backplane_core.errors import ClosedError, EnvelopeError
-from backplane_core.observe import EventDropped, Gap, LinkChanged, Readiness, Stats
+from backplane_core.observe import Gap, LinkChanged, Readiness, Stats
 from backplane_core.options import Options
 from backplane_core.target import Target
 from backplane_core.transport import Frame, Lost, Transport
@@ -53,12 +53,12 @@ class DistributedBackplane(BaseBackplane):
 
     def __init__(self, transport: Transport, **options: Unpack[Options]) -> None:
         super().__init__(**options)
-        settings, counters, monotonic = self._settings, self._counters, self._system.monotonic
+        settings, monotonic = self._settings, self._system.monotonic
         origin = self._system.new_name()
         self._routing = make_routing(settings.routing, settings.channel, settings.lanes)
-        self._fleet = Peers(self._routing, settings.origin_ttl_s, counters, self._report)
+        self._fleet = Peers(self._routing, settings.origin_ttl_s, self._reporter)
         signer = self._make_signer()
-        self._sender = Sender(origin, self._routing, settings, self._fleet, self._on_dropped, signer)
+        self._sender = Sender(origin, self._routing, settings, self._fleet, self._reporter, signer)
         self._send = self._sender.send
         self._tracker = self._make_tracker()
         self._hearing = Hearing()
@@ -72,16 +72,15 @@ class DistributedBackplane(BaseBackplane):
                 origin=origin,
                 prefix=self._sender.prefix,
                 beat_suffix=self._sender.beat_suffix,
-                deliver=self._deliver,
                 heard=self._on_own_beat,
                 missed=self._on_missed,
                 behind=self._on_behind,
-                report=self._report,
             ),
             self._registry,
+            self._delivery,
             self._tracker,
             self._fleet,
-            counters,
+            self._reporter,
             settings.max_event_bytes,
         )
         self._verifier = None if signer is None else self._make_gate(signer)
@@ -136,8 +135,7 @@ class DistributedBackplane(BaseBackplane):
             self._sender.prefix,
             self._sender.beat_suffix,
             max_signed_bytes(self._settings.max_event_bytes + FRAME_OVERHEAD_BYTES),
-            self._counters,
-            self._report,
+            self._reporter,
         )
 
     # Life
@@ -273,10 +271,6 @@ class DistributedBackplane(BaseBackplane):
             self._supervisor.pulse.beat(self._sender.next_number)
         self._tracker.expire(now)
 
-    def _on_dropped(self, cause: str, channel: str, count: int) -> None:
-        self._counters.dropped[cause] += count
-        self._report(EventDropped(cause=cause, channel=channel, count=count))
-
     # Up and down: the link's life
 
     def _on_edge(self, target: Target) -> None:
@@ -297,9 +291,9 @@ class DistributedBackplane(BaseBackplane):
         self._counters.links += 1
         if self._watermark.live(self._system.monotonic()):
             await self._tell_reconnect()
-        self._report(LinkChanged(live=True, reason=self._supervisor.reason, links=self._counters.links))
+        self._reporter.report(LinkChanged(live=True, reason=self._supervisor.reason, links=self._counters.links))
         if self._states.now in {"connecting", "degraded"}:
-            self._set_state("live", "connected")
+            self._states.enter("live", "connected")
         self._beat()
 
     def _on_lost(self, doubt: InDoubt | None) -> None:
@@ -312,10 +306,10 @@ class DistributedBackplane(BaseBackplane):
         self._fleet.link_lost()
         # A pod that can't tell copies must not get any: what was in flight is then counted, and a hole for the others.
         self._sender.link_lost(resend=self._can_deduplicate())
-        self._report(LinkChanged(live=False, reason=reason, links=self._counters.links))
+        self._reporter.report(LinkChanged(live=False, reason=reason, links=self._counters.links))
         if self._states.now == "live":
             logger.warning("the link is lost, local delivery goes on: %s", reason)
-            self._set_state("degraded", reason)
+            self._states.enter("degraded", reason)
         self._hearing.wake_all()
 
     def _tell_doubt(self, doubt: InDoubt) -> None:
@@ -323,12 +317,12 @@ class DistributedBackplane(BaseBackplane):
         if doubt.in_vain:
             for channel, events in doubt.sent.items():
                 if events:
-                    self._on_dropped("doubted", channel, events)
+                    self._reporter.report_dropped("doubted", channel, events)
 
     def _on_moved(self, reason: str) -> None:
         self._counters.links += 1
         self._fleet.link_lost()
-        self._report(LinkChanged(live=True, reason=f"moved: {reason}", links=self._counters.links))
+        self._reporter.report(LinkChanged(live=True, reason=f"moved: {reason}", links=self._counters.links))
 
     def _can_deduplicate(self) -> bool:
         return self._fleet.can_deduplicate(self._system.monotonic())
@@ -361,7 +355,7 @@ class DistributedBackplane(BaseBackplane):
                 return
             channel, reason = self._routing.shared, self._watermark.reason
             gap = Gap(channel=channel, cause="reconnect", reason=reason, since=since, until=wall)
-            self._report_gap(gap)
+            self._reporter.report_gap(gap)
             if not await self._gaps.tell_all(entries, gap) and self.on_gap is None:
                 logger.warning(
                     "events of the last %.1f s may be missed on %s, and nobody listens: set on_gap",
@@ -380,7 +374,7 @@ class DistributedBackplane(BaseBackplane):
         )
         if not self._supervisor.beats_prove and channel in {None, self._routing.shared}:
             self._supervisor.pulse.missed()
-        self._report_gap(gap)
+        self._reporter.report_gap(gap)
         self._gaps.tell_hole(gap, lambda: self._listeners(channel))
 
     def _listeners(self, channel: str | None) -> Sequence[Entry]:

@@ -22,4 +22,4 @@ class InMemoryBackplane(BaseBackplane):
 
     def __init__(self, **options: Unpack[Options]) -> None:
         super().__init__(**options)
-        self._set_state("live", "in memory")
+        self._states.enter("live", "in memory")

@@ -12,6 +12,7 @@ __all__ = [
     "EventDropped",
     "FleetMismatch",
     "Gap",
+    "GapCallback",
     "GapCause",
     "LinkChanged",
     "Observer",
@@ -64,6 +65,10 @@ class Gap:
             until=max(self.until, later.until),
             missed=missed,
         )
+
+
+GapCallback: TypeAlias = Callable[[Gap], None]
+"""Called with a `Gap`, in the event loop. It must not block; what it raises is counted and logged without its text."""
 
 
 @frozen(kw_only=True)

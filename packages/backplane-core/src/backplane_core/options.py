@@ -10,11 +10,10 @@ import cattrs
 from attrs import Attribute, field, fields, frozen, resolve_types
 from attrs.validators import ge, gt, in_, matches_re, max_len
 
-from backplane_core._local.registry import GapCallback
 from backplane_core._protocol.routing import CHANNEL, RoutingName
 from backplane_core._protocol.signing import SigningKeys
 from backplane_core.errors import ConfigurationError
-from backplane_core.observe import Observer, State
+from backplane_core.observe import GapCallback, Observer, State
 
 __all__ = ["Options", "OutboxOverflow", "Settings"]
 

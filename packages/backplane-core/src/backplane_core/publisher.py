@@ -10,13 +10,13 @@ from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeVar
 
-from backplane_core._local.registry import GapCallback, Sink, SinkAttachment
 from backplane_core._runtime.forks import call_in_child
+from backplane_core.backplane import Attachment, Sink
 from backplane_core.connect import MEMORY, make_transport, scheme_of
 from backplane_core.connection import Connection
 from backplane_core.distributed import DistributedBackplane
 from backplane_core.errors import ClosedError, ConfigurationError
-from backplane_core.observe import Stats
+from backplane_core.observe import GapCallback, Stats
 from backplane_core.target import Target
 
 __all__ = ["Publisher", "SyncPublisher"]
@@ -56,7 +56,7 @@ class Publisher(DistributedBackplane):
         *,
         raw: bool = False,  # noqa: ARG002
         on_gap: GapCallback | None = None,  # noqa: ARG002
-    ) -> SinkAttachment:
+    ) -> Attachment:
         """Refuse: a publisher hears nothing.
 
         Raises:

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 from attrs import define, evolve, field
 
 from backplane_core._local.registry import Entry
+from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
 from backplane_core.observe import Gap
 
@@ -40,11 +41,11 @@ class GapNotifier:
     """Hands gaps to attachments.
 
     Args:
-        call: Calls a host's callback and contains what it raises.
-        surroundings: The clocks.
+        reporter: Calls the host's callbacks.
+        system: The clocks.
     """
 
-    _call: Callable[[Callable[[Gap], None], Gap], None]
+    _reporter: Reporter
     _system: System
     # Channels with a hole in this second, what their listeners were not told of, and how many were told in all.
     _holes: dict[str, Hole | None] = field(factory=dict[str, Hole | None], init=False)
@@ -91,7 +92,7 @@ class GapNotifier:
                 self._late[entry] = None
             else:
                 entry.told_at = now
-                self._call(entry.on_gap, own)
+                self._reporter.notify(entry.on_gap, own)
         self._look_later()
         return listening
 
@@ -160,4 +161,4 @@ class GapNotifier:
             gap, entry.untold = entry.untold, None
             if gap is not None and entry.on_gap is not None:
                 entry.told_at = now
-                self._call(entry.on_gap, gap)
+                self._reporter.notify(entry.on_gap, gap)

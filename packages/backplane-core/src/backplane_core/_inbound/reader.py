@@ -9,6 +9,7 @@ from typing import Final
 
 from attrs import frozen
 
+from backplane_core._local.delivery import Delivery
 from backplane_core._local.registry import Entry, Registry
 from backplane_core._protocol.frame import (
     FRAME_OVERHEAD_BYTES,
@@ -22,9 +23,9 @@ from backplane_core._protocol.frame import (
 from backplane_core._protocol.json import compact
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.sequence import DUPLICATE, UNKNOWN, Tracker
-from backplane_core._runtime.counters import Counters
+from backplane_core._runtime.reporter import Reporter
 from backplane_core.errors import EnvelopeError
-from backplane_core.observe import EnvelopeRejected, Record
+from backplane_core.observe import EnvelopeRejected
 from backplane_core.transport import Frame, Lost
 
 __all__ = ["Pod", "Reader"]
@@ -53,22 +54,18 @@ class Pod:
         origin: Our own, whose frames are skipped.
         prefix: What our own frames start with.
         beat_suffix: What our own beats end with.
-        deliver: Hands an event to these connections, now; raises what a sink raised that is not ours to contain.
         heard: A beat of our own came back on a channel.
         missed: Frames of a channel (None: of any) are missing: since when (monotonic), how many (None: unknown), why.
         behind: More was waiting than fits one slice of the loop's time.
-        report: Takes records.
     """
 
     monotonic: Callable[[], float]
     origin: str
     prefix: bytes
     beat_suffix: bytes
-    deliver: Callable[[Sequence[Entry], bytes], int]
     heard: Callable[[str, bytes], None]
     missed: Callable[[str | None, float, int | None, str], None]
     behind: Callable[[], None]
-    report: Callable[[Record], None]
 
 
 class Reader:
@@ -77,20 +74,30 @@ class Reader:
     Args:
         pod: Gets what comes of them.
         registry: Knows this pod's connections.
+        delivery: Hands events to them.
         tracker: Knows which numbers were heard.
         fleet: Told of other pods' beats, and of pods that do not count.
-        counters: Counts.
+        reporter: Counts, and gets what was rejected.
         max_event_bytes: The largest event that is taken.
     """
 
     def __init__(  # noqa: PLR0917 -- one caller
-        self, pod: Pod, registry: Registry, tracker: Tracker, fleet: Peers, counters: Counters, max_event_bytes: int
+        self,
+        pod: Pod,
+        registry: Registry,
+        delivery: Delivery,
+        tracker: Tracker,
+        fleet: Peers,
+        reporter: Reporter,
+        max_event_bytes: int,
     ) -> None:
         self._pod = pod
         self._registry = registry
+        self._delivery = delivery
         self._tracker = tracker
         self._fleet = fleet
-        self._counters = counters
+        self._counters = reporter.counters
+        self._reporter = reporter
         self._max_event_bytes = max_event_bytes
         self._max_frame_bytes = max_event_bytes + FRAME_OVERHEAD_BYTES
         self._slice_ends = 0.0
@@ -98,7 +105,7 @@ class Reader:
     async def process(self, batch: Iterable[Frame | Lost]) -> None:  # noqa: C901, PLR0912 -- calls are what it saves
         """Deliver a batch, in order; gives the loop a turn each few milliseconds."""
         pod, registry, counters = self._pod, self._registry, self._counters
-        prefix, monotonic, deliver = pod.prefix, pod.monotonic, pod.deliver
+        prefix, monotonic, deliver = pod.prefix, pod.monotonic, self._delivery.deliver
         find, follows, max_event_bytes = registry.find, self._tracker.follows, self._max_event_bytes
         self._slice_ends = monotonic() + SLICE_S
         for number, frame in enumerate(batch, 1):
@@ -135,7 +142,7 @@ class Reader:
                     entries = find(target) or registry.entries(decode_target(target))
             except EnvelopeError as error:
                 counters.decode_errors += 1
-                pod.report(EnvelopeRejected(channel=channel, reason=str(error)))
+                self._reporter.report(EnvelopeRejected(channel=channel, reason=str(error)))
                 continue
             if entries:
                 event = bytes(head.event)
@@ -202,7 +209,7 @@ class Reader:
         step = min(SLICE_SINKS, 1 + SLICE_BYTES // (len(event) + 1))
         for start in range(0, len(entries), step):
             with suppress(*_SINKS_OWN):
-                self._pod.deliver(entries[start : start + step], event)
+                self._delivery.deliver(entries[start : start + step], event)
             if self._pod.monotonic() >= self._slice_ends:
                 await self._turn()
 

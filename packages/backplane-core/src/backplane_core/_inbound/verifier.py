@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from backplane_core._protocol.signing import SignatureError, Signer, sealed_prefix, sealed_suffix
-from backplane_core._runtime.counters import Counters
+from backplane_core._runtime.reporter import Reporter
 from backplane_core.errors import EnvelopeError
-from backplane_core.observe import EnvelopeRejected, Record
+from backplane_core.observe import EnvelopeRejected
 from backplane_core.transport import Frame, Lost
 
 __all__ = ["Verifier"]
@@ -21,25 +21,16 @@ class Verifier:
         prefix: What our own frames start with, plain.
         beat_suffix: What our own beats end with, plain.
         max_bytes: The most that a sealed frame may have; longer ones are not even looked at.
-        counters: Counts.
-        report: Takes records.
+        reporter: Counts, and gets what was rejected.
     """
 
-    def __init__(  # noqa: PLR0917 -- one caller
-        self,
-        signer: Signer,
-        prefix: bytes,
-        beat_suffix: bytes,
-        max_bytes: int,
-        counters: Counters,
-        report: Callable[[Record], None],
-    ) -> None:
+    def __init__(self, signer: Signer, prefix: bytes, beat_suffix: bytes, max_bytes: int, reporter: Reporter) -> None:
         self._signer = signer
         self._own, self._own_at = sealed_prefix(prefix)
         self._beat = sealed_suffix(beat_suffix)
         self._max_bytes = max_bytes
-        self._counters = counters
-        self._report = report
+        self._counters = reporter.counters
+        self._reporter = reporter
 
     def opened(self, batch: Iterable[Frame | Lost]) -> Iterator[Frame | Lost]:
         """Yield a batch as it would be if nothing was signed; lazily, so that the reader's slices bound it in time."""
@@ -55,7 +46,7 @@ class Verifier:
             try:
                 plain = self._open(channel, payload)
             except EnvelopeError as error:
-                self._report(EnvelopeRejected(channel=channel, reason=str(error)))
+                self._reporter.report(EnvelopeRejected(channel=channel, reason=str(error)))
             else:
                 yield (channel, plain)
 

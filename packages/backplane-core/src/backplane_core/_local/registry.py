@@ -1,34 +1,24 @@
-"""This pod's connections: who is attached, who is associated with what, and the fan-out to them.
+"""This pod's connections: who is attached, and who is associated with what.
 
 Pure bookkeeping: synchronous, no clock, no loop.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import TypeAlias
 
 from attrs import define, field, frozen
 
-from backplane_core._protocol.json import decode_event
-from backplane_core.errors import EnvelopeError
+from backplane_core.backplane import Sink
 from backplane_core.event import Event
-from backplane_core.observe import Gap
+from backplane_core.observe import Gap, GapCallback
 from backplane_core.target import Target
 
-__all__ = ["Entry", "GapCallback", "QueueSink", "Registry", "Sink", "SinkAttachment", "SinkFailures", "fan_out"]
-
-Sink: TypeAlias = Callable[[Any], Any]
-"""Hands an event to one connection. Plain, never blocks; returns False to refuse it."""
+__all__ = ["Entry", "QueueSink", "Registry", "SinkAttachment"]
 
 QueueSink: TypeAlias = Callable[[Event], bool]
-"""The same of a connection's queue, which takes the event that all queues share."""
-
-GapCallback: TypeAlias = Callable[[Gap], None]
-
-# What a sink may raise and we must not contain: it is meant for the program, not for us.
-_NOT_OURS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
+"""The sink of a connection's queue: takes the event that all queues share."""
 
 
 @define(eq=False, kw_only=True)
@@ -60,23 +50,6 @@ class Entry:
     targets: set[Target] | None = None
     told_at: float = float("-inf")
     untold: Gap | None = None
-
-
-@define
-class SinkFailures:
-    """What sinks did beside taking the event. Most fan-outs have none, and make no such object.
-
-    Args:
-        refused: Sinks that returned False.
-        undecodable: Sinks that wanted a value that the JSON does not have.
-        failed: `(conn_id, error type)` of sinks that raised.
-        fatal: What a sink raised that is not ours to contain.
-    """
-
-    refused: int = 0
-    undecodable: int = 0
-    failed: list[tuple[str, str]] = field(factory=list[tuple[str, str]])
-    fatal: BaseException | None = None
 
 
 @define
@@ -211,40 +184,6 @@ class Registry:
         del holders[entry.conn_id]
         if len(holders) == 1:
             (self._holders[target.wire],) = holders.values()
-
-
-def fan_out(entries: Iterable[Entry], event: bytes) -> tuple[int, SinkFailures | None]:
-    """Hand the event to each entry in order; what one sink does harms no other. Return how many took it."""
-    delivered = 0
-    trouble: SinkFailures | None = None
-    queued: Event | None = None
-    for entry in entries:
-        sink = entry.sink
-        if sink is None:
-            continue
-        try:
-            if entry.raw:
-                taken = sink(event)
-            elif entry.queues:
-                if queued is None:
-                    queued = Event(event)
-                taken = sink(queued)
-            else:
-                taken = sink(decode_event(event))
-            if taken is not False:
-                delivered += 1
-                continue
-            trouble = trouble or SinkFailures()
-            trouble.refused += 1
-        except EnvelopeError:
-            trouble = trouble or SinkFailures()
-            trouble.undecodable += 1
-        except BaseException as error:  # noqa: BLE001 -- contained and recorded, or raised when all were served
-            trouble = trouble or SinkFailures()
-            trouble.failed.append((entry.conn_id, type(error).__name__))
-            if isinstance(error, _NOT_OURS):
-                trouble.fatal = error
-    return delivered, trouble
 
 
 @frozen

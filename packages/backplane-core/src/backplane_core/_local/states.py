@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from backplane_core._runtime.reporter import Reporter
 from backplane_core.errors import ClosedError
 from backplane_core.observe import State
 
@@ -11,15 +12,23 @@ __all__ = ["States"]
 
 
 class States:
-    """One state at a time; `closed` is the last."""
+    """One state at a time; `closed` is the last.
 
-    def __init__(self) -> None:
+    Args:
+        reporter: Gets each change.
+    """
+
+    def __init__(self, reporter: Reporter) -> None:
         self.now: State = "connecting"
+        self._reporter = reporter
         self._waiting: list[tuple[State, asyncio.Future[None]]] = []
 
-    def enter(self, state: State) -> State:
-        """Change the state, wake who waits for it, and return the one before."""
-        previous, self.now = self.now, state
+    def enter(self, state: State, reason: str) -> None:
+        """Report a new state, then change to it and wake those who wait for it; a no-op in that state already."""
+        if state == self.now:
+            return
+        self._reporter.report_state(state, self.now, reason)
+        self.now = state
         for wanted, waiter in self._waiting:
             if waiter.done():
                 continue
@@ -27,7 +36,6 @@ class States:
                 waiter.set_result(None)
             elif state == "closed":
                 waiter.set_exception(ClosedError("the backplane is closed"))
-        return previous
 
     async def wait_for(self, state: State, timeout_s: float | None) -> None:
         """Return once that state is entered.

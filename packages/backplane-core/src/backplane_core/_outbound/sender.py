@@ -14,6 +14,7 @@ from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.routing import Routing
 from backplane_core._protocol.sequence import MAX_CHANNELS, Number, Numbering
 from backplane_core._protocol.signing import Signer, max_plain_bytes
+from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.waking import Confirmation, Waiter, WakeQueue
 from backplane_core.errors import EventTooLargeError, OutboxFullError
 from backplane_core.options import Settings
@@ -74,7 +75,7 @@ class Sender:
         routing: Maps targets to channels.
         settings: Of the backplane.
         fleet: Told of our own beats.
-        dropped: Called with cause, channel and count of frames that will not be sent.
+        reporter: Gets what will not be sent.
         signer: Seals what goes to the link; None: it goes as it is. The outbox holds, and counts, plain frames.
     """
 
@@ -84,7 +85,7 @@ class Sender:
         routing: Routing,
         settings: Settings,
         fleet: Peers,
-        dropped: Callable[[str, str, int], None],
+        reporter: Reporter,
         signer: Signer | None = None,
     ) -> None:
         self.prefix = frame_prefix(origin)
@@ -92,7 +93,7 @@ class Sender:
         self._routing = routing
         self._overflow = settings.outbox_overflow
         self._fleet = fleet
-        self._dropped = dropped
+        self._reporter = reporter
         self._signer = signer
         self._size_on_bus: Callable[[bytes], int] = len if signer is None else signer.size
         self._numbering = Numbering()
@@ -314,4 +315,4 @@ class Sender:
             if not payload.endswith(self.beat_suffix):  # a beat is no event
                 counts[channel] = counts.get(channel, 0) + 1
         for channel, count in counts.items():
-            self._dropped(cause, channel, count)
+            self._reporter.report_dropped(cause, channel, count)

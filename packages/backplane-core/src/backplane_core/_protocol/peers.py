@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from attrs import define, field
 
 from backplane_core._protocol.frame import Head
 from backplane_core._protocol.routing import Routing
-from backplane_core._runtime.counters import Counters
 from backplane_core._runtime.logging import logger
-from backplane_core.observe import FleetMismatch, OriginCollision, Record
+from backplane_core._runtime.reporter import Reporter
+from backplane_core.observe import FleetMismatch, OriginCollision
 
 __all__ = ["Peers"]
 
@@ -42,14 +41,12 @@ class Peers:
     Args:
         routing: Of this pod.
         ttl_s: How long a pod counts as there after its last frame.
-        counters: Of this pod.
-        report: Takes records.
+        reporter: Counts, and gets what is wrong with the fleet.
     """
 
     _routing: Routing
     _ttl_s: float
-    _counters: Counters
-    _report: Callable[[Record], None]
+    _reporter: Reporter
     _mismatched: set[str] = field(factory=set[str], init=False)
     _foreign_at: float = field(default=float("-inf"), init=False)
     _own_beats: dict[int, OwnBeat] = field(factory=dict[int, "OwnBeat"], init=False)  # by number
@@ -58,7 +55,7 @@ class Peers:
         """Another pod's beat came: tell, once per pod, if the two do not hear all of each other's events."""
         if (head.routing, head.lanes) == (self._routing.name, self._routing.lanes):
             return
-        self._counters.mismatch += 1
+        self._reporter.counters.mismatch += 1
         if head.origin not in self._mismatched and len(self._mismatched) < MAX_MISMATCHED:
             self._mismatched.add(head.origin)
             reason = (
@@ -66,12 +63,12 @@ class Peers:
                 f"routing={head.routing!r}, lanes={head.lanes}; this pod has routing={self._routing.name!r}, "
                 f"lanes={self._routing.lanes}"
             )
-            self._report(FleetMismatch(origin=head.origin, reason=reason))
+            self._reporter.report(FleetMismatch(origin=head.origin, reason=reason))
             logger.error(reason)
 
     def foreign(self, now: float) -> None:
         """A frame of a pod that does not count came."""
-        self._counters.foreign += 1
+        self._reporter.counters.foreign += 1
         self._foreign_at = now
 
     def can_deduplicate(self, now: float) -> bool:
@@ -90,9 +87,9 @@ class Peers:
         if beat is not None and beat.copies:
             beat.copies -= 1
             return beat.sent_at
-        self._counters.collisions += 1
+        self._reporter.counters.collisions += 1
         reason = "another pod uses this pod's origin: each takes the other's events for its own echo and skips them"
-        self._report(OriginCollision(origin=origin, reason=reason))
+        self._reporter.report(OriginCollision(origin=origin, reason=reason))
         return None
 
     def link_lost(self) -> None:

@@ -1,0 +1,116 @@
+"""An event's last step on this pod: from the connections that should get it to their sinks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from attrs import define, field
+
+from backplane_core._local.registry import Entry
+from backplane_core._protocol.json import decode_event
+from backplane_core._runtime.reporter import Reporter
+from backplane_core.errors import EnvelopeError
+from backplane_core.event import Event
+from backplane_core.observe import EnvelopeRejected, SinkFailed
+
+__all__ = ["Delivery", "SinkFailures", "fan_out"]
+
+# What a sink may raise and we must not contain: it is meant for the program, not for us.
+_NOT_OURS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
+
+
+@define
+class SinkFailures:
+    """What sinks did other than take the event. Most fan-outs have none, and make no such object.
+
+    Args:
+        refused: Sinks that returned False.
+        undecodable: Sinks that wanted a value that the JSON does not have.
+        failed: `(conn_id, error type)` of sinks that raised.
+        fatal: What a sink raised that is not ours to contain.
+    """
+
+    refused: int = 0
+    undecodable: int = 0
+    failed: list[tuple[str, str]] = field(factory=list[tuple[str, str]])
+    fatal: BaseException | None = None
+
+
+class Delivery:
+    """Hands events to the sinks of this pod, and counts and reports what comes of it.
+
+    Args:
+        reporter: Counts, and gets what went wrong.
+    """
+
+    __slots__ = ("_counters", "_reporter", "running")
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._counters = reporter.counters
+        self.running = False
+        """Whether sinks are being called now: then none of them may publish."""
+
+    def deliver(self, entries: Sequence[Entry], event: bytes) -> int:
+        """Hand an event to each connection, in order; return how many took it.
+
+        Raises:
+            BaseException: What a sink raised that is meant for the program, once all were served.
+        """
+        self.running = True
+        try:
+            delivered, failures = fan_out(entries, event)
+        finally:
+            self.running = False
+        self._counters.delivered += delivered
+        if failures is not None:
+            self._report(failures)
+            if failures.fatal is not None:
+                raise failures.fatal
+        return delivered
+
+    def _report(self, failures: SinkFailures) -> None:
+        counters, reporter = self._counters, self._reporter
+        counters.sink_refusals += failures.refused
+        if failures.undecodable:
+            counters.decode_errors += 1
+            reporter.report(EnvelopeRejected(channel="", reason="the event's JSON has no Python value"))
+        counters.sink_errors += len(failures.failed)
+        for conn_id, error in failures.failed:
+            reporter.report(SinkFailed(conn_id=conn_id, error=error))
+
+
+def fan_out(entries: Iterable[Entry], event: bytes) -> tuple[int, SinkFailures | None]:
+    """Hand the event to each entry in order; what one sink does harms no other. Return how many took it."""
+    delivered = 0
+    failures: SinkFailures | None = None
+    queued: Event | None = None
+    for entry in entries:
+        sink = entry.sink
+        if sink is None:
+            continue
+        try:
+            if entry.raw:
+                taken = sink(event)
+            elif entry.queues:
+                if queued is None:
+                    queued = Event(event)
+                taken = sink(queued)
+            else:
+                taken = sink(decode_event(event))
+            if taken is not False:
+                delivered += 1
+                continue
+            failures = failures or SinkFailures()
+            failures.refused += 1
+        except EnvelopeError:
+            failures = failures or SinkFailures()
+            failures.undecodable += 1
+        except BaseException as error:  # noqa: BLE001 -- contained and recorded, or raised when all were served
+            failures = failures or SinkFailures()
+            failures.failed.append((entry.conn_id, type(error).__name__))
+            if isinstance(error, _NOT_OURS):
+                failures.fatal = error
+    return delivered, failures
