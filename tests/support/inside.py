@@ -12,6 +12,7 @@ from backplane_core._protocol.sequence import Tracker
 __all__ = [
     "beat_from",
     "channel_of",
+    "detach_now",
     "frame_from",
     "gaps_wait",
     "live_link",
@@ -58,6 +59,11 @@ def tracker_of(pod: Any) -> Tracker:
     """Return what a pod remembers of other pods' numbers."""
     tracker: Tracker = pod._tracker
     return tracker
+
+
+def detach_now(attachment: Any) -> None:
+    """Detach a sink where nothing can be awaited, as in a sink."""
+    attachment.drop()
 
 
 def gaps_wait(pod: Any) -> bool:

@@ -7,8 +7,7 @@ from functools import partial
 from typing import Any
 
 from attrs import define, field
-from backplane_core import BaseBackplane, Gap, Target
-
+from backplane_core import Attachment, BaseBackplane, Gap, Target
 
 from tests.support.waiting import until
 
@@ -45,9 +44,7 @@ async def attach(pod: BaseBackplane, conn_id: str, *targets: Target) -> Socket:
     return socket
 
 
-async def attach_user(
-    pod: BaseBackplane, conn_id: str, sink: Callable[[Any], Any], *, raw: bool = False
-) -> Attachment:
+async def attach_user(pod: BaseBackplane, conn_id: str, sink: Callable[[Any], Any], *, raw: bool = False) -> Attachment:
     """Attach a sink as a connection of user u1."""
     attachment = await pod.attach(conn_id, sink, raw=raw)
     await pod.associate(conn_id, Target.user("u1"))

@@ -18,6 +18,7 @@ from backplane_core import (
     Target,
 )
 
+from tests.support.inside import detach_now
 from tests.support.sockets import attach_user
 
 USER = Target.user("u1")
@@ -123,7 +124,7 @@ async def test_a_sink_may_not_publish_but_hand_it_to_the_loop(backplane: BaseBac
 
 async def test_a_sink_that_detaches_another_spares_it_the_event(backplane: BaseBackplane) -> None:
     got: list[Any] = []
-    first = await attach_user(backplane, "c1", lambda _: second.drop())
+    first = await attach_user(backplane, "c1", lambda _: detach_now(second))
     second = await attach_user(backplane, "c2", got.append)
     await attach_user(backplane, "c3", got.append)
     assert await backplane.publish(USER, 1) == 2
@@ -137,7 +138,7 @@ async def test_a_sink_that_detaches_itself_ends_with_that_event(backplane: BaseB
 
     def sink(event: Any) -> None:
         got.append(event)
-        attachment.drop()
+        detach_now(attachment)
 
     attachment = await attach_user(backplane, "c1", sink)
     assert [await backplane.publish(USER, number) for number in range(2)] == [1, 0]
