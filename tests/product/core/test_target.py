@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import json
+import pickle
 import re
+import sys
+import threading
+import weakref
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
+import attrs
 import pytest
 from backplane_core import BackplaneEnvelope, InvalidTargetError, Target, decode_envelope, encode_envelope
 from hypothesis import given
@@ -131,6 +139,140 @@ def test_targets_are_values() -> None:
     with pytest.raises(AttributeError):
         Target.user("u1").id = "u2"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue] -- that is the point
     assert repr(Target.user("u1")) == "Target(kind='user', id='u1')"
+
+
+def pickled(target: Target) -> Any:
+    return pickle.loads(pickle.dumps(target))
+
+
+@pytest.mark.parametrize("target", [Target.user("u1"), Target("chat_room", "ü" * 300), Target.everyone()], ids=repr)
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickled, attrs.evolve], ids=lambda it: it.__name__)  # pyright: ignore[reportUnknownLambdaType, reportUnknownMemberType] -- functions
+def test_a_target_that_was_copied_is_the_same_value(target: Target, duplicate: Callable[[Target], Target]) -> None:
+    again = duplicate(target)
+    assert again == target
+    assert hash(again) == hash(target)
+    assert (again.kind, again.id, again.wire) == (target.kind, target.id, target.wire)
+
+
+def test_a_target_is_an_attrs_class_of_kind_and_id() -> None:
+    changes: Any = {"id": "u2"}
+    assert attrs.evolve(Target.user("u1"), **changes) == Target.user("u2")
+    assert Target(kind="user", id="u1") == Target.user("u1")
+    assert attrs.asdict(Target.user("u1")) == {"kind": "user", "id": "u1", "wire": b'{"User":"u1"}'}
+    match Target.user("u1"):
+        case Target("user", id_):
+            assert id_ == "u1"
+        case other:
+            pytest.fail(repr(other))
+
+
+class OwnTarget(Target):
+    """What a host may derive: it stays what it is, and apart from the plain ones."""
+
+
+@pytest.mark.parametrize("id_", ["u1", "x" * 500])
+def test_a_subclass_makes_targets_of_its_own_class(id_: str) -> None:
+    for target in (OwnTarget.user(id_), OwnTarget("user", id_), copy.copy(OwnTarget.user(id_))):
+        assert type(target) is OwnTarget
+        assert target != Target.user(id_)
+        assert target.wire == Target.user(id_).wire
+    assert type(Target.user(id_)) is Target
+
+
+def room(id_: str) -> Target:
+    return Target("room", id_)
+
+
+MAKERS = (Target.connection, Target.session, Target.user, Target.org, Target.agent, room)
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)  # pyright: ignore[reportUnknownLambdaType, reportUnknownMemberType] -- functions
+def test_a_target_that_was_made_recently_is_found_again(make: Callable[[str], Target]) -> None:
+    assert make("again") is make("again")
+    assert len({maker("again") for maker in MAKERS}) == len(MAKERS)
+
+
+class Liar(str):
+    """Says that it is any other string."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return hash("victim")
+
+
+def test_no_id_yields_the_target_of_another_whatever_it_says_of_itself() -> None:
+    victim = Target.user("victim")
+    for liar in (Target.user(Liar("u2")), Target("user", Liar("u2")), Target(Liar("user"), "u2")):
+        assert (liar.kind, liar.id, liar.wire) == ("user", "u2", b'{"User":"u2"}')
+        assert type(liar.id) is str
+        assert type(liar.kind) is str
+        assert liar != victim
+    assert Target("user", "victim").id == "victim"
+    assert Target(Liar("org"), Liar("u3")).wire == b'{"Org":"u3"}'
+
+
+@given(st.lists(st.tuples(st.sampled_from(["user", "org", "a", "a_b"]), ids), min_size=2, max_size=8))
+def test_each_kind_and_id_yields_its_own_target_in_any_order_of_asking(asked: list[tuple[str, str]]) -> None:
+    for kind, id_ in [*asked, *reversed(asked)]:
+        target = Target(kind, id_)
+        assert (target.kind, target.id) == (kind, id_)
+        ((_, on_the_wire),) = json.loads(target.wire).items()
+        assert on_the_wire == id_
+
+
+def test_a_refused_id_is_refused_again() -> None:
+    for _ in range(2):
+        with pytest.raises(InvalidTargetError):
+            Target.user("\ud800")
+        with pytest.raises(InvalidTargetError):
+            Target("Room", "1")
+
+
+@pytest.mark.parametrize("id_", [[], {}, None, 5, b"u1", bytearray(b"u1")], ids=repr)
+def test_an_id_that_is_no_string_is_refused_by_name_of_its_type(id_: Any) -> None:
+    for make in MAKERS:
+        with pytest.raises(InvalidTargetError, match=f"must be a string, not {type(id_).__name__}"):
+            make(id_)
+
+
+def test_a_flood_of_ids_leaves_no_memory_behind() -> None:
+    def flood(start: int) -> int:
+        for number in range(start, start + 20_000):
+            Target.user(f"flood-{number}")
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    after_one = flood(0)
+    assert flood(20_000) - after_one < 2_000
+
+
+def test_a_long_id_is_not_kept() -> None:
+    kept, gone = weakref.ref(Target.user("short")), weakref.ref(Target.user("x" * 200))
+    gc.collect()
+    assert kept() is not None
+    assert gone() is None
+
+
+def test_threads_that_ask_for_the_same_ids_get_what_they_asked_for() -> None:
+    wrong: list[Target] = []
+
+    def ask(start: int) -> None:
+        for number in range(start, start + 20_000):
+            id_ = f"t{number % 12_000}"
+            target = Target.user(id_)
+            if target.id != id_ or target.wire != b'{"User":"%b"}' % id_.encode():
+                wrong.append(target)
+
+    threads = [threading.Thread(target=ask, args=(start,)) for start in (0, 1, 6_000, 11_999)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
 
 
 @given(kinds, ids)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from functools import lru_cache
+from typing import Final, Self, TypeVar
 
 import msgspec
 from attrs import field, frozen
@@ -16,6 +17,13 @@ MAX_ID_BYTES: Final = 1024
 """The longest id in UTF-8 bytes: room for any key people use, small beside an event."""
 
 MAX_KIND_CHARACTERS: Final = 32
+
+_MAX_CACHED: Final = 8_192
+"""Targets that are found again without being made: some 3 MiB of usual ids. Beyond it the longest unused one goes."""
+_MAX_CACHED_CHARACTERS: Final = 128
+"""A longer id is made anew each time, so that no flood of ids takes more than 14 MiB."""
+_MAX_CACHED_KINDS: Final = 256
+"""Kinds whose form is known: more than any service has, should one take a part of an id for a kind."""
 
 _EVERYONE: Final = "everyone"
 # Each word starts with a letter, so that `job_status` <-> `JobStatus` is reversible (`job_1` and `job1` would not be).
@@ -45,9 +53,12 @@ def check_id(value: object, what: str) -> str:
     return value if type(value) is str else str.__str__(value)
 
 
-@frozen(cache_hash=True)
+@frozen(init=False, eq=False)
 class Target:
     """Names the connections that should get an event: all that are associated with this kind and id.
+
+    Targets are values: equal kinds and ids make equal targets. Make one wherever you publish, as in
+    `publish(Target.user(user_id), event)`: one that was made recently is found again, so there is no need to keep any.
 
     Args:
         kind: `connection`, `session`, `user`, `org`, `agent`, or a kind of the host's own:
@@ -60,58 +71,131 @@ class Target:
 
     kind: str
     id: str
-    wire: bytes = field(init=False, eq=False, repr=False)
-    """As it stands in an envelope: `{"User":"u1"}`, or `"Everyone"`. Made once: it costs as much as a frame's rest."""
+    wire: bytes = field(init=False, repr=False)
+    """The target in an envelope: `{"User":"u1"}`, or `"Everyone"`. No two targets share one."""
 
-    def __attrs_post_init__(self) -> None:
-        kind = self.kind
-        if kind == _EVERYONE:
-            if self.id != "":
-                raise InvalidTargetError("the kind 'everyone' is reserved: use Target.everyone(), it takes no id")
-            wire = b'"Everyone"'
-        else:
-            if not isinstance(kind, str) or len(kind) > MAX_KIND_CHARACTERS or not _KIND.fullmatch(kind):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers without a type checker
-                raise InvalidTargetError(
-                    f"a target's kind must match [a-z][a-z0-9]*(_[a-z][a-z0-9]*)* and have at most "
-                    f"{MAX_KIND_CHARACTERS} characters, for example 'user' or 'chat_room'; got "
-                    f"{kind[:64] if isinstance(kind, str) else type(kind).__name__!r}"  # pyright: ignore[reportUnnecessaryIsInstance]
-                )
-            id_ = check_id(self.id, f"the id of a {kind!r} target")
-            object.__setattr__(self, "id", id_)
-            object.__setattr__(self, "kind", str.__str__(kind))
-            pascal = "".join([word.capitalize() for word in kind.split("_")])
-            wire = b'{"%b":%b}' % (pascal.encode(), _encode(id_))
-        object.__setattr__(self, "wire", wire)
+    def __new__(cls, kind: str, id: str) -> Self:  # noqa: A002 -- the field's name
+        """Return the target of this kind and id: a new one, or one that was made recently."""
+        # Only exact strings: a subclass may say that it equals another id.
+        if cls is Target and type(id) is str and type(kind) is str and len(id) <= _MAX_CACHED_CHARACTERS:
+            return _recent(kind, id)  # type: ignore[return-value]  # pyright: ignore[reportReturnType] -- `cls` is Target
+        return _make(cls, kind, id)
+
+    def __eq__(self, other: object) -> bool:
+        return self.wire == other.wire if type(other) is type(self) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.wire)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        return type(self), (self.kind, self.id)
 
     @classmethod
     def connection(cls, id: str) -> Target:  # noqa: A002 -- the field's name
         """One client socket."""
+        if cls is Target and type(id) is str and len(id) <= _MAX_CACHED_CHARACTERS:
+            return _recent("connection", id)
         return cls("connection", id)
 
     @classmethod
     def session(cls, id: str) -> Target:  # noqa: A002 -- the field's name
         """All connections of one session, for instance the tabs of one browser."""
+        if cls is Target and type(id) is str and len(id) <= _MAX_CACHED_CHARACTERS:
+            return _recent("session", id)
         return cls("session", id)
 
     @classmethod
     def user(cls, id: str) -> Target:  # noqa: A002 -- the field's name
         """All connections of one user."""
+        if cls is Target and type(id) is str and len(id) <= _MAX_CACHED_CHARACTERS:
+            return _recent("user", id)
         return cls("user", id)
 
     @classmethod
     def org(cls, id: str) -> Target:  # noqa: A002 -- the field's name
         """All connections of one organisation."""
+        if cls is Target and type(id) is str and len(id) <= _MAX_CACHED_CHARACTERS:
+            return _recent("org", id)
         return cls("org", id)
 
     @classmethod
     def agent(cls, id: str) -> Target:  # noqa: A002 -- the field's name
         """All connections that follow one agent."""
+        if cls is Target and type(id) is str and len(id) <= _MAX_CACHED_CHARACTERS:
+            return _recent("agent", id)
         return cls("agent", id)
 
     @classmethod
     def everyone(cls) -> Target:
         """Every connection of every pod."""
         return _EVERYONE_TARGET
+
+
+_T = TypeVar("_T", bound=Target)
+
+_new: Final = object.__new__
+# A frozen object refuses `setattr`; the slots themselves take a value in half the time of `object.__setattr__`.
+_set_kind, _set_id, _set_wire = (Target.__dict__[name].__set__ for name in ("kind", "id", "wire"))
+
+
+@lru_cache(maxsize=_MAX_CACHED_KINDS)
+def _wire_start(kind: str) -> bytes:
+    """Return what the wire form of this kind's targets starts with, the kind in PascalCase: `{"User":`.
+
+    Empty for everyone, which takes no id.
+
+    Raises:
+        InvalidTargetError: No kind looks like this.
+    """
+    if kind == _EVERYONE:
+        return b""
+    if len(kind) > MAX_KIND_CHARACTERS or not _KIND.fullmatch(kind):
+        raise _wrong_kind(repr(kind[:64]))
+    pascal = "".join([word.capitalize() for word in kind.split("_")])
+    return b'{"%b":' % pascal.encode()
+
+
+def _wrong_kind(got: str) -> InvalidTargetError:
+    return InvalidTargetError(
+        f"a target's kind must match [a-z][a-z0-9]*(_[a-z][a-z0-9]*)* and have at most "
+        f"{MAX_KIND_CHARACTERS} characters, for example 'user' or 'chat_room'; got {got}"
+    )
+
+
+def _make(cls: type[_T], kind: str, id_: str) -> _T:
+    """Return a new target of strings of any class, and of what only looks like one to a caller without a type checker.
+
+    Raises:
+        InvalidTargetError: See `Target`.
+    """
+    if not isinstance(kind, str):  # pyright: ignore[reportUnnecessaryIsInstance] -- see above
+        raise _wrong_kind(repr(type(kind).__name__))
+    kind = str.__str__(kind)
+    if start := _wire_start(kind):
+        id_ = check_id(id_, f"the id of a {kind!r} target")
+        wire = b"%b%b}" % (start, _encode(id_))
+    elif id_ != "":
+        raise InvalidTargetError("the kind 'everyone' is reserved: use Target.everyone(), it takes no id")
+    else:
+        id_, wire = "", b'"Everyone"'
+    target = _new(cls)
+    _set_kind(target, kind)
+    _set_id(target, id_)
+    _set_wire(target, wire)
+    return target
+
+
+@lru_cache(maxsize=_MAX_CACHED)
+def _recent(kind: str, id_: str) -> Target:
+    """Return the target of two exact strings: the same one for as long as it is among those in use."""
+    # Nearly every id is plain, and short enough whatever it holds: this is all that `_make` would do then.
+    if id_ and id_.isascii() and (start := _wire_start(kind)):
+        target = _new(Target)
+        _set_kind(target, kind)
+        _set_id(target, id_)
+        _set_wire(target, b"%b%b}" % (start, _encode(id_)))
+        return target
+    return _make(Target, kind, id_)
 
 
 _EVERYONE_TARGET: Final = Target(_EVERYONE, "")
