@@ -21,7 +21,7 @@ from backplane_core._protocol.frame import FRAME_OVERHEAD_BYTES, decode_head
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.routing import make_routing
 from backplane_core._protocol.sequence import Tracker
-from backplane_core._protocol.signing import Signer, max_signed_bytes
+from backplane_core._protocol.signing import Signer
 from backplane_core._runtime.logging import logger
 from backplane_core.base import BaseBackplane
 from backplane_core.errors import ClosedError, EnvelopeError
@@ -82,8 +82,9 @@ class DistributedBackplane(BaseBackplane):
             self._fleet,
             self._reporter,
             settings.max_event_bytes,
+            needs_seq=signer is not None,
         )
-        self._verifier = None if signer is None else self._make_gate(signer)
+        self._verifier = None if signer is None else self._make_verifier(signer)
         self._supervisor = LinkSupervisor(
             transport,
             settings,
@@ -119,7 +120,7 @@ class DistributedBackplane(BaseBackplane):
             logger.warning(
                 "a signing key is shorter than 16 bytes: whoever hears the bus may find it; draw 32 at random"
             )
-        return Signer(settings.signing_keys, settings.origin_ttl_s, self._system.wall)
+        return Signer(settings.signing_keys, settings.origin_ttl_s, self._system)
 
     def _make_tracker(self) -> Tracker:
         settings = self._settings
@@ -129,12 +130,12 @@ class DistributedBackplane(BaseBackplane):
         # known for that long, from when it was heard, which is at most two probes after the last proof that it was.
         return Tracker(2 * (settings.origin_ttl_s + settings.probe_interval_s), keeps_left=True)
 
-    def _make_gate(self, signer: Signer) -> Verifier:
+    def _make_verifier(self, signer: Signer) -> Verifier:
         return Verifier(
             signer,
             self._sender.prefix,
             self._sender.beat_suffix,
-            max_signed_bytes(self._settings.max_event_bytes + FRAME_OVERHEAD_BYTES),
+            self._settings.max_event_bytes + FRAME_OVERHEAD_BYTES,
             self._reporter,
         )
 
@@ -342,7 +343,7 @@ class DistributedBackplane(BaseBackplane):
             async with self._telling:
                 pass
         self._tracker.now = self._watermark.complete_at
-        await self._reader.process(batch if self._verifier is None else self._verifier.opened(batch))
+        await self._reader.process(batch if self._verifier is None else self._verifier.verified(batch))
 
     async def _tell_reconnect(self) -> None:
         """Tell of the span that ends now; what the link reads meanwhile waits."""

@@ -79,6 +79,8 @@ class Reader:
         fleet: Told of other pods' beats, and of pods that do not count.
         reporter: Counts, and gets what was rejected.
         max_event_bytes: The largest event that is taken.
+        needs_seq: Refuse frames without a number, of which a copy could not be known: in a fleet that signs, anyone who
+            hears a frame can send it again.
     """
 
     def __init__(  # noqa: PLR0917 -- one caller
@@ -90,6 +92,8 @@ class Reader:
         fleet: Peers,
         reporter: Reporter,
         max_event_bytes: int,
+        *,
+        needs_seq: bool = False,
     ) -> None:
         self._pod = pod
         self._registry = registry
@@ -100,6 +104,7 @@ class Reader:
         self._reporter = reporter
         self._max_event_bytes = max_event_bytes
         self._max_frame_bytes = max_event_bytes + FRAME_OVERHEAD_BYTES
+        self._needs_seq = needs_seq
         self._slice_ends = 0.0
 
     async def process(self, batch: Iterable[Frame | Lost]) -> None:  # noqa: C901, PLR0912 -- calls are what it saves
@@ -187,6 +192,8 @@ class Reader:
         if len(payload) > self._max_event_bytes and (size := len(bytes(head.event))) > self._max_event_bytes:
             raise EnvelopeError(f"not taken: an event of {size} bytes, the limit is {self._max_event_bytes}")
         if head.seq is None:
+            if self._needs_seq:
+                raise EnvelopeError("not taken: a signed frame has seq, for a copy of it could not be known")
             self._fleet.foreign(self._pod.monotonic())
             return True
         missing = self._tracker.accept(channel, head.origin, head.seq, head.prev)

@@ -1,10 +1,10 @@
-"""The gate of a fleet that signs: from a link's sealed frames to the plain ones that the reader takes."""
+"""In a fleet that signs: from a link's signed frames to the plain ones that the reader takes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from backplane_core._protocol.signing import SignatureError, Signer, sealed_prefix, sealed_suffix
+from backplane_core._protocol.signing import SIGNED_HEAD_BYTES, SignatureError, Signer
 from backplane_core._runtime.reporter import Reporter
 from backplane_core.errors import EnvelopeError
 from backplane_core.observe import EnvelopeRejected
@@ -14,25 +14,27 @@ __all__ = ["Verifier"]
 
 
 class Verifier:
-    """Lets in what is signed as it should be; the rest is counted, reported and dropped.
+    """Lets in what is signed as it should be. Everything else is counted, reported and dropped.
 
     Args:
-        signer: Of the fleet.
-        prefix: What our own frames start with, plain.
-        beat_suffix: What our own beats end with, plain.
-        max_bytes: The most that a sealed frame may have; longer ones are not even looked at.
-        reporter: Counts, and gets what was rejected.
+        signer: The fleet's.
+        prefix: What our own plain frames start with.
+        beat_suffix: What our own beats end with.
+        max_frame_bytes: The most that a plain frame may have; the signatures of longer ones are not computed.
+        reporter: Counts echoes and what is refused, and gets what was refused.
     """
 
-    def __init__(self, signer: Signer, prefix: bytes, beat_suffix: bytes, max_bytes: int, reporter: Reporter) -> None:
+    def __init__(
+        self, signer: Signer, prefix: bytes, beat_suffix: bytes, max_frame_bytes: int, reporter: Reporter
+    ) -> None:
         self._signer = signer
-        self._own, self._own_at = sealed_prefix(prefix)
-        self._beat = sealed_suffix(beat_suffix)
-        self._max_bytes = max_bytes
+        self._prefix = prefix
+        self._beat_suffix = beat_suffix
+        self._max_bytes = max_frame_bytes + SIGNED_HEAD_BYTES
         self._counters = reporter.counters
         self._reporter = reporter
 
-    def opened(self, batch: Iterable[Frame | Lost]) -> Iterator[Frame | Lost]:
+    def verified(self, batch: Iterable[Frame | Lost]) -> Iterator[Frame | Lost]:
         """Yield a batch as it would be if nothing was signed; lazily, so that the reader's slices bound it in time."""
         for frame in batch:
             if type(frame) is not tuple:
@@ -40,25 +42,22 @@ class Verifier:
                 continue
             channel, payload = frame[0], frame[1]
             # An echo is dropped, right or wrong, so its signature need not be looked at: only a beat proves something.
-            if payload.startswith(self._own, self._own_at) and not payload.endswith(self._beat):
+            if payload.startswith(self._prefix, SIGNED_HEAD_BYTES) and not payload.endswith(self._beat_suffix):
                 self._counters.echoed += 1
                 continue
             try:
-                plain = self._open(channel, payload)
+                plain = self._plain(channel, payload)
             except EnvelopeError as error:
                 self._reporter.report(EnvelopeRejected(channel=channel, reason=str(error)))
             else:
                 yield (channel, plain)
 
-    def _open(self, channel: str, payload: bytes) -> bytes:
+    def _plain(self, channel: str, payload: bytes) -> bytes:
+        if len(payload) > self._max_bytes:
+            self._counters.decode_errors += 1
+            raise EnvelopeError(f"not taken: {len(payload)} bytes, the limit is {self._max_bytes}")
         try:
-            if len(payload) <= self._max_bytes:
-                return self._signer.open(channel, payload)
+            return self._signer.verify(channel, payload)
         except SignatureError:
             self._counters.signature_errors += 1
             raise
-        except EnvelopeError:
-            self._counters.decode_errors += 1
-            raise
-        self._counters.decode_errors += 1
-        raise EnvelopeError(f"not taken: {len(payload)} bytes, the limit is {self._max_bytes}")

@@ -13,7 +13,7 @@ from backplane_core._protocol.frame import FRAME_OVERHEAD_BYTES, build_frame, en
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.routing import Routing
 from backplane_core._protocol.sequence import MAX_CHANNELS, Number, Numbering
-from backplane_core._protocol.signing import Signer, max_plain_bytes
+from backplane_core._protocol.signing import SIGNED_HEAD_BYTES, Signer
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.waking import Confirmation, Waiter, WakeQueue
 from backplane_core.errors import EventTooLargeError, OutboxFullError
@@ -76,7 +76,7 @@ class Sender:
         settings: Of the backplane.
         fleet: Told of our own beats.
         reporter: Gets what will not be sent.
-        signer: Seals what goes to the link; None: it goes as it is. The outbox holds, and counts, plain frames.
+        signer: Signs what goes to the link; None: it goes as it is. The outbox holds, and counts, plain frames.
     """
 
     def __init__(  # noqa: PLR0917 -- one caller
@@ -95,7 +95,7 @@ class Sender:
         self._fleet = fleet
         self._reporter = reporter
         self._signer = signer
-        self._size_on_bus: Callable[[bytes], int] = len if signer is None else signer.size
+        self._head_bytes = 0 if signer is None else SIGNED_HEAD_BYTES  # what a frame grows by on its way to the bus
         self._numbering = Numbering()
         # By the target's wire form: so that a publish looks up once what it needs.
         self._routes: dict[bytes, Route] = {}
@@ -165,7 +165,8 @@ class Sender:
         size = len(frame)
         if size > (limit := len(event) + FRAME_OVERHEAD_BYTES):
             raise EventTooLargeError(size, limit)
-        if self._max_frame_bytes is not None and (on_bus := self._size_on_bus(frame)) > self._max_frame_bytes:
+        on_bus = size + self._head_bytes
+        if self._max_frame_bytes is not None and on_bus > self._max_frame_bytes:
             raise EventTooLargeError(on_bus, self._max_frame_bytes)
         if self._overflow == "raise" and not self.outbox.has_room(size):
             raise OutboxFullError(self.outbox.messages, self.outbox.bytes)
@@ -271,16 +272,16 @@ class Sender:
                 break
             await self._to_write
         self._asking = False  # any batch is answered
-        # Sealed as late as this: what waited out a long outage is signed at the time at which it is sent.
-        return frames if self._signer is None else self._signer.seal_all(frames)
+        # Signed as late as this: what waited out a long outage bears the time at which it is sent.
+        return frames if self._signer is None else self._signer.sign_all(frames)
 
     def link_opened(self, max_payload_bytes: int | None) -> None:
         """Drop what this broker would cut the link for."""
         self._max_frame_bytes = limit = max_payload_bytes
         if limit is not None:
-            surely = limit if self._signer is None else max_plain_bytes(limit)
-            self._surely_fits_bytes = min(self._plain_bytes, surely - MAX_PLAIN_OVERHEAD_BYTES)
-            self._drop(self.outbox.discard(lambda frame: self._size_on_bus(frame[1]) > limit), "too_large")
+            most = limit - self._head_bytes
+            self._surely_fits_bytes = min(self._plain_bytes, most - MAX_PLAIN_OVERHEAD_BYTES)
+            self._drop(self.outbox.discard(lambda frame: len(frame[1]) > most), "too_large")
 
     def confirmed(self) -> None:
         """The broker has what was in flight."""

@@ -54,8 +54,8 @@ MAX_NUMBER: Final = 2**64 - 1
 """The largest `seq`: what other languages hold in a word, and no sender ever counts to."""
 _SURELY_SHORT: Final = MAX_ID_BYTES // 4  # four bytes are the most that a character takes
 
-SIGNED_START: Final = b'{"sig":"'
-"""What a frame of a fleet that signs starts with: a pod that does not can say so."""
+SIGNED_START: Final = b"backplane-signed-"
+"""What a signed frame of any version starts with. No JSON does, so a pod without keys refuses it, and can say why."""
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -105,10 +105,11 @@ def read_head(payload: bytes) -> Head:
     except UnicodeDecodeError:
         problem = "not UTF-8"
     except msgspec.MsgspecError as error:
-        signed = payload.startswith(SIGNED_START)
-        problem = "it is signed, and this pod has no signing_keys" if signed else str(error)
+        problem = str(error)
     except RecursionError:
         problem = "nested too deep"
+    if payload.startswith(SIGNED_START):
+        problem = "it is signed, and this pod has no signing_keys"
     # Out here, where no `__context__` carries the frame.
     raise EnvelopeError(f"not an envelope: {problem}")
 

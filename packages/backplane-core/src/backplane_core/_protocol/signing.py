@@ -1,45 +1,44 @@
-"""Signed frames: the keys of a fleet, and how a plain frame is sealed and opened.
+"""Signed frames: the keys of a fleet, and the line of plain ASCII that proves where a frame comes from.
 
-Sealing is the last step before the link and opening the first one behind it: all between sees plain frames. The format
-is written down in docs/reference/wire-format.md, "Signed frames".
+Signing is the last step before the link and verifying the first one behind it: everything in between sees plain frames.
+A signed frame is a head, `backplane-signed-1 KID AT SIG` and a line feed, and then the plain frame, unchanged. The head
+is always `SIGNED_HEAD_BYTES` long, so a frame's size on the bus is known without signing it, and an echo or a beat is
+recognized by `startswith` at that offset and `endswith`. The format is written down in docs/reference/wire-format.md, "Signed
+frames".
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Final
-
-import msgspec
-from msgspec import Meta
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from backplane_core._protocol.frame import SIGNED_START
+from backplane_core._runtime.system import System
 from backplane_core.errors import EnvelopeError
 from backplane_core.transport import Frame
 
-__all__ = [
-    "SignatureError",
-    "Signer",
-    "SigningKeys",
-    "max_plain_bytes",
-    "max_signed_bytes",
-    "sealed_prefix",
-    "sealed_suffix",
-]
+__all__ = ["SIGNED_HEAD_BYTES", "SignatureError", "Signer", "SigningKeys"]
 
 SHORT_KEY_BYTES: Final = 16
 """Whoever hears the bus can try keys at leisure: shorter ones may be found."""
 
-_KID_DIGITS: Final = 16
-_SIG_DIGITS: Final = 64
+SIGNED_HEAD_BYTES: Final = 112
+"""What a signed frame has in front of the plain one: 18 + 1 + 16 + 1 + 10 + 1 + 64 + 1, see `_HEAD`."""
 
-# Ten digits at any time from 2001 to 2286, so that a frame's size is known before it is sealed. A machine whose clock
-# stands elsewhere is refused by the others anyhow.
+_VERSION: Final = SIGNED_START + b"1 "
+_KID: Final = slice(len(_VERSION), len(_VERSION) + 16)
+_AT: Final = slice(_KID.stop + 1, _KID.stop + 11)
+_HEAD: Final = re.compile(_VERSION + rb"[0-9a-f]{16} [1-9][0-9]{9} [0-9a-f]{64}\n")
+"""Version, KID, AT and SIG. `Signer.verify` needs it only to say what is wrong."""
+
+# Ten digits at any time from 2001 to 2286, so that every head has one size. A machine whose clock stands elsewhere is
+# refused by the others anyhow.
 _FIRST_S: Final = 10**9
 _LAST_S: Final = 10**10 - 1
-
-_escape: Final = msgspec.json.Encoder().encode
+_FIRST: Final = b"%d" % _FIRST_S
 
 
 class SignatureError(EnvelopeError):
@@ -85,138 +84,84 @@ class SigningKeys:
         return any(len(key) < SHORT_KEY_BYTES for key in self._keys)
 
 
-class _Sealed(msgspec.Struct, gc=False):
-    """A signed frame."""
-
-    sig: str
-    kid: str
-    env: str
-
-
-class _Stamp(msgspec.Struct, gc=False):
-    """What is checked of a signed envelope here; the reader checks it whole."""
-
-    seq: int | None = None
-    at: Annotated[int, Meta(ge=0, le=_LAST_S)] | None = None
-
-
-_decode_sealed: Final = msgspec.json.Decoder(_Sealed).decode
-_decode_stamp: Final = msgspec.json.Decoder(_Stamp).decode
-
-_AT: Final = b'{"at":'
-_AT_BYTES: Final = len(b'{"at":1000000000,')
-
-
-def _join(sig: bytes, kid: bytes, env: bytes) -> bytes:
-    return b'%b%b","kid":"%b","env":%b}' % (SIGNED_START, sig, kid, _escape(env.decode()))
-
-
-_BARE: Final = _join(b"0" * _SIG_DIGITS, b"0" * _KID_DIGITS, b'{"at":1000000000,}')
-SEAL_BYTES: Final = len(_BARE) - len(b"{}")
-"""What a seal adds to a frame without anything to escape."""
-_ENV_STARTS: Final = _BARE.index(b'"{') + 1
-
-_MOST_GROWTH: Final = 2  # a frame holds no control characters: escaping puts a backslash before some of the others
-
-
-def max_signed_bytes(plain_bytes: int) -> int:
-    """Return what a frame of so many bytes is at most, sealed."""
-    return SEAL_BYTES + _MOST_GROWTH * plain_bytes
-
-
-def max_plain_bytes(sealed_bytes: int) -> int:
-    """Return the size up to which every frame surely fits into so many bytes, sealed."""
-    return (sealed_bytes - SEAL_BYTES) // _MOST_GROWTH
-
-
-def sealed_prefix(prefix: bytes) -> tuple[bytes, int]:
-    """Return what a plain frame that starts so looks like, sealed, from some place on; and that place."""
-    return _escape(prefix[1:].decode())[1:-1], _ENV_STARTS + len(_escape('{"at":1000000000,')) - 2
-
-
-def sealed_suffix(suffix: bytes) -> bytes:
-    """Return what a plain frame that ends so ends with, sealed."""
-    return _escape(suffix.decode())[1:] + b"}"
-
-
 class Signer:
-    """Seals and opens frames.
+    """Signs frames and verifies them.
+
+    What is signed is the frame itself, with the channel's size and name where the signature will stand:
+
+        backplane-signed-1 KID AT SIZE CHANNEL
+        {"origin":...
+
+    So a signature holds for one version, key, second, channel and frame. No two of these give the same bytes, whatever
+    a channel or a frame may hold: KID and AT have a fixed width, SIZE ends with the first space and says where CHANNEL
+    ends, and the frame is all that follows the line feed.
 
     Args:
-        keys: Of the fleet.
-        window_s: The most that a frame's time may differ from ours.
-        wall: The wall clock, Unix time in seconds.
+        keys: The fleet's.
+        window_s: The most that a frame's time may differ from ours, in seconds.
+        system: Its wall clock stamps frames and judges those of others.
     """
 
-    def __init__(self, keys: SigningKeys, window_s: float, wall: Callable[[], float]) -> None:
-        # The first half of each computation depends on the key alone: copying it is cheaper.
+    def __init__(self, keys: SigningKeys, window_s: float, system: System) -> None:
+        # The first half of each computation depends on the key alone: copying it is cheaper than doing it again.
         self._keyed = {_key_id(key): hmac.new(key, digestmod=hashlib.sha256) for key in reversed(keys.secrets)}
         self._kid = _key_id(keys.secrets[0])
         self._window_s = window_s
-        self._wall = wall
+        self._system = system
 
     def __repr__(self) -> str:
         return "Signer(***)"
 
-    def seal(self, channel: str, frame: bytes) -> bytes:
+    def sign(self, channel: str, frame: bytes) -> bytes:
         """Return the signed frame that stands for a plain one on this channel, from now on for `window_s`."""
-        at = min(max(int(self._wall()), _FIRST_S), _LAST_S)
-        env = b"%b%d,%b" % (_AT, at, frame[1:])
-        return _join(self._sign(self._kid, channel, env), self._kid.encode(), env)
+        return self._head(self._kid, self._now(), channel, frame) + frame
 
-    def seal_all(self, frames: Iterable[Frame]) -> list[Frame]:
-        """Return a batch, sealed."""
-        return [(frame[0], self.seal(frame[0], frame[1])) for frame in frames]
+    def sign_all(self, frames: Iterable[Frame]) -> list[Frame]:
+        """Return a batch, signed."""
+        kid, now = self._kid, self._now()
+        return [(frame[0], self._head(kid, now, frame[0], frame[1]) + frame[1]) for frame in frames]
 
-    @staticmethod
-    def size(frame: bytes) -> int:
-        """Return exactly what `seal` makes of a frame, in bytes."""
-        return SEAL_BYTES - 2 + len(_escape(frame.decode()))
-
-    def open(self, channel: str, payload: bytes) -> bytes:
-        """Return the plain frame that was sealed for this channel.
+    def verify(self, channel: str, payload: bytes) -> bytes:
+        """Return the plain frame that was signed for this channel. It may still be no envelope at all.
 
         Raises:
             SignatureError: It is not signed, not with a key of ours, not for this channel, or too long ago.
-            EnvelopeError: It is signed and yet no envelope that may be.
         """
-        try:
-            sealed = _decode_sealed(payload)
-            env, sig = sealed.env.encode(), sealed.sig.encode()
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            problem = "it is not signed, and this pod has signing_keys"
-        else:
-            if sealed.kid not in self._keyed:
-                problem = "it is signed with a key that this pod does not have"
-            elif not hmac.compare_digest(self._sign(sealed.kid, channel, env), sig):
-                problem = "its signature is wrong: forged, or made for another channel"
-            else:
-                self._check_stamp(env)
-                plain = env.startswith(_AT) and env[_AT_BYTES - 1 : _AT_BYTES] == b","
-                return b"{" + env[_AT_BYTES:] if plain else env
-        # Out here, where no `__context__` carries the frame.
-        raise SignatureError(f"not taken: {problem}")
+        kid, at = payload[_KID], payload[_AT]
+        if kid in self._keyed and at.isdigit() and at >= _FIRST:
+            frame = payload[SIGNED_HEAD_BYTES:]
+            # The whole head at once, and in constant time: version, spaces and line feed are where they belong, too.
+            if hmac.compare_digest(self._head(kid, at, channel, frame), payload[:SIGNED_HEAD_BYTES]):
+                if abs(self._system.wall() - int(at)) <= self._window_s:
+                    return frame
+                raise SignatureError(
+                    f"not taken: it was signed more than {self._window_s:g} s ago (or ahead): sent again by somebody, "
+                    "or the clocks of two pods differ"
+                )
+        raise SignatureError(f"not taken: {self._problem(payload)}")
 
-    def _sign(self, kid: str, channel: str, env: bytes) -> bytes:
+    def _head(self, kid: bytes, at: bytes, channel: str, frame: bytes) -> bytes:
+        stamp, name = b"%b%b %b " % (_VERSION, kid, at), channel.encode()
         signing = self._keyed[kid].copy()
-        signing.update(b"%b\0%b" % (channel.encode(), env))
-        return signing.hexdigest().encode()
+        signing.update(b"%b%d %b\n%b" % (stamp, len(name), name, frame))
+        return b"%b%b\n" % (stamp, signing.hexdigest().encode())
 
-    def _check_stamp(self, env: bytes) -> None:
-        try:
-            stamp = _decode_stamp(env)
-        except (msgspec.MsgspecError, ValueError, RecursionError):  # ValueError: more digits than Python converts
-            stamp = None
-        if stamp is None or stamp.seq is None:
-            # Without a number no copy of it could be told.
-            raise EnvelopeError("not an envelope: what is signed is one with seq, and at, if there, is whole seconds")
-        if stamp.at is not None and abs(self._wall() - stamp.at) > self._window_s:
-            raise SignatureError(
-                f"not taken: it was signed more than {self._window_s:g} s ago (or ahead): sent again by somebody, or "
-                "the clocks of two pods differ"
-            )
+    def _now(self) -> bytes:
+        return b"%d" % min(max(int(self._system.wall()), _FIRST_S), _LAST_S)
+
+    def _problem(self, payload: bytes) -> str:
+        """Return why a frame was refused, without a byte of it."""
+        if not payload.startswith(SIGNED_START):
+            return "it is not signed, and this pod has signing_keys"
+        if not payload.startswith(_VERSION) and not _VERSION.startswith(payload):
+            return "it is signed in a way that this pod does not know, which knows backplane-signed-1"
+        if not _HEAD.match(payload):
+            return "its head is not backplane-signed-1, KID, AT and SIG, with one space between and a line feed behind"
+        if payload[_KID] not in self._keyed:
+            return "it is signed with a key that this pod does not have"
+        return "its signature is wrong: forged, altered, or made for another channel"
 
 
-def _key_id(key: bytes) -> str:
-    """Return a name for a key that does not lead back to it."""
-    return hmac.digest(key, b"backplane key id", "sha256").hex()[:_KID_DIGITS]
+def _key_id(key: bytes) -> bytes:
+    """Return a name for a key that does not lead back to it: 16 hex digits."""
+    return hmac.digest(key, b"backplane key id", "sha256").hex()[:16].encode()
