@@ -272,7 +272,8 @@ def frozen(fleet: MemoryFleet, now: float = NOW, **options: Any) -> DistributedB
         def _make_system(self) -> Any:
             return evolve(super()._make_system(), wall=lambda: now)
 
-    return Frozen(MemoryTransport(fleet.broker), **{"signing_keys": [KEY], **options})
+    chosen: dict[str, Any] = {"signing_keys": [KEY], **options}
+    return Frozen(MemoryTransport(fleet.broker), **chosen)
 
 
 # Signed as it should be, and no frame that may be.

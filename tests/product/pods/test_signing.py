@@ -222,8 +222,8 @@ async def test_the_largest_event_that_the_broker_takes_signed_passes_and_the_nex
         await there.attach("c1", socket.stream.append)
         target = Target.connection("c1")
         with pytest.raises(EventTooLargeError) as error:
-            await here.publish(target, "x" * (1 << 20))
-        fits = "x" * ((1 << 20) - (error.value.size - error.value.limit))
+            await here.publish(target, "x" * 1_048_570)
+        fits = "x" * (1_048_570 - (error.value.size - error.value.limit))
         await here.publish(target, fits)
         with pytest.raises(EventTooLargeError):
             await here.publish(target, fits + "x")

@@ -3,8 +3,8 @@
 Signing is the last step before the link and verifying the first one behind it: everything in between sees plain frames.
 A signed frame is a head, `backplane-signed-1 KID AT SIG` and a line feed, and then the plain frame, unchanged. The head
 is always `SIGNED_HEAD_BYTES` long, so a frame's size on the bus is known without signing it, and an echo or a beat is
-recognized by `startswith` at that offset and `endswith`. The format is written down in docs/reference/wire-format.md, "Signed
-frames".
+recognized by `startswith` at that offset and `endswith`. The format is written down in docs/reference/wire-format.md,
+"Signed frames".
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from backplane_core._protocol.frame import SIGNED_START
-from backplane_core._runtime.system import System
 from backplane_core.errors import EnvelopeError
 from backplane_core.transport import Frame
 
@@ -84,6 +83,14 @@ class SigningKeys:
         return any(len(key) < SHORT_KEY_BYTES for key in self._keys)
 
 
+class WallClock(Protocol):
+    """What a signer needs of its pod's system."""
+
+    def wall(self) -> float:
+        """Return Unix time in seconds."""
+        ...
+
+
 class Signer:
     """Signs frames and verifies them.
 
@@ -99,15 +106,15 @@ class Signer:
     Args:
         keys: The fleet's.
         window_s: The most that a frame's time may differ from ours, in seconds.
-        system: Its wall clock stamps frames and judges those of others.
+        clock: Stamps our frames and judges those of others.
     """
 
-    def __init__(self, keys: SigningKeys, window_s: float, system: System) -> None:
+    def __init__(self, keys: SigningKeys, window_s: float, clock: WallClock) -> None:
         # The first half of each computation depends on the key alone: copying it is cheaper than doing it again.
         self._keyed = {_key_id(key): hmac.new(key, digestmod=hashlib.sha256) for key in reversed(keys.secrets)}
         self._kid = _key_id(keys.secrets[0])
         self._window_s = window_s
-        self._system = system
+        self._clock = clock
 
     def __repr__(self) -> str:
         return "Signer(***)"
@@ -132,7 +139,7 @@ class Signer:
             frame = payload[SIGNED_HEAD_BYTES:]
             # The whole head at once, and in constant time: version, spaces and line feed are where they belong, too.
             if hmac.compare_digest(self._head(kid, at, channel, frame), payload[:SIGNED_HEAD_BYTES]):
-                if abs(self._system.wall() - int(at)) <= self._window_s:
+                if abs(self._clock.wall() - int(at)) <= self._window_s:
                     return frame
                 raise SignatureError(
                     f"not taken: it was signed more than {self._window_s:g} s ago (or ahead): sent again by somebody, "
@@ -147,7 +154,7 @@ class Signer:
         return b"%b%b\n" % (stamp, signing.hexdigest().encode())
 
     def _now(self) -> bytes:
-        return b"%d" % min(max(int(self._system.wall()), _FIRST_S), _LAST_S)
+        return b"%d" % min(max(int(self._clock.wall()), _FIRST_S), _LAST_S)
 
     def _problem(self, payload: bytes) -> str:
         """Return why a frame was refused, without a byte of it."""
