@@ -1,11 +1,11 @@
-"""A transport of one's own: a hub for the worker processes of one machine, where there is no broker to install.
+"""A transport of your own: a hub for the worker processes of one machine, where no broker is installed.
 
 uv run examples/own_transport.py                       starts a hub and two workers, and shows an event crossing
 uv run examples/own_transport.py hub /run/app.sock     runs a hub until it is stopped
 uv run examples/own_transport.py worker /run/app.sock  publishes the lines that you type, prints what arrives
 
-`HubTransport` and `HubLink` are what a fleet over any broker needs. Above them stands what they speak, below them the
-hub. docs/how-to/own-transport.md goes through it step by step.
+`HubTransport` and `HubLink` are all that a fleet over any broker needs. Their protocol stands above them, the hub
+below. docs/how-to/own-transport.md goes through it step by step.
 """
 
 from __future__ import annotations
@@ -35,32 +35,32 @@ from backplane_core import (
     TransportError,
 )
 
-# What they speak: records of a kind, a channel and a payload, each of the two behind its length.
+# The protocol: records of a kind, a channel and a payload, the latter two preceded by their lengths.
 
 SUBSCRIBE, UNSUBSCRIBE, FRAME, PING, PONG = range(5)
 HEAD: Final = struct.Struct(">BHI")
 MAX_PAYLOAD_BYTES: Final = 2 * 1024 * 1024
-"""An event of the default limit, 1 MiB, and whatever its envelope adds."""
+"""An event of 1 MiB, the default limit, and whatever its envelope adds."""
 MAX_BEHIND_BYTES: Final = 32 * 1024 * 1024
-"""What the hub keeps for a client that does not read; then it cuts that client off. Redis has the same limit."""
+"""How much the hub keeps for a client that does not read before it cuts that client off. Redis has the same limit."""
 READ_BYTES: Final = 256 * 1024
 DEMO_TIMEOUT_S: Final = 30.0
-"""It takes a second; this is for a machine that is starved of CPU."""
+"""The demo takes a second; this leaves room for a machine that is starved of CPU."""
 
 Record: TypeAlias = tuple[int, str, bytes]
 
 
 def record(kind: int, channel: str = "", payload: bytes = b"") -> bytes:
-    """Return a record's bytes."""
+    """Return the bytes of a record."""
     name = channel.encode()
     return HEAD.pack(kind, len(name), len(payload)) + name + payload
 
 
 async def read_records(reader: asyncio.StreamReader) -> AsyncIterator[list[Record]]:
-    """Yield what each read completes, until the other side closes.
+    """Yield the records that each read completes, until the other side closes.
 
     Raises:
-        OSError: The connection broke, or a payload is over the limit.
+        OSError: The connection broke, or a payload exceeds the limit.
     """
     rest = b""
     while data := await reader.read(READ_BYTES):
@@ -70,7 +70,7 @@ async def read_records(reader: asyncio.StreamReader) -> AsyncIterator[list[Recor
         while len(rest) >= start + HEAD.size:
             kind, name_size, size = HEAD.unpack_from(rest, start)
             if size > MAX_PAYLOAD_BYTES:
-                raise ConnectionAbortedError(f"a payload of {size} bytes is over the limit of {MAX_PAYLOAD_BYTES}")
+                raise ConnectionAbortedError(f"a payload of {size} bytes exceeds the limit of {MAX_PAYLOAD_BYTES}")
             name = start + HEAD.size
             payload = name + name_size
             if len(rest) < payload + size:
@@ -85,13 +85,13 @@ async def read_records(reader: asyncio.StreamReader) -> AsyncIterator[list[Recor
 
 
 class HubTransport:
-    """Opens links to the hub at `hub:///path/to.sock`.
+    """A transport that opens links to the hub at `hub:///path/to.sock`.
 
     Args:
         url: Where the hub listens.
 
     Raises:
-        ConfigurationError: It is no such URL.
+        ConfigurationError: The URL does not have that form.
     """
 
     traits = Traits(single_stream=True, max_payload_bytes=MAX_PAYLOAD_BYTES)
@@ -110,7 +110,7 @@ class HubTransport:
 
 
 class HubLink:
-    """One connection to the hub. Each PONG says that the hub has done all that stood before a PING."""
+    """One connection to the hub. A PONG says that the hub has processed everything before the PING."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -118,11 +118,11 @@ class HubLink:
         self._dead = False
 
     async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:  # noqa: ARG002 -- keeps no log
-        """Hear the channels."""
+        """Subscribe to the channels."""
         await self._confirmed([record(SUBSCRIBE, channel) for channel in channels])
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
-        """Hear them no more."""
+        """Unsubscribe from the channels."""
         await self._confirmed([record(UNSUBSCRIBE, channel) for channel in channels])
 
     async def send(self, frames: Sequence[Frame]) -> None:
@@ -139,7 +139,7 @@ class HubLink:
         raise TransportError("the link to the hub is dead")
 
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
-        """Yield what arrived, and let those go on whose PONG came."""
+        """Yield what arrived, and resume the calls whose PONG came."""
         try:
             async for records in read_records(self._reader):
                 frames: list[Frame | Lost] = [(channel, payload) for kind, channel, payload in records if kind == FRAME]
@@ -162,7 +162,7 @@ class HubLink:
 
     def _answer(self, *, alive: bool) -> None:
         pong = self._waiting.popleft()
-        if not pong.done():  # whoever waited may have been cancelled
+        if not pong.done():  # the caller may have been cancelled
             pong.set_result(alive)
 
     def _die(self) -> None:
@@ -171,11 +171,11 @@ class HubLink:
             self._answer(alive=False)
 
 
-# The hub: what would be the broker.
+# The hub, in the place of a broker.
 
 
 class Hub:
-    """Hands each frame to every client that hears its channel, the sender included, in order."""
+    """Hands each frame to every client that is subscribed to its channel, the sender included, in order."""
 
     def __init__(self) -> None:
         self.clients: dict[asyncio.StreamWriter, set[str]] = {}
@@ -183,7 +183,7 @@ class Hub:
         self._closed = False
 
     async def serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        """Do what a client asks for until it goes."""
+        """Serve a client until it disconnects."""
         self.clients[client] = set()
         if self._closed:
             client.transport.abort()
@@ -192,7 +192,7 @@ class Hub:
                 for receiver, answers in self._work(client, records).items():
                     self._hand(receiver, b"".join(answers))
         except OSError:
-            pass  # it is gone, or speaks another language
+            pass  # it is gone, or does not speak the protocol
         finally:
             for channel in list(self.clients[client]):
                 self._leave(client, channel)
@@ -200,15 +200,15 @@ class Hub:
             client.transport.abort()
 
     async def aclose(self) -> None:
-        """Cut every client off, and return once all are gone."""
+        """Cut off every client, and return once all are gone."""
         self._closed = True
         for client in self.clients:
             client.transport.abort()
-        while self.clients:  # noqa: ASYNC110 -- two turns or three
+        while self.clients:  # noqa: ASYNC110 -- two or three turns of the loop
             await asyncio.sleep(0)
 
     def _work(self, client: asyncio.StreamWriter, records: list[Record]) -> dict[asyncio.StreamWriter, list[bytes]]:
-        """Return what the records have to say to whom, so that each gets one write for all of it."""
+        """Return what the records mean for each client, so that each client gets a single write."""
         out: defaultdict[asyncio.StreamWriter, list[bytes]] = defaultdict(list)
         for kind, channel, payload in records:
             if kind == SUBSCRIBE:
@@ -228,7 +228,7 @@ class Hub:
         if client.transport.is_closing():
             return
         if client.transport.get_write_buffer_size() > MAX_BEHIND_BYTES:
-            # Who skips a frame loses it silently; who cuts makes a dead link of it, and so a Gap.
+            # Skipping a frame loses it silently; cutting the client kills its link, which becomes a Gap.
             client.transport.abort()
         else:
             client.write(data)
@@ -243,17 +243,17 @@ class Hub:
 
 @asynccontextmanager
 async def serve_hub(path: str) -> AsyncGenerator[None]:
-    """Run a hub at this path during the block. The file is its owner's alone: who may open it may publish.
+    """Run a hub at this path during the block. Only the owner may open the file: anyone who can open it can publish.
 
     Raises:
-        BlockingIOError: Another hub runs there. It would lose its place to this one, and the fleet its one half.
+        BlockingIOError: Another hub runs there. Taking its place would split the fleet in two.
     """
     hub = Hub()
     with Path(f"{path}.lock").open("w") as lock:  # noqa: ASYNC230 -- no client waits yet
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         server = await asyncio.start_unix_server(hub.serve, path, start_serving=False)
         try:
-            Path(path).chmod(0o600)  # noqa: ASYNC240 -- likewise
+            Path(path).chmod(0o600)  # noqa: ASYNC240 -- no client waits yet
             await server.start_serving()
             yield
         finally:
@@ -268,11 +268,11 @@ async def run_hub(path: str) -> None:
         await asyncio.Event().wait()
 
 
-# What a person sees.
+# The demo.
 
 
 async def worker(path: str) -> None:
-    """Be one of an app's workers: publish what is typed, print what the others publish."""
+    """Act as one worker of an app: publish what is typed, print what the others publish."""
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
     room = Target("room", "lobby")
 
@@ -294,11 +294,11 @@ async def worker(path: str) -> None:
         print("connected", flush=True)
         async for line in typed:
             await backplane.publish(room, line.decode().strip(), exclude=[connection.conn_id])
-        await backplane.aclose(drain_s=1)  # ends the loop of the connection, and so the group
+        await backplane.aclose(drain_s=1)  # ends the loop over the connection, and with it the group
 
 
 class Terminal:
-    """A worker's process, and what a person would see of it."""
+    """A worker process, and what its user would see."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
         self._name, self._process = name, process
@@ -327,14 +327,14 @@ class Terminal:
         self._process.stdin.write(f"{text}\n".encode())
 
     async def close(self) -> None:
-        """Let the worker end."""
+        """Let the worker exit."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         await self._process.wait()
 
 
 async def demo() -> None:
-    """Show an event crossing, and what two workers make of the end of their hub."""
+    """Show an event crossing, and how two workers react when their hub stops."""
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/app.sock"
         async with asyncio.timeout(DEMO_TIMEOUT_S):
@@ -354,11 +354,11 @@ async def demo() -> None:
                 await a.prints()
                 await a.close()
                 await b.close()
-    print("An event crossed before and after, and both were told when they may have missed one.")
+    print("An event crossed before and after the outage, and both workers were notified of the gap in between.")
 
 
 def main() -> None:
-    """Read the command line and run."""
+    """Run what the command line asks for."""
     match sys.argv[1:]:
         case []:
             run = demo()

@@ -74,7 +74,7 @@ MISTAKES: Final[Mapping[str, tuple[Edit, ...]]] = {
     "check_a_slow_consumer_is_not_skipped": (
         (
             """\
-            # Who skips a frame loses it silently; who cuts makes a dead link of it, and so a Gap.
+            # Skipping a frame loses it silently; cutting the client kills its link, which becomes a Gap.
             client.transport.abort()
 """,
             """\

@@ -87,7 +87,7 @@ def test_the_kit_passes_as_a_script(project: Path) -> None:
 
 
 def test_the_page_lists_just_these_mistakes() -> None:
-    _, _, table = PAGE.read_text().partition("| mistake | caught by |")
+    _, _, table = PAGE.read_text().partition("| Mistake | Caught by |")
     listed = re.findall(r"^\| .* \| `(check_\w+)` \|$", table, re.MULTILINE)
     assert listed
     assert set(listed) == set(MISTAKES)

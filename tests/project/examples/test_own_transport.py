@@ -262,7 +262,9 @@ def test_the_demo_shows_an_event_crossing_before_and_after_an_outage(example: Ex
         "B: events may be missing here:",
     }
     assert lines.index("B> still there?") < lines.index("A: still there?")
-    assert lines[-1] == "An event crossed before and after, and both were told when they may have missed one."
+    assert lines[-1] == (
+        "An event crossed before and after the outage, and both workers were notified of the gap in between."
+    )
     assert example.processes() == []
 
 
