@@ -36,7 +36,9 @@ def report(sources: Sequence[str] = SOURCES, modules: Sequence[str] = MODULES) -
 
 
 def _module(module: griffe.Module | griffe.Object | griffe.Alias) -> Iterator[str]:
-    for name in sorted(str(it) for it in module.exports or ()):
+    # Not of `__all__`, or `import *` would take it for the importing module's own.
+    version = {"__version__"} & module.members.keys()
+    for name in sorted({*version, *[str(it) for it in module.exports or ()]}):
         member = module.members[name]
         if isinstance(member, griffe.Module):
             # A function that has its module's name, like `connect`: in a running program the function has replaced it.

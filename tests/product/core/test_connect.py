@@ -94,20 +94,40 @@ async def test_the_whole_url_and_the_adapters_own_options_reach_it_and_the_rest_
 ) -> None:
     url = f"redis://user:{SECRET}@a:1,b:2/0?x=1#y"
     kwargs = {"ssl": object()}
-    async with connect(url, connection_kwargs=kwargs, tls=True, channel="c:d", lanes=2) as backplane:
+    async with connect(
+        url, connection_kwargs=kwargs, transport_options={"tls": True}, channel="c:d", lanes=2
+    ) as backplane:
         assert MADE.calls == [(url, {"connection_kwargs": kwargs, "tls": True})]
         assert backplane._settings.channel == "c:d"
         assert backplane._settings.lanes == 2
 
 
-def test_an_unknown_option_lists_the_backplanes_and_the_adapters(installed: dict[str, str]) -> None:
+@pytest.mark.parametrize("url", ["redis://h", "memory://", None])
+def test_an_unknown_option_lists_the_backplanes_and_where_the_adapters_own_go(
+    installed: dict[str, str], url: str | None
+) -> None:
+    misspelt: dict[str, Any] = {"chanel": "x"}
     with pytest.raises(ConfigurationError) as error:
-        connect("redis://h", tsl=True)
-    for name in ("'tsl'", "tls", "connection_kwargs", "probe_interval_s", "on_gap"):
+        connect(url, **misspelt)
+    for name in ("'chanel'", "channel", "connection_kwargs", "transport_options", "probe_interval_s", "on_gap"):
         assert name in str(error.value)
-    with pytest.raises(ConfigurationError, match="'tls'"):
-        connect("nats://h", tls=True)
     assert MADE.calls == []
+
+
+def test_an_option_that_the_adapter_does_not_have_lists_those_that_it_has(installed: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match=r"redis://.*'tsl'.*connection_kwargs, tls"):
+        connect("redis://h", transport_options={"tsl": True})
+    with pytest.raises(ConfigurationError, match=r"nats://.*'connection_kwargs'.*none"):
+        connect("nats://h", connection_kwargs={})
+    nothing: Any = "tls"
+    with pytest.raises(ConfigurationError, match="transport_options is a mapping"):
+        connect("redis://h", transport_options=nothing)
+    assert MADE.calls == []
+
+
+async def test_what_is_for_an_adapter_has_no_effect_in_memory(installed: dict[str, str]) -> None:
+    async with connect(None, connection_kwargs={"ssl": object()}, transport_options={"tls": True}) as backplane:
+        assert backplane.ready()
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,12 @@ from backplane_core import (
     BaseBackplane,
     ClosedError,
     ConfigurationError,
+    ConnectOptions,
     EventEncodeError,
     EventTooLargeError,
     InvalidTargetError,
     Publisher,
+    RoutingName,
     SyncPublisher,
     Target,
     TransportError,
@@ -40,7 +42,7 @@ def url(shared_broker: Broker) -> str:
 
 
 @pytest.fixture
-async def pod(url: str, channel: str, routing: str) -> AsyncIterator[BaseBackplane]:
+async def pod(url: str, channel: str, routing: RoutingName) -> AsyncIterator[BaseBackplane]:
     async with connect(url, channel=channel, routing=routing) as pod:
         yield pod
 
@@ -56,7 +58,7 @@ async def socket(pod: BaseBackplane) -> Socket:
 
 @pytest.mark.every_loop
 async def test_what_a_publisher_sends_arrives_and_closing_flushes(
-    leaves_nothing: None, url: str, channel: str, routing: str, socket: Socket
+    leaves_nothing: None, url: str, channel: str, routing: RoutingName, socket: Socket
 ) -> None:
     async with Publisher(url, channel=channel, routing=routing) as publisher:
         for number in range(1_000):
@@ -109,7 +111,7 @@ def test_a_wrong_option_is_told_when_it_is_made(make: Any) -> None:
 
 @pytest.mark.every_loop
 async def test_plain_threads_share_a_sync_publisher(
-    leaves_nothing: None, url: str, channel: str, routing: str, socket: Socket
+    leaves_nothing: None, url: str, channel: str, routing: RoutingName, socket: Socket
 ) -> None:
     def work() -> None:
         with SyncPublisher(url, channel=channel, routing=routing) as publisher:
@@ -191,7 +193,7 @@ async def test_a_broker_that_is_away_raises_within_the_timeout_and_can_be_tried_
             with pytest.raises(TransportError):
                 publisher.publish(USER, 1)
             broker.start()
-            publisher._make = lambda: Publisher(broker.url, channel=channel)
+            publisher._options = ConnectOptions(channel=channel)
             assert publisher.publish(USER, 2) == 0
             publisher.flush(5)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from backplane_core import Gap, Target, connect
+from backplane_core import Gap, RoutingName, Target, connect
 from backplane_testservers import OwnBroker
 
 from tests.support.waiting import until
@@ -13,7 +13,7 @@ from tests.support.waiting import until
 
 @pytest.mark.parametrize("routing", ["broadcast", "interest"])
 async def test_a_frozen_broker_is_found_and_nothing_arrives_twice_when_it_thaws(
-    leaves_nothing: None, broker: OwnBroker, routing: str, channel: str
+    leaves_nothing: None, broker: OwnBroker, routing: RoutingName, channel: str
 ) -> None:
     async with (
         connect(broker.url, routing=routing, channel=channel, probe_interval_s=0.5) as here,

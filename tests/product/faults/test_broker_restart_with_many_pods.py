@@ -79,7 +79,7 @@ async def test_many_pods_come_back_spread_out_and_hear_all_of_their_targets(
     leaves_nothing: None, broker: OwnBroker, channel: str, record_property: Any, *, long: bool
 ) -> None:
     size = LONG if long else SMALL
-    options = {"channel": channel, "routing": "interest"}
+    options: dict[str, Any] = {"channel": channel, "routing": "interest"}
     async with AsyncExitStack() as stack:
         crowd = await start_crowd(stack, broker.url, options, size)
         publisher = await stack.enter_async_context(connect(broker.url, **options))

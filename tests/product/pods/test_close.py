@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 import pytest
-from backplane_core import BaseBackplane, ClosedError, Target, connect
+from backplane_core import BaseBackplane, ClosedError, RoutingName, Target, connect
 from backplane_testservers import Broker, OwnBroker
 
 from tests.support.fleets import Fleet
@@ -64,7 +64,7 @@ async def test_connections_end_when_their_backplane_closes(fleet: Fleet) -> None
 @pytest.mark.parametrize("routing", ["broadcast", "interest"])
 @pytest.mark.parametrize("fault", ["kill", "freeze"])
 async def test_closing_with_a_broker_gone_ends_within_its_deadline_and_counts_what_is_left(
-    leaves_nothing: None, broker: OwnBroker, routing: str, fault: str, channel: str
+    leaves_nothing: None, broker: OwnBroker, routing: RoutingName, fault: str, channel: str
 ) -> None:
     pod = await connect(broker.url, routing=routing, channel=channel)
     await pod.attach("c1", lambda _: None)

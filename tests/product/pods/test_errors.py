@@ -149,10 +149,13 @@ async def test_a_broker_that_comes_up_while_we_try_is_found(kind: Kind, start: S
     await backplane.aclose()
 
 
+# As a checker can't see them.
+WRONG_NAME: dict[str, Any] = {"chanel": "x"}
+WRONG_VALUE: dict[str, Any] = {"routing": "multicast"}
 WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
-    "an unknown option": (lambda: connect("redis://h", chanel="x"), ConfigurationError, "channel"),
+    "an unknown option": (lambda: connect("redis://h", **WRONG_NAME), ConfigurationError, "channel"),
     "a wrong value": (
-        lambda: connect("nats://h", routing="multicast"),
+        lambda: connect("nats://h", **WRONG_VALUE),
         ConfigurationError,
         "'broadcast' or 'interest'",
     ),

@@ -11,7 +11,16 @@ from random import Random
 from typing import Any
 
 import pytest
-from backplane_core import EnvelopeRejected, EventTooLargeError, Publisher, Record, SyncPublisher, Target, connect
+from backplane_core import (
+    EnvelopeRejected,
+    EventTooLargeError,
+    Options,
+    Publisher,
+    Record,
+    SyncPublisher,
+    Target,
+    connect,
+)
 from backplane_core._protocol.signing import SIGNED_HEAD_BYTES
 from backplane_testservers import Broker
 
@@ -42,7 +51,7 @@ def errors(*pods: Any) -> list[int]:
 
 
 async def test_a_signed_fleet_delivers_in_order_from_pods_and_publishers(fleet: Fleet, long: bool) -> None:  # noqa: FBT001 -- a fixture
-    keys = {"signing_keys": [NEW]}
+    keys: Options = {"signing_keys": [NEW]}
     here, there = await fleet.pod(**keys), await fleet.pod(**keys)
     socket, _ = await fleet.socket(there, "c1", USER), await fleet.socket(here, "c2", USER)
     count = 20_000 if long else 2_000
@@ -110,7 +119,7 @@ async def test_of_forged_unsigned_replayed_and_misplaced_frames_none_is_accepted
     long: bool,  # noqa: FBT001 -- a fixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    keys = {"signing_keys": [NEW]}
+    keys: Options = {"signing_keys": [NEW]}
     here, there = await fleet.pod(**keys), await fleet.pod(**keys)
     sockets = [await fleet.socket(pod, f"c{number}", USER) for number, pod in enumerate((here, there))]
     paths = {channel, channel_of(here, USER)}

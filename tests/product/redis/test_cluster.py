@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from backplane_core import Lost, MultiStreamLink, Target, TransportError, connect
+from backplane_core import Lost, MultiStreamLink, RoutingName, Target, TransportError, connect
 from backplane_redis import ClusterTransport
 from backplane_redis._cluster.link import ClusterLink
 from backplane_redis._cluster.slots import slot_of
@@ -84,7 +84,7 @@ async def test_a_link_connects_to_no_node_that_it_does_not_need(cluster: RedisCl
 
 @pytest.mark.parametrize(("routing", "options"), [("broadcast", {"lanes": 8}), ("interest", {})])
 async def test_lanes_and_targets_are_spread_over_the_masters(
-    cluster: RedisCluster, channel: str, routing: str, options: dict[str, Any]
+    cluster: RedisCluster, channel: str, routing: RoutingName, options: dict[str, Any]
 ) -> None:
     async with connect(cluster.url, channel=channel, routing=routing, **options) as pod:
         got: list[int] = []

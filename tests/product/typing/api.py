@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Mapping
 from concurrent.futures import Future
-from typing import Any, Literal, assert_type
+from typing import Any, Literal, TypedDict, assert_type
 
+import backplane_core
+import backplane_nats
+import backplane_redis
 from backplane_core import (
     AuthenticationError,
     BackplaneEnvelope,
@@ -14,6 +17,7 @@ from backplane_core import (
     ConfigurationError,
     Connecting,
     Connection,
+    ConnectOptions,
     DistributedBackplane,
     Event,
     EventTooLargeError,
@@ -26,6 +30,7 @@ from backplane_core import (
     OutboxFullError,
     Publisher,
     Readiness,
+    RoutingName,
     State,
     Stats,
     SyncPublisher,
@@ -39,6 +44,11 @@ from backplane_core import (
 from backplane_core.testing import MemoryBroker, MemoryTransport
 from backplane_nats import NatsBackplane, NatsTransport
 from backplane_redis import RedisBackplane, RedisTransport
+
+
+def versions() -> None:
+    for version in (backplane_core.__version__, backplane_redis.__version__, backplane_nats.__version__):
+        assert_type(version, str)
 
 
 def targets() -> None:
@@ -59,6 +69,26 @@ async def connecting() -> None:
         assert_type(backplane, BaseBackplane)
     async with connect_from_env({"BACKPLANE": "memory"}, prefix="BACKPLANE") as backplane:
         assert_type(backplane, BaseBackplane)
+
+
+class HubOptions(TypedDict, total=False):
+    """What the author of an adapter publishes for its users: its own options."""
+
+    compress: bool
+
+
+async def options_of_an_adapter() -> None:
+    chosen: ConnectOptions = {"connection_kwargs": {"db": 1}, "transport_options": {"anything": 1}, "beat_s": 2}
+    assert_type(connect("redis://localhost", **chosen), Connecting[BaseBackplane])
+    own = HubOptions(compress=True)
+    assert_type(await connect("hub:///run/app.sock", channel="a", transport_options=own), BaseBackplane)
+    assert_type(connect_from_env(transport_options=own, routing="interest"), Connecting[BaseBackplane])
+    Publisher("hub:///run/app.sock", transport_options=own)
+    SyncPublisher("hub:///run/app.sock", connection_kwargs={"db": 1}, **chosen_by(routing="interest"))
+
+
+def chosen_by(routing: RoutingName) -> Options:
+    return {"routing": routing}
 
 
 async def adapters() -> None:

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypedDict
 
+import backplane_core
 from backplane_core import (
     Backplane,
     BackplaneEnvelope,
@@ -20,6 +22,7 @@ from backplane_core import (
     Target,
     Transport,
     connect,
+    connect_from_env,
 )
 from backplane_redis import RedisBackplane
 
@@ -66,6 +69,29 @@ def options() -> None:
     InMemoryBackplane(**chosen)
     DistributedBackplane("redis://localhost")  # type: ignore[arg-type]
     Publisher()  # type: ignore[call-arg]
+
+
+class HubOptions(TypedDict, total=False):
+    compress: bool
+
+
+def names() -> None:
+    print(backplane_core.version)  # type: ignore[attr-defined]  # noqa: T201 -- for the checkers alone
+
+
+def front_doors() -> None:
+    connect("redis://localhost", chanel="x")  # type: ignore[call-arg]
+    connect("redis://localhost", channel=5)  # type: ignore[arg-type]
+    connect("redis://localhost", routing="unicast")  # type: ignore[arg-type]
+    connect("redis://localhost", connection_kwarg={})  # type: ignore[call-arg]
+    connect("redis://localhost", compress=True)  # type: ignore[call-arg]
+    connect("redis://localhost", transport_options=HubOptions(compres=True))  # type: ignore[typeddict-unknown-key]
+    connect_from_env(chanel="x")  # type: ignore[call-arg]
+    connect_from_env(beat_s="1")  # type: ignore[arg-type]
+    Publisher("redis://localhost", chanel="x")  # type: ignore[call-arg]
+    Publisher("redis://localhost", signing_keys=[1])  # type: ignore[list-item]
+    SyncPublisher("redis://localhost", chanel="x")  # type: ignore[call-arg]
+    SyncPublisher("redis://localhost", outbox_overflow="drop")  # type: ignore[arg-type]
 
 
 def publishers(publisher: SyncPublisher) -> None:

@@ -64,6 +64,7 @@ def test_public_names_are_listed_in_order_and_there(package: ModuleType) -> None
             "OutboxOverflow",
             "Overflow",
             "Record",
+            "RoutingName",
             "Sink",
             "State",
         }

@@ -1,5 +1,7 @@
 """Publish an event to every socket of a user, whichever replica holds it."""
 
+from typing import TYPE_CHECKING
+
 from backplane_core.backplane import Attachment, Backplane, Sink
 from backplane_core.base import BaseBackplane
 from backplane_core.connect import Connecting, connect, connect_from_env
@@ -43,7 +45,7 @@ from backplane_core.observe import (
     StateChanged,
     Stats,
 )
-from backplane_core.options import Options, OutboxOverflow
+from backplane_core.options import ConnectOptions, Options, OutboxOverflow, RoutingName
 from backplane_core.publisher import Publisher, SyncPublisher
 from backplane_core.target import Target
 from backplane_core.transport import (
@@ -67,6 +69,7 @@ __all__ = [
     "BaseBackplane",
     "ClosedError",
     "ConfigurationError",
+    "ConnectOptions",
     "Connecting",
     "Connection",
     "DistributedBackplane",
@@ -101,6 +104,7 @@ __all__ = [
     "Readiness",
     "Record",
     "ReentrantPublishError",
+    "RoutingName",
     "Sink",
     "SinkFailed",
     "SlowConsumerError",
@@ -118,3 +122,16 @@ __all__ = [
     "decode_envelope",
     "encode_envelope",
 ]
+
+__version__: str
+"""The version of the installed distribution."""
+
+if not TYPE_CHECKING:  # a checker would take every name for one of this package
+
+    def __getattr__(name: str) -> str:
+        # Read when it is asked for: an import would pay for it each time.
+        if name == "__version__":
+            from importlib.metadata import version  # noqa: PLC0415
+
+            return version("backplane-core")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

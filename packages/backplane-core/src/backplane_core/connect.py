@@ -9,15 +9,13 @@ import re
 from collections.abc import Callable, Generator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from types import TracebackType
-from typing import Any, Final, Generic, TypeVar, cast
-
-from attrs import fields
+from typing import Any, Final, Generic, TypeVar, Unpack, cast
 
 from backplane_core.base import BaseBackplane
 from backplane_core.distributed import DistributedBackplane
 from backplane_core.errors import AdapterNotInstalledError, ConfigurationError
 from backplane_core.memory import InMemoryBackplane
-from backplane_core.options import CALLBACKS, Settings, unknown_option
+from backplane_core.options import ADAPTER_NAMES, NAMES, ConnectOptions, RoutingName, unknown_option
 from backplane_core.transport import Transport
 
 __all__ = ["MEMORY", "Connecting", "connect", "connect_from_env", "make_transport", "scheme_of"]
@@ -69,78 +67,91 @@ class Connecting(Generic[B]):
         await self._backplane.aclose()
 
 
-def connect(url: str | None = None, **options: Any) -> Connecting[BaseBackplane]:  # noqa: ANN401 -- an adapter's own options
-    """Connect to the broker of the URL, or work in memory. Returns when this pod is receiving.
+def connect(url: str | None = None, **options: Unpack[ConnectOptions]) -> Connecting[BaseBackplane]:
+    """Connect to the broker of the URL, or work in memory.
 
-    `backplane = await connect(...)`, or `async with connect(...) as backplane:`, which closes it at the end.
+    `backplane = await connect(...)`, or `async with connect(...) as backplane:`, which closes it at the end. Either
+    continues once this pod is receiving.
 
     Args:
-        url: `redis://`, `rediss://`, `valkey://`, `nats://` ... whatever adapters are installed; `memory://` or None:
-            in memory.
-        options: See `Settings` for those of every backplane; the adapter's own beside them, such as
-            `connection_kwargs`.
+        url: `redis://`, `rediss://`, `valkey://`, `nats://` and so on, whatever the installed adapters serve. None or
+            `memory://`: in memory.
+        options: See `ConnectOptions`; `Options` are those that every backplane has.
+
+    Returns:
+        A backplane to be: await or enter it, once.
 
     Raises:
-        AdapterNotInstalledError: Nothing installed serves the scheme. Says which `pip install` mends it.
-        ConfigurationError: The URL or an option is wrong. Raised here, before anything is opened.
-        TransportError: When awaited: the broker can't be reached within `connect_timeout_s`.
-        AuthenticationError: When awaited: it refused the credentials.
+        AdapterNotInstalledError: No installed adapter serves the scheme; says what to `pip install`.
+        ConfigurationError: The URL or an option is wrong. Raised at once, before anything is opened.
+        TransportError: When awaited or entered: the broker can't be reached within `connect_timeout_s`.
+        AuthenticationError: When awaited or entered: the broker refused the credentials.
+
+    Cancellation: leaves nothing behind; the backplane is closed.
     """
     if url is None or scheme_of(url) in MEMORY:
-        options.pop("connection_kwargs", None)
-        return Connecting(InMemoryBackplane(**options))
+        return Connecting(InMemoryBackplane(**_split(options)[0]))
     transport, rest = make_transport(url, options)
     return Connecting(DistributedBackplane(transport, **rest))
 
 
 def connect_from_env(
-    env: Mapping[str, str] | None = None,
-    *,
-    prefix: str = "BACKPLANE",
-    **options: Any,  # noqa: ANN401 -- an adapter's own options
+    env: Mapping[str, str] | None = None, *, prefix: str = "BACKPLANE", **options: Unpack[ConnectOptions]
 ) -> Connecting[BaseBackplane]:
-    """Connect as the environment says. Never falls back to memory because something is wrong.
+    """Connect as the environment says. A mistake in it is an error, and never means memory.
 
-    `{prefix}`: `memory`, `inmemory`, `redis`, `valkey`, `nats`, or any installed scheme, in any case; unset: the scheme
-    of `{prefix}_URL`; both unset or empty: memory. URL: `{prefix}_URL`, else `{prefix}_REDIS_URL`, `{prefix}_NATS_URL`
-    and so on, after the kind. Also `{prefix}_CHANNEL`, `{prefix}_ROUTING`, and `{prefix}_SIGNING_KEYS`, separated by
-    commas; there and empty is an error, as nothing would be signed.
+    - `BACKPLANE`: `memory`, `inmemory`, `redis`, `valkey`, `nats`, or any installed scheme, in upper or lower case.
+      Unset or empty: the scheme of `BACKPLANE_URL`; if that is unset or empty too, memory.
+    - `BACKPLANE_URL`, or else the kind's own variable: `BACKPLANE_REDIS_URL`, `BACKPLANE_NATS_URL` and so on.
+    - `BACKPLANE_CHANNEL` and `BACKPLANE_ROUTING`: the options of these names.
+    - `BACKPLANE_SIGNING_KEYS`: keys separated by commas. Set but empty is an error, since nothing would be signed.
 
     Args:
-        env: Instead of `os.environ`.
-        prefix: For hosts with names of their own.
-        options: As `connect`; they win over the environment.
+        env: Read instead of `os.environ`.
+        prefix: Stands in place of `BACKPLANE` in all names.
+        options: As `connect` takes them; they win over the environment.
+
+    Returns:
+        A backplane to be: await or enter it, once.
 
     Raises:
-        ConfigurationError: Unknown kind, kind and URL that disagree, or no URL. The message lists what is allowed.
-        BackplaneError: As `connect` otherwise.
+        ConfigurationError: The kind is unknown, the kind and the URL disagree, there is no URL, or a value or option is
+            wrong; says what is allowed. Raised at once, before anything is opened.
+        AdapterNotInstalledError: No installed adapter serves the kind or scheme; says what to `pip install`.
+        TransportError: When awaited or entered: the broker can't be reached within `connect_timeout_s`.
+        AuthenticationError: When awaited or entered: the broker refused the credentials.
+
+    Cancellation: leaves nothing behind; the backplane is closed.
     """
     env = os.environ if env is None else env
 
     def read(name: str) -> str:
         return env.get(name, "").strip()
 
-    for option in ("channel", "routing"):
-        value = read(f"{prefix}_{option.upper()}")
-        if value:
-            options.setdefault(option, value if option == "channel" else value.lower())
+    if "channel" not in options and (channel := read(f"{prefix}_CHANNEL")):
+        options["channel"] = channel
+    if "routing" not in options and (routing := read(f"{prefix}_ROUTING").lower()):
+        options["routing"] = cast("RoutingName", routing)  # checked as any other value is
+    if "signing_keys" not in options and f"{prefix}_SIGNING_KEYS" in env:
+        options["signing_keys"] = _keys_of(f"{prefix}_SIGNING_KEYS", read)
+    return connect(_chosen_url(prefix, read), **options)
 
-    if f"{prefix}_SIGNING_KEYS" in env:
-        options.setdefault("signing_keys", _keys_of(f"{prefix}_SIGNING_KEYS", read))
 
+def _chosen_url(prefix: str, read: Callable[[str], str]) -> str | None:
+    """Return the URL that the environment chooses; None: in memory."""
     kind, url = read(prefix).lower(), read(f"{prefix}_URL")
     if not kind and not url:
         ignored = [f"{prefix}_{family}_URL" for family in ("REDIS", "VALKEY", "NATS") if read(f"{prefix}_{family}_URL")]
         if ignored:
             logger.warning("%s is set but %s is not: working in memory", " and ".join(ignored), prefix)
-        return connect(None, **options)
+        return None
     if not kind:
-        return connect(url, **options)
+        return url
     if kind not in MEMORY:
-        return connect(_url_for(kind, prefix, read), **options)
+        return _url_for(kind, prefix, read)
     if url and scheme_of(url) not in MEMORY:
         raise ConfigurationError(f"{prefix}={kind} and the {scheme_of(url)}:// URL in {prefix}_URL disagree: drop one")
-    return connect(None, **options)
+    return None
 
 
 def _keys_of(name: str, read: Callable[[str], str]) -> list[str]:
@@ -170,11 +181,11 @@ def _url_for(kind: str, prefix: str, read: Callable[[str], str]) -> str:
     return url
 
 
-def make_transport(url: str, options: Mapping[str, Any]) -> tuple[Transport, dict[str, Any]]:
+def make_transport(url: str, options: Mapping[str, object]) -> tuple[Transport, dict[str, Any]]:
     """Return the transport that serves the URL, and the options that are the backplane's.
 
     Raises:
-        AdapterNotInstalledError: Nothing installed serves the scheme.
+        AdapterNotInstalledError: No installed adapter serves the scheme; says what to `pip install`.
         ConfigurationError: The URL or an option is wrong.
     """
     scheme = scheme_of(url)
@@ -187,17 +198,35 @@ def make_transport(url: str, options: Mapping[str, Any]) -> tuple[Transport, dic
         raise AdapterNotInstalledError(
             f"the adapter for {scheme}:// ({entry.value}) does not load: {type(error).__name__}; reinstall it"
         ) from error
-    own = [
+    rest, own = _split(options)
+    known = [
         name
         for name, parameter in inspect.signature(factory).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY
     ]
-    known = [*[attribute.name for attribute in fields(Settings)], *CALLBACKS]
-    for name in options:
-        if name not in known and name not in own:
-            raise unknown_option(name, [*known, *own])
-    transport = factory(url, **{name: value for name, value in options.items() if name in own})
-    return transport, {name: value for name, value in options.items() if name not in own}
+    for name in own:
+        if name not in known:
+            raise ConfigurationError(
+                f"{scheme}:// has no option {name!r} of its own; it has {', '.join(sorted(known)) or 'none'}"
+            )
+    return factory(url, **own), rest
+
+
+def _split(options: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the backplane's options, and the adapter's own.
+
+    Raises:
+        ConfigurationError: One of them does not exist.
+    """
+    rest = dict(options)
+    for name in rest:
+        if name not in NAMES and name not in ADAPTER_NAMES:
+            raise unknown_option(name, [*NAMES, *ADAPTER_NAMES])
+    own = rest.pop("transport_options", {})
+    if not isinstance(own, Mapping):
+        raise ConfigurationError(f"transport_options is a mapping of names to values, not {type(own).__name__}")
+    kwargs = rest.pop("connection_kwargs", None)
+    return rest, {**own, **({} if kwargs is None else {"connection_kwargs": kwargs})}
 
 
 def scheme_of(url: object) -> str:

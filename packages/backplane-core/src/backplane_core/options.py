@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
-from typing import Any, Final, Literal, TypeAlias, TypedDict
+from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 
 import cattrs
 from attrs import Attribute, field, fields, frozen, resolve_types
@@ -15,7 +15,7 @@ from backplane_core._protocol.signing import SigningKeys
 from backplane_core.errors import ConfigurationError
 from backplane_core.observe import GapCallback, Observer, State
 
-__all__ = ["Options", "OutboxOverflow", "Settings"]
+__all__ = ["ConnectOptions", "Options", "OutboxOverflow", "RoutingName", "Settings"]
 
 OutboxOverflow: TypeAlias = Literal["drop_newest", "drop_oldest", "raise"]
 """What a full outbox does. `drop_newest`: keeps what waits, in order. `drop_oldest`: keeps what is fresh. Both are
@@ -23,68 +23,135 @@ counted, and a hole for the receivers. `raise`: `publish` raises `OutboxFullErro
 
 
 class Options(TypedDict, total=False):
-    """The keywords of `connect`, `InMemoryBackplane` and `DistributedBackplane`; `Settings` says what each means."""
+    """The options of every backplane. Each says its unit, its default, and why that is the default."""
 
     connect_timeout_s: float
+    """Seconds for which `connect` keeps trying before it raises `TransportError`. Default: `5.0`, longer than a
+    broker's restart, shorter than an orchestrator's patience."""
+
     probe_interval_s: float
+    """Seconds after which an idle pod checks that it still hears itself; a deaf link is replaced within twice that.
+    Default: `15.0`, half of the usual 30 s between a load balancer's health checks. At least 0.5."""
+
     beat_s: float
+    """Seconds from the last frame on the shared channel to the beat that follows it, which shows a receiver that it
+    lost that frame. Default: `1.0`."""
+
     outbox_max_messages: int
+    """Frames that may wait for the broker to confirm them. Default: `100_000`. At least 1."""
+
     outbox_max_bytes: int
+    """Bytes of the frames that may wait for the broker to confirm them. Default: `33_554_432` (32 MiB), minutes of
+    outage at a usual rate, within any pod's memory. At least 1,024."""
+
     outbox_overflow: OutboxOverflow
+    """What a full outbox does; see `OutboxOverflow`. Default: `"drop_newest"`, with which an outage leaves one hole."""
+
     publish_wait_s: float
+    """Seconds for which one `publish` may wait for room once the outbox is more than half full. Default: `0.005`, less
+    than people notice. 0: it never waits."""
+
     max_event_bytes: int
+    """Bytes of the largest event as JSON. Default: `1_048_576` (1 MiB), what a NATS server accepts by default."""
+
     origin_ttl_s: float
+    """Seconds of silence after which another pod is forgotten. With `signing_keys` also how far a frame's time may be
+    from this pod's clock. Default: `300.0`."""
+
     routing: RoutingName
+    """`"broadcast"`: every pod receives every event. `"interest"`: a pod receives the events of its own connections'
+    targets. Default: `"broadcast"`. The same in the whole fleet."""
+
     lanes: int
+    """Channels over which broadcast routing spreads the targets. Default: `1`. The same in the whole fleet; 1 with
+    `routing="interest"`."""
+
     channel: str
+    """The fleet's name on the bus: words of `[A-Za-z0-9_-]` joined by `:`, at most 200 characters. Pods with the same
+    name are one fleet. Default: `"backplane"`."""
+
     signing_keys: Sequence[str | bytes] | None
+    """Keys of the fleet, each 32 random bytes. Frames are signed with the first key and accepted if signed with any of
+    them. Default: `None`, frames are neither signed nor checked."""
+
     on_gap: GapCallback | None
+    """Called with each `Gap` of this pod, in the event loop; it must not block. Default: `None`."""
+
     on_state: Callable[[State], None] | None
+    """Called with each new state of this pod, in the event loop; it must not block. Default: `None`."""
+
     observer: Observer | None
+    """Called with each record (`Record`) of what happens, in the event loop; it must not block. Default: `None`, a
+    `LoggingObserver`."""
 
 
-CALLBACKS: Final = ("on_gap", "on_state", "observer")
+class ConnectOptions(Options, total=False):
+    """The options of `connect`, `connect_from_env` and the publishers: `Options`, and two for the URL's adapter."""
+
+    connection_kwargs: Mapping[str, Any] | None
+    """Arguments for the adapter's client library that a URL can't express, such as an `ssl.SSLContext`; the adapter's
+    page names them. Default: `None`. In memory it has no effect."""
+
+    transport_options: Mapping[str, object]
+    """Options of an adapter that are its own, by name; its author may publish a `TypedDict` for them. Default: `{}`. In
+    memory it has no effect."""
+
+
+NAMES: Final = tuple(Options.__annotations__)
+"""Of the options that every backplane has."""
+
+ADAPTER_NAMES: Final = tuple(name for name in ConnectOptions.__annotations__ if name not in NAMES)
+"""Of the options that are for the adapter."""
+
+_ALLOWED: Final = "allowed"
+"""Metadata of a field: which values are allowed, for the error."""
+
+_SECRET: Final = "secret"  # noqa: S105 -- a word, no password
+"""Metadata of a field whose values must not stand in the error."""
 
 
 @frozen(kw_only=True)
 class Settings:
-    """Every number says its unit and why it is what it is.
+    """The options of one backplane, checked; `Options` says what each means."""
 
-    Args:
-        connect_timeout_s: How long `connect` tries before it raises. 5: longer than a broker's restart, shorter than an
-            orchestrator's patience.
-        probe_interval_s: How often an idle pod makes sure that it hears itself; a deaf link is replaced within twice
-            that. 15: half of the usual 30 s of a load balancer's health check.
-        beat_s: A beat follows the shared channel's last frame after so long, so that a lost tail is noticed. 1.
-        outbox_max_messages: Frames accepted and not yet confirmed by the broker. 100,000.
-        outbox_max_bytes: The same in bytes. 32 MiB: minutes of outage at a usual rate, within any pod's memory.
-        outbox_overflow: What a full outbox does; see `OutboxOverflow`. `drop_newest`: an outage leaves one hole.
-        publish_wait_s: How long one `publish` waits for room when the outbox is over half full. 0.005: less than people
-            notice.
-        max_event_bytes: The largest event as JSON. 1 MiB: what NATS takes by default.
-        origin_ttl_s: A pod that was silent for so long is forgotten. 300.
-        routing: `broadcast`: all pods hear all. `interest`: a pod hears what it holds.
-        lanes: Channels that broadcast routing spreads over. 1.
-        channel: The fleet's name on the bus: words of `[A-Za-z0-9_-]` joined by `:`.
-        signing_keys: Frames are signed with the first, and taken if signed with any. None: neither signed nor
-            checked. Each 32 random bytes, the same in the whole fleet.
-    """
-
-    connect_timeout_s: float = field(default=5.0, validator=gt(0))
-    probe_interval_s: float = field(default=15.0, validator=ge(0.5))
-    beat_s: float = field(default=1.0, validator=gt(0))
-    outbox_max_messages: int = field(default=100_000, validator=ge(1))
-    outbox_max_bytes: int = field(default=32 * 1024 * 1024, validator=ge(1024))
-    outbox_overflow: OutboxOverflow = field(
-        default="drop_newest", validator=in_(("drop_newest", "drop_oldest", "raise"))
+    connect_timeout_s: float = field(default=5.0, validator=gt(0), metadata={_ALLOWED: "seconds, above 0"})
+    probe_interval_s: float = field(default=15.0, validator=ge(0.5), metadata={_ALLOWED: "seconds, at least 0.5"})
+    beat_s: float = field(default=1.0, validator=gt(0), metadata={_ALLOWED: "seconds, above 0"})
+    outbox_max_messages: int = field(
+        default=100_000, validator=ge(1), metadata={_ALLOWED: "a whole number, at least 1"}
     )
-    publish_wait_s: float = field(default=0.005, validator=ge(0))
-    max_event_bytes: int = field(default=1024 * 1024, validator=ge(1))
-    origin_ttl_s: float = field(default=300.0, validator=gt(0))
-    routing: RoutingName = field(default="broadcast", validator=in_(("broadcast", "interest")))
-    lanes: int = field(default=1, validator=[ge(1)])
-    channel: str = field(default="backplane", validator=[matches_re(CHANNEL), max_len(200)])
-    signing_keys: SigningKeys | None = field(default=None, repr=False)
+    outbox_max_bytes: int = field(
+        default=32 * 1024 * 1024, validator=ge(1024), metadata={_ALLOWED: "a whole number of bytes, at least 1024"}
+    )
+    outbox_overflow: OutboxOverflow = field(
+        default="drop_newest",
+        validator=in_(get_args(OutboxOverflow)),
+        metadata={_ALLOWED: "'drop_newest', 'drop_oldest' or 'raise'"},
+    )
+    publish_wait_s: float = field(default=0.005, validator=ge(0), metadata={_ALLOWED: "seconds, 0 or more"})
+    max_event_bytes: int = field(
+        default=1024 * 1024, validator=ge(1), metadata={_ALLOWED: "a whole number of bytes, at least 1"}
+    )
+    origin_ttl_s: float = field(default=300.0, validator=gt(0), metadata={_ALLOWED: "seconds, above 0"})
+    routing: RoutingName = field(
+        default="broadcast",
+        validator=in_(get_args(RoutingName)),
+        metadata={_ALLOWED: "'broadcast' or 'interest'"},
+    )
+    lanes: int = field(default=1, validator=ge(1), metadata={_ALLOWED: "a whole number, at least 1"})
+    channel: str = field(
+        default="backplane",
+        validator=[matches_re(CHANNEL), max_len(200)],
+        metadata={_ALLOWED: "words of [A-Za-z0-9_-] joined by ':', at most 200 characters"},
+    )
+    signing_keys: SigningKeys | None = field(
+        default=None,
+        repr=False,
+        metadata={
+            _ALLOWED: "a list of keys, each a non-empty str or bytes; None sends and takes unsigned frames",
+            _SECRET: True,
+        },
+    )
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Settings:
@@ -98,14 +165,14 @@ class Settings:
         for name, value in options.items():
             attribute = known.get(name)
             if attribute is None:
-                raise unknown_option(name, [*known, *CALLBACKS])
+                raise unknown_option(name, NAMES)
             try:
                 values[name] = _converter.structure(value, attribute.type or object)
                 if attribute.validator is not None:
                     attribute.validator(None, attribute, values[name])
             except Exception:  # noqa: BLE001 -- cattrs raises a bare Exception for a Literal
-                shown = "***" if name in _SECRET else repr(value)
-                problem = f"{name}={shown} is not allowed: {_ALLOWED[name]}"
+                shown = "***" if _SECRET in attribute.metadata else repr(value)
+                problem = f"{name}={shown} is not allowed: {attribute.metadata[_ALLOWED]}"
             else:
                 continue
             # Out here, where no `__context__` carries the value.
@@ -118,26 +185,8 @@ class Settings:
 
 resolve_types(Settings)  # the annotations are strings; cattrs wants the types
 
-_ALLOWED: Final = {
-    "connect_timeout_s": "seconds, above 0",
-    "probe_interval_s": "seconds, at least 0.5",
-    "beat_s": "seconds, above 0",
-    "outbox_max_messages": "a whole number, at least 1",
-    "outbox_max_bytes": "a whole number of bytes, at least 1024",
-    "outbox_overflow": "'drop_newest', 'drop_oldest' or 'raise'",
-    "publish_wait_s": "seconds, 0 or more",
-    "max_event_bytes": "a whole number of bytes, at least 1",
-    "origin_ttl_s": "seconds, above 0",
-    "routing": "'broadcast' or 'interest'",
-    "lanes": "a whole number, at least 1",
-    "channel": "words of [A-Za-z0-9_-] joined by ':', at most 200 characters",
-    "signing_keys": "a list of keys, each a non-empty str or bytes; None sends and takes unsigned frames",
-}
 
-_SECRET: Final = frozenset({"signing_keys"})
-
-
-def unknown_option(name: str, allowed: list[str]) -> ConfigurationError:
+def unknown_option(name: str, allowed: Iterable[str]) -> ConfigurationError:
     """Return the error for an option that does not exist."""
     return ConfigurationError(f"unknown option {name!r}; allowed are {', '.join(sorted(allowed))}")
 

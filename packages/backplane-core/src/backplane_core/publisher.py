@@ -6,44 +6,42 @@ import asyncio
 import atexit
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeVar, Unpack
 
 from backplane_core._runtime.forks import call_in_child
-from backplane_core.backplane import Attachment, Sink
+from backplane_core.backplane import Sink
 from backplane_core.connect import MEMORY, make_transport, scheme_of
-from backplane_core.connection import Connection
 from backplane_core.distributed import DistributedBackplane
 from backplane_core.errors import ClosedError, ConfigurationError
 from backplane_core.observe import GapCallback, Stats
+from backplane_core.options import ConnectOptions
 from backplane_core.target import Target
 
 __all__ = ["Publisher", "SyncPublisher"]
 
 T = TypeVar("T")
 
-CLOSE_S: Final = 5.0
-"""How long closing may take to send what was accepted."""
-
 
 class Publisher(DistributedBackplane):
     """Publishes to a fleet and holds no connection: subscribes to nothing, so it costs the fleet nothing.
 
-    `async with Publisher("redis://...") as publisher: await publisher.publish(target, event)`. Closing flushes.
+    `async with Publisher("redis://...") as publisher: await publisher.publish(target, event)`. Entering it connects,
+    leaving it sends what was accepted, then closes.
 
     Args:
-        url: Of the broker. In memory there is nobody to publish to.
-        options: As `connect`.
+        url: The broker's, as `connect` takes it. Not `memory://`, which reaches no other process.
+        options: See `ConnectOptions`.
 
     Raises:
-        AdapterNotInstalledError: Nothing installed serves the scheme.
+        AdapterNotInstalledError: No installed adapter serves the scheme; says what to `pip install`.
         ConfigurationError: The URL or an option is wrong.
     """
 
     _hears = False
 
-    def __init__(self, url: str, **options: Any) -> None:  # noqa: ANN401 -- an adapter's own options
+    def __init__(self, url: str, **options: Unpack[ConnectOptions]) -> None:
         if scheme_of(url) in MEMORY:
             raise ConfigurationError("a Publisher needs a broker: memory reaches no other process")
         transport, rest = make_transport(url, options)
@@ -51,21 +49,31 @@ class Publisher(DistributedBackplane):
 
     async def attach(
         self,
-        conn_id: str,  # noqa: ARG002 -- refused whatever it is
+        conn_id: str,  # noqa: ARG002 -- refused, whatever the arguments are
         sink: Sink,  # noqa: ARG002
         *,
         raw: bool = False,  # noqa: ARG002
         on_gap: GapCallback | None = None,  # noqa: ARG002
-    ) -> Attachment:
-        """Refuse: a publisher hears nothing.
+    ) -> NoReturn:
+        """Raise `ConfigurationError`: a publisher holds no connections. Use `connect` for a pod that does.
+
+        Args:
+            conn_id: Ignored.
+            sink: Ignored.
+            raw: Ignored.
+            on_gap: Ignored.
 
         Raises:
             ConfigurationError: Always.
         """
         _refuse()
 
-    def connection(self, *args: object, **options: object) -> Connection:  # noqa: ARG002 -- refused whatever they are
-        """Refuse: a publisher hears nothing.
+    def connection(self, *args: object, **options: object) -> NoReturn:  # noqa: ARG002 -- refused, whatever they are
+        """Raise `ConfigurationError`: a publisher holds no connections. Use `connect` for a pod that does.
+
+        Args:
+            args: Ignored.
+            options: Ignored.
 
         Raises:
             ConfigurationError: Always.
@@ -82,20 +90,24 @@ def _refuse() -> NoReturn:
 class SyncPublisher:
     """A `Publisher` for code without an event loop: Celery and RQ workers, cron jobs, Django views, shells.
 
-    Runs a loop of its own on a daemon thread, started by the first publish of each process; a forked child starts its
-    own, so it may be made before a prefork server forks. Safe to share between threads. Closing flushes; so does the
-    end of the interpreter.
+    It runs an event loop of its own on a daemon thread, which the first publish of each process starts. So it may be
+    made before a prefork server forks: each child starts its own. Threads may share it. Closing it sends what was
+    accepted, and so does the end of the interpreter.
 
     Args:
-        url: Of the broker.
-        options: As `connect`.
+        url: The broker's, as `connect` takes it. Not `memory://`, which reaches no other process.
+        options: See `ConnectOptions`.
+
+    Raises:
+        AdapterNotInstalledError: No installed adapter serves the scheme; says what to `pip install`.
+        ConfigurationError: The URL or an option is wrong.
     """
 
-    def __init__(self, url: str, **options: Any) -> None:  # noqa: ANN401 -- an adapter's own options
-        self._make: Callable[[], Publisher] = lambda: Publisher(url, **options)
-        self._make()  # a wrong URL or option is told here, not by the first publish
-        self._lock = threading.Lock()
-        call_in_child(self)
+    def __init__(self, url: str, **options: Unpack[ConnectOptions]) -> None:
+        self._url = url
+        self._options = options
+        Publisher(url, **options)  # reports a wrong URL or option here, not at the first publish
+        self._lock = _Lock()
         self._worker: _Worker | None = None
         self._closed = False
 
@@ -108,101 +120,138 @@ class SyncPublisher:
         self.close()
 
     def publish(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
-        """Accept an event for every connection of the target, on every pod; connects first if need be.
-
-        Returns:
-            0: this process holds no connection. `flush` says that the broker has it.
-
-        Raises:
-            TransportError: The first publish of a process could not connect within `connect_timeout_s`. Later ones
-                don't depend on the broker.
-            BackplaneError: As `Backplane.publish` otherwise; then nobody has got anything.
-        """
-        return self._running().call(lambda publisher: publisher.publish(target, event, exclude=exclude))
-
-    def flush(self, timeout_s: float | None = None) -> None:
-        """Return once the broker confirmed all that was accepted before.
-
-        Raises:
-            TimeoutError: It did not in time; the message says how many are left.
-        """
-        worker = self._worker
-        if worker is not None and worker.pid == os.getpid():
-            worker.call(lambda publisher: publisher.flush(timeout_s))
-
-    def stats(self) -> Stats | None:
-        """Return this process's counters; None before its first publish."""
-        worker = self._worker
-        return worker.publisher.stats() if worker is not None and worker.pid == os.getpid() else None
-
-    def close(self, timeout_s: float = CLOSE_S) -> None:
-        """Flush, then close. Twice is fine.
+        """Accept an event for every connection of the target, on every pod. A process's first publish connects.
 
         Args:
-            timeout_s: How long what was accepted may take to be sent; what is left is logged and counted.
+            target: One target, or several, at most 2,048: their union, each connection once.
+            event: None, bool, int, finite float, str, list, tuple, or dict with str keys, of the same.
+            exclude: Connection ids that must not get it, on any pod; at most 65,536.
+
+        Returns:
+            0, since this process holds no connection. `flush` returns once the broker has the event.
+
+        Raises:
+            TransportError: The first publish of this process could not connect within `connect_timeout_s`; it may be
+                tried again. Later ones don't depend on the broker.
+            AuthenticationError: The first publish of this process: the broker refused the credentials.
+            InvalidTargetError: No target, too many, or not a target; or an excluded id that is none, or too many.
+            EventEncodeError: The event is not JSON.
+            EventTooLargeError: It is larger than the limit.
+            OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
+            ClosedError: The publisher is closed.
+
+        Delivery: if it raises, nobody has received anything. Otherwise the event is sent once the broker takes it; what
+            can't be sent is counted, and becomes a `Gap` at the receivers.
+        """
+        worker = self._running()
+        return worker.run(worker.publisher.publish(target, event, exclude=exclude))
+
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Return once the broker has confirmed everything that this process has published before.
+
+        Args:
+            timeout_s: Seconds to wait; None: as long as it takes.
+
+        Raises:
+            TimeoutError: It had not within `timeout_s`; says how many frames are left.
+        """
+        worker = self._own()
+        if worker is not None:
+            worker.run(worker.publisher.flush(timeout_s))
+
+    def stats(self) -> Stats | None:
+        """Return a snapshot of this process's counters; None before its first publish, and once it is closed."""
+        worker = self._own()
+        return None if worker is None else worker.publisher.stats()
+
+    def close(self, drain_s: float = 5.0) -> None:
+        """Send what was accepted, then close. Closing it again does nothing.
+
+        Args:
+            drain_s: Seconds for which it may go on sending; what is left then is logged, and lost.
         """
         with self._lock:
             self._closed = True
-            worker, self._worker = self._worker, None
-        if worker is not None and worker.pid == os.getpid():
-            worker.close(timeout_s)
+            worker = self._own()
+            if worker is not None:  # a parent's stays where it is: its loop must not be collected here
+                self._worker = None
+        if worker is not None:
+            worker.close(drain_s)
 
-    def forked(self) -> None:
-        """For a forked child: another thread of the parent may have held the lock, and is not here to release it."""
-        self._lock = threading.Lock()
+    def _own(self) -> _Worker | None:
+        """Return this process's worker, if it has one already."""
+        worker = self._worker
+        return worker if worker is not None and worker.pid == os.getpid() else None
 
     def _running(self) -> _Worker:
         with self._lock:
             if self._closed:
                 raise ClosedError("the publisher is closed")
-            worker = self._worker
-            if worker is None or worker.pid != os.getpid():
-                if worker is not None:
+            worker = self._own()
+            if worker is None:
+                if self._worker is not None:
                     # The parent's loop and socket: closing them here would disturb it.
-                    _of_parents.append(worker)
-                worker = self._worker = _Worker(self._make)
+                    _of_parents.append(self._worker)
+                worker = self._worker = _Worker(Publisher(self._url, **self._options))
             return worker
 
 
 _of_parents: Final[list[_Worker]] = []
 
 
-class _Worker:
-    """One process's loop on a thread, with one publisher in it."""
+class _Lock:
+    """A lock that a forked child gets anew: a thread of the parent may have held it, and is not there to release it."""
 
-    def __init__(self, make: Callable[[], Publisher]) -> None:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        call_in_child(self)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    def forked(self) -> None:
+        self._lock = threading.Lock()
+
+
+class _Worker:
+    """One process's event loop, on a thread, with the publisher in it."""
+
+    def __init__(self, publisher: Publisher) -> None:
         self.pid = os.getpid()
-        self.publisher = make()
+        self.publisher = publisher
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="backplane-publisher", daemon=True)
         self._thread.start()
         try:
-            self._run(self.publisher.open())
+            self.run(publisher.open())
         except BaseException:
             self._end()
             raise
         # The interpreter would stop the thread in the middle of what it still has to send.
         atexit.register(self.close)
 
-    def call(self, make: Callable[[Publisher], Coroutine[Any, Any, T]]) -> T:
-        return self._run(make(self.publisher))
-
-    def close(self, timeout_s: float = CLOSE_S) -> None:
-        atexit.unregister(self.close)
-        if self.pid != os.getpid() or self._loop.is_closed():
-            return
-        try:
-            self._run(self.publisher.aclose(timeout_s))
-        finally:
-            self._end()
-
-    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run it in the worker's loop, and return what it returns."""
         try:
             future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         except RuntimeError:
             coroutine.close()
             raise ClosedError("the publisher is closed") from None
         return future.result()
+
+    def close(self, drain_s: float = 5.0) -> None:
+        atexit.unregister(self.close)
+        if self.pid != os.getpid() or self._loop.is_closed():
+            return
+        try:
+            self.run(self.publisher.aclose(drain_s))
+        finally:
+            self._end()
 
     def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
