@@ -6,6 +6,8 @@
 `nats_cluster`: a NATS cluster of the test's own, likewise.
 `start`: the same with options, `start(RedisServer(password="..."))`.
 
+`--full` and `--long` run more: see `full`, `long` and tests/support/selection.py.
+
 A test marked `every_loop` runs on asyncio's event loop and on uvloop's; `--loop uvloop` runs all on that one.
 """
 
@@ -38,6 +40,8 @@ from backplane_testservers.search import find
 from backplane_testservers.tls import Certificates
 from hypothesis import HealthCheck, settings
 
+from tests.support.selection import order, select, share_workers
+
 BrokerT = TypeVar("BrokerT", bound=Broker)
 ServerT = TypeVar("ServerT", bound=OwnBroker)
 
@@ -62,6 +66,7 @@ class StartServer(Protocol):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run what CI runs: every combination, more seeds")
     parser.addoption("--long", action="store_true", help="run long traffic, storms and soaks at their full size")
     parser.addoption("--loop", choices=LOOPS, help="run all tests on this event loop")
 
@@ -78,6 +83,27 @@ def pytest_asyncio_loop_factories(
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     name = config.getoption("--loop") or "asyncio"
     return LOOPS if item.get_closest_marker("every_loop") else {name: LOOPS[name]}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    share_workers(items)  # before xdist looks at the groups
+    yield
+    select(config, items)  # after `-k` and `-m`: what was asked for by name is not left out
+    if hasattr(config, "workerinput"):
+        order(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Let `-n auto` start twice as many workers as there are cores: most tests wait for a broker or a child."""
+    return 2 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2 * (os.cpu_count() or 1)
+
+
+@pytest.fixture(scope="session")
+def full(pytestconfig: pytest.Config) -> bool:
+    """Whether to run all that CI runs."""
+    return bool(pytestconfig.getoption("--full"))
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ class Authority:
     elsewhere: Tls
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     directory = tmp_path_factory.mktemp("authority")
     ca = trustme.CA()

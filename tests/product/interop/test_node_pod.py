@@ -19,7 +19,7 @@ from tests.product.interop.node_pod import NodePod, install, node_pod
 from tests.support.waiting import until
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install(tmp_path_factory.mktemp("node"))
 

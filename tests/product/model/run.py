@@ -1,13 +1,9 @@
-"""Runs plans: one, or thousands in all of this machine's processes; and cuts a failing one down to what it needs."""
+"""Runs a plan, and cuts a failing one down to what it needs."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from typing import Final
+from collections.abc import Callable
 
 from attrs import evolve, field, frozen
 from backplane_core import Gap
@@ -15,13 +11,11 @@ from backplane_core._runtime.logging import logger
 
 from tests.product.model.checks import check
 from tests.product.model.ledger import Ledger
-from tests.product.model.plan import Plan, draw
+from tests.product.model.plan import Plan
 from tests.product.model.virtual_loop import VirtualLoop, run
 from tests.product.model.world import World
 
-__all__ = ["Outcome", "hunt", "play", "shrink"]
-
-CHUNK: Final = 250
+__all__ = ["Outcome", "play", "shrink"]
 
 
 @frozen
@@ -49,19 +43,6 @@ def play(plan: Plan, trace: Callable[[str], None] | None = None) -> Outcome:
     finally:
         logger.disabled = disabled
     return Outcome(check(world.ledger, plan), _seen(world.ledger))
-
-
-def hunt(seeds: Sequence[int], processes: int | None = None) -> Iterator[tuple[int, Outcome]]:
-    """Run the plans of many seeds, and yield what came of each, in order."""
-    processes = os.cpu_count() or 1 if processes is None else processes
-    chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        for chunk, outcomes in zip(chunks, pool.map(_play_all, chunks), strict=True):
-            yield from zip(chunk, outcomes, strict=True)
-
-
-def _play_all(seeds: Sequence[int]) -> list[Outcome]:
-    return [play(draw(seed)) for seed in seeds]
 
 
 def shrink(plan: Plan) -> Plan:

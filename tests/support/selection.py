@@ -1,0 +1,102 @@
+"""Which of the collected tests run by default, in which order, and which of them share a worker."""
+
+# pyright: reportPrivateUsage=false -- pytest shows nobody which fixtures a test has
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+__all__ = ["beside_the_diagonal", "order", "select", "share_workers"]
+
+TESTS: Final = Path(__file__).resolve().parents[1]
+
+DIAGONAL: Final = {("redis", "broadcast"), ("nats", "interest")}
+"""Each broker and each routing once; no code of ours depends on both."""
+
+BROKERS: Final = ("broker", "shared_broker")
+"""The parameters that name a broker."""
+
+UVLOOP_NEEDS: Final = {None, "redis", "nats"}
+"""Harnesses whose checks run on uvloop by default: another event loop shows at a socket, and at one of each broker."""
+
+FIRST: Final = ("product/typing", "project/release", "product/faults", "project")
+"""What takes longest begins first, so that no worker is left alone with it at the end."""
+
+SLOW_TO_START: Final = {"cluster", "nats_node"}
+"""Harnesses whose broker takes seconds to start, so that one worker starts it for all."""
+
+
+def select(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only `--full` runs: combinations beside the diagonal, and uvloop where it shows nothing new."""
+    if config.getoption("--full") or config.getoption("--long"):
+        return
+    pairs = beside_the_diagonal([_combination(item) for item in items])
+    kept = [item for number, item in enumerate(items) if number not in pairs and not _repeats_on_uvloop(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
+
+
+def beside_the_diagonal(combinations: Sequence[tuple[Hashable, Any, Any] | None]) -> set[int]:
+    """Return the places of combinations that run with `--full` only.
+
+    Args:
+        combinations: Of each test what it is apart from these, its broker and its routing; None if it has not both.
+    """
+    alike: dict[Hashable, dict[tuple[Any, Any], int]] = defaultdict(dict)
+    for number, combination in enumerate(combinations):
+        if combination is not None:
+            test, broker, routing = combination
+            alike[test][broker, routing] = number
+    # A test that has only some of the four has them for a reason; so has who names one on the command line.
+    return {
+        number
+        for pairs in alike.values()
+        if len(pairs) == 2 * len(DIAGONAL)
+        for pair, number in pairs.items()
+        if pair not in DIAGONAL
+    }
+
+
+def _combination(item: pytest.Item) -> tuple[Hashable, Any, Any] | None:
+    params = _params(item)
+    routing, brokers = params.pop("routing", None), [params.pop(name) for name in BROKERS if name in params]
+    if routing is None or len(brokers) != 1:
+        return None
+    return (item.location[0], item.location[2].partition("[")[0], repr(sorted(params.items()))), brokers[0], routing
+
+
+def _params(item: pytest.Item) -> dict[str, Any]:
+    return dict(item.callspec.params) if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+
+
+def _repeats_on_uvloop(item: pytest.Item) -> bool:
+    return "uvloop" in item.name and _params(item).get("harness") not in UVLOOP_NEEDS
+
+
+def order(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, where workers take tests one by one."""
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    folder = item.path.relative_to(TESTS).as_posix() if item.path.is_relative_to(TESTS) else ""
+    return next((rank for rank, first in enumerate(FIRST) if folder.startswith(f"{first}/")), len(FIRST))
+
+
+def share_workers(items: list[pytest.Item]) -> None:
+    """Let tests run in one worker that share a fixture of their module, or a broker that takes seconds to start."""
+    for item in items:
+        if not isinstance(item, pytest.Function) or item.get_closest_marker("xdist_group"):
+            continue
+        module = item.path.stem
+        scopes = {definition.scope for each in item._fixtureinfo.name2fixturedefs.values() for definition in each}
+        harness = _params(item).get("harness")
+        if "module" in scopes:
+            item.add_marker(pytest.mark.xdist_group(module))
+        elif harness in SLOW_TO_START:
+            item.add_marker(pytest.mark.xdist_group(f"{module} {harness}"))
