@@ -1,6 +1,7 @@
 """Which of the collected tests run by default, in which order, and which of them share a worker."""
 
-# pyright: reportPrivateUsage=false -- pytest shows nobody which fixtures a test has
+# Pytest shows nobody which fixtures a test has.
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 
@@ -93,7 +94,7 @@ def share_workers(items: list[pytest.Item]) -> None:
     for item in items:
         if not isinstance(item, pytest.Function) or item.get_closest_marker("xdist_group"):
             continue
-        module = item.path.stem
+        module = f"{item.path.parent.name}.{item.path.stem}"
         scopes = {definition.scope for each in item._fixtureinfo.name2fixturedefs.values() for definition in each}
         harness = _params(item).get("harness")
         if "module" in scopes:
