@@ -115,7 +115,9 @@ async def three_pods(rig: Rig) -> tuple[Pod, Pod, Pod]:
 def channels_of(pod: Pod) -> list[str]:
     """The channels that carry events of the rig's targets to this pod, beside the shared one."""
     return [
-        channel for channel in live_link(pod.backplane)._homes if ":@" in channel and ":@connection:" not in channel
+        channel
+        for channel in live_link(pod.backplane)._placements
+        if ":@" in channel and ":@connection:" not in channel
     ]
 
 

@@ -151,16 +151,16 @@ async def test_what_was_left_is_not_followed(cluster: RedisCluster) -> None:
 async def test_what_is_left_while_it_is_nowhere_stays_so(cluster: RedisCluster) -> None:
     async with reading_cluster(cluster.url) as (link, heard):
         await link.subscribe([MOVING, BESIDE])
-        async with link._changing:  # the mover comes after the one that leaves
+        async with link._placing:  # the mover comes after the one that leaves
             leaving = asyncio.create_task(link.unsubscribe([MOVING]))
             await turns()
             await move(cluster, MOVING)
             await move(cluster, BESIDE)
-            await until(lambda: len(link._homeless) == 2, "both are dropped")
+            await until(lambda: len(link._unplaced) == 2, "both are dropped")
         await leaving
         assert await lost(heard) == [Lost(BESIDE, MESSAGE)]
         assert sum(heard_by(cluster, MOVING)) == 0
-        assert link._homeless == {}
+        assert link._unplaced == {}
 
 
 async def test_while_a_channel_is_nowhere_and_while_a_node_owes_an_answer_nothing_more_counts_as_heard(
@@ -180,9 +180,9 @@ async def test_while_a_channel_is_nowhere_and_while_a_node_owes_an_answer_nothin
             return link.heard_until - before
 
         assert await heard_on() > 0
-        async with link._changing:  # the mover waits
+        async with link._placing:  # the mover waits
             await move(cluster, MOVING)
-            await until(lambda: bool(link._homeless), "the channel is dropped")
+            await until(lambda: bool(link._unplaced), "the channel is dropped")
             assert await heard_on() == 0
         await lost(heard)
         assert await heard_on() > 0
@@ -241,11 +241,11 @@ async def test_channels_that_two_nodes_send_to_and_fro_end_the_link(
         def stay(_slots: object, _told: str, _by: object) -> None:
             """A node that does not know better."""
 
-        monkeypatch.setattr("backplane_redis._cluster.slots.SlotMap.moved", stay)
+        monkeypatch.setattr("backplane_redis._cluster.slots.SlotMap.correct", stay)
         away = elsewhere(cluster, MOVING)
-        link._slots._owners[slot_of(MOVING)] = link._slots._number((away.host, away.port))
-        assert "to and fro" in str(await raised(link.subscribe([MOVING])))
-        assert "to and fro" in str(await raised(link.send([(MOVING, b"")])))
+        link._slots._owners[slot_of(MOVING)] = link._slots._index((away.host, away.port))
+        assert "back and forth" in str(await raised(link.subscribe([MOVING])))
+        assert "back and forth" in str(await raised(link.send([(MOVING, b"")])))
 
 
 async def test_a_link_that_dies_while_it_connects_leaves_nothing(cluster: RedisCluster, channel: str) -> None:

@@ -91,7 +91,7 @@ async def test_transport_and_link_are_what_core_asks_for(plain: SentinelSet) -> 
     async with reading(plain.url) as (link, _):
         assert isinstance(link, Link)
         assert isinstance(link, DoubtingLink)
-        assert repr(link) == f"<SentinelLink {plain.master.host}:{plain.master.port} live>"
+        assert repr(link) == f"<SentinelLink {plain.master.host}:{plain.master.port} live, 0 channels, 0 replies due>"
 
 
 @pytest.mark.parametrize("scheme", ["redis+sentinel", "valkey+sentinel", "REDIS+SENTINEL"])
@@ -253,7 +253,7 @@ async def test_tls_holds_for_nodes_and_sentinels_alike(certificates: Certificate
         strangers = {"ssl_ca_certs": ca, "sentinel_kwargs": {"ssl_ca_certs": str(certificates.strangers_ca)}}
         error = await raised(SentinelTransport(sentinels.url, connection_kwargs=strangers).open())
         assert "the sentinel at" in str(error)
-        assert "certificate refused" in str(error)
+        assert "certificate can't be verified" in str(error)
         assert not error.retryable
 
 

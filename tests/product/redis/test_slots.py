@@ -22,7 +22,7 @@ def test_a_channels_slot_is_the_one_that_the_cluster_computes(channel: str, slot
 
 
 def test_a_map_knows_the_master_of_each_slot() -> None:
-    slots = SlotMap.told(REPLY, BY)
+    slots = SlotMap.parse(REPLY, BY)
     assert slots.owner(0) == slots.owner(5460) == slots.owner(5463) == slots.owner(16383) == ("10.0.0.1", 6379)
     assert slots.owner(5461) == ("2001:db8::1", 6380)
     assert slots.owner(5462) is None
@@ -31,15 +31,15 @@ def test_a_map_knows_the_master_of_each_slot() -> None:
 
 @pytest.mark.parametrize("host", [None, b"", b"?"])
 def test_a_node_that_does_not_know_its_host_is_where_it_was_asked(host: bytes | None) -> None:
-    slots = SlotMap.told([[0, 16383, [host, 6381, b"id", []]]], BY)
+    slots = SlotMap.parse([[0, 16383, [host, 6381, b"id", []]]], BY)
     assert slots.owner(7) == ("seed", 6381)
 
 
 def test_a_slot_that_moved_is_found_where_the_error_says() -> None:
-    slots = SlotMap.told(REPLY, BY)
-    slots.moved("5462 10.0.0.2:6379", BY)
-    slots.moved("5461 :6382", BY)
-    slots.moved("0 2001:db8::2:6379", BY)
+    slots = SlotMap.parse(REPLY, BY)
+    slots.correct("5462 10.0.0.2:6379", BY)
+    slots.correct("5461 :6382", BY)
+    slots.correct("0 2001:db8::2:6379", BY)
     assert slots.owner(5462) == ("10.0.0.2", 6379)
     assert slots.owner(5461) == ("seed", 6382)
     assert slots.owner(0) == ("2001:db8::2", 6379)

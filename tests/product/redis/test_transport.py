@@ -359,6 +359,9 @@ async def test_tls_towards_a_port_that_answers_in_plain_text_says_so() -> None:
         ("rediss://:s3cr3t@localhost?ssl_ca_certs=/no/such/file", "No such file"),
         ("rediss://localhost?ssl_cert_reqs=maybe", "maybe"),
         ("redis://localhost?db=one", "'db'"),
+        ("redis://localhost/3?db=2", "sets 'db' a second time"),
+        ("redis://:s3cr3t@localhost?password=s3cr3t2", "sets 'password' a second time"),
+        ("redis://localhost?socket_connect_timeout=s3cr3t", "the value of 'socket_connect_timeout' can't be used"),
         ("redis://localhost?socket_connect_timeout=soon", "'socket_connect_timeout'"),
     ],
 )
@@ -408,7 +411,7 @@ def test_a_transport_shows_its_url_without_secrets(url: str, shown: str) -> None
 async def test_a_link_shows_its_address_and_no_secret(start: StartServer) -> None:
     server = start(RedisServer(user="pod", password=SECRET))
     async with reading(server.url) as (link, _):
-        assert repr(link) == f"<RedisLink {server.host}:{server.port} live>"
+        assert repr(link) == f"<RedisLink {server.host}:{server.port} live, 0 channels, 0 replies due>"
 
 
 async def test_what_came_before_a_refusal_in_one_read_is_yielded_before_the_link_is_dead() -> None:

@@ -16,102 +16,131 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from backplane_redis._connection import LinkConnection
 
-__all__ = ["CLOSED", "MAX_HEADS", "MAX_PAYLOAD_BYTES", "MORE", "PUSH", "TORN", "Gets", "RedisLink", "Wait", "packed"]
+__all__ = [
+    "CLOSED",
+    "MAX_HEADS",
+    "MAX_PAYLOAD_BYTES",
+    "NO_MORE",
+    "OUT_OF_TURN",
+    "PUSH",
+    "NextReply",
+    "PendingReply",
+    "RedisLink",
+    "pack_command",
+]
 
-# All that asyncio has buffered comes out in one read: fewer turns of the loop, larger batches.
 _READ_BYTES: Final = 1 << 20
+"""Takes all that asyncio has buffered in one read: fewer turns of the loop, larger batches."""
+
 MAX_HEADS: Final = 4096
+"""Channels whose packed PUBLISH is kept: some 100 bytes each, and a fleet's busy channels are far fewer."""
+
 MAX_PAYLOAD_BYTES: Final = 512 * 1024 * 1024
 """Redis' proto-max-bulk-len, unless its operator changed it."""
-# A sentinel of our own, since False and None are values that a server may send.
-MORE: Final = object()
+
+NO_MORE: Final = object()
+"""What hiredis returns when no whole reply is left. An object of our own: False and None are values of RESP3."""
+
 PUSH: Any = hiredis.PushNotification
+
 CLOSED: Final = (
-    "the server went away or cut it: a restart, CLIENT KILL, an ACL change, or this process read too slowly "
+    "the server closed the connection: a restart, CLIENT KILL, an ACL change, or this process read too slowly "
     "for client-output-buffer-limit pubsub"
 )
-TORN: Final = (
-    "the server answered out of turn: Valkey 9.0.0 to 9.1.1 tear messages from 16 KiB on; "
+OUT_OF_TURN: Final = (
+    "the server sent a reply that nothing asked for: Valkey 9.0.0 to 9.1.1 tear messages of 16 KiB and more; "
     "use 9.1.2, or set min-string-size-avoid-copy-reply 1073741824 there"
 )
 
 
-Gets: TypeAlias = Callable[[], Any]
-"""Returns one reply after the other, then `MORE`."""
+NextReply: TypeAlias = Callable[[], Any]
+"""Returns one reply per call, then `NO_MORE`."""
 
 
 @define(eq=False)
-class Wait:
-    """Who waits for the replies to what was written at once.
+class PendingReply:
+    """A caller that waits for the replies to what it wrote in one go.
 
     Args:
-        total: The count of replies, since the link was opened, at which it is confirmed.
+        total: How many replies the link will have counted, since it was opened, once the last of these has come.
         command: What was written, once per operand.
         operands: Its channels or frames, one reply each.
-        confirmed: Told whether it was.
-        written_at: The monotonic clock, when it was handed to the socket.
-        moved: Operands that another node serves by now, and which; in a cluster alone.
+        confirmation: True once all replies are there, False if the link dies first.
+        written_at: `time.monotonic()` when it was handed to the socket, in seconds.
+        moved: Operands that another node serves by now, and the rest of its MOVED error; in a cluster alone.
     """
 
     total: int
     command: str
     operands: Sequence[str | Frame] = field(repr=False)
-    confirmed: Confirmation
+    confirmation: Confirmation
     written_at: float
     moved: list[tuple[str | Frame, str]] = field(factory=list[tuple[str | Frame, str]], repr=False)
 
 
 class RedisLink:
-    """One connection for both directions, so that the replies to PUBLISH confirm sends for nothing.
+    """One connection for both directions, so that the replies to PUBLISH confirm sends at no extra cost.
 
-    Redis answers commands in order. So a running count of replies tells what is confirmed, and stays right
-    when a waiting caller was cancelled.
+    Redis answers commands in order, so a running count of replies is all the bookkeeping there is. Say 7 replies were
+    counted when three frames are written: that send is confirmed at 10, a SUBSCRIBE of two channels after it at 12.
+    The count stays right when the caller of either was cancelled: its replies come, are counted, and wake nobody.
+
+    Args:
+        connection: Open, and not read from yet.
+        where: The server's address, for people.
     """
 
     def __init__(self, connection: LinkConnection, where: str) -> None:
         self._connection = connection
         self._where = where
         self._stream = connection.stream()
-        self._parser = hiredis.Reader(notEnoughData=MORE)
+        self._parser = hiredis.Reader(notEnoughData=NO_MORE)
         self._inbox = Inbox()
+        # Replies since the link was opened: asked for, and come.
         self._expected = 0
-        self._confirmed: int = 0
-        self._waits: deque[Wait] = deque()
+        self._replies: int = 0
+        self._pending: deque[PendingReply] = deque()
+        # The channels that are subscribed, by their bytes: a message's channel is looked up, not decoded.
         self._names: dict[bytes, str] = {}
         self._heads: dict[str, bytes] = {}
         self._dead: str | None = None
-        # Why it is to die, once what was read with that is handed over.
-        self._verdict: str | None = None
+        # Why it must die; it does so once the frames that were read together with the reason are handed over.
+        self._fatal: str | None = None
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._where} {'live' if self._dead is None else 'dead'}>"
+        state = "live" if self._dead is None else "dead"
+        return (
+            f"<{type(self).__name__} {self._where} {state}, {len(self._names)} channels, "
+            f"{self._expected - self._replies} replies due>"
+        )
 
     async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:  # noqa: ARG002 -- no log here
         """Return once Redis confirmed every channel."""
-        await self._run("SUBSCRIBE", channels, packed("SUBSCRIBE", *channels))
+        await self._run("SUBSCRIBE", channels, pack_command("SUBSCRIBE", *channels))
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
-        """Return once Redis confirmed that none of the channels is heard any more."""
-        await self._run("UNSUBSCRIBE", channels, packed("UNSUBSCRIBE", *channels))
+        """Return once Redis confirmed that the link no longer hears any of the channels."""
+        await self._run("UNSUBSCRIBE", channels, pack_command("UNSUBSCRIBE", *channels))
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Write all frames in one go; return once Redis answered each PUBLISH.
 
-        Cancellation: while it waits for the replies the link lives on; cut amid the write it is dead.
+        Cancellation: the link stays live when cancelled while it waits for replies, and is dead when cancelled in the
+        middle of the write.
         """
         heads = self._heads
         parts: list[bytes] = []
-        for frame in frames:  # bytes of our own: redis-py's packing would cost more than all the rest
+        for frame in frames:  # packed here: redis-py's pack_command would cost more than all the rest
             head = heads.get(frame[0])
             if head is None:
                 if len(heads) >= MAX_HEADS:
                     heads.clear()
-                head = heads[frame[0]] = b"*3" + packed("PUBLISH", frame[0])[2:] + b"$"
+                head = heads[frame[0]] = b"*3" + pack_command("PUBLISH", frame[0])[2:] + b"$"
             parts.append(b"%b%d\r\n%b\r\n" % (head, len(frame[1]), frame[1]))
         await self._run("PUBLISH", frames, b"".join(parts))
 
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
-        """Yield what arrived in one list; while the caller is busy little more is read."""
+        """Yield what arrived, one list per read; while the caller is busy the socket is paused."""
         transport = self._connection.transport()
         try:
             if transport is None:
@@ -125,7 +154,7 @@ class RedisLink:
                     yield frames
             raise self._error()
         finally:
-            self._die("nobody reads it any more")
+            self._die("its reader stopped")
 
     async def aclose(self) -> None:
         """Close the socket at once; pending calls raise."""
@@ -134,34 +163,34 @@ class RedisLink:
             await self._connection.disconnect()
 
     async def _run(self, command: str, operands: Sequence[str | Frame], data: bytes) -> None:
-        """Write a command, or one per operand, and return when each operand has its reply."""
+        """Write a command, or one per operand; return when each operand has its reply."""
         if operands:  # a bare UNSUBSCRIBE would drop all channels
-            await self._confirmed_by(await self._write(command, operands, data))
+            await self._wait_confirmed(await self._write(command, operands, data))
 
-    async def _write(self, command: str, operands: Sequence[str | Frame], data: bytes) -> Wait:
-        """Write a command, or one per operand."""
+    async def _write(self, command: str, operands: Sequence[str | Frame], data: bytes) -> PendingReply:
+        """Write a command, or one per operand, and return what waits for the replies."""
         if not self._connection.is_connected:
             self._die(CLOSED)
-        if self._dead is not None:  # redis-py would connect anew in silence, without the subscriptions
+        if self._dead is not None:  # redis-py would reconnect silently, without the subscriptions
             raise self._error()
         self._expected += len(operands)
-        wait = Wait(self._expected, command, operands, self._inbox.answer(), time.monotonic())
-        # Nothing is awaited between this and the write: the order of waits is the order of commands.
-        self._waits.append(wait)
+        pending = PendingReply(self._expected, command, operands, self._inbox.answer(), time.monotonic())
+        # Nothing is awaited between this and the write, so replies are awaited in the order of the commands.
+        self._pending.append(pending)
         try:
             await self._connection.send_packed_command(data, check_health=False)
-        # The last two on a transport that has just closed: uvloop, and asyncio from CPython 3.12 on.
+        # The last two come from a transport that has just closed: of uvloop, and of asyncio from CPython 3.12 on.
         except (RedisError, OSError, RuntimeError, AttributeError):
             self._die(CLOSED)
-        return wait
+        return pending
 
-    async def _confirmed_by(self, wait: Wait) -> None:
+    async def _wait_confirmed(self, pending: PendingReply) -> None:
         """Return when each operand has its reply."""
-        if not await wait.confirmed:
+        if not await pending.confirmation:
             raise self._error()
 
     def _arrived(self, data: bytes) -> None:
-        """Take what was read from the socket: hand over the frames, then settle what was confirmed."""
+        """Take what was read from the socket: hand over the frames, then wake the callers whose replies came."""
         if self._dead is not None:
             return
         try:
@@ -187,36 +216,36 @@ class RedisLink:
         self._die(CLOSED)
         return []
 
-    async def _fetch(self) -> Gets | None:
+    async def _fetch(self) -> NextReply | None:
         """Wait for bytes, and return what takes the replies out of them; None when the connection is gone."""
         with suppress(RedisError, OSError, hiredis.ProtocolError):
             if self._stream is None:
-                return iter((await self._read_reply(), MORE)).__next__
+                return iter((await self._read_reply(), NO_MORE)).__next__
             if data := await self._stream.read(_READ_BYTES):
                 self._parser.feed(data)
                 return self._parser.gets
         return None
 
     async def _read_reply(self) -> Any:  # noqa: ANN401 -- whatever Redis sends
-        """Return one reply by redis-py's public API: three times dearer."""
+        """Return one reply by redis-py's public API, at three times the cost."""
         try:
             return await self._connection.read_response(push_request=True, disconnect_on_error=False)  # pyright: ignore[reportUnknownVariableType] -- redis-py's gap
         except ResponseError as error:
             return hiredis.ReplyError(self._code(error))
 
     def _code(self, error: ResponseError) -> str:
-        """Return the code that redis-py has made an exception of."""
+        """Return the error code that redis-py turned into this exception."""
         return "NOPERM" if isinstance(error, NoPermissionError) else "ERR"
 
-    def _take(self, gets: Gets) -> list[Frame | Lost]:
-        """Sort replies into frames, returned, and confirmations, counted, until there are no more."""
+    def _take(self, next_reply: NextReply) -> list[Frame | Lost]:
+        """Return the frames among the replies, and count the confirmations, until there are no more."""
         frames: list[Frame | Lost] = []
         names, confirmed = self._names, 0
-        while (reply := gets()) is not MORE:
+        while (reply := next_reply()) is not NO_MORE:
             if type(reply) is PUSH:
                 if reply[0] == b"message":
                     frames.append((names[reply[1]], reply[2]))
-                # Every message lies between these two confirmations: no name needs decoding twice.
+                # Every message of a channel comes between these two confirmations, so each name is decoded once.
                 elif reply[0] == b"subscribe":
                     names[reply[1]] = reply[1].decode()
                     confirmed += 1
@@ -226,63 +255,63 @@ class RedisLink:
             elif type(reply) is int:
                 confirmed += 1
             else:
-                self._confirmed += confirmed
+                self._replies += confirmed
                 confirmed = 0
                 if isinstance(reply, hiredis.ReplyError):
-                    self._verdict = self._refusal(str(reply).partition(" ")[0])
-                elif self._answers(reply):
+                    self._fatal = self._describe_refusal(str(reply).partition(" ")[0])
+                elif self._accept_other(reply):
                     confirmed = 1
                     continue
-                else:  # never told: it may be a payload
-                    self._verdict = TORN
+                else:  # not quoted: it may be a payload
+                    self._fatal = OUT_OF_TURN
                 break
-        self._confirmed += confirmed
+        self._replies += confirmed
         return frames
 
-    def _answers(self, _reply: object) -> bool:
-        """Whether a reply of another kind is what was asked for; here nothing asks for such."""
+    def _accept_other(self, _reply: object) -> bool:
+        """Take a reply that is no push, number or error; return whether a command asked for one. Here none does."""
         return False
 
     def _settle(self) -> None:
-        """Tell those whose replies are all there; then die, if a reply said so."""
-        while self._waits and self._waits[0].total <= self._confirmed:
-            self._waits.popleft().confirmed.give(True)  # noqa: FBT003 -- it was
-        if self._verdict is not None:
-            self._die(self._verdict)
+        """Wake the callers whose replies are all there; then die, if a reply was fatal."""
+        while self._pending and self._pending[0].total <= self._replies:
+            self._pending.popleft().confirmation.give(True)  # noqa: FBT003 -- it was
+        if self._fatal is not None:
+            self._die(self._fatal)
 
-    def _at_hand(self) -> Wait | None:
+    def _next_pending(self) -> PendingReply | None:
         """Return what the next reply is for."""
-        return next((wait for wait in self._waits if wait.total > self._confirmed), None)
+        return next((pending for pending in self._pending if pending.total > self._replies), None)
 
-    def _refusal(self, code: str) -> str:
-        """Return what an error reply means. Only its code is told: the text may quote the payload."""
-        wait = self._at_hand()
-        if wait is None:
+    def _describe_refusal(self, code: str) -> str:
+        """Return what an error reply means, by its code alone: the rest of its text may quote the payload."""
+        pending = self._next_pending()
+        if pending is None:
             return f"the server sent {code}"
-        operand = wait.operands[self._confirmed - wait.total]  # counted from the end
+        operand = pending.operands[self._replies - pending.total]  # counted from the end
         channel = operand if isinstance(operand, str) else operand[0]
-        hint = self._hint(code, wait.command, channel)
-        return f"{wait.command} on channel {channel!r} was refused ({code}){hint}"
+        hint = self._hint(code, pending.command, channel)
+        return f"{pending.command} on channel {channel!r} was refused ({code}){hint}"
 
     def _hint(self, code: str, command: str, channel: str) -> str:
-        """Return what may mend a refusal."""
+        """Return what to do about a refusal, if there is anything to do."""
         return f": the user lacks +{command.lower()} or a channel pattern like &{channel}" if code == "NOPERM" else ""
 
     def _die(self, reason: str) -> None:
-        """Be dead from now on, for the first reason given, and wake all who wait."""
+        """Mark the link dead, for the first reason given, and wake every caller that waits."""
         if self._dead is None:
             self._dead = reason
-        waits = [*self._waits]
-        self._waits.clear()
-        for wait in waits:
-            wait.confirmed.give(False)  # noqa: FBT003 -- it was not
+        pending = [*self._pending]
+        self._pending.clear()
+        for one in pending:
+            one.confirmation.give(False)  # noqa: FBT003 -- it was not
         self._inbox.close()
 
     def _error(self) -> TransportError:
         return TransportError(f"the link to Redis at {self._where} is dead: {self._dead}")
 
 
-def packed(*words: str) -> bytes:
-    """Return a command as it is written."""
+def pack_command(*words: str) -> bytes:
+    """Return a command in RESP, as it goes over the wire."""
     encoded = [word.encode() for word in words]
     return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded])

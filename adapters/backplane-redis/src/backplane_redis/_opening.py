@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any, Final
 
 import redis.exceptions as redis_errors
+from attrs import frozen
 from backplane_core import AuthenticationError, ConfigurationError, TransportError
 
 from backplane_redis._connection import LinkConnection, make_connection
@@ -16,24 +16,37 @@ from backplane_redis._url import Address, RedisUrl, format_address
 
 __all__ = ["Connector"]
 
-_final: Final = partial(TransportError, retryable=False)
-# redis-py wraps errors differently per kind of socket, so all causes are searched, for the most telling kind first.
-_HINTS: Final[tuple[tuple[type[Exception], Callable[[str], TransportError], str], ...]] = (
-    (redis_errors.NoPermissionError, AuthenticationError, "the user lacks +client|setname, or +select"),
-    (redis_errors.AuthenticationError, AuthenticationError, "user name or password are wrong or missing"),
-    (
+
+@frozen
+class _Hint:
+    """What an exception of this kind means for the person who reads the error, and whether trying again can help."""
+
+    kind: type[Exception]
+    text: str
+    retryable: bool = True
+
+
+# redis-py wraps errors differently per kind of socket, so all causes are searched; the most telling kinds stand first.
+_HINTS: Final = (
+    _Hint(redis_errors.NoPermissionError, "the user lacks +client|setname, or +select"),
+    _Hint(redis_errors.AuthenticationError, "user name or password is wrong or missing"),
+    _Hint(
         ssl.SSLCertVerificationError,
-        _final,
-        "certificate refused, {0.verify_message}; set ssl_ca_certs to its CA's file, and connect by a name it holds",
+        "its certificate can't be verified, {0.verify_message}; set ssl_ca_certs to the CA's file, and connect by a "
+        "name in the certificate",
+        retryable=False,
     ),
-    (ssl.SSLError, TransportError, "no TLS handshake: does the port speak TLS, or want a client certificate?"),
-    (socket.gaierror, TransportError, "the host name has no address"),
-    (ConnectionRefusedError, TransportError, "nothing listens there: is the server running, the port right?"),
-    (FileNotFoundError, TransportError, "there is no such socket: is the server running, the path right?"),
-    (TimeoutError, TransportError, "no answer in time: check address and firewall"),
-    (redis_errors.ResponseError, _final, "handshake refused: Redis 6 or newer with that database is needed"),
-    (redis_errors.RedisError, TransportError, "it broke off: does the port want TLS, is it at its maxclients?"),
+    _Hint(ssl.SSLError, "the TLS handshake failed: does the port speak TLS, or require a client certificate?"),
+    _Hint(socket.gaierror, "the host name has no address"),
+    _Hint(ConnectionRefusedError, "nothing listens there: is the server running, and the port right?"),
+    _Hint(FileNotFoundError, "there is no such socket: is the server running, and the path right?"),
+    _Hint(TimeoutError, "no answer in time: check address and firewall"),
+    _Hint(
+        redis_errors.ResponseError, "handshake refused: it needs Redis 6 or newer with that database", retryable=False
+    ),
+    _Hint(redis_errors.RedisError, "it closed the connection: does the port want TLS, has it reached maxclients?"),
 )
+_CREDENTIALS: Final = (redis_errors.NoPermissionError, redis_errors.AuthenticationError)
 
 
 class Connector:
@@ -65,10 +78,10 @@ class Connector:
 
         Args:
             address: Where to; None: to the socket that the options name.
-            peer: Who is there, for people.
+            peer: What is there, for people.
 
         Raises:
-            TransportError: It failed; the message says what may fix it and shows no secret.
+            TransportError: It failed; the message suggests a fix and shows no secret.
             AuthenticationError: The server refused the credentials.
 
         Cancellation: leaves no socket behind.
@@ -90,11 +103,14 @@ class Connector:
 
 
 def _explain(error: Exception, what: str) -> TransportError:
+    """Return the error to raise. Only kinds are looked at: redis-py's texts may quote secrets."""
     causes: list[BaseException] = [error]
     while cause := causes[-1].__cause__ or causes[-1].__context__:
         causes.append(cause)
-    for kind, failure, hint in _HINTS:
+    for hint in _HINTS:
         for cause in causes:
-            if isinstance(cause, kind):
-                return failure(f"{what}: {hint.format(cause)}")
+            if isinstance(cause, hint.kind):
+                text = f"{what}: {hint.text.format(cause)}"
+                is_refusal = isinstance(cause, _CREDENTIALS)
+                return AuthenticationError(text) if is_refusal else TransportError(text, retryable=hint.retryable)
     return TransportError(f"{what}: {type(error).__name__} in a credential provider?")

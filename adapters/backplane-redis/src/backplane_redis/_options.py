@@ -18,7 +18,7 @@ __all__ = ["connection_options", "sentinel_options"]
 _ALLOWED: Final = ("client_name", "credential_provider", "db", "password", "socket_connect_timeout", "username")
 _SOCKET: Final = ("socket_keepalive", "socket_keepalive_options")
 _SENTINEL_ALLOWED: Final = ("credential_provider", "password", "ssl", "username", *_SOCKET)
-# Core bounds connecting and repeats it. A timeout or a retry down here would cut an idle link or hide a gap.
+# Core bounds each attempt to connect, and repeats it. A timeout of redis-py's would cut an idle link, a retry hide a gap.
 _DEFAULTS: Final[Mapping[str, Any]] = {"client_name": "backplane", "socket_connect_timeout": None}
 _FIXED: Final[Mapping[str, Any]] = {
     "protocol": 3,
@@ -32,8 +32,8 @@ def connection_options(url: RedisUrl, given: Mapping[str, Any]) -> dict[str, Any
     """Return redis-py's options for connections to the servers of a URL: all but host and port.
 
     Args:
-        url: Its own options win.
-        given: Further ones.
+        url: What it sets wins over `given`.
+        given: The caller's `connection_kwargs`.
 
     Raises:
         ConfigurationError: An option is unknown or wrong. The message names it and does not quote its value.
@@ -43,16 +43,17 @@ def connection_options(url: RedisUrl, given: Mapping[str, Any]) -> dict[str, Any
     if unknown := _unknown({*given, *url.query}, allowed, tls=url.uses_tls):
         tls = "redis-py's ssl_ options" + ("" if url.uses_tls else " with rediss://")
         raise ConfigurationError(f"{url} has no option {unknown!r}; allowed: {', '.join(allowed)}, {tls}")
-    options = {**_DEFAULTS, **given}
-    if url.database is not None:
-        options["db"] = url.database
+    own: dict[str, Any] = {**url.credentials} if url.database is None else {**url.credentials, "db": url.database}
+    if twice := sorted(own.keys() & url.query.keys()):
+        raise ConfigurationError(f"{url} sets {twice[0]!r} a second time in its query: set it once")
+    options = {**_DEFAULTS, **given, **own}
     for name, text in url.query.items():
         try:
             options[name] = URL_QUERY_ARGUMENT_PARSERS.get(name, str)(text)
         except (TypeError, ValueError):
             break
     else:
-        options |= {**url.credentials, **_FIXED}
+        options |= _FIXED
         if is_unix:
             return {**options, "path": unquote(url.path), "connection_class": UnixDomainSocketConnection}
         return {**options, "connection_class": SSLConnection} if url.uses_tls else options
@@ -60,12 +61,12 @@ def connection_options(url: RedisUrl, given: Mapping[str, Any]) -> dict[str, Any
 
 
 def sentinel_options(url: RedisUrl, node: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return redis-py's options towards the sentinels: the node's TLS and sockets, credentials of their own.
+    """Return redis-py's options for connections to sentinels: the node's TLS and socket options, its own credentials.
 
     Args:
-        url: For errors.
-        node: The options towards the nodes.
-        own: What differs towards the sentinels.
+        url: Shown in errors.
+        node: The options for connections to the nodes.
+        own: The caller's `sentinel_kwargs`.
 
     Raises:
         ConfigurationError: An option of `own` is unknown.
@@ -78,11 +79,11 @@ def sentinel_options(url: RedisUrl, node: Mapping[str, Any], own: Mapping[str, A
         )
     shared = {name: value for name, value in node.items() if name in _SOCKET or (tls and name.startswith("ssl_"))}
     rest = {name: value for name, value in own.items() if name != "ssl"}
-    # RESP2, which every sentinel speaks. No name: the users of a sentinel may often do no more than ask.
+    # RESP2, which every sentinel speaks. No client name: users of a sentinel often lack the right to set one.
     options: dict[str, Any] = {**_FIXED, "protocol": 2, "client_name": None, **shared, **rest}
     return {**options, "connection_class": SSLConnection} if tls else options
 
 
 def _unknown(names: Iterable[str], allowed: tuple[str, ...], *, tls: bool) -> str | None:
-    """Return an option that there is not, if any."""
+    """Return the first option that is not allowed, if any."""
     return next((name for name in sorted(names) if name not in allowed and not (tls and name.startswith("ssl_"))), None)

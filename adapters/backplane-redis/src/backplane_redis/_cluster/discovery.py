@@ -41,7 +41,7 @@ async def ask_for_slots(connector: Connector, address: Address) -> tuple[LinkCon
         if connection is not None:
             await connection.disconnect(nowait=True)
         if isinstance(error, redis_errors.RedisError | OSError) and not isinstance(error, TimeoutError):
-            problem = f"can't connect to Redis at {where}: it broke off"
+            problem = f"can't connect to Redis at {where}: it closed the connection"
         elif not isinstance(error, TimeoutError):
             raise
     else:
@@ -63,7 +63,8 @@ def _read_slots(hello: Any, reply: Any, address: Address) -> SlotMap:  # noqa: A
     where = format_address(address)
     known = cast("dict[bytes, bytes]", hello) if isinstance(hello, dict) else {}
     version = known.get(b"version", b"0").decode()
-    if int(version.partition(".")[0]) < OLDEST_MAJOR:
+    major, _, _ = version.partition(".")
+    if major.isdecimal() and int(major) < OLDEST_MAJOR:
         raise TransportError(
             f"the server at {where} has version {version}: sharded pub/sub needs Redis or Valkey 7", retryable=False
         )
@@ -75,4 +76,4 @@ def _read_slots(hello: Any, reply: Any, address: Address) -> SlotMap:  # noqa: A
         raise AuthenticationError(f"can't ask Redis at {where} for the cluster's slots: the user lacks +cluster|slots")
     if isinstance(reply, Exception) or not reply:
         raise TransportError(f"Redis at {where} knows of no node that serves a slot: is the cluster set up?")
-    return SlotMap.told(reply, address)
+    return SlotMap.parse(reply, address)

@@ -13,38 +13,50 @@ from backplane_core import Frame, Lost, TransportError
 from backplane_redis._cluster.node import ClusterNode
 from backplane_redis._cluster.slots import SlotMap, slot_of
 from backplane_redis._connection import LinkConnection
-from backplane_redis._link import MAX_HEADS, Gets, Wait, packed
+from backplane_redis._link import MAX_HEADS, NextReply, PendingReply, pack_command
 from backplane_redis._opening import Connector
 from backplane_redis._url import Address, format_address
 
 __all__ = ["ClusterLink"]
 
-ASK_EVERY_S: Final = 0.5
+PROBE_EVERY_S: Final = 0.5
 """A node that was not asked for so long is asked with the next send, so core's beats find a frozen one."""
 
 GOSSIP_S: Final = 2.0
-"""For so long nodes may disagree on who serves a slot, and a publisher's frames go past us: gaps begin earlier."""
+"""How long nodes may disagree on who serves a slot, while news of a move spreads among them: publishers may still send
+to the old node, past this link, so gaps begin this much earlier."""
 
 CONNECT_S: Final = 5.0
-"""A host that answers nothing must not hold the link up for ever."""
+"""A host that never answers must not hold up the link for ever."""
 
 ROUNDS: Final = 12
 FIRST_PAUSE_S: Final = 0.01
-"""A node may send us to one that has not heard of it yet: within a second, in twelve growing steps, it has."""
+"""A node may send us to one that has not heard of the move yet: within a second, in twelve growing pauses, it has."""
 
 
 class ClusterLink:
     """One link, made of as many connections as the channels need: when one dies, so does the link.
 
-    A slot that moves costs the link nothing: its channels are subscribed where it went, with a `Lost` each, and what
-    was refused is sent there, in order.
+    A slot that moves does not cost the link its life: its channels are subscribed at the new node, with a `Lost` each,
+    and frames that the old node refused are sent there, in order.
 
         pump per node ── bytes ──> receive() ── frames ──> core
                                        │ a node dropped a channel
                                        └──> mover: where does it live now? subscribe it there
 
+    Every wanted channel has a placement: the node at which it is subscribed, or None once that node dropped it. A
+    channel that was heard and now is not also stands in `_unplaced`, and while anything stands there, no later moment
+    counts as received.
+
+    Example: `c` lies in slot 12,304, and an operator moves that slot from A to B. A unsubscribes us by itself. From
+    here on the fleet publishes `c` at B, where this link is not subscribed: `c` is unplaced, and A a suspect. The mover
+    asks A for its role. If A is still a master, the link subscribes `c` where its slot map says, at A; A answers
+    `MOVED 12304 B`, the map is corrected, and the next attempt goes to B. B's confirmation ends the span: it yields
+    `Lost("c", ...)`, in the stream in front of B's first frame. If A has become a replica it would confirm everything
+    and never say MOVED, so the link takes A's own view of the cluster first, and moves all that was subscribed there.
+
     Args:
-        slots: Who serves what, as far as known.
+        slots: Which node serves what, as far as known.
         connector: Connects to nodes.
     """
 
@@ -52,29 +64,31 @@ class ClusterLink:
         self._slots = slots
         self._connector = connector
         self._nodes: dict[Address, ClusterNode] = {}
-        # Where each wanted channel is subscribed, or is being; None: its node dropped it.
-        self._homes: dict[str, ClusterNode | None] = {}
+        # Where each wanted channel is subscribed, or is about to be; None: its node dropped it.
+        self._placements: dict[str, ClusterNode | None] = {}
         # Channels that were heard, and are not now.
-        self._homeless: dict[str, None] = {}
-        # What the mover has to look at: nodes that may be replicas by now, and subscriptions nobody wants there.
+        self._unplaced: dict[str, None] = {}
+        # Work for the mover: nodes that may have become replicas, and subscriptions at nodes where nobody wants them.
         self._suspects: dict[ClusterNode, None] = {}
-        self._strays: list[tuple[ClusterNode, str]] = []
-        # A node may have lost its last slot.
-        self._leavable = False
+        self._misplaced: list[tuple[ClusterNode, str]] = []
+        # Whether a node may have lost its last slot since nodes were retired.
+        self._may_retire = False
         self._heads: dict[str, tuple[ClusterNode, bytes]] = {}
-        # At most one entry per node: a pump reads on when its last one was taken. None wakes the reader.
-        self._arrived: asyncio.Queue[tuple[ClusterNode, Gets | None] | None] = asyncio.Queue()
+        # At most one entry per node: a pump reads on once its last one was taken. None wakes the reader.
+        self._arrived: asyncio.Queue[tuple[ClusterNode, NextReply | None] | None] = asyncio.Queue()
         self._receiving = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._mover: asyncio.Task[None] | None = None
         self._connecting = asyncio.Lock()
-        self._changing = asyncio.Lock()
+        # Held by whoever changes subscriptions: core, or the mover.
+        self._placing = asyncio.Lock()
         self._dead: str | None = None
         self._heard_until = time.monotonic() - GOSSIP_S
 
     def __repr__(self) -> str:
         nodes = ", ".join([format_address(address) for address in self._nodes]) or "no node yet"
-        return f"<ClusterLink {nodes} {'live' if self._dead is None else 'dead'}>"
+        state = "live" if self._dead is None else "dead"
+        return f"<ClusterLink {nodes} {state}, {len(self._placements)} channels, {len(self._unplaced)} of them moving>"
 
     @property
     def heard_until(self) -> float:
@@ -102,48 +116,49 @@ class ClusterLink:
 
     async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:  # noqa: ARG002 -- no log here
         """Return once each channel's own node confirmed it."""
-        async with self._changing:
+        async with self._placing:
             await self._subscribe(channels)
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
-        """Return once no node delivers these any more."""
-        async with self._changing:
-            self._check()
+        """Return once no node delivers these any longer."""
+        async with self._placing:
+            self._raise_if_dead()
             by_node: dict[ClusterNode, list[str]] = {}
             for channel in channels:
-                self._homeless.pop(channel, None)
-                if (home := self._homes.pop(channel, None)) is not None:
-                    by_node.setdefault(home, []).append(channel)
-            await self._all_confirmed([(node, await node.ask_unsubscribe(names)) for node, names in by_node.items()])
+                self._unplaced.pop(channel, None)
+                if (node := self._placements.pop(channel, None)) is not None:
+                    by_node.setdefault(node, []).append(channel)
+            await self._all_confirmed([(node, await node.write_unsubscribe(names)) for node, names in by_node.items()])
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Write each node's frames in one go; return once every one was taken, and silent nodes answered too.
+        """Write each node's frames in one go; return once all were confirmed, and every node that was silent answered.
 
-        Cancellation: while it waits for the replies the link lives on; cut amid a write it is dead.
+        Cancellation: the link stays live when cancelled while it waits for replies, and is dead when cancelled in the
+        middle of a write.
         """
-        self._check()
+        self._raise_if_dead()
         if not frames:
             return
-        asked = await self._question_silent_nodes()
+        probes = await self._probe_silent_nodes()
         for attempt in range(ROUNDS):
             await _pause(attempt)
-            waits = await self._publish(frames)
-            await self._all_confirmed(waits)
-            frames = [frame for frame in self._moved(waits) if isinstance(frame, tuple)]
+            written = await self._publish(frames)
+            await self._all_confirmed(written)
+            frames = [frame for frame in self._follow_moves(written) if isinstance(frame, tuple)]
             if not frames:
                 break
         else:
-            raise self._given_up("frames")
-        await self._all_confirmed(asked)
-        for node, wait in asked:
-            if wait.moved or node.is_replica:
+            raise self._disagreement("frames")
+        await self._all_confirmed(probes)
+        for node, probe in probes:
+            if probe.moved or node.is_replica:
                 self._suspect(node)
-        if self._leavable:  # here, where no frame is on its way to any node
-            self._leavable = False
+        if self._may_retire:  # here, where no frame is on its way to any node
+            self._may_retire = False
             await self._retire_nodes()
 
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
-        """Yield one list per read from a socket; while the caller is busy no socket is read more than once."""
+        """Yield what arrived, one list per read; while the caller is busy each socket is read once more at most."""
         self._receiving = True
         for node in self._nodes.values():
             self._spawn(self._pump(node))
@@ -151,14 +166,14 @@ class ClusterLink:
             while self._dead is None:
                 if (arrived := await self._arrived.get()) is None:
                     continue
-                node, gets = arrived
-                if frames := node.take(gets):
+                node, next_reply = arrived
+                if frames := node.take(next_reply):
                     yield frames
-                self._note_heard()
-                node.taken.set()
+                self._advance_heard()
+                node.consumed.set()
             raise self.error()
         finally:
-            self._die("nobody reads it any more")
+            self._die("its reader stopped")
 
     async def aclose(self) -> None:
         """Close all sockets at once; pending calls raise, no task is left."""
@@ -171,28 +186,28 @@ class ClusterLink:
             for node in self._nodes.values():
                 stack.push_async_callback(node.aclose)
 
-    # What nodes tell
+    # What nodes report
 
-    def heard(self, node: ClusterNode, channel: str) -> Lost | None:
-        """A channel is heard there from now on; return what was lost of it before."""
-        if self._homes.get(channel) is not node:
-            self._strays.append((node, channel))
+    def channel_heard(self, node: ClusterNode, channel: str) -> Lost | None:
+        """Record that a node delivers a channel from now on; return what was lost of it before, if anything."""
+        if self._placements.get(channel) is not node:
+            self._misplaced.append((node, channel))
             self._move_soon()
             return None
-        if channel not in self._homeless:
+        if channel not in self._unplaced:
             return None
-        del self._homeless[channel]
+        del self._unplaced[channel]
         return Lost(channel, "its slot moved to another node of the cluster")
 
-    def dropped(self, node: ClusterNode, channel: str) -> None:
-        """A channel that we have not left is not heard any more: its slot moves, or the node became a replica."""
-        if self._homes.get(channel) is node:
-            self._homes[channel] = None
-            self._homeless[channel] = None
+    def channel_dropped(self, node: ClusterNode, channel: str) -> None:
+        """Record that a node dropped a channel that we did not leave: its slot moves, or the node became a replica."""
+        if self._placements.get(channel) is node:
+            self._placements[channel] = None
+            self._unplaced[channel] = None
             self._suspect(node)
 
     def node_died(self, node: ClusterNode, reason: str) -> None:
-        """Without one of its nodes the link is dead."""
+        """Mark the link dead: one of its nodes is gone."""
         self._die(f"{format_address(node.address)}: {reason}")
 
     def error(self) -> TransportError:
@@ -206,72 +221,72 @@ class ClusterLink:
         async with self._connecting:
             node = self._nodes.get(address)
             if node is None:
-                node = self.adopt(address, await self._opened(address))
+                node = self.adopt(address, await self._connect(address))
             return node
 
-    async def _opened(self, address: Address) -> LinkConnection:
-        self._check()
+    async def _connect(self, address: Address) -> LinkConnection:
+        self._raise_if_dead()
         try:
             async with asyncio.timeout(CONNECT_S):
                 connection = await self._connector.open(address)
         except TimeoutError:
-            raise TransportError(
-                f"{format_address(address)} answers nothing: it is frozen, or the line is cut"
-            ) from None
-        if self._dead is not None:  # it died meanwhile, and aclose() has been
+            where = format_address(address)
+            raise TransportError(f"{where} answers nothing: it is frozen, or the network drops packets") from None
+        if self._dead is not None:  # it died meanwhile, and aclose() is over
             await connection.disconnect(nowait=True)
             raise self.error()
         return connection
 
     async def _pump(self, node: ClusterNode) -> None:
-        """Read a node's socket whenever what was read before has been taken."""
+        """Read a node's socket, again each time that what was read before has been taken."""
         while True:
-            gets = await node.fetch()
+            next_reply = await node.fetch()
             if node.retired:
                 return
-            self._arrived.put_nowait((node, gets))
-            if gets is None:
+            self._arrived.put_nowait((node, next_reply))
+            if next_reply is None:
                 return
-            await node.taken.wait()
-            node.taken.clear()
+            await node.consumed.wait()
+            node.consumed.clear()
 
-    def _note_heard(self) -> None:
-        """Remember until when all was received: the slowest node counts, and nothing while a channel is homeless."""
-        if not self._homeless:
-            heard = [node.heard_until for node in self._nodes.values() if node.hears]
-            if heard:
-                self._heard_until = max(self._heard_until, min(heard) - GOSSIP_S)
+    def _advance_heard(self) -> None:
+        """Record until when everything was received: the slowest node decides, and no channel may be unplaced."""
+        if not self._unplaced:
+            proven = [node.proven_at for node in self._nodes.values() if node.has_subscriptions]
+            if proven:
+                self._heard_until = max(self._heard_until, min(proven) - GOSSIP_S)
 
-    async def _by_node(self, channels: Iterable[str]) -> dict[ClusterNode, list[str]]:
+    async def _group_by_node(self, channels: Iterable[str]) -> dict[ClusterNode, list[str]]:
         by_node: dict[ClusterNode, list[str]] = {}
         for channel in channels:
-            by_node.setdefault(await self._owner(channel), []).append(channel)
+            by_node.setdefault(await self._owner_of(channel), []).append(channel)
         return by_node
 
-    async def _owner(self, channel: str) -> ClusterNode:
+    async def _owner_of(self, channel: str) -> ClusterNode:
         address = self._slots.owner(slot_of(channel))
         if address is None:
             raise TransportError(f"no node of the Redis cluster serves the slot of channel {channel!r}")
         return self._nodes.get(address) or await self._node(address)
 
-    async def _all_confirmed(self, waits: Iterable[tuple[ClusterNode, Wait]]) -> None:
-        for node, wait in waits:
-            await node.confirmed(wait)
+    async def _all_confirmed(self, written: Iterable[tuple[ClusterNode, PendingReply]]) -> None:
+        for node, pending in written:
+            await node.wait_confirmed(pending)
 
-    def _moved(self, waits: Iterable[tuple[ClusterNode, Wait]]) -> list[str | Frame]:
-        """Follow what was refused because its slot moved, and return it, in order."""
+    def _follow_moves(self, written: Iterable[tuple[ClusterNode, PendingReply]]) -> list[str | Frame]:
+        """Correct the slots of what was refused because it moved, and return those channels or frames, in order."""
         moved: list[str | Frame] = []
-        for node, wait in waits:
-            for operand, told in wait.moved:
-                self._slots.moved(told, node.address)
+        for node, pending in written:
+            for operand, rest in pending.moved:
+                self._slots.correct(rest, node.address)
                 self._heads.pop(operand if isinstance(operand, str) else operand[0], None)
                 moved.append(operand)
         return moved
 
     # Out
 
-    async def _publish(self, frames: Sequence[Frame]) -> list[tuple[ClusterNode, Wait]]:
-        # Before anything is routed: a slot that moves while a node is being connected must not part a channel's frames.
+    async def _publish(self, frames: Sequence[Frame]) -> list[tuple[ClusterNode, PendingReply]]:
+        # All heads before anything is written: a slot that moves while a node is being connected must not split one
+        # channel's frames over two nodes, as these would arrive out of order.
         heads: dict[str, tuple[ClusterNode, bytes]] = {}
         for frame in frames:
             if (channel := frame[0]) not in heads:
@@ -284,44 +299,44 @@ class ClusterLink:
                 batch = batches[node] = ([], [])
             batch[0].append(frame)
             batch[1].append(b"%b%d\r\n%b\r\n" % (head, len(frame[1]), frame[1]))
-        return [(node, await node.publish(taken, b"".join(parts))) for node, (taken, parts) in batches.items()]
+        return [(node, await node.write_frames(taken, b"".join(parts))) for node, (taken, parts) in batches.items()]
 
     async def _head(self, channel: str) -> tuple[ClusterNode, bytes]:
-        """Return where a channel's frames go, and what each begins with."""
+        """Return where a channel's frames go, and the bytes that each begins with."""
         if len(self._heads) >= MAX_HEADS:
             self._heads.clear()
-        node = await self._owner(channel)
-        head = self._heads[channel] = (node, b"*3" + packed("SPUBLISH", channel)[2:] + b"$")
+        node = await self._owner_of(channel)
+        head = self._heads[channel] = (node, b"*3" + pack_command("SPUBLISH", channel)[2:] + b"$")
         return head
 
-    async def _question_silent_nodes(self) -> list[tuple[ClusterNode, Wait]]:
+    async def _probe_silent_nodes(self) -> list[tuple[ClusterNode, PendingReply]]:
         now = time.monotonic()
-        silent = [node for node in self._nodes.values() if now - node.asked_at >= ASK_EVERY_S]
-        return [(node, await node.question(now)) for node in silent]
+        silent = [node for node in self._nodes.values() if now - node.probed_at >= PROBE_EVERY_S]
+        return [(node, await node.write_probe(now)) for node in silent]
 
     # Slots that move
 
     async def _subscribe(self, channels: Sequence[str]) -> None:
-        """Subscribe each channel at its node, or wherever that one sends us."""
+        """Subscribe each channel at its node, or at the node that this one names instead."""
         for attempt in range(ROUNDS):
-            self._check()
+            self._raise_if_dead()
             if not channels:
                 return
             await _pause(attempt)
-            by_node = await self._by_node(channels)
+            by_node = await self._group_by_node(channels)
             now = time.monotonic()
-            waits: list[tuple[ClusterNode, Wait]] = []
-            asked: list[tuple[ClusterNode, Wait]] = []
+            written: list[tuple[ClusterNode, PendingReply]] = []
+            probes: list[tuple[ClusterNode, PendingReply]] = []
             for node, names in by_node.items():
-                self._homes.update(dict.fromkeys(names, node))
-                waits.append((node, await node.ask_subscribe(names)))
-                asked.append((node, await node.question(now)))
-            await self._all_confirmed([*waits, *asked])
-            channels = [name for name in self._moved(waits) if isinstance(name, str)]
+                self._placements.update(dict.fromkeys(names, node))
+                written.append((node, await node.write_subscribe(names)))
+                probes.append((node, await node.write_probe(now)))
+            await self._all_confirmed([*written, *probes])
+            channels = [name for name in self._follow_moves(written) if isinstance(name, str)]
             for node in by_node:
                 if node.is_replica:
                     self._suspect(node)
-        raise self._given_up("channels")
+        raise self._disagreement("channels")
 
     def _suspect(self, node: ClusterNode) -> None:
         self._suspects[node] = None
@@ -332,44 +347,45 @@ class ClusterLink:
             self._mover = self._spawn(self._move())
 
     async def _move(self) -> None:
-        """Give every channel a home again."""
-        async with self._changing:
+        """Place every unplaced channel, and undo subscriptions where nobody wants them."""
+        async with self._placing:
             attempt = 0
-            while self._suspects or self._strays:
+            while self._suspects or self._misplaced:
                 if attempt == ROUNDS:
-                    raise self._given_up("channels")
+                    raise self._disagreement("channels")
                 await _pause(attempt)
                 attempt += 1
                 suspects, self._suspects = self._suspects, {}
-                strays, self._strays = self._strays, []
+                misplaced, self._misplaced = self._misplaced, []
                 for node in suspects:
-                    await self._look_at(node)
-                for node, channel in strays:
-                    if self._homes.get(channel) is not node and not node.retired:
-                        await node.confirmed(await node.ask_unsubscribe([channel]))
-                await self._subscribe([channel for channel in self._homeless if self._homes.get(channel) is None])
-                self._leavable = True
+                    await self._check_role(node)
+                for node, channel in misplaced:
+                    if self._placements.get(channel) is not node and not node.retired:
+                        await node.wait_confirmed(await node.write_unsubscribe([channel]))
+                await self._subscribe([channel for channel in self._unplaced if self._placements.get(channel) is None])
+                self._may_retire = True
 
-    async def _look_at(self, node: ClusterNode) -> None:
-        """Find out whether a node became a replica; it knows who is master now, and has what we subscribed too late."""
+    async def _check_role(self, node: ClusterNode) -> None:
+        """Find out whether a node became a replica; if so, learn the masters from it and take its channels away."""
         if node.retired:
             return
-        await node.confirmed(await node.ask_role())
+        await node.wait_confirmed(await node.write_hello())
         if not node.is_replica:
             return
-        await node.confirmed(await node.ask_slots())
-        self._slots = SlotMap.told(node.slots, node.address)
+        await node.wait_confirmed(await node.write_cluster_slots())
+        self._slots = SlotMap.parse(node.slots, node.address)
         self._heads.clear()
-        if left := [channel for channel, home in self._homes.items() if home is node]:
+        # Also those that were subscribed after it lost its slots: it confirmed them, and delivers nothing.
+        if left := [channel for channel, placement in self._placements.items() if placement is node]:
             for channel in left:
-                self._homes[channel] = None
-                self._homeless[channel] = None
-            await node.confirmed(await node.ask_unsubscribe(left))
+                self._placements[channel] = None
+                self._unplaced[channel] = None
+            await node.wait_confirmed(await node.write_unsubscribe(left))
 
     async def _retire_nodes(self) -> None:
         owners = self._slots.owners
         for address, node in list(self._nodes.items()):
-            if address not in owners and node.idle:
+            if address not in owners and node.is_idle:
                 del self._nodes[address]
                 self._heads.clear()
                 await node.retire()
@@ -379,23 +395,25 @@ class ClusterLink:
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine, name="backplane-cluster")
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._on_task_done)
         return task
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._die(str(error) if isinstance(error, TransportError) else f"it failed: {type(error).__name__}")
 
-    def _check(self) -> None:
+    def _raise_if_dead(self) -> None:
         if self._dead is not None:
             raise self.error()
 
-    def _given_up(self, what: str) -> TransportError:
-        return TransportError(f"the nodes of the Redis cluster send the same {what} to and fro: they disagree on slots")
+    def _disagreement(self, what: str) -> TransportError:
+        return TransportError(
+            f"the nodes of the Redis cluster send the same {what} back and forth: they disagree on who serves the slots"
+        )
 
     def _die(self, reason: str) -> None:
-        """Be dead from now on, for the first reason given, and wake all who wait."""
+        """Mark the link dead, for the first reason given, and wake every caller that waits."""
         if self._dead is not None:
             return
         self._dead = reason
@@ -405,6 +423,6 @@ class ClusterLink:
 
 
 async def _pause(attempt: int) -> None:
-    """Before the third attempt and later ones: the second goes where the first was sent to."""
+    """Wait before the third attempt and later ones; the second goes at once where the first was sent."""
     if attempt > 1:
         await asyncio.sleep(FIRST_PAUSE_S * attempt)

@@ -12,27 +12,36 @@ from backplane_core import Frame, Lost, TransportError
 from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError
 
 from backplane_redis._connection import LinkConnection
-from backplane_redis._link import CLOSED, MORE, PUSH, TORN, Gets, RedisLink, Wait, packed
+from backplane_redis._link import (
+    CLOSED,
+    NO_MORE,
+    OUT_OF_TURN,
+    PUSH,
+    NextReply,
+    PendingReply,
+    RedisLink,
+    pack_command,
+)
 from backplane_redis._url import Address, format_address
 
 __all__ = ["ClusterNode", "NodeOwner"]
 
-_HELLO: Final = packed("HELLO")
+_HELLO: Final = pack_command("HELLO")
 
 
 class NodeOwner(Protocol):
-    """What a node tells its link."""
+    """What a node reports to its link."""
 
-    def heard(self, node: ClusterNode, channel: str) -> Lost | None:
-        """A channel is heard there from now on; return what was lost of it before."""
+    def channel_heard(self, node: ClusterNode, channel: str) -> Lost | None:
+        """Record that the node delivers a channel from now on; return what was lost of it before, if anything."""
         ...
 
-    def dropped(self, node: ClusterNode, channel: str) -> None:
-        """The node said, perhaps of itself, that a channel is not heard any more."""
+    def channel_dropped(self, node: ClusterNode, channel: str) -> None:
+        """Record that the node no longer delivers a channel, because it was asked or of its own accord."""
         ...
 
     def node_died(self, node: ClusterNode, reason: str) -> None:
-        """The connection is of no more use."""
+        """Record that the connection is of no further use."""
         ...
 
     def error(self) -> TransportError:
@@ -41,127 +50,134 @@ class NodeOwner(Protocol):
 
 
 class ClusterNode(RedisLink):
-    """One node's connection. It says what moved away instead of dying of it, and whether the node is a replica.
+    """One node's connection. It reports what moved away instead of dying of it, and whether the node is a replica.
 
-    One command per channel: a command whose channels lie in several slots is refused, and names are spread over slots.
+    Each channel gets a command of its own: a command whose channels lie in several slots is refused, and the names of
+    one fleet are spread over all slots.
 
-    A node that became a replica, or is cut off from the others, goes on with shard channels as if all were well. A
-    look for a key in the slot it refuses: so EXISTS asks whether a node is still in charge, and only its answer counts
-    as heard. HELLO tells the role, and any user may send it.
+    A node that became a replica, or that is cut off from the other masters, goes on with shard channels as if nothing
+    had happened: it confirms subscriptions, and takes SPUBLISH for whoever is left there. Such a node refuses key
+    lookups in the slot, so EXISTS tells whether it still owns it, and only its answers count as proof that the node's
+    frames were received. HELLO tells the role, and every user may send it.
 
     Args:
-        connection: Open.
+        connection: Open, and not read from yet.
         address: Where it leads.
-        owner: Told of what happens.
+        owner: The link that it belongs to.
     """
 
     def __init__(self, connection: LinkConnection, address: Address, owner: NodeOwner) -> None:
         super().__init__(connection, format_address(address))
         self.address = address
         self.is_replica = False
-        self.taken = asyncio.Event()
-        """What was fetched has been taken: more may be read."""
+        self.consumed = asyncio.Event()
+        """Set once the frames of the last read were taken: the socket may be read again."""
         self.slots: Any = None
         """The last reply to CLUSTER SLOTS."""
-        self.heard_until = time.monotonic()
-        self.asked_at = self.heard_until
+        self.proven_at = time.monotonic()
+        """When the last EXISTS was written that the node answered as the owner of the slot."""
+        self.probed_at = self.proven_at
         self.retired = False
         self._owner = owner
-        # The last channel that it was used for: what to ask it for while nothing is subscribed here.
-        self._last = ""
+        # The last channel that it was used for: what EXISTS asks about while nothing is subscribed here.
+        self._last_channel = ""
 
     @property
-    def hears(self) -> bool:
-        """Whether it has subscriptions."""
+    def has_subscriptions(self) -> bool:
+        """Whether any channel is subscribed here."""
         return bool(self._names)
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing is subscribed here and no answer is due."""
-        return not self._names and not self._waits
+    def is_idle(self) -> bool:
+        """Whether nothing is subscribed here and no reply is due."""
+        return not self._names and not self._pending
 
-    async def ask_subscribe(self, channels: Sequence[str]) -> Wait:
-        """Ask for these channels, and for the role: a replica takes them as well."""
-        self._last = channels[-1]
-        data = b"".join([packed("SSUBSCRIBE", channel) for channel in channels])
+    async def write_subscribe(self, channels: Sequence[str]) -> PendingReply:
+        """Subscribe these channels, and ask for the role: a replica confirms them as well."""
+        self._last_channel = channels[-1]
+        data = b"".join([pack_command("SSUBSCRIBE", channel) for channel in channels])
         return await self._write("SSUBSCRIBE", [*channels, channels[-1]], data + _HELLO)
 
-    async def ask_unsubscribe(self, channels: Sequence[str]) -> Wait:
-        """Ask to leave these channels. Only the HELLO behind counts: the node may drop them of itself meanwhile."""
-        data = b"".join([packed("SUNSUBSCRIBE", channel) for channel in channels])
+    async def write_unsubscribe(self, channels: Sequence[str]) -> PendingReply:
+        """Unsubscribe these channels. Only the HELLO behind them is counted: the node may drop them by itself first."""
+        data = b"".join([pack_command("SUNSUBSCRIBE", channel) for channel in channels])
         return await self._write("SUNSUBSCRIBE", channels[-1:], data + _HELLO)
 
-    async def publish(self, frames: Sequence[Frame], data: bytes) -> Wait:
-        """Write frames, packed already."""
-        self._last = frames[-1][0]
+    async def write_frames(self, frames: Sequence[Frame], data: bytes) -> PendingReply:
+        """Write frames that are packed already."""
+        self._last_channel = frames[-1][0]
         return await self._write("SPUBLISH", frames, data)
 
-    async def question(self, now: float) -> Wait:
-        """Have it answer, in its stream, whether it is still in charge of a channel's slot; `moved` if not."""
-        self.asked_at = now
-        channel = next(iter(self._names.values()), self._last)
-        if not channel:  # of no use yet
-            return await self.ask_role()
-        return await self._write("EXISTS", [channel], packed("EXISTS", channel))
+    async def write_probe(self, now: float) -> PendingReply:
+        """Ask, in the stream of its frames, whether it still owns the slot of a channel; `moved` says if not.
 
-    async def ask_role(self) -> Wait:
-        """Ask for its role; it stands in `is_replica` then."""
+        Args:
+            now: `time.monotonic()`, in seconds.
+        """
+        self.probed_at = now
+        channel = next(iter(self._names.values()), self._last_channel)
+        if not channel:  # not used yet
+            return await self.write_hello()
+        return await self._write("EXISTS", [channel], pack_command("EXISTS", channel))
+
+    async def write_hello(self) -> PendingReply:
+        """Ask for its role, which `is_replica` holds then."""
         return await self._write("HELLO", [""], _HELLO)
 
-    async def ask_slots(self) -> Wait:
-        """Ask for its view of the cluster; it stands in `slots` then."""
-        return await self._write("CLUSTER SLOTS", [""], packed("CLUSTER", "SLOTS"))
+    async def write_cluster_slots(self) -> PendingReply:
+        """Ask for its view of the cluster, which `slots` holds then."""
+        return await self._write("CLUSTER SLOTS", [""], pack_command("CLUSTER", "SLOTS"))
 
-    async def confirmed(self, wait: Wait) -> None:
+    async def wait_confirmed(self, pending: PendingReply) -> None:
         """Return once all of it was answered.
 
         Raises:
             TransportError: The link is dead.
         """
-        await self._confirmed_by(wait)
+        await self._wait_confirmed(pending)
 
-    async def fetch(self) -> Gets | None:
-        """Wait for bytes; None when the connection is gone."""
+    async def fetch(self) -> NextReply | None:
+        """Wait for bytes, and return what takes the replies out of them; None when the connection is gone."""
         return await self._fetch()
 
-    def take(self, gets: Gets | None) -> list[Frame | Lost]:
-        """Return the frames of what was fetched."""
-        if gets is not None:
+    def take(self, next_reply: NextReply | None) -> list[Frame | Lost]:
+        """Return the frames in what was fetched."""
+        if next_reply is not None:
             try:
-                return self._take(gets)
+                return self._take(next_reply)
             except hiredis.ProtocolError:
                 pass
         self._die(CLOSED)
         return []
 
     def fail(self, reason: str) -> None:
-        """Be dead."""
+        """Mark the connection dead."""
         self._die(reason)
 
     async def retire(self) -> None:
-        """Close a connection that is not needed any more."""
+        """Close a connection that is no longer needed."""
         self.retired = True
         await self.aclose()
 
-    def _take(self, gets: Gets) -> list[Frame | Lost]:
+    def _take(self, next_reply: NextReply) -> list[Frame | Lost]:
         frames: list[Frame | Lost] = []
         names = self._names
-        while (reply := gets()) is not MORE:
+        while (reply := next_reply()) is not NO_MORE:
             if type(reply) is PUSH:
                 if reply[0] == b"smessage":
                     frames.append((names[reply[1]], reply[2]))
                 elif reply[0] == b"ssubscribe":
                     channel = names[reply[1]] = reply[1].decode()
-                    self._confirmed += 1
-                    if (lost := self._owner.heard(self, channel)) is not None:
+                    self._replies += 1
+                    if (lost := self._owner.channel_heard(self, channel)) is not None:
                         frames.append(lost)
                 elif reply[0] == b"sunsubscribe" and (left := names.pop(reply[1], None)) is not None:
-                    self._owner.dropped(self, left)
+                    self._owner.channel_dropped(self, left)
             elif type(reply) is int:
-                self._confirmed += 1
+                self._replies += 1
             elif type(reply) is dict:
-                self._confirmed += 1
-                self.is_replica = _says_replica(reply)
+                self._replies += 1
+                self.is_replica = _is_replica(reply)
             else:
                 self._settle()
                 if not self._take_rare(reply):
@@ -170,35 +186,35 @@ class ClusterNode(RedisLink):
         return frames
 
     def _take_rare(self, reply: Any) -> bool:  # noqa: ANN401 -- whatever Redis sends
-        """Take an error, or a view of the cluster; return whether the node lives on."""
-        wait = self._waits[0] if self._waits else None
+        """Take an error, or a view of the cluster; return whether the connection stays live."""
+        pending = self._pending[0] if self._pending else None
         if isinstance(reply, hiredis.ReplyError):
             code, _, rest = str(reply).partition(" ")
-            # ASK while keys move, and to EXISTS alone: shard channels stay until the slot itself has moved.
-            if wait is None or not (code == "MOVED" or (code == "ASK" and wait.command == "EXISTS")):
-                self._die(self._refusal(code))
+            # ASK comes while keys move, and to EXISTS alone: shard channels stay until the slot itself has moved.
+            if pending is None or not (code == "MOVED" or (code == "ASK" and pending.command == "EXISTS")):
+                self._die(self._describe_refusal(code))
                 return False
             if code == "ASK":
-                self._confirmed += 1
-            elif wait.command != "SUNSUBSCRIBE":  # that one is not counted: moved or left, it is not heard
-                wait.moved.append((wait.operands[self._confirmed - wait.total], rest))
-                if wait.command == "EXISTS":
-                    self._last = ""  # not ours to ask for any more
-                self._confirmed += 1
+                self._replies += 1
+            elif pending.command != "SUNSUBSCRIBE":  # its replies are not counted: moved or left, the channel is gone
+                pending.moved.append((pending.operands[self._replies - pending.total], rest))
+                if pending.command == "EXISTS":
+                    self._last_channel = ""  # another node's by now
+                self._replies += 1
             return True
-        if type(reply) is list and wait is not None and wait.command == "CLUSTER SLOTS":
+        if type(reply) is list and pending is not None and pending.command == "CLUSTER SLOTS":
             self.slots = reply
-            self._confirmed += 1
+            self._replies += 1
             return True
-        self._die(TORN)
+        self._die(OUT_OF_TURN)
         return False
 
     def _settle(self) -> None:
-        for wait in self._waits:
-            if wait.total > self._confirmed:
+        for pending in self._pending:
+            if pending.total > self._replies:
                 break
-            if wait.command == "EXISTS" and not wait.moved:
-                self.heard_until = wait.written_at
+            if pending.command == "EXISTS" and not pending.moved:
+                self.proven_at = pending.written_at
         super()._settle()
 
     def _code(self, error: ResponseError) -> str:
@@ -228,5 +244,5 @@ class ClusterNode(RedisLink):
         return super()._error() if self.retired else self._owner.error()
 
 
-def _says_replica(hello: Any) -> bool:  # noqa: ANN401 -- whatever Redis sends
+def _is_replica(hello: Any) -> bool:  # noqa: ANN401 -- whatever Redis sends
     return bool(hello.get(b"role") != b"master")

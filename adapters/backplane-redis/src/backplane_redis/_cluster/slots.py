@@ -13,6 +13,7 @@ from backplane_redis._url import Address
 __all__ = ["SlotMap", "slot_of"]
 
 SLOTS: Final = 16384
+"""Fixed by the cluster specification."""
 _NOBODY: Final = -1
 
 
@@ -22,45 +23,55 @@ def slot_of(channel: str) -> int:
 
 
 class SlotMap:
-    """The masters of all slots, as one node told; single slots are corrected as they move.
+    """The masters of all slots, as one node reported them; single slots are corrected as they move.
 
     Args:
-        ranges: First slot, last slot, and who serves them.
+        ranges: First slot, last slot, and the node that serves them.
     """
 
     def __init__(self, ranges: Iterable[tuple[int, int, Address]]) -> None:
         self._nodes: list[Address] = []
         self._owners = array("h", [_NOBODY]) * SLOTS
         for first, last, address in ranges:
-            self._owners[first : last + 1] = array("h", [self._number(address)]) * (last + 1 - first)
+            self._owners[first : last + 1] = array("h", [self._index(address)]) * (last + 1 - first)
 
     @classmethod
-    def told(cls, reply: Iterable[Any], by: Address) -> SlotMap:
-        """Read the reply to CLUSTER SLOTS; a node that does not say where it is, is where it was asked."""
-        return cls([(first, last, (_host(master[0], by), master[1])) for first, last, master, *_ in reply])
+    def parse(cls, reply: Iterable[Any], asked: Address) -> SlotMap:
+        """Return the map in a reply to CLUSTER SLOTS.
+
+        Args:
+            reply: Ranges of slots, each with its master first; replicas are ignored.
+            asked: Where the reply comes from, which is the address of a node that does not know its own.
+        """
+        return cls([(first, last, (_host(master[0], asked), master[1])) for first, last, master, *_ in reply])
 
     def owner(self, slot: int) -> Address | None:
-        """Return the node that serves a slot; None: nobody does."""
-        number = self._owners[slot]
-        return None if number == _NOBODY else self._nodes[number]
+        """Return the node that serves a slot; None: no node does."""
+        index = self._owners[slot]
+        return None if index == _NOBODY else self._nodes[index]
 
-    def moved(self, told: str, by: Address) -> None:
-        """A node answered `MOVED slot host:port`, of which this is the rest."""
-        slot, _, endpoint = told.partition(" ")
+    def correct(self, moved: str, asked: Address) -> None:
+        """Record what an error reply `MOVED slot host:port` says.
+
+        Args:
+            moved: The reply without its first word. Its host may be empty: it is the one that was asked.
+            asked: The node that refused.
+        """
+        slot, _, endpoint = moved.partition(" ")
         host, _, port = endpoint.rpartition(":")
-        self._owners[int(slot)] = self._number((host or by[0], int(port)))
+        self._owners[int(slot)] = self._index((host or asked[0], int(port)))
 
     @property
     def owners(self) -> set[Address]:
         """Every node that serves a slot."""
-        return {self._nodes[number] for number in set(self._owners) if number != _NOBODY}
+        return {self._nodes[index] for index in set(self._owners) if index != _NOBODY}
 
-    def _number(self, address: Address) -> int:
+    def _index(self, address: Address) -> int:
         if address not in self._nodes:
             self._nodes.append(address)
         return self._nodes.index(address)
 
 
-def _host(host: bytes | None, by: Address) -> str:
-    """Return what a node says of a host; `?` and nothing mean that it does not know."""
-    return by[0] if host is None or host in {b"", b"?"} else host.decode()
+def _host(host: bytes | None, asked: Address) -> str:
+    """Return the host that a node reports; `?` and nothing mean that it does not know."""
+    return asked[0] if host is None or host in {b"", b"?"} else host.decode()

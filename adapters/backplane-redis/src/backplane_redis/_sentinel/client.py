@@ -37,13 +37,13 @@ class Sentinel:
     _connection: LinkConnection | None = field(default=None, init=False, repr=False)
 
     async def ask(self, service: str) -> Answer:
-        """Ask for the master of a service; within `ANSWER_S`.
+        """Return where the master of a service is, as far as this sentinel knows; within `ANSWER_S`.
 
         Raises:
             TransportError: It can't be reached, does not answer in time, or refuses.
             AuthenticationError: It refuses the credentials, or the user may not ask.
 
-        Cancellation: closes its connection, as the answers would come late.
+        Cancellation: closes the connection, as the next question would get the answer to this one.
         """
         where = format_address(self.address)
         answer: Answer | None = None
@@ -58,8 +58,8 @@ class Sentinel:
             failure = AuthenticationError(
                 f"the sentinel at {where} refuses: the user lacks +sentinel|get-master-addr-by-name or +sentinel|master"
             )
-        except (RedisError, OSError, ValueError, TypeError, AttributeError):  # or it answers what it should not
-            failure = TransportError(f"the sentinel at {where} broke off")
+        except (RedisError, OSError, ValueError, TypeError, AttributeError):  # or its answer makes no sense
+            failure = TransportError(f"the sentinel at {where} closed the connection, or is none")
         else:
             return answer
         finally:
@@ -71,7 +71,7 @@ class Sentinel:
         if self._connection is None:
             self._connection = await self.connector.open(self.address, peer="the sentinel")
         asked_at = time.monotonic()
-        # The first also tells of a failover that is under way; only the second tells the epoch.
+        # Both are needed: the first knows of a failover that is under way, and only the second has the epoch.
         master = await _reply(self._connection, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
         if master is None:
             return Answer(asked_at, None)
@@ -83,12 +83,12 @@ class Sentinel:
         except ResponseError:  # the service was removed in between
             return Answer(asked_at, None)
         known = dict(zip(details[::2], details[1::2], strict=True))
-        # Another one by now: the epoch is not that of the first answer.
+        # If a failover came in between, the epoch is not that of the first answer.
         same = (known.get(b"ip"), known.get(b"port")) == (host, port)
         return Answer(asked_at, (host.decode(), int(port)), int(known.get(b"config-epoch", b"0")) if same else -1)
 
     async def close(self) -> None:
-        """Close the connection, at once; the next question opens another."""
+        """Close the connection at once; the next question opens another."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(RedisError, OSError):  # closed already, which is what was asked for
@@ -97,4 +97,4 @@ class Sentinel:
 
 async def _reply(connection: LinkConnection, *words: str) -> Any:  # noqa: ANN401 -- whatever Redis sends
     await connection.send_command(*words)
-    return await connection.read_response()  # pyright: ignore[reportUnknownVariableType] -- likewise
+    return await connection.read_response()  # pyright: ignore[reportUnknownVariableType] -- redis-py's gap

@@ -26,7 +26,7 @@ LAST_WORD_S: Final = 0.05
 
 
 async def find_master(sentinels: Sequence[Sentinel], service: str) -> tuple[SentinelQuorum, Address]:
-    """Ask all at once, so that one that is away holds up nobody, and return the master that most or the newest name.
+    """Ask all sentinels at once, so that one that is away holds up nobody; return what they say, and the master.
 
     Raises:
         TransportError: No sentinel answers, or none knows the service.
@@ -53,7 +53,7 @@ async def find_master(sentinels: Sequence[Sentinel], service: str) -> tuple[Sent
         raise _no_answer(failures, service)
     master = quorum.newest
     if master is None:
-        # Worth another try: a sentinel that an operator is setting up again will know it in a moment.
+        # Retryable: a sentinel that an operator is setting up will know it in a moment.
         raise TransportError(f"the sentinels know no service {service!r}: is the URL's name right?")
     quorum.link_to(master)
     return quorum, master
@@ -76,12 +76,12 @@ async def connect_to_master(connector: Connector, master: Address, service: str)
     except NoPermissionError:
         failure = AuthenticationError(f"can't connect to {peer} at {where}: the user lacks +role")
     except (RedisError, OSError):
-        failure = TransportError(f"can't connect to {peer} at {where}: it broke off")
+        failure = TransportError(f"can't connect to {peer} at {where}: it closed the connection")
     else:
         if role == b"master":
             return connection
         await connection.disconnect()
-        failure = TransportError(f"{peer} at {where} is a replica now; the sentinels have yet to say who follows")
+        failure = TransportError(f"{peer} at {where} is a replica now; the sentinels don't know its successor yet")
     raise failure  # out here, without `__context__`
 
 

@@ -24,16 +24,24 @@ CHECK_S: Final = 1.0
 """How often each sentinel is asked: a fleet of 1,000 pods costs it 2,000 small commands a second."""
 
 LONG_S: Final = NEWS_S + 4 * CHECK_S
-"""Sentinels that answer leave a master unsure for less than this, so after that a deposed one may have been missed."""
+"""While sentinels answer, a master is unconfirmed for less than this; after it, the link may have missed a failover."""
 
 _ROLE: Final = b"*1\r\n$4\r\nROLE\r\n"
 
 
 class SentinelLink(RedisLink):
-    """A link to a master; it dies when the sentinels name another, or the node says that it is none.
+    """A link to a master; it dies when the sentinels name another one, or the node reports that it is a replica.
 
-    A deposed master still answers: it takes each PUBLISH, and delivers it to whoever is left there. So a task of this
-    link asks each sentinel, and the node, every `CHECK_S`. A sentinel that is away or slow costs the link nothing.
+    A master that was replaced while it was cut off still answers: it takes each PUBLISH, and delivers it to whoever is
+    left there. Nothing on its own connection shows that. So a task of this link asks each sentinel, and the node, every
+    `CHECK_S`. A sentinel that is away or slow costs the link nothing.
+
+    Args:
+        connection: To the master; open, and not read from yet.
+        master: Where that is.
+        sentinels: Each of them; the link closes them.
+        quorum: What they answered so far.
+        service: The name of the service.
     """
 
     def __init__(
@@ -53,7 +61,7 @@ class SentinelLink(RedisLink):
 
     async def aclose(self) -> None:
         """Close the socket and those to the sentinels at once; pending calls raise."""
-        async with AsyncExitStack() as stack:  # each, even if this is cancelled, or fails, at another one
+        async with AsyncExitStack() as stack:  # closes each, also if another one fails or this is cancelled
             self._watching.cancel()
             stack.push_async_callback(asyncio.wait, [self._watching])
             for sentinel in self._sentinels:
@@ -72,22 +80,22 @@ class SentinelLink(RedisLink):
         return is_deposed or time.monotonic() - self.sure_until > LONG_S
 
     async def _watch(self) -> None:
-        """Ask each sentinel, and the node, again and again; a link that can't is dead."""
+        """Ask each sentinel, and the node, every `CHECK_S`; a link that can't is dead."""
         try:
             async with asyncio.TaskGroup() as group:
                 for number, sentinel in enumerate(self._sentinels):
                     group.create_task(self._follow(number, sentinel))
                 group.create_task(self._check_role())
-        except* TransportError:  # the link is dead, and has said why
+        except* TransportError:  # the link is dead, for a reason that it has kept
             pass
-        except* Exception as failed:  # noqa: BLE001 -- a link that nobody watches must not pass for a live one
-            await self._leave(f"its watch over the sentinels failed: {type(failed.exceptions[0]).__name__}")
+        except* Exception as failed:  # noqa: BLE001 -- a link that is not watched must not pass for a live one
+            await self._leave(f"its task that watches the sentinels failed: {type(failed.exceptions[0]).__name__}")
 
     async def _follow(self, number: int, sentinel: Sentinel) -> None:
         while self._dead is None:
             await self._pause()
             answer: Answer | None = None
-            with suppress(TransportError):  # away or slow: the others' word counts
+            with suppress(TransportError):  # away or slow: the others decide
                 answer = await sentinel.ask(self._service)
             self._quorum.record(number, answer)
             if moved := self._quorum.replaced_by:
@@ -104,19 +112,19 @@ class SentinelLink(RedisLink):
 
     @staticmethod
     async def _pause() -> None:
-        # A failover would set a whole fleet to one beat.
+        # At random: after a failover a whole fleet would otherwise ask at the same moment.
         await asyncio.sleep(uniform(0.75, 1.25) * CHECK_S)  # noqa: S311 -- no secret
 
-    def _answers(self, reply: object) -> bool:
-        """Take the answer to ROLE, a list; only where it was asked for, as a torn message may be one too."""
-        wait = self._at_hand()
-        if wait is None or wait.command != "ROLE" or not isinstance(reply, list) or not reply:
+    def _accept_other(self, reply: object) -> bool:
+        """Take the reply to ROLE, a list; only if the next reply is that one, as a torn message may be a list too."""
+        pending = self._next_pending()
+        if pending is None or pending.command != "ROLE" or not isinstance(reply, list) or not reply:
             return False
         self._role = reply[0]
         return True
 
     async def _leave(self, reason: str) -> None:
-        """Die of it, and wake whoever reads."""
+        """Mark the link dead, and close its socket, which wakes the reader."""
         self._die(reason)
         with suppress(RedisError, OSError):
             await self._connection.disconnect()

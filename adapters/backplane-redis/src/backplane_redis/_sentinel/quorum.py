@@ -11,7 +11,7 @@ from backplane_redis._url import Address
 __all__ = ["NEWS_S", "Answer", "SentinelQuorum"]
 
 NEWS_S: Final = 2.0
-"""The sentinels tell each other of a new master at once, and once more every 2 s: one of them may lag by so much."""
+"""Sentinels announce a new master to each other at once, and again every 2 s: one of them may lag by so much."""
 
 
 @frozen
@@ -19,9 +19,9 @@ class Answer:
     """What one sentinel knows.
 
     Args:
-        asked_at: When it was asked; its word is at least as new. Of the monotonic clock.
+        asked_at: `time.monotonic()` when it was asked, in seconds; its answer is at least as new.
         master: Where the service's master is; None: it knows no such service.
-        epoch: The number of the failover that made it the master: of two that differ, the higher is newer.
+        epoch: The number of the failover that made it the master: of two answers that differ, the higher is newer.
     """
 
     asked_at: float
@@ -31,14 +31,19 @@ class Answer:
 
 @define
 class SentinelQuorum:
-    """What each sentinel said last, weighed.
+    """What each sentinel answered last, and what follows: who is master, and until when that is certain.
 
-    A sentinel that was cut off may know an old master, so the newest word counts, and not the first. While no majority
-    answers nothing is certain: then a link stays, and what it hears is not taken for all that there is.
+    A sentinel that was cut off may name an old master, so the newest answer counts, whoever gives it. And a majority
+    makes a master: one that a majority named is a fact, also when these sentinels are away by now. While no majority
+    answers nothing new is certain: a link stays where it is, and what it hears is not taken for all that there is.
+
+    Example, with three sentinels and a link to A: all name A at 10.0, with epoch 4. So A was surely the master until
+    8.0 (`NEWS_S` before). At 11.0 A is cut off, and at 12.0 a failover makes B the master, with epoch 5. The first
+    sentinel that answers `B, 5` moves the link, though two others may still say `A, 4`. The gap begins at `sure_until`.
 
     Args:
         count: How many sentinels there are.
-        sure_until: Until when the link's node was surely the master that everyone uses, of the monotonic clock.
+        sure_until: Until when the link's node was surely the master that every pod uses; `time.monotonic()`, seconds.
         master: The link's node; None before there is one.
     """
 
@@ -46,7 +51,7 @@ class SentinelQuorum:
     sure_until: float
     master: Address | None = None
     _last: dict[int, Answer] = field(factory=dict[int, Answer], init=False)
-    # Since a majority makes a master, one that was heard is a fact, also when that sentinel is away by now.
+    # When each sentinel named the link's node last.
     _confirmed: dict[int, float] = field(factory=dict[int, float], init=False)
     _epoch: int = field(default=-1, init=False)
 
@@ -62,18 +67,32 @@ class SentinelQuorum:
 
     @property
     def newest(self) -> Address | None:
-        """The master by the newest word; None if no sentinel that answers knows the service."""
+        """The master by the newest answer; None if no sentinel that answers knows the service."""
         known = [answer for answer in self._last.values() if answer.master is not None]
         return max(known, key=lambda answer: answer.epoch).master if known else None
 
+    @property
+    def replaced_by(self) -> Address | None:
+        """The current master's address, once it is certain that this link's node was replaced.
+
+        A lower epoch is old news of a sentinel that was cut off, unless most say so: then an operator set the service
+        up again, and epochs count from 0 once more.
+        """
+        newest = self.newest
+        if newest is None or newest == self.master:
+            return None
+        elsewhere = [answer for answer in self._last.values() if answer.master not in {None, self.master}]
+        is_newer = max(answer.epoch for answer in elsewhere) > self._epoch
+        return newest if is_newer or len(elsewhere) >= self.majority else None
+
     def link_to(self, master: Address) -> None:
-        """Record that a link goes to this master from now on."""
+        """Record which node the link goes to."""
         self.master = master
         for number, answer in self._last.items():
             self._weigh(number, answer)
 
     def record(self, number: int, answer: Answer | None) -> None:
-        """Record what a sentinel answered; None: it does not answer any longer."""
+        """Record what a sentinel answered; None: it no longer answers."""
         if answer is None:
             self._last.pop(number, None)
             return
@@ -88,17 +107,3 @@ class SentinelQuorum:
         if len(self._confirmed) >= self.majority:
             confirmed_at = sorted(self._confirmed.values(), reverse=True)[self.majority - 1]
             self.sure_until = max(self.sure_until, confirmed_at - NEWS_S)
-
-    @property
-    def replaced_by(self) -> Address | None:
-        """Where the master is now, if it surely is no more where the link is.
-
-        A lower epoch is old news of a sentinel that was cut off, unless most say so: then an operator made the service
-        anew, and epochs count from 0 again.
-        """
-        newest = self.newest
-        if newest is None or newest == self.master:
-            return None
-        elsewhere = [answer for answer in self._last.values() if answer.master not in {None, self.master}]
-        newer = max(answer.epoch for answer in elsewhere) > self._epoch
-        return newest if newer or len(elsewhere) >= self.majority else None
