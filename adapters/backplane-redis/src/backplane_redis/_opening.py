@@ -41,9 +41,7 @@ _HINTS: Final = (
     _Hint(ConnectionRefusedError, "nothing listens there: is the server running, and the port right?"),
     _Hint(FileNotFoundError, "there is no such socket: is the server running, and the path right?"),
     _Hint(TimeoutError, "no answer in time: check address and firewall"),
-    _Hint(
-        redis_errors.ResponseError, "handshake refused: it needs Redis 6 or newer with that database", retryable=False
-    ),
+    _Hint(redis_errors.ResponseError, "handshake refused: needs Redis 6 or newer, with that database", retryable=False),
     _Hint(redis_errors.RedisError, "it closed the connection: does the port want TLS, has it reached maxclients?"),
 )
 _CREDENTIALS: Final = (redis_errors.NoPermissionError, redis_errors.AuthenticationError)

@@ -18,7 +18,7 @@ __all__ = ["connection_options", "sentinel_options"]
 _ALLOWED: Final = ("client_name", "credential_provider", "db", "password", "socket_connect_timeout", "username")
 _SOCKET: Final = ("socket_keepalive", "socket_keepalive_options")
 _SENTINEL_ALLOWED: Final = ("credential_provider", "password", "ssl", "username", *_SOCKET)
-# Core bounds each attempt to connect, and repeats it. A timeout of redis-py's would cut an idle link, a retry hide a gap.
+# Core bounds each attempt, and repeats it. A timeout of redis-py's would cut an idle link, a retry would hide a gap.
 _DEFAULTS: Final[Mapping[str, Any]] = {"client_name": "backplane", "socket_connect_timeout": None}
 _FIXED: Final[Mapping[str, Any]] = {
     "protocol": 3,
