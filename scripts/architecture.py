@@ -79,7 +79,7 @@ def imported(path: Path, core: Path = CORE) -> Iterator[str]:
     public = {
         alias.name: str(node.module).split(".")[1]
         for node in ast.parse((core / "__init__.py").read_text()).body
-        if isinstance(node, ast.ImportFrom)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(f"{core.name}.")
         for alias in node.names
     }
     for node in ast.walk(ast.parse(path.read_text())):
