@@ -33,7 +33,7 @@ from backplane_core._runtime.system import System
 from backplane_core.options import Settings
 from backplane_core.testing import MemoryBroker, MemoryTransport
 from backplane_core.transport import Frame
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.product.core.test_envelope import envelopes
@@ -86,6 +86,14 @@ def test_a_signed_frame_is_a_head_of_112_bytes_and_the_plain_frame_to_the_byte(c
 def test_an_envelope_comes_back_as_it_was_signed(envelope: BackplaneEnvelope) -> None:
     frame = encode_envelope(envelope)
     assert decode_envelope(signer().verify("a:@user:u1", signer().sign("a:@user:u1", frame))) == envelope
+
+
+@given(st.binary(min_size=1, max_size=200), st.binary(max_size=300))
+@example(b"k" * 64, b"a key of exactly one block")
+@example(b"k" * 65, b"a key that is hashed first")
+@example(b"Jefe", b"what do ya want for nothing?")
+def test_the_signature_is_an_hmac_whatever_the_length_of_the_key(key: bytes, frame: bytes) -> None:
+    assert signer(key).sign("backplane", frame) == by_hand(frame, key=key)
 
 
 def test_a_batch_is_signed_as_its_frames_one_by_one() -> None:

@@ -26,13 +26,20 @@ from backplane_core import envelope as _envelope
 from backplane_core import target as _target
 from backplane_core._protocol import frame as _frame
 from backplane_core._protocol import json as _json
+from backplane_core._protocol import signing as _signing
 from backplane_core._protocol.frame import Head, decode_exclude, decode_head, decode_targets
 from backplane_core._protocol.json import MAX_DEPTH, compact
+from backplane_core._protocol.signing import SIGNED_HEAD_BYTES, Signer, SigningKeys
+from backplane_core._runtime.system import System
 
-from tests.product.hostile.frames import SECRET, mutate
+from tests.product.hostile.frames import GOOD, SECRET, mutate
 from tests.support.texts import error_texts
 
 REFUSED: Final = object()
+
+SIGNER: Final = Signer(SigningKeys(["a key of 32 characters, no less."]), 300, System(wall=lambda: 1_764_000_000.0))
+SIGNED: Final = tuple(SIGNER.sign("backplane", frame) for frame in GOOD)
+"""The good frames, signed for the channel "backplane"."""
 
 
 def check(data: bytes) -> bool:
@@ -60,6 +67,24 @@ def check(data: bytes) -> bool:
         assert (envelope.origin, envelope.seq, envelope.exclude) == (head.origin, head.seq, exclude)
         _encodes_again(envelope)
     return True
+
+
+def check_signed(data: bytes) -> bool:
+    """Assert what a fleet that signs promises of all bytes; return whether a pod of it takes them for signed.
+
+    Nothing but `EnvelopeError` comes out, and it shows no payload. Only what was signed is taken, and only as it was
+    signed, there and nowhere else. Nobody without keys takes anything that starts as signed messages do.
+    """
+    plain = _read(lambda: SIGNER.verify("backplane", data))
+    assert (plain is REFUSED) is (data not in SIGNED)
+    assert plain is REFUSED or plain == data[SIGNED_HEAD_BYTES:]
+    assert _read(lambda: SIGNER.verify("backplane2", data)) is REFUSED
+    if data.startswith(b"backplane-signed-"):
+        assert _read(lambda: decode_envelope(data)) is REFUSED
+        assert _read(lambda: _as_a_pod(data)) is REFUSED
+    # Any bytes can be signed, and come back.
+    assert SIGNER.verify("backplane", SIGNER.sign("backplane", data)) == data
+    return plain is not REFUSED
 
 
 def _as_a_pod(data: bytes) -> tuple[Head, Sequence[Target], Sequence[str], Event]:
@@ -114,8 +139,9 @@ def fuzz() -> None:
 
     def run(data: bytes) -> None:
         check(data)
+        check_signed(data)
 
-    for module in (_json, _frame, _target, _envelope):
+    for module in (_json, _frame, _signing, _target, _envelope):
         for thing in vars(module).values():
             if isinstance(thing, FunctionType):
                 atheris.instrument_func(thing)

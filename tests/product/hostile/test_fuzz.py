@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.product.core.test_envelope import HOSTILE
-from tests.product.hostile.frames import GOOD, NAMES, TOKENS, VALUES, frame, hostile
-from tests.product.hostile.fuzz_envelope import check
+from tests.product.hostile.frames import GOOD, NAMES, TOKENS, VALUES, frame, hostile, mutate
+from tests.product.hostile.fuzz_envelope import SIGNED, check, check_signed
 
 HERE = Path(__file__).parent
 CORPUS = sorted((HERE / "corpus").iterdir())
@@ -72,6 +72,25 @@ def test_mutations_of_good_frames_are_read_or_refused(long: bool) -> None:  # no
             raise
     # Mutations that all are refused at the first byte, or are all harmless, would test little.
     assert 0.05 < taken / total < 0.6
+
+
+@pytest.mark.timeout(3_600)
+def test_of_mutations_of_signed_frames_only_what_was_signed_is_taken(long: bool) -> None:  # noqa: FBT001 -- a fixture
+    assert all(check_signed(data) for data in SIGNED)
+    total = 100_000 if long else 5_000
+    taken = 0
+    for number in range(total):
+        chance = Random(f"{SEED}:signed:{number}")
+        # Half of them change the head alone, which is a tenth of the longest.
+        signed = chance.choice(SIGNED)
+        head, rest = signed[:112], signed[112:]
+        data = mutate(chance, signed) if chance.random() < 0.5 else mutate(chance, head) + rest
+        try:
+            taken += check_signed(data)
+        except BaseException as error:
+            error.add_note(f"message {number} of seed {SEED}: {data[:300]!r}")
+            raise
+    assert taken < total / 10  # an edit may put back what stood there
 
 
 @pytest.mark.timeout(3_600)

@@ -95,10 +95,10 @@ class NodePod:
 
 
 @asynccontextmanager
-async def node_pod(program: Path, url: str) -> AsyncGenerator[NodePod]:
-    """A foreign pod in Node that is receiving."""
+async def node_pod(program: Path, url: str, *keys: bytes) -> AsyncGenerator[NodePod]:
+    """A foreign pod in Node that is receiving; one that signs, if it is given keys."""
     process = await asyncio.create_subprocess_exec(
-        *("node", str(program), url),
+        *("node", str(program), url, *[key.hex() for key in keys]),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,  # it logs each event that it drops

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from backplane_core import DistributedBackplane, Target, connect
@@ -24,8 +25,8 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install(tmp_path_factory.mktemp("node"))
 
 
-def has_two(got: list[object]) -> bool:
-    return len(got) >= 2
+def has(got: list[Any], count: int) -> bool:
+    return len(got) >= count
 
 
 async def test_one_event_each_way(leaves_nothing: None, program: Path, broker: OwnBroker) -> None:
@@ -39,8 +40,39 @@ async def test_one_event_each_way(leaves_nothing: None, program: Path, broker: O
         await node.publish([(Target.session("s1"), {"text": "from Node: é🙂"})])
         both = [{"text": "from Python: é🙂"}, {"text": "from Node: é🙂"}]
         for got in (here, there):
-            await until(partial(has_two, got), "both events")
+            await until(partial(has, got, 2), "both events")
             assert sorted(map(str, got)) == sorted(map(str, both))
+
+
+async def test_a_fleet_that_signs_has_pods_in_python_and_in_node(
+    leaves_nothing: None, program: Path, broker: OwnBroker
+) -> None:
+    new, old = b"new-key-of-32-bytes-of-a-machine", b"0ld-key-of-32-characters-of-text"
+    here: list[Any] = []
+    there: list[Any] = []
+    target = Target.session("s1")
+    async with (
+        connect(broker.url, channel=CHANNEL, beat_s=0.05, signing_keys=[new, old]) as pod,
+        connect(broker.url, channel=CHANNEL) as stranger,
+        node_pod(program, broker.url, old, new) as node,
+    ):
+        await pod.attach("c1", here.append)
+        await pod.associate("c1", target)
+        await node.attach("c2", there.append, [target])
+        await stranger.publish(target, "from a stranger")
+        for number in range(50):
+            await pod.publish(target, ["from Python: é🙂", number])
+            await node.publish([(target, ["from Node: é🙂", number])])
+        for got in (here, there):
+            await until(partial(has, got, 100), "the events of both")
+            for sender in ("from Python: é🙂", "from Node: é🙂"):
+                assert [number for who, number in got if who == sender] == list(range(50))
+            assert len(got) == 100
+        counts = await settled(node)
+        assert counts["refused"] >= 1
+        stats = pod.stats()
+        assert stats.signature_errors >= 1
+        assert (stats.decode_errors, stats.duplicates, stats.foreign, stats.gaps) == (0, 0, 0, {})
 
 
 @pytest.mark.timeout(900)

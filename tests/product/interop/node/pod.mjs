@@ -1,10 +1,11 @@
-// A pod of another language, driven by lines of JSON: `node pod.mjs URL`. It knows origin, target and event, as a fleet
-// does that was there before the Python pods; written from docs/reference/wire-format.md with the brokers' plain clients.
+// A pod of another language, driven by lines of JSON: `node pod.mjs URL [KEY in hex ...]`. It knows origin, target and
+// event, as a fleet does that was there before the Python pods; written from docs/reference/wire-format.md with the
+// brokers' plain clients. With keys it signs with the first and takes what is signed with any: then its frames have seq.
 //
 // In: {"do":"attach","conn":"c1","targets":[["user","u1"]]}, {"do":"publish","events":[[["user","u1"],{...}],...]},
 // {"do":"counts"}, {"do":"stop"}. Out: an answer to each, and {"conn":"c1","event":...} for each event.
 
-import { randomUUID } from 'node:crypto';
+import { createHmac, randomUUID, timingSafeEqual } from 'node:crypto';
 import { createInterface } from 'node:readline';
 
 const CHANNEL = 'smooth-operator:backplane';
@@ -14,7 +15,34 @@ const KNOWN = new Set(Object.values(TAGS));
 
 const origin = `node-${randomUUID()}`;
 const connections = new Map(); // "User u1" -> ids of connections
-const counts = { sent: 0, own: 0, delivered: 0, nobody: 0, dropped: 0, beats: 0 };
+const counts = { sent: 0, own: 0, delivered: 0, nobody: 0, dropped: 0, beats: 0, refused: 0 };
+
+const HEAD = /^(backplane-signed-1 ([0-9a-f]{16}) ([1-9][0-9]{9}) )([0-9a-f]{64})\n/;
+const WINDOW_S = 300;
+const hmac = (key, text) => createHmac('sha256', key).update(text).digest('hex');
+const keys = new Map(); // KID -> key, the one that signs first
+for (const key of process.argv.slice(3).map((hex) => Buffer.from(hex, 'hex'))) {
+  keys.set(hmac(key, 'backplane key id').slice(0, 16), key);
+}
+const now = () => Math.floor(Date.now() / 1000);
+const signature = (kid, start, frame) =>
+  hmac(keys.get(kid), `${start}${Buffer.byteLength(CHANNEL)} ${CHANNEL}\n${frame}`);
+
+function sign(frame) {
+  const [kid] = keys.keys();
+  const start = `backplane-signed-1 ${kid} ${now()} `;
+  return `${start}${signature(kid, start, frame)}\n${frame}`;
+}
+
+// The plain frame, or null.
+function verified(payload) {
+  const [head, start, kid, at, sig] = HEAD.exec(payload) ?? [];
+  if (!keys.has(kid)) return null;
+  const frame = payload.slice(head.length);
+  const wanted = Buffer.from(signature(kid, start, frame));
+  if (!timingSafeEqual(wanted, Buffer.from(sig)) || Math.abs(now() - at) > WINDOW_S) return null;
+  return frame;
+}
 
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 
@@ -25,7 +53,12 @@ function deliver(tag, id, event) {
 }
 
 function hear(payload) {
-  const frame = JSON.parse(payload);
+  const plain = keys.size ? verified(payload) : payload;
+  if (plain === null) {
+    counts.refused += 1;
+    return;
+  }
+  const frame = JSON.parse(plain);
   if (frame.origin === origin) {
     counts.own += 1;
     return;
@@ -80,6 +113,7 @@ async function overNats(url) {
 }
 
 const url = process.argv[2];
+let seq = 0;
 const bus = await (url.startsWith('nats:') ? overNats(url) : overRedis(url));
 say({ state: 'live', origin });
 
@@ -95,7 +129,10 @@ for await (const line of createInterface({ input: process.stdin })) {
   } else if (command.do === 'publish') {
     const frames = command.events.map(([[kind, id], event]) => {
       deliver(TAGS[kind], id, event);
-      return JSON.stringify({ origin, target: { [TAGS[kind]]: id }, event });
+      const frame = { origin, target: { [TAGS[kind]]: id }, event };
+      if (!keys.size) return JSON.stringify(frame);
+      seq += 1;
+      return sign(JSON.stringify({ ...frame, seq, prev: seq - 1 }));
     });
     await bus.send(frames);
     counts.sent += frames.length;

@@ -39,6 +39,8 @@ _FIRST_S: Final = 10**9
 _LAST_S: Final = 10**10 - 1
 _FIRST: Final = b"%d" % _FIRST_S
 
+_BLOCK_BYTES: Final = 64  # of SHA-256
+
 
 class SignatureError(EnvelopeError):
     """A frame is not signed, or not as this fleet signs."""
@@ -83,6 +85,31 @@ class SigningKeys:
         return any(len(key) < SHORT_KEY_BYTES for key in self._keys)
 
 
+class _Hmac:
+    """HMAC-SHA256 with one key, as RFC 2104 defines it: the hash of the key and of the hash of the key and the text.
+
+    Both hashes have taken their key before the first frame, and are copied for each. `hmac.HMAC.copy` does the same but
+    is written in Python: 1.5 against 1.0 µs for a frame of 300 bytes.
+
+    Args:
+        key: Of any length.
+    """
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        block = (key if len(key) <= _BLOCK_BYTES else hashlib.sha256(key).digest()).ljust(_BLOCK_BYTES, b"\0")
+        self._inner = hashlib.sha256(bytes([byte ^ 0x36 for byte in block]))
+        self._outer = hashlib.sha256(bytes([byte ^ 0x5C for byte in block]))
+
+    def hexdigest(self, text: bytes) -> str:
+        """Return the text's 64 hex digits."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(text)
+        outer.update(inner.digest())
+        return outer.hexdigest()
+
+
 class WallClock(Protocol):
     """What a signer needs of its pod's system."""
 
@@ -110,8 +137,7 @@ class Signer:
     """
 
     def __init__(self, keys: SigningKeys, window_s: float, clock: WallClock) -> None:
-        # The first half of each computation depends on the key alone: copying it is cheaper than doing it again.
-        self._keyed = {_key_id(key): hmac.new(key, digestmod=hashlib.sha256) for key in reversed(keys.secrets)}
+        self._keyed = {_key_id(key): _Hmac(key) for key in reversed(keys.secrets)}
         self._kid = _key_id(keys.secrets[0])
         self._window_s = window_s
         self._clock = clock
@@ -149,9 +175,8 @@ class Signer:
 
     def _head(self, kid: bytes, at: bytes, channel: str, frame: bytes) -> bytes:
         stamp, name = b"%b%b %b " % (_VERSION, kid, at), channel.encode()
-        signing = self._keyed[kid].copy()
-        signing.update(b"%b%d %b\n%b" % (stamp, len(name), name, frame))
-        return b"%b%b\n" % (stamp, signing.hexdigest().encode())
+        sig = self._keyed[kid].hexdigest(b"%b%d %b\n%b" % (stamp, len(name), name, frame))
+        return b"%b%b\n" % (stamp, sig.encode())
 
     def _now(self) -> bytes:
         return b"%d" % min(max(int(self._clock.wall()), _FIRST_S), _LAST_S)
