@@ -16,15 +16,15 @@ Sink: TypeAlias = Callable[[Any], Any]
 
 @runtime_checkable
 class Attachment(Protocol):
-    """One attached sink."""
+    """One attached sink; what `Backplane.attach` returns."""
 
     @property
     def conn_id(self) -> str:
-        """The connection's id."""
+        """The id of the connection."""
         ...
 
     async def detach(self) -> None:
-        """Detach this sink; nothing if it was detached or replaced meanwhile."""
+        """Detach this sink; a no-op if it has been detached or replaced."""
         ...
 
 
@@ -32,9 +32,9 @@ class Attachment(Protocol):
 class Backplane(Protocol):
     """Delivers a published event to every connection of its target, on whichever pod each one is.
 
-    Delivery: to this pod's connections before `publish` returns, exactly once, in order. To other pods at most once, in
-    order per (publishing pod, target); what they missed lies inside a `Gap` that they are told of, or in a counter
-    here.
+    Delivery: to the connections of the publishing pod before `publish` returns, exactly once, in order. To those of
+        other pods at most once, in order per publishing pod and target; anything they missed is reported to them as a
+        `Gap`, or counted at the sender.
     """
 
     async def attach(
@@ -42,44 +42,79 @@ class Backplane(Protocol):
     ) -> Attachment:
         """Attach a connection: its sink gets the events of its targets and of `Target.connection(conn_id)`.
 
-        A second attach replaces the sink and keeps the targets. The sink is a plain callable that must not block. It
-        gets the decoded value, its own copy; with `raw` the JSON bytes. If it returns False it refused the event; if it
-        raises, that is contained; neither is counted as delivered.
+        Attaching an id again replaces its sink and keeps its targets. The sink is a plain callable that must not block.
+        It gets a decoded value of its own, or with `raw` the JSON bytes. It may return False to refuse the event. What
+        it raises is contained and reported. In both cases the event does not count as delivered.
 
         Args:
-            conn_id: Non-empty, at most 1,024 UTF-8 bytes.
-            sink: Called with each event.
-            raw: Hand over JSON bytes (one line, UTF-8) rather than values.
+            conn_id: The connection's id: not empty, at most 1,024 bytes of UTF-8.
+            sink: Called with each event, in the event loop.
+            raw: Hand over the event as JSON bytes (one line, UTF-8) instead of a value.
             on_gap: Called with each `Gap` of this connection, at most once a second.
+
+        Returns:
+            The attachment, which detaches this sink and no later one.
 
         Raises:
             InvalidTargetError: The id is not of that form.
             ConfigurationError: The sink is not a plain callable.
             ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: events published on this pod arrive from now on; those of other pods once the broker has confirmed the
+            subscription, which is when this returns, or later if the link is down: then the connection gets a `Gap`.
+        Cancellation: the sink stays attached.
         """
         ...
 
     async def detach(self, conn_id: str) -> None:
-        """Detach a connection and forget its targets. Idempotent; an unknown id is a no-op."""
+        """Detach a connection and forget its targets. An unknown id is a no-op.
+
+        Args:
+            conn_id: The connection's id.
+
+        Raises:
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: its sink is not called again.
+        """
         ...
 
     async def associate(self, conn_id: str, target: Target) -> bool:
-        """Add a target to a connection. Its events on this pod arrive from now on.
+        """Add a target to a connection: from now on it gets the target's events.
+
+        Args:
+            conn_id: The id of an attached connection.
+            target: The target to add. One that it has already changes nothing.
 
         Returns:
-            True once the broker confirmed that this pod hears the target: events published anywhere from now on arrive.
-            False at once while the link is down: it will be confirmed later, and the connection gets a Gap for the span
-            between. False for a connection that is not attached, which changes nothing.
+            True once the broker has confirmed that this pod is subscribed: events published anywhere from now on
+            arrive. False at once while the link is down: the broker will confirm later, and the connection gets a `Gap`
+            for the time until then. False if no connection of that id is attached; nothing changes.
 
         Raises:
+            InvalidTargetError: `target` is not a `Target`.
             ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
 
+        Delivery: events published on this pod arrive from now on, whatever is returned.
         Cancellation: the association stays.
         """
         ...
 
     async def dissociate(self, conn_id: str, target: Target) -> None:
-        """Take a target from a connection. Idempotent; unknown ids are a no-op."""
+        """Remove a target from a connection. An unknown id or target is a no-op.
+
+        Args:
+            conn_id: The connection's id.
+            target: The target to remove.
+
+        Raises:
+            InvalidTargetError: `target` is not a `Target`.
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: the connection gets no further events of the target, unless another of its targets matches them too.
+        """
         ...
 
     async def publish(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
@@ -88,24 +123,30 @@ class Backplane(Protocol):
         Args:
             target: One target, or several, at most 2,048: their union, each connection once.
             event: None, bool, int, finite float, str, list, tuple, or dict with str keys, of the same.
-            exclude: Connection ids that must not get it, on any pod; at most 65,536.
+            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
 
         Returns:
             How many connections of this pod took it.
 
         Raises:
-            InvalidTargetError: No target, too many, or not a target; or an excluded id that is none, or too many.
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
+                or something that is not one.
             EventEncodeError: The event is not JSON.
-            EventTooLargeError: It is larger than the limit.
-            ReentrantPublishError: Called while an event is being delivered, from inside a sink.
+            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
+            OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
+            ReentrantPublishError: Called by a sink, while an event is being delivered.
             ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
 
-        Delivery: if it raises, nobody has got anything. Does not depend on the broker's health: what can't be sent is
-            counted and becomes a Gap at receivers.
-        Cancellation: never undoes; the event is accepted before the first suspension.
+        Delivery: if it raises, nobody has received anything. It does not depend on the broker's health: what can't be
+            sent is counted, and becomes a `Gap` at the receivers.
+        Cancellation: never undoes it; the event is accepted before the first suspension.
         """
         ...
 
     async def aclose(self) -> None:
-        """Close. Idempotent. Connections end, what was accepted is sent if the broker takes it in time."""
+        """Close the backplane: end its connections, and send what was accepted if the broker takes it in time.
+
+        Closing it again is a no-op.
+        """
         ...

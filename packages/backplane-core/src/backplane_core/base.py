@@ -40,14 +40,15 @@ def _nobody_else(targets: Sequence[Target], event: bytes, exclude: Iterable[str]
 
 
 class BaseBackplane:
-    """This pod's connections and the delivery to them; see `Backplane` for the promises.
+    """What every backplane does: it holds this pod's connections and delivers published events to them.
+
+    `connect` returns one, in memory or over a broker. It keeps the promises of `Backplane`.
 
     Args:
-        options: See `Settings`; and `on_gap`, called with each `Gap` of this pod, `on_state` with each new state,
-            `observer` with each record (`backplane_core.observe`).
+        options: See `Options`.
 
     Raises:
-        ConfigurationError: An option is unknown or wrong.
+        ConfigurationError: An option is unknown, or its value is not allowed.
     """
 
     # What has no task of its own may be used by one loop after another, as a test suite does.
@@ -92,7 +93,7 @@ class BaseBackplane:
 
     @property
     def observer(self) -> Observer | None:
-        """Called with each record; None: nobody is."""
+        """Called with each `Record` of what happens; None: nothing is called. May be set at any time."""
         return self._reporter.observer
 
     @observer.setter
@@ -101,7 +102,7 @@ class BaseBackplane:
 
     @property
     def on_gap(self) -> GapCallback | None:
-        """Called with each `Gap` of this pod; None: nobody is."""
+        """Called with each `Gap` of this pod; None: nothing is called. May be set at any time."""
         return self._reporter.on_gap
 
     @on_gap.setter
@@ -110,7 +111,7 @@ class BaseBackplane:
 
     @property
     def on_state(self) -> Callable[[State], None] | None:
-        """Called with each new state; None: nobody is."""
+        """Called with each new `State`; None: nothing is called. May be set at any time."""
         return self._reporter.on_state
 
     @on_state.setter
@@ -122,18 +123,69 @@ class BaseBackplane:
     async def attach(
         self, conn_id: str, sink: Sink, *, raw: bool = False, on_gap: GapCallback | None = None
     ) -> Attachment:
-        """Attach a connection, or replace its sink; see `Backplane.attach`."""
+        """Attach a connection: its sink gets the events of its targets and of `Target.connection(conn_id)`.
+
+        Attaching an id again replaces its sink and keeps its targets. The sink is a plain callable that must not block.
+        It gets a decoded value of its own, or with `raw` the JSON bytes. It may return False to refuse the event. What
+        it raises is contained and reported. In both cases the event does not count as delivered.
+
+        Args:
+            conn_id: The connection's id: not empty, at most 1,024 bytes of UTF-8.
+            sink: Called with each event, in the event loop.
+            raw: Hand over the event as JSON bytes (one line, UTF-8) instead of a value.
+            on_gap: Called with each `Gap` of this connection, at most once a second.
+
+        Returns:
+            The attachment, which detaches this sink and no later one.
+
+        Raises:
+            InvalidTargetError: The id is not of that form.
+            ConfigurationError: The sink is not a plain callable.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: events published on this pod arrive from now on; those of other pods once the broker has confirmed the
+            subscription, which is when this returns, or later if the link is down: then the connection gets a `Gap`.
+        Cancellation: the sink stays attached.
+        """
         attachment = self._attach(conn_id, sink, raw=raw, on_gap=on_gap)
         await self.confirm((Target.connection(conn_id),))
         return attachment
 
     async def detach(self, conn_id: str) -> None:
-        """Detach a connection and forget its targets. Idempotent; an unknown id is a no-op."""
+        """Detach a connection and forget its targets. An unknown id is a no-op.
+
+        Args:
+            conn_id: The connection's id.
+
+        Raises:
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: its sink is not called again.
+        """
         self._home.check()
         self._registry.detach(conn_id)
 
     async def associate(self, conn_id: str, target: Target) -> bool:
-        """Add a target to a connection; see `Backplane.associate`."""
+        """Add a target to a connection: from now on it gets the target's events.
+
+        Args:
+            conn_id: The id of an attached connection.
+            target: The target to add. One that it has already changes nothing.
+
+        Returns:
+            True once the broker has confirmed that this pod is subscribed: events published anywhere from now on
+            arrive. False at once while the link is down: the broker will confirm later, and the connection gets a `Gap`
+            for the time until then. False if no connection of that id is attached; nothing changes.
+
+        Raises:
+            InvalidTargetError: `target` is not a `Target`.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: events published on this pod arrive from now on, whatever is returned.
+        Cancellation: the association stays.
+        """
         self._home.check()
         self._check_open()
         check_target(target)
@@ -143,7 +195,18 @@ class BaseBackplane:
         return await self.confirm((target,))
 
     async def dissociate(self, conn_id: str, target: Target) -> None:
-        """Take a target from a connection. Idempotent; unknown ids are a no-op."""
+        """Remove a target from a connection. An unknown id or target is a no-op.
+
+        Args:
+            conn_id: The connection's id.
+            target: The target to remove.
+
+        Raises:
+            InvalidTargetError: `target` is not a `Target`.
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: the connection gets no further events of the target, unless another of its targets matches them too.
+        """
         self._home.check()
         check_target(target)
         self._registry.dissociate(conn_id, target)
@@ -158,21 +221,32 @@ class BaseBackplane:
         on_gap: GapCallback | None = None,
         end_on_gap: bool = False,
     ) -> Connection:
-        """Return a bounded queue between the bus and one socket: enter it, then iterate it for `Event`s.
+        """Return a bounded queue of events for one socket: enter it to attach, then iterate it.
+
+            async with backplane.connection(None, Target.user("u1")) as connection:
+                async for event in connection:
+                    await websocket.send_text(event.text)
 
         Args:
-            conn_id: The connection's id; None makes one up.
-            targets: What the connection is associated with.
-            max_pending: Events that may wait to be read.
-            max_pending_bytes: The same in bytes of JSON.
+            conn_id: The connection's id; None: a new one.
+            targets: The targets whose events it gets, besides those of `Target.connection(conn_id)`.
+            max_pending: Events that may wait to be read. By default 1,000: a second of a very busy stream.
+            max_pending_bytes: Bytes of JSON that may wait to be read. By default 4 MiB: four events of the largest
+                size.
             overflow: What a full queue does; see `Overflow`.
-            on_gap: Called in stream order, before the first event after the hole.
-            end_on_gap: End at the first gap with `GapError`, so that the host closes the socket (WebSocket code 1012)
-                and the client reconnects and reloads. Goes with the policy "close".
+            on_gap: Called with each `Gap` of this connection, in stream order: before the first event after the hole.
+            end_on_gap: End at the first gap, with `GapError`, so that the host closes the socket (WebSocket close code
+                1012) and the client reconnects and reloads. Requires `overflow="close"`.
+
+        Returns:
+            The connection, not attached yet.
 
         Raises:
             InvalidTargetError: The id or a target is not of the right form.
-            ConfigurationError: A bound or the policy is not allowed.
+            ConfigurationError: A bound or `overflow` is not allowed, or `end_on_gap` does not go with it.
+            ClosedError: The backplane is draining or closed.
+
+        Delivery: in order. Nothing is dropped except as `overflow` says, and that is reported as a `Gap`.
         """
         self._check_open()
         if isinstance(conn_id, Target):
@@ -190,30 +264,81 @@ class BaseBackplane:
         return len(self._registry.connections)
 
     def targets_of(self, conn_id: str) -> frozenset[Target]:
-        """Return what a connection of this pod was associated with; empty if it is not attached."""
+        """Return the targets that a connection of this pod was associated with; empty if it is not attached.
+
+        Args:
+            conn_id: The connection's id.
+        """
         entry = self._registry.connections.get(conn_id)
         return frozenset(entry.targets or ()) if entry is not None else frozenset()
 
     def connections(self, target: Target) -> frozenset[str]:
-        """Return the ids of this pod's connections that get the target's events."""
+        """Return the ids of this pod's connections that get the target's events.
+
+        Args:
+            target: The target.
+
+        Raises:
+            InvalidTargetError: `target` is not a `Target`.
+        """
         check_target(target)
         return frozenset([entry.conn_id for entry in self._registry.entries(target)])
 
     # Publishing
 
     async def publish(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
-        """Deliver an event to every connection of the target, on every pod; see `Backplane.publish`."""
+        """Deliver an event to every connection of the target, on every pod.
+
+        Args:
+            target: One target, or several, at most 2,048: their union, each connection once.
+            event: None, bool, int, finite float, str, list, tuple, or dict with str keys, of the same.
+            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+
+        Returns:
+            How many connections of this pod took it.
+
+        Raises:
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
+                or something that is not one.
+            EventEncodeError: The event is not JSON.
+            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
+            OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
+            ReentrantPublishError: Called by a sink, while an event is being delivered.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: if it raises, nobody has received anything. It does not depend on the broker's health: what can't be
+            sent is counted, and becomes a `Gap` at the receivers.
+        Cancellation: never undoes it; the event is accepted before the first suspension.
+        """
         delivered = self.publish_nowait(target, event, exclude=exclude)
         if self._turn.is_spent:
             await self._end_turn()
         return delivered
 
     def publish_nowait(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
-        """Do as `publish` does, and never suspend. The caller gives the loop its turns.
+        """Deliver an event as `publish` does, without ever suspending: the caller must give the event loop its turns.
+
+        Args:
+            target: One target, or several, at most 2,048: their union, each connection once.
+            event: None, bool, int, finite float, str, list, tuple, or dict with str keys, of the same.
+            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+
+        Returns:
+            How many connections of this pod took it.
 
         Raises:
-            ReentrantPublishError: Called from inside a sink: hand it to `loop.call_soon`.
-            BackplaneError: As `publish` otherwise.
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
+                or something that is not one.
+            EventEncodeError: The event is not JSON.
+            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
+            OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
+            ReentrantPublishError: Called by a sink, while an event is being delivered.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: if it raises, nobody has received anything. It does not depend on the broker's health: what can't be
+            sent is counted, and becomes a `Gap` at the receivers. A loop that never suspends outruns the outbox.
         """
         if running_loop() is not self._home.loop:
             self._home.check()
@@ -242,12 +367,21 @@ class BaseBackplane:
     def publish_threadsafe(
         self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()
     ) -> ConcurrentFuture[int]:
-        """Publish from another thread; the future holds what `publish` would return or raise.
+        """Publish from another thread than that of the event loop.
 
-        The event must not be changed before the future is done.
+        Args:
+            target: One target, or several, at most 2,048: their union, each connection once.
+            event: None, bool, int, finite float, str, list, tuple, or dict with str keys, of the same. It must not
+                change before the future is done.
+            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+
+        Returns:
+            A future that holds what `publish` would return or raise: an `int`, or one of its errors.
 
         Raises:
-            ClosedError: The backplane has not been entered, or its loop is closed.
+            ClosedError: The backplane has not been entered yet, or its event loop is closed.
+
+        Delivery: in the order of the calls, once the event loop gets to it.
         """
         return self._home.call_threadsafe(lambda: self.publish_nowait(target, event, exclude=exclude))
 
@@ -255,7 +389,7 @@ class BaseBackplane:
 
     @property
     def state(self) -> State:
-        """`connecting`, `live`, `degraded`, `draining` or `closed`."""
+        """`connecting`, `live`, `degraded` (the link is down, local delivery goes on), `draining` or `closed`."""
         return self._states.now
 
     async def wait_for_state(self, state: State, *, timeout_s: float | None = None) -> None:
@@ -263,39 +397,46 @@ class BaseBackplane:
 
         Args:
             state: The state to wait for.
-            timeout_s: How long to wait; None: for ever.
+            timeout_s: Seconds to wait; None: as long as it takes.
 
         Raises:
-            TimeoutError: It did not get there in time.
-            ClosedError: It was closed, so it never will.
+            TimeoutError: The state was not reached in time.
+            ClosedError: The backplane was closed, so the state will never be reached.
         """
         await self._states.wait_for(state, timeout_s)
 
     def ready(self) -> Readiness:
-        """Return whether this pod hears the bus, for a readiness probe."""
+        """Return whether this pod receives what others publish, for a readiness probe."""
         live = self._states.now == "live"
         return Readiness(live=live, reason=None if live else f"the backplane is {self._states.now}")
 
     def stats(self) -> Stats:
-        """Return a snapshot of the counters."""
+        """Return a snapshot of this pod's counters."""
         return self._counters.snapshot(self._states.now, len(self._registry.connections), self._registry.target_count)
 
     # Closing
 
     async def flush(self, timeout_s: float | None = None) -> None:  # noqa: ARG002 -- nothing waits in memory
-        """Return once the broker confirmed all that was accepted before; in memory: at once.
+        """Return once the broker has confirmed everything that was accepted before; in memory at once.
+
+        Args:
+            timeout_s: Seconds to wait; None: as long as it takes.
 
         Raises:
-            TimeoutError: It did not in time; the message says how many are left.
+            TimeoutError: Not everything was confirmed within `timeout_s`; says how many frames are left.
             WrongLoopError: Called outside of the backplane's event loop.
         """
         self._home.check()
 
     async def drain(self, timeout_s: float | None = None) -> None:
-        """Refuse publishes from now on, end the connections, flush, and leave the link up.
+        """Refuse publishes and connections from now on, end the connections, flush, and leave the link up.
+
+        Args:
+            timeout_s: Seconds to wait for the flush; None: as long as it takes.
 
         Raises:
-            TimeoutError: As `flush`.
+            TimeoutError: Not everything was confirmed within `timeout_s`; says how many frames are left.
+            WrongLoopError: Called outside of the backplane's event loop.
         """
         if self._states.now == "closed":
             return
@@ -308,10 +449,14 @@ class BaseBackplane:
         await self.flush(timeout_s)
 
     async def aclose(self, drain_s: float = 5.0) -> None:
-        """Drain, then close: connections are gone, nothing is left behind. Twice is fine.
+        """Drain, then close: connections end, and nothing is left behind. Closing it again is a no-op.
 
         Args:
-            drain_s: How long what was accepted may take to be sent; what is left is counted as `dropped{closed}`.
+            drain_s: Seconds for which it may go on sending what was accepted; what is left then is counted as
+                `dropped["closed"]`.
+
+        Raises:
+            WrongLoopError: Called outside of the backplane's event loop.
         """
         await self.drain(drain_s)
         self._finish("aclose() was called")

@@ -70,12 +70,13 @@ class Host(Protocol):
 
 
 class Connection:
-    """Attached while entered. Iterate it for the events; made by `backplane.connection(...)`.
+    """One socket's bounded queue of events; `backplane.connection(...)` makes it. Attached while it is entered.
 
-    Delivery: in order; nothing is dropped but by the overflow policy, and that is told. Ends without an error when the
-    backplane drains or closes, or another `attach` takes the id; events that were queued are yielded first.
+    Iterate it for the events. The iteration ends without an error when the backplane drains or closes, or when another
+    `attach` takes the connection's id; events that were queued by then are yielded first.
 
-    Cancellation: an event is never lost between the queue and a cancelled iteration.
+    Delivery: in order. Nothing is dropped except as `overflow` says, and that is reported as a `Gap`.
+    Cancellation: a cancelled iteration loses no event.
     """
 
     # There may be very many, each touched by each event.
@@ -139,7 +140,7 @@ class Connection:
 
     @property
     def conn_id(self) -> str:
-        """The connection's id: given, or made up."""
+        """The connection's id: the one given, or the one made up."""
         return self._conn_id
 
     @property
@@ -149,11 +150,11 @@ class Connection:
 
     @property
     def pending_bytes(self) -> int:
-        """The same in bytes of JSON."""
+        """How many bytes of JSON wait to be read."""
         return self._bytes
 
     async def __aenter__(self) -> Self:
-        """Attach, and wait until the broker confirmed that the targets are heard (not while its link is down).
+        """Attach, and return once the broker has confirmed the subscriptions; at once while the link is down.
 
         Raises:
             ClosedError: The backplane is draining or closed, or this connection was entered before.
@@ -173,7 +174,7 @@ class Connection:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Detach. What is still queued is discarded: the socket is gone."""
+        """Detach. Events that are still queued are discarded, since the socket is gone."""
         if self._lease is not None:
             self._lease.drop()
         for item in self._queue:

@@ -36,15 +36,15 @@ __all__ = ["DistributedBackplane"]
 class DistributedBackplane(BaseBackplane):
     """A backplane that reaches the connections of every pod on the same broker and channel.
 
-    It owns the life of its links: a dead one is replaced for ever, with growing waits; what was unconfirmed is sent
-    again; what may have been missed is told as a `Gap`. Local delivery never depends on any of that.
+    It replaces a dead link for as long as it takes, with growing waits; sends again what the broker had not confirmed;
+    and reports what may have been missed as a `Gap`. Local delivery depends on none of that.
 
     Args:
         transport: Opens links to the broker.
-        options: See `Settings`; and `on_gap`, `on_state`, `observer`.
+        options: See `Options`.
 
     Raises:
-        ConfigurationError: An option is unknown or wrong.
+        ConfigurationError: An option is unknown, or its value is not allowed.
     """
 
     # A process that only publishes subscribes to nothing; see publisher.py.
@@ -146,12 +146,13 @@ class DistributedBackplane(BaseBackplane):
         return self
 
     async def open(self) -> None:
-        """Connect, and return once this pod is receiving.
+        """Connect, and return once this pod is receiving. `async with` does the same, and closes at the end.
 
         Raises:
             TransportError: The broker can't be reached within `connect_timeout_s`, or refuses for good.
             AuthenticationError: The broker refused the credentials.
-            ClosedError: It was opened or closed before.
+            ClosedError: The backplane was opened or closed before; create a new one.
+            WrongLoopError: Called outside of the backplane's event loop.
 
         Cancellation: leaves nothing behind; the backplane is closed.
         """
@@ -166,7 +167,7 @@ class DistributedBackplane(BaseBackplane):
             raise
 
     def ready(self) -> Readiness:
-        """Return whether this pod hears the bus, or since when not and why; for a readiness probe."""
+        """Return whether this pod receives what others publish, or since when not and why; for a readiness probe."""
         if self._states.now == "live":
             return Readiness(live=True, last_beat=self._last_beat)
         ending = self._states.now in {"draining", "closed"}
@@ -179,30 +180,33 @@ class DistributedBackplane(BaseBackplane):
         )
 
     def stats(self) -> Stats:
-        """Return a snapshot of the counters."""
+        """Return a snapshot of this pod's counters."""
         outbox = self._sender.outbox
         return evolve(
             super().stats(), sent=outbox.confirmed, outbox_messages=outbox.messages, outbox_bytes=outbox.bytes
         )
 
     async def flush(self, timeout_s: float | None = None) -> None:
-        """Return once the broker confirmed all that was accepted before, or it was dropped and counted.
+        """Return once the broker has confirmed everything that was accepted before, or it was dropped and counted.
 
         Args:
-            timeout_s: How long to wait; None: for ever.
+            timeout_s: Seconds to wait; None: as long as it takes.
 
         Raises:
-            TimeoutError: It did not in time; the message says how many are left.
+            TimeoutError: Not everything was confirmed within `timeout_s`; says how many frames are left.
             WrongLoopError: Called outside of the backplane's event loop.
         """
         self._home.check()
         await self._sender.flush(timeout_s, lambda: self._supervisor.reason)
 
     async def drain(self, timeout_s: float | None = None) -> None:
-        """Refuse publishes from now on, end the connections, flush, and leave the link up.
+        """Refuse publishes and connections from now on, end the connections, flush, and leave the link up.
+
+        Args:
+            timeout_s: Seconds to wait for the flush; None: as long as it takes.
 
         Raises:
-            TimeoutError: As `flush`.
+            TimeoutError: Not everything was confirmed within `timeout_s`; says how many frames are left.
             WrongLoopError: Called outside of the backplane's event loop.
         """
         self._home.check()
@@ -211,10 +215,11 @@ class DistributedBackplane(BaseBackplane):
         await super().drain(timeout_s)
 
     async def aclose(self, drain_s: float = 5.0) -> None:
-        """Drain, then close: no task, socket or subscription is left. Twice is fine.
+        """Drain, then close: no task, socket or subscription is left. Closing it again is a no-op.
 
         Args:
-            drain_s: How long what was accepted may take to be sent; what is left is counted as `dropped{closed}`.
+            drain_s: Seconds for which it may go on sending what was accepted; what is left then is counted as
+                `dropped["closed"]`.
 
         Raises:
             WrongLoopError: Called outside of the backplane's event loop.

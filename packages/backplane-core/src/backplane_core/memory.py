@@ -13,11 +13,14 @@ __all__ = ["InMemoryBackplane"]
 class InMemoryBackplane(BaseBackplane):
     """A backplane of one pod: delivers to its own connections, exactly once, in order. Live from the start.
 
-    For development, tests, and services that run once. Takes every option of the distributed one, so that switching is
-    a matter of configuration; those about brokers have no effect.
+    For development, tests, and services that run as one process. It takes the options of every backplane, so that
+    switching to a broker is a matter of configuration; those about brokers have no effect.
+
+    Args:
+        options: See `Options`.
 
     Raises:
-        ConfigurationError: An option is unknown or wrong.
+        ConfigurationError: An option is unknown, or its value is not allowed.
     """
 
     def __init__(self, **options: Unpack[Options]) -> None:
