@@ -303,7 +303,7 @@ def test_a_wrong_url_is_refused_at_once_with_what_is_allowed_and_no_secret(url: 
         ({"pasword": "s3cr3t"}, "sentinel_kwargs has no option 'pasword'; allowed: credential_provider, password"),
         ({"ssl_ca_certs": "/x"}, "with TLS"),
         ({"socket_timeout": 1}, "'socket_timeout'"),
-        ("s3cr3t", "a mapping"),
+        ("s3cr3t", "must be a mapping"),
     ],
 )
 def test_a_wrong_option_for_the_sentinels_is_refused_at_once(own: Any, says: str) -> None:

@@ -1,4 +1,4 @@
-"""`NatsBackplane`: a backplane over Nats, by its own name."""
+"""`NatsBackplane`: a backplane over NATS, without the lookup by URL scheme."""
 
 from __future__ import annotations
 
@@ -13,22 +13,30 @@ __all__ = ["NatsBackplane"]
 
 
 class NatsBackplane(DistributedBackplane):
-    """A `DistributedBackplane` over a `NatsTransport`; nothing is added."""
+    """A `DistributedBackplane` over a `NatsTransport`. It adds nothing but `connect`."""
 
     @classmethod
     def connect(
         cls, url: str, *, connection_kwargs: Mapping[str, Any] | None = None, **options: Unpack[Options]
     ) -> Connecting[Self]:
-        """Await or enter it: a backplane that is receiving.
+        """Connect to the NATS server or cluster of the URL; the backplane is receiving when this returns.
+
+        `backplane = await NatsBackplane.connect(...)`, or `async with NatsBackplane.connect(...) as backplane:`,
+        which closes it at the end.
 
         Args:
-            url: See `NatsTransport`.
-            connection_kwargs: For the client library, what does not fit a URL.
-            options: As `backplane_core.connect`: `channel`, `routing` and the others.
+            url: As `NatsTransport` takes it: `nats://host:4222`, `tls://user:password@host`.
+            connection_kwargs: Options of nats-py's `connect` that don't fit a URL.
+            options: Those that every backplane has, see `backplane_core.Options`: `channel`, `routing` and so on.
+
+        Returns:
+            A backplane to be: await or enter it, once.
 
         Raises:
-            ConfigurationError: The URL or an option is wrong. Raised here, before anything is opened.
-            TransportError: When awaited: the broker can't be reached within `connect_timeout_s`.
-            AuthenticationError: When awaited: it refused the credentials.
+            ConfigurationError: The URL or an option is wrong. Raised at once, before anything is opened.
+            TransportError: When awaited or entered: the broker can't be reached within `connect_timeout_s`.
+            AuthenticationError: When awaited or entered: the broker refused the credentials.
+
+        Cancellation: leaves nothing behind; the backplane is closed.
         """
         return Connecting(cls(NatsTransport(url, connection_kwargs=connection_kwargs), **options))

@@ -1,4 +1,12 @@
-"""redis-py's connection with what its public API lacks; all of its private names stand here."""
+"""redis-py's connection, with what its public API lacks: `LinkConnection`.
+
+All private names that the adapter uses stand here, each behind a check; checked with redis-py 6.2.0 to 8.1.0:
+
+- `_reader` and `_writer` of redis-py's connection: bytes are parsed by hiredis alone, a third of what redis-py's own
+  `read_response` costs per message, and a socket to a frozen server is closed at once.
+- `_buffer` of asyncio's `StreamReader`, in CPython 3.11 to 3.13: whether bytes are left that the socket's callback will
+  not see again.
+"""
 
 from __future__ import annotations
 
@@ -14,25 +22,25 @@ __all__ = ["LinkConnection", "make_connection"]
 
 
 class LinkConnection(AbstractConnection):
-    """A connection that shows its byte stream and closes at once."""
+    """A connection that gives access to its byte stream, and closes at once."""
 
     def stream(self) -> asyncio.StreamReader | None:
-        """Return what arrives, unparsed; None where this redis-py keeps it under another name."""
+        """Return the stream of unparsed bytes; None where this redis-py keeps it under another name."""
         reader = getattr(self, "_reader", None)
         return reader if isinstance(reader, asyncio.StreamReader) else None
 
     def transport(self) -> asyncio.Transport | None:
-        """Return the socket's transport, of which nothing has been read yet that is not parsed; likewise None."""
+        """Return the socket's transport; None under another name, or if bytes were read that nobody parsed yet."""
         writer, stream = getattr(self, "_writer", None), self.stream()
         if not isinstance(writer, asyncio.StreamWriter) or stream is None:
             return None
-        early = getattr(stream, "_buffer", None)
-        return cast("asyncio.Transport", writer.transport) if early == b"" and not stream.at_eof() else None
+        unparsed = getattr(stream, "_buffer", None)
+        return cast("asyncio.Transport", writer.transport) if unparsed == b"" and not stream.at_eof() else None
 
     async def disconnect(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- redis-py's own
-        """Close without waiting for the server; redis-py calls it too, when a write fails or is cancelled.
+        """Close without waiting for the server; redis-py calls this too, when a write fails or is cancelled.
 
-        A plain close first flushes what a frozen server does not read, and on TLS waits 30 s for a farewell.
+        redis-py's own first flushes, which a frozen server prevents for ever, and on TLS waits 30 s for a goodbye.
         """
         writer = getattr(self, "_writer", None)
         if isinstance(writer, asyncio.StreamWriter):
@@ -43,16 +51,20 @@ class LinkConnection(AbstractConnection):
 
 class _QuietParser:
     async def handle_pubsub_push_response(self, response: Any) -> Any:  # noqa: ANN401 -- redis-py's own
-        """Hand the push on: redis-py's own logs it, payload included."""
+        """Pass the push on; redis-py's own method logs it, payload included."""
         return response
 
 
-# With or without hiredis: redis-py chooses `DefaultParser` at import, so no class statement can name it as a base.
+# redis-py chooses `DefaultParser` at import, with or without hiredis, so no class statement can name it as a base.
 _PARSER: Final[Any] = type("QuietParser", (_QuietParser, DefaultParser), {})
 
 
 def make_connection(options: Mapping[str, Any]) -> LinkConnection:
-    """Return a connection, not open yet, from redis-py's options; their `connection_class` says over what."""
+    """Return a connection that is not open yet.
+
+    Args:
+        options: redis-py's; `connection_class` chooses between TCP, TLS and a Unix socket.
+    """
     options = dict(options)
     base = options.pop("connection_class", Connection)
     return cast("LinkConnection", _class_over(base)(parser_class=_PARSER, **options))

@@ -18,16 +18,16 @@ __all__ = ["ClusterTransport"]
 
 
 class ClusterTransport:
-    """Opens links to the cluster of a URL; constructing it opens nothing.
+    """Opens links to a Redis or Valkey cluster, by sharded pub/sub; constructing it opens nothing.
 
     Args:
         url: `redis-cluster://user:password@host1:6379,host2:6379`, or with `rediss-cluster` (TLS), `valkey-cluster`,
-            `valkeys-cluster` (TLS). Any node will do, several are for when one is away; the others are found.
-            Options stand in the query.
+            `valkeys-cluster` (TLS). One node is enough to find the others; name several for when one is away. Options
+            go into the query.
         connection_kwargs: Options of redis-py's connection that don't fit a URL; the URL's own win.
 
     Raises:
-        ConfigurationError: URL or options are wrong. The message says what is allowed and shows no secret.
+        ConfigurationError: The URL or an option is wrong. The message says what is allowed and shows no secret.
     """
 
     traits: Traits = Traits(max_payload_bytes=MAX_PAYLOAD_BYTES)
@@ -38,14 +38,23 @@ class ClusterTransport:
         if "db" in {*given, *self._url.query}:
             raise ConfigurationError(f"{self._url} has no option 'db': a cluster has one database")
         self._connector = Connector(connection_options(self._url, given), self._url)
-        # Whom to ask, in turn: the URL's hosts, and the nodes that were found.
+        # The nodes to ask, in this order: the URL's hosts, and those that were found.
         self._askable = list(self._url.hosts)
 
     def __repr__(self) -> str:
         return f"ClusterTransport('{self._url}')"
 
     async def open(self) -> ClusterLink:
-        """Ask one node after the other who serves which slots; nodes are connected to when a channel needs them."""
+        """Ask one node after another which node serves which slots, and return a link that knows it.
+
+        Nodes are connected to when a channel needs them.
+
+        Raises:
+            TransportError: No node answers that it is one of a cluster.
+            AuthenticationError: A node refused the credentials, or the user may not ask.
+
+        Cancellation: leaves no socket behind.
+        """
         failures: list[TransportError] = []
         for address in list(self._askable):
             # The next attempt begins with another: one node's view may be out of date.

@@ -1,4 +1,4 @@
-"""`SentinelTransport`: opens links to the master of a service, and leaves it when the sentinels name another."""
+"""`SentinelTransport`: opens links to the master that sentinels name, and leaves it when they name another."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ __all__ = ["SentinelTransport"]
 
 
 class SentinelTransport:
-    """Opens links to the master of a service that sentinels watch; constructing it opens nothing.
+    """Opens links to whichever node the sentinels name as a service's master; constructing it opens nothing.
 
     Args:
         url: `redis+sentinel://user:password@host1:26379,host2:26379/service/0`, or with `rediss+sentinel` (TLS),
-            `valkey+sentinel`, `valkeys+sentinel` (TLS). Name every sentinel: what most of them say counts. User and
-            password are those of the Redis servers. Options stand in the query: those of `RedisTransport`, and
+            `valkey+sentinel`, `valkeys+sentinel` (TLS). Name every sentinel: the majority decides. User and password
+            are those of the Redis servers. Options go into the query: those of `RedisTransport`, and
             `sentinel_username`, `sentinel_password`.
-        connection_kwargs: As `RedisTransport`; and `sentinel_kwargs`, a mapping with what differs towards the
+        connection_kwargs: As `RedisTransport`; and `sentinel_kwargs`, a mapping of what differs for connections to
             sentinels: `username`, `password`, `credential_provider`, `ssl` (True or False), `ssl_*`.
 
     Raises:
-        ConfigurationError: URL or options are wrong. The message says what is allowed and shows no secret.
+        ConfigurationError: The URL or an option is wrong. The message says what is allowed and shows no secret.
     """
 
     traits: Traits = RedisTransport.traits
@@ -45,7 +45,7 @@ class SentinelTransport:
         given = dict(connection_kwargs or {})
         own = given.pop("sentinel_kwargs", {})
         if not isinstance(own, Mapping):
-            raise ConfigurationError(f"{self._url}: sentinel_kwargs is a mapping of options")
+            raise ConfigurationError(f"{self._url}: sentinel_kwargs must be a mapping of options")
         own = {**cast("Mapping[str, Any]", own), **login}
         node = connection_options(evolve(self._url, query=query), given)
         self._to_node = Connector(node, self._url)
@@ -55,13 +55,20 @@ class SentinelTransport:
         return f"SentinelTransport('{self._url}')"
 
     async def open(self) -> SentinelLink:
-        """Ask the sentinels for the master, connect there, and check that it is one; in one attempt."""
+        """Ask the sentinels for the master, connect to it, and check that it is one; in one attempt.
+
+        Raises:
+            TransportError: No sentinel answers or knows the service, or the master can't be reached.
+            AuthenticationError: The sentinels, or the master, refused the credentials.
+
+        Cancellation: leaves no socket behind.
+        """
         service = self._url.service
         sentinels = [Sentinel(self._to_sentinel, address) for address in self._url.hosts]
         try:
             quorum, master = await find_master(sentinels, service)
             connection = await connect_to_master(self._to_node, master, service)
-            # Nothing is awaited from here on: what is open is the link's.
+            # Nothing is awaited from here on: the link owns every socket.
             return SentinelLink(connection, master, sentinels, quorum, service)
         except BaseException:
             for sentinel in sentinels:

@@ -16,15 +16,15 @@ __all__ = ["RedisTransport"]
 
 
 class RedisTransport:
-    """Opens links to the server of a URL; constructing it opens nothing.
+    """Opens links to one Redis or Valkey server; constructing it opens nothing.
 
     Args:
         url: `redis://user:password@host:6379/0`, or with `rediss` (TLS), `valkey`, `valkeys` (TLS), or
-            `unix:///path/to/socket`. Options stand in the query: `?client_name=pod-7`.
+            `unix:///path/to/socket`. Options go into the query: `?client_name=pod-7`.
         connection_kwargs: Options of redis-py's connection that don't fit a URL; the URL's own win.
 
     Raises:
-        ConfigurationError: URL or options are wrong. The message says what is allowed and shows no secret.
+        ConfigurationError: The URL or an option is wrong. The message says what is allowed and shows no secret.
     """
 
     traits: Traits = Traits(single_stream=True, max_payload_bytes=MAX_PAYLOAD_BYTES)
@@ -37,7 +37,14 @@ class RedisTransport:
         return f"RedisTransport('{self._url}')"
 
     async def open(self) -> RedisLink:
-        """Connect, authenticate and switch to RESP3, in one attempt."""
+        """Connect, authenticate and switch to RESP3, in one attempt.
+
+        Raises:
+            TransportError: The server can't be reached, or TLS or the handshake failed.
+            AuthenticationError: The server refused the credentials.
+
+        Cancellation: leaves no socket behind.
+        """
         address = self._url.hosts[0] if self._url.hosts else None
         where = format_address(address) if address else self._url.path
         return RedisLink(await self._connector.open(address), where)
