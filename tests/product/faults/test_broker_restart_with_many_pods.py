@@ -33,7 +33,8 @@ class Size:
         return self.processes * self.pods_each
 
 
-SMALL = Size(4, 5, 2_000)
+SMALL = Size(4, 5, 1_100)
+FULL = Size(4, 5, 2_000)
 LONG = Size(10, 20, 5_000)
 
 
@@ -76,9 +77,9 @@ async def all_got(crowd: list[PodProcess], count: int) -> None:
 
 @pytest.mark.timeout(900)
 async def test_many_pods_come_back_spread_out_and_hear_all_of_their_targets(
-    leaves_nothing: None, broker: OwnBroker, channel: str, record_property: Any, *, long: bool
+    leaves_nothing: None, broker: OwnBroker, channel: str, record_property: Any, *, full: bool, long: bool
 ) -> None:
-    size = LONG if long else SMALL
+    size = LONG if long else FULL if full else SMALL
     options: dict[str, Any] = {"channel": channel, "routing": "interest"}
     async with AsyncExitStack() as stack:
         crowd = await start_crowd(stack, broker.url, options, size)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import pty
-import random
 import signal
 import subprocess
-import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it has no py.typed
@@ -46,12 +45,14 @@ def last_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.parametrize("bus", ["nats", "redis", "memory"])
-def test_all_deliveries_arrive_and_no_process_is_left(example: Example, bus: str) -> None:
+def test_all_deliveries_arrive_in_plain_lines_and_no_process_is_left(example: Example, bus: str) -> None:
     needs_server(bus)
     done = example.run("--bus", bus)
     assert (done.returncode, done.stderr) == (0, "")
     assert last_line(done) == ALL_WELL
     assert ("memory reaches no other process" in done.stdout) == (bus == "memory")
+    assert ESCAPE not in done.stdout, "a pipe gets no colours"
+    assert max(map(len, done.stdout.splitlines()[2:])) <= 80, "a line fits a terminal"
     assert example.processes() == []
 
 
@@ -157,41 +158,32 @@ def test_a_terminal_that_wants_no_colours_gets_none(example: Example, changes: d
     assert ESCAPE not in shown
 
 
-def test_a_pipe_gets_no_colours_and_a_line_fits_a_terminal(example: Example) -> None:
-    done = example.run("--bus", "memory")
-    assert ESCAPE not in done.stdout
-    assert max(map(len, done.stdout.splitlines()[2:])) <= 80
-
-
 def test_an_output_without_such_characters_gets_plain_signs(example: Example) -> None:
     done = example.run("--bus", "memory", PYTHONIOENCODING="ascii")
     assert (done.returncode, last_line(done)) == (0, ALL_WELL)
     assert done.stdout.isascii()
 
 
-def test_ctrl_c_at_any_moment_leaves_no_process() -> None:
+@pytest.mark.parametrize("crowd", range(1, 7))  # itself, the broker and its guard, three children
+@pytest.mark.parametrize("later_s", [0, 0.02])
+def test_ctrl_c_at_any_moment_leaves_no_process(example: Example, crowd: int, later_s: float) -> None:
     needs_server("nats")
-    started = time.monotonic()
-    Example("two_pods.py").run()
-    usual_s = time.monotonic() - started
-    moments = random.Random(20_771)
-    crowds: list[int] = []
-    interrupted = 0
-    for _ in range(10):
-        example = Example("two_pods.py")
-        with example.start() as process:
-            try:
-                process.wait(moments.uniform(0, usual_s))
-            except subprocess.TimeoutExpired:
-                crowds.append(len(example.processes()))
-                # As a terminal does: to the whole process group.
-                os.killpg(process.pid, signal.SIGINT)
-            process.communicate(timeout=RUN_S)
-        interrupted += process.returncode != 0
-        example.assert_gone()
-    # Else the moments were not what they are meant to be.
-    assert interrupted >= 5
-    assert max(crowds) >= 6  # itself, the broker and its guard, three children
+    with example.start() as process:
+        wait_until(
+            lambda: process.poll() is not None or len(example.processes()) >= crowd,
+            lambda: f"only these: {example.processes()}",
+        )
+        interrupted = process.poll() is None
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(later_s)
+        # As a terminal does: to the whole process group.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=RUN_S)
+    example.assert_gone()
+    # What comes so late that all is done changes nothing.
+    assert interrupted
+    assert process.returncode != 0 or later_s or crowd == 6
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda end: end.name)
