@@ -20,8 +20,8 @@ from attrs import frozen
 
 from backplane_core._link.backoff import Backoff
 from backplane_core._link.next_link import NextLink, number_of, with_timeout
-from backplane_core._runtime.logging import logger
-from backplane_core._runtime.tasks import error_location, run_bounded
+from backplane_core._runtime.faults import log_fault
+from backplane_core._runtime.tasks import run_bounded
 from backplane_core.errors import TransportError
 from backplane_core.transport import Frame, LeavingLink, Link, Lost, Transport
 
@@ -230,7 +230,7 @@ class Handover:
         except (TransportError, TimeoutError):
             return False  # if the old one dies meanwhile, that is told as ever
         except Exception as error:  # noqa: BLE001 -- as the uplink does
-            logger.error("the transport failed: %s", error_location(error))
+            log_fault("the transport failed", error)
             return False
         old = self._link
         successor = NextLink(link, self._moving.mark, self._moving.timeout_s, dict(self._channels))

@@ -24,9 +24,9 @@ from backplane_core._link.handover import Handover, HandoverOptions
 from backplane_core._link.heartbeat import Heartbeat
 from backplane_core._outbound.in_doubt import InDoubt, InDoubtSends
 from backplane_core._outbound.sender import Sender
-from backplane_core._runtime.logging import logger
+from backplane_core._runtime.faults import first_leaf, log_fault
 from backplane_core._runtime.system import System
-from backplane_core._runtime.tasks import error_location, first_leaf, run_bounded
+from backplane_core._runtime.tasks import run_bounded
 from backplane_core.errors import TransportError
 from backplane_core.options import Settings
 from backplane_core.transport import (
@@ -189,8 +189,7 @@ class LinkSupervisor:
                     self._started.set_exception(error)
                     return
             except Exception as error:  # noqa: BLE001 -- a transport's fault is a state and a log line, never a silence
-                self.reason = f"the transport failed: {error_location(error)}"
-                logger.error(self.reason)
+                self.reason = log_fault("the transport failed", error)
             else:
                 try:
                     await self._serve(link)
@@ -222,8 +221,7 @@ class LinkSupervisor:
         except* TransportError as errors:
             self.reason = str(first_leaf(errors))
         except* Exception as errors:  # noqa: BLE001 -- likewise for a link
-            self.reason = f"the link failed: {error_location(first_leaf(errors))}"
-            logger.error(self.reason)
+            self.reason = log_fault("the link failed", errors)
         finally:
             self._prove_streams()
             self._subscriptions.lost()
@@ -235,7 +233,7 @@ class LinkSupervisor:
             try:
                 self._owner.proved(self._streams.heard_until)
             except Exception as error:  # noqa: BLE001 -- a link's fault must not end the life of links
-                logger.error("the link failed: %s", error_location(error))
+                log_fault("the link failed", error)
 
     def _on_moved(self, successor: Link, reason: str) -> None:
         self._streams = _streams_of(successor)

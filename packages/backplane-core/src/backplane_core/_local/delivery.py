@@ -10,6 +10,7 @@ from attrs import define, field
 
 from backplane_core._local.registry import Entry
 from backplane_core._protocol.json import decode_event
+from backplane_core._runtime.faults import log_stack
 from backplane_core._runtime.reporter import Reporter
 from backplane_core.errors import EnvelopeError
 from backplane_core.event import Event
@@ -113,4 +114,6 @@ def fan_out(entries: Iterable[Entry], event: bytes) -> tuple[int, SinkFailures |
             failures.failed.append((entry.conn_id, type(error).__name__))
             if isinstance(error, _NOT_OURS):
                 failures.fatal = error
+            else:
+                log_stack("a sink raised", error)
     return delivered, failures

@@ -9,8 +9,7 @@ from typing import Final
 from attrs import define, field, frozen
 
 from backplane_core._protocol.sequence import MAX_CHANNELS
-from backplane_core._runtime.logging import logger
-from backplane_core._runtime.tasks import error_location
+from backplane_core._runtime.faults import log_fault
 from backplane_core.transport import DoubtingLink, Frame, Link
 
 __all__ = ["InDoubt", "InDoubtSends"]
@@ -108,7 +107,7 @@ class InDoubtSends:
         try:
             since, in_vain = link.sure_until, link.in_vain
         except Exception as error:  # noqa: BLE001 -- a link's fault must not end the life of links
-            logger.error("the link failed: %s", error_location(error))
+            log_fault("the link failed", error)
             since, in_vain = self._opened_at, True
         if since is None:
             return None

@@ -8,6 +8,7 @@ from typing import TypeVar
 from attrs import define, field
 
 from backplane_core._runtime.counters import Counters
+from backplane_core._runtime.faults import log_fault
 from backplane_core._runtime.logging import logger
 from backplane_core.observe import EventDropped, Gap, GapCallback, Observer, Record, State, StateChanged
 
@@ -38,7 +39,7 @@ class Reporter:
             callback(argument)
         except Exception as error:  # noqa: BLE001 -- a host's callback must not break delivery
             self.counters.observer_errors += 1
-            logger.error("a callback raised %s", type(error).__name__)  # its text may hold payload
+            log_fault("a callback raised", error)
 
     def report(self, record: Record) -> None:
         """Hand a record to the observer."""

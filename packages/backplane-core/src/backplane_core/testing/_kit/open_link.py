@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 from uuid import uuid4
 
-from backplane_core._runtime.tasks import error_location
+from backplane_core._runtime.faults import error_location
 from backplane_core.errors import TransportError
 from backplane_core.testing._kit.waiting import ABANDON_S, all_of, returned, until
 from backplane_core.testing.harness import ContractError, Harness

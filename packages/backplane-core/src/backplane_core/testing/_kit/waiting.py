@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from backplane_core._runtime.tasks import error_location
+from backplane_core._runtime.faults import error_location
 from backplane_core.errors import TransportError
 from backplane_core.testing.harness import ContractError, Harness
 
