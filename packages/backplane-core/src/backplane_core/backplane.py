@@ -122,7 +122,8 @@ class Backplane(Protocol):
 
         Args:
             target: One target, or several, at most 2,048: their union, each connection once.
-            event: None, bool, int, finite float, str, list, tuple, or dict with str keys, of the same.
+            event: None, bool, int, finite float, str, UUID (sent as its text), Enum (sent as the str or int that it
+                is, else as its value), list, tuple, or dict with str keys, of the same.
             exclude: Ids of connections that must not get it, on any pod; at most 65,536.
 
         Returns:
