@@ -26,12 +26,12 @@ class NoBrokerError(Exception):
 
 @contextmanager
 def broker(kind: Kind) -> Generator[str]:
-    """Run a server on a free port of this machine, give its URL, and stop it at the end.
+    """Run a server on a free port of this machine, yield its URL, and stop it at the end.
 
-    It comes from PATH or from a wheel, keeps nothing on disk, and does not outlive this process, however that one dies.
+    It comes from PATH or from a wheel, keeps nothing on disk, and does not outlive this process, however this one dies.
 
     Raises:
-        NoBrokerError: There is none, or it did not start.
+        NoBrokerError: There is no server, or it did not start.
     """
     # Not above: the pods import this module too, and the search for servers takes 0.1 s to import.
     from backplane_testservers import BrokerFailed, BrokerUnavailable, NatsServer, RedisServer  # noqa: PLC0415 -- see above

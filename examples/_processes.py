@@ -21,15 +21,15 @@ __all__ = ["ChildFailedError", "Children", "Message", "Parent"]
 Message: TypeAlias = dict[str, Any]
 
 STOP_TIMEOUT_S: Final = 3.0
-"""A child goes within milliseconds; this is for a machine that is starved of CPU."""
+"""A child exits within milliseconds; this leaves room for a machine that is starved of CPU."""
 
 
 class ChildFailedError(Exception):
-    """A child said why it can't go on, or ended without a word.
+    """A child reported why it can't continue, or ended silently.
 
     Args:
-        name: Which one.
-        reason: What it said; None: nothing.
+        name: The child.
+        reason: What it reported; None if nothing.
     """
 
     def __init__(self, name: str, reason: str | None) -> None:
@@ -42,7 +42,7 @@ class ChildFailedError(Exception):
 
 
 class Children:
-    """Processes of ours. Leaving the block ends them all."""
+    """Child processes. Leaving the block ends them all."""
 
     def __init__(self) -> None:
         self._processes: dict[str, subprocess.Popen[str]] = {}
@@ -73,7 +73,7 @@ class Children:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            # Ctrl-C reaches a terminal's whole process group; the parent alone shall answer it.
+            # Ctrl-C reaches a terminal's whole process group; only the parent must react to it.
             process_group=0,
         )
         self._processes[name] = process
@@ -83,19 +83,19 @@ class Children:
         """Send a message to a child."""
         stdin = self._processes[name].stdin
         assert stdin is not None
-        with suppress(BrokenPipeError):  # it ended, and `hear` tells so
+        with suppress(BrokenPipeError):  # it ended, and `hear` reports that
             stdin.write(json.dumps(message) + "\n")
             stdin.flush()
 
     def hear(self, deadline: float) -> tuple[str, Message]:
-        """Return the next message and who it is from.
+        """Return the next message and the name of its sender.
 
         Args:
-            deadline: Until when to wait for it, on the clock of `time.monotonic`.
+            deadline: How long to wait for it, as a time of `time.monotonic`.
 
         Raises:
-            TimeoutError: None came in time.
-            ChildFailedError: A child said that it failed, or ended.
+            TimeoutError: No message came in time.
+            ChildFailedError: A child reported that it failed, or ended.
         """
         try:
             name, message = self._inbox.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -109,7 +109,7 @@ class Children:
         """Return once a child that was asked to stop is gone.
 
         Raises:
-            ChildFailedError: It is not gone in time, or went with an error.
+            ChildFailedError: It did not exit in time, or exited with an error.
         """
         process = self._processes[name]
         try:
@@ -128,13 +128,13 @@ class Children:
 
 
 class Parent:
-    """The process that started this one. When it is gone, be it by SIGKILL, so is this one at once."""
+    """The process that started this one. When it ends, even by SIGKILL, this one ends at once."""
 
     def __init__(self) -> None:
         self._asked: queue.SimpleQueue[Message] = queue.SimpleQueue()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def tell(self, **message: object) -> None:
+    def send(self, **message: object) -> None:
         """Send a message to the parent."""
         try:
             print(json.dumps(message), flush=True)
@@ -146,19 +146,19 @@ class Parent:
         return self._asked.get()
 
     @contextmanager
-    def told_of_failure(self) -> Generator[None]:
-        """Tell the parent when the block fails, and end this process then."""
+    def notified_of_failure(self) -> Generator[None]:
+        """Notify the parent if the block fails, and end this process."""
         try:
             yield
         except BackplaneError as error:
-            self.tell(failed=str(error))
+            self.send(failed=str(error))
             raise SystemExit(1) from None
         except Exception as error:
-            self.tell(failed=type(error).__name__)
+            self.send(failed=type(error).__name__)
             raise
 
     def _listen(self) -> None:
         for line in sys.stdin:
             self._asked.put(json.loads(line))
-        # Nobody but the parent holds the other end of this pipe.
+        # Only the parent holds the other end of this pipe.
         os._exit(1)

@@ -1,4 +1,4 @@
-"""What the person sees: the fleet, the table of deliveries, the verdict."""
+"""What the user sees: the fleet, the table of deliveries, the verdict."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _IN, _EVENT, _TO, _OUT = 8, 14, 20, 7
 
 @frozen
 class Report:
-    """Words for one run.
+    """The text printed for one run.
 
     Args:
         screen: Where they are shown.
@@ -37,7 +37,7 @@ class Report:
     publishers: Sequence[str]
 
     def fleet(self) -> list[str]:
-        """Say who holds what."""
+        """Return lines that say who holds what."""
         lines: list[str] = []
         for name in self.publishers:
             label = self._process(name, _IN)
@@ -50,7 +50,7 @@ class Report:
         return lines
 
     def table(self, came: Came) -> list[str]:
-        """Say for each event where it went in and where it came out."""
+        """Return a table of where each event went in and where it came out."""
         paint = self.screen.paint
         left = "  " + "in at".ljust(_IN) + "event".ljust(_EVENT) + "to".ljust(_TO)
         holders = "".join([self._process(name, _OUT * len(held)) for name, held in self.pods.items()])
@@ -67,10 +67,10 @@ class Report:
         return [*map(str.rstrip, lines), "", "  " + paint(signs, "dim")]
 
     def verdict(self, came: Came, trouble: Sequence[str]) -> list[str]:
-        """Say whether all that was expected came, each once, and nothing else; the last line sums up.
+        """Return whether everything expected arrived, once each, and nothing else; the last line sums up.
 
         Args:
-            came: What came.
+            came: The deliveries that arrived.
             trouble: What else went wrong.
         """
         wanted = expected()

@@ -24,7 +24,7 @@ class Publication:
         event: The event; its `kind` is different in each.
         to: The target, or the targets of a union.
         reaches: Every connection that must get it, each once.
-        exclude: Connections that are left out though they have the target.
+        exclude: Connections that are left out although they have the target.
     """
 
     by: str
@@ -70,9 +70,9 @@ def expected() -> Counter[tuple[str, str]]:
 
 
 def end_of(by: str) -> Publication:
-    """Return the last event of a process: once it is there, whatever the process published before is too, or is lost.
+    """Return the last event of a process: once it has arrived, everything published before it has too, or is lost.
 
-    That holds because one pod's events come in order, and under the default routing an event for everyone keeps its
-    place among those for fewer.
+    This is because the events of one pod arrive in order, and with the default routing an event for everyone keeps its
+    place among the others.
     """
     return Publication(by, {"kind": "end", "of": by}, [Target.everyone()], ())

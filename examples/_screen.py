@@ -28,7 +28,7 @@ _CODES: Final[dict[Colour, str]] = {
 
 @frozen
 class Screen:
-    """Where the person looks.
+    """Where output goes.
 
     Args:
         colours: Whether it shows colours.
@@ -54,12 +54,12 @@ class Screen:
         return cls(not plain, *signs)
 
     def paint(self, text: str, colour: Colour) -> str:
-        """Return the text in a colour. Pad it before: the colour's code has no width, but a length."""
+        """Return the text in a colour. Pad it first: the code of the colour has a length but no width."""
         return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if self.colours else text
 
     @contextmanager
     def doing(self, what: str) -> Generator[None]:
-        """Say what is being done, and how long it took once it is done."""
+        """Print what is being done, and how long it took once it is done."""
         print(f"{what} ...", end="", flush=True)
         started = time.monotonic()
         try:

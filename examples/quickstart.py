@@ -19,7 +19,7 @@ async def main(url: str | None) -> None:
         await backplane.publish(Target.user("u1"), {"kind": "job_status", "state": "done"})
         await backplane.publish(Target.org("acme"), {"kind": "announcement", "text": "Cake at five"})
         await backplane.publish(Target.user("u2"), {"kind": "invoice", "text": "not for u1"})
-        await backplane.drain()  # nothing more is published: the loop below ends with the last event
+        await backplane.drain()  # nothing else is published: the loop below ends with the last event
         async for event in connection:  # a service: await websocket.send_text(event.text)
             print(event.text)
 

@@ -1,13 +1,13 @@
-"""Two pods and a job worker, each a process of its own, over a real broker: which event comes out where?
+"""Two pods and a job worker, each a process of its own, over a real broker: which event arrives where?
 
 uv run examples/two_pods.py                          starts a NATS server for the run
 uv run examples/two_pods.py --bus redis              starts a Redis server
 uv run examples/two_pods.py --bus redis://localhost  uses yours, on a channel of its own
 uv run examples/two_pods.py --bus memory             no broker, one process
 
-`pod`, `socket` and `worker` are what a service does with Backplane. The rest tells them what to publish (_scenario.py)
-and compares what came with what should have. Exit code 0: every expected delivery and nothing else. 1: not so.
-2: it could not run.
+`pod`, `socket` and `worker` are what a service does with Backplane. The rest chooses what they publish (_scenario.py)
+and compares what arrived with what should have. Exit codes: 0 if every expected delivery arrived and nothing else,
+1 if not, 2 if the example could not run.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from examples._screen import Screen
 
 CONNECT_TIMEOUT_S: Final = 3.0
 START_TIMEOUT_S: Final = 20.0
-"""Three interpreters start in half a second; this is for a machine that is starved of CPU."""
+"""Three interpreters start in half a second; this leaves room for a machine that is starved of CPU."""
 DELIVERY_TIMEOUT_S: Final = 5.0
 MEMORY: Final = "memory://"
 
@@ -45,7 +45,7 @@ MEMORY: Final = "memory://"
 
 async def pod(name: str, url: str, channel: str, connections: Held, parent: Parent) -> None:
     """Hold connections, and publish what the parent asks for."""
-    with parent.told_of_failure():
+    with parent.notified_of_failure():
         async with (
             connect(url, channel=channel, connect_timeout_s=CONNECT_TIMEOUT_S) as backplane,
             asyncio.TaskGroup() as sockets,
@@ -60,22 +60,22 @@ async def pod(name: str, url: str, channel: str, connections: Held, parent: Pare
 async def socket(backplane: BaseBackplane, conn_id: str, targets: Sequence[Target], parent: Parent) -> None:
     """Serve one client, as a WebSocket or SSE handler does."""
 
-    def missed(gap: Gap) -> None:  # in a service: tell the client to reload
-        parent.tell(missed=f"{conn_id} may have missed events: {gap.reason}")
+    def missed(gap: Gap) -> None:  # in a service: make the client reload
+        parent.send(missed=f"{conn_id} may have missed events: {gap.reason}")
 
     async with backplane.connection(conn_id, *targets, on_gap=missed) as connection:
-        parent.tell(ready=conn_id)
+        parent.send(ready=conn_id)
         async for event in connection:  # in a service: await websocket.send_text(event.text)
-            parent.tell(on=conn_id, event=event.value)
+            parent.send(on=conn_id, event=event.value)
 
 
 def worker(name: str, url: str, channel: str, parent: Parent) -> None:
     """Publish what the parent asks for, without connections and without an event loop."""
     with (
-        parent.told_of_failure(),
+        parent.notified_of_failure(),
         SyncPublisher(url, channel=channel, connect_timeout_s=CONNECT_TIMEOUT_S) as publisher,
     ):
-        parent.tell(ready=name)
+        parent.send(ready=name)
         while (what := asked_of(name, parent.asks())) is not None:
             publisher.publish(what.to, what.event, exclude=what.exclude)
 
@@ -84,7 +84,7 @@ def worker(name: str, url: str, channel: str, parent: Parent) -> None:
 
 
 def asked_of(name: str, message: Mapping[str, object]) -> Publication | None:
-    """Return what a process is to publish next; None: nothing any more."""
+    """Return what a process must publish next, or None if there is nothing left."""
     number = message["publish"]
     if number == "end":
         return end_of(name)
@@ -92,7 +92,7 @@ def asked_of(name: str, message: Mapping[str, object]) -> Publication | None:
 
 
 def cast_for(url: str, swap: Sequence[str]) -> Mapping[str, Held]:
-    """Return the pods and their connections; memory reaches no other process, so there one pod holds all."""
+    """Return the pods and their connections: in memory, which reaches no other process, one pod holds them all."""
     everything = {conn_id: targets for held in PODS.values() for conn_id, targets in held.items()}
     pods = {"pod": everything} if url == MEMORY else PODS
     if not swap:
@@ -103,14 +103,14 @@ def cast_for(url: str, swap: Sequence[str]) -> Mapping[str, Held]:
 
 def start(children: Children, names: Sequence[str], url: str, swap: Sequence[str]) -> None:
     """Start the processes."""
-    # By the environment, since everybody on the machine can read a command line and the URL may hold a password.
+    # Through the environment: anyone on the machine can read a command line, and the URL may contain a password.
     environment = {"TWO_PODS_URL": url, "TWO_PODS_CHANNEL": f"two-pods:{uuid4().hex}"}
     for name in names:
         children.start(name, [sys.executable, __file__, "--be", name, "--swap", *swap], environment)
 
 
 def be(name: str, swap: Sequence[str]) -> None:
-    """Be one of the processes."""
+    """Run as one of the processes."""
     url, channel = os.environ["TWO_PODS_URL"], os.environ["TWO_PODS_CHANNEL"]
     if name == WORKER:
         worker(name, url, channel, Parent())
@@ -134,10 +134,10 @@ def until_ready(children: Children, report: Report) -> None:
 
 
 def exchange(children: Children, report: Report, came: Came) -> list[str]:
-    """Publish everything, and count what comes until the last event of each process is everywhere.
+    """Publish everything, and count what arrives until the last event of each process is everywhere.
 
     Returns:
-        What went wrong, apart from events that did not come or should not have.
+        What went wrong, apart from events that did not arrive or should not have.
 
     Raises:
         ChildFailedError: A process could not publish, or ended.
@@ -167,9 +167,9 @@ def exchange(children: Children, report: Report, came: Came) -> list[str]:
 
 
 def run(bus: str, swap: Sequence[str], screen: Screen) -> bool:
-    """Run the whole, and return whether it went as expected."""
+    """Run the whole example, and return whether it went as expected."""
     with ExitStack() as stack:
-        url, where = bus, f"your {bus.partition('://')[0]}:// broker"  # no more of it, for it may hold a password
+        url, where = bus, f"your {bus.partition('://')[0]}:// broker"  # not the rest, which may contain a password
         if bus in NAMES:
             kind = cast("Kind", bus)
             with screen.doing(f"Starting a {NAMES[kind]} server"):
@@ -198,7 +198,7 @@ def run(bus: str, swap: Sequence[str], screen: Screen) -> bool:
 
 
 def bus_from(text: str) -> str:
-    """Return a bus as the person gave it: the name of a server to start, or a URL.
+    """Return the bus that the user chose: the name of a server to start, or a URL.
 
     Raises:
         ArgumentTypeError: It is neither, or no installed adapter serves it.
@@ -217,7 +217,7 @@ def bus_from(text: str) -> str:
 
 
 def main() -> int:
-    """Read the command line and run."""
+    """Run what the command line asks for."""
     what, _, usage = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
         description=what, epilog=usage, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False

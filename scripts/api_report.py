@@ -1,4 +1,4 @@
-"""Writes docs/api-report.txt: every public name and signature, so that a change of the API is seen in a diff.
+"""Writes docs/api-report.txt: every public name and signature, so that a change of the API shows in a diff.
 
 `uv run scripts/api_report.py`; with `--check` it writes nothing and fails if the file differs.
 """
@@ -19,10 +19,8 @@ SOURCES = sorted(str(path) for folder in ("packages", "adapters") for path in RO
 CHECKS = {"FLEET_CHECKS": "fleet_check", "LINK_CHECKS": "link_check"}
 """The lists of the contract kit, and the decorator by which a check enters each: users select checks by their names."""
 MODULES = ("backplane_core", "backplane_core.sockets", "backplane_core.testing", "backplane_nats", "backplane_redis")
-HEAD = (
-    "# Every public name, as `uv run scripts/api_report.py` writes it. A line that goes or changes breaks somebody.\n"
-)
-CHANGED = "the public API is another one: look at it, then run `uv run scripts/api_report.py`"
+HEAD = "# Every public name, as `uv run scripts/api_report.py` writes it. If a line changes or goes, somebody breaks.\n"
+CHANGED = "the public API has changed: review it, then run `uv run scripts/api_report.py`"
 
 
 def report(sources: Sequence[str] = SOURCES, modules: Sequence[str] = MODULES) -> str:
@@ -134,7 +132,7 @@ def _parameter(parameter: griffe.Parameter) -> str:
 
 
 def main() -> None:
-    """Write or compare."""
+    """Write the report, or compare it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="fail if the file differs")
     found = report()

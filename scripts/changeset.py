@@ -1,4 +1,4 @@
-"""Writes a changeset: `uv run scripts/changeset.py` asks; by arguments it does not.
+"""Writes a changeset: `uv run scripts/changeset.py` asks; with arguments it does not.
 
 uv run scripts/changeset.py core=minor redis=patch -m "`publish` takes several targets."
 uv run scripts/changeset.py --none     users don't see this change
@@ -18,7 +18,7 @@ from scripts.releasing.changesets import BUMPS, CORE, Changeset, add  # noqa: E4
 from scripts.releasing.shell import ReleaseError  # noqa: E402
 from scripts.releasing.workspace import read_workspace  # noqa: E402
 
-MEANINGS = {"patch": "a mended fault", "minor": "something new", "major": "users must change something"}
+MEANINGS = {"patch": "a bug fix", "minor": "something new", "major": "users must change something"}
 
 
 def full_name(name: str, known: Sequence[str]) -> str:
@@ -49,7 +49,7 @@ def ask(question: str, answers: Sequence[str], default: str) -> str:
 
 
 def interview(known: Sequence[str]) -> Changeset:
-    """Ask for everything that a changeset says."""
+    """Ask for everything that a changeset needs."""
     print("How does each version move? " + "; ".join(f"{bump}: {why}" for bump, why in MEANINGS.items()))
     answers = {name: ask(f"  {name}: none, {', '.join(BUMPS)}?", ("none", *BUMPS), "none") for name in known}
     bumps = {name: bump for name, bump in answers.items() if bump != "none"}
@@ -59,13 +59,13 @@ def interview(known: Sequence[str]) -> Changeset:
 
 
 def wanted(bumps: Sequence[str], message: str | None, *, none: bool, known: Sequence[str]) -> Changeset:
-    """Return what the command line says, or what a person answers.
+    """Return what the command line says, or what the user answers.
 
     Raises:
-        ReleaseError: It contradicts itself, or there is nobody to ask.
+        ReleaseError: The arguments contradict each other, or there is nobody to ask.
     """
     if none and (bumps or message):
-        raise ReleaseError("--none goes alone")
+        raise ReleaseError("--none takes no other arguments")
     if none:
         return Changeset(bumps={}, text="")
     if bumps or message:
@@ -73,7 +73,7 @@ def wanted(bumps: Sequence[str], message: str | None, *, none: bool, known: Sequ
             raise ReleaseError(f"which distribution? {', '.join(f'{name}=patch' for name in known)}; or --none")
         return Changeset(bumps=parse_bumps(bumps, known), text=(message or "").strip())
     if not sys.stdin.isatty():
-        raise ReleaseError('nobody to ask here: name all of it, like core=minor -m "What is new, in a sentence."')
+        raise ReleaseError('nobody to ask here: give all arguments, like core=minor -m "What is new, in a sentence."')
     return interview(known)
 
 

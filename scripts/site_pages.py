@@ -1,11 +1,11 @@
-"""What MkDocs does beside its own for our site: pages of the repository shown on it, and every link checked.
+"""A hook for MkDocs that shows files of the repository on the site and checks every link.
 
-A hook of mkdocs.yml. Whatever is wrong is a warning, and `mkdocs build --strict` fails of it.
+It is named in mkdocs.yml. Anything wrong is a warning, on which `mkdocs build --strict` fails.
 
 - A line `--8<-- "README.md"` is replaced by that file of the repository.
-- A link to a page of the repository that the site shows leads to it there; to any other file, to that file on GitHub.
-- A link to elsewhere is checked for its form, and listed: nothing is fetched.
-- No page may load a script, style, font or picture from elsewhere.
+- A link to a file of the repository leads to the page that shows it, or else to that file on GitHub.
+- A link to another site is checked for its form, and listed: nothing is fetched.
+- No page may load a script, style, font or picture from another site.
 - The reference shows every public name.
 """
 
@@ -49,7 +49,7 @@ _referred: Final[set[str]] = set()
 
 
 class File(Protocol):
-    """What is used of MkDocs' class of that name; so are the next ones."""
+    """The part of MkDocs' class of that name that is used here, like the next ones."""
 
     src_uri: str
 
@@ -76,7 +76,7 @@ class Config(Protocol):
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: Config, files: Files) -> str:
-    """Put in what the page shows of the repository, and lead links to where their targets are."""
+    """Insert the files that the page shows, and lead links to where their targets are."""
     source = DOCS / page.file.src_uri
     repository = str(config.extra["repository"])
     text = _shown.sub(lambda match: _moved((ROOT / match[1]), source, repository, files), markdown)
@@ -104,7 +104,7 @@ def _moved_text(text: str, written_in: Path, page: Path, repository: str, files:
         if inside is not None and files.get_file_from_path(inside) is not None:
             return f"{begin}{os.path.relpath(DOCS / inside, page.parent)}{end}"
         if not target.exists():
-            logger.warning("%s links to %s, which is not there", written_in.relative_to(ROOT), to)
+            logger.warning("%s links to %s, which does not exist", written_in.relative_to(ROOT), to)
         kind = "tree" if target.is_dir() else "blob"
         return f"{begin}{repository}/{kind}/main/{target.relative_to(ROOT)}{end}"
 
@@ -112,13 +112,13 @@ def _moved_text(text: str, written_in: Path, page: Path, repository: str, files:
 
 
 def on_page_content(html: str, *, page: Page, config: Config, files: Files) -> str:  # noqa: ARG001 -- MkDocs' names
-    """Check the form of links to elsewhere, and that a page of the reference is complete."""
+    """Check the form of links to other sites, and that a page of the reference is complete."""
     name = page.file.src_uri
     urls: list[str] = _href.findall(html)
     for url in urls:
         parts = urlsplit(url)
         if parts.scheme != "https" or "." not in parts.netloc or not re.fullmatch(r"[!-~]+", url):
-            logger.warning("%s: %r is not the form of a link to elsewhere", name, url)
+            logger.warning("%s: %r is not the form of a link to another site", name, url)
         _elsewhere.add(url)
     shown: set[str] = set(re.findall(r'id="([\w.]+)"', html))
     for module in PUBLIC.intersection(_reference.findall(page.markdown or "")):
@@ -135,14 +135,14 @@ def on_page_content(html: str, *, page: Page, config: Config, files: Files) -> s
 
 
 def on_post_page(output: str, *, page: Page, config: Config) -> str:  # noqa: ARG001 -- MkDocs' names
-    """Check that the page loads nothing from elsewhere."""
+    """Check that the page loads nothing from another site."""
     for loaded in _loaded.findall(output):
-        logger.warning("%s loads from elsewhere: %s", page.file.src_uri, loaded)
+        logger.warning("%s loads from another site: %s", page.file.src_uri, loaded)
     return output
 
 
 def on_post_build(*, config: Config) -> None:  # noqa: ARG001 -- MkDocs' names
-    """Check that no module is missing, and list the links to elsewhere."""
+    """Check that no module is missing, and list the links to other sites."""
     for module in sorted(PUBLIC - _referred):
         logger.warning("the reference does not show %s", module)
-    logger.info("links to elsewhere, not fetched:\n%s", "\n".join(f"    {url}" for url in sorted(_elsewhere)))
+    logger.info("links to other sites, not fetched:\n%s", "\n".join(f"    {url}" for url in sorted(_elsewhere)))

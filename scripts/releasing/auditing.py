@@ -43,7 +43,7 @@ def audit(root: Path, service: str = "pypi") -> Audit:
         service: `pypi` or `osv`.
 
     Raises:
-        ReleaseError: pip-audit failed for another reason than an unreachable service.
+        ReleaseError: pip-audit failed for a reason other than an unreachable service.
     """
     with tempfile.TemporaryDirectory() as scratch:
         lines = {it.name: locked_requirements(root, it) for it in read_workspace(root)}
@@ -78,7 +78,7 @@ def read_report(report: Mapping[str, Any]) -> Audit:
         # An index that serves files and no data about them skips every package: that is no clean bill.
         unknown=[str(it["skip_reason"]) for it in report["dependencies"] if "skip_reason" in it],
         findings=[
-            f"{package['name']} {package['version']}: {it['id']}, mended in {', '.join(it['fix_versions']) or 'none'}"
+            f"{package['name']} {package['version']}: {it['id']}, fixed in {', '.join(it['fix_versions']) or 'none'}"
             for package in known
             for it in package["vulns"]
         ],

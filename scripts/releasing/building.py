@@ -20,7 +20,7 @@ def build(root: Path, dist: Path) -> Sequence[Path]:
         dist: The folder that they go to; it is emptied first.
 
     Raises:
-        ReleaseError: Something does not build, or an index or a user would refuse it.
+        ReleaseError: Something does not build, or an index or an installer would reject it.
     """
     distributions = in_order(read_workspace(root))
     with tempfile.TemporaryDirectory() as scratch:
@@ -67,7 +67,7 @@ def locked_requirements(root: Path, it: Distribution) -> str:
 
 
 def _write_sbom(root: Path, dist: Path, it: Distribution, environment: Path) -> None:
-    """Write what a distribution brings, as CycloneDX: read from an environment that holds it and what is locked."""
+    """Write what a distribution installs, as CycloneDX, read from an environment that holds it as locked."""
     requirements = environment.with_suffix(".txt")
     requirements.write_text(locked_requirements(root, it))
     python = environment / "bin" / "python"
@@ -77,7 +77,7 @@ def _write_sbom(root: Path, dist: Path, it: Distribution, environment: Path) -> 
         *("--requirements", requirements),
         cwd=root,
     )
-    # By name, not by path: where it was built is nobody's business, and differs each time.
+    # By name, not by path: the path of the build is private, and differs each time.
     run(
         *(uv(), "pip", "install", "--quiet", "--python", python, "--no-deps", "--prerelease=allow"),
         *("--no-index", "--find-links", str(dist), *it.requires, f"{it.name}=={it.version}"),

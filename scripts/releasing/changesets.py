@@ -21,11 +21,11 @@ _ENTRY = re.compile(r"""(["']?)([\w.-]+)\1\s*:\s*(["']?)(\w+)\3""")
 
 @frozen(kw_only=True)
 class Changeset:
-    """One change in its users' words.
+    """One change, in the words of its users.
 
     Args:
         bumps: The distributions that it concerns, to how their version moves; none for a change that users don't see.
-        text: What the changelogs say of it.
+        text: What the changelogs say about it.
         path: The file that it was read from.
     """
 
@@ -44,8 +44,8 @@ class Changeset:
             if name not in known:
                 raise ReleaseError(f"{where}no distribution is called {name!r}; there are {', '.join(known)}")
             if bump not in BUMPS:
-                raise ReleaseError(f"{where}{name}: {bump!r} is no bump; one of {', '.join(BUMPS)}")
-        if self.bumps and len(self.text.split()) < 3:  # noqa: PLR2004 -- less is no sentence
+                raise ReleaseError(f"{where}{name}: {bump!r} is not a bump; use one of {', '.join(BUMPS)}")
+        if self.bumps and len(self.text.split()) < 3:  # noqa: PLR2004 -- fewer words are not a sentence
             raise ReleaseError(f"{where}say in a sentence what changes for the people who use it, not {self.text!r}")
 
     def page(self) -> str:
@@ -58,7 +58,7 @@ def read(path: Path) -> Changeset:
     """Read one file.
 
     Raises:
-        ReleaseError: It is not of the form that `.changeset/README.md` shows.
+        ReleaseError: It does not have the form that `.changeset/README.md` shows.
     """
     page = _PAGE.fullmatch(path.read_text())
     if page is None:
@@ -95,10 +95,10 @@ def add(root: Path, changeset: Changeset) -> Path:
 
 
 def check_major(changesets: Sequence[Changeset], known: Sequence[str]) -> None:
-    """Raise unless a major of core comes with words of the adapters' own.
+    """Raise unless a major of core comes with changesets for the adapters.
 
-    By itself changesets only patches an adapter whose core is another one, and says "Updated dependencies"; to its
-    users that is a break.
+    By itself, changesets only patches an adapter whose core has moved, and says "Updated dependencies"; but to the
+    users of the adapter that is a breaking change.
     """
     if not any(it.bumps.get(CORE) == "major" for it in changesets):
         return

@@ -66,7 +66,7 @@ def _present(simple_url: str, it: Distribution) -> str:
     """Return the index's page of a distribution, in which each file's name stands; nothing where it has none."""
     request = Request(f"{simple_url.rstrip('/')}/{it.name}/", headers={"Accept": "text/html"})  # noqa: S310 -- the caller's own index
     try:
-        with urlopen(request, timeout=30) as answer:  # noqa: S310 -- likewise
+        with urlopen(request, timeout=30) as answer:  # noqa: S310 -- the caller's own index
             return str(answer.read().decode())
     except HTTPError as error:
         if error.code == 404:  # noqa: PLR2004 -- not found: never published

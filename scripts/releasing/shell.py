@@ -12,7 +12,7 @@ __all__ = ["ReleaseError", "run", "tools", "uv"]
 
 
 class ReleaseError(Exception):
-    """What stops the command; the message says what to do next."""
+    """The command can't continue; the message says what to do next."""
 
 
 def uv() -> str:
@@ -22,7 +22,7 @@ def uv() -> str:
 
 @cache
 def tools(group: str, root: Path) -> Path:
-    """Return the folder of a dependency group's programs: as locked, in an environment of their own beside `.venv`."""
+    """Return the folder of a dependency group's programs: as locked, in an environment of their own next to `.venv`."""
     environment = root / f".venv-{group}"
     # Frozen, because half-way through a release `uv.lock` is behind `pyproject.toml`.
     run(
@@ -39,7 +39,7 @@ def run(*command: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -
     Args:
         command: The program and its arguments. No secret belongs here: a failure shows them.
         cwd: Where it runs.
-        env: What it gets beside our own environment.
+        env: What it gets in addition to our own environment.
 
     Raises:
         ReleaseError: It is not there, or it failed; the message holds all that it wrote.

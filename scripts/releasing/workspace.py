@@ -1,6 +1,6 @@
-"""What the manifests say of each distribution, and how npm's words become Python's.
+"""What the manifests say about each distribution, and how npm's terms become Python's.
 
-`package.json` beside each `pyproject.toml` is where changesets puts versions; `carry` takes them over, `drift` says
+`package.json` next to each `pyproject.toml` is where changesets puts versions; `carry` takes them over, `drift` says
 where the two, `package-lock.json` and `uv.lock` disagree.
 """
 
@@ -79,7 +79,7 @@ def bounds(caret: str) -> SpecifierSet:
     """Return npm's `^1.4.2` as `>=1.4.2,<2`; below 1.0 the minor breaks: `^0.4.2` is `>=0.4.2,<0.5`.
 
     Raises:
-        ValueError: It is no such range, or of 0.0.x, where npm's rule is another one.
+        ValueError: It is not such a range, or it is one of 0.0.x, for which npm has a different rule.
     """
     if not caret.startswith("^"):
         raise ValueError(f"{caret!r} is not a range like ^1.4.2")
@@ -93,7 +93,7 @@ def bounds(caret: str) -> SpecifierSet:
 def carry(root: Path) -> None:
     """Take versions and bounds from every `package.json` over into `pyproject.toml` and `uv.lock`."""
     for it in read_workspace(root):
-        # Only what differs: each call starts uv anew.
+        # Only what differs: each call starts uv again.
         python = _pyproject(root, it)
         if Version(python["version"]) != it.version:
             run(uv(), "version", "--frozen", "--quiet", "--package", it.name, str(it.version), cwd=root)

@@ -114,7 +114,7 @@ def test_the_page_names_files_that_are_there() -> None:
     ],
 )
 def test_a_forbidden_import_is_seen(tmp_path: Path, file: str, line: str, seen: str) -> None:
-    assert forbidden(copy_with(tmp_path, file, line)) == [seen]
+    assert set(forbidden(copy_with(tmp_path, file, line))) - set(forbidden()) == {seen}
 
 
 @pytest.mark.parametrize(

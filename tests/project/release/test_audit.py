@@ -20,4 +20,4 @@ def test_a_vulnerability_is_named_with_the_version_that_mends_it() -> None:
             {"name": "attrs", "version": "26.1.0", "vulns": []},
         ]
     }
-    assert read_report(report) == Audit(packages=2, unknown=[], findings=["redis 8.1.0: PYSEC-1, mended in 8.1.1, 9.0"])
+    assert read_report(report) == Audit(packages=2, unknown=[], findings=["redis 8.1.0: PYSEC-1, fixed in 8.1.1, 9.0"])

@@ -60,13 +60,13 @@ def test_it_asks_at_a_terminal(copy: Copy) -> None:
             ["core", "-m", "What is new in core."],
             "'core' is not of the form DISTRIBUTION=BUMP, like backplane-core=minor",
         ),
-        (["core=huge", "-m", "What is new in core."], "'huge' is no bump; one of patch, minor, major"),
+        (["core=huge", "-m", "What is new in core."], "'huge' is not a bump; use one of patch, minor, major"),
         (
             ["kafka=minor", "-m", "What is new in Kafka."],
             "no distribution is called 'kafka'; there are backplane-core, ",
         ),
         (["core=minor", "backplane-core=patch", "-m", "What is new."], "backplane-core is named twice"),
-        (["--none", "core=minor"], "--none goes alone"),
+        (["--none", "core=minor"], "--none takes no other arguments"),
     ],
 )
 def test_it_refuses_nonsense_and_writes_nothing(copy: Copy, arguments: list[str], message: str) -> None:
