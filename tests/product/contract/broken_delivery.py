@@ -147,7 +147,7 @@ class ConfirmsTooEarly(Sound):
 
 class WantsListeners(Sound):
     async def send(self, frames: Sequence[Frame]) -> None:
-        if not any(self.transport.broker.subscribers(frame[0]) for frame in frames):
+        if not any(self.transport.broker.subscriber_count(frame[0]) for frame in frames):
             raise TransportError("no responders")
         await super().send(frames)
 
@@ -212,7 +212,7 @@ class LosesAFrameAfterUnsubscribe(Sound):
 class UnsubscribesOthers(Sound):
     async def unsubscribe(self, channels: Sequence[str]) -> None:
         await super().unsubscribe(channels)
-        broker = self.transport.broker
-        for link in list(broker._links):  # pyright: ignore[reportPrivateUsage] -- the fault
+        subscribers = self.transport.broker._subscribers  # pyright: ignore[reportPrivateUsage] -- the fault
+        for link in list(subscribers.links):
             for channel in channels:
-                broker.unsubscribe(link, channel)
+                subscribers.unsubscribe(link, channel)

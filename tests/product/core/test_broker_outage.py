@@ -212,7 +212,7 @@ async def test_closing_twice_at_once_or_cancelled_ends_and_leaves_nothing(fleet:
     if cut:
         assert pods[0].stats().dropped["closed"] >= 1
         assert pods[2].stats().dropped["closed"] >= 1
-    assert fleet.broker.links == 0
+    assert fleet.broker.link_count == 0
     assert fleet.broker.channels == frozenset()
 
 
@@ -233,7 +233,7 @@ async def test_closing_ends_although_the_link_dies_in_the_same_turn_of_the_loop(
     fleet.broker.drop_links()
     async with asyncio.timeout(5):
         await pod.aclose(0)
-    assert fleet.broker.links == 0
+    assert fleet.broker.link_count == 0
 
 
 async def test_a_link_whose_broker_never_confirms_a_subscription_is_given_up(fleet: MemoryFleet) -> None:

@@ -83,11 +83,11 @@ async def test_a_planned_move_costs_no_event_no_copy_and_no_gap(fleet: MemoryFle
         traffic(lambda number: here.publish(Target.user("t"), number)) as to_there,
     ):
         for move in range(1, 4):
-            old = list(made[0].links)
+            old = list(made[0]._links)
             for link in old:
                 link.ask_to_leave("works ahead")
             await until(partial(has_moved, records, move), "the move")
-            await until(partial(_gone, old, made[0].links), "the old link is closed")
+            await until(partial(_gone, old, made[0]._links), "the old link is closed")
         size = len(at_here.events)
         await until(lambda: len(at_here.events) > size + 50, "traffic after the last move")
     await complete(at_here, to_here)
@@ -96,7 +96,7 @@ async def test_a_planned_move_costs_no_event_no_copy_and_no_gap(fleet: MemoryFle
     assert (stats.links, stats.collisions, stats.decode_errors, dict(stats.gaps)) == (4, 0, 0, {})
     assert stats.duplicates > 0, "both links were read"
     assert there.stats().decode_errors == 0
-    assert fleet.broker.links == 2
+    assert fleet.broker.link_count == 2
     assert [record.reason for record in records if isinstance(record, LinkChanged)][1] == "moved: works ahead"
 
 
@@ -106,7 +106,7 @@ async def test_what_only_the_next_link_heard_is_not_lost(fleet: MemoryFleet, mon
     switch: Any = succession.Handover._switch
 
     async def deaf_then_switched(relay: Any, old: Any, successor: Any, *, passes: bool) -> None:
-        fleet.broker.unsubscribe(old, channel_of(here, USER))
+        fleet.broker._subscribers.unsubscribe(old, channel_of(here, USER))
         await there.publish(USER, "late")
         await there.flush(5)
         here._beat()
@@ -114,7 +114,7 @@ async def test_what_only_the_next_link_heard_is_not_lost(fleet: MemoryFleet, mon
         await switch(relay, old, successor, passes=passes)
 
     monkeypatch.setattr(succession.Handover, "_switch", deaf_then_switched)
-    next(iter(fleet.broker._links)).ask_to_leave("works ahead")
+    next(iter(fleet.broker._subscribers.links)).ask_to_leave("works ahead")
     await until(lambda: here.stats().links == 2, "the move")
     await socket.has(1)
     assert socket.stream == ["late"]
@@ -134,7 +134,7 @@ async def test_an_association_during_a_move_holds_and_a_dissociation_too(fleet: 
         await here.dissociate("h", target)
 
     async with traffic(churn) as published:
-        next(iter(transport.links)).ask_to_leave("works ahead")
+        next(iter(transport._links)).ask_to_leave("works ahead")
         await here.dissociate("h", Target.user("left"))
         await until(lambda: here.stats().links == 2, "the move")
         at = len(published)
@@ -160,9 +160,9 @@ async def test_an_association_amid_a_switch_holds_afterwards(
         await switch(relay, old, successor, passes=passes)
 
     monkeypatch.setattr(succession.Handover, "_switch", associated_then_switched)
-    next(iter(fleet.broker._links)).ask_to_leave("works ahead")
+    next(iter(fleet.broker._subscribers.links)).ask_to_leave("works ahead")
     await until(lambda: here.stats().links == 2, "the move")
-    await until(lambda: fleet.broker.links == 2, "the old link is closed")
+    await until(lambda: fleet.broker.link_count == 2, "the old link is closed")
     await there.publish(USER, "heard")
     await socket.has(1)
     assert socket.stream == ["heard"]
@@ -173,7 +173,7 @@ async def test_a_pod_that_finds_no_other_link_stays_and_tells_the_end(fleet: Mem
     here, there = await fleet.pod(transport), await fleet.pod()
     socket = await fleet.socket(here, "h", USER)
     transport.faults = Faults(refuse_open=1)
-    old = next(iter(transport.links))
+    old = next(iter(transport._links))
     old.ask_to_leave("works ahead")
     async with traffic(lambda number: there.publish(USER, number)) as published:
         await until(lambda: len(published) > 300, "traffic meanwhile")
@@ -197,7 +197,7 @@ async def test_a_next_link_that_fails_costs_nothing(fleet: MemoryFleet, fault: F
     transport.open = open_next  # type: ignore[method-assign]
     async with traffic(lambda number: there.publish(USER, number)) as published:
         transport.faults = fault
-        next(iter(sound.links)).ask_to_leave("works ahead")
+        next(iter(sound._links)).ask_to_leave("works ahead")
         await until(lambda: len(published) > 500, "traffic meanwhile")
         assert here.stats().links == 1
         transport.faults = Faults()
@@ -211,7 +211,7 @@ async def test_where_copies_cannot_be_told_the_link_is_replaced_with_a_gap(fleet
     foreign = fleet.broker.open()
     await foreign.send([(channel_of(here, USER), b'{"origin":"x","target":{"User":"u1"},"event":0}')])
     await socket.has(1)
-    for link in [*fleet.broker._links]:
+    for link in [*fleet.broker._subscribers.links]:
         link.ask_to_leave("works ahead")
     await until(lambda: here.stats().links == 2, "another link")
     await until(lambda: len(socket.gaps) == 1, "the gap")
@@ -233,7 +233,7 @@ async def test_a_node_that_passes_nothing_on_is_left_with_a_gap(
         """The next link hears no mark."""
 
     monkeypatch.setattr(successor_module.NextLink, "_take", deaf_to_marks)
-    next(iter(transport.links)).ask_to_leave("works ahead")
+    next(iter(transport._links)).ask_to_leave("works ahead")
     await until(lambda: here.stats().links == 2, "the move")
     await until(lambda: len(socket.gaps) == 1, "the gap")
     assert "passes nothing on" in socket.gaps[0].reason
@@ -248,7 +248,7 @@ async def test_closing_during_a_move_leaves_nothing(leaves_nothing: None, after_
         fleet.broker.ask_to_leave()
         await asyncio.sleep(after_s)  # wherever it may be then
         await pod.aclose()
-        assert fleet.broker.links == 0
+        assert fleet.broker.link_count == 0
 
 
 @pytest.mark.parametrize(

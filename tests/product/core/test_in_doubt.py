@@ -54,7 +54,7 @@ class SeveralNodes(MemoryTransport):
 
     async def open(self) -> Link:
         link = self.kind(self.broker)
-        self.broker.enter(link)
+        link.enter()
         self.links.append(link)
         return link
 

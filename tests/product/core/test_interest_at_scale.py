@@ -34,13 +34,13 @@ class CountedLink(MemoryLink):
         self.asked.append(channels)
         await self.heard.wait()
         for channel in channels:
-            self._broker.subscribe(self, channel)
+            self._subscribers.subscribe(self, channel)
         await self.answered.wait()
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
         self.asked.append(channels)
         for channel in channels:
-            self._broker.unsubscribe(self, channel)
+            self._subscribers.unsubscribe(self, channel)
 
 
 class CountedTransport(MemoryTransport):
@@ -151,8 +151,8 @@ async def test_a_reloaded_page_asks_the_broker_for_nothing_but_its_new_id(
     await pod.attach("c2", ignore)
     assert await pod.associate("c2", user), "confirmed all the time"
     assert transport.asked == [["backplane:@connection:c2"]]
-    await until(lambda: fleet.broker.subscribers("backplane:@connection:c1") == 0, "the old id is left")
-    assert fleet.broker.subscribers("backplane:@user:u1") == 1
+    await until(lambda: fleet.broker.subscriber_count("backplane:@connection:c1") == 0, "the old id is left")
+    assert fleet.broker.subscriber_count("backplane:@user:u1") == 1
     assert transport.asked[1:] == [["backplane:@connection:c1"]]
 
 

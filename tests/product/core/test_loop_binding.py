@@ -154,7 +154,7 @@ async def test_a_childs_close_leaves_the_parents_link_alone() -> None:
             try:
                 pod.aclose().send(None)
             except StopIteration:
-                code = 0 if pod.state == "closed" and fleet.broker.links == 1 else 2
+                code = 0 if pod.state == "closed" and fleet.broker.link_count == 1 else 2
             finally:
                 os._exit(code)
         _, status = await asyncio.to_thread(os.waitpid, child, 0)

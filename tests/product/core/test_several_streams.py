@@ -35,7 +35,7 @@ class Streams(MemoryTransport):
 
     async def open(self) -> Link:
         link = self.link(self.broker)
-        self.broker.enter(link)
+        link.enter()
         self.links.append(link)
         return link
 

@@ -620,7 +620,7 @@ async def test_a_pod_that_left_a_target_and_came_back_knows_its_copies() -> None
         fleet.broker.publish((channel, signed))
         assert len(await socket.has(1)) == 1
         await pod.dissociate("c1", USER)
-        await until(lambda: fleet.broker.subscribers(channel) == 0, "the channel to be left")
+        await until(lambda: fleet.broker.subscriber_count(channel) == 0, "the channel to be left")
         assert await pod.associate("c1", USER)
         fleet.broker.publish((channel, signed))
         await until(lambda: pod.stats().duplicates == 1, "the copy to be dropped")

@@ -182,7 +182,7 @@ class _Script:
         return Step(self.wait(), "weather", (self.pod(), self.chance.choice(list(WEATHERS))))
 
     def link(self) -> Step:
-        how = self.chance.choice(["cut", "cut", "deafen", "go_unanswered", "half_open"])
+        how = self.chance.choice(["cut", "cut", "deafen", "silence", "half_open"])
         return Step(self.wait(), "link", (self.pod(), how))
 
     def cut_under_way(self) -> list[Step]:

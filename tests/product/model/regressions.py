@@ -147,7 +147,7 @@ PLANS: Final[list[Plan]] = [
         steps=(
             Step(0.0, "attach", (0, 1, "drop_newest", (2, 3))),
             Step(0.05, "attach", (1, 1, "bare", (0, 3))),
-            Step(1.0, "link", (1, "go_unanswered")),
+            Step(1.0, "link", (1, "silence")),
             Step(0.5, "weather", (1, "late interest")),
             Step(0.1, "publish", (0, (0,), (), 1, "nowait")),
             Step(0.1, "publish", (1, (4,), (), 1, "nowait")),
@@ -155,7 +155,7 @@ PLANS: Final[list[Plan]] = [
             Step(1.0, "publish", (1, (2,), (), 3, "nowait")),
             Step(1.0, "link", (0, "cut")),
             Step(0.2, "publish", (0, (3,), (), 3, "nowait")),
-            Step(0.0, "link", (1, "go_unanswered")),
+            Step(0.0, "link", (1, "silence")),
             Step(0.01, "publish", (1, (2,), (), 2, "await")),
             Step(0.0, "attach", (1, 0, "bare", ())),
         ),

@@ -156,8 +156,12 @@ class ModelTransport(FaultyTransport):
         self.world = world
         self.pod = pod
 
-    def make_link(self) -> FaultyLink:
+    def _make_link(self) -> FaultyLink:
         return ModelLink(self)
+
+    @property
+    def open_links(self) -> list[FaultyLink]:
+        return list(self._links)
 
 
 class ModelBackplane(DistributedBackplane):
@@ -333,8 +337,8 @@ class World:
         for task in asyncio.all_tasks():
             if task is not asyncio.current_task():
                 self._blame(f"a task is left: {task.get_name()}")
-        if self.broker.links or self.broker.channels:
-            self._blame(f"the broker has {self.broker.links} links left, and {len(self.broker.channels)} channels")
+        if self.broker.link_count or self.broker.channels:
+            self._blame(f"the broker has {self.broker.link_count} links left, and {len(self.broker.channels)} channels")
 
     async def _within(self, seconds: float, what: str, *awaitables: Any) -> None:
         """Wait for all; whoever needs longer, or raises, breaks a promise."""
@@ -569,7 +573,7 @@ class World:
             self._pods[index].blow(self._weather[index])
         return self._weather.get(index) or self.weather_of("calm")
 
-    def link(self, index: int, how: Literal["cut", "deafen", "go_unanswered", "half_open"]) -> None:
+    def link(self, index: int, how: Literal["cut", "deafen", "silence", "half_open"]) -> None:
         getattr(self._pods[index].transport, how)()
 
     def broker_(self, how: Literal["cut", "restore", "drop_links"]) -> None:
@@ -601,7 +605,7 @@ class World:
 
 
 def _deaf(pod: Pod) -> bool:
-    return any(link.deaf for link in pod.transport.links)
+    return any(link.deaf for link in pod.transport.open_links)
 
 
 def _target(index: int) -> Target:

@@ -1,4 +1,4 @@
-"""A broker's bad days, by a seeded chance: `FaultyTransport` and the `Faults` that it draws from."""
+"""A broker on a bad day, by seeded chance: `FaultyTransport` and the `Faults` that it draws from."""
 
 from __future__ import annotations
 
@@ -22,30 +22,33 @@ _chance: Final = and_(ge(0.0), le(1.0))
 
 @frozen(kw_only=True)
 class Faults:
-    """How often what goes wrong. Chances are from 0 to 1, per call; times in seconds are the longest, evenly drawn.
+    """What goes wrong, and how often. By default nothing does.
 
-    All of it is what real brokers and lines do. On one link nothing overtakes anything, and nothing comes twice unless
-    `copy` says so; but what a dead link still had on its way may come after what the next link sent (`straggle_s`).
+    A chance is from 0 to 1, per call. A time is the longest, in seconds; each one is drawn evenly from 0 to it.
+
+    All of this happens with real brokers and networks. On one link frames stay in order, and none comes twice unless
+    `copy` says so; but what a dead link still had on its way may arrive after what the next link sent (`straggle_s`).
 
     Args:
-        open_s: How long connecting takes.
-        refuse_open: The broker can't be reached.
-        hang_open: Connecting never ends.
-        subscribe_s: How long a confirmation of interest takes; frames may come before it.
-        hang_subscribe: The broker hears of the interest and never confirms it.
-        cut_subscribe: The link dies instead of confirming, when the broker has heard of it or before.
-        send_s: How long frames take to the broker.
-        confirm_s: How long their confirmation takes back.
-        cut_before: The link dies with none of the frames at the broker.
-        cut_within: It dies with the first of them at the broker, and not all.
-        cut_after: It dies with all of them at the broker, and the confirmation lost.
-        hang_confirm: The broker takes the frames and never says so.
-        straggle_s: Where above 0: frames that a dead link did not bring to the broker arrive so much later, beside the
-            copies that the next link brings. 0: they never arrive.
-        deliver_s: How long frames take from the broker to this link.
-        lose: A frame is lost on the way here, and the link says so (`Lost`).
-        copy: A frame comes twice in a row; no broker of ours does that.
-        reset: A link that dies takes along what it had received and was not read yet, beside what was under way.
+        open_s: Time to connect.
+        refuse_open: Chance that the broker can't be reached.
+        hang_open: Chance that connecting never ends.
+        subscribe_s: Time until a subscription is confirmed; frames may arrive before.
+        hang_subscribe: Chance that the broker subscribes the link and never confirms it.
+        cut_subscribe: Chance that the link dies instead of confirming, before or after the broker subscribed it.
+        send_s: Time for frames to reach the broker.
+        confirm_s: Time for their confirmation to come back.
+        cut_before: Chance that the link dies with none of the frames at the broker.
+        cut_within: Chance that it dies with some of them at the broker, the first ones.
+        cut_after: Chance that it dies with all of them at the broker, and the confirmation lost.
+        hang_confirm: Chance that the broker takes the frames and never confirms them.
+        straggle_s: Time after which frames that a dead link did not bring to the broker arrive there nevertheless, in
+            addition to the copies that the next link sends. 0: they never arrive.
+        deliver_s: Time for frames from the broker to this link.
+        lose: Chance that a frame is lost on the way to this link, which says so (`Lost`).
+        copy: Chance that a frame comes twice in a row; none of the brokers that we support does that.
+        reset: Chance that a link that dies loses what it had received and nobody had read yet, as well as what was on
+            its way.
     """
 
     open_s: float = field(default=0.0, validator=ge(0.0))
@@ -68,17 +71,18 @@ class Faults:
 
 
 class FaultyTransport(MemoryTransport):
-    """A `MemoryTransport` whose links fail: by chance, as `faults` says, and when they are told to.
+    """A `MemoryTransport` whose links fail: by chance, as `faults` says, and when a test makes them.
 
-    `faults` may be set anew at any time. The same seed and the same calls give the same faults; under an event loop
-    with a clock of its own the whole run repeats.
+    The same seed and the same calls give the same faults; under an event loop with a clock of its own a whole run
+    repeats.
 
     Args:
-        broker: Shared with other transports; None makes one.
-        traits: Instead of the defaults, to play a broker with limits. With `single_stream` confirmations of sends come
-            behind the frames that are under way, and a deaf link gets none; without, they come by themselves.
-        faults: What goes wrong; nothing by default.
-        random: The chance; None: one with the seed 0.
+        broker: Shared with other transports; None: one of its own.
+        traits: In place of the defaults, to act as a broker with limits. With `single_stream` the confirmations of
+            sends come behind the frames that are on their way, and a deaf link gets none; without it they come by
+            themselves.
+        faults: What goes wrong; None: nothing.
+        random: Where chance comes from; None: `Random(0)`.
     """
 
     def __init__(
@@ -90,9 +94,11 @@ class FaultyTransport(MemoryTransport):
         random: Random | None = None,
     ) -> None:
         super().__init__(broker, Traits() if traits is None else traits)
-        self.faults = Faults() if faults is None else faults
-        self.random = Random(0) if random is None else random  # noqa: S311 -- a test's chance, to be repeated
-        self.links: dict[FaultyLink, None] = {}  # in order, or no run would repeat
+        self.faults: Faults = Faults() if faults is None else faults
+        """What goes wrong from now on; may be replaced at any time."""
+        self.random: Random = Random(0) if random is None else random  # noqa: S311 -- a test's chance, to be repeated
+        """Where chance comes from."""
+        self._links: dict[FaultyLink, None] = {}  # a set that keeps its order, or no run would repeat
 
     async def open(self) -> Link:
         """Open a link, or fail to.
@@ -100,53 +106,67 @@ class FaultyTransport(MemoryTransport):
         Raises:
             TransportError: The broker is cut, or chance says so.
         """
-        await asyncio.sleep(self.upto(self.faults.open_s))
-        if self.happens(self.faults.hang_open):
+        await asyncio.sleep(_drawn_time(self.random, self.faults.open_s))
+        if _happens(self.random, self.faults.hang_open):
             await asyncio.get_running_loop().create_future()
-        if self.happens(self.faults.refuse_open):
+        if _happens(self.random, self.faults.refuse_open):
             raise TransportError("the faulty transport refuses to connect")
-        link = self.make_link()
-        self.broker.enter(link)
-        self.links[link] = None
+        link = self._make_link()
+        link.enter()
+        self._links[link] = None
         return link
 
-    def make_link(self) -> FaultyLink:
+    def _make_link(self) -> FaultyLink:
         """Return a link that is not open yet; for subclasses that watch theirs."""
         return FaultyLink(self)
 
-    def cut(self, reason: str = "the line was cut") -> None:
-        """Let this transport's links die; others on its broker live on."""
-        for link in list(self.links):
+    def cut(self, reason: str = "the connection was cut") -> None:
+        """Kill this transport's links; other transports on its broker keep theirs.
+
+        Args:
+            reason: Why, as it appears in logs, records and gaps.
+        """
+        for link in list(self._links):
             link.die(reason)
 
     def deafen(self) -> None:
-        """Let its links get no frames from now on, as from a demoted replica; all else works. The next links hear."""
-        for link in self.links:
+        """Deliver no frames to its links from now on, as a demoted replica does; all else works, and new links hear."""
+        for link in self._links:
             link.deafen()
 
-    def go_unanswered(self) -> None:
-        """Let its links get nothing at all from now on, confirmations included; what they send arrives."""
-        for link in self.links:
+    def silence(self) -> None:
+        """Deliver nothing to its links from now on, not even confirmations; what they send still arrives."""
+        for link in self._links:
             link.deafen()
             link.answered = False
 
     def half_open(self) -> None:
-        """Let nothing pass on its links from now on, in either direction, and nothing say so."""
-        self.go_unanswered()
-        for link in self.links:
+        """Let nothing pass on its links from now on, in either direction, and let nothing say so."""
+        self.silence()
+        for link in self._links:
             link.muted = True
 
-    def happens(self, chance: float) -> bool:
-        """Draw."""
-        return chance > 0 and self.random.random() < chance
+    def _forget(self, link: FaultyLink) -> None:
+        """Remove a link that ended."""
+        self._links.pop(link, None)
 
-    def upto(self, longest_s: float) -> float:
-        """Draw a time."""
-        return self.random.uniform(0, longest_s) if longest_s else 0.0
+
+def _happens(random: Random, chance: float) -> bool:
+    """Draw whether something of this chance happens."""
+    return chance > 0 and random.random() < chance
+
+
+def _drawn_time(random: Random, longest_s: float) -> float:
+    """Draw a time of at most so many seconds."""
+    return random.uniform(0, longest_s) if longest_s else 0.0
 
 
 class FaultyLink(MemoryLink):
-    """A link of a `FaultyTransport`."""
+    """A link of a `FaultyTransport`.
+
+    Args:
+        transport: Which transport opens it.
+    """
 
     def __init__(self, transport: FaultyTransport) -> None:
         super().__init__(transport.broker)
@@ -154,86 +174,86 @@ class FaultyLink(MemoryLink):
         self.deaf = False
         self.answered = True
         self.muted = False
-        # Frames under way to this link, and when the last of them is here.
+        # Frames on their way to this link, and when the last of them arrives.
         self._line: deque[Frame] = deque()
         self._due = 0.0
         # Confirmations that stand among them, by the id of what stands there.
-        self._answers: dict[int, asyncio.Future[None]] = {}
+        self._confirmations: dict[int, asyncio.Future[None]] = {}
         self._ending = False
         # Who waits for time to pass, or for the link's death.
         self._waiters: dict[asyncio.Future[None], None] = {}
 
     async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
-        """Hear the channels, or die; the broker may hear of it long before this link hears of that."""
-        faults, transport = self.transport.faults, self.transport
-        await self._pause(transport.upto(faults.subscribe_s))
+        """Subscribe to the channels, or die; the broker may do its part long before this link learns of it."""
+        faults = self.transport.faults
+        await self._pause(self._drawn_time(faults.subscribe_s))
         await self._forever_if(self.muted)
-        cut = transport.happens(faults.cut_subscribe)
-        if cut and transport.happens(0.5):
-            self._fail("the line was cut before the broker heard of the interest")
+        cut = self._happens(faults.cut_subscribe)
+        if cut and self._happens(0.5):
+            self._fail("the connection was cut before the broker subscribed it")
         await super().subscribe(channels, after=after)
-        await self._pause(transport.upto(faults.subscribe_s))
+        await self._pause(self._drawn_time(faults.subscribe_s))
         if cut:
-            self._fail("the line was cut before the interest was confirmed")
-        await self._forever_if(transport.happens(faults.hang_subscribe) or not self.answered)
+            self._fail("the connection was cut before the subscription was confirmed")
+        await self._forever_if(self._happens(faults.hang_subscribe) or not self.answered)
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
-        """Hear them no more; frames that were on their way still come."""
-        await self._pause(self.transport.upto(self.transport.faults.subscribe_s))
+        """Unsubscribe from the channels; frames that were on their way still arrive."""
+        await self._pause(self._drawn_time(self.transport.faults.subscribe_s))
         await self._forever_if(self.muted)
         await super().unsubscribe(channels)
         await self._forever_if(not self.answered)
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Bring the frames to the broker; or some of them, or none, or late, and perhaps without a confirmation."""
+        """Bring the frames to the broker: all, some or none of them, or late, and perhaps without a confirmation."""
         faults, transport = self.transport.faults, self.transport
         frames = list(frames)  # core takes them back once this link is dead, and stragglers are still to come
         arrived = 0
         try:
             await self._turn()
-            await self._pause(transport.upto(faults.send_s))
+            await self._pause(self._drawn_time(faults.send_s))
             await self._forever_if(self.muted)
-            if transport.happens(faults.cut_before):
-                self._fail("the line was cut before the frames were sent")
-            cut = transport.happens(faults.cut_within)
+            if self._happens(faults.cut_before):
+                self._fail("the connection was cut before the frames were sent")
+            cut = self._happens(faults.cut_within)
             until = transport.random.randrange(len(frames)) if cut else len(frames)
             while arrived < until:
                 self._broker.publish(frames[arrived])
                 arrived += 1
             if cut:
-                self._fail("the line was cut while the frames were sent")
+                self._fail("the connection was cut while the frames were sent")
         except BaseException:
             if faults.straggle_s:
                 self._straggle(frames[arrived:])
             raise
-        if transport.happens(faults.cut_after):
-            self._fail("the line was cut before the frames were confirmed")
-        await self._forever_if(transport.happens(faults.hang_confirm) or not self.answered)
+        if self._happens(faults.cut_after):
+            self._fail("the connection was cut before the frames were confirmed")
+        await self._forever_if(self._happens(faults.hang_confirm) or not self.answered)
         if transport.traits.single_stream:
             await self._stand_in_line()
         else:
-            await self._pause(transport.upto(faults.confirm_s))
+            await self._pause(self._drawn_time(faults.confirm_s))
 
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
-        """Yield what arrived, less what was lost on the way."""
+        """Yield what arrived, without what was lost on the way."""
         while True:
             if self._dead is None:
                 await self._arrived.wait()
             self._arrived.clear()
             items, self._waiting = self._waiting, []
-            batch = [item for item in items if not self._is_answer(item)] if self._answers else items
+            batch = [item for item in items if not self._is_confirmation(item)] if self._confirmations else items
             if batch:
                 yield self._spoil(batch)
             elif not items and self._dead is not None:
                 raise TransportError(self._dead)
 
     def take(self, frame: Frame) -> None:
-        """A frame is on its way here, behind those that were on it before."""
+        """Put a frame on its way here, behind those that are on it."""
         self._line_up(frame)
 
     def _line_up(self, frame: Frame) -> None:
         loop, faults = asyncio.get_running_loop(), self.transport.faults
-        due = max(self._due, loop.time() + self.transport.upto(faults.deliver_s))
+        due = max(self._due, loop.time() + self._drawn_time(faults.deliver_s))
         if due <= loop.time() and not self._line:
             self._arrive(frame)
         else:
@@ -243,37 +263,40 @@ class FaultyLink(MemoryLink):
             loop.call_at(due, lambda: self._arrive(self._line.popleft()))
 
     def _arrive(self, frame: Frame) -> None:
-        """It is here; a deaf link will never know, nor a dead one."""
+        """Take a frame at the end of its way; a deaf or dead link never learns of it."""
         if not self.deaf:
             super().take(frame)
 
     def deafen(self) -> None:
-        """Get no frames from now on, those under way included."""
+        """Get no frames from now on, not even those on their way."""
         self.deaf = True
         self._waiting.clear()
 
     def die(self, reason: str) -> None:
-        """End at the broker's side. The word of it comes behind what is under way to this link, or takes that along."""
+        """End at the broker's side.
+
+        The end arrives behind what is on its way to this link; with a reset it discards that.
+        """
         if self._dead is not None or self._ending:
             return
-        reset = self.transport.happens(self.transport.faults.reset)
+        reset = self._happens(self.transport.faults.reset)
         if reset:
             self._waiting.clear()
         if reset or not self._line:
             self.end(reason)
         else:
             self._ending = self.muted = True
-            self._broker.leave(self)
+            self._subscribers.leave(self)
             asyncio.get_running_loop().call_at(self._due, self._end_behind, reason)
 
     async def aclose(self) -> None:
-        """Leave the broker, and whatever is under way."""
+        """Disconnect from the broker, and discard what is on its way."""
         self.end("closed")
 
     def end(self, reason: str) -> None:
         """Be dead from now on."""
         super().die(reason)
-        self.transport.links.pop(self, None)
+        self.transport._forget(self)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] -- two of one module
         for waiter in list(self._waiters):
             _wake(waiter)
 
@@ -283,38 +306,44 @@ class FaultyLink(MemoryLink):
         else:
             self.end(reason)
 
+    def _happens(self, chance: float) -> bool:
+        return _happens(self.transport.random, chance)
+
+    def _drawn_time(self, longest_s: float) -> float:
+        return _drawn_time(self.transport.random, longest_s)
+
     def _fail(self, reason: str) -> None:
         self.end(reason)
         raise TransportError(reason)
 
     def _straggle(self, frames: Sequence[Frame]) -> None:
-        """Bring frames to the broker when this link is dead: in their order, and behind what others sent meanwhile."""
+        """Bring frames to the broker after this link has died: in order, and behind what others sent meanwhile."""
 
         def arrive() -> None:
             for frame in frames:
                 self._broker.publish(frame)
 
-        asyncio.get_running_loop().call_later(self.transport.upto(self.transport.faults.straggle_s), arrive)
+        asyncio.get_running_loop().call_later(self._drawn_time(self.transport.faults.straggle_s), arrive)
 
     def _spoil(self, batch: list[Frame | Lost]) -> list[Frame | Lost]:
-        """Replace what was lost, double what comes twice."""
-        faults, transport = self.transport.faults, self.transport
+        """Replace what is lost by `Lost`, and double what comes twice."""
+        faults = self.transport.faults
         if not faults.lose and not faults.copy:
             return batch
         spoilt: list[Frame | Lost] = []
         for item in batch:
-            if transport.happens(faults.lose):
+            if self._happens(faults.lose):
                 channel = item.channel if isinstance(item, Lost) else item[0]
                 spoilt.append(Lost(channel, "the faulty transport lost a frame", missed=1))
             else:
-                spoilt += [item, item] if transport.happens(faults.copy) else [item]
+                spoilt += [item, item] if self._happens(faults.copy) else [item]
         return spoilt
 
     async def _stand_in_line(self) -> None:
-        """Return once all that is under way to this link was read; raise when it is dead."""
+        """Return once everything on its way to this link has been read; raise when it is dead."""
         place: Frame = ("", bytes(bytearray(1)))  # a new one each: a constant would be the same
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._answers[id(place)] = waiter
+        self._confirmations[id(place)] = waiter
         self._waiters[waiter] = None
         self._line_up(place)
         try:
@@ -322,25 +351,25 @@ class FaultyLink(MemoryLink):
                 await waiter
         finally:
             del self._waiters[waiter]
-            self._answers.pop(id(place), None)
+            self._confirmations.pop(id(place), None)
         if self._dead is not None:
             raise TransportError(self._dead)
 
-    def _is_answer(self, item: Frame | Lost) -> bool:
-        """Whether it is a confirmation's place in the line; if so, somebody's wait is over."""
-        waiter = self._answers.pop(id(item), None)
+    def _is_confirmation(self, item: Frame | Lost) -> bool:
+        """Return whether it marks a confirmation's place in the line; if so, end the wait for it."""
+        waiter = self._confirmations.pop(id(item), None)
         if waiter is None:
             return False
         _wake(waiter)
         return True
 
     async def _forever_if(self, hangs: bool) -> None:  # noqa: FBT001 -- reads as a sentence
-        """Wait for the link's death."""
+        """Wait for the link's death, if it hangs."""
         if hangs:
             await self._pause(None)
 
     async def _pause(self, seconds: float | None) -> None:
-        """Wait so long, None: for ever; raise as soon as the link is dead."""
+        """Wait so many seconds, None: for ever; raise as soon as the link is dead."""
         if seconds == 0 and self._dead is None:
             return
         loop = asyncio.get_running_loop()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from backplane_core.errors import TransportError
+from backplane_core.testing._kit.subscribers import Subscribers
 from backplane_core.transport import Frame, Link, Lost, Traits
 
 __all__ = ["MemoryBroker", "MemoryLink", "MemoryTransport"]
@@ -16,112 +17,106 @@ MAX_WAITING: Final = 200_000
 
 
 class MemoryBroker:
-    """What a broker is to its links: channels, and the power to fail. Share one between the pods of a test."""
+    """A broker without a network, which a test can cut. The pods of a fleet share one, each over its own transport."""
 
     def __init__(self) -> None:
-        self._links: dict[MemoryLink, None] = {}
-        self._channels: dict[str, dict[MemoryLink, None]] = {}
-        self._down = False
+        self._subscribers = Subscribers[MemoryLink]()
 
     def cut(self) -> None:
-        """Die: every link is dead, nothing can be opened until `restore`."""
-        self._down = True
-        for link in list(self._links):
-            link.die("the broker was cut")
+        """Go down: every link dies, and none can be opened until `restore`."""
+        self._subscribers.cut("the broker was cut")
 
     def restore(self) -> None:
-        """Come back, empty."""
-        self._down = False
+        """Come back up, without links or subscriptions. Harmless if it was not cut."""
+        self._subscribers.restore()
 
     def drop_links(self) -> None:
-        """Cut every link once and stay up."""
+        """Cut every link once, and stay up."""
         self.cut()
         self.restore()
 
     def ask_to_leave(self, reason: str = "the memory broker is about to close this link") -> None:
-        """Announce to every link that is open now that it will be closed, as for planned works."""
-        for link in self._links:
+        """Announce to every link that is open now that it will be closed, as for planned maintenance.
+
+        Args:
+            reason: Why, as it appears in logs and records.
+        """
+        for link in list(self._subscribers.links):
             link.ask_to_leave(reason)
 
     @property
-    def links(self) -> int:
+    def link_count(self) -> int:
         """How many links are open."""
-        return len(self._links)
-
-    def subscribers(self, channel: str) -> int:
-        """How many links hear the channel."""
-        return len(self._channels.get(channel, ()))
+        return len(self._subscribers.links)
 
     @property
     def channels(self) -> frozenset[str]:
-        """The channels that somebody hears."""
-        return frozenset(self._channels)
+        """The channels that at least one link is subscribed to."""
+        return frozenset(self._subscribers.by_channel)
 
-    def open(self) -> MemoryLink:
-        """Return a new link.
+    def subscriber_count(self, channel: str) -> int:
+        """Return how many links are subscribed to a channel.
+
+        Args:
+            channel: The channel's name.
+        """
+        return len(self._subscribers.by_channel.get(channel, ()))
+
+    def open(self) -> Link:
+        """Return a new link, for a test that speaks to pods from outside of the library.
 
         Raises:
-            TransportError: The broker is down.
+            TransportError: The broker is cut.
         """
         link = MemoryLink(self)
-        self.enter(link)
+        link.enter()
         return link
 
-    def enter(self, link: MemoryLink) -> None:
-        """Let a link in.
-
-        Raises:
-            TransportError: The broker is down.
-        """
-        if self._down:
-            raise TransportError("the memory broker is down")
-        self._links[link] = None
-
-    def leave(self, link: MemoryLink) -> None:
-        """Forget a link and its subscriptions."""
-        self._links.pop(link, None)
-        for channel in list(self._channels):
-            self.unsubscribe(link, channel)
-
-    def subscribe(self, link: MemoryLink, channel: str) -> None:
-        """Let a link hear a channel."""
-        self._channels.setdefault(channel, {})[link] = None
-
-    def unsubscribe(self, link: MemoryLink, channel: str) -> None:
-        """Let it hear it no more."""
-        links = self._channels.get(channel, {})
-        links.pop(link, None)
-        if not links:
-            self._channels.pop(channel, None)
-
     def publish(self, frame: Frame) -> None:
-        """Hand a frame to every link that hears its channel."""
-        for link in list(self._channels.get(frame[0], ())):
+        """Deliver a frame to every link that is subscribed to its channel.
+
+        Args:
+            frame: The channel and the payload.
+        """
+        for link in list(self._subscribers.by_channel.get(frame[0], ())):
             link.take(frame)
 
 
 class MemoryLink:
-    """A link to a `MemoryBroker`."""
+    """A link to a `MemoryBroker`.
+
+    Args:
+        broker: The broker; it does not know of the link before `enter`.
+    """
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
+        self._subscribers = broker._subscribers  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] -- two of one module
         self._waiting: list[Frame | Lost] = []
         self._arrived = asyncio.Event()
         self._dead: str | None = None
         self._leaving: str | None = None
         self._asked_to_leave = asyncio.Event()
 
+    def enter(self) -> None:
+        """Connect to the broker.
+
+        Raises:
+            TransportError: The broker is cut.
+        """
+        self._subscribers.enter(self)
+
     async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:  # noqa: ARG002 -- keeps no log
-        """Hear the channels."""
+        """Subscribe to the channels."""
         await self._turn()
         for channel in channels:
-            self._broker.subscribe(self, channel)
+            self._subscribers.subscribe(self, channel)
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
-        """Hear them no more."""
+        """Unsubscribe from the channels."""
         await self._turn()
         for channel in channels:
-            self._broker.unsubscribe(self, channel)
+            self._subscribers.unsubscribe(self, channel)
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Hand the frames to the broker."""
@@ -142,17 +137,17 @@ class MemoryLink:
                 await self._arrived.wait()
 
     async def leaving(self) -> str:
-        """Return once the broker asks this link to leave."""
+        """Return once the broker has asked this link to leave."""
         while self._leaving is None:
             await self._asked_to_leave.wait()
         return self._leaving
 
     async def aclose(self) -> None:
-        """Leave the broker."""
+        """Disconnect from the broker."""
         self.die("closed")
 
     def take(self, frame: Frame) -> None:
-        """A frame arrived."""
+        """Queue a frame that arrived; die if too many wait."""
         if len(self._waiting) >= MAX_WAITING:
             self.die("the link was too far behind")
         elif self._dead is None:
@@ -160,46 +155,47 @@ class MemoryLink:
             self._arrived.set()
 
     def ask_to_leave(self, reason: str) -> None:
-        """Be about to be closed by the broker."""
+        """Record that the broker will close this link."""
         self._leaving = reason
         self._asked_to_leave.set()
 
     def die(self, reason: str) -> None:
-        """Be dead from now on."""
+        """Be dead from now on; a no-op if it is."""
         if self._dead is None:
             self._dead = reason
-            self._broker.leave(self)
+            self._subscribers.leave(self)
             self._arrived.set()
 
     async def _turn(self) -> None:
-        """Take a turn of the loop, as a round trip would, then fail if dead."""
+        """Let the loop run once, as a round trip would, then raise if the link is dead."""
         await asyncio.sleep(0)
         if self._dead is not None:
             raise TransportError(self._dead)
 
 
 class MemoryTransport:
-    """A transport without a network: pods that share its broker are a fleet.
+    """A transport without a network: pods whose transports share a broker are a fleet.
 
     Args:
-        broker: Shared with other transports; None makes one.
-        traits: Instead of the defaults, to play a broker with limits.
+        broker: Shared with other transports; None: one of its own.
+        traits: In place of the defaults, to act as a broker with limits.
     """
 
     def __init__(self, broker: MemoryBroker | None = None, traits: Traits | None = None) -> None:
         self.broker = MemoryBroker() if broker is None else broker
+        """The broker that it opens links to."""
         self._traits = Traits(single_stream=True) if traits is None else traits
 
     @property
     def traits(self) -> Traits:
-        """As given."""
+        """The traits that it was made with; by default `Traits(single_stream=True)`."""
         return self._traits
 
     async def open(self) -> Link:
         """Open a link to the broker.
 
         Raises:
-            TransportError: It is cut.
+            TransportError: The broker is cut.
         """
         await asyncio.sleep(0)
         return self.broker.open()
