@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ["ROOT", "blocks", "files"]
+__all__ = ["OPTIONS", "ROOT", "blocks", "files"]
 
 ROOT = Path(__file__).parents[3]
+
+# What this workspace has installed and a page's project has not takes longer to import than its tests to run.
+OPTIONS = "-p no:cacheprovider " + " ".join(
+    [f"-p no:{plugin}" for plugin in ("hypothesispytest", "timeout", "valkey", "xdist", "xdist.looponfail")]
+)
 
 _BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# (\w+\.py)\n")

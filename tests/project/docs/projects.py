@@ -11,7 +11,7 @@ from pathlib import Path
 
 from attrs import define, field
 
-from tests.project.docs.pages import ROOT, files
+from tests.project.docs.pages import OPTIONS, ROOT, files
 
 __all__ = ["Program", "program", "write_project"]
 
@@ -22,9 +22,7 @@ def write_project(page: str, folder: Path) -> Path:
     """Write the files that the page names, and a configuration of their own: the workspace's would be found else."""
     for name, text in files(ROOT / page).items():
         (folder / name).write_text(text)
-    (folder / "pytest.ini").write_text(
-        "[pytest]\nfilterwarnings = error\naddopts = -p no:cacheprovider -p no:asyncio\n"
-    )
+    (folder / "pytest.ini").write_text(f"[pytest]\nfilterwarnings = error\naddopts = {OPTIONS} -p no:asyncio\n")
     return folder
 
 

@@ -20,7 +20,7 @@ from backplane_core.testing import FLEET_CHECKS, LINK_CHECKS, ContractError, fin
 from backplane_core.testing._kit import waiting
 
 from tests.project.docs.mistakes import MISTAKES, Edit
-from tests.project.docs.pages import ROOT, blocks, files
+from tests.project.docs.pages import OPTIONS, ROOT, blocks, files
 
 PAGE = ROOT / "docs/how-to/own-transport.md"
 EXAMPLE = (ROOT / "examples/own_transport.py").read_text()
@@ -49,9 +49,8 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "backplane_hub.py").write_text(EXAMPLE)
     for name, text in files(PAGE).items():
         (tmp_path / name).write_text(text)
-    (tmp_path / "pytest.ini").write_text(
-        "[pytest]\nfilterwarnings = error\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
-    )
+    loop = "asyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\nfilterwarnings = error\naddopts = {OPTIONS}\n{loop}")
     return tmp_path
 
 
@@ -75,7 +74,7 @@ def test_two_pods_over_the_hub_hear_each_other(project: Path) -> None:
 
 
 def test_the_kit_passes_under_pytest(project: Path) -> None:
-    said = run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_contract.py")
+    said = run(project, "-m", "pytest", "-q", "test_contract.py")
     assert f"{len(LINK_CHECKS) + 2 * len(FLEET_CHECKS)} passed" in said
 
 

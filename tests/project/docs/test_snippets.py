@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +15,9 @@ from backplane_testservers.tls import Certificates
 
 from tests.conftest import StartServer, skip_or_fail
 from tests.project.docs.pages import ROOT, blocks, files
+from tests.support.warm import run_snippet
+
+pytestmark = pytest.mark.xdist_group("warm")  # one warm interpreter for all that is forked from it
 
 FOLDERS = ("", "packages/*/", "adapters/*/", "docs/", "docs/*/")
 PAGES = sorted([page for folder in FOLDERS for page in ROOT.glob(f"{folder}*.md")])
@@ -78,24 +79,10 @@ def test_the_pages_hold_snippets() -> None:
 
 
 @pytest.mark.parametrize("snippet", [code for _, code in snippets()], ids=[name for name, _ in snippets()])
-async def test_a_snippet_runs(snippet: str, redirect: Redirect, certificates: Certificates, tmp_path: Path) -> None:
+def test_a_snippet_runs(snippet: str, redirect: Redirect, certificates: Certificates, tmp_path: Path) -> None:
     shutil.copy(certificates.server.ca, tmp_path / "ca.pem")
     shutil.copy(certificates.client.cert, tmp_path / "client.pem")
     shutil.copy(certificates.client.key, tmp_path / "client.key")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-W", "error", str(Path(__file__).parent / "run_snippet.py")),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        cwd=tmp_path,
-    )
-    try:
-        async with asyncio.timeout(30):
-            output, _ = await process.communicate(redirect(snippet).encode())
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, output.decode()
-    assert "Traceback" not in output.decode()
+    ran = run_snippet(redirect(snippet), tmp_path)
+    assert ran.code == 0, ran.output
+    assert "Traceback" not in ran.output

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.project.docs.pages import ROOT, files
+from tests.project.docs.pages import OPTIONS, ROOT, files
+from tests.support.warm import run_pytest
 
 PAGE = ROOT / "docs/how-to/testing-your-app.md"
+
+pytestmark = pytest.mark.xdist_group("warm")  # one warm interpreter for all that is forked from it
 
 AUTO = ("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function")
 
@@ -22,32 +25,19 @@ def project(tmp_path: Path) -> Path:
     for name, text in files(PAGE).items():
         (tmp_path / name).write_text(text)
     # A configuration of its own, or the workspace's would be found.
-    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\naddopts = -p no:cacheprovider\n")
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\nfilterwarnings = error\naddopts = {OPTIONS}\n")
     return tmp_path
 
 
-def run_pytest(project: Path, *arguments: str, python: str | Path = sys.executable) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "COV"))}
-    return subprocess.run(
-        [str(python), "-m", "pytest", "-q", *arguments],
-        cwd=project,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-
-
-def outcome(done: subprocess.CompletedProcess[str]) -> str:
+def outcome(output: str) -> str:
     """The counts of pytest's last line: `7 passed`, `1 passed, 1 error`."""
-    counts = re.findall(r"\d+ (?:passed|failed|errors?|skipped|warnings?)", done.stdout.splitlines()[-1])
+    counts = re.findall(r"\d+ (?:passed|failed|errors?|skipped|warnings?)", output.splitlines()[-1])
     return ", ".join(counts)
 
 
 def test_the_pages_project_passes(project: Path) -> None:
-    done = run_pytest(project, *AUTO)
-    assert (done.returncode, outcome(done)) == (0, "7 passed"), done.stdout + done.stderr
+    ran = run_pytest(project, *AUTO)
+    assert (ran.code, outcome(ran.output)) == (0, "7 passed"), ran.output
 
 
 @pytest.mark.parametrize(
@@ -67,9 +57,9 @@ def test_a_wrong_test_and_a_wrong_app_fail(
     assert right in text
     (project / name).write_text(text.replace(right, wrong))
     (project / "browser.py").write_text((project / "browser.py").read_text().replace("timeout(5)", "timeout(0.5)"))
-    done = run_pytest(project, *AUTO, "-x")
-    assert done.returncode == 1
-    assert "failed" in outcome(done)
+    ran = run_pytest(project, *AUTO, "-x")
+    assert ran.code == 1
+    assert "failed" in outcome(ran.output)
 
 
 HOST = """
@@ -121,23 +111,23 @@ def test_is_closed():
 
 def test_what_a_backplane_contains_fails_the_test_whatever_async_plugin_there_is(project: Path) -> None:
     (project / "test_host.py").write_text(HOST)
-    done = run_pytest(project, "-p", "no:asyncio", "-rA", "test_host.py")
-    ended = set(re.findall(r"^(PASSED|FAILED|ERROR) test_host\.py::(\w+)", done.stdout, re.MULTILINE))
+    ran = run_pytest(project, "-p", "no:asyncio", "-rA", "test_host.py")
+    ended = set(re.findall(r"^(PASSED|FAILED|ERROR) test_host\.py::(\w+)", ran.output, re.MULTILINE))
     bad = {name for what, name in ended if what != "PASSED"}
-    assert bad == {"test_sink", "test_sink_in_memory", "test_callback", "test_left_open"}, done.stdout
+    assert bad == {"test_sink", "test_sink_in_memory", "test_callback", "test_left_open"}, ran.output
     assert len(ended) == 9 + len(bad)  # the test passes, and then its fixture complains
-    assert "the sink of connection 'conn-1' raised KeyError" in done.stdout
-    assert "on_gap, on_state or the observer raised, 3 times in all" in done.stdout  # live, draining, closed
-    assert "1 of 1 pods are still open" in done.stdout
-    assert "secret" not in done.stdout.replace(HOST, "").replace('raise KeyError("secret")', "")
+    assert "the sink of connection 'conn-1' raised KeyError" in ran.output
+    assert "on_gap, on_state or the observer raised, 3 times in all" in ran.output  # live, draining, closed
+    assert "1 of 1 pods are still open" in ran.output
+    assert "secret" not in ran.output.replace(HOST, "").replace('raise KeyError("secret")', "")
 
 
 def test_the_plugin_can_be_chosen_on_the_command_line(project: Path) -> None:
     (project / "conftest.py").unlink()
     without = run_pytest(project, *AUTO, "test_two_pods.py")
-    assert "fixture 'make_pod' not found" in without.stdout
-    done = run_pytest(project, *AUTO, "-p", "backplane_core.testing.pytest_plugin", "test_two_pods.py")
-    assert (done.returncode, outcome(done)) == (0, "1 passed"), done.stdout
+    assert "fixture 'make_pod' not found" in without.output
+    ran = run_pytest(project, *AUTO, "-p", "backplane_core.testing.pytest_plugin", "test_two_pods.py")
+    assert (ran.code, outcome(ran.output)) == (0, "1 passed"), ran.output
 
 
 def test_the_kit_needs_no_pytest() -> None:
@@ -146,6 +136,7 @@ def test_the_kit_needs_no_pytest() -> None:
     assert done.stdout == "False\n"
 
 
+@pytest.mark.slow
 def test_the_extra_brings_pytest_and_the_project_passes_under_anyio(
     project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -160,5 +151,13 @@ def test_the_extra_brings_pytest_and_the_project_passes_under_anyio(
         assert made.returncode == 0, made.stderr
     with (project / "conftest.py").open("a") as conftest:
         conftest.write("\nimport pytest\n\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n")
-    done = run_pytest(project, "-o", "anyio_mode=auto", python=python)
-    assert (done.returncode, outcome(done)) == (0, "7 passed"), done.stdout + done.stderr
+    done = subprocess.run(
+        [python, "-m", "pytest", "-q", "-o", "anyio_mode=auto"],
+        cwd=project,
+        env={key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "COV"))},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, outcome(done.stdout)) == (0, "7 passed"), done.stdout + done.stderr
