@@ -82,7 +82,7 @@ def _child(target: Callable[[Any], int], argument: Any, folder: Path, output: st
     sys.argv = ["program"]
     code = target(argument)
     # What a process does at its end, and a forked child doesn't.
-    atexit._run_exitfuncs()
+    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
     gc.collect()
     sys.exit(code)
 
