@@ -89,7 +89,7 @@ async def _drive(job: Job, tally: Tally) -> None:
 
 def only_public_names() -> None:
     """Make each adapter take the way that it has for clients which are laid out otherwise."""
-    for owner, name in ((nats_link, "fast_wire"), (LinkConnection, "stream")):
+    for owner, name in ((nats_link, "make_inline_io"), (LinkConnection, "stream")):
         assert callable(getattr(owner, name)), f"{name} has moved: the fast path would be measured under a wrong name"
         setattr(owner, name, _none)
 

@@ -68,7 +68,7 @@ def harness(
     kind, _, way = request.param.partition("_")
     if way == "public":
         monkeypatch.setattr(LinkConnection, "stream", no_stream)
-        monkeypatch.setattr("backplane_nats._internals.version", _unknown)
+        monkeypatch.setattr("backplane_nats._inline_io.version", _unknown)
     if request.param == "redis_public" and check.__name__ == "check_a_batch_arrives_in_few_lists":
         reason = "redis-py's public API gives one reply per call: slower, and nothing is lost by it"
         request.applymarker(pytest.mark.xfail(raises=ContractError, strict=True, reason=reason))

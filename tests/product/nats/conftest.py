@@ -6,15 +6,15 @@ import pytest
 from backplane_testservers.leftovers import no_leftovers
 
 
-@pytest.fixture(params=["fast", "public"])
-def wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways to move frames; the public one by telling the guard of a nats-py that it does not know."""
+@pytest.fixture(params=["inline", "public"])
+def client_io(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test by each `ClientIO`; the public one is taken where the guard does not know the version of nats-py."""
     if request.param == "public":
 
         def unknown(_name: str) -> str:
             return "3.0.0"
 
-        monkeypatch.setattr("backplane_nats._internals.version", unknown)
+        monkeypatch.setattr("backplane_nats._inline_io.version", unknown)
     return str(request.param)
 
 

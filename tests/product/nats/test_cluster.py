@@ -10,7 +10,7 @@ import pytest
 from backplane_core import ConfigurationError, DoubtingLink, LeavingLink, TransportError
 from backplane_nats._link import ROUTE_LAG_S
 from backplane_nats._servers import Servers
-from backplane_nats._settings import HEARS_LAME_DUCK, Settings
+from backplane_nats._settings import REPORTS_LAME_DUCK, Settings
 from backplane_nats.transport import NatsTransport
 from backplane_testservers import NatsCluster, OwnBroker
 
@@ -19,24 +19,24 @@ from tests.product.nats.helpers import DEADLINE_S, PROMPT_S, listening, opened, 
 
 
 def addresses(servers: Servers) -> list[str]:
-    return [f"{server.host}:{server.port}" for server in servers.in_turn()]
+    return [f"{server.host}:{server.port}" for server in servers.next_order()]
 
 
 def test_the_urls_servers_come_first_then_the_announced_ones_and_failed_ones_last() -> None:
     settings = Settings.parse("nats://u:p@a,b?ignore_discovered_servers=false", {"dont_randomize": True})
     servers = Servers(settings)
     a, b = settings.servers
-    servers.announced_by(a, ["c:4222", "b:4222", "10.0.0.1:4223", "[::1]:4222"])
+    servers.record_announced(a, ["c:4222", "b:4222", "10.0.0.1:4223", "[::1]:4222"])
     assert addresses(servers) == ["a:4222", "b:4222", "c:4222", "10.0.0.1:4223", "::1:4222"]
-    servers.to_the_end(b)
-    servers.to_the_end(a)
+    servers.put_last(b)
+    servers.put_last(a)
     assert addresses(servers) == ["c:4222", "b:4222", "10.0.0.1:4223", "::1:4222", "a:4222"], "one of ours comes soon"
-    servers.to_the_end(b)
-    servers.taken(a)
+    servers.put_last(b)
+    servers.record_success(a)
     assert addresses(servers) == ["a:4222", "c:4222", "10.0.0.1:4223", "::1:4222", "b:4222"]
-    servers.announced_by(a, ["d:1"])
+    servers.record_announced(a, ["d:1"])
     assert addresses(servers) == ["a:4222", "d:1", "b:4222"]
-    servers.announced_by(a, [])
+    servers.record_announced(a, [])
     assert "d:1" in addresses(servers), "a node that knows of nobody may be cut off"
 
 
@@ -45,8 +45,8 @@ def test_a_fleet_spreads_over_the_servers() -> None:
     first: set[str] = set()
     for _ in range(200):
         servers = Servers(settings)
-        servers.announced_by(settings.servers[0], ["b:1", "c:1", "d:1"])
-        servers.to_the_end(settings.servers[0])
+        servers.record_announced(settings.servers[0], ["b:1", "c:1", "d:1"])
+        servers.put_last(settings.servers[0])
         first.add(addresses(servers)[0])
     assert first == {"b:1", "c:1", "d:1"}
 
@@ -109,7 +109,7 @@ async def test_a_silent_server_costs_its_time_only_once(nats_server: OwnBroker) 
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):  # as core does, when its own patience ends
                 await transport.open()
-        assert str(transport._servers.in_turn()[-1]).endswith(silent), "others come first from now on"
+        assert str(transport._servers.next_order()[-1]).endswith(silent), "others come first from now on"
         async with asyncio.timeout(DEADLINE_S):
             link = await transport.open()
         await link.aclose()
@@ -123,7 +123,7 @@ async def test_a_node_in_lame_duck_mode_says_so_and_serves_on(nats_cluster: Nats
         heard.set()
 
     async with (
-        opened(node.url, {"lame_duck_mode_cb": lame_duck_mode_cb} if HEARS_LAME_DUCK else {}) as link,
+        opened(node.url, {"lame_duck_mode_cb": lame_duck_mode_cb} if REPORTS_LAME_DUCK else {}) as link,
         listening(link) as listener,
     ):
         assert isinstance(link, LeavingLink)
@@ -131,7 +131,7 @@ async def test_a_node_in_lame_duck_mode_says_so_and_serves_on(nats_cluster: Nats
         await link.subscribe([channel])
         assert not leaving.done()
         node.lame_duck()
-        if not HEARS_LAME_DUCK:
+        if not REPORTS_LAME_DUCK:
             leaving.cancel()
             pytest.skip("this nats-py does not tell of lame ducks")
         async with asyncio.timeout(DEADLINE_S):

@@ -17,10 +17,10 @@ import pytest
 from attrs import define, field
 from backplane_core import Frame, Lost, TransportError
 from backplane_core.sockets import Inbox
-from backplane_nats._inline_parser import Stream
-from backplane_nats._internals import FastWire, fast_wire
+from backplane_nats._inline_io import InlineIO, make_inline_io
+from backplane_nats._inline_parser import InlineParser
 from backplane_nats._link import NatsLink
-from backplane_nats._settings import HEARS_LAME_DUCK
+from backplane_nats._settings import REPORTS_LAME_DUCK
 from backplane_testservers import NatsServer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -109,7 +109,7 @@ class Fed:
         self.items.clear()
         client: Any = self.link._client
         stream: Any = client._ps
-        assert isinstance(stream, Stream)
+        assert isinstance(stream, InlineParser)
         asks = [asyncio.create_task(self._ask(number)) for number in range(lines.count(b"PONG\r\n"))]
         await asyncio.sleep(0)
         assert len(client._pongs) == len(asks), "all are written"
@@ -195,16 +195,16 @@ async def test_any_stream_cut_anywhere_says_the_same(cut: tuple[list[bytes], lis
 
 @pytest.mark.every_loop
 async def test_what_came_before_the_first_turn_of_the_loop_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    def and_more_at_once(client: Any, inbox: Inbox) -> FastWire | None:
-        wire = fast_wire(client, inbox)
+    def and_more_at_once(client: Any, inbox: Inbox) -> InlineIO | None:
+        io = make_inline_io(client, inbox)
         client._ps._tap.data_received(b"NG\r\n")
-        return wire
+        return io
 
-    monkeypatch.setattr("backplane_nats._link.fast_wire", and_more_at_once)
+    monkeypatch.setattr("backplane_nats._link.make_inline_io", and_more_at_once)
     # All at once with the first PONG, as a node of a cluster does: nats-py's stream has it before the link begins.
     heard, early = bytearray(), GREETING + b"PING\r\n" * 8_000 + b"PI"
     async with fed(early, heard=heard) as one:
-        assert isinstance(one.link._wire, FastWire)
+        assert isinstance(one.link._io, InlineIO)
         await until(lambda: heard.count(b"PONG\r\n") == 8_001, "each PING is answered")
         await one.feed([MIXED], [0])
 
@@ -213,11 +213,11 @@ async def test_a_client_that_has_read_already_or_has_ended_keeps_its_own_parser(
     client: Any = await nats.connect(nats_url)
     try:
         client._ps.buf = b"MSG c"
-        assert fast_wire(client, Inbox()) is None
+        assert make_inline_io(client, Inbox()) is None
         client._ps.buf = b""
         client._transport._io_writer.transport.abort()
-        assert fast_wire(client, Inbox()) is None
-        assert not isinstance(client._ps, Stream)
+        assert make_inline_io(client, Inbox()) is None
+        assert not isinstance(client._ps, InlineParser)
     finally:
         client._ps.buf = bytearray()
         await client.close()
@@ -260,7 +260,7 @@ async def test_a_message_of_no_size_ends_the_link(line: bytes) -> None:
 
 
 @pytest.mark.every_loop
-@pytest.mark.skipif(not HEARS_LAME_DUCK, reason="this nats-py does not tell of it")
+@pytest.mark.skipif(not REPORTS_LAME_DUCK, reason="this nats-py does not tell of it")
 async def test_while_nats_py_works_on_a_line_the_socket_waits(start: StartServer) -> None:
     server = start(NatsServer())
     told, goes_on = asyncio.Event(), asyncio.Event()

@@ -10,8 +10,8 @@ import nats
 import pytest
 from backplane_core import AuthenticationError, ConfigurationError, Frame, Link, Lost, TransportError
 from backplane_core.sockets import Inbox
-from backplane_nats._internals import FastWire
-from backplane_nats._public import PublicWire
+from backplane_nats._inline_io import InlineIO
+from backplane_nats._public_io import PublicIO
 from backplane_testservers import NatsServer, OwnBroker
 from backplane_testservers.leftovers import no_leftovers
 
@@ -19,13 +19,13 @@ from tests.conftest import StartServer
 from tests.product.nats.helpers import DEADLINE_S, PROMPT_S, listening, opened, tapped
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.usefixtures("wire")
+pytestmark = pytest.mark.usefixtures("client_io")
 
 
 @pytest.mark.every_loop
-async def test_each_way_is_taken_when_asked_for(nats_url: str, wire: str) -> None:
+async def test_each_way_is_taken_when_asked_for(nats_url: str, client_io: str) -> None:
     async with opened(nats_url) as link:
-        assert isinstance(link._wire, FastWire if wire == "fast" else PublicWire)
+        assert isinstance(link._io, InlineIO if client_io == "inline" else PublicIO)
         assert isinstance(link, Link)
 
 
@@ -207,7 +207,7 @@ async def test_a_death_is_noticed_by_callbacks_alone_too(
     def no_tasks(_client: object) -> list[asyncio.Task[None]]:
         return []
 
-    monkeypatch.setattr("backplane_nats._link.client_tasks", no_tasks)
+    monkeypatch.setattr("backplane_nats._link.get_tasks", no_tasks)
     async with opened(nats_server.url) as link, listening(link) as listener:
         nats_server.kill()
         await listener.error()
@@ -232,7 +232,7 @@ async def test_calls_that_wait_for_a_frozen_server_raise_when_it_is_killed(nats_
 
 
 @pytest.mark.every_loop
-@pytest.mark.parametrize("wire", ["fast"], indirect=True)  # by the public way nats-py itself logs uvloop's error
+@pytest.mark.parametrize("client_io", ["inline"], indirect=True)  # by the public way nats-py itself logs uvloop's error
 async def test_a_socket_that_closed_a_moment_ago_is_a_dead_link_whatever_the_loop_raises(nats_url: str) -> None:
     async with opened(nats_url) as link, listening(link) as listener:
         client: Any = link._client
@@ -283,7 +283,7 @@ async def test_all_calls_that_wait_raise_whoever_tells_of_the_end(nats_server: O
     async with opened(nats_server.url) as link:
         nats_server.freeze()
         calls = [asyncio.create_task(link.send([("c", b"")])) for _ in range(3)]
-        await until(lambda: len(link._waiting) == len(calls), "all wait")
+        await until(lambda: len(link._unconfirmed) == len(calls), "all wait")
         async with asyncio.timeout(DEADLINE_S):
             asyncio.get_running_loop().call_soon(link._end, None)  # no task: each call goes on at once
             for outcome in await asyncio.gather(*calls, return_exceptions=True):
@@ -363,7 +363,7 @@ async def test_nonsense_from_the_server_ends_the_link_and_not_in_silence(start: 
 
 
 async def test_a_reader_that_is_too_slow_learns_what_was_dropped_or_holds_up_the_stream(
-    nats_url: str, channel: str, wire: str, monkeypatch: pytest.MonkeyPatch
+    nats_url: str, channel: str, client_io: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backplane_nats._link.Inbox", functools.partial(Inbox, max_messages=100, pause_bytes=100_000))
     other = f"{channel}:other"
@@ -371,7 +371,7 @@ async def test_a_reader_that_is_too_slow_learns_what_was_dropped_or_holds_up_the
     async with opened(nats_url) as sender, opened(nats_url) as receiver:
         await receiver.subscribe([channel, other])
         await sender.send([*frames, (other, b"")])
-        if wire == "public":
+        if client_io == "public":
             async with asyncio.timeout(DEADLINE_S):
                 while receiver._inbox._lost.get(other) is None:
                     await sender.send([])  # a round trip: the receiver has no event for what it has not read

@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 from backplane_core import AuthenticationError, BackplaneError, ConfigurationError, Transport, TransportError
-from backplane_nats._settings import _STRINGS_ALONE  # pyright: ignore[reportPrivateUsage] -- what this nats-py can
+from backplane_nats._settings import _STRINGS_ONLY  # pyright: ignore[reportPrivateUsage] -- what this nats-py can
 from backplane_nats.transport import NatsTransport
 from backplane_testservers import NatsServer, OwnBroker, free_port
 from backplane_testservers.nats_keys import Operator, user_key
@@ -86,14 +86,14 @@ async def test_user_and_password_are_percent_decoded_and_hold_for_all_servers(st
     await works(f"nats://127.0.0.1:{server.port}", user="ü@ser", password=PASSWORD)
 
 
-@pytest.mark.skipif("password" in _STRINGS_ALONE, reason="this nats-py takes no callable for a password")
+@pytest.mark.skipif("password" in _STRINGS_ONLY, reason="this nats-py takes no callable for a password")
 async def test_a_password_may_come_from_a_callable(start: StartServer) -> None:
     server = start(NatsServer(user="u", password=PASSWORD))
     await works(f"nats://127.0.0.1:{server.port}", user="u", password=lambda: PASSWORD)
 
 
 def test_a_callable_that_nats_py_would_not_call_is_refused_at_construction(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backplane_nats._settings._STRINGS_ALONE", frozenset({"password"}))
+    monkeypatch.setattr("backplane_nats._settings._STRINGS_ONLY", frozenset({"password"}))
     with pytest.raises(ConfigurationError, match=r"\['password'\] can't be a callable with this nats-py"):
         NatsTransport("nats://h", connection_kwargs={"user": "u", "password": lambda: PASSWORD})
 
@@ -176,7 +176,7 @@ async def test_a_wrong_nkey_is_refused_without_being_quoted(
             assert wrong[4:20] not in text
 
 
-@pytest.mark.skipif("password" in _STRINGS_ALONE, reason="this nats-py takes no callable for a password")
+@pytest.mark.skipif("password" in _STRINGS_ONLY, reason="this nats-py takes no callable for a password")
 async def test_a_credentials_provider_that_fails_is_reported_by_type_alone(start: StartServer) -> None:
     server = start(NatsServer(user="u", password=PASSWORD))
 
@@ -231,10 +231,18 @@ async def test_a_server_that_wants_client_certificates_gets_one_from_connection_
     await works(server.url, tls=context)
 
 
-async def test_tls_in_the_url_sends_nothing_to_a_server_that_offers_none(start: StartServer) -> None:
+@pytest.mark.parametrize("asked_by", ["scheme", "ca", "tls", "tls_hostname"])
+async def test_whoever_configures_tls_sends_nothing_to_a_server_that_offers_none(
+    start: StartServer, certificates: Certificates, asked_by: str
+) -> None:
     server = start(NatsServer(user="u", password=PASSWORD))
+    context = ssl.create_default_context(cafile=certificates.server.ca)
+    options = {"tls": {"tls": context}, "tls_hostname": {"tls_hostname": "nats.example"}}.get(asked_by)
     async with tapped(server.port) as (address, tap):
-        error = await failure_of(NatsTransport(f"tls://u:{ENCODED}@{address}"))
+        url = f"{'tls' if asked_by == 'scheme' else 'nats'}://u:{ENCODED}@{address}"
+        if asked_by == "ca":
+            url += f"?ca={certificates.server.ca}"
+        error = await failure_of(NatsTransport(url, connection_kwargs=options))
         assert "no TLS" in str(error)
         assert not error.retryable
         assert tap.said == b""

@@ -8,7 +8,7 @@ import time
 
 import backplane_nats._link as nats_link
 import pytest
-from backplane_nats._public import PublicWire
+from backplane_nats._public_io import PublicIO
 from backplane_redis._connection import LinkConnection, make_connection
 
 from bench.libraries import LibraryMissing, library
@@ -20,21 +20,21 @@ from tests.product.nats.helpers import opened
 async def test_by_public_api_alone_no_adapter_takes_its_fast_path(
     nats_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for owner, name in ((nats_link, "fast_wire"), (LinkConnection, "stream")):
+    for owner, name in ((nats_link, "make_inline_io"), (LinkConnection, "stream")):
         monkeypatch.setattr(owner, name, getattr(owner, name))  # put back afterwards
     connection = make_connection({})
     monkeypatch.setattr(connection, "_reader", asyncio.StreamReader())
 
     async def wires() -> tuple[object, object]:
         async with opened(nats_url) as nats:
-            return getattr(nats, "_wire"), connection.stream()  # noqa: B009 -- private
+            return getattr(nats, "_io"), connection.stream()  # noqa: B009 -- private
 
     fast = await wires()
-    assert not isinstance(fast[0], PublicWire)
+    assert not isinstance(fast[0], PublicIO)
     assert isinstance(fast[1], asyncio.StreamReader)
     only_public_names()
     public = await wires()
-    assert isinstance(public[0], PublicWire)
+    assert isinstance(public[0], PublicIO)
     assert public[1] is None
 
 

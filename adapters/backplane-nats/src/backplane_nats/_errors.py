@@ -1,4 +1,4 @@
-"""What nats-py raises, in this library's errors: `explain`."""
+"""From nats-py's errors to Backplane's: `explain`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from backplane_core import AuthenticationError, TransportError
 
 __all__ = ["explain"]
 
-# "Authentication Timeout" is not one of these: it says that CONNECT came late, and trying again helps.
+# "Authentication Timeout" is none of these: it means that CONNECT came late, and trying again helps.
 _REFUSED: Final = re.compile(r"authorization violation|authentication (?:expired|revoked)|invalid user cred")
 
 
 def explain(error: BaseException | None, where: object) -> TransportError:
-    """Return the error to raise for one of nats-py's. Never chain the two: a cause could quote secrets.
+    """Return the error to raise for one of nats-py's. Never chain the two: the cause could quote secrets.
 
     Args:
-        error: What nats-py raised or reported; None where it only stopped.
-        where: The server, in a form without secrets.
+        error: What nats-py raised or reported; None if it just stopped.
+        where: The server, without secrets.
     """
     if error is None or isinstance(error, nats.errors.UnexpectedEOF):
         return TransportError(f"{where} closed the connection")
@@ -32,19 +32,19 @@ def explain(error: BaseException | None, where: object) -> TransportError:
         return TransportError(f"{where} did not answer in time")
     if isinstance(error, OSError):
         return TransportError(f"no connection to {where}: {error.strerror or type(error).__name__}")
-    # All else comes from work on credentials: seeds, JWTs, callers' providers. Its text may quote them.
+    # All else comes from making credentials: seeds, JWTs, callers' providers. Its text may quote them.
     return AuthenticationError(f"making the credentials for {where} failed with {type(error).__name__}")
 
 
 def _from_nats(error: nats.errors.Error, where: object) -> TransportError:
     text = str(error).removeprefix("nats: ")
-    # By text: nats-py has no types for most of what a server says, and lowers the case of some of it.
+    # By text: nats-py has no types for most errors of a server, and turns some of their texts into lower case.
     if isinstance(error, nats.errors.AuthorizationError) or _REFUSED.search(text.lower()):
         return AuthenticationError(f"{where} refused the credentials: {text}")
     if isinstance(error, nats.errors.SecureConnWantedError):
-        return TransportError(f"{where} offers no TLS; it was sent nothing", retryable=False)
+        return TransportError(f"{where} offers no TLS; nothing was sent to it", retryable=False)
     if isinstance(error, nats.errors.MaxPayloadError):
-        return TransportError(f"{where} takes no frame of that size (its max_payload)", retryable=False)
+        return TransportError(f"{where} accepts no frame of that size (its max_payload)", retryable=False)
     if "permissions violation" in text.lower():
         return TransportError(f"{where} denies this user a subject (here in lower case): {text}")
     return TransportError(f"{where}: {text}")
@@ -52,7 +52,7 @@ def _from_nats(error: nats.errors.Error, where: object) -> TransportError:
 
 def _from_tls(error: ssl.SSLError, where: object) -> TransportError:
     if not isinstance(error, ssl.SSLCertVerificationError):
-        return TransportError(f"TLS with {where} failed: {error.reason or 'the connection was cut'}")
+        return TransportError(f"TLS with {where} failed: {error.reason or 'the connection was closed'}")
     return TransportError(
         f"the certificate of {where} can't be verified: {error.verify_message}. For a private CA add "
         "?ca=/path/ca.pem to the URL, or connection_kwargs={'tls': ssl.create_default_context(cafile=...)}",

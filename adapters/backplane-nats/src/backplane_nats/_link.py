@@ -12,47 +12,59 @@ from backplane_core import Frame, Lost, TransportError
 from backplane_core.sockets import Confirmation, Inbox
 from nats.aio.client import Client
 
+from backplane_nats._client import close_now, get_tasks, is_clustered
+from backplane_nats._client_io import ClientIO
 from backplane_nats._errors import explain
-from backplane_nats._internals import client_tasks, fast_wire, is_clustered, shut
-from backplane_nats._public import PublicWire, Wire
-from backplane_nats._settings import HEARS_LAME_DUCK
+from backplane_nats._inline_io import make_inline_io
+from backplane_nats._public_io import PublicIO
+from backplane_nats._settings import REPORTS_LAME_DUCK
 
 __all__ = ["NatsLink"]
 
 ROUTE_LAG_S: Final = 2.0
-"""What passes between two nodes of a cluster is not behind the answers of either. A lag that is longer than this is not
-covered; the nodes themselves give up a route only after many seconds."""
+"""How long a frame may take from one node of a cluster to the next, of which a node's PONG says nothing. A longer lag
+is not covered; the nodes themselves give up a silent route only after many seconds."""
 
 _Item = TypeVar("_Item")
 
 
 class NatsLink:
-    """Implements core's `LeavingLink` and `DoubtingLink`. Made by `NatsTransport.open`; core replaces it when it dies.
+    """One live connection to a NATS server. Made by `NatsTransport.open`; core replaces it when it dies.
 
-    Delivery: at most once, in the broker's order per publisher. A PONG confirms subscriptions and sends.
+    Delivery: at most once, in the server's order per publisher. A PONG confirms subscriptions and sends.
 
     Args:
         client: Not connected yet.
-        where: The server, in a form without secrets.
+        where: The server, without secrets.
     """
 
     def __init__(self, client: Client, where: str) -> None:
         self._client = client
         self._where = where
         self._inbox = Inbox()
-        self._wire: Wire = PublicWire(client, self._inbox)
-        self._waiting: set[Confirmation] = set()
+        self._io: ClientIO = PublicIO(client, self._inbox)
+        self._unconfirmed: set[Confirmation] = set()
         self._failure: TransportError | None = None
         self._is_open = False
         self._asked_to_leave = asyncio.Event()
-        # When the last send that is confirmed was written.
+        # When the last confirmed send was written.
         self._written_at = time.monotonic()
+
+    def __repr__(self) -> str:
+        state = "dead" if self._failure is not None else "live" if self._is_open else "connecting"
+        return (
+            f"<NatsLink {self._where} {state}, {self._io.channels} channels, "
+            f"{len(self._unconfirmed)} confirmations due>"
+        )
 
     async def connect(self, options: Mapping[str, Any]) -> None:
         """Connect the client, once, and watch it from then on.
 
+        Args:
+            options: nats-py's `connect` options.
+
         Raises:
-            Exception: Whatever nats-py raises; `explain` it.
+            Exception: What nats-py raises; pass it to `explain`.
         """
         on_lame_duck: Callable[[], Awaitable[None]] | None = options.get("lame_duck_mode_cb")
 
@@ -66,31 +78,31 @@ class NatsLink:
             "disconnected_cb": self._on_end,
             "closed_cb": self._on_end,
         }
-        if HEARS_LAME_DUCK:
+        if REPORTS_LAME_DUCK:
             callbacks["lame_duck_mode_cb"] = asked_to_leave
         await self._client.connect(**{**options, **callbacks})
         # No turn of the loop has passed: the client's tasks exist, but have not run yet.
-        tasks = client_tasks(self._client)
+        tasks = get_tasks(self._client)
         if not self._client.is_connected:
-            # nats-py takes the end of the stream for an answer to its first PING; the read loop of older versions
+            # nats-py takes the end of the stream for the answer to its first PING, and the read loop of older versions
             # would then spin on it for ever.
             for task in tasks:
                 task.cancel()
             raise nats.errors.UnexpectedEOF
-        self._wire = fast_wire(self._client, self._inbox) or self._wire
+        self._io = make_inline_io(self._client, self._inbox) or self._io
         self._is_open = True
         for task in tasks:
             task.add_done_callback(lambda _: self._end(self._client.last_error))
 
     async def _on_error(self, error: Exception) -> None:
         if not self._is_open:
-            # nats-py would go on to try the same server again and again.
+            # Raised here it ends `connect`; otherwise nats-py would try the same server again and again.
             raise error
         if isinstance(error, nats.errors.UnexpectedEOF):
-            # The server's last words, if it had any, say more.
+            # The server's last -ERR, if there was one, says more.
             error = self._client.last_error or error
-        # A permission violation comes only here and leaves the connection up: silence, if the link went on.
-        # Anything else is about one message's headers, which nobody reads.
+        # A permission violation is reported only here and leaves the connection up: a link that went on would be deaf
+        # without anybody knowing. All else is about one message's headers, which nobody reads.
         if isinstance(error, (nats.errors.Error, OSError)):
             self._end(error)
 
@@ -102,49 +114,50 @@ class NatsLink:
         if self._failure is None:
             self._failure = explain(error, self._where)
         self._inbox.close()
-        # nats-py never answers the PINGs of a connection that is gone. A copy: who is answered may go on at once.
-        for answer in [*self._waiting]:
-            answer.give(False)  # noqa: FBT003 -- it was not
+        # nats-py never ends the PINGs of a connection that is gone. A copy, since a caller may go on within `give`.
+        for confirmation in [*self._unconfirmed]:
+            confirmation.give(False)  # noqa: FBT003 -- it was not
 
-    def _check(self) -> None:
+    def _raise_if_dead(self) -> None:
         if self._failure is not None:
             # A new one each time: the same object raised in several tasks would collect all their tracebacks.
             raise type(self._failure)(str(self._failure), retryable=self._failure.retryable)
 
-    async def _confirmed(
+    async def _confirm(
         self, write: Callable[[Sequence[_Item]], Awaitable[Confirmation]], items: Sequence[_Item]
     ) -> None:
-        self._check()
+        """Write, and return once the server's PONG came."""
+        self._raise_if_dead()
         try:
-            answer = await write(items)
+            confirmation = await write(items)
         except RuntimeError:  # uvloop, on a closed transport
             refused = explain(None, self._where)
         except (nats.errors.Error, OSError) as error:
             refused = explain(error, self._where)
         else:
-            self._waiting.add(answer)
+            self._unconfirmed.add(confirmation)
             if self._failure is not None:
-                answer.give(False)  # noqa: FBT003 -- it was not
+                confirmation.give(False)  # noqa: FBT003 -- it was not
             try:
-                await answer
+                await confirmation
             finally:
-                self._waiting.discard(answer)
-            # Also when the PONG did come: raising too often costs a copy, too seldom loses.
-            self._check()
+                self._unconfirmed.discard(confirmation)
+            # Also when the PONG did come: an error too many costs a copy, one too few loses frames.
+            self._raise_if_dead()
             if self._client.is_connected:
                 return
             # flush() of a dead client returns as if all were well.
             refused = explain(self._client.last_error, self._where)
-        self._check()
+        self._raise_if_dead()
         raise refused
 
     async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:  # noqa: ARG002 -- no cursors here
-        """Return once the server worked on all of these; frames published from then on arrive.
+        """Return once the server has subscribed all of these; frames published from then on arrive.
 
         Raises:
-            TransportError: The link is dead, or this user may not hear one of them (the link is dead then).
+            TransportError: The link is dead; or this user may not subscribe to one of them, which kills the link.
         """
-        await self._confirmed(self._wire.subscribe, channels)
+        await self._confirm(self._io.subscribe, channels)
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
         """Return once the server sends nothing more for these.
@@ -152,17 +165,17 @@ class NatsLink:
         Raises:
             TransportError: The link is dead.
         """
-        await self._confirmed(self._wire.unsubscribe, channels)
+        await self._confirm(self._io.unsubscribe, channels)
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Write all frames in order; return once the server worked on them all.
+        """Write all frames in order; return once the server has taken them all.
 
         Raises:
-            TransportError: The link is dead, a frame is too large, or this user may not publish there (the
-                link is dead then).
+            TransportError: The link is dead; a frame is too large; or this user may not publish there, which kills the
+                link.
         """
         written_at = time.monotonic()
-        await self._confirmed(self._wire.send, frames)
+        await self._confirm(self._io.send, frames)
         self._written_at = written_at
 
     @property
@@ -185,17 +198,17 @@ class NatsLink:
             if batch := await self._inbox.take():
                 yield batch
             else:
-                self._check()
+                self._raise_if_dead()
 
     async def leaving(self) -> str:
-        """Return once the server says that it is in lame duck mode: it will close this link soon."""
+        """Return once the server announces lame duck mode: it will close this link soon."""
         await self._asked_to_leave.wait()
         return f"{self._where} is in lame duck mode"
 
     async def aclose(self) -> None:
-        """Close the socket and wait for nats-py's tasks: at most two seconds, whatever the server does."""
+        """Close the socket and wait for nats-py's tasks; takes two seconds at most, whatever the server does."""
         if self._failure is None:
             self._failure = TransportError(f"the link to {self._where} was closed")
         self._end(None)
-        await shut(self._client)
-        await self._wire.aclose()
+        await close_now(self._client)
+        await self._io.aclose()

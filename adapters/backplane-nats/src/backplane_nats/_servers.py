@@ -1,4 +1,4 @@
-"""Which server to try next: `Servers` knows the URL's, what the cluster announced, and which ones failed."""
+"""Which server to try next: `Servers` knows those of the URL, those that the cluster announced, and which failed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Servers:
     """The servers of one cluster.
 
     Args:
-        settings: Name the first ones.
+        settings: Name the first servers.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -22,13 +22,13 @@ class Servers:
         self._discovers = settings.discovers
         self._shuffles = not settings.options.get("dont_randomize")
         self._announced: Mapping[str, Server] = {}
-        # By address, in the order in which they failed, or were left.
+        # By address, in the order in which they failed or were left.
         self._last: dict[str, None] = {}
 
-    def in_turn(self) -> list[Server]:
-        """Return each server once: the URL's, then the announced ones; at the end those that failed, longest ago first.
+    def next_order(self) -> list[Server]:
+        """Return each server once: the URL's, then announced ones, then those that failed, the longest ago first.
 
-        Both kinds are in random order, so that a fleet spreads over a cluster, and finds a node's neighbours.
+        The first two kinds are in random order, so that a fleet spreads over a cluster and finds a node's neighbours.
         """
         own, announced = [*self._own], [*self._announced.values()]
         if self._shuffles:
@@ -39,27 +39,27 @@ class Servers:
         addresses = {server.address for server in known}
         self._last = {address: None for address in self._last if address in addresses}
         failed = {address: place for place, address in enumerate(self._last)}
-        # A stable sort: who did not fail stays in place.
+        # A stable sort: servers that did not fail keep their place.
         turn = sorted(known, key=lambda server: failed.get(server.address, -1))
-        # One of the URL's is among the first two: what was announced may be long gone, and cost two seconds each.
+        # One of the URL's must be among the first two: announced servers may be long gone, at two seconds each.
         first = next(place for place, server in enumerate(turn) if server.address in ours)
         if first > 1:
             turn.insert(1, turn.pop(first))
         return turn
 
-    def to_the_end(self, server: Server) -> None:
-        """It failed, its link died, or it asked to be left: try all others first."""
+    def put_last(self, server: Server) -> None:
+        """Try all others first from now on: it failed, its link died, or it asked to be left."""
         self._last.pop(server.address, None)
         self._last[server.address] = None
 
-    def taken(self, server: Server) -> None:
-        """It let us in."""
+    def record_success(self, server: Server) -> None:
+        """Record that the server accepted the connection."""
         self._last.pop(server.address, None)
 
-    def announced_by(self, server: Server, addresses: Iterable[str]) -> None:
-        """A server said who else is in its cluster; that holds until another one says so.
+    def record_announced(self, server: Server, addresses: Iterable[str]) -> None:
+        """Record the other servers of the cluster, as one server announces them; they replace those known before.
 
-        A server that knows of nobody else may be cut off: then what was said before holds on.
+        A server that announces none may be cut off, so that changes nothing.
         """
         found = [server.neighbour(address) for address in addresses]
         if self._discovers and found:

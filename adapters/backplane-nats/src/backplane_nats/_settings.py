@@ -1,4 +1,4 @@
-"""What a NATS URL and `connection_kwargs` say, checked: `Settings`. No message quotes a password or token."""
+"""A NATS URL and `connection_kwargs`, parsed and checked: `Settings`. No message quotes a password or token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attrs import evolve, field, frozen
 from backplane_core import ConfigurationError
 from nats.aio.client import Client, RawCredentials
 
-__all__ = ["HEARS_LAME_DUCK", "Server", "Settings", "subject_of"]
+__all__ = ["REPORTS_LAME_DUCK", "Server", "Settings", "to_subject"]
 
 _SCHEMES: Final = ("nats", "tls")
 _IGNORE: Final = "ignore_discovered_servers"
@@ -45,7 +45,7 @@ _OWNED: Final = {
     "connect_timeout": "use connect_timeout_s of the backplane",
     "ping_interval": "use probe_interval_s of the backplane",
     "max_outstanding_pings": "use probe_interval_s of the backplane",
-    "no_echo": "a pod proves that it hears by hearing its own beats",
+    "no_echo": "a pod knows that it can hear by hearing its own beats",
     "pending_size": _BUFFERS,
     "flusher_queue_size": _BUFFERS,
     "flush_timeout": _BUFFERS,
@@ -53,21 +53,22 @@ _OWNED: Final = {
     "ws_connection_headers": "WebSocket servers are not supported",
     "skip_subject_validation": "it would let a channel name break the protocol",
 }
+_TLS_OPTIONS: Final = ("tls", "tls_handshake_first", "tls_hostname")
 _PARAMETERS: Final = inspect.signature(Client.connect).parameters
-HEARS_LAME_DUCK: Final = "lame_duck_mode_cb" in _PARAMETERS
-"""Whether this nats-py tells of it."""
+REPORTS_LAME_DUCK: Final = "lame_duck_mode_cb" in _PARAMETERS
+"""Whether this nats-py reports that a server is in lame duck mode: from 2.15 on."""
 _ALLOWED: Final = tuple(sorted({*_PARAMETERS} - {"self", *_OWNED}))
-_STRINGS_ALONE: Final = frozenset(
+_STRINGS_ONLY: Final = frozenset(
     name for name in ("user", "password", "token") if _PARAMETERS[name].annotation == "Optional[str]"
 )
-"""What is no callable with this nats-py: token became one with 2.13, user and password with 2.16."""
+"""Options that can't be callables with this nats-py: token can from 2.13 on, user and password from 2.16 on."""
 
 
-def subject_of(channel: str) -> str:
+def to_subject(channel: str) -> str:
     """Return the NATS subject of a channel: `a:b` becomes `a.b`; no channel becomes a wildcard.
 
     Raises:
-        ConfigurationError: The name holds what a subject must not.
+        ConfigurationError: The name holds a character that a subject must not hold.
     """
     if not _CHANNEL.fullmatch(channel):
         raise ConfigurationError(f"a channel is made of [A-Za-z0-9_@=-] separated by ':', not {channel[:64]!r}")
@@ -76,42 +77,55 @@ def subject_of(channel: str) -> str:
 
 @frozen
 class Server:
-    """One server of the URL. `str()` and `repr()` show no password and no token."""
+    """One server. `str()` and `repr()` show no password and no token.
+
+    Args:
+        scheme: `nats`, or `tls`, which insists on TLS.
+        host: A name or an IP address; IPv6 without brackets.
+        port: 1 to 65535.
+        credentials: `user` and `password`, or `token`, or nothing.
+        tls_name: The name that its certificate must hold, if not its host's.
+    """
 
     scheme: str
     host: str
     port: int
     credentials: Mapping[str, str] = field(repr=False)
     tls_name: str | None = None
-    """Whose certificate it shows, if not that of its host."""
 
     def neighbour(self, address: str) -> Server | None:
-        """Return the server that this one announces: an address alone, so the rest is as here; None if it is none."""
+        """Return a server that this one announces, by its address; all else is as here. None if that is no address."""
         try:
             found = _server(f"{self.scheme}://{address}")
         except ConfigurationError:
             return None
         if found.credentials:
             return None
-        # A certificate seldom names an IP address; this server's name is what the URL's author trusts.
+        # Certificates seldom name an IP address, so the announced one must show the name that the URL's author trusts.
         trusted = self.tls_name or (None if _is_ip(self.host) else self.host)
         name = trusted if _is_ip(found.host) else None
         return evolve(found, credentials=self.credentials, tls_name=name)
 
     @property
     def address(self) -> str:
-        """The URL without credentials, as nats-py and people read it."""
+        """The server's URL without credentials."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
 
     def __str__(self) -> str:
-        who = f"{self.credentials['user']}:***@" if "user" in self.credentials else "***@" * bool(self.credentials)
-        return self.address.replace("://", f"://{who}", 1)
+        login = f"{self.credentials['user']}:***@" if "user" in self.credentials else "***@" * bool(self.credentials)
+        return self.address.replace("://", f"://{login}", 1)
 
 
 @frozen(kw_only=True)
 class Settings:
-    """The servers, in the URL's order, what else nats-py's `connect` is told, and whether others are learnt of."""
+    """Which servers to connect to, and how.
+
+    Args:
+        servers: In the URL's order.
+        options: Of nats-py's `connect`, from the query and `connection_kwargs`.
+        discovers: Whether servers that the cluster announces are tried as well.
+    """
 
     servers: tuple[Server, ...]
     options: Mapping[str, Any] = field(repr=False)
@@ -119,17 +133,17 @@ class Settings:
 
     @classmethod
     def parse(cls, url: str, connection_kwargs: Mapping[str, Any] | None) -> Settings:
-        """Read and check both; reads files only to check that they are there and of the right form.
+        """Parse and check both. Files are read only to check that they are there and of the right form.
 
         Raises:
-            ConfigurationError: Something is wrong; the message names it and what is allowed, without secrets.
+            ConfigurationError: Something is wrong. The message says what is allowed and shows no secret.
         """
         base, _, query = url.partition("?")
         servers = _servers(base)
-        options = {**_checked(connection_kwargs or {})}
+        options = {**_check(connection_kwargs or {})}
         given = {name for server in servers for name in server.credentials}
         found = _from_query(query)
-        discovers = not _is_on(found.pop(_IGNORE, "false"))
+        discovers = not _parse_switch(found.pop(_IGNORE, "false"))
         for name, value in found.items():
             if name in options:
                 raise ConfigurationError(f"the NATS URL's query and connection_kwargs both set {name!r}: give it once")
@@ -140,8 +154,12 @@ class Settings:
         settings.connect_options()
         return settings
 
+    def requires_tls(self, server: Server) -> bool:
+        """Return whether nothing may be sent to a server without TLS: by its scheme, or because TLS was configured."""
+        return server.scheme == "tls" or any(self.options.get(name) for name in _TLS_OPTIONS)
+
     def connect_options(self) -> dict[str, Any]:
-        """Return the options with the credential files read, afresh on each call: such files are rotated.
+        """Return the options with the credential files read; again on each call, since such files are rotated.
 
         Raises:
             ConfigurationError: A file is missing or not of the right form. The message names its path.
@@ -152,7 +170,7 @@ class Settings:
             options["user_credentials"] = creds = RawCredentials(_read(creds, "NATS credentials"))
         elif isinstance(creds, tuple):
             _ = [_read(path, "NATS credentials") for path in cast("tuple[object, ...]", creds)]
-        # nats-py looks for this line in an endless loop that blocks the process when it is not there.
+        # nats-py looks for these lines in a loop that never ends, and blocks the process, when one is missing.
         if isinstance(creds, RawCredentials) and not all(
             mark in creds for mark in ("BEGIN NATS USER JWT", "BEGIN USER NKEY SEED")
         ):
@@ -162,7 +180,7 @@ class Settings:
         if (seed := options.get("nkeys_seed_str")) is not None:
             options["nkeys_seed_str"] = seed = str(seed).strip()
             if not _SEED.fullmatch(seed):
-                raise ConfigurationError("the nkey seed (nkey, nkeys_seed, nkeys_seed_str) has not the form SU...")
+                raise ConfigurationError("the nkey seed (nkey, nkeys_seed, nkeys_seed_str) doesn't have the form SU...")
         return options
 
 
@@ -176,7 +194,7 @@ def _read(path: object, what: str) -> str:
     raise ConfigurationError(f"the {what} file {str(path)!r} can't be read: {reason}")
 
 
-def _checked(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+def _check(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
     for name, value in kwargs.items():
         if why := _OWNED.get(name):
             raise ConfigurationError(f"connection_kwargs can't set {name!r}: {why}. Allowed: {', '.join(_ALLOWED)}")
@@ -184,20 +202,20 @@ def _checked(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
             raise ConfigurationError(f"nats-py's connect has no option {name!r}. Allowed: {', '.join(_ALLOWED)}")
         if name in {"discovered_server_cb", "lame_duck_mode_cb"} and not inspect.iscoroutinefunction(value):
             raise ConfigurationError(f"connection_kwargs[{name!r}] must be an async function")
-        if name in _STRINGS_ALONE and callable(value):
+        if name in _STRINGS_ONLY and callable(value):
             raise ConfigurationError(f"connection_kwargs[{name!r}] can't be a callable with this nats-py: upgrade it")
     return kwargs
 
 
 def _from_query(query: str) -> dict[str, Any]:
     if "@" in query:
-        # The "?" stands inside a password: naming the rest would print a part of it.
-        raise ConfigurationError(f"the NATS URL has an '@' behind its '?': {_ENCODE}")
+        # The "?" is part of a password: naming the rest would print a piece of it.
+        raise ConfigurationError(f"the NATS URL has an '@' after its '?': {_ENCODE}")
     found: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in _QUERY or not value or name in found:
             raise ConfigurationError(
-                f"the NATS URL's query option {name!r} is unknown, empty or there twice. Allowed: {', '.join(_QUERY)}"
+                f"the NATS URL's query option {name!r} is unknown, empty or given twice. Allowed: {', '.join(_QUERY)}"
             )
         found[name] = value
     if "creds" in found and "nkey" in found:
@@ -216,9 +234,9 @@ def _from_query(query: str) -> dict[str, Any]:
     return options
 
 
-def _is_on(switch: str) -> bool:
+def _parse_switch(switch: str) -> bool:
     if switch not in {"true", "false"}:
-        raise ConfigurationError(f"the NATS URL's {_IGNORE} is true or false")
+        raise ConfigurationError(f"the NATS URL's {_IGNORE} must be true or false")
     return switch == "true"
 
 
@@ -238,7 +256,7 @@ def _servers(base: str) -> tuple[Server, ...]:
     for part in base.split(","):
         server = _server(part if "://" in part else f"{scheme}://{part}")
         if "://" not in part and not server.credentials:
-            # `nats://u:p@a,b` means one cluster, so one user.
+            # `nats://u:p@a,b` names one cluster, so b has the same user.
             server = Server(server.scheme, server.host, server.port, servers[-1].credentials)
         servers.append(server)
     return tuple(servers)
@@ -249,7 +267,7 @@ def _server(url: str) -> Server:
         split = urlsplit(url)
         port = split.port
     except ValueError:
-        # urlsplit's own words quote what may be a password.
+        # urlsplit's own message quotes what may be a password.
         split, port = SplitResult("", "", "", "", ""), None
     if split.scheme not in _SCHEMES or not _HOST.fullmatch(split.hostname or ""):
         raise ConfigurationError(f"a server of the NATS URL has no valid host and port; {_ENCODE}. Form: {_FORMS}")

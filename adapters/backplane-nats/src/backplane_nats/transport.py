@@ -9,8 +9,8 @@ from typing import Any, Final
 import nats.errors
 from backplane_core import AuthenticationError, ConfigurationError, Link, Traits, TransportError
 
+from backplane_nats._client import TlsClient, close_now
 from backplane_nats._errors import explain
-from backplane_nats._internals import TlsClient, shut
 from backplane_nats._link import NatsLink
 from backplane_nats._servers import Servers
 from backplane_nats._settings import Server, Settings
@@ -18,44 +18,45 @@ from backplane_nats._settings import Server, Settings
 __all__ = ["NatsTransport"]
 
 _DEFAULT_MAX_PAYLOAD_BYTES: Final = 1 << 20
-"""What a NATS server takes unless it was told otherwise; the real limit is known after `open`."""
+"""A NATS server's default; the server's own limit is known after `open`."""
 
 _CONNECT_TIMEOUT_S: Final = 30
-"""Core bounds `open` much earlier; this is for who calls it without a bound."""
+"""Core bounds `open` much earlier; this one is for callers that set no bound."""
 
 _CONNECT_TIMEOUT_OF_SEVERAL_S: Final = 2
-"""So that a host that swallows packets leaves time for the next within core's five seconds."""
+"""A host that drops packets must leave time for the next one within core's default of five seconds."""
 
 _NEVER_S: Final = 86_400
+"""A day: no link of a test or of a pod that probes waits so long."""
 
 _OPTIONS: Final[Mapping[str, Any]] = {
     "name": "backplane",
     "allow_reconnect": False,
-    # Should an attempt go on all the same: 0 would mean for ever, and the defaults wait two minutes.
+    # In case nats-py reconnects all the same: 0 would mean for ever, and the defaults wait for two minutes.
     "max_reconnect_attempts": 1,
     "reconnect_time_wait": 0,
     # Core's beats are the probe.
     "ping_interval": _NEVER_S,
     "no_echo": False,
-    # Unbounded: where nats-py waits for room it swallows cancellations. Core's outbox is the bound.
+    # Unbounded: where nats-py waits for room it swallows cancellations. Core's outbox is what bounds them.
     "pending_size": 0,
     "flusher_queue_size": 0,
 }
 
 
 class NatsTransport:
-    """Opens links to one NATS server or cluster. Implements `backplane_core.Transport`.
+    """Opens links to one NATS server or cluster; constructing it opens nothing.
 
     Args:
         url: `nats://user:password@host:4222`, `nats://token@host`, several as `nats://a,b:4223`, then
-            `?creds=/path` or `?nkey=/path`, and `ca=/path/ca.pem`. `tls://` insists on TLS. User, password
-            and token are percent-encoded. Servers that the cluster announces are tried as well, unless
+            `?creds=/path` or `?nkey=/path`, and `ca=/path/ca.pem`. `tls://` insists on TLS, and so does any TLS option.
+            Percent-encode user, password and token. Servers that the cluster announces are tried as well, unless
             `ignore_discovered_servers=true`.
-        connection_kwargs: For nats-py's `connect`, what does not fit a URL: `tls` (an `SSLContext`),
+        connection_kwargs: Options of nats-py's `connect` that don't fit a URL: `tls` (an `SSLContext`),
             `tls_hostname`, `user_jwt_cb`, `signature_cb`, `nkeys_seed_str`, a callable for `password` ...
 
     Raises:
-        ConfigurationError: One of them is wrong. The message says what is allowed, and holds no secret.
+        ConfigurationError: The URL or an option is wrong. The message says what is allowed and shows no secret.
     """
 
     def __init__(self, url: str, *, connection_kwargs: Mapping[str, Any] | None = None) -> None:
@@ -69,26 +70,26 @@ class NatsTransport:
 
     @property
     def traits(self) -> Traits:
-        """Confirms sends, keeps nothing; `max_payload_bytes` is the server's own after `open`."""
+        """What NATS can do; `max_payload_bytes` is the server's own limit after `open`."""
         return self._traits
 
     async def open(self) -> Link:
         """Try each server once, and return the first link.
 
-        The URL's servers come first, then those that the cluster announced, both in random order (`dont_randomize`: in
-        theirs); at the end come the one of the link before and those that failed.
+        The URL's servers come first, then those that the cluster announced, both in random order (in their own order
+        with `dont_randomize`). Servers that failed, and the previous link's, come last.
 
         Raises:
             TransportError: No server can be reached; `retryable=False` where TLS or a file is wrong.
-            AuthenticationError: A server refused the credentials, and no other took them.
+            AuthenticationError: A server refused the credentials, and no other accepted them.
 
         Cancellation: leaves no socket and no task behind.
         """
         if self._last is not None:
             server, client = self._last
-            self._servers.announced_by(server, [found.netloc for found in client.discovered_servers])
-            self._servers.to_the_end(server)
-        servers = self._servers.in_turn()
+            self._servers.record_announced(server, [found.netloc for found in client.discovered_servers])
+            self._servers.put_last(server)
+        servers = self._servers.next_order()
         failures: list[TransportError] = []
         for server in servers:
             outcome = await self._attempt(server, alone=len(servers) == 1)
@@ -99,7 +100,7 @@ class NatsTransport:
             if len(failures) == 1 or isinstance(failure, AuthenticationError):
                 raise failure
         raise TransportError(
-            f"none of {len(failures)} servers took the connection: {'; '.join(map(str, failures))}",
+            f"none of the {len(failures)} servers accepted the connection: {'; '.join(map(str, failures))}",
             retryable=any(failure.retryable for failure in failures),
         )
 
@@ -108,9 +109,9 @@ class NatsTransport:
         try:
             options = {**_OPTIONS, **self._settings.connect_options()}
         except ConfigurationError as error:
-            # A file that was there at the start; it may be in the middle of its rotation.
+            # Retryable, as the file was fine when the transport was made: it may be in the middle of its rotation.
             return TransportError(str(error))
-        client = TlsClient(require_tls=server.scheme == "tls")
+        client = TlsClient(require_tls=self._settings.requires_tls(server))
         link = NatsLink(client, str(server))
         if server.tls_name is not None:
             options.setdefault("tls_hostname", server.tls_name)
@@ -127,15 +128,15 @@ class NatsTransport:
             await asyncio.wait({attempt})
             if (reason := attempt.exception()) is not None:
                 return explain(reason, server)
-            if not client.is_as_safe_as_asked:
+            if not client.is_secure:
                 return explain(nats.errors.SecureConnWantedError(), server)
             is_open = True
         finally:
             if not is_open:
-                # Also when core ran out of patience: the next time others come first.
-                self._servers.to_the_end(server)
-                await shut(client, attempt)
-        self._servers.taken(server)
+                # Also when core gave up waiting: the next time the others come first.
+                self._servers.put_last(server)
+                await close_now(client, attempt)
+        self._servers.record_success(server)
         self._last = server, client
         self._traits = Traits(
             single_stream=True,

@@ -1,0 +1,39 @@
+"""How a link moves frames over nats-py's client: `ClientIO`, of which there are two, `InlineIO` and `PublicIO`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from backplane_core import Frame
+from backplane_core.sockets import Confirmation
+
+__all__ = ["ClientIO"]
+
+
+class ClientIO(Protocol):
+    """Writes commands with a PING behind them, and puts what arrives into an inbox.
+
+    The server works through a connection's commands in order, so its PONG confirms all that was written before.
+    """
+
+    @property
+    def channels(self) -> int:
+        """How many channels are subscribed."""
+        ...
+
+    async def subscribe(self, channels: Sequence[str]) -> Confirmation:
+        """Subscribe these channels; those that are subscribed already are left alone."""
+        ...
+
+    async def unsubscribe(self, channels: Sequence[str]) -> Confirmation:
+        """Unsubscribe these channels; unknown ones are left alone."""
+        ...
+
+    async def send(self, frames: Sequence[Frame]) -> Confirmation:
+        """Publish these frames, in order."""
+        ...
+
+    async def aclose(self) -> None:
+        """Leave nothing behind. Call it only once nats-py's read loop has ended."""
+        ...
