@@ -237,7 +237,7 @@ async def test_whoever_configures_tls_sends_nothing_to_a_server_that_offers_none
 ) -> None:
     server = start(NatsServer(user="u", password=PASSWORD))
     context = ssl.create_default_context(cafile=certificates.server.ca)
-    options = {"tls": {"tls": context}, "tls_hostname": {"tls_hostname": "nats.example"}}.get(asked_by)
+    options = {name: value for name, value in (("tls", context), ("tls_hostname", "h")) if name == asked_by}
     async with tapped(server.port) as (address, tap):
         url = f"{'tls' if asked_by == 'scheme' else 'nats'}://u:{ENCODED}@{address}"
         if asked_by == "ca":
