@@ -1,6 +1,6 @@
-"""Frames and answers on their way from a socket's callback to the tasks that await them.
+"""Frames and confirmations on their way from a socket's callback to the tasks that await them.
 
-Both wake their task within the callback itself: each turn of the loop that is saved is some microseconds of latency.
+Both wake their task within the callback itself: each turn of the loop saved is some microseconds of latency.
 """
 
 from __future__ import annotations
@@ -16,49 +16,49 @@ MAX_MESSAGES: Final = 200_000
 """Half a second of work for one pod."""
 MAX_BYTES: Final = 32 * 1024 * 1024
 PAUSE_BYTES: Final = 1024 * 1024
-"""Some 4,000 frames, 10 ms of work: enough that a slice of the loop's time never waits for the socket."""
+"""Some 4,000 frames, 10 ms of work: enough that the pod never waits for the socket during its slice of the loop."""
 
-_REASON: Final = "this pod did not take frames as fast as they came"
+_REASON: Final = "this pod did not take frames as fast as they arrived"
 
 
 class Source(Protocol):
-    """Where bytes come from: an `asyncio.ReadTransport` is one."""
+    """Where bytes come from, such as an `asyncio.ReadTransport`."""
 
     def is_closing(self) -> bool:
-        """Whether nothing more comes."""
+        """Return whether nothing else will come."""
         ...
 
     def pause_reading(self) -> None:
-        """Let bytes wait in the system's buffer."""
+        """Leave arriving bytes in the buffer of the system."""
         ...
 
     def resume_reading(self) -> None:
-        """Go on."""
+        """Read again."""
         ...
 
 
 class Inbox:
-    """Takes frames without blocking, hands all that are there to one reader as one list, at once where it waits.
+    """Takes frames without blocking, and hands all of them to one reader as one list, at once if it is waiting.
 
-    Delivery: in order. Bounded in two ways: a source that can be paused is, so nothing is lost; frames that `put`
-    brings from one that can't are dropped beyond `max_messages` and `max_bytes`, the newest, with one exact `Lost` per
-    channel.
+    Delivery: in order. It is bounded in two ways. A source that can be paused is paused, so nothing is lost. Frames
+    that `put` brings from a source that can't be paused are dropped beyond `max_messages` and `max_bytes`, the newest
+    first, with one exact `Lost` per channel.
 
     Args:
-        max_messages: What `put` keeps.
-        max_bytes: Likewise, of payload.
-        pause_bytes: What a source may bring before the reader takes any; it is paused then.
+        max_messages: How many frames `put` keeps.
+        max_bytes: How many bytes of payload `put` keeps.
+        pause_bytes: How many bytes a source may bring before the reader takes any; then it is paused.
 
-    Cancellation: a reader that is cancelled takes nothing away.
+    Cancellation: a cancelled reader takes nothing away.
     """
 
     def __init__(
         self, *, max_messages: int = MAX_MESSAGES, max_bytes: int = MAX_BYTES, pause_bytes: int = PAUSE_BYTES
     ) -> None:
         self.frames: list[Frame | Lost] = []
-        """Append to it, then call `added`. Each `take` puts another list in its place."""
+        """Append to it, then call `added`. Each `take` replaces it with a new list."""
         self.source: Source | None = None
-        """What is paused while the reader is behind."""
+        """The source that is paused while the reader is behind."""
         self._size = 0
         self._max_messages = max_messages
         self._max_bytes = max_bytes
@@ -71,11 +71,11 @@ class Inbox:
 
     @property
     def is_full(self) -> bool:
-        """Whether more than `pause_bytes` wait to be taken."""
+        """Whether more than `pause_bytes` are waiting to be taken."""
         return self._size > self._pause_bytes
 
     def answer(self) -> Confirmation:
-        """Return an answer that is not given yet."""
+        """Return a confirmation that is not given yet."""
         return Confirmation(self._waker)
 
     def put(self, channel: str, payload: bytes) -> None:
@@ -83,7 +83,7 @@ class Inbox:
         if self._closed:
             return
         self._size += len(payload)
-        # Once one is dropped all are, until the next take: a smaller one would overtake its channel's `Lost`.
+        # Once a frame is dropped, all are until the next take: a smaller one would overtake the `Lost` of its channel.
         if self._lost or self._size > self._max_bytes or len(self.frames) >= self._max_messages:
             self._lost[channel] = self._lost.get(channel, 0) + 1
         else:
@@ -91,8 +91,8 @@ class Inbox:
         self._waiter.wake()
 
     def added(self, size: int) -> None:
-        """Say that `frames` may have been appended to, out of `size` bytes; the reader may have run on return."""
-        if not self.frames:  # answers alone: nobody would ever take them
+        """Note that `frames` may have been appended to, from `size` bytes. The reader may run before this returns."""
+        if not self.frames:  # only confirmations came: nobody would ever take them
             return
         self._size += size
         self._waiter.go_on()
@@ -101,12 +101,12 @@ class Inbox:
             self.source.pause_reading()
 
     def close(self) -> None:
-        """Let `take` return empty once all is taken; `put` takes nothing more."""
+        """Let `take` return an empty list once everything is taken; `put` then ignores what comes."""
         self._closed = True
         self._waiter.wake()
 
     async def take(self) -> list[Frame | Lost]:
-        """Wait for frames and return all; empty only when the inbox is closed and empty."""
+        """Wait for frames and return all of them; the list is empty only if the inbox is closed and empty."""
         while not self.frames and not self._lost and not self._closed:
             await self._waiter
         batch, self.frames = self.frames, []

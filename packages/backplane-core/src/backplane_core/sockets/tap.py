@@ -9,15 +9,15 @@ __all__ = ["Tap"]
 
 
 class Tap(asyncio.Protocol):
-    """Stands before a connection's own protocol: takes what arrives, in the socket's callback, and passes on all else.
+    """Stands in front of a connection's own protocol: takes what arrives, in the socket's callback, and nothing else.
 
-    So the library still writes, waits for its writes to drain and closes as it did. Nothing reads through its stream
-    any more, unless that is fed through `behind`.
+    So the library still writes, waits for its writes to drain and closes as before. Nothing is read through its stream
+    any longer, unless that is fed through `behind`.
 
     Args:
-        transport: Of the open connection.
-        taken: Called with each read's bytes.
-        ended: Called once when nothing more comes: the other side ended the stream, or the connection is lost.
+        transport: Transport of the open connection.
+        taken: Called with the bytes of each read.
+        ended: Called once when nothing else will come: the other side ended the stream, or the connection is lost.
     """
 
     def __init__(
@@ -31,16 +31,16 @@ class Tap(asyncio.Protocol):
         transport.set_protocol(self)
 
     def data_received(self, data: bytes) -> None:
-        """Hand it over."""
+        """Take the bytes."""
         self._taken(data)
 
     def eof_received(self) -> bool | None:
-        """Say so, and do as the library does: it decides whether the other half stays open."""
+        """Report the end, and let the library decide whether the other half stays open."""
         self._end()
         return self.behind.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Say so to both."""
+        """Notify both protocols."""
         try:
             self._end()
         finally:

@@ -1,4 +1,4 @@
-"""What a transport's author brings, and what the kit answers with: `Harness`, `ContractError`."""
+"""What the author of a transport provides, and what the kit reports: `Harness`, `ContractError`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["ContractError", "FleetCheck", "Harness", "LinkCheck"]
 
 
 class Harness(Protocol):
-    """One broker, and the power to take it away. Three methods are all that the checks need.
+    """One broker, and the means to take it away. The checks need only these three methods.
 
     Checks use random channel names, so the broker may be shared; only those in `OUTAGE_CHECKS` call `cut`, and each of
     them calls `restore` before it ends, whatever happens.
@@ -23,11 +23,11 @@ class Harness(Protocol):
         ...
 
     async def cut(self) -> None:
-        """Take the broker away, as a killed server: every open link's socket is closed, and nothing can be opened."""
+        """Take the broker away, like a killed server: every open link's socket is closed, and none can be opened."""
         ...
 
     async def restore(self) -> None:
-        """Bring the broker back and return once it takes connections. Nothing if it was not cut."""
+        """Bring the broker back, and return once it accepts connections. Do nothing if it was not cut."""
         ...
 
 
@@ -35,10 +35,10 @@ class ContractError(AssertionError):
     """A transport broke a promise.
 
     Args:
-        expected: What should have come.
-        got: What came instead.
-        look_at: Where the transport's author should look.
-        promise: Which promise it is: the first line of the check's docstring.
+        expected: What should have happened.
+        got: What happened instead.
+        look_at: Where the author of the transport should look.
+        promise: The broken promise: the first line of the check's docstring.
     """
 
     def __init__(self, expected: str, got: str, look_at: str, promise: str = "") -> None:
@@ -58,7 +58,7 @@ class ContractError(AssertionError):
 
 
 class LinkCheck(Protocol):
-    """A check on the seam itself: it opens links and uses them."""
+    """A check on the transport itself: it opens links and uses them."""
 
     @property
     def __name__(self) -> str:
@@ -79,5 +79,5 @@ class FleetCheck(Protocol):
         ...
 
     def __call__(self, harness: Harness, routing: RoutingName = "broadcast") -> Coroutine[Any, Any, None]:
-        """Run the check under one routing."""
+        """Run the check with one routing."""
         ...

@@ -5,8 +5,8 @@
     pytest_plugins = ["backplane_core.testing.pytest_plugin"]
 
 All three are plain fixtures that need no event loop, so they work under pytest-asyncio, under anyio (on asyncio), and
-in a test that calls `asyncio.run` itself. What a backplane contains in service, so that one bad socket harms no other,
-fails the test here: a sink or a callback of yours that raised.
+in a test that calls `asyncio.run` itself. A sink or callback of yours that raises is contained in production, so that
+one bad socket harms no other; with these fixtures it fails the test.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ __all__ = ["MakePod", "backplane", "backplane_broker", "make_pod"]
 
 
 class MakePod(Protocol):
-    """Makes pods of one fleet; see the fixture `make_pod`."""
+    """Creates pods of one fleet; see the fixture `make_pod`."""
 
     def __call__(self, **options: Unpack[Options]) -> DistributedBackplane:
         """Return a pod that is not open yet: `async with make_pod() as pod`.
 
         Args:
-            options: Those of `DistributedBackplane`.
+            options: The options of `DistributedBackplane`.
 
         Raises:
             ConfigurationError: An option is unknown or wrong.
@@ -43,10 +43,10 @@ class MakePod(Protocol):
 
 
 class Watch:
-    """An observer that keeps what went wrong in the host's code, and hands every record on.
+    """An observer that keeps what went wrong in the host's code, and passes every record on.
 
     Args:
-        observer: The host's own.
+        observer: The host's own observer.
     """
 
     def __init__(self, observer: Observer | None = None) -> None:
@@ -54,28 +54,28 @@ class Watch:
         self._failed: list[str] = []
 
     def __call__(self, record: Record) -> None:
-        """Look at one record."""
+        """Note a failure, and pass the record on."""
         if isinstance(record, SinkFailed):
             self._failed.append(f"the sink of connection {record.conn_id!r} raised {record.error}")
         if self._observer is not None:
             self._observer(record)
 
     def troubles(self, backplane: BaseBackplane) -> list[str]:
-        """Say what the backplane contained and counted."""
+        """Return a line for each failure that the backplane contained and counted."""
         callbacks = backplane.stats().observer_errors
-        told = f"on_gap, on_state or the observer raised, {callbacks} times in all; the log has the types"
-        return [*self._failed, *[told] * bool(callbacks)]
+        counted = f"on_gap, on_state or the observer raised, {callbacks} times in all; the log has the types"
+        return [*self._failed, *[counted] * bool(callbacks)]
 
 
 def fail_for(troubles: list[str]) -> None:
-    """Fail the test if there are any."""
+    """Fail the test if there are any failures."""
     if troubles:
         pytest.fail("\n".join(troubles), pytrace=False)
 
 
 @pytest.fixture
 def backplane() -> Iterator[InMemoryBackplane]:
-    """A live in-memory backplane, closed when the test ends. A sink or callback that raised fails the test."""
+    """Provide a live in-memory backplane, closed when the test ends. A sink or callback that raised fails the test."""
     watch = Watch()
     backplane = InMemoryBackplane(observer=watch)
     yield backplane
@@ -88,15 +88,15 @@ def backplane() -> Iterator[InMemoryBackplane]:
 
 @pytest.fixture
 def backplane_broker() -> MemoryBroker:
-    """The broker between the pods that `make_pod` makes: `cut()`, `restore()` and `drop_links()` are its outages."""
+    """Provide the broker between the pods of `make_pod`: `cut()`, `restore()` and `drop_links()` are its outages."""
     return MemoryBroker()
 
 
 @pytest.fixture
 def make_pod(backplane_broker: MemoryBroker) -> Iterator[MakePod]:
-    """Makes the pods of one fleet, not open yet: `async with` opens and closes each.
+    """Provide a factory of pods of one fleet, not open yet: `async with` opens and closes each.
 
-    When the test ends, a pod that was opened and not closed fails it, and so does a sink or callback that raised.
+    A pod that was opened and not closed fails the test when it ends, and so does a sink or callback that raised.
     """
     pods: list[tuple[DistributedBackplane, Watch]] = []
 
@@ -108,5 +108,5 @@ def make_pod(backplane_broker: MemoryBroker) -> Iterator[MakePod]:
 
     yield make
     left_open = sum(pod.state not in {"connecting", "closed"} for pod, _ in pods)
-    told = f"{left_open} of {len(pods)} pods are still open: enter each with async with"
-    fail_for([*[trouble for pod, watch in pods for trouble in watch.troubles(pod)], *[told] * bool(left_open)])
+    counted = f"{left_open} of {len(pods)} pods are still open: enter each with async with"
+    fail_for([*[trouble for pod, watch in pods for trouble in watch.troubles(pod)], *[counted] * bool(left_open)])

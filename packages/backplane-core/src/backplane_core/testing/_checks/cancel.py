@@ -27,13 +27,13 @@ from backplane_core.testing.harness import ContractError, Harness
 from backplane_core.transport import Frame, Link
 
 TURNS: Final = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
-"""When to cancel, in turns of the loop from the call: before it began, amid each of its awaits, after it ended."""
+"""When to cancel, in turns of the loop from the call: before it began, during each of its awaits, after it ended."""
 
-CONFUSED: Final = "the count of confirmations: that of a cancelled call still comes, and must not confirm the next one"
+CONFUSED: Final = "the count of confirmations: that of a cancelled call still comes, and must not confirm the next call"
 
 
 async def _cancelled(call: Coroutine[Any, Any, Any], turns: int, what: str, look_at: str) -> Any:  # noqa: ANN401 -- passed on
-    """Cancel a call after so many turns of the loop; return what it returned if that was too late."""
+    """Cancel a call after so many turns of the loop; return its result if that was too late."""
     task = asyncio.create_task(call, name=f"contract check: {what}")
     try:
         for _ in range(turns):
@@ -42,7 +42,7 @@ async def _cancelled(call: Coroutine[Any, Any, Any], turns: int, what: str, look
         task.cancel()
         await asyncio.wait({task}, timeout=waiting.DEADLINE_S)
     if not task.done():
-        raise ContractError(f"a cancelled {what} ends", "it goes on", look_at)
+        raise ContractError(f"a cancelled {what} ends", "it continues", look_at)
     if task.cancelled():
         return None
     error = task.exception()
@@ -54,14 +54,14 @@ async def _cancelled(call: Coroutine[Any, Any, Any], turns: int, what: str, look
 
 @link_check
 async def check_a_cancelled_open_leaves_nothing(harness: Harness) -> None:
-    """Cancelling `open` at any moment leaves no task, no socket and no error that nobody hears."""
+    """A cancelled `open` leaves no task, no socket and no unretrieved error, whenever it was cancelled."""
     await _cancelled_opens(harness)
 
 
 @cuts_the_broker
 @link_check
 async def check_a_cancelled_open_without_a_broker_leaves_nothing(harness: Harness) -> None:
-    """Nor does cancelling `open` while it fails because the broker is away."""
+    """Nor does an `open` that is cancelled while it fails because the broker is down."""
     async with outage(harness):
         await _cancelled_opens(harness)
 
@@ -76,7 +76,7 @@ async def _cancelled_opens(harness: Harness) -> None:
 
 @link_check
 async def check_a_cancelled_subscribe_confuses_nothing(harness: Harness) -> None:
-    """After a cancelled `subscribe` the link is dead and says so, or all goes on: later calls, and other channels."""
+    """After a cancelled `subscribe` the link is dead and says so, or later calls and other channels work as ever."""
     async with leaves_nothing("a link whose subscribe() was cancelled", ACLOSE):
         for turns in TURNS:
             kept = fresh()
@@ -88,7 +88,7 @@ async def check_a_cancelled_subscribe_confuses_nothing(harness: Harness) -> None
 
 @link_check
 async def check_a_cancelled_unsubscribe_confuses_nothing(harness: Harness) -> None:
-    """After a cancelled `unsubscribe` the link is dead and says so, or all goes on: later calls, and other channels."""
+    """After a cancelled `unsubscribe` the link is dead and says so, or later calls and other channels work as ever."""
     async with leaves_nothing("a link whose unsubscribe() was cancelled", ACLOSE):
         for turns in TURNS:
             kept, left = fresh(), many()
@@ -100,7 +100,7 @@ async def check_a_cancelled_unsubscribe_confuses_nothing(harness: Harness) -> No
 
 
 async def _usable_or_dead(link: OpenLink, sender: OpenLink, kept: str) -> None:
-    """Subscribe to more, send on all, and compare; a link that is dead must have said so."""
+    """Subscribe to more channels, send on all of them, and compare; a dead link must have said so."""
     sent: list[bytes] = []
     for number in range(5):
         channel = fresh()
@@ -121,7 +121,7 @@ async def _usable_or_dead(link: OpenLink, sender: OpenLink, kept: str) -> None:
 
 @link_check
 async def check_a_cancelled_send_confuses_nothing(harness: Harness) -> None:
-    """Of a cancelled `send` a prefix arrives; then the link is dead and says so, or later sends arrive whole."""
+    """A prefix of a cancelled `send` arrives; then the link is dead and says so, or later sends arrive complete."""
     async with leaves_nothing("a link whose send() was cancelled", ACLOSE):
         for turns in TURNS:
             await _cancelled_send(harness, turns)
@@ -137,7 +137,7 @@ async def _cancelled_send(harness: Harness, turns: int) -> None:
         if await ended(sender.link.send(second), "a later send()", CONFUSED) is not None:
             await sender.died("since a later call raised it")
             second = []
-        # With confirmations nothing overtakes what was sent last, as long as it was not the cancelled one's that came.
+        # With confirmations nothing overtakes what was sent last, unless the confirmation was the cancelled call's.
         confirmed = not second or sender.transport.traits.confirms
         got = await receiver.settled(other if confirmed else sender, channel)
         arrived = len([payload for payload in got if payload.startswith(b"first")])
@@ -146,7 +146,7 @@ async def _cancelled_send(harness: Harness, turns: int) -> None:
 
 @link_check
 async def check_a_cancelled_receive_hides_nothing(harness: Harness) -> None:
-    """After a cancelled `receive` a new one raises `TransportError`, or yields all that is sent from then on."""
+    """After a cancelled `receive` a new one raises `TransportError`, or yields everything sent from then on."""
     async with leaves_nothing("a link whose receive() was cancelled", ACLOSE):
         for turns in TURNS:
             async with links(harness, 2) as (sender, cancelled):

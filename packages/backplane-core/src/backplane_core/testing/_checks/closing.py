@@ -1,4 +1,4 @@
-"""Checks on beginnings and ends: nothing is opened too early, nothing is left behind."""
+"""Checks on opening and closing: nothing is opened too early, nothing is left behind."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from backplane_core.testing._kit.waiting import all_of, ended, leaves_nothing, o
 from backplane_core.testing.harness import ContractError, Harness
 from backplane_core.transport import Frame, LeavingLink, Link, Traits
 
-LEAVING: Final = "LeavingLink.leaving: it returns once the broker said that it will close the link, and never else"
+LEAVING: Final = "LeavingLink.leaving: it returns once the broker announced that it will close the link, and not before"
 LEAST_PAYLOAD_BYTES: Final = 256
-"""Core's own beats are of about this size."""
+"""Core's own beats are about this long."""
 
 
 @link_check
@@ -37,7 +37,7 @@ async def check_traits_are_sane(harness: Harness) -> None:
 @cuts_the_broker
 @link_check
 async def check_making_a_transport_opens_nothing(harness: Harness) -> None:
-    """A transport is only settings until `open`: it makes no task and no socket, also without a broker."""
+    """A transport is only settings until `open`: it makes no task and no socket, with or without a broker."""
     async with leaves_nothing("making a transport", "the transport's constructor"):
         harness.make()
     async with outage(harness), leaves_nothing("making a transport", "the transport's constructor"):
@@ -46,7 +46,7 @@ async def check_making_a_transport_opens_nothing(harness: Harness) -> None:
 
 @link_check
 async def check_aclose_leaves_nothing(harness: Harness) -> None:
-    """`aclose` leaves no task and no socket, of a link that was used and of one that was not."""
+    """`aclose` leaves no task and no socket, whether the link was used or not."""
     channel = fresh()
     async with leaves_nothing("aclose()", ACLOSE):
         async with links(harness, 2) as (sender, receiver):
@@ -63,7 +63,7 @@ async def check_aclose_leaves_nothing(harness: Harness) -> None:
 @cuts_the_broker
 @link_check
 async def check_a_dead_link_closes(harness: Harness) -> None:
-    """`aclose` of a dead link returns, raises nothing and leaves nothing, while the broker is away and after."""
+    """`aclose` of a dead link returns, raises nothing and leaves nothing, while the broker is down and afterwards."""
     async with links(harness, 1):  # what the client library keeps for all links is there now
         pass
     async with leaves_nothing("aclose() of a dead link", ACLOSE), links(harness, 2) as (one, other):
@@ -114,7 +114,7 @@ async def check_nothing_arrives_after_aclose(harness: Harness) -> None:
 
 @link_check
 async def check_aclose_returns_though_frames_are_unread(harness: Harness) -> None:
-    """`aclose` returns, and leaves nothing, although frames wait that nobody took from `receive`."""
+    """`aclose` returns, and leaves nothing, even if frames wait that nobody took from `receive`."""
     channel = fresh()
     async with leaves_nothing("aclose()", ACLOSE), links(harness, 2) as (sender, receiver):
         await receiver.subscribe(channel)
@@ -126,7 +126,7 @@ async def check_aclose_returns_though_frames_are_unread(harness: Harness) -> Non
 
 @link_check
 async def check_leaving_waits_for_the_brokers_word(harness: Harness) -> None:
-    """A link that hears of its end beforehand (`LeavingLink`) says so only once the broker did; waiting is harmless."""
+    """A `LeavingLink` says that it will be closed only once the broker announced it; waiting for it is harmless."""
     channel = fresh()
     async with leaves_nothing("a link whose leaving() was cancelled", LEAVING), links(harness, 1) as (link,):
         if not isinstance(leaver := link.link, LeavingLink):

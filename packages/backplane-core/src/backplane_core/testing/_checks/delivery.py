@@ -1,4 +1,4 @@
-"""Checks on what moves: order, completeness, bytes, channels."""
+"""Checks on what is delivered: order, completeness, bytes, channels."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ PAYLOADS: Final = (
     b" leading and trailing ",
     b"'\"\\;--%s{}",
 )
-"""What text protocols, C strings, line readers and trimming readers fall over."""
+"""What text protocols, C strings, line readers and trimming readers stumble over."""
 
 LARGEST_BYTES: Final = 2 * 1024 * 1024
-"""An event of the largest size, and what may stand beside it in its envelope."""
+"""An event of the largest size, and whatever else its envelope may contain."""
 
 LOOKALIKES: Final = (
     *("a", "A", "a:b", "a:B", "a:b:c", "ab", "a-b", "a_b", "axb", "a=b", "a@b", "a:bc", "b:a", "a:_", "a:@"),
     *("@1", "@10", "@user:u1", "@user:U1", "@user:u", "@user", "@users:u1", "=user:u1", "-", "_", "--", "0", "00"),
 )
-"""Prefixes, twins in case, one more word, one word less, and what some broker takes for a wildcard."""
+"""Prefixes, names that differ in case or by one word, and what some brokers treat as a wildcard."""
 
 WORDS: Final = (
     *("abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789", "_@=-", "-_=@", "@", "=", "-", "_"),
@@ -51,7 +51,7 @@ NAMES: Final = "how the transport makes the broker's names of channels: no case 
 
 @link_check
 async def check_frames_arrive_in_order(harness: Harness) -> None:
-    """Frames of a channel arrive in the order of their sending, none lost, none twice."""
+    """Frames on a channel arrive in the order they were sent, none lost, none twice."""
     channels = [fresh(), fresh(), fresh()]
     sent = [(channels[number % 3], b"%d" % number) for number in range(3_000)]
     async with links(harness, 2) as (sender, receiver):
@@ -65,7 +65,7 @@ async def check_frames_arrive_in_order(harness: Harness) -> None:
 
 @link_check
 async def check_payloads_arrive_unchanged(harness: Harness) -> None:
-    """Payloads are bytes: every value, none at all, and what looks like a protocol arrive as they were sent."""
+    """Payloads are bytes: any value, none at all, and what looks like a protocol arrive as they were sent."""
     channel = fresh()
     async with links(harness, 2) as (sender, receiver):
         await receiver.subscribe(channel)
@@ -75,7 +75,7 @@ async def check_payloads_arrive_unchanged(harness: Harness) -> None:
 
 @link_check
 async def check_the_largest_payload_arrives(harness: Harness) -> None:
-    """A payload of `Traits.max_payload_bytes`, or of 2 MiB where that is less, arrives as it was sent."""
+    """A payload of `Traits.max_payload_bytes`, or of 2 MiB if that is less, arrives as it was sent."""
     channel = fresh()
     async with links(harness, 2) as (sender, receiver):
         limit = sender.transport.traits.max_payload_bytes
@@ -88,7 +88,7 @@ async def check_the_largest_payload_arrives(harness: Harness) -> None:
 
 @link_check
 async def check_own_frames_come_back(harness: Harness) -> None:
-    """A link hears what it sends itself, each frame once: core finds a deaf link by that."""
+    """A link receives the frames that it sends itself, once each: that is how core detects a deaf link."""
     channel = fresh()
     async with links(harness, 1) as (link,):
         await link.subscribe(channel)
@@ -98,7 +98,7 @@ async def check_own_frames_come_back(harness: Harness) -> None:
 
 @link_check
 async def check_every_link_hears_every_frame(harness: Harness) -> None:
-    """A channel is heard by all links that subscribed to it, and each sender's frames stay in order."""
+    """All links that subscribed to a channel receive its frames, and the frames of each sender stay in order."""
     channel = fresh()
     async with links(harness, 3) as members:
         for member in members:
@@ -115,11 +115,11 @@ async def check_every_link_hears_every_frame(harness: Harness) -> None:
 
 @link_check
 async def check_channels_never_mix(harness: Harness) -> None:
-    """A frame comes out on the channel that it was sent to and on no other, however alike their names are."""
+    """A frame arrives on the channel that it was sent to and on no other, however similar their names are."""
     base = fresh()
     names = [base, *[f"{base}:{name}" for name in LOOKALIKES]]
     async with links(harness, 3) as (sender, one, other):
-        # Each name's neighbours in the list are heard by the other link alone.
+        # The neighbours of each name in the list are subscribed to by the other link only.
         await one.subscribe(*names[0::2])
         await other.subscribe(*names[1::2])
         await sender.send(*[(name, name.encode()) for name in names])
@@ -131,7 +131,7 @@ async def check_channels_never_mix(harness: Harness) -> None:
 
 @link_check
 async def check_every_legal_name_works(harness: Harness) -> None:
-    """Channel names of every letter that is allowed, and as long as core makes them, work and are told apart."""
+    """Channel names with every allowed character, and as long as core makes them, work and stay distinct."""
     base = fresh()
     long = f"{base}:{'x' * (CHANNEL_LENGTH - len(base) - 1)}:@{'k' * KIND_LENGTH}:{'i' * (TOKEN_LENGTH - 1)}"
     names = [f"{base}:{word}" for word in WORDS] + [f"{long}a", f"{long}b", long]
@@ -145,7 +145,7 @@ async def check_every_legal_name_works(harness: Harness) -> None:
 
 @link_check
 async def check_a_batch_arrives_in_few_lists(harness: Harness) -> None:
-    """What was sent in one go comes out as one list per read from the socket, not one per frame."""
+    """Frames sent together arrive as one list per read from the socket, not as one list per frame."""
     channel = fresh()
     sent = [b"%0100d" % number for number in range(1_000)]
     async with links(harness, 2) as (sender, receiver):
@@ -169,7 +169,7 @@ async def check_send_returns_once_the_broker_has_it(harness: Harness) -> None:
             return
         await receiver.subscribe(channel)
         for number in range(4):
-            # So much that the broker is not through with it when it is written.
+            # So much that the broker has not finished with it when it is written.
             batch = [b"%d:%0500d" % (number, count) for count in range(2_000)]
             await sender.send(*[(channel, payload) for payload in batch])
             sent += batch
@@ -190,7 +190,7 @@ async def check_an_answer_comes_behind_what_was_delivered(harness: Harness) -> N
             await sender.send(*[(channel, payload) for payload in batch])
             sent += batch
             await receiver.send((fresh(), b"?"))
-            await asyncio.sleep(0)  # what is in the link's hands by now is its next list
+            await asyncio.sleep(0)  # what the link has by now is its next list
             same(receiver.payloads[channel], sent, SINGLE_STREAM)
 
 

@@ -15,12 +15,12 @@ from backplane_core.testing.harness import Harness
 U1: Final = Target.user("u1")
 ACME: Final = Target.org("acme")
 ODD: Final = Target.user("ü🙂 *.> {tag}:\r\n\0" + "x" * 500)
-"""An id that no broker's channel could hold."""
+"""An id that no channel name of a broker could contain."""
 
 
 @fleet_check
 async def check_a_publish_reaches_every_pod_once(harness: Harness, routing: RoutingName = "broadcast") -> None:
-    """A publish reaches the target's connections on every pod, each once, and counts the local ones alone."""
+    """A publish reaches the target's connections on every pod, each once, and counts only the local ones."""
     async with pods(harness, routing, 3) as (here, there, elsewhere):
         local = await attached(here, U1)
         remote = await attached(there, U1)
@@ -34,7 +34,7 @@ async def check_a_publish_reaches_every_pod_once(harness: Harness, routing: Rout
 
 @fleet_check
 async def check_every_kind_of_target_is_reached(harness: Harness, routing: RoutingName = "broadcast") -> None:
-    """Every kind of target, and every legal id, is reached on another pod."""
+    """Every kind of target, with any legal id, is reached on another pod."""
     session, room = Target.session("s1"), Target("chat_room", "42")
     async with pods(harness, routing, 2) as (here, there):
         one = await attached(there, session, Target.agent("a1"), room, ODD, conn_id="c-one")
@@ -46,7 +46,7 @@ async def check_every_kind_of_target_is_reached(harness: Harness, routing: Routi
 
 @fleet_check
 async def check_a_union_reaches_each_connection_once(harness: Harness, routing: RoutingName = "broadcast") -> None:
-    """A publish to several targets reaches each connection once, also one that is in all of them."""
+    """A publish to several targets reaches each connection once, even one that has all of them."""
     async with pods(harness, routing, 2) as (here, there):
         user, both, stranger = (
             await attached(there, U1),
@@ -59,7 +59,7 @@ async def check_a_union_reaches_each_connection_once(harness: Harness, routing: 
 
 @fleet_check
 async def check_excluded_connections_get_nothing(harness: Harness, routing: RoutingName = "broadcast") -> None:
-    """Excluded connections are skipped on every pod, the others are not."""
+    """Excluded connections are left out on every pod, the others are not."""
     async with pods(harness, routing, 2) as (here, there):
         sender, left_out = await attached(here, U1), await attached(there, U1)
         other = await attached(there, U1)
@@ -78,7 +78,7 @@ async def check_everyone_reaches_all(harness: Harness, routing: RoutingName = "b
 
 @fleet_check
 async def check_thousands_arrive_in_order(harness: Harness, routing: RoutingName = "broadcast") -> None:
-    """Three thousand events of two pods arrive complete, once each, in each publisher's order, without a gap."""
+    """Three thousand events from two pods all arrive, once each, in the order of each publisher, without a gap."""
     count = 3_000
     async with pods(harness, routing, 3) as (one, other, there):
         socket = await attached(there, U1)
@@ -110,7 +110,7 @@ async def check_a_confirmed_association_is_heard(harness: Harness, routing: Rout
 
 @fleet_check
 async def check_a_dissociated_target_is_not_heard(harness: Harness, routing: RoutingName = "broadcast") -> None:
-    """A connection that left a target gets its events no more; others do, and it can come back."""
+    """A connection that left a target no longer gets its events; others do, and it can come back."""
     async with pods(harness, routing, 2) as (here, there):
         leaver, stayer = await attached(there, U1, ACME), await attached(there, U1)
         alone = await attached(there, ODD)
@@ -128,7 +128,7 @@ async def check_a_dissociated_target_is_not_heard(harness: Harness, routing: Rou
 
 @fleet_check
 async def check_a_connection_iterates_its_events(harness: Harness, routing: RoutingName = "broadcast") -> None:
-    """`async with backplane.connection(...)` hears its targets from its first line on."""
+    """`async with backplane.connection(...)` receives events of its targets from its first line on."""
     async with pods(harness, routing, 2) as (here, there), there.connection("conn-1", U1, ACME) as connection:
         for number, target in enumerate((U1, ACME, Target.connection("conn-1"))):
             await here.publish(target, {"n": number})
@@ -138,7 +138,7 @@ async def check_a_connection_iterates_its_events(harness: Harness, routing: Rout
 
 @fleet_check
 async def check_a_pod_hears_itself(harness: Harness, routing: RoutingName = "broadcast") -> None:
-    """A pod hears its own beat through the broker and delivers its own events once: echoes are told apart."""
+    """A pod hears its own beat through the broker, yet delivers its own events once: it recognizes echoes."""
     async with pods(harness, routing, 1) as (pod,):
         socket = await attached(pod, U1)
         await pod.publish(U1, "once")
@@ -163,7 +163,7 @@ async def check_fleets_on_one_broker_never_mix(harness: Harness, routing: Routin
 
 @fleet_check
 async def check_closed_pods_leave_nothing(harness: Harness, routing: RoutingName = "broadcast") -> None:
-    """After `aclose` of all pods no task and no socket is left, and what was accepted before was sent."""
+    """After `aclose` of all pods no task and no socket is left, and what was accepted before is sent."""
     channel = fresh()
     async with pods(harness, routing, 1, channel) as (there,):
         socket = await attached(there, U1)

@@ -1,4 +1,4 @@
-"""Checks on a fleet whose broker goes and comes back: nothing is lost in silence, nothing comes twice."""
+"""Checks on a fleet whose broker goes down and comes back: nothing is lost silently, nothing arrives twice."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def _become(state: State, fleet: Sequence[DistributedBackplane], look_at: 
 @cuts_the_broker
 @fleet_check
 async def check_an_outage_is_told(harness: Harness, routing: RoutingName = "broadcast") -> None:
-    """A pod whose broker went is degraded and delivers locally; later it is live again, with one Gap."""
+    """A pod whose broker is down is degraded and delivers locally; later it is live again, with one Gap."""
     async with pods(harness, routing, 2) as (here, there):
         gaps: list[list[Gap]] = [[], []]
         here.on_gap, there.on_gap = gaps[0].append, gaps[1].append
@@ -61,7 +61,7 @@ async def check_an_outage_is_told(harness: Harness, routing: RoutingName = "broa
 @cuts_the_broker
 @fleet_check
 async def check_what_an_outage_costs_lies_in_a_gap(harness: Harness, routing: RoutingName = "broadcast") -> None:
-    """What is published around an outage arrives in order, never twice; a hole has a Gap in its place."""
+    """Events published around an outage arrive in order, never twice; a Gap stands where one is missing."""
     async with pods(harness, routing, 2) as (here, there):
         socket = await attached(there, U1)
         published = 0
@@ -121,7 +121,7 @@ def _holes_are_told(socket: Socket, last: int) -> None:
 @cuts_the_broker
 @fleet_check
 async def check_what_was_unconfirmed_is_sent_again(harness: Harness, routing: RoutingName = "broadcast") -> None:
-    """What the broker had not confirmed when it went is sent again; what no link heard lies in a Gap."""
+    """Events that the broker had not confirmed when it went down are sent again; a Gap covers what no link received."""
     count = 2_000
     async with pods(harness, routing, 2) as (here, there):
         socket = await attached(there, U1)
@@ -157,7 +157,7 @@ async def check_what_was_unconfirmed_is_sent_again(harness: Harness, routing: Ro
 @cuts_the_broker
 @fleet_check
 async def check_every_target_is_heard_again(harness: Harness, routing: RoutingName = "broadcast") -> None:
-    """After an outage a pod hears every target that it holds, those from before it and those from within."""
+    """After an outage a pod receives events of every target it holds, whether added before or during the outage."""
     async with pods(harness, routing, 2) as (here, there):
         socket = await attached(there)
         targets = [Target.user(f"user-{number}") for number in range(MANY)]
@@ -178,7 +178,7 @@ async def check_every_target_is_heard_again(harness: Harness, routing: RoutingNa
 @cuts_the_broker
 @fleet_check
 async def check_pods_close_during_an_outage(harness: Harness, routing: RoutingName = "broadcast") -> None:
-    """Pods whose broker is away close in bounded time, leave nothing, and count what they could not send."""
+    """Pods whose broker is down close in bounded time, leave nothing, and count what they could not send."""
     async with pods(harness, routing, 1):  # what the client library keeps for all links is there now
         pass
     async with (

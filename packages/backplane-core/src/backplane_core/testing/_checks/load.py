@@ -1,4 +1,4 @@
-"""Checks on a link under load: it leaves the loop its turns, and a slow consumer is never skipped over in silence."""
+"""Checks on a link under load: it does not block the loop, and never skips frames of a slow consumer silently."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from backplane_core.testing._kit.open_link import RECEIVE, OpenLink, fresh, link
 from backplane_core.testing.harness import ContractError, Harness
 
 STALL_S: Final = 0.5
-"""How long the loop may stand still. A link needs milliseconds for such a batch; a machine's hiccup may take longer,
-so the shortest of some attempts counts."""
+"""How long the loop may be blocked. A link needs milliseconds for such a batch; a machine may hiccup for longer, so the
+shortest of several attempts counts."""
 ATTEMPTS: Final = 3
 BATCH: Final = 2_500
 BATCHES: Final = 8
@@ -42,7 +42,7 @@ async def check_the_loop_keeps_turning(harness: Harness) -> None:
                 return
     raise ContractError(
         f"the loop turns at least every {STALL_S:g} s in one of {ATTEMPTS} attempts",
-        f"it stood still for {', '.join(f'{stall:.1f} s' for stall in stalls)}",
+        f"it was blocked for {', '.join(f'{stall:.1f} s' for stall in stalls)}",
         "blocking calls in the link: sockets, locks, sleep, a synchronous client library",
     )
 
@@ -59,7 +59,7 @@ async def _longest_stall(stop: asyncio.Event) -> float:
 
 @link_check
 async def check_a_slow_consumer_is_not_skipped(harness: Harness) -> None:
-    """A consumer that is busy while 20 MB arrive gets all in order, or a `Lost`, or the link dies: no silent hole."""
+    """A consumer that is busy while 20 MB arrive gets every frame in order, or a `Lost`, or the link dies."""
     channel = fresh()
     async with links(harness, 2) as (sender, slow):
         await slow.subscribe(channel)
@@ -82,18 +82,18 @@ async def check_a_slow_consumer_is_not_skipped(harness: Harness) -> None:
         lost = [item.missed for item in slow.lost if item.channel in {None, channel}]
         counted = sum(count for count in lost if count is not None)
         if missing and not slow.ended and (not lost or (None not in lost and counted < missing)):
-            got = f"{missing} frames missing, {len(lost)} Lost that tell of {counted}, and the link lives"
+            got = f"{missing} frames missing, {len(lost)} Lost that count {counted}, and the link lives"
             raise ContractError("every frame, or a Lost that counts the missing, or a dead link", got, RECEIVE)
 
 
 async def _caught_up(sender: OpenLink, slow: OpenLink, channel: str) -> None:
-    """Return once a frame behind the flood came, or the link died; that frame itself may be lost, so it is repeated."""
+    """Return once a frame sent after the flood arrived, or the link died; it may be lost, so it is sent repeatedly."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + 3 * waiting.DEADLINE_S
     last = b"%d " % FLOOD
     while last not in slow.payloads[channel][-50:] and not slow.ended:
         if loop.time() > deadline:
             got = f"{len(slow.payloads[channel])} frames and {len(slow.lost)} Lost"
-            raise ContractError(f"a frame behind the flood arrives within {3 * waiting.DEADLINE_S:g} s", got, RECEIVE)
+            raise ContractError(f"a frame sent after it arrives within {3 * waiting.DEADLINE_S:g} s", got, RECEIVE)
         await sender.send((channel, last))
         await asyncio.sleep(0.05)

@@ -17,7 +17,7 @@ RECONNECT: Final = "the client library's own reconnecting: turn it off; a dead l
 @cuts_the_broker
 @link_check
 async def check_a_cut_ends_receive(harness: Harness) -> None:
-    """When the broker goes, `receive()` raises `TransportError`: it does not wait for ever and does not just end."""
+    """When the broker goes down, `receive()` raises `TransportError`: it does not wait for ever or just end."""
     channel = fresh()
     async with links(harness, 2) as (idle, busy):
         await busy.subscribe(channel)
@@ -31,7 +31,7 @@ async def check_a_cut_ends_receive(harness: Harness) -> None:
 @cuts_the_broker
 @link_check
 async def check_calls_on_a_dead_link_raise(harness: Harness) -> None:
-    """On a dead link `send`, `subscribe` and `unsubscribe` raise `TransportError`, also when the broker is back."""
+    """On a dead link `send`, `subscribe` and `unsubscribe` raise `TransportError`, even when the broker is back."""
     channel = fresh()
     async with links(harness, 1) as (link,):
         await link.subscribe(channel)
@@ -50,7 +50,7 @@ async def _all_refused(link: Link, channel: str, when: str) -> None:
 @cuts_the_broker
 @link_check
 async def check_a_send_to_a_cut_broker_is_not_confirmed(harness: Harness) -> None:
-    """With `Traits.confirms`, `send` never returns for frames that a cut broker did not get."""
+    """With `Traits.confirms`, `send` never returns for frames that a broker that was cut did not get."""
     async with links(harness, 1) as (link,):
         if not link.transport.traits.confirms:
             return
@@ -61,7 +61,7 @@ async def check_a_send_to_a_cut_broker_is_not_confirmed(harness: Harness) -> Non
 @cuts_the_broker
 @link_check
 async def check_calls_pending_at_the_cut_end(harness: Harness) -> None:
-    """Calls that wait for the broker when it goes return or raise `TransportError`; none hangs."""
+    """Calls that wait for the broker when it goes down return or raise `TransportError`; none hangs."""
     channel = fresh()
     async with links(harness, 3) as (one, two, three):
         await three.subscribe(channel)
@@ -86,7 +86,7 @@ async def check_calls_pending_at_the_cut_end(harness: Harness) -> None:
 @cuts_the_broker
 @link_check
 async def check_open_without_a_broker_raises(harness: Harness) -> None:
-    """While the broker is away `open` raises a retryable `TransportError` each time, and leaves nothing."""
+    """While the broker is down, `open` raises a retryable `TransportError` each time, and leaves nothing."""
     async with outage(harness), leaves_nothing("an open() that failed", OPEN):
         transport = harness.make()
         for _ in range(3):
@@ -98,7 +98,7 @@ async def check_open_without_a_broker_raises(harness: Harness) -> None:
 @cuts_the_broker
 @link_check
 async def check_open_works_after_an_outage(harness: Harness) -> None:
-    """Once the broker is back `open` works, with the same transport and with a new one."""
+    """Once the broker is back, `open` works, with the same transport and with a new one."""
     channel = fresh()
     async with links(harness, 1) as (old,):
         async with outage(harness):
@@ -113,7 +113,7 @@ async def check_open_works_after_an_outage(harness: Harness) -> None:
 @cuts_the_broker
 @link_check
 async def check_a_dead_link_stays_dead(harness: Harness) -> None:
-    """A link that died never comes back: what is sent once the broker is back is not delivered on it."""
+    """A dead link never comes back: it does not deliver what is sent once the broker is back."""
     channel = fresh()
     async with links(harness, 1) as (old,):
         await old.subscribe(channel)

@@ -1,4 +1,4 @@
-"""Checks on what is heard: subscribe, unsubscribe, and both while frames flow."""
+"""Checks on subscriptions: subscribe, unsubscribe, and both while frames flow."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from backplane_core.testing.harness import Harness
 
 @link_check
 async def check_subscribe_returns_once_heard(harness: Harness) -> None:
-    """What another link sends right after `subscribe` returned is received."""
+    """A frame that another link sends right after `subscribe` returned is received."""
     async with links(harness, 3) as (sender, receiver, busy):
         for channels in [[fresh()] for _ in range(20)] + [many() for _ in range(5)]:
-            # The broker has something to do, so that who does not wait for its confirmation is overtaken.
+            # The broker is kept busy, so that a link that does not wait for its confirmation is too early.
             load = asyncio.create_task(busy.send(*[(fresh(), b"x" * 500)] * 2_000), name="contract check: load")
             try:
                 await asyncio.sleep(0)
@@ -31,7 +31,7 @@ async def check_subscribe_returns_once_heard(harness: Harness) -> None:
 
 @link_check
 async def check_many_channels_in_one_call(harness: Harness) -> None:
-    """One `subscribe` takes 512 channels and one `unsubscribe` gives up 511 of them."""
+    """One `subscribe` takes 512 channels, and one `unsubscribe` gives up 511 of them."""
     channels = many()
     async with links(harness, 2) as (sender, receiver):
         await receiver.subscribe(*channels)
@@ -47,7 +47,7 @@ async def check_many_channels_in_one_call(harness: Harness) -> None:
 
 @link_check
 async def check_unsubscribe_stops_its_channel(harness: Harness) -> None:
-    """What is sent after `unsubscribe` returned is not received."""
+    """A frame that is sent after `unsubscribe` returned is not received."""
     left, kept = fresh(), fresh()
     async with links(harness, 3) as (sender, receiver, witness):
         await receiver.subscribe(left, kept)
@@ -63,7 +63,7 @@ async def check_unsubscribe_stops_its_channel(harness: Harness) -> None:
 
 @link_check
 async def check_unsubscribe_spares_other_channels(harness: Harness) -> None:
-    """Giving up a channel loses no frame of another one."""
+    """An `unsubscribe` loses no frame of another channel."""
     kept, left = fresh(), [fresh() for _ in range(20)]
     async with links(harness, 2) as (sender, receiver):
         await receiver.subscribe(kept, *left)
@@ -75,7 +75,7 @@ async def check_unsubscribe_spares_other_channels(harness: Harness) -> None:
 
 @link_check
 async def check_a_channel_can_be_heard_again(harness: Harness) -> None:
-    """A channel that was given up can be subscribed again, and then each frame comes once."""
+    """A channel that was unsubscribed can be subscribed again, and then each frame arrives once."""
     channel, other = fresh(), fresh()
     async with links(harness, 2) as (sender, receiver):
         await receiver.subscribe(other)
@@ -94,7 +94,7 @@ async def check_a_channel_can_be_heard_again(harness: Harness) -> None:
 
 @link_check
 async def check_empty_calls_change_nothing(harness: Harness) -> None:
-    """`subscribe`, `unsubscribe` and `send` of nothing return, and all goes on as before."""
+    """`subscribe`, `unsubscribe` and `send` of nothing return and change nothing."""
     channel = fresh()
     async with links(harness, 1) as (link,):
         await link.subscribe(channel)
@@ -102,9 +102,7 @@ async def check_empty_calls_change_nothing(harness: Harness) -> None:
         await link.unsubscribe()
         await link.send()
         await link.send((channel, b"still heard"))
-        same(
-            await link.settled(link, channel), [b"still heard"], "what the broker takes a command without operands for"
-        )
+        same(await link.settled(link, channel), [b"still heard"], "how the broker treats a command without operands")
 
 
 @link_check
@@ -138,7 +136,7 @@ async def check_calls_may_overlap(harness: Harness) -> None:
 
 @link_check
 async def check_a_second_subscriber_changes_nothing_for_the_first(harness: Harness) -> None:
-    """A link that leaves or closes takes nothing from another link that hears the same channel."""
+    """A link that unsubscribes or closes takes nothing from another link on the same channel."""
     channel = fresh()
     async with links(harness, 3) as (sender, receiver, leaver):
         await receiver.subscribe(channel)

@@ -1,1 +1,1 @@
-"""What the checks of the contract kit stand on."""
+"""The foundation of the checks in the contract kit."""

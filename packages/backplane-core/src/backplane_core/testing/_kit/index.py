@@ -20,7 +20,7 @@ FLEET: Final[dict[str, FleetCheck]] = {}
 """The checks on fleets by name."""
 
 OUTAGE: Final[dict[str, LinkCheck | FleetCheck]] = {}
-"""Those of both that cut the broker."""
+"""The checks of both kinds that cut the broker."""
 
 
 def link_check(check: LinkCheck) -> LinkCheck:

@@ -17,7 +17,7 @@ from backplane_core.transport import Frame, Link, Lost, Transport
 
 __all__ = ["OpenLink", "fresh", "links", "many", "same"]
 
-RECEIVE: Final = "Link.receive: every frame of a subscribed channel comes out once, in order, as (channel, payload)"
+RECEIVE: Final = "Link.receive: every frame on a subscribed channel is yielded once, in order, as (channel, payload)"
 SUBSCRIBE: Final = "Link.subscribe: it returns once the broker confirmed, not once the command is written"
 UNSUBSCRIBE: Final = "Link.unsubscribe: it gives up these channels, and only these"
 SEND: Final = "Link.send: it writes all frames, in order, payloads untouched"
@@ -27,14 +27,14 @@ OPEN: Final = "Transport.open: it makes one attempt, which either returns a link
 
 
 def fresh(name: str = "") -> str:
-    """Return a channel that nobody else uses; the name becomes its last words."""
+    """Return a channel that nobody else uses and that ends in the given words."""
     return f"kit-{uuid4().hex}{name and ':'}{name}"
 
 
 def many() -> list[str]:
-    """Return as many channels as core puts into one call, with long names: a broker takes its time with them.
+    """Return as many channels as core puts into one call, with long names, so that the broker takes its time.
 
-    Who does not wait for its confirmation is overtaken then.
+    A link that does not wait for the confirmation is then caught.
     """
     return [fresh("x" * 200) for _ in range(SUBSCRIBE_BATCH)]
 
@@ -43,7 +43,7 @@ class OpenLink:
     """One link, and what it yielded so far.
 
     Args:
-        transport: What opened it.
+        transport: The transport that opened it.
         link: The link.
     """
 
@@ -55,7 +55,7 @@ class OpenLink:
         self.lost: list[Lost] = []
         self._markers: set[bytes] = set()
         self.gate = asyncio.Event()
-        """Cleared, the consumer is busy with the list that it has."""
+        """While cleared, the consumer is busy with the list that it has."""
         self.gate.set()
         self.closed = False
         self.read()
@@ -73,10 +73,10 @@ class OpenLink:
                 await self.gate.wait()
         except TransportError as error:
             return error
-        raise ContractError("receive() raises TransportError when the link dies", "it ended without a word", RECEIVE)
+        raise ContractError("receive() raises TransportError when the link dies", "it ended silently", RECEIVE)
 
     def _take(self, item: Frame | Lost) -> None:
-        # Core tells frames by `type(...) is tuple` and parses `bytes` alone.
+        # Core recognizes frames by `type(...) is tuple`, and parses only `bytes`.
         if type(item) is tuple and type(item[0]) is str and type(item[1]) is bytes:
             self.payloads[item[0]].append(item[1])
         elif isinstance(item, Lost):
@@ -98,10 +98,10 @@ class OpenLink:
         await returned(self.link.send(frames), f"send() of {len(frames)} frames", SEND)
 
     async def heard(self, channel: str, count: int) -> list[bytes]:
-        """Return the payloads of a channel once there are so many.
+        """Return the payloads of a channel once there are this many.
 
         Raises:
-            ContractError: There are not within the deadline, or the link died.
+            ContractError: Too few came within the deadline, or the link died.
         """
         payloads = self.payloads[channel]
         what = f"{count} frames on a channel"
@@ -113,19 +113,19 @@ class OpenLink:
         return payloads
 
     async def settled(self, sender: OpenLink, channel: str) -> list[bytes]:
-        """Return all that came on a channel from one sender up to now: a marker follows it."""
+        """Send a marker, and return everything that came on the channel from this sender before it."""
         marker = uuid4().bytes
         self._markers.add(marker)
         await sender.send((channel, marker))
         payloads = self.payloads[channel]
         await until(
             lambda: marker in payloads[-8:] or self.ended,
-            "a frame behind the others arrives",
+            "a frame sent after the others arrives",
             lambda: f"{len(payloads)} frames without it{self._lost()}",
             RECEIVE,
         )
         if marker not in payloads:
-            raise ContractError("a frame behind the others arrives", f"{self._end()} first", RECEIVE)
+            raise ContractError("a frame sent after the others arrives", f"{self._end()} first", RECEIVE)
         return [payload for payload in payloads if payload not in self._markers]
 
     async def died(self, why: str) -> TransportError:
@@ -135,7 +135,7 @@ class OpenLink:
             ContractError: It did not raise `TransportError` within the deadline.
         """
         what = f"receive() raises TransportError {why}"
-        await until(lambda: self.ended, what, lambda: "it waits for frames as if all were well", RECEIVE)
+        await until(lambda: self.ended, what, lambda: "it waits for frames as if nothing had happened", RECEIVE)
         try:
             return self.reader.result()
         except ContractError:
@@ -144,16 +144,16 @@ class OpenLink:
             raise ContractError(what, f"{error_location(error)}: {error}", RECEIVE) from error
 
     async def over(self, why: str) -> None:
-        """Return once `receive()` is over; how does not matter.
+        """Return once `receive()` has ended, in whatever way.
 
         Raises:
-            ContractError: It still waits at the deadline.
+            ContractError: It is still waiting at the deadline.
         """
         await until(lambda: self.ended, f"receive() ends {why}", lambda: "it waits for frames", ACLOSE)
 
     @property
     def ended(self) -> bool:
-        """Whether `receive()` is over."""
+        """Whether `receive()` has ended."""
         return self.reader.done()
 
     def _end(self) -> str:
@@ -167,13 +167,13 @@ class OpenLink:
         return f", and {len(self.lost)} Lost" if self.lost else ""
 
     async def close(self) -> None:
-        """Close the link, once, and go on reading. It may be dead already."""
+        """Close the link, once, and keep reading. It may be dead already."""
         if not self.closed:
             self.closed = True
             await returned(self.link.aclose(), "aclose()", ACLOSE)
 
     async def aclose(self) -> None:
-        """Close the link unless it is closed, and leave nothing of this check behind."""
+        """Close the link unless it is closed, and clean up after this check."""
         try:
             await self.close()
         finally:
@@ -186,7 +186,7 @@ class OpenLink:
 
 @asynccontextmanager
 async def links(harness: Harness, count: int, transport: Transport | None = None) -> AsyncGenerator[list[OpenLink]]:
-    """Open so many links, each over a new transport unless one is given, and close them at the end."""
+    """Open this many links, each over a new transport unless one is given, and close them at the end."""
     opened: list[OpenLink] = []
     try:
         for _ in range(count):
@@ -201,7 +201,7 @@ def same(got: Sequence[bytes], expected: Sequence[bytes], look_at: str) -> None:
     """Compare what a channel yielded with what was sent on it.
 
     Raises:
-        ContractError: They differ; says where first, and how many are missing, twice or foreign.
+        ContractError: They differ; it says where first, and how many are missing, duplicated or foreign.
     """
     if list(got) == list(expected):
         return

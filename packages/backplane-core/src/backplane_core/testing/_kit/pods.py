@@ -25,7 +25,7 @@ HEARD: Final = "the checks of LINK_CHECKS first: subscribe, then receive"
 
 @define
 class Socket:
-    """What one connection got, in order; gaps stand among the events where they were told."""
+    """What one connection got, in order; gaps stand among the events where they were reported."""
 
     conn_id: str
     stream: list[Any] = field(factory=list[Any])
@@ -41,7 +41,7 @@ class Socket:
         return [item for item in self.stream if isinstance(item, Gap)]
 
     async def has(self, count: int) -> list[Any]:
-        """Return the events once there are so many."""
+        """Return the events once there are this many."""
         what = f"{count} events at a connection"
         await until(
             lambda: len(self.events) >= count, what, lambda: f"{len(self.events)}, {len(self.gaps)} gaps", HEARD
@@ -57,7 +57,7 @@ def _marks(item: object) -> bool:
 async def pods(
     harness: Harness, routing: RoutingName, count: int, channel: str | None = None
 ) -> AsyncGenerator[list[DistributedBackplane]]:
-    """Open so many pods of one fleet, a new one unless its channel is given, and close them at the end."""
+    """Open this many pods of one fleet, a new fleet unless its channel is given, and close them at the end."""
     channel = fresh() if channel is None else channel
     opened: list[DistributedBackplane] = []
     try:
@@ -71,7 +71,7 @@ async def pods(
 
 
 async def attached(pod: DistributedBackplane, *targets: Target, conn_id: str | None = None) -> Socket:
-    """Attach a connection whose every association is confirmed."""
+    """Attach a connection, with every association confirmed."""
     socket = Socket(uuid4().hex if conn_id is None else conn_id)
     what = "attach() returns"
     await returned(pod.attach(socket.conn_id, socket.stream.append, on_gap=socket.stream.append), what, HEARD)
@@ -117,7 +117,7 @@ def _has_markers(socket: Socket, count: int) -> bool:
 
 
 def equal(got: object, expected: object, what: str, look_at: str = HEARD) -> None:
-    """Compare.
+    """Compare what came with what was expected.
 
     Raises:
         ContractError: They differ.
@@ -127,7 +127,7 @@ def equal(got: object, expected: object, what: str, look_at: str = HEARD) -> Non
 
 
 def require(condition: object, expected: str, got: object, look_at: str = HEARD) -> None:
-    """Insist.
+    """Insist on a condition.
 
     Raises:
         ContractError: The condition does not hold.

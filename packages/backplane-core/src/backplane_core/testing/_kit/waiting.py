@@ -1,4 +1,4 @@
-"""Waits with a deadline, whose expiry is a `ContractError` that names what was waited for."""
+"""Waits with a deadline that raise a `ContractError` naming what they waited for."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["all_of", "ended", "leaves_nothing", "outage", "refused", "returned",
 T = TypeVar("T")
 
 DEADLINE_S = 10.0
-"""How long a check waits for one thing: an answer takes milliseconds; the rest is for a machine starved of CPU."""
+"""How long a check waits for one thing. An answer takes milliseconds; the rest is for a machine starved of CPU."""
 
 ABANDON_S: Final = 0.5
-"""What a call that did not return gets to be cancelled: it may swallow that too."""
+"""How long a call that did not return gets to be cancelled: it may swallow that too."""
 
 
 async def within(call: Coroutine[Any, Any, T], what: str, look_at: str) -> T:
-    """Return what the call returns, raise what it raises.
+    """Return what the call returns, or raise what it raises.
 
     Raises:
         ContractError: It did neither within the deadline.
@@ -62,7 +62,7 @@ async def returned(call: Coroutine[Any, Any, T], what: str, look_at: str) -> T:
 
 
 async def ended(call: Coroutine[Any, Any, object], what: str, look_at: str) -> TransportError | None:
-    """Return the `TransportError` that the call raised, or None when it returned: either is right.
+    """Return the `TransportError` that the call raised, or None if it returned: either is right.
 
     Raises:
         ContractError: It raised another error, or did neither within the deadline.
@@ -86,7 +86,7 @@ async def refused(call: Coroutine[Any, Any, object], what: str, look_at: str) ->
     """
     error = await ended(call, what, look_at)
     if error is None:
-        raise ContractError(f"{what} raises TransportError", "it returned as if all were well", look_at)
+        raise ContractError(f"{what} raises TransportError", "it returned as if nothing had happened", look_at)
     return error
 
 
@@ -95,7 +95,7 @@ def _foreign(what: str, error: Exception, look_at: str) -> ContractError:
 
 
 async def all_of(*calls: Coroutine[Any, Any, object]) -> None:
-    """Run all of these at once, each to its end; then raise the first error, unless one is on its way already."""
+    """Run all of these concurrently, each to its end; then raise the first error, unless one is already propagating."""
     tasks = [asyncio.create_task(call, name="contract check") for call in calls]
     try:
         if tasks:
@@ -112,7 +112,7 @@ async def until(condition: Callable[[], bool], what: str, got: Callable[[], str]
     """Return once the condition holds.
 
     Raises:
-        ContractError: It did not within the deadline; `got` says how things stand then.
+        ContractError: It did not hold within the deadline; `got` describes the state then.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + DEADLINE_S
@@ -124,12 +124,12 @@ async def until(condition: Callable[[], bool], what: str, got: Callable[[], str]
 
 @asynccontextmanager
 async def leaves_nothing(what: str, look_at: str) -> AsyncGenerator[None]:
-    """Fail if the block leaves more tasks or sockets than there were, or an error that nobody hears.
+    """Fail if the block leaves more tasks or sockets than there were, or an error that nobody retrieved.
 
-    Not when it raises itself. Tasks and sockets are counted, since a harness that restarts a broker inside this process
-    has new ones for old ones.
+    It does not fail when the block itself raises. Tasks and sockets are counted, not compared, since a harness that
+    restarts a broker inside this process replaces old ones by new ones.
     """
-    gc.collect()  # what others left is not blamed on this block
+    gc.collect()  # so that this block is not blamed for what others left
     tasks, sockets = asyncio.all_tasks(), _sockets()
 
     def left() -> str:
@@ -148,12 +148,12 @@ async def leaves_nothing(what: str, look_at: str) -> AsyncGenerator[None]:
         await until(lambda: not left(), f"{what} leaves no task and no socket", left, look_at)
         gc.collect()
     if unheard:
-        raise ContractError(f"{what} leaves no error that nobody hears", ", ".join(unheard), look_at)
+        raise ContractError(f"{what} leaves no error that nobody retrieved", ", ".join(unheard), look_at)
 
 
 @contextmanager
 def _unheard_errors() -> Generator[list[str]]:
-    """Collect the errors of tasks and futures that asyncio finds when it throws them away."""
+    """Collect the errors that asyncio finds in tasks and futures when it discards them."""
     loop = asyncio.get_running_loop()
     handler = loop.get_exception_handler()
     unheard: list[str] = []
@@ -175,7 +175,7 @@ def _unheard_errors() -> Generator[list[str]]:
 
 @asynccontextmanager
 async def outage(harness: Harness) -> AsyncGenerator[None]:
-    """Cut the broker for the length of the block, or until `harness.restore()` is called in it."""
+    """Cut the broker for the duration of the block, or until `harness.restore()` is called in it."""
     try:
         await within(harness.cut(), "Harness.cut()", "the harness")
         yield
@@ -184,7 +184,7 @@ async def outage(harness: Harness) -> AsyncGenerator[None]:
 
 
 def _sockets() -> frozenset[int]:
-    """Return the inodes of this process's sockets; none where the system has no /dev/fd."""
+    """Return the inodes of this process's sockets; none if the system has no /dev/fd."""
     found: set[int] = set()
     directory = Path("/dev/fd")
     for descriptor in directory.iterdir() if directory.is_dir() else ():
