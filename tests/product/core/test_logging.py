@@ -81,10 +81,10 @@ def test_its_memory_is_bounded(log: pytest.LogCaptureFixture) -> None:
     observe = LoggingObserver(every_s=10, monotonic=clock)
     for number in range(5_000):
         observe(SinkFailed(conn_id=str(number), error="KeyError"))
-    assert len(log.records) == len(observe._told) == 1_000
+    assert len(log.records) == len(observe._logged) == 1_000
     clock.now = 20.0
     observe(SinkFailed(conn_id="one more", error="KeyError"))
-    assert len(observe._told) == 1
+    assert len(observe._logged) == 1
 
 
 async def test_it_is_the_default_and_an_observer_of_ones_own_takes_its_place(log: pytest.LogCaptureFixture) -> None:

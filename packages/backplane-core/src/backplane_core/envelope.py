@@ -1,6 +1,6 @@
 """What travels on the bus: `BackplaneEnvelope` and its codec.
 
-The format is public (docs/reference/wire-format.md): pods of other languages write and read it.
+The format is public (docs/reference/wire-format.md): pods in other languages write and read it.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ class BackplaneEnvelope:
 
     Args:
         origin: Opaque id of the publishing pod, non-empty.
-        target: Who should get it.
+        target: Who should get the event.
         event: The JSON value; never shown in a repr.
-        seq: Counts from 1 per origin and channel, below 2**64; None from pods that do not count.
-        prev: The channel's previous `seq`; None where the sender does not know it.
+        seq: Number of the frame, from 1, per origin and channel, below 2**64; None from unnumbered pods.
+        prev: The previous `seq` on the channel; None if the sender does not know it.
         also: Further targets of a union, at most 2,047.
-        exclude: Connection ids that must not get it, at most 65,536.
-        trace: A tracing context, carried as it is; never shown in a repr.
+        exclude: Ids of connections that must not get the event, at most 65,536.
+        trace: A tracing context, carried unchanged; never shown in a repr.
 
     Raises:
-        EnvelopeError: The origin may not be an id, a number is out of range, `prev` does not come before `seq`, or
-            there are too many targets or excluded ids.
+        EnvelopeError: The origin is not a valid id, a number is out of range, `prev` is not below `seq`, or there are
+            too many targets or excluded ids.
     """
 
     origin: str = field(validator=_check_origin)
@@ -79,7 +79,7 @@ class BackplaneEnvelope:
 
     def __attrs_post_init__(self) -> None:
         if self.prev is not None and self.seq is None:
-            raise EnvelopeError("prev goes with seq: a sender that does not count knows no previous number")
+            raise EnvelopeError("prev needs seq: an unnumbered sender has no previous number")
         if self.prev is not None and self.seq is not None and self.prev >= self.seq:
             raise EnvelopeError("prev comes before seq")
         if len(self.also) >= MAX_TARGETS or len(self.exclude) > MAX_EXCLUDED:
@@ -90,8 +90,8 @@ def encode_envelope(envelope: BackplaneEnvelope) -> bytes:
     """Return the envelope's bytes: UTF-8 JSON on one line, members in the order of the format's description.
 
     Raises:
-        EventEncodeError: The event or the trace holds what JSON has no form for.
-        InvalidTargetError: An excluded id may not be one.
+        EventEncodeError: The event or the trace contains something that JSON cannot represent.
+        InvalidTargetError: An excluded id is not a valid id.
     """
     return build_frame(
         frame_prefix(envelope.origin),
@@ -107,11 +107,11 @@ def encode_envelope(envelope: BackplaneEnvelope) -> bytes:
 
 
 def decode_envelope(data: bytes) -> BackplaneEnvelope:
-    """Return the envelope that the bytes hold. Unknown members are ignored.
+    """Return the envelope in these bytes. Unknown members are ignored.
 
     Raises:
-        EnvelopeError: They hold none: not JSON, wrong types, a target with two keys, bad UTF-8, nesting too deep, or an
-            event with a number beyond a double.
+        EnvelopeError: They are not an envelope: not JSON, wrong types, a target with two keys, bad UTF-8, nesting too
+            deep, or an event with a number that does not fit a double.
     """
     if not isinstance(data, (bytes, bytearray, memoryview)):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers without a type checker
         raise EnvelopeError(f"an envelope is bytes, not {type(data).__name__}")

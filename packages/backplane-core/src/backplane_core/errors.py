@@ -1,6 +1,6 @@
-"""Every error that Backplane raises. Catch `BackplaneError` for all of them.
+"""Every error that Backplane raises. Catch `BackplaneError` to catch all of them.
 
-No message, repr, or `__cause__` of these holds a password, token, key or event payload.
+No message, repr or `__cause__` of these contains a password, token, key or event payload.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
 
 
 class BackplaneError(Exception):
-    """The root of all errors of this library."""
+    """The base class of all errors of this library."""
 
 
 class ConfigurationError(BackplaneError, ValueError):
@@ -35,23 +35,23 @@ class ConfigurationError(BackplaneError, ValueError):
 
 
 class AdapterNotInstalledError(ConfigurationError):
-    """No installed distribution serves the URL's scheme. The message says which `pip install` mends it."""
+    """No installed distribution serves the URL's scheme. The message says what to `pip install`."""
 
 
 class InvalidTargetError(BackplaneError, ValueError):
-    """A target or connection id is not of the allowed form. Nothing was delivered."""
+    """A target or connection id does not have the allowed form. Nothing was delivered."""
 
 
 class EventEncodeError(BackplaneError, TypeError):
-    """An event holds something that JSON has no form for. Nothing was delivered."""
+    """An event contains something that JSON cannot represent. Nothing was delivered."""
 
 
 class EventTooLargeError(BackplaneError, ValueError):
     """An event is larger than the limit. Nothing was delivered and the link stays up.
 
     Args:
-        size: What was to be sent, in bytes.
-        limit: The most that is allowed, in bytes: `max_event_bytes`, or what the broker takes in one message.
+        size: Size of the event or its frame, in bytes.
+        limit: The limit, in bytes: `max_event_bytes`, or what the broker accepts in one message.
     """
 
     def __init__(self, size: int, limit: int) -> None:
@@ -67,11 +67,11 @@ class EventTooLargeError(BackplaneError, ValueError):
 
 
 class OutboxFullError(BackplaneError):
-    """The outbox has no room and its policy is "raise". Nobody has got anything: publish again later.
+    """The outbox is full and its policy is "raise". Nobody received anything: publish again later.
 
     Args:
         messages: Frames that wait for the broker.
-        size: The same in bytes.
+        size: Size of these frames, in bytes.
     """
 
     def __init__(self, messages: int, size: int) -> None:
@@ -87,7 +87,7 @@ class OutboxFullError(BackplaneError):
 
 
 class EnvelopeError(BackplaneError, ValueError):
-    """Bytes from the bus are not an envelope, or an event's JSON has no Python value (a number beyond a double)."""
+    """Bytes from the bus are not an envelope, or its event has no Python value (a number too large for a double)."""
 
 
 class ClosedError(BackplaneError):
@@ -95,7 +95,7 @@ class ClosedError(BackplaneError):
 
 
 class WrongLoopError(BackplaneError, RuntimeError):
-    """A backplane was used outside of the event loop that it was opened in. Nothing was done."""
+    """A backplane was used outside the event loop that it was opened in. Nothing was done."""
 
 
 class ReentrantPublishError(BackplaneError):
@@ -103,11 +103,11 @@ class ReentrantPublishError(BackplaneError):
 
 
 class SlowConsumerError(BackplaneError):
-    """This connection's queue overflowed and its policy is "close". What was queued has been yielded."""
+    """This connection's queue overflowed and its policy is "close". Everything queued before has been yielded."""
 
 
 class GapError(BackplaneError):
-    """This connection ends at a gap, as `end_on_gap` asked for. What came before it has been yielded.
+    """This connection ends at a gap, because `end_on_gap` is set. Everything before the gap has been yielded.
 
     Args:
         gap: What was missed: the client should reconnect and reload (WebSocket close code 1012).
@@ -126,7 +126,7 @@ class TransportError(BackplaneError):
 
     Args:
         message: What happened, without secrets.
-        retryable: Whether trying again can help. A wrong certificate stays wrong; a refused connection may not.
+        retryable: Whether trying again can help. A wrong certificate stays wrong; a refused connection may not stay so.
     """
 
     def __init__(self, message: str, *, retryable: bool = True) -> None:
@@ -135,7 +135,7 @@ class TransportError(BackplaneError):
 
 
 class AuthenticationError(TransportError):
-    """The broker refused the credentials. Not retried at start; retried patiently when it comes later."""
+    """The broker rejected the credentials. Not retried at startup; retried patiently when it happens later."""
 
     def __init__(self, message: str, *, retryable: bool = False) -> None:
         super().__init__(message, retryable=retryable)

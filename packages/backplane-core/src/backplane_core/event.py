@@ -17,7 +17,7 @@ class Event:
 
     Args:
         json: The event as JSON: UTF-8, one line, fit for a WebSocket text frame or an SSE `data:` line.
-        id: The event's place in a durable log; None on a bus that keeps none.
+        id: The place of the event in a durable log; None on a bus that keeps no log.
     """
 
     json: bytes
@@ -25,10 +25,10 @@ class Event:
 
     @property
     def value(self) -> Any:  # noqa: ANN401 -- JSON is what the publisher sent; the reader knows its shape
-        """The decoded event, anew on each read, so that no two readers share one.
+        """The event, decoded on each access, so that no two readers share one value.
 
         Raises:
-            EnvelopeError: A foreign pod sent a number that no double holds.
+            EnvelopeError: A foreign pod sent a number that does not fit a double.
         """
         return decode_event(self.json)
 

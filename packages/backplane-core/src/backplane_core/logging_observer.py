@@ -1,4 +1,4 @@
-"""What the log says of records, without flooding it: `LoggingObserver`."""
+"""Writes records to the log without flooding it: `LoggingObserver`."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from backplane_core.observe import (
 __all__ = ["LoggingObserver"]
 
 MAX_SUBJECTS: Final = 1_000
-"""Sinks, channels and causes that are told apart: a bound against a fleet of failing sinks, or of forged channels."""
+"""Distinct sinks, channels and causes remembered: a bound against a fleet of failing sinks, or forged channels."""
 
 
 @define(eq=False)
 class LoggingObserver:
     """An observer that writes records to a log: at most one line per kind and subject in `every_s`, then how many more.
 
-    The default of every backplane. An observer of your own takes its place; call this one from yours to keep it. State
+    It is the default of every backplane. Your own observer replaces it; call this one from yours to keep it. State
     changes and mismatches are logged by the backplane itself, whatever the observer.
 
     Args:
-        logger: Where to; the logger `backplane` by default.
-        every_s: The seconds between two lines of one kind about one sink, channel or cause. 10: readable, and soon
-            enough to act on.
+        logger: Where to write; the logger `backplane` by default.
+        every_s: Seconds between two lines of one kind about one sink, channel or cause. 10: readable, and soon enough
+            to act on.
         monotonic: The clock.
     """
 
     logger: logging.Logger = logger
     every_s: float = 10.0
     monotonic: Callable[[], float] = time.monotonic
-    # Subject -> (when it was last told, how many more since).
-    _told: dict[tuple[str, ...], tuple[float, int]] = field(
+    # Subject -> (when it was last logged, how many more since).
+    _logged: dict[tuple[str, ...], tuple[float, int]] = field(
         factory=dict[tuple[str, ...], tuple[float, int]], init=False
     )
 
@@ -57,15 +57,15 @@ class LoggingObserver:
             return
         level, subject, text = line
         now = self.monotonic()
-        told_at, more = self._told.get(subject, (None, 0))
-        if told_at is not None and now - told_at < self.every_s:
-            self._told[subject] = (told_at, more + 1)
+        logged_at, more = self._logged.get(subject, (None, 0))
+        if logged_at is not None and now - logged_at < self.every_s:
+            self._logged[subject] = (logged_at, more + 1)
             return
-        if told_at is None and len(self._told) >= MAX_SUBJECTS:
-            self._told = {key: value for key, value in self._told.items() if now - value[0] < self.every_s}
-            if len(self._told) >= MAX_SUBJECTS:
+        if logged_at is None and len(self._logged) >= MAX_SUBJECTS:
+            self._logged = {key: value for key, value in self._logged.items() if now - value[0] < self.every_s}
+            if len(self._logged) >= MAX_SUBJECTS:
                 return
-        self._told[subject] = (now, 0)
+        self._logged[subject] = (now, 0)
         if more:
             text = f"{text} (and {more} more like this)"
         self.logger.log(level, "%s", text)

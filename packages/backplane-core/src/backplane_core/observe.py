@@ -1,4 +1,4 @@
-"""What an observer, a health check and a dashboard get: gaps, records, readiness, counters; frozen, no payloads."""
+"""What observers, health checks and dashboards get: gaps, records, readiness, counters; frozen, without payloads."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ __all__ = [
 ]
 
 State: TypeAlias = Literal["connecting", "live", "degraded", "draining", "closed"]
-"""`connecting`: not live yet. `live`: receiving. `degraded`: the link is lost and being replaced; local delivery goes
-on. `draining`: refuses publishes, sends what it accepted. `closed`: over."""
+"""`connecting`: not live yet. `live`: receiving. `degraded`: the link is lost and being replaced; local delivery
+continues. `draining`: rejects publishes, sends what it accepted. `closed`: finished."""
 
 GapCause: TypeAlias = Literal["reconnect", "sequence", "overflow", "trimmed", "epoch"]
-"""`reconnect`: the link was replaced. `sequence`: a sender's numbers skipped. `overflow`: a bounded queue of this pod
-was full. `trimmed`, `epoch`: a durable log no longer holds what was missed, or is another log."""
+"""`reconnect`: the link was replaced. `sequence`: the numbers of a sender skipped. `overflow`: a bounded queue of this
+pod was full. `trimmed`, `epoch`: a durable log no longer holds what was missed, or is a different log."""
 
 
 @frozen(kw_only=True)
 class Gap:
-    """Events may have been missed here. Whoever shows state from events should reload it.
+    """Events may have been missed here. If you show state that events keep up to date, reload it.
 
     Args:
         channel: The bus channel, or `connection:<id>` for that connection's own queue.
         cause: See `GapCause`.
         reason: What happened, for people.
-        since: Begin of the span, Unix time in seconds (wall clock, for people).
-        until: End of the span, likewise.
-        missed: How many of the channel's events: an upper bound for one connection. None where unknown.
+        since: Start of the span, Unix time in seconds (wall clock, for people).
+        until: End of the span, Unix time in seconds.
+        missed: How many events on the channel were missed: an upper bound for one connection. None if unknown.
     """
 
     channel: str
@@ -55,7 +55,7 @@ class Gap:
     missed: int | None = None
 
     def merge(self, later: Gap) -> Gap:
-        """Return the one gap that covers both."""
+        """Return one gap that covers both."""
         missed = None if self.missed is None or later.missed is None else self.missed + later.missed
         return Gap(
             channel=later.channel,
@@ -76,9 +76,9 @@ class StateChanged:
     """The backplane's state changed.
 
     Args:
-        state: The new one.
-        previous: The one before.
-        reason: Why, without secrets.
+        state: The new state.
+        previous: The state before.
+        reason: Why it changed, without secrets.
     """
 
     state: State
@@ -91,9 +91,10 @@ class LinkChanged:
     """A link to the broker went live, or died and is being replaced.
 
     Args:
-        live: Which of the two.
-        reason: Why it died; `connected`; or `moved: …`, when it took over from one that the broker was about to close.
-        links: How many have gone live since start.
+        live: True if the link went live, False if it was lost.
+        reason: Why it was lost; `connected`; or `moved: …`, if it took over from a link that the broker was about to
+            close.
+        links: How many links have gone live since the start.
     """
 
     live: bool
@@ -103,14 +104,14 @@ class LinkChanged:
 
 @frozen(kw_only=True)
 class EventDropped:
-    """Events did not go to other pods (local delivery is not concerned). Receivers see a hole.
+    """Events did not go to other pods (local delivery is not affected). Receivers detect a hole.
 
     Args:
-        cause: `outbox`: full. `unconfirmed`: can't be sent again. `too_large`: over a new broker's limit. `closed`: not
-            sent before close. `doubted`: sent to a broker node that was deposed, or may have been; some may have
-            arrived, and a pod that started since sees no hole.
+        cause: `outbox`: the outbox was full. `unconfirmed`: can't be sent again. `too_large`: over the limit of a new
+            broker. `closed`: not sent before close. `doubted`: sent to a broker node that was deposed, or may have
+            been; some may have arrived, and a pod that started since then detects no hole.
         channel: The bus channel.
-        count: How many.
+        count: How many events.
     """
 
     cause: str
@@ -120,11 +121,11 @@ class EventDropped:
 
 @frozen(kw_only=True)
 class SinkFailed:
-    """A sink raised. The others got the event.
+    """A sink raised. The other sinks got the event.
 
     Args:
         conn_id: The connection.
-        error: The error's type; its text could hold the payload.
+        error: The type of the error; its text could contain the payload.
     """
 
     conn_id: str
@@ -136,7 +137,7 @@ class EnvelopeRejected:
     """Bytes from the bus were not an envelope, or not signed as this fleet signs.
 
     Args:
-        channel: Where they came from.
+        channel: The channel that they came from.
         reason: What is wrong with them.
     """
 
@@ -146,11 +147,11 @@ class EnvelopeRejected:
 
 @frozen(kw_only=True)
 class FleetMismatch:
-    """Another pod on this channel routes otherwise: the two don't hear all of each other's events.
+    """Another pod on this channel routes differently: the two don't hear all of each other's events.
 
     Args:
         origin: The other pod.
-        reason: Its settings beside ours.
+        reason: Its settings and ours.
     """
 
     origin: str
@@ -161,10 +162,10 @@ class FleetMismatch:
 class OriginCollision:
     """A beat came back under this pod's origin that it did not send: two pods skip each other's events as echoes.
 
-    Happens when a running process is cloned with its memory (a virtual machine's snapshot), or somebody forges beats.
+    It happens when a running process is cloned with its memory (a snapshot of a virtual machine), or beats are forged.
 
     Args:
-        origin: This pod's.
+        origin: The origin of this pod.
         reason: What that means.
     """
 
@@ -180,12 +181,12 @@ Observer: TypeAlias = Callable[[Record], None]
 
 @frozen(kw_only=True)
 class Readiness:
-    """Whether this pod hears the bus; true in a boolean context when it does.
+    """Whether this pod hears the bus; true in a boolean context if it does.
 
     Args:
-        live: It does.
-        deaf_since: Since when not, Unix time in seconds; None while live.
-        reason: Why not; None while live.
+        live: Whether it hears the bus.
+        deaf_since: Since when it does not, Unix time in seconds; None while live.
+        reason: Why it does not; None while live.
         last_beat: When this pod last heard itself through the bus, Unix time in seconds; None if never.
     """
 
@@ -200,23 +201,23 @@ class Readiness:
 
 @frozen(kw_only=True)
 class Stats:
-    """A snapshot of the counters since start.
+    """A snapshot of the counters since the start.
 
     Args:
         state: The backplane's state.
         connections: Attached now.
-        targets: Distinct targets associated now; a connection's own, which it always has, is not counted.
+        targets: Distinct targets associated now, without the one that each connection always has.
         published: Events accepted by `publish` on this pod.
-        delivered: Deliveries to sinks of this pod, from any pod, that were taken.
-        received: Frames of other pods.
+        delivered: Deliveries that sinks of this pod accepted, from any pod.
+        received: Frames from other pods.
         echoed: Own frames that came back and were skipped.
         beats: Own beats heard.
         duplicates: Copies of other pods' frames that were dropped.
-        foreign: Frames of pods that do not count (`seq` absent).
+        foreign: Frames from unnumbered pods (`seq` absent).
         sent: Frames that the broker confirmed.
-        dropped: Frames not sent, or in vain, by cause; see `EventDropped`.
+        dropped: Frames not sent, or sent without effect, by cause; see `EventDropped`.
         overflowed: Events that full connection queues dropped.
-        gaps: Gaps told to this pod, by cause.
+        gaps: Gaps reported to this pod, by cause.
         sink_errors: Sinks that raised.
         sink_refusals: Sinks that returned False.
         decode_errors: Frames or events that were not what they should be.
@@ -228,7 +229,7 @@ class Stats:
         mismatch: Beats heard from pods with other routing or lanes.
         collisions: Beats heard under this pod's origin that it did not send.
         outbox_messages: Frames accepted and not yet confirmed.
-        outbox_bytes: The same in bytes.
+        outbox_bytes: Size of these frames, in bytes.
     """
 
     state: State

@@ -18,8 +18,8 @@ from backplane_core.observe import GapCallback, Observer, State
 __all__ = ["ConnectOptions", "Options", "OutboxOverflow", "RoutingName", "Settings"]
 
 OutboxOverflow: TypeAlias = Literal["drop_newest", "drop_oldest", "raise"]
-"""What a full outbox does. `drop_newest`: keeps what waits, in order. `drop_oldest`: keeps what is fresh. Both are
-counted, and a hole for the receivers. `raise`: `publish` raises `OutboxFullError`, and nobody has got anything."""
+"""What a full outbox does. `drop_newest` keeps what waits, in order; `drop_oldest` keeps what is fresh. Both count what
+they drop, and receivers detect a hole. `raise`: `publish` raises `OutboxFullError`, and nobody receives anything."""
 
 
 class Options(TypedDict, total=False):
@@ -155,7 +155,7 @@ class Settings:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Settings:
-        """Return the settings that the options ask for.
+        """Return the settings for these options.
 
         Raises:
             ConfigurationError: An option is unknown or has a value that is not allowed; the message says what is.
@@ -192,7 +192,7 @@ def unknown_option(name: str, allowed: Iterable[str]) -> ConfigurationError:
 
 
 def _whole(value: object, _: object) -> int:
-    """Take 5 and "5", refuse True and 5.5: cattrs would cut a fraction off without a word."""
+    """Accept 5 and "5", reject True and 5.5: cattrs would silently cut off a fraction."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str):

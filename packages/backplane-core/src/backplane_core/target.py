@@ -14,16 +14,16 @@ from backplane_core.errors import InvalidTargetError
 __all__ = ["Target"]
 
 MAX_ID_BYTES: Final = 1024
-"""The longest id in UTF-8 bytes: room for any key people use, small beside an event."""
+"""The longest id in UTF-8 bytes: room for any key people use, and small compared with an event."""
 
 MAX_KIND_CHARACTERS: Final = 32
 
 _MAX_CACHED: Final = 8_192
-"""Targets that are found again without being made: some 3 MiB of usual ids. Beyond it the longest unused one goes."""
+"""Targets that are found again instead of created: some 3 MiB of usual ids. The least recently used goes first."""
 _MAX_CACHED_CHARACTERS: Final = 128
-"""A longer id is made anew each time, so that no flood of ids takes more than 14 MiB."""
+"""A target with a longer id is not cached, so that no flood of ids takes more than 14 MiB."""
 _MAX_CACHED_KINDS: Final = 256
-"""Kinds whose form is known: more than any service has, should one take a part of an id for a kind."""
+"""Kinds whose wire form is cached: more than any service has, even one that uses a part of an id as a kind."""
 
 _EVERYONE: Final = "everyone"
 # Each word starts with a letter, so that `job_status` <-> `JobStatus` is reversible (`job_1` and `job1` would not be).
@@ -32,24 +32,24 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def check_id(value: object, what: str) -> str:
-    """Return `value` if it may be an id: a non-empty string, at most 1,024 UTF-8 bytes, no lone surrogates.
+    """Return `value` if it is a valid id: a non-empty string, at most 1,024 UTF-8 bytes, no lone surrogates.
 
     Raises:
-        InvalidTargetError: It may not. The message says why and names `what`.
+        InvalidTargetError: It is not a valid id. The message says why and names `what`.
     """
     if not isinstance(value, str):
         raise InvalidTargetError(f"{what} must be a string, not {type(value).__name__}")
     if not value:
         raise InvalidTargetError(f"{what} must not be empty")
-    # Four bytes are the most that a character takes, so a short string needs no second look at its length.
+    # A character takes at most four bytes, so a short string needs no second look at its length.
     if not value.isascii() or len(value) > MAX_ID_BYTES:
         try:
             size = len(value.encode())
         except UnicodeEncodeError:
-            raise InvalidTargetError(f"{what} holds a lone surrogate: it has no UTF-8 form") from None
+            raise InvalidTargetError(f"{what} contains a lone surrogate, which has no UTF-8 form") from None
         if size > MAX_ID_BYTES:
             raise InvalidTargetError(f"{what} takes {size} UTF-8 bytes; at most {MAX_ID_BYTES} are allowed")
-    # A subclass (an enum's member, a template's safe string) is an id by its text alone.
+    # Of a subclass (a member of an enum, a safe string of a template) only the text is the id.
     return value if type(value) is str else str.__str__(value)
 
 
@@ -57,26 +57,26 @@ def check_id(value: object, what: str) -> str:
 class Target:
     """Names the connections that should get an event: all that are associated with this kind and id.
 
-    Targets are values: equal kinds and ids make equal targets. Make one wherever you publish, as in
-    `publish(Target.user(user_id), event)`: one that was made recently is found again, so there is no need to keep any.
+    Targets are values: equal kinds and ids make equal targets. Create one wherever you publish, as in
+    `publish(Target.user(user_id), event)`: a recently used one is found again, so there is no need to keep any.
 
     Args:
-        kind: `connection`, `session`, `user`, `org`, `agent`, or a kind of the host's own:
+        kind: `connection`, `session`, `user`, `org`, `agent`, or a kind of your own:
             `[a-z][a-z0-9]*(_[a-z][a-z0-9]*)*`, at most 32 characters. `everyone` is reserved; see `Target.everyone()`.
         id: Non-empty, at most 1,024 UTF-8 bytes, no lone surrogates. Any other character is fine.
 
     Raises:
-        InvalidTargetError: Kind or id is not of that form.
+        InvalidTargetError: Kind or id does not have that form.
     """
 
     kind: str
     id: str
     wire: bytes = field(init=False, repr=False)
-    """The target in an envelope: `{"User":"u1"}`, or `"Everyone"`. No two targets share one."""
+    """The target in an envelope: `{"User":"u1"}`, or `"Everyone"`. Different targets never have the same one."""
 
     def __new__(cls, kind: str, id: str) -> Self:  # noqa: A002 -- the field's name
-        """Return the target of this kind and id: a new one, or one that was made recently."""
-        # Only exact strings: a subclass may say that it equals another id.
+        """Return the target of this kind and id: a new one, or one that was used recently."""
+        # Only exact strings: a subclass may claim to equal another id.
         if cls is Target and type(id) is str and type(kind) is str and len(id) <= _MAX_CACHED_CHARACTERS:
             return _recent(kind, id)  # type: ignore[return-value]  # pyright: ignore[reportReturnType] -- `cls` is Target
         return _make(cls, kind, id)
@@ -92,60 +92,60 @@ class Target:
 
     @classmethod
     def connection(cls, id: str) -> Target:  # noqa: A002 -- the field's name
-        """One client socket."""
+        """Return the target of one client socket."""
         if cls is Target and type(id) is str and len(id) <= _MAX_CACHED_CHARACTERS:
             return _recent("connection", id)
         return cls("connection", id)
 
     @classmethod
     def session(cls, id: str) -> Target:  # noqa: A002 -- the field's name
-        """All connections of one session, for instance the tabs of one browser."""
+        """Return the target of all connections of one session, for instance the tabs of one browser."""
         if cls is Target and type(id) is str and len(id) <= _MAX_CACHED_CHARACTERS:
             return _recent("session", id)
         return cls("session", id)
 
     @classmethod
     def user(cls, id: str) -> Target:  # noqa: A002 -- the field's name
-        """All connections of one user."""
+        """Return the target of all connections of one user."""
         if cls is Target and type(id) is str and len(id) <= _MAX_CACHED_CHARACTERS:
             return _recent("user", id)
         return cls("user", id)
 
     @classmethod
     def org(cls, id: str) -> Target:  # noqa: A002 -- the field's name
-        """All connections of one organisation."""
+        """Return the target of all connections of one organization."""
         if cls is Target and type(id) is str and len(id) <= _MAX_CACHED_CHARACTERS:
             return _recent("org", id)
         return cls("org", id)
 
     @classmethod
     def agent(cls, id: str) -> Target:  # noqa: A002 -- the field's name
-        """All connections that follow one agent."""
+        """Return the target of all connections that follow one agent."""
         if cls is Target and type(id) is str and len(id) <= _MAX_CACHED_CHARACTERS:
             return _recent("agent", id)
         return cls("agent", id)
 
     @classmethod
     def everyone(cls) -> Target:
-        """Every connection of every pod."""
+        """Return the target of every connection on every pod."""
         return _EVERYONE_TARGET
 
 
 _T = TypeVar("_T", bound=Target)
 
 _new: Final = object.__new__
-# A frozen object refuses `setattr`; the slots themselves take a value in half the time of `object.__setattr__`.
+# A frozen object rejects `setattr`; its slots take a value in half the time of `object.__setattr__`.
 _set_kind, _set_id, _set_wire = (Target.__dict__[name].__set__ for name in ("kind", "id", "wire"))
 
 
 @lru_cache(maxsize=_MAX_CACHED_KINDS)
 def _wire_start(kind: str) -> bytes:
-    """Return what the wire form of this kind's targets starts with, the kind in PascalCase: `{"User":`.
+    """Return the start of the wire form of targets of this kind, with the kind in PascalCase: `{"User":`.
 
     Empty for everyone, which takes no id.
 
     Raises:
-        InvalidTargetError: No kind looks like this.
+        InvalidTargetError: It is not a valid kind.
     """
     if kind == _EVERYONE:
         return b""
@@ -163,7 +163,7 @@ def _wrong_kind(got: str) -> InvalidTargetError:
 
 
 def _make(cls: type[_T], kind: str, id_: str) -> _T:
-    """Return a new target of strings of any class, and of what only looks like one to a caller without a type checker.
+    """Return a new target from strings of any class, and check arguments from callers without a type checker.
 
     Raises:
         InvalidTargetError: See `Target`.
@@ -187,8 +187,8 @@ def _make(cls: type[_T], kind: str, id_: str) -> _T:
 
 @lru_cache(maxsize=_MAX_CACHED)
 def _recent(kind: str, id_: str) -> Target:
-    """Return the target of two exact strings: the same one for as long as it is among those in use."""
-    # Nearly every id is plain, and short enough whatever it holds: this is all that `_make` would do then.
+    """Return the target of two exact strings: the same object as long as it stays in the cache."""
+    # Nearly every id is plain ASCII and short enough; for those this is all that `_make` would do.
     if id_ and id_.isascii() and (start := _wire_start(kind)):
         target = _new(Target)
         _set_kind(target, kind)
