@@ -1,16 +1,15 @@
-"""What a measurement comes to: `Findings`, which one command gathers into a page with tables and plots."""
+"""What a measurement comes to: `Findings`, of which one command makes a page with tables and plots."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
-from attrs import field, frozen
+from attrs import frozen
 
-__all__ = ["Findings", "Goal", "Plot", "Progress"]
+from bench.spreads import Spread
 
-Progress: TypeAlias = Callable[[str], None]
-"""Shows one line on what is measured now; the next call overwrites it."""
+__all__ = ["Findings", "Goal", "Plot"]
 
 
 @frozen(kw_only=True)
@@ -18,7 +17,7 @@ class Goal:
     """One figure that we set out to reach, and what was measured.
 
     Args:
-        what: In words: "Redis, interest, against the best Python peer".
+        what: In words: "Redis, interest, against the best other library".
         wanted: The limit: 25.0.
         found: The median.
         spread: The least and the most.
@@ -32,6 +31,16 @@ class Goal:
     spread: tuple[float, float] | None = None
     at_least: bool = True
     unit: str = "x"
+
+    @classmethod
+    def least(cls, what: str, wanted: float, found: Spread, unit: str = "x") -> Goal:
+        """Return the goal that the median is at least that."""
+        return cls(what=what, wanted=wanted, found=found[0], spread=found[1:], unit=unit)
+
+    @classmethod
+    def most(cls, what: str, wanted: float, found: Spread, unit: str = "x") -> Goal:
+        """Return the goal that the median is at most that."""
+        return cls(what=what, wanted=wanted, found=found[0], spread=found[1:], at_least=False, unit=unit)
 
     @property
     def reached(self) -> bool:
@@ -48,8 +57,8 @@ class Plot:
         kind: "bars": one horizontal bar per series, of one point; "stacked": the same of parts, one series per part,
             with the bar's name as x; "lines": a line per series.
         title: Above it.
-        x: Name of the horizontal axis, with its unit; of bars: what their length tells.
-        y: Name of the vertical axis, likewise; bars need none.
+        x: Name of the horizontal axis, with its unit; of bars: what their length means.
+        y: Name of the vertical axis, with its unit; bars need none.
         series: Points by name, in the order of the legend.
         log: The axes to scale by logarithm: "", "x", "y", "xy".
     """
@@ -62,29 +71,36 @@ class Plot:
     series: Mapping[str, Sequence[tuple[float | str, float]]]
     log: Literal["", "x", "y", "xy"] = ""
 
+    @classmethod
+    def bars(cls, key: str, title: str, x: str, lengths: Mapping[str, float]) -> Plot:
+        """Return bars of these lengths."""
+        series = {name: [(name, length)] for name, length in lengths.items()}
+        return cls(key=key, kind="bars", title=title, x=x, y="", series=series)
+
+    @classmethod
+    def stacked(cls, key: str, title: str, x: str, bars: Mapping[str, Mapping[str, float]]) -> Plot:
+        """Return bars that are made of parts, each with its length."""
+        parts = dict.fromkeys([part for lengths in bars.values() for part in lengths])
+        series = {part: [(name, lengths.get(part, 0.0)) for name, lengths in bars.items()] for part in parts}
+        return cls(key=key, kind="stacked", title=title, x=x, y="", series=series)
+
 
 @frozen(kw_only=True)
 class Findings:
-    """One measurement's results.
+    """One measurement's results, for people.
 
     Args:
-        key: Names it: `throughput`.
-        title: The heading.
         method: What was done, in a paragraph of Markdown: who does what, what counts, why it is fair.
         columns: Of the table.
         rows: Of the table, as they are printed; the first cell names the row.
         goals: What was to be reached.
         plots: Drawings.
         notes: Under the table: what explains a figure, or limits it; Markdown.
-        raw: All figures, fit for JSON.
     """
 
-    key: str
-    title: str
     method: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     goals: Sequence[Goal] = ()
     plots: Sequence[Plot] = ()
     notes: Sequence[str] = ()
-    raw: Mapping[str, Any] = field(factory=dict[str, Any])

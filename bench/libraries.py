@@ -7,8 +7,6 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final
 
-from bench.job import Loop
-
 __all__ = ["LibraryMissing", "library", "loop_factory", "need_peers"]
 
 _PEERS: Final = ("socketio", "channels_redis", "broadcaster", "litestar")
@@ -22,7 +20,7 @@ def library(name: str) -> Any:  # noqa: ANN401 -- checkers run where it is not i
     """Return this module.
 
     Raises:
-        LibraryMissing: It is not installed; the message says how to have it.
+        LibraryMissing: It is not installed; the message says how to get it.
     """
     try:
         return import_module(name)
@@ -31,7 +29,7 @@ def library(name: str) -> Any:  # noqa: ANN401 -- checkers run where it is not i
 
 
 def need_peers() -> None:
-    """Return if all libraries are there which we are held against: better now than after some minutes.
+    """Return if all libraries that we compare with are there: better now than after some minutes.
 
     Raises:
         LibraryMissing: One is not.
@@ -40,8 +38,8 @@ def need_peers() -> None:
         library(name)
 
 
-def loop_factory(loop: Loop) -> Callable[[], asyncio.AbstractEventLoop]:
-    """Return what makes such an event loop.
+def loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes such an event loop, "asyncio" or "uvloop".
 
     Raises:
         LibraryMissing: There is no uvloop.

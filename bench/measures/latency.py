@@ -1,0 +1,182 @@
+"""How long an event takes from the publish call to the socket in another process, at a steady rate."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import ClassVar, Final
+
+from attrs import field, frozen
+from backplane_testservers import open_own_broker
+
+from bench.events import SIZE, USERS
+from bench.findings import Findings, Goal, Plot
+from bench.measure import BUSES, NAMES, Measure, Progress, option
+from bench.processes import ProcessFailed, start
+from bench.spreads import lost, percentile, ratios, shown, spread
+from bench.subjects.lineup import SUBJECTS
+from bench.subjects.turn import Turn
+from bench.workers.latency import Pace
+
+__all__ = ["Figures", "Latency", "Run"]
+
+_BARE: Final[Mapping[str, str]] = {"redis": "redis-bare", "nats": "nats-bare-wildcard"}
+_OURS: Final = ("broadcast", "interest", "broadcast-sinks", "interest-sinks")
+_WARMUP: Final = 200
+_SHARES: Final = (0.001, *[number / 100 for number in range(1, 100)], 0.995, 0.999, 1.0)
+_P50, _P99, _MAX = (_SHARES.index(share) for share in (0.5, 0.99, 1.0))
+_LIMITS: Final = (("p50", _P50, 1.0), ("p99", _P99, 1.3))
+
+_METHOD: Final = """\
+One process publishes {rate} events of {size} bytes a second, for {users:,} users in turn, each when its time has come,
+whatever became of the one before; another holds the users' sockets. The code is that of the [throughput](#throughput)
+measurement. Latency runs from right before the publishing code (it makes the target and the event, so both and the
+event's encoding are part of it) to the moment when the event is handed over. Both processes read one clock of the
+machine. {rounds} rounds of {seconds:g} s; in each all take turns, in another order each time, in fresh processes that
+are warm. A ratio is the median of our rounds over the median of the bare client's; its spread is that of the rounds'
+own ratios."""
+
+
+@frozen(kw_only=True)
+class Run:
+    """One subject's run."""
+
+    percentiles_ms: Sequence[float]  # of the latencies, at _SHARES
+    lost: int
+    late_ms: float  # the most that the publisher was behind its pace
+
+    @classmethod
+    def of(cls, latencies_s: Sequence[float], lost: int = 0, late_s: float = 0.0) -> Run:
+        """Return the run with these latencies in seconds."""
+        ordered = sorted(latencies_s)
+        percentiles = [1_000 * percentile(ordered, share) for share in _SHARES]
+        return cls(percentiles_ms=percentiles, lost=lost, late_ms=1_000 * late_s)
+
+
+@frozen(kw_only=True)
+class Figures:
+    """What is measured."""
+
+    seconds: float  # of each run
+    rate: int
+    runs: Mapping[str, Mapping[str, Sequence[Run]]] = field(repr=False)  # by broker and subject
+
+
+@frozen(kw_only=True)
+class Latency(Measure[Figures]):
+    """How long an event takes from the publish call to the socket in another process, at a steady rate."""
+
+    name: ClassVar = "latency"
+    title: ClassVar = "Latency"
+    figures: ClassVar = Figures
+    quick: ClassVar = {"rounds": 2, "seconds": 1.0}
+    usual_s: ClassVar = 400
+
+    rounds: int = option(7, "in each of which all take turns")
+    seconds: float = option(4.0, "of each run")
+    rate: int = option(500, "events per second")
+    bus: str = option("both", "which broker", BUSES)
+    subjects: tuple[str, ...] = option(_OURS, "which of ours; the bare client always runs", _OURS)
+
+    def measure(self, progress: Progress) -> Figures:
+        """Let all subjects run."""
+        progress.expect(self.rounds * (1 + len(self.subjects)) * len(BUSES[self.bus]))
+        found: dict[str, dict[str, list[Run]]] = {}
+        for bus in BUSES[self.bus]:
+            with open_own_broker(bus) as broker:
+                found[bus] = asyncio.run(self._rounds(bus, broker.url, progress))
+        return Figures(seconds=self.seconds, rate=self.rate, runs=found)
+
+    async def _rounds(self, bus: str, url: str, progress: Progress) -> dict[str, list[Run]]:
+        keys = [_BARE[bus], *[f"{bus}-{one}" for one in self.subjects]]
+        found: dict[str, list[Run]] = {key: [] for key in keys}
+        for number in range(self.rounds):
+            shift = number % len(keys)
+            for key in keys[shift:] + keys[:shift]:
+                progress.step(f"round {number + 1} of {self.rounds}: {SUBJECTS[key].name}")
+                found[key].append(await self._run(key, url))
+        return found
+
+    async def _run(self, key: str, url: str) -> Run:
+        events = max(1, round(self.seconds * self.rate))
+        turn = Turn(subject=key, url=url, channel=f"bench-{uuid.uuid4().hex}", events=events, warmup=_WARMUP)
+        pace = Pace(turn=turn, rate=self.rate)
+        async with start("latency", "receive", pace) as receiver, start("latency", "send", pace) as sender:
+            await receiver.hear("ready")
+            sender.say("go")
+            sent = (await sender.hear("sent"))["times"]
+            receiver.say("stop")
+            came = (await receiver.hear("received"))["times"]
+        latencies = [end - begin for begin, end in zip(sent, came, strict=True) if end is not None]
+        if not latencies:
+            raise ProcessFailed(f"{key}: no event came")
+        late = max([at - sent[0] - number / self.rate for number, at in enumerate(sent)])
+        return Run.of(latencies, lost=events - len(latencies), late_s=late)
+
+    @classmethod
+    def findings(cls, figures: Figures) -> Findings:
+        """Return what the runs come to."""
+        rows: list[tuple[str, ...]] = []
+        goals: list[Goal] = []
+        for bus, runs in figures.runs.items():
+            bare = runs[_BARE[bus]]
+            for key, own in runs.items():
+                ours = key != _BARE[bus]
+                rows.append(
+                    (
+                        SUBJECTS[key].name,
+                        *[shown(spread(_each(own, at)), 3) for at in (_P50, _P99)],
+                        f"{max(_each(own, _MAX)):.2f}",
+                        *[f"{_ratio(own, bare, at):.2f}" if ours else "" for at in (_P50, _P99)],
+                        lost(sum([run.lost for run in own])),
+                    )
+                )
+                if ours:
+                    what = f"{NAMES[bus]}, {SUBJECTS[key].title.removeprefix('backplane, ')}"
+                    against = SUBJECTS[_BARE[bus]].title
+                    for name, at, limit in _LIMITS:
+                        edges = ratios(_each(own, at), _each(bare, at))[1:]
+                        goals.append(
+                            Goal.most(f"{what}, {name} against {against}", limit, (_ratio(own, bare, at), *edges))
+                        )
+        first = next(iter(figures.runs.values()))
+        return Findings(
+            method=_METHOD.format(
+                rate=figures.rate,
+                size=SIZE,
+                users=USERS,
+                rounds=len(next(iter(first.values()))),
+                seconds=figures.seconds,
+            ),
+            columns=("publish to socket, ms", "p50", "p99", "max", "p50 x bare", "p99 x bare", "lost"),
+            rows=rows,
+            goals=goals,
+            plots=[_plot(bus, runs) for bus, runs in figures.runs.items()],
+        )
+
+
+def _each(runs: Sequence[Run], at: int) -> list[float]:
+    return [run.percentiles_ms[at] for run in runs]
+
+
+def _ratio(ours: Sequence[Run], bare: Sequence[Run], at: int) -> float:
+    return median(_each(ours, at)) / median(_each(bare, at))
+
+
+def _plot(bus: str, runs: Mapping[str, Sequence[Run]]) -> Plot:
+    return Plot(
+        key=f"latency-{bus}",
+        kind="lines",
+        title=f"Latency over {NAMES[bus]}: what share of the events came within",
+        x="ms from publish to socket, medians of the rounds",
+        y="% of events",
+        series={
+            SUBJECTS[key].title: [
+                (median(_each(own, at)), 100 * share) for at, share in enumerate(_SHARES) if at != _MAX
+            ]
+            for key, own in runs.items()
+        },
+        log="x",
+    )

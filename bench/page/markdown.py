@@ -1,0 +1,134 @@
+"""The page that readers see: all measurements as one text of Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from bench.findings import Goal
+from bench.page.archive import Measured
+from bench.page.section import Section
+
+__all__ = ["FIGURES", "page", "plots_of"]
+
+FIGURES: Final = "benchmarks"
+"""The folder beside the page that holds plots and figures."""
+
+_TOP: Final = """\
+# Benchmarks
+
+<!-- Written by bench/run.py: run it again instead of editing this. -->
+
+What Backplane costs, and what the bare clients and other libraries cost at the same work. Only ratios within one run
+mean anything: rates differ by machine and by minute. So whatever is compared took turns in one run, round after round,
+and each figure is the median of its rounds, with the least and the most beside it. Each section says when it was
+measured, at which commit, and how busy the machine was.
+"""
+_QUICK: Final = "**From a short run, which shows that all works; its figures mean little.**"
+_REPRODUCE: Final = """\
+## Measure it yourself
+
+```console
+$ uv run --group bench bench/run.py                            # everything: writes this page; about half an hour
+$ uv run --group bench bench/run.py --only throughput,latency  # some of it; the other sections keep their figures
+$ uv run --group bench bench/run.py --resume                   # only what has no figures of this commit yet
+$ uv run --group bench bench/run.py throughput --bus redis     # one measurement, on the terminal alone
+$ uv run --group bench bench/run.py --quick                    # a few minutes, into build/benchmarks
+```
+
+The command starts its own Redis and NATS, on ports of their own, and writes this page, its plots and
+[all figures](benchmarks/figures.json). An interrupted run keeps what is done. Close everything else that wants the
+processor.
+"""
+
+
+def page(sections: Sequence[Section]) -> str:
+    """Return the page of these, in this order."""
+    parts = [_TOP]
+    if sections:
+        newest = max([section.measured for section in sections], key=lambda one: one.at)
+        goals = [goal for section in sections for goal in section.findings.goals]
+        parts += [_machine(newest.machine), _missed(goals), _goals(goals)]
+        parts += [_section(section, newest.machine) for section in sections]
+    return "\n".join([*filter(None, parts), _REPRODUCE])
+
+
+def plots_of(sections: Iterable[Section]) -> list[str]:
+    """Return the names of the files that the page shows."""
+    return [f"{plot.key}.svg" for section in sections for plot in section.findings.plots]
+
+
+def _machine(machine: Mapping[str, str]) -> str:
+    return f"## The machine\n\n{_table(('', ''), [(name, what) for name, what in machine.items()], left=2)}"
+
+
+def _missed(goals: Sequence[Goal]) -> str:
+    """Return the goals that were missed, on top: they are the first thing to know."""
+    missed = [goal for goal in goals if not goal.reached]
+    if not missed:
+        return ""
+    lines = [
+        f"- {goal.what}: {_figure(goal.found)} {goal.unit} of {_figure(goal.wanted)} {goal.unit}" for goal in missed
+    ]
+    return "## What we missed\n\n" + "\n".join(lines) + "\n"
+
+
+def _goals(goals: Sequence[Goal]) -> str:
+    if not goals:
+        return ""
+    reached = sum([goal.reached for goal in goals])
+    table = _table(("goal", "wanted", "measured", "least to most", "reached"), [_goal(goal) for goal in goals])
+    return f"## Goals\n\n{reached} of {len(goals)} reached.\n\n{table}"
+
+
+def _goal(goal: Goal) -> tuple[str, ...]:
+    edges = "" if goal.spread is None else " to ".join([_figure(value) for value in goal.spread])
+    return (
+        goal.what,
+        f"{'≥' if goal.at_least else '≤'} {_figure(goal.wanted)} {goal.unit}",
+        f"{_figure(goal.found)} {goal.unit}",
+        edges,
+        "yes" if goal.reached else "**no**",
+    )
+
+
+def _figure(value: float) -> str:
+    """Return three digits: more is noise."""
+    for limit, digits in ((10, 2), (100, 1)):
+        if abs(value) < limit:
+            return f"{value:.{digits}f}".rstrip("0").rstrip(".")
+    return f"{value:,.0f}"
+
+
+def _section(section: Section, newest: Mapping[str, str]) -> str:
+    found = section.findings
+    parts = [f"## {section.title}", found.method]
+    parts += [f"![{plot.title}]({FIGURES}/{plot.key}.svg)" for plot in found.plots]
+    parts += [_table(found.columns, found.rows).rstrip()]
+    parts += ["\n".join([f"- {_indented(note)}" for note in found.notes])] if found.notes else []
+    if section.measured.quick:
+        parts.append(_QUICK)
+    parts.append(_measured(section.measured, newest))
+    return "\n\n".join(parts) + "\n"
+
+
+def _measured(one: Measured, newest: Mapping[str, str]) -> str:
+    where = _elsewhere(one.machine, newest)
+    return f"Measured {one.at} at {one.commit}, in {one.seconds:,.0f} s, load {one.load:.1f} before{where}."
+
+
+def _indented(note: str) -> str:
+    return note.strip().replace("\n", "\n  ")
+
+
+def _elsewhere(machine: Mapping[str, str], newest: Mapping[str, str]) -> str:
+    """Return in what this machine differs from the one at the top of the page."""
+    others = [f"{name}: {what}" for name, what in machine.items() if newest.get(name) != what]
+    return f", with other versions or on another machine ({'; '.join(others)})" if others else ""
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Return a table; all columns but the first ones are figures, to the right."""
+    rules = ["---" if number < left else "---:" for number in range(len(columns))]
+    lines = [columns, rules, *[[cell.replace("|", r"\|") for cell in row] for row in rows]]
+    return "".join([f"| {' | '.join(line)} |\n" for line in lines])

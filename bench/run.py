@@ -1,0 +1,152 @@
+"""The one command of the benchmarks: measures, and writes docs/benchmarks.md with its plots and figures.
+
+    uv run --group bench bench/run.py [--quick] [--only throughput,latency] [--resume] [--render] [--into FOLDER]
+    uv run --group bench bench/run.py throughput --bus redis --rounds 3 [--json FILE]
+
+The first form writes the page; what is done is kept: an interrupted run has lost only the measurement that it was at,
+and with --only the others stay as they were. The second makes one measurement and prints it; `NAME --help` has its
+options. Either starts its own brokers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+# Run as a script, this folder is on the path and the one above it is not.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import cattrs
+from backplane_testservers import BrokerUnavailable
+
+from bench.libraries import LibraryMissing, library, need_peers
+from bench.measure import Measure
+from bench.measures import MEASURES
+from bench.page.archive import Measured, from_json, load, save
+from bench.page.display import Display, duration
+from bench.page.machine import commit, describe
+from bench.page.markdown import FIGURES, page, plots_of
+from bench.page.plots import draw
+from bench.page.section import sections
+from bench.page.terminal import show
+from bench.processes import ProcessFailed
+from bench.session import INTERRUPTED, measure_one, run
+
+ROOT: Final = Path(__file__).parents[1]
+_QUICK_SHARE: Final = 0.15
+
+
+def _page_arguments(words: Sequence[str]) -> argparse.Namespace:
+    width = max(map(len, MEASURES))
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="measurements:\n"
+        + "\n".join([f"  {name:{width}}  {duration(one.usual_s)}  {one.about()}" for name, one in MEASURES.items()]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true", help="a few minutes, to see that all works; not into docs/")
+    parser.add_argument("--only", metavar="NAME[,NAME]", help="which measurements; the others keep their figures")
+    parser.add_argument("--resume", action="store_true", help="only what has no figures of this commit yet")
+    parser.add_argument("--render", action="store_true", help="measure nothing: write the page from its figures")
+    parser.add_argument("--into", type=Path, metavar="FOLDER", help="default: docs, with --quick build/benchmarks")
+    arguments = parser.parse_args(words)
+    chosen = arguments.only.split(",") if arguments.only else list(MEASURES)
+    if unknown := [name for name in chosen if name not in MEASURES]:
+        parser.error(f"--only: there is no {', '.join(unknown)}; there are {', '.join(MEASURES)}")
+    arguments.only = [one for name, one in MEASURES.items() if name in chosen]
+    if arguments.into is None:
+        arguments.into = ROOT / ("build/benchmarks" if arguments.quick else "docs")
+    return arguments
+
+
+def _write_page(arguments: argparse.Namespace) -> int:
+    """Measure what is to be measured and write the page; return the exit code."""
+    begun, into = time.monotonic(), arguments.into
+    library("matplotlib")
+    measured = load(into / FIGURES / "figures.json")
+    code = 0
+    if arguments.render:
+        _write(into, measured)
+    else:
+        need_peers()
+        here, quick = commit(), arguments.quick
+        chosen = [one for one in arguments.only if not (arguments.resume and _is_done(measured.get(one.name), here))]
+        code = run(
+            [one.sized(quick=quick) for one in chosen],
+            measured,
+            quick=quick,
+            commit=here,
+            machine=describe(),
+            display=Display([_estimate(one, measured, quick=quick) for one in chosen]),
+            keep=lambda: _write(into, measured),
+        )
+    file = into / "benchmarks.md"
+    took = duration(time.monotonic() - begun)
+    print(f"{file} holds what is measured, after {took}" if file.exists() else f"nothing is measured, after {took}")
+    return code
+
+
+def _is_done(one: Measured | None, commit: str) -> bool:
+    return one is not None and one.commit == commit and not one.quick
+
+
+def _estimate(measure: type[Measure[Any]], measured: Mapping[str, Measured], *, quick: bool) -> float:
+    if (one := measured.get(measure.name)) is not None and one.quick == quick:
+        return one.seconds
+    return measure.usual_s * (_QUICK_SHARE if quick else 1)
+
+
+def _write(into: Path, measured: Mapping[str, Measured]) -> None:
+    """Write figures, page and plots, and remove plots that are not on the page."""
+    save(into / FIGURES / "figures.json", measured)
+    shown = sections(MEASURES.values(), measured)
+    for section in shown:
+        for plot in section.findings.plots:
+            draw(plot, into / FIGURES / f"{plot.key}.svg")
+    for file in (into / FIGURES).glob("*.svg"):
+        if file.name not in plots_of(shown):
+            file.unlink()
+    (into / "benchmarks.md").write_text(page(shown), "utf-8")
+
+
+def _print_one(measure: type[Measure[Any]], words: Sequence[str]) -> int:
+    """Make one measurement and print it; return the exit code."""
+    parser = argparse.ArgumentParser(prog=f"run.py {measure.name}", description=measure.about())
+    measure.add_options(parser)
+    parser.add_argument("--quick", action="store_true", help="a short run, to see that it works")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too, and what it ran on")
+    arguments = parser.parse_args(words)
+    sized = measure.of(arguments, quick=arguments.quick)
+    here, machine = commit(), describe()
+    display = Display([measure.usual_s * (_QUICK_SHARE if arguments.quick else 1)])
+    display.begin(measure.name)
+    try:
+        one, summary = measure_one(sized, display, quick=arguments.quick, commit=here, machine=machine)
+    except KeyboardInterrupt:
+        display.end("interrupted", "yellow")
+        return INTERRUPTED
+    display.end(summary)
+    title = f"{measure.title}, {here}: {machine['processor']}, {machine['Python']}, load {one.load} before"
+    show(title, measure.findings(from_json(one.figures, measure.figures)))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(cattrs.unstructure(one), indent=1) + "\n")
+    return 0
+
+
+def _main(words: Sequence[str]) -> int:
+    try:
+        if words and words[0] in MEASURES:
+            return _print_one(MEASURES[words[0]], words[1:])
+        return _write_page(_page_arguments(words))
+    except (BrokerUnavailable, LibraryMissing, ProcessFailed) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""NATS without Backplane: nats-py as people write it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import nats
+from attrs import frozen
+from nats.aio.msg import Msg
+
+from bench.events import nested, user_id
+from bench.subjects.turn import Socket, Sockets, Turn
+
+__all__ = ["NatsPy"]
+
+# Its own types are partly unknown to a strict checker.
+_nats: Final[Any] = nats
+
+
+def _subject(turn: Turn, user: str) -> str:
+    return f"{turn.channel}.{user}"
+
+
+@frozen(kw_only=True)
+class NatsPy:
+    """`await client.publish()`, one after the other, and a flush at the end."""
+
+    wildcard: bool = False  # whether one subscription hears the subjects of all users; else each user's has its own
+
+    @asynccontextmanager
+    async def sender(self, turn: Turn) -> AsyncGenerator[_Publisher]:
+        """One client."""
+        client = await _nats.connect(turn.url)
+        try:
+            yield _Publisher(client, turn)
+        finally:
+            await client.close()
+
+    @asynccontextmanager
+    async def receiver(self, turn: Turn, sockets: Sockets) -> AsyncGenerator[None]:
+        """A callback per subscription."""
+        by_subject = {_subject(turn, user): sockets.of(user) for user in turn.users}
+        client = await _nats.connect(turn.url)
+        try:
+            if self.wildcard:
+                await client.subscribe(_subject(turn, "*"), cb=_Dispatcher(by_subject).on_message)
+            else:
+                for subject, socket in by_subject.items():
+                    await client.subscribe(subject, cb=_Handler(socket).on_message)
+            await client.flush()
+            yield
+        finally:
+            await client.close()
+
+
+@frozen
+class _Handler:
+    socket: Socket
+
+    async def on_message(self, message: Msg) -> None:
+        self.socket.take(message.data)
+
+
+@frozen
+class _Dispatcher:
+    by_subject: Mapping[str, Socket]
+
+    async def on_message(self, message: Msg) -> None:
+        self.by_subject[message.subject].take(message.data)
+
+
+@frozen
+class _Publisher:
+    client: Any
+    turn: Turn
+
+    async def publish(self, numbers: Iterable[int]) -> None:
+        """`await client.publish(f"….{user}", json.dumps({…}).encode())`."""
+        turn, client = self.turn, self.client
+        if turn.flat:
+            subject = _subject(turn, turn.users[0])
+            for number in numbers:
+                await client.publish(subject, turn.json(number))
+        else:
+            for number in numbers:
+                user = user_id(number)
+                await client.publish(_subject(turn, user), json.dumps(nested(number, user)).encode())
+
+    async def settle(self, _: int, /) -> None:
+        """`await client.flush()`."""
+        await self.client.flush()

@@ -1,0 +1,198 @@
+"""Redis without Backplane: the client as people write it, and the fastest loop that its connection allows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from itertools import islice
+from typing import Any, Final
+
+import hiredis
+import redis.asyncio
+from attrs import define, field, frozen
+
+from bench.events import nested, user_id
+from bench.subjects.running import WaitingSender, reading
+from bench.subjects.turn import Sockets, Turn
+
+__all__ = ["BATCH", "RedisLoop", "RedisPipeline", "RedisPy"]
+
+BATCH: Final = 64
+"""Events per write and turn of the loop."""
+
+_READ_BYTES: Final = 1 << 20
+# Its own types are partly unknown to a strict checker.
+_redis: Final[Any] = redis.asyncio
+
+
+def _channel(turn: Turn, user: str) -> str:
+    return f"{turn.channel}:{user}"
+
+
+class RedisPy:
+    """`await client.publish()`, and a channel per user; each of several publishers has a connection of the pool."""
+
+    @asynccontextmanager
+    async def sender(self, turn: Turn) -> AsyncGenerator[_Publisher]:
+        """One client."""
+        async with _redis.Redis.from_url(turn.url) as client:
+            yield _Publisher(client, turn)
+
+    @asynccontextmanager
+    async def receiver(self, turn: Turn, sockets: Sockets) -> AsyncGenerator[None]:
+        """`async for message in pubsub.listen()`: one subscription for all channels, and a look at each one's name."""
+        by_channel = {_channel(turn, user).encode(): sockets.of(user) for user in turn.users}
+        async with _redis.Redis.from_url(turn.url) as client, client.pubsub() as pubsub:
+            await pubsub.subscribe(*by_channel)
+            messages = pubsub.listen()
+            for _ in by_channel:
+                assert (await anext(messages))["type"] == "subscribe"
+
+            async def read() -> None:
+                async for message in messages:
+                    if message["type"] == "message":
+                        by_channel[message["channel"]].take(message["data"])
+
+            async with reading([read()]):
+                yield
+
+
+@frozen
+class _Publisher(WaitingSender):
+    client: Any
+    turn: Turn
+
+    async def publish(self, numbers: Iterable[int]) -> None:
+        """`await client.publish(f"…:{user}", json.dumps({…}))`."""
+        turn, client = self.turn, self.client
+        if turn.flat:
+            channel = _channel(turn, turn.users[0])
+            for number in numbers:
+                await client.publish(channel, turn.json(number))
+        else:
+            for number in numbers:
+                user = user_id(number)
+                await client.publish(_channel(turn, user), json.dumps(nested(number, user)))
+
+
+class RedisPipeline(RedisPy):
+    """Pipelines of 64, without MULTI: the client's fastest way to publish many, if they may wait for each other."""
+
+    @asynccontextmanager
+    async def sender(self, turn: Turn) -> AsyncGenerator[_Publisher]:
+        """One client."""
+        async with _redis.Redis.from_url(turn.url) as client:
+            yield _PipelinePublisher(client, turn)
+
+
+class _PipelinePublisher(_Publisher):
+    async def publish(self, numbers: Iterable[int]) -> None:
+        """`pipeline.publish(…)` 64 times, then `await pipeline.execute()`."""
+        rest = iter(numbers)
+        while batch := list(islice(rest, BATCH)):
+            async with self.client.pipeline(transaction=False) as pipeline:
+                for number in batch:
+                    user = user_id(number)
+                    pipeline.publish(_channel(self.turn, user), json.dumps(nested(number, user)))
+                await pipeline.execute()
+
+
+class RedisLoop:
+    """What the same connection can carry: bytes made by hand, 64 events per write, nothing checked or recovered."""
+
+    @asynccontextmanager
+    async def sender(self, turn: Turn) -> AsyncGenerator[_LoopSender]:
+        """The client's connection, and hiredis to count the replies."""
+        async with _connection(turn.url) as (connection, stream):
+            sender = _LoopSender(connection, turn)
+            async with reading([sender.count_replies(stream)]):
+                yield sender
+
+    @asynccontextmanager
+    async def receiver(self, turn: Turn, sockets: Sockets) -> AsyncGenerator[None]:
+        """Hiredis over the connection's own stream."""
+        by_channel = {_channel(turn, user).encode(): sockets.of(user) for user in turn.users}
+        subscribed = asyncio.Event()
+        async with _connection(turn.url) as (connection, stream):
+            await connection.send_command("SUBSCRIBE", *by_channel)
+
+            async def read() -> None:
+                parser = hiredis.Reader()
+                while data := await stream.read(_READ_BYTES):
+                    parser.feed(data)
+                    while (reply := parser.gets()) is not False:
+                        if reply[0] == b"message":
+                            by_channel[reply[1]].take(reply[2])
+                        elif reply[2] == len(by_channel):
+                            subscribed.set()
+
+            async with reading([read()]):
+                await subscribed.wait()
+                yield
+
+
+@asynccontextmanager
+async def _connection(url: str) -> AsyncGenerator[tuple[Any, asyncio.StreamReader]]:
+    # A timeout would wrap each write in a task.
+    connection: Any = _redis.ConnectionPool.from_url(url, protocol=3, socket_timeout=None).make_connection()
+    await connection.connect()
+    try:
+        yield connection, connection._reader  # noqa: SLF001 -- redis-py has no public way to its stream
+    finally:
+        await connection.disconnect(nowait=True)
+
+
+@define
+class _LoopSender:
+    _connection: Any
+    _turn: Turn
+    _sent: int = 0
+    _confirmed: int = 0
+    _parts: list[bytes] = field(factory=list[bytes])
+    _all_confirmed: asyncio.Event = field(factory=asyncio.Event)
+
+    async def publish(self, numbers: Iterable[int]) -> None:
+        """`await` for each event, as everyone's; the command by hand."""
+        turn = self._turn
+        if turn.flat:
+            head = _head(turn, turn.users[0])
+            for number in numbers:
+                await self._put(head, turn.json(number))
+        else:
+            for number in numbers:
+                await self._put(_head(turn, user_id(number)), turn.json(number))
+
+    async def settle(self, published: int, /) -> None:
+        """Return once Redis has replied to all."""
+        await self._write()
+        self._all_confirmed.clear()
+        if self._confirmed < published:
+            await self._all_confirmed.wait()
+
+    async def count_replies(self, stream: asyncio.StreamReader) -> None:
+        """Count confirmations, until cancelled."""
+        parser = hiredis.Reader(notEnoughData=None)
+        while data := await stream.read(_READ_BYTES):
+            parser.feed(data)
+            self._confirmed += len(list(iter(parser.gets, None)))
+            if self._confirmed == self._sent:
+                self._all_confirmed.set()
+
+    async def _put(self, head: bytes, payload: bytes) -> None:
+        self._parts.append(b"%b%d\r\n%b\r\n" % (head, len(payload), payload))
+        self._sent += 1
+        if len(self._parts) == BATCH:
+            await self._write()
+            await asyncio.sleep(0)
+
+    async def _write(self) -> None:
+        if self._parts:
+            await self._connection.send_packed_command(b"".join(self._parts), check_health=False)
+            self._parts.clear()
+
+
+def _head(turn: Turn, user: str) -> bytes:
+    channel = _channel(turn, user).encode()
+    return b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$" % (len(channel), channel)

@@ -1,0 +1,85 @@
+"""litestar: its channels plugin over Redis pub/sub."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+import redis.asyncio
+from attrs import frozen
+
+from bench.events import nested, user_id
+from bench.libraries import library
+from bench.subjects.running import WaitingSender, reading
+from bench.subjects.turn import Socket, Sockets, Turn
+
+__all__ = ["Litestar"]
+
+_YIELD_EVERY: Final = 64
+# Its own types are partly unknown to a strict checker.
+_redis: Final[Any] = redis.asyncio
+
+
+@frozen(kw_only=True)
+class Litestar:
+    """A channel per user."""
+
+    # Whether events are published by `publish()`, which queues; else by `await wait_published()`.
+    queued: bool = False
+
+    @asynccontextmanager
+    async def sender(self, turn: Turn) -> AsyncGenerator[_Sender]:
+        """The plugin, without an app around it."""
+        async with _plugin(turn) as plugin:
+            yield (_QueueingSender if self.queued else _Sender)(plugin)
+
+    @asynccontextmanager
+    async def receiver(self, turn: Turn, sockets: Sockets) -> AsyncGenerator[None]:
+        """A task per socket, which reads `async for event in subscriber.iter_events()`."""
+        async with _plugin(turn) as plugin, AsyncExitStack() as stack:
+            subscribers = {
+                user: await stack.enter_async_context(plugin.start_subscription([f"user_{user}"]))
+                for user in turn.users
+            }
+
+            async def read(subscriber: Any, socket: Socket) -> None:  # noqa: ANN401 -- litestar's
+                async for event in subscriber.iter_events():
+                    socket.take(event)
+
+            async with reading([read(subscriber, sockets.of(user)) for user, subscriber in subscribers.items()]):
+                yield
+
+
+@asynccontextmanager
+async def _plugin(turn: Turn) -> AsyncGenerator[Any]:
+    async with _redis.Redis.from_url(turn.url) as client:
+        backend = library("litestar.channels.backends.redis").RedisChannelsPubSubBackend(redis=client)
+        async with library("litestar.channels").ChannelsPlugin(backend, arbitrary_channels_allowed=True) as plugin:
+            yield plugin
+
+
+@frozen
+class _Sender(WaitingSender):
+    plugin: Any
+
+    async def publish(self, numbers: Iterable[int]) -> None:
+        """`await channels.wait_published({…}, channels=[…])`, which encodes the event and waits for Redis."""
+        for number in numbers:
+            user = user_id(number)
+            await self.plugin.wait_published(nested(number, user), channels=[f"user_{user}"])
+
+
+class _QueueingSender(_Sender):
+    async def publish(self, numbers: Iterable[int]) -> None:
+        """`channels.publish({…}, channels=[…])`; its own task sends one after the other."""
+        for number in numbers:
+            user = user_id(number)
+            self.plugin.publish(nested(number, user), channels=[f"user_{user}"])
+            if not number % _YIELD_EVERY:
+                await asyncio.sleep(0)
+
+    async def settle(self, _: int, /) -> None:
+        """Return once its queue is empty."""
+        await self.plugin._pub_queue.join()  # noqa: SLF001 -- nothing public tells when all is out
