@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -139,6 +140,7 @@ def _print_one(measure: type[Measure[Any]], words: Sequence[str]) -> int:
 
 
 def _main(words: Sequence[str]) -> int:
+    logging.getLogger("backplane").setLevel(logging.CRITICAL)  # it would report each outage that is measured
     try:
         if words and words[0] in MEASURES:
             return _print_one(MEASURES[words[0]], words[1:])

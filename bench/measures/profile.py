@@ -20,7 +20,7 @@ from bench.measure import BUSES, Measure, Progress, option
 from bench.measures.throughput import run_turn
 from bench.subjects.lineup import SUBJECTS
 
-__all__ = ["Figures", "Profile", "parts"]
+__all__ = ["Figures", "Profile", "innermost", "parts"]
 
 _SUBJECTS: Final = (
     "redis-broadcast",
@@ -34,7 +34,7 @@ _SUBJECTS: Final = (
     "nats-interest-sinks",
 )
 _SIDES: Final[Mapping[str, str]] = {"send": "sender", "receive": "receiver"}
-_RATE: Final = 500
+_RATE: Final = 200
 """Samples a second."""
 
 _OTHER: Final = "the rest"
@@ -118,7 +118,7 @@ class Profile(Measure[Figures]):
                 under = {role: _profiler(Path(folder) / side) for role, side in _SIDES.items()}
                 result = asyncio.run(run_turn(key, url, self.events, under))
                 for side, counts in samples.items():
-                    counts.update(_innermost((Path(folder) / side).read_text("utf-8")))
+                    counts.update(innermost((Path(folder) / side).read_text("utf-8")))
             used["sender"].append(result.sender_us)
             used["receiver"].append(result.receiver_us)
         return {side: parts(counts, sum(used[side]) / self.rounds) for side, counts in samples.items()}
@@ -167,7 +167,7 @@ def _profiler(file: Path) -> list[str]:
     return [spy, "record", "--rate", str(_RATE), "--format", "raw", "--output", str(file), "--"]
 
 
-def _innermost(stacks: str) -> Counter[str]:
+def innermost(stacks: str) -> Counter[str]:
     """Return how often each function was found, of lines as `outer (file:1);inner (file:2) 17`; without imports."""
     found: Counter[str] = Counter()
     for line in stacks.splitlines():

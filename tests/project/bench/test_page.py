@@ -2,44 +2,51 @@
 
 from __future__ import annotations
 
-from bench.page import page, plots_of
-from tests.project.bench.findings import measured
+from bench.page.markdown import page, plots_of
+from tests.project.bench.sections import measured, section
 
 
 def test_goals_say_what_was_wanted_and_whether_it_was_reached() -> None:
-    text = page([measured()])
+    text = page([section()])
     assert "1 of 2 reached." in text
     assert "| the best other library | ≥ 25 x | 37.5 x | 30 to 41.3 | yes |\n" in text
     assert "| processor time | ≤ 8 µs | 9.25 µs |  | **no** |\n" in text
 
 
+def test_goals_that_were_missed_stand_on_top() -> None:
+    text = page([section()])
+    assert "## What we missed\n\n- processor time: 9.25 µs of 8 µs\n\n## Goals" in text
+
+
 def test_a_measurement_has_its_method_plots_table_and_notes_in_this_order() -> None:
-    text = page([measured()])
+    text = page([section()])
     parts = [
-        "## Throughput\n\nAll of them | take turns.\n",
+        "## Speed\n\nAll of them | take turns.\n",
         "![Bars](benchmarks/bars.svg)\n",
         "|  | events/s |\n| --- | ---: |\n| Redis: backplane | 150,000 |\n| Redis: a\\|b | 4,000 |\n",
         "- One note\n  in two lines.\n- Another.\n",
-        "Measured 2026-11-24 12:00 UTC, in 62 s.\n",
+        "Measured 2026-11-24 12:00 UTC at commit abc, in 62 s, load 0.2 before.\n",
     ]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
-    assert plots_of([measured()]) == ["bars.svg", "stacked.svg", "lines.svg"]
+    assert plots_of([section()]) == ["bars.svg", "stacked.svg", "lines.svg"]
 
 
 def test_a_short_run_is_marked_as_one() -> None:
-    assert "its figures mean little" in page([measured(quick=True)])
-    assert "its figures mean little" not in page([measured()])
+    assert "its figures mean little" in page([section(measured(quick=True))])
+    assert "its figures mean little" not in page([section()])
 
 
 def test_the_machine_is_the_newest_ones_and_others_say_in_what_they_differ() -> None:
-    text = page([measured(at="2026-11-23 09:00 UTC", python="3.12.1"), measured()])
+    text = page([section(measured(at="2026-11-23 09:00 UTC", python="3.12.1", commit="commit old")), section()])
     assert "| Python | 3.11.7 |\n" in text
     assert text.count("on another machine") == 1
-    assert "Measured 2026-11-23 09:00 UTC, in 62 s, with other versions or on another machine (Python: 3.12.1)." in text
+    assert (
+        "at commit old, in 62 s, load 0.2 before, with other versions or on another machine (Python: 3.12.1)." in text
+    )
 
 
 def test_nothing_measured_makes_a_page_that_says_how_to() -> None:
     text = page([])
-    assert "bench/all.py" in text
+    assert "bench/run.py" in text
     assert "## Goals" not in text

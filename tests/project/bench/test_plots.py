@@ -10,11 +10,11 @@ import pytest
 
 from bench.findings import Plot
 from bench.libraries import LibraryMissing
-from bench.plots import draw
-from tests.project.bench.findings import FINDINGS
+from bench.page.plots import draw
+from tests.project.bench.sections import PLOTS
 
 
-@pytest.mark.parametrize("plot", FINDINGS.plots, ids=lambda plot: plot.kind)
+@pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: plot.kind)
 def test_a_plot_is_drawn_the_same_twice_or_says_what_it_needs(plot: Plot, tmp_path: Path) -> None:
     one, two = tmp_path / "one.svg", tmp_path / "two.svg"
     if find_spec("matplotlib") is None:

@@ -1,10 +1,8 @@
-"""What the processes of a contest do beside publishing and counting."""
+"""What the processes of a measurement do besides publishing and counting."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
-import time
 
 import backplane_nats._link as nats_link
 import pytest
@@ -12,8 +10,8 @@ from backplane_nats._public_io import PublicIO
 from backplane_redis._connection import LinkConnection, make_connection
 
 from bench.libraries import LibraryMissing, library
-from bench.sampler import Sampler
-from bench.worker import only_public_names
+from bench.processes import ProcessFailed, ask
+from bench.workers.throughput import only_public_names
 from tests.product.nats.helpers import opened
 
 
@@ -38,26 +36,10 @@ async def test_by_public_api_alone_no_adapter_takes_its_fast_path(
     assert public[1] is None
 
 
-def spin() -> None:
-    until = time.process_time() + 0.2
-    while time.process_time() < until:
-        pass
-
-
-def test_the_sampler_finds_what_takes_the_time() -> None:
-    with Sampler() as sampler:
-        spin()
-    assert sampler.counts["bench/test_workers.py:spin"] > 0
-    assert signal.getitimer(signal.ITIMER_PROF) == (0, 0)
-    before = sampler.counts
-    spin()
-    assert sampler.counts == before
-
-
-def test_a_sampler_that_is_off_samples_nothing() -> None:
-    with Sampler(enabled=False) as sampler:
-        spin()
-    assert sampler.counts == {}
+async def test_a_process_that_fails_fails_the_measurement(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ProcessFailed, match="speed measure should say 'done', said 'nothing'"):
+        await ask("speed", "measure", {})
+    assert "there is no worker 'speed'; there are fanout, fleet" in capfd.readouterr().err, "it says why itself"
 
 
 def test_a_library_that_is_not_there_names_the_command_that_has_it() -> None:

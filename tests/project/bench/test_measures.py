@@ -1,0 +1,199 @@
+"""Each measurement still runs on a real broker and loses nothing of ours. No test asks how good its figures are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from attrs import define
+from backplane_testservers import Broker, Kind, OwnBroker
+
+from bench.measures.broker import BrokerCost
+from bench.measures.fanout import Case, Fanout
+from bench.measures.fleet import Fleet
+from bench.measures.interest import Interest
+from bench.measures.latency import Latency
+from bench.measures.memory import Memory
+from bench.measures.micro import Micro
+from bench.measures.outage import Outage
+from bench.measures.recovery import Recovery
+from bench.measures.signing import Signing
+from bench.measures.throughput import Throughput
+from bench.subjects.lineup import SUBJECTS
+from bench.workers.fanout import Way
+from bench.workers.fleet import Load
+from bench.workers.latency import TimedSockets
+from tests.project.bench.running import Silent, bench
+
+EVENTS = 1_200
+"""More than there are users."""
+
+
+# The fixtures say what to do where there is no broker; the measurements start their own.
+@pytest.fixture
+def kind(broker: OwnBroker) -> Kind:
+    return broker.kind
+
+
+def throughput(kind: Kind, *keys: str) -> None:
+    subjects = tuple(f"{kind}-{key}" for key in keys)
+    [found] = Throughput(events=EVENTS, rounds=1, bus=kind, subjects=subjects).measure(Silent()).rounds[kind]
+    assert sorted(found) == sorted(subjects)
+    for key, result in found.items():
+        assert result.rate > 0
+        if SUBJECTS[key].part == "ours":
+            assert (result.lost, result.late, result.copies) == (0, 0, 0)
+
+
+def test_throughput_is_measured_beside_the_bare_client(kind: Kind) -> None:
+    throughput(kind, "interest", "bare")
+
+
+@pytest.mark.slow
+def test_all_of_ours_and_all_bare_subjects_finish(kind: Kind) -> None:
+    throughput(
+        kind, *[key.partition("-")[2] for key, one in SUBJECTS.items() if one.bus == kind and one.part != "peer"]
+    )
+
+
+async def test_one_measurement_is_printed_and_written_with_what_it_ran_on(redis_url: str, tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    code, out, _ = await bench("micro", "--quick", "--json", str(file))
+    assert code == 0
+    assert "a recently used target" in out
+    assert "Only ratios within one run mean anything" in out
+    written = json.loads(file.read_text())
+    assert written["figures"]["times"] == Micro.quick["times"]
+    assert {"processor", "memory", "Python", "Redis", "NATS", "libraries"} <= set(written["machine"])
+    assert written["commit"]
+
+
+@pytest.mark.slow
+async def test_a_short_run_writes_a_page_and_the_next_keeps_its_sections(redis_url: str, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    for name in ("micro", "signing"):
+        code, _, err = await bench("--quick", "--only", name, "--into", str(tmp_path))
+        if "is not installed" in err:
+            pytest.skip("the libraries that we compare with are not installed")
+        assert code == 0
+    assert list(json.loads((tmp_path / "benchmarks/figures.json").read_text())) == ["micro", "signing"]
+    page = (tmp_path / "benchmarks.md").read_text()
+    assert page.index("## What single operations cost") < page.index("## What signing costs")
+
+
+def test_latency_is_measured_and_nothing_is_lost(redis_server: OwnBroker) -> None:
+    assert redis_server.running
+    found = Latency(rounds=1, seconds=0.1, bus="redis", subjects=("interest",)).measure(Silent())
+    assert list(found.runs["redis"]) == ["redis-bare", "redis-interest"]
+    for [run] in found.runs["redis"].values():
+        assert run.lost == 0
+        assert 0 < run.percentiles_ms[0] <= run.percentiles_ms[-1]
+
+
+def test_the_warm_up_is_no_part_of_a_latency_and_a_copy_is_noticed() -> None:
+    sockets = TimedSockets(3)
+    for data in (b'{"n":1}', '{"n": 2}'):
+        sockets.take(data)
+    [came] = sockets.came_at(range(2, 3))
+    assert came == sockets.times[1]
+    assert not sockets.complete.is_set()
+    assert sockets.came_at(range(2, 4))[1] is None, "the next one has not come"
+    sockets.take(b'{"n":2}')
+    assert sockets.complete.is_set()
+    with pytest.raises(AssertionError, match="twice"):
+        sockets.came_at(range(2, 3))
+
+
+@define
+class SmallFanout:
+    way: Way
+
+    def measure(self) -> None:
+        case = Case(way=self.way, members=20, window=3, windows=4)
+        [(_, [run])] = Fanout(rounds=1).measure_cases(Silent(), [case]).runs
+        # Of the queues one is not read.
+        assert run.deliveries == 3 * 4 * (19 if self.way == "connection" else 20)
+        assert min(run.cpu_us, run.held_ms, run.held_wall_ms) > 0
+
+
+def test_fan_out_is_measured_by_queues(redis_server: OwnBroker) -> None:
+    assert redis_server.running
+    SmallFanout("connection").measure()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["loop", "raw", "value"])
+def test_fan_out_is_measured_by_sinks(way: Way, redis_server: OwnBroker) -> None:
+    assert redis_server.running
+    SmallFanout(way).measure()
+
+
+class SmallFleet(Fleet):
+    loads = Load(title="steady", events=20, rate=500, burst=1), Load(title="bursts", events=32, rate=1_000, burst=8)
+
+
+def test_the_fleet_is_measured_and_nothing_is_lost(redis_server: OwnBroker) -> None:
+    assert redis_server.running
+    found = SmallFleet(rounds=1, pods=(2,), ways=("interest",)).measure(Silent())
+    for load in SmallFleet.loads:
+        [run] = found.runs[load.title]["interest 2"]
+        assert run.lost == 0
+        assert min(run.pods_us, run.publisher_us, run.broker_us) > 0
+
+
+@pytest.mark.slow
+def test_a_fleet_of_each_routing_is_measured(redis_server: OwnBroker) -> None:
+    assert redis_server.running
+    found = SmallFleet(rounds=1, pods=(1, 2), ways=("interest", "broadcast")).measure(Silent())
+    assert {run.lost for runs in found.runs.values() for [run] in runs.values()} == {0}
+
+
+@pytest.mark.slow
+def test_memory_is_counted_in_memory_and_with_subscriptions(kind: Kind) -> None:
+    counts = Memory(connections=200, bus=kind).measure(Silent()).counts
+    assert list(counts) == ["memory", kind]
+    for way in counts[kind]:
+        # Three targets, their index and an entry are no less; subscriptions come on top.
+        assert 300 < counts["memory"][way].traced < counts[kind][way].traced
+    assert counts["memory"]["attach"].traced < counts["memory"]["connection"].traced
+
+
+@pytest.mark.slow
+def test_a_pods_interest_is_measured_and_counted(kind: Kind) -> None:
+    targets = 800
+    works = Interest(targets=targets, rounds=1, bus=kind).measure(Silent()).works[kind]
+    (cycle,) = works["reconnect"]["rounds"]
+    assert (cycle["commands"], cycle["channels"]) == (2, targets + 1), "in batches of 512, with the shared channel"
+    assert cycle["seconds"] > 0
+    assert works["at_once"]["commands"] == 2
+    assert works["churn"]["edges"] == 2 * targets
+    assert works["reload"]["channels_per_reload"] == 2, "the new id and the old one"
+
+
+@pytest.mark.slow
+def test_events_subscriptions_and_beats_of_the_broker_are_measured(shared_redis: Broker, shared_nats: Broker) -> None:
+    for found in BrokerCost.sized(quick=True).measure(Silent()).brokers.values():
+        assert found.beat_us > 0
+        heard, _, _ = found.beats["idle, probe_interval_s=0.5"][4]
+        assert heard > 0
+        assert all(len(times) == 1 for by_readers in found.per_event_us.values() for times in by_readers.values())
+
+
+@pytest.mark.slow
+def test_publishing_is_measured_while_the_broker_is_away(kind: Kind) -> None:
+    found = Outage(events=100, rounds=1, bus=kind).measure(Silent()).publish_ms[kind]
+    assert list(found) == ["healthy", "dead", "frozen", "black hole"]
+    assert all(0 < percentiles["p50"] <= percentiles["max"] for percentiles in found.values())
+
+
+@pytest.mark.slow
+def test_recovery_is_measured(kind: Kind) -> None:
+    [[back]] = Recovery(outages=(0.5,), rounds=1, bus=kind).measure(Silent()).outages[kind].values()
+    assert back.live_s > 0
+    assert back.event_s > 0
+
+
+def test_signing_is_measured() -> None:
+    found = Signing(events=100, rounds=1).measure(Silent())
+    assert min([*found.plain_us, *found.signed_us]) > 0
