@@ -46,10 +46,10 @@ B = TypeVar("B", bound=BaseBackplane)
 
 
 class Connecting(Generic[B]):
-    """A backplane to be: await it, or enter it, once. Nothing is opened before.
+    """A backplane that is not open yet: await it, or enter it, once. Nothing is opened before.
 
     Args:
-        backplane: The one to open.
+        backplane: The backplane to open.
     """
 
     def __init__(self, backplane: B) -> None:
@@ -79,7 +79,7 @@ def connect(url: str | None = None, **options: Unpack[ConnectOptions]) -> Connec
         options: See `ConnectOptions`; `Options` are those that every backplane has.
 
     Returns:
-        A backplane to be: await or enter it, once.
+        A backplane that is not open yet: await or enter it, once.
 
     Raises:
         AdapterNotInstalledError: No installed adapter serves the scheme; says what to `pip install`.
@@ -112,7 +112,7 @@ def connect_from_env(
         options: As `connect` takes them; they win over the environment.
 
     Returns:
-        A backplane to be: await or enter it, once.
+        A backplane that is not open yet: await or enter it, once.
 
     Raises:
         ConfigurationError: The kind is unknown, the kind and the URL disagree, there is no URL, or a value or option is
@@ -255,7 +255,7 @@ def _not_installed(scheme: str) -> ConfigurationError:
 
 
 def _family(kind: str, prefix: str) -> list[str]:
-    """Return the schemes that the kind's adapter serves; `redis+sentinel` is served by whoever serves `redis`."""
+    """Return the schemes that the kind's adapter serves; the adapter for `redis` serves `redis+sentinel` too."""
     installed = _installed()
     entry = installed.get(kind)
     if entry is None:

@@ -1,4 +1,4 @@
-"""When to try again to open a link, sans-IO: `Backoff` takes a clock reading and returns how long to wait."""
+"""When to try to open a link again, sans-IO: `Backoff` takes a clock reading and returns how long to wait."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ __all__ = ["Backoff"]
 
 FIRST_WAIT_S: Final = 0.05
 LONGEST_WAIT_S: Final = 1.6
-"""With these two the worst late attempt after an outage of up to 18 s comes 1.6 s after the broker is back."""
+"""With these two, the next attempt after an outage of up to 18 s comes at most 1.6 s after the broker is back."""
 
 PATIENCE_S: Final = 20.0
 PATIENT_WAIT_S: Final = (2.5, 5.0)
 """After 20 s a broker is not restarting but down: a fleet must not greet it with a storm."""
 
 REFUSED_WAIT_S: Final = (5.0, 7.5)
-"""Wrong credentials or certificates don't mend themselves; brokers lock out who tries too often."""
+"""Bad credentials or certificates won't fix themselves, and brokers lock out clients that retry too often."""
 
 STEADY_S: Final = 5.0
-"""A link that lived for so long was a good one: the next loss starts with short waits again."""
+"""A link that lived for this long was a good one: the next loss starts with short waits again."""
 
 
 @define
@@ -38,11 +38,11 @@ class Backoff:
     _live_since: float | None = field(default=None, init=False)
 
     def live(self, now: float) -> None:
-        """The link is live."""
+        """Record that the link went live."""
         self._live_since, self._down_since = now, None
 
     def lost(self, now: float, *, retryable: bool = True) -> float:
-        """The link is lost, or an attempt failed: return how many seconds to wait before the next one."""
+        """Record that the link was lost or an attempt failed; return how many seconds to wait before the next one."""
         if self._live_since is not None and now - self._live_since >= STEADY_S:
             self._wait = FIRST_WAIT_S
         self._live_since = None

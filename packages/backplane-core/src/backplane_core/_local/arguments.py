@@ -1,4 +1,4 @@
-"""The arguments of the public methods, checked before anything is done with them."""
+"""Checks of the arguments of the public methods, before anything is done with them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from backplane_core.target import Target, check_id
 
 __all__ = ["check_sink", "check_target", "excluded_ids", "normalize_targets"]
 
-# Callers without a type checker pass anything: that is what these are for.
+# These checks are for callers without a type checker, who may pass anything.
 # pyright: reportUnnecessaryIsInstance=false
 
 
@@ -22,11 +22,11 @@ def check_target(target: object) -> None:
         InvalidTargetError: It is something else.
     """
     if not isinstance(target, Target):
-        raise InvalidTargetError(f"a Target is wanted, not {type(target).__name__}; for example Target.user('u1')")
+        raise InvalidTargetError(f"expected a Target, not {type(target).__name__}; for example Target.user('u1')")
 
 
 def check_sink(sink: object) -> None:
-    """Raise unless it is a plain callable: a coroutine that nobody awaits would lose the event without a word.
+    """Raise unless it is a plain callable: a coroutine that nobody awaits would lose the event silently.
 
     Raises:
         ConfigurationError: It is something else.
@@ -36,10 +36,10 @@ def check_sink(sink: object) -> None:
 
 
 def normalize_targets(targets: Target | Iterable[Target]) -> tuple[Target, ...]:
-    """Return the distinct targets of a union; every connection is in everyone, so that stands alone.
+    """Return the distinct targets of a union; everyone includes every connection, so it stands alone.
 
     Raises:
-        InvalidTargetError: There is none, over 2,048, or one is something else.
+        InvalidTargetError: There is none, there are over 2,048, or one is not a target.
     """
     if isinstance(targets, Target):
         return (targets,)
@@ -65,7 +65,7 @@ def excluded_ids(ids: Iterable[str]) -> tuple[str, ...]:
     """Return the distinct connection ids.
 
     Raises:
-        InvalidTargetError: It is a single string, one of them may not be an id, or there are over 65,536.
+        InvalidTargetError: It is a single string, one of them is not a valid id, or there are over 65,536.
     """
     if isinstance(ids, str) or not isinstance(ids, Iterable):
         raise InvalidTargetError("exclude takes several connection ids: exclude=[conn_id]")

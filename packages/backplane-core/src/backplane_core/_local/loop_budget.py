@@ -1,4 +1,4 @@
-"""A fair share of the event loop: a publisher in a tight loop must not starve the writer, nor its neighbours."""
+"""A fair share of the event loop: a publisher in a tight loop must not starve the writer or its neighbours."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["LoopBudget"]
 
 MESSAGES: Final = 64
 BYTES: Final = 256 * 1024
-"""What all publishers together may take in one turn of the loop: some 0.2 ms of work, one write to a socket."""
+"""What all publishers together may use up in one turn of the loop: some 0.2 ms of work, one write to a socket."""
 
 
 class LoopBudget:
-    """What was taken since the loop last came round. `publish` adds to it in place: it runs once per event."""
+    """What was used since the loop last turned. `publish` adds to it in place, since it runs once per event."""
 
     __slots__ = ("_ending", "bytes", "messages")
 
@@ -26,17 +26,17 @@ class LoopBudget:
 
     @property
     def is_spent(self) -> bool:
-        """Whether whoever publishes next should wait for the loop."""
+        """Whether the next publisher should wait for the loop."""
         return self.messages >= MESSAGES or self.bytes >= BYTES
 
     @coroutine
     def end(self) -> Generator[None]:
         """Let the loop run."""
         if not self._ending:
-            # Counted anew once the loop came round, and not before: else each of many publishers takes its own share.
+            # Reset only after the loop has turned, so that many publishers share one budget.
             self._ending = True
             asyncio.get_running_loop().call_soon(self._begin)
-        yield  # as `asyncio.sleep(0)` does, in two frames more: each of many publishers pays for them in each turn
+        yield  # `asyncio.sleep(0)` takes two more frames, for which each of many publishers would pay in each turn
 
     def _begin(self) -> None:
         self._ending = False

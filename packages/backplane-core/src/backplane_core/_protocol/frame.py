@@ -36,32 +36,32 @@ __all__ = [
 ]
 
 FRAME_OVERHEAD_BYTES: Final = 1024 * 1024
-"""What a frame may hold beside its event: targets of a union, excluded ids."""
+"""What a frame may contain besides its event: targets of a union, excluded ids."""
 
 _PASCAL: Final = re.compile(r"(?:[A-Z][a-z0-9]*)+", re.ASCII)
 _WORD: Final = re.compile(r"[A-Z][a-z0-9]*", re.ASCII)
 
-# A pod hears the same targets again and again: a dict look-up is six times cheaper than decoding one.
+# A pod receives the same targets over and over: a dict look-up is six times cheaper than decoding one.
 _MAX_CACHED_TARGETS: Final = 65_536
 # Spaces and escapes make a target's bytes as long as a frame: 65,536 of those would not fit any pod.
 _MAX_CACHED_TARGET_BYTES: Final = 256
 
 MAX_TARGETS: Final = 2_048
-"""Targets of one union: reading the dearest of them costs some 20 ms, and no frame may cost a pod more than 50."""
+"""Targets of one union: the most expensive ones take some 20 ms to read, and no frame may cost a pod more than 50."""
 MAX_EXCLUDED: Final = 65_536
-"""Excluded ids of one frame: likewise; ids of a usual length reach the limit in bytes first."""
+"""Excluded ids of one frame, for the same reason; ids of a usual length reach the limit in bytes first."""
 MAX_NUMBER: Final = 2**64 - 1
-"""The largest `seq`: what other languages hold in a word, and no sender ever counts to."""
-_SURELY_SHORT: Final = MAX_ID_BYTES // 4  # four bytes are the most that a character takes
+"""The largest `seq`: it fits a word in other languages, and no sender ever gets that far."""
+_SURELY_SHORT: Final = MAX_ID_BYTES // 4  # a character takes at most four bytes
 
 SIGNED_START: Final = b"backplane-signed-"
-"""What a signed frame of any version starts with. No JSON does, so a pod without keys refuses it, and can say why."""
+"""The start of a signed frame of any version. No JSON starts so: a pod without keys rejects it, and can say why."""
 
 _encode: Final = msgspec.json.Encoder().encode
 
 
 class Head(msgspec.Struct, gc=False):
-    """The one private shape that a frame is read through: target and event stay raw. 0.3 µs for 300 bytes."""
+    """The private struct that frames are decoded into: target and event stay raw. 0.3 µs for 300 bytes."""
 
     origin: Annotated[str, Meta(min_length=1)]
     target: msgspec.Raw
@@ -70,7 +70,7 @@ class Head(msgspec.Struct, gc=False):
     prev: Annotated[int, Meta(ge=0)] | None = None
     also: list[msgspec.Raw] | None = None
     exclude: list[str] | None = None
-    trace: msgspec.Raw = msgspec.Raw()  # empty: absent; a Raw or None would take null alone
+    trace: msgspec.Raw = msgspec.Raw()  # empty means absent; `Raw | None` would decode only null
     # Beats only.
     routing: Annotated[str, Meta(max_length=64)] | None = None
     lanes: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
@@ -82,7 +82,7 @@ _targets: Final[dict[bytes, Target]] = {}
 
 
 def decode_head(payload: bytes) -> Head:
-    """Return a frame's head, all of it checked but targets, excluded ids and the event's size.
+    """Return the head of a frame, with everything checked except targets, excluded ids and the size of the event.
 
     Raises:
         EnvelopeError: See `read_head` and `check_head`.
@@ -93,14 +93,14 @@ def decode_head(payload: bytes) -> Head:
 
 
 def read_head(payload: bytes) -> Head:
-    """Return a frame's head, its JSON syntax and UTF-8 checked whole.
+    """Return the head of a frame, with the JSON syntax and UTF-8 of all of it checked.
 
     Raises:
         EnvelopeError: Not JSON, not UTF-8, wrong types, or nested too deep.
     """
     try:
         if not payload.isascii():
-            payload.decode()  # msgspec checks no UTF-8 inside what it leaves raw
+            payload.decode()  # msgspec does not check UTF-8 inside what it leaves raw
         return _decode_head(payload)
     except UnicodeDecodeError:
         problem = "not UTF-8"
@@ -115,10 +115,10 @@ def read_head(payload: bytes) -> Head:
 
 
 def check_head(head: Head) -> None:
-    """Raise unless numbers and origin are such as a sender has. Those that follow on a checked head's are.
+    """Raise unless the numbers and the origin are plausible.
 
     Raises:
-        EnvelopeError: Numbers that no sender counts to, or an origin that is longer than an id.
+        EnvelopeError: A number is larger than any sender gets to, or the origin is longer than an id.
     """
     seq, prev = head.seq, head.prev
     if (seq or prev or 0) > MAX_NUMBER or (seq is not None and prev is not None and prev >= seq):
@@ -128,10 +128,10 @@ def check_head(head: Head) -> None:
 
 
 def decode_target(raw: bytes) -> Target:
-    """Return the target that `{"User":"u1"}` or `"Everyone"` stands for.
+    """Return the target written as `{"User":"u1"}` or `"Everyone"`.
 
     Raises:
-        EnvelopeError: It stands for none.
+        EnvelopeError: It is not a target.
     """
     target = _targets.get(raw)
     if target is None:
@@ -147,7 +147,7 @@ def decode_targets(head: Head) -> tuple[Target, ...]:
     """Return all targets of a frame: one, or a union without repeats.
 
     Raises:
-        EnvelopeError: One of them stands for no target, or there are over 2,048.
+        EnvelopeError: One of them is not a target, or there are over 2,048.
     """
     first = decode_target(bytes(head.target))
     if not head.also:
@@ -161,7 +161,7 @@ def decode_exclude(head: Head) -> tuple[str, ...]:
     """Return the excluded connection ids of a frame.
 
     Raises:
-        EnvelopeError: One of them may not be an id, or there are over 65,536.
+        EnvelopeError: One of them is not a valid id, or there are over 65,536.
     """
     if head.exclude is not None and len(head.exclude) > MAX_EXCLUDED:
         raise EnvelopeError(f"not an envelope: {len(head.exclude)} excluded ids, at most {MAX_EXCLUDED} are taken")
@@ -181,7 +181,7 @@ def _read_target(raw: bytes) -> Target:
         if len(value) != 1:
             raise EnvelopeError(f"not an envelope: a target has one key, this one has {len(value)}")
         ((pascal, id_),) = value.items()
-        # The length first: the pattern goes back over a long word again and again.
+        # The length first: the pattern backtracks over a long word.
         if len(pascal) > MAX_KIND_CHARACTERS or not _PASCAL.fullmatch(pascal):
             raise EnvelopeError("not an envelope: a target's kind is written in PascalCase")
         if pascal == "Everyone":
@@ -196,21 +196,21 @@ def _read_target(raw: bytes) -> Target:
 
 
 def frame_prefix(origin: str) -> bytes:
-    """Return what every frame of this origin starts with, so that an echo is known without decoding it."""
+    """Return the start of every frame of this origin, by which an echo is recognized without decoding it."""
     return b'{"origin":%b,"target":' % _encode(origin)
 
 
 def frame_head(prefix: bytes, wire: bytes) -> bytes:
-    """Return what a frame to the target with this wire form starts with; the event comes next."""
+    """Return the start of a frame to the target with this wire form; the event comes next."""
     return b'%b%b,"event":' % (prefix, wire)
 
 
 def encode_ids(ids: Iterable[str]) -> bytes:
-    """Return connection ids, which were checked before, as a JSON list."""
+    """Return connection ids, already checked, as a JSON list."""
     return _encode(tuple(ids))
 
 
-def build_frame(  # noqa: PLR0917 -- in the order in which it stands
+def build_frame(  # noqa: PLR0917 -- in the order of the frame
     prefix: bytes,
     targets: Sequence[Target],
     event: bytes,
@@ -219,15 +219,15 @@ def build_frame(  # noqa: PLR0917 -- in the order in which it stands
     exclude: bytes | None = None,
     extra: bytes = b"",
 ) -> bytes:
-    """Return an envelope's bytes.
+    """Return the bytes of an envelope.
 
     Args:
-        prefix: Of `frame_prefix`.
-        targets: At least one.
-        event: JSON.
-        seq: From 1; None for a sender that does not count.
-        prev: The channel's previous `seq`; None where it is not known.
-        exclude: Of `encode_ids`.
+        prefix: The result of `frame_prefix`.
+        targets: At least one target.
+        event: The event as JSON.
+        seq: The number of the frame, from 1; None from an unnumbered sender.
+        prev: The previous `seq` on the channel; None if it is not known.
+        exclude: The result of `encode_ids`.
         extra: More members, as `,"name":value`.
     """
     frame = frame_head(prefix, targets[0].wire) + event

@@ -1,8 +1,8 @@
 """How targets map to channels: `broadcast` and `interest`.
 
-Names of channels: the shared one is the host's, `[A-Za-z0-9_-]+` words joined by `:`. Every other one is below it and
-holds an `@`, which no host's channel can: `{channel}:@3` is a lane, `{channel}:@user:u1` a target. So two backplanes on
-different channels never meet.
+The shared channel has the name that the host chose, `[A-Za-z0-9_-]+` words joined by `:`. Every other name begins with
+it and contains an `@`, which no chosen name can: `{channel}:@3` is a lane, `{channel}:@user:u1` a target. So backplanes
+on different channels never meet.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RoutingName: TypeAlias = Literal["broadcast", "interest"]
 
 CHANNEL: Final = re.compile(r"[A-Za-z0-9_-]+(?::[A-Za-z0-9_-]+)*", re.ASCII)
 
-# Ids that may stand in a channel's name as they are: no wildcard, separator or protocol byte of any broker among them.
+# Ids that can stand in a channel name as they are: no broker has a wildcard, separator or protocol byte among these.
 _PLAIN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _MAX_CACHED_NAMES: Final = 65_536
 
@@ -31,22 +31,22 @@ class Routing(Protocol):
 
     @property
     def name(self) -> RoutingName:
-        """As it stands in settings and beats."""
+        """The name in settings and beats."""
         ...
 
     @property
     def shared(self) -> str:
-        """The channel that all pods hear: beats, unions, everyone."""
+        """The channel that all pods subscribe to: beats, unions, everyone."""
         ...
 
     @property
     def lanes(self) -> int:
-        """How many channels every pod hears beside the shared one; 1 means the shared one alone."""
+        """How many channels every pod subscribes to besides the shared one; 1 means only the shared one."""
         ...
 
     @property
     def base(self) -> Sequence[str]:
-        """The channels that every pod hears."""
+        """The channels that every pod subscribes to."""
         ...
 
     def channel(self, targets: Sequence[Target]) -> str:
@@ -54,12 +54,12 @@ class Routing(Protocol):
         ...
 
     def interest(self, target: Target) -> str | None:
-        """Return the channel that a pod must hear because it holds the target; None if the base channels do."""
+        """Return the channel that a pod must subscribe to because it holds the target; None if a base channel does."""
         ...
 
 
 class Broadcast:
-    """Every pod hears everything; a pod drops what it holds no connection for."""
+    """Every pod receives everything, and drops what it holds no connection for."""
 
     name: RoutingName = "broadcast"
 
@@ -69,18 +69,18 @@ class Broadcast:
         self.base = (shared, *[f"{shared}:@{lane}" for lane in range(lanes)]) if lanes > 1 else (shared,)
 
     def channel(self, targets: Sequence[Target]) -> str:
-        """One target always takes the same lane, so its order holds."""
+        """Return the lane of a target, always the same one, so that its events keep their order."""
         if self.lanes == 1 or len(targets) > 1 or targets[0].kind == "everyone":
             return self.shared
         return self.base[1 + crc32(targets[0].wire) % self.lanes]
 
-    def interest(self, target: Target) -> str | None:  # noqa: ARG002 -- every pod hears all
-        """None: the base channels carry all."""
+    def interest(self, target: Target) -> str | None:  # noqa: ARG002 -- every pod receives everything
+        """Return None: the base channels carry everything."""
         return None
 
 
 class Interest:
-    """A channel per target, heard only by the pods that hold it."""
+    """Each target has a channel, to which only the pods that hold it subscribe."""
 
     name: RoutingName = "interest"
     lanes = 1
@@ -91,11 +91,11 @@ class Interest:
         self._names: dict[Target, str] = {}
 
     def channel(self, targets: Sequence[Target]) -> str:
-        """A union has no channel of its own, so it takes the shared one."""
+        """Return the channel of one target; a union has none of its own, so it uses the shared one."""
         return self.shared if len(targets) > 1 else self.interest(targets[0]) or self.shared
 
     def interest(self, target: Target) -> str | None:
-        """Name the target's channel: `{channel}:@{kind}:{token}`."""
+        """Return the channel of the target: `{channel}:@{kind}:{token}`."""
         name = self._names.get(target)
         if name is None:
             if target.kind == "everyone":
@@ -108,9 +108,9 @@ class Interest:
 
 
 def id_token(id_: str) -> str:
-    """Return an id as a channel's word: itself where plain, else `=` and the first 32 hex digits of its SHA-256.
+    """Return an id as a word of a channel name: itself if plain, otherwise `=` and 32 hex digits of its SHA-256.
 
-    No plain id starts with `=`, so the two never meet; 128 bits leave accidents to cosmology.
+    No plain id starts with `=`, so the two never collide, and 128 bits make an accidental collision unthinkable.
     """
     if _PLAIN_ID.fullmatch(id_):
         return id_
@@ -118,5 +118,5 @@ def id_token(id_: str) -> str:
 
 
 def make_routing(name: RoutingName, channel: str, lanes: int) -> Routing:
-    """Return the routing of that name; the settings have checked what they say."""
+    """Return the routing of that name; the arguments come from checked settings."""
     return Interest(channel) if name == "interest" else Broadcast(channel, lanes)

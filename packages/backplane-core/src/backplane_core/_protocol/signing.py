@@ -22,10 +22,10 @@ from backplane_core.transport import Frame
 __all__ = ["SIGNED_HEAD_BYTES", "SignatureError", "Signer", "SigningKeys"]
 
 SHORT_KEY_BYTES: Final = 16
-"""Whoever hears the bus can try keys at leisure: shorter ones may be found."""
+"""Anyone who hears the bus can try keys at leisure, and may find shorter ones."""
 
 SIGNED_HEAD_BYTES: Final = 112
-"""What a signed frame has in front of the plain one: 18 + 1 + 16 + 1 + 10 + 1 + 64 + 1, see `_HEAD`."""
+"""Length of the head in front of the plain frame: 18 + 1 + 16 + 1 + 10 + 1 + 64 + 1, see `_HEAD`."""
 
 _VERSION: Final = SIGNED_START + b"1 "
 _KID: Final = slice(len(_VERSION), len(_VERSION) + 16)
@@ -33,8 +33,8 @@ _AT: Final = slice(_KID.stop + 1, _KID.stop + 11)
 _HEAD: Final = re.compile(_VERSION + rb"[0-9a-f]{16} [1-9][0-9]{9} [0-9a-f]{64}\n")
 """Version, KID, AT and SIG. `Signer.verify` needs it only to say what is wrong."""
 
-# Ten digits at any time from 2001 to 2286, so that every head has one size. A machine whose clock stands elsewhere is
-# refused by the others anyhow.
+# Ten digits at any time from 2001 to 2286, so that every head has the same size. A machine whose clock is outside of
+# that range is rejected by the others anyway.
 _FIRST_S: Final = 10**9
 _LAST_S: Final = 10**10 - 1
 _FIRST: Final = b"%d" % _FIRST_S
@@ -47,7 +47,7 @@ class SignatureError(EnvelopeError):
 
 
 class SigningKeys:
-    """The keys of one fleet: the first signs, all verify. Shows none of them, whatever prints it.
+    """The keys of one fleet: the first signs, all verify. No repr or str shows them.
 
     Args:
         keys: Text (as UTF-8) or bytes, none empty.
@@ -60,7 +60,7 @@ class SigningKeys:
 
     def __init__(self, keys: object) -> None:
         if not isinstance(keys, Sequence) or isinstance(keys, (str, bytes, bytearray)):
-            raise ValueError  # noqa: TRY004 -- whoever asked says what is allowed, and never what was given
+            raise ValueError  # noqa: TRY004 -- the caller says what is allowed, and never shows what was given
         found: list[bytes] = []
         for key in keys:  # pyright: ignore[reportUnknownVariableType] -- anything, until it is looked at
             plain = key.encode() if isinstance(key, str) else bytes(key) if isinstance(key, bytes) else b""
@@ -76,7 +76,7 @@ class SigningKeys:
 
     @property
     def secrets(self) -> tuple[bytes, ...]:
-        """The keys, for the signer alone."""
+        """The keys; only for the signer."""
         return self._keys
 
     @property
@@ -88,11 +88,11 @@ class SigningKeys:
 class _Hmac:
     """HMAC-SHA256 with one key, as RFC 2104 defines it: the hash of the key and of the hash of the key and the text.
 
-    Both hashes have taken their key before the first frame, and are copied for each. `hmac.HMAC.copy` does the same but
-    is written in Python: 1.5 against 1.0 µs for a frame of 300 bytes.
+    Both hashes are fed their key before the first frame, and copied for each frame. `hmac.HMAC.copy` does the same but
+    is written in Python: 1.5 instead of 1.0 µs for a frame of 300 bytes.
 
     Args:
-        key: Of any length.
+        key: The key, of any length.
     """
 
     __slots__ = ("_inner", "_outer")
@@ -103,7 +103,7 @@ class _Hmac:
         self._outer = hashlib.sha256(bytes([byte ^ 0x5C for byte in block]))
 
     def hexdigest(self, text: bytes) -> str:
-        """Return the text's 64 hex digits."""
+        """Return the 64 hex digits for this text."""
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(text)
         outer.update(inner.digest())
@@ -111,7 +111,7 @@ class _Hmac:
 
 
 class WallClock(Protocol):
-    """What a signer needs of its pod's system."""
+    """The part of a pod's system that a signer needs."""
 
     def wall(self) -> float:
         """Return Unix time in seconds."""
@@ -121,18 +121,18 @@ class WallClock(Protocol):
 class Signer:
     """Signs frames and verifies them.
 
-    What is signed is the frame itself, with the channel's size and name where the signature will stand:
+    It signs the frame itself, with the size and name of the channel in the place of the signature:
 
         backplane-signed-1 KID AT SIZE CHANNEL
         {"origin":...
 
-    So a signature holds for one version, key, second, channel and frame. No two of these give the same bytes, whatever
-    a channel or a frame may hold: KID and AT have a fixed width, SIZE ends with the first space and says where CHANNEL
-    ends, and the frame is all that follows the line feed.
+    So a signature is valid for one version, key, second, channel and frame. No two combinations give the same bytes,
+    whatever a channel or a frame contains: KID and AT have a fixed width, SIZE ends with the first space and says where
+    CHANNEL ends, and the frame is everything after the line feed.
 
     Args:
-        keys: The fleet's.
-        window_s: The most that a frame's time may differ from ours, in seconds.
+        keys: The keys of the fleet.
+        window_s: How far the time of a frame may be from this pod's clock, in seconds.
         clock: Stamps our frames and judges those of others.
     """
 
@@ -146,16 +146,16 @@ class Signer:
         return "Signer(***)"
 
     def sign(self, channel: str, frame: bytes) -> bytes:
-        """Return the signed frame that stands for a plain one on this channel, from now on for `window_s`."""
+        """Return the frame signed for this channel, valid from now for `window_s`."""
         return self._head(self._kid, self._now(), channel, frame) + frame
 
     def sign_all(self, frames: Iterable[Frame]) -> list[Frame]:
-        """Return a batch, signed."""
+        """Return a batch of frames, signed."""
         kid, now = self._kid, self._now()
         return [(frame[0], self._head(kid, now, frame[0], frame[1]) + frame[1]) for frame in frames]
 
     def verify(self, channel: str, payload: bytes) -> bytes:
-        """Return the plain frame that was signed for this channel. It may still be no envelope at all.
+        """Return the plain frame that was signed for this channel. It may still not be an envelope.
 
         Raises:
             SignatureError: It is not signed, not with a key of ours, not for this channel, or too long ago.
@@ -163,7 +163,7 @@ class Signer:
         kid, at = payload[_KID], payload[_AT]
         if kid in self._keyed and at.isdigit() and at >= _FIRST:
             frame = payload[SIGNED_HEAD_BYTES:]
-            # The whole head at once, and in constant time: version, spaces and line feed are where they belong, too.
+            # The whole head at once, and in constant time: this checks version, spaces and line feed too.
             if hmac.compare_digest(self._head(kid, at, channel, frame), payload[:SIGNED_HEAD_BYTES]):
                 if abs(self._clock.wall() - int(at)) <= self._window_s:
                     return frame
@@ -182,7 +182,7 @@ class Signer:
         return b"%d" % min(max(int(self._clock.wall()), _FIRST_S), _LAST_S)
 
     def _problem(self, payload: bytes) -> str:
-        """Return why a frame was refused, without a byte of it."""
+        """Return why a frame was rejected, without any of its bytes."""
         if not payload.startswith(SIGNED_START):
             return "it is not signed, and this pod has signing_keys"
         if not payload.startswith(_VERSION) and not _VERSION.startswith(payload):
@@ -195,5 +195,5 @@ class Signer:
 
 
 def _key_id(key: bytes) -> bytes:
-    """Return a name for a key that does not lead back to it: 16 hex digits."""
+    """Return a name for a key that does not reveal it: 16 hex digits."""
     return hmac.digest(key, b"backplane key id", "sha256").hex()[:16].encode()

@@ -1,4 +1,4 @@
 """The loop, the process, the clocks.
 
-And all that calls back into the host: observers, logs, states.
+And everything that calls back into the host: observers, logs, states.
 """

@@ -1,4 +1,4 @@
-"""What `Stats` says, counted as it happens."""
+"""The counters behind `Stats`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Counters"]
 
 @define
 class Counters:
-    """One backplane's counts since start; the names are those of `Stats`."""
+    """The counts of one backplane since its start; the names are those of `Stats`."""
 
     published: int = 0
     delivered: int = 0

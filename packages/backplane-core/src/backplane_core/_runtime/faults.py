@@ -1,9 +1,9 @@
-"""Faults of code: what the log says of an exception that nobody expected, without a word of what it was about.
+"""Bugs: what the log says about an unexpected exception, without anything that could be payload.
 
-An exception's text may hold payload (a `KeyError` is the key), and so may its notes, its arguments, the locals of its
-frames and the literals in its source lines. So the log names its type and its place alone: `KeyError at link.py:42`.
+The text of an exception may contain payload (a `KeyError` is the key), and so may its notes, its arguments, the locals
+of its frames and the literals in its source lines. So the log names only its type and place: `KeyError at link.py:42`.
 With `BACKPLANE_TRACEBACKS=1` in the environment the stack follows: the file, line and function of each frame, of this
-exception, of what caused it, and of every exception in it if it is a group.
+exception, of its causes, and of every exception in it if it is a group.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ SWITCH: Final = "BACKPLANE_TRACEBACKS"
 """The environment variable. Read at each fault, so that a shell, a test or a debugger can set it at any time."""
 
 EVERY_S: Final = 60.0
-"""One stack is logged once in so many seconds: a sink that fails for every event has one traceback, not thousands."""
+"""A stack is logged once in this many seconds: a sink that fails for every event has one traceback, not thousands."""
 MAX_STACKS: Final = 256
-"""Stacks that are told apart meanwhile; a thousand different ones are no help to anybody."""
+"""Distinct stacks remembered for that long; a thousand different ones would help nobody."""
 
 MAX_FRAMES: Final = 40
-"""Frames of one exception: the outermost and the innermost half of so many. Endless recursion has a thousand."""
+"""Frames shown of one exception: half of them the outermost, half the innermost. Endless recursion has a thousand."""
 MAX_EXCEPTIONS: Final = 20
-"""Exceptions of one fault: causes, contexts, and those of groups."""
+"""Exceptions shown of one fault: causes, contexts, and members of groups."""
 
 _logged_at: Final[dict[str, float]] = {}
 
 
 def error_location(error: BaseException) -> str:
-    """Return an error's type and place without its text, which could hold payload: `KeyError at link.py:42`."""
+    """Return the type and place of an error without its text, which could contain payload: `KeyError at link.py:42`."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{place}"
@@ -53,11 +53,11 @@ def log_fault(what: str, error: BaseException) -> str:
     """Log that something failed, with the error's type and place, and its stack if that is switched on.
 
     Args:
-        what: Failed, in words without payload: "the link failed".
-        error: How. Of a group the first error is named.
+        what: What failed, without payload: "the link failed".
+        error: The error. If it is a group, its first error is named.
 
     Returns:
-        What was logged, but for the stack: for `reason`s.
+        What was logged, without the stack, for use as a `reason`.
     """
     group = isinstance(error, BaseExceptionGroup)
     named = first_leaf(cast("BaseExceptionGroup[BaseException]", error)) if group else error
@@ -68,11 +68,11 @@ def log_fault(what: str, error: BaseException) -> str:
 
 
 def log_stack(what: str, error: BaseException) -> None:
-    """Log an error's stack, if that is switched on; for faults that a record tells of already.
+    """Log the stack of an error, if that is switched on; for faults that a record already reports.
 
     Args:
-        what: Failed, in words without payload.
-        error: How.
+        what: What failed, without payload.
+        error: The error.
     """
     if os.environ.get(SWITCH) != "1":
         return
@@ -88,7 +88,7 @@ def log_stack(what: str, error: BaseException) -> None:
 
 
 def _lines(error: BaseException) -> list[str]:
-    """Return an error's stack, those of what led to it, and those of the errors in it, if it is a group."""
+    """Return the stack of an error, those of its causes, and those of the errors in it, if it is a group."""
     lines: list[str] = []
     seen: set[int] = set()
     waiting: list[tuple[str, str, BaseException]] = [("", "", error)]
@@ -104,7 +104,7 @@ def _lines(error: BaseException) -> list[str]:
         lines.append(f"{indent}{said}{_name(one)}")
         lines += [f"{indent}  {frame}" for frame in _frames(one)]
         cause, context = one.__cause__, one.__context__
-        # The last in is the first out: members of a group stand behind its stack, and before what led to it.
+        # Last in, first out: members of a group are shown after its stack, and before its causes.
         if cause is not None:
             waiting.append((indent, "caused by ", cause))
         elif context is not None and not one.__suppress_context__:
@@ -124,7 +124,7 @@ def _name(error: BaseException) -> str:
 
 
 def _frames(error: BaseException) -> Iterator[str]:
-    """Yield a line for each frame, the outermost first: nothing of it but where it is."""
+    """Yield a line for each frame, the outermost first, that says where it is and nothing else."""
     frames = [
         f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_qualname}"
         for frame, line in traceback.walk_tb(error.__traceback__)

@@ -1,4 +1,4 @@
-"""The logger of everything that the library itself says."""
+"""The logger of the library."""
 
 from __future__ import annotations
 

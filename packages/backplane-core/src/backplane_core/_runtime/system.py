@@ -1,4 +1,4 @@
-"""What a backplane takes from outside: two clocks, chance, and a name for itself. A test puts its own in."""
+"""What a backplane takes from its environment: two clocks, randomness and names. A test passes its own."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def _new_name() -> str:
 
 @frozen(kw_only=True)
 class System:
-    """This machine's clocks and chance.
+    """The clocks and the randomness of this machine.
 
     Args:
-        monotonic: The clock that decides, in seconds. No step of the wall clock moves it.
-        wall: The clock that people read, Unix time in seconds.
-        random: Spreads a fleet's attempts to connect; guards nothing.
-        new_name: Makes an origin, or a connection's id: no two alike in a fleet.
+        monotonic: The clock for decisions, in seconds. Steps of the wall clock do not move it.
+        wall: The clock for people, Unix time in seconds.
+        random: Spreads a fleet's attempts to connect; not for secrets.
+        new_name: Creates an origin, or the id of a connection, unique within the fleet.
     """
 
     monotonic: Callable[[], float] = time.monotonic
@@ -33,5 +33,5 @@ class System:
     new_name: Callable[[], str] = _new_name
 
     def wall_at(self, moment: float) -> float:
-        """Return what the wall clock, as it goes now, showed at a moment of the monotonic one."""
+        """Return the wall clock's time, as it is set now, at a time of the monotonic clock."""
         return self.wall() - (self.monotonic() - moment)

@@ -1,4 +1,4 @@
-"""Small helpers for tasks whose end must be known."""
+"""Small helpers for supervised tasks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["run_bounded"]
 
 
 async def run_bounded(coroutine: Coroutine[Any, Any, None], timeout_s: float) -> None:
-    """Run a clean-up to its end or its deadline; what it raises matters no more. Cancellation passes through."""
+    """Run a clean-up to its end or its deadline; what it raises no longer matters. Cancellation passes through."""
     with suppress(Exception):
         async with asyncio.timeout(timeout_s):
             await coroutine
