@@ -24,7 +24,7 @@ class Measured:
         at: When it ended, as an ISO date and time in UTC.
         commit: Of the code that was measured.
         seconds: How long it took.
-        load: The machine's load average when it began: what others wanted of it.
+        load: The machine's load average when it began: what others wanted of it. None: nobody looked.
         quick: Whether it was a short run: it shows that all works, and its figures mean little.
         machine: What it ran on, in words, by kind: "processor", "Python", "redis", …
     """
@@ -33,7 +33,7 @@ class Measured:
     at: str
     commit: str
     seconds: float
-    load: float
+    load: float | None
     quick: bool
     machine: Mapping[str, str]
 

@@ -113,8 +113,8 @@ def _section(section: Section, newest: Mapping[str, str]) -> str:
 
 
 def _measured(one: Measured, newest: Mapping[str, str]) -> str:
-    where = _elsewhere(one.machine, newest)
-    return f"Measured {one.at} at {one.commit}, in {one.seconds:,.0f} s, load {one.load:.1f} before{where}."
+    load = "" if one.load is None else f", load {one.load:.1f} before"
+    return f"Measured {one.at} at {one.commit}, in {one.seconds:,.0f} s{load}{_elsewhere(one.machine, newest)}."
 
 
 def _indented(note: str) -> str:
