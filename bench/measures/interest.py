@@ -1,11 +1,11 @@
-"""How soon a pod hears all of its targets again after its link was cut, and how often it asks the broker."""
+"""How soon a pod hears all of its targets again after its link was cut."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from attrs import frozen
 from backplane_testservers import open_own_broker
@@ -13,117 +13,103 @@ from backplane_testservers import open_own_broker
 from bench.findings import Findings, Goal
 from bench.measure import BUSES, NAMES, Measure, Progress, option
 from bench.processes import ask
-from bench.spreads import shown, spread
-from bench.workers.interest import AT_ONCE, TARGETS_EACH, Job, Work
+from bench.spreads import Spread, shown, spread
+from bench.workers.interest import TARGETS_EACH, Job
 
-__all__ = ["Figures", "Interest"]
+__all__ = ["Cut", "Figures", "Interest"]
 
-_WITHIN_S: Final[Mapping[str, float]] = {"redis": 3.0, "nats": 6.0}
+_WITHIN_S: Final = {"redis": 3.0, "nats": 6.0}
 _STALL_MS: Final = 50.0
-_COLUMNS: Final = (
-    "broker",
-    "all heard again, s",
-    "processor, s",
-    "longest stall, ms",
-    "of it processor, ms",
-    "round trips",
-    "many at once: round trips",
-    "churn: edges per command",
-    "reload: channels asked for",
-)
 _METHOD: Final = """\
 One pod in a process of its own holds {targets:,} targets under interest routing: a channel for each, one in {each} of
 them a connection's own id; each connection has `on_gap`. Its socket is shut down under it, {rounds} times; the clock
 runs from then until the broker has confirmed every channel on the next link and the gap was reported to every
 connection, the wait before that link included. A task that asks for its turn each millisecond notes how late it gets
-it, and how much processor time the process took meanwhile: other processes hold up the first figure, not the second.
-Memory is what `tracemalloc` counts beyond the same connections under broadcast routing. At once: up to 10,000
-associations from as many tasks. Churn: {at_once} tasks attach a connection, associate it with {own} targets of its
-own, and detach it; an edge is a target gained or lost. Reload: every connection goes, and comes back under a new id
-with the same targets a moment later; each would cost the broker all of its channels twice if those that nobody holds
-did not linger for a second."""
+it, and how much processor time the process took meanwhile: other processes hold up the first figure, not the second."""
+
+
+@frozen(kw_only=True)
+class Cut:
+    """One cut of the link."""
+
+    seconds: float
+    cpu_seconds: float
+    stall_ms: float  # the longest, by the clock
+    held_ms: float  # by processor time
+    commands: int  # that asked for channels
+    channels: int
 
 
 @frozen(kw_only=True)
 class Figures:
     """What is measured."""
 
-    targets: int  # held by the pod
-    works: Mapping[str, Mapping[Work, Mapping[str, Any]]]  # each broker's figures, by work
+    targets: int
+    cuts: Mapping[str, Sequence[Cut]]  # by broker
 
 
 @frozen(kw_only=True)
 class Interest(Measure[Figures]):
-    """How soon a pod hears all of its targets again after its link was cut, and how often it asks the broker."""
+    """How soon a pod hears all of its targets again after its link was cut."""
 
     name: ClassVar = "interest"
     title: ClassVar = "A pod's interest after a reconnect"
     figures: ClassVar = Figures
     quick: ClassVar = {"targets": 2_000, "rounds": 1}
-    usual_s: ClassVar = 100
+    usual_s: ClassVar = 90
 
     targets: int = option(100_000, "held by the pod")
     rounds: int = option(5, "how often its link is cut")
     bus: str = option("both", "which broker", BUSES)
 
     def measure(self, progress: Progress) -> Figures:
-        """Let a pod do each work."""
-        sizes: dict[Work, int] = {
-            "reconnect": self.targets,
-            "at_once": min(self.targets, 10_000),
-            "churn": min(self.targets, 20_000),
-            "reload": min(self.targets, 20_000),
-        }
-        progress.expect(len(sizes) * len(BUSES[self.bus]))
-        works: dict[str, dict[Work, Mapping[str, Any]]] = {}
+        """Cut a pod's link on each broker."""
+        progress.expect(len(BUSES[self.bus]))
+        cuts: dict[str, list[Cut]] = {}
         for bus in BUSES[self.bus]:
-            works[bus] = {}
+            progress.step(f"{NAMES[bus]}: {self.rounds} cuts")
             with open_own_broker(bus) as broker:
-                for work, size in sizes.items():
-                    progress.step(f"{NAMES[bus]}: {work}, {size:,} targets")
-                    channel = f"bench:{uuid.uuid4().hex}"
-                    job = Job(work=work, url=broker.url, channel=channel, targets=size, rounds=self.rounds)
-                    works[bus][work] = asyncio.run(ask("interest", "do", job))
-        return Figures(targets=self.targets, works=works)
+                channel = f"bench-{uuid.uuid4().hex}"
+                job = Job(url=broker.url, channel=channel, targets=self.targets, rounds=self.rounds)
+                done = asyncio.run(ask("interest", "reconnect", job))
+            cuts[bus] = [Cut(**cut) for cut in done["cuts"]]
+        return Figures(targets=self.targets, cuts=cuts)
 
     @classmethod
     def findings(cls, figures: Figures) -> Findings:
-        """Return what the works come to."""
+        """Return the table and the goals."""
+        rows: list[tuple[str, ...]] = []
+        goals: list[Goal] = []
+        for bus, cuts in figures.cuts.items():
+            seconds, stalls = _each(cuts, "seconds"), _each(cuts, "stall_ms")
+            rows.append(
+                (
+                    NAMES[bus],
+                    shown(seconds),
+                    shown(_each(cuts, "cpu_seconds")),
+                    shown(stalls, 0),
+                    shown(_each(cuts, "held_ms"), 0),
+                    f"{cuts[0].commands:,} for {cuts[0].channels:,}",
+                )
+            )
+            what = f"{NAMES[bus]}: {figures.targets:,} targets heard again after a cut"
+            goals.append(Goal.most(what, _WITHIN_S[bus], seconds, "s"))
+            goals.append(Goal.most(f"{NAMES[bus]}: longest stall of the loop meanwhile", _STALL_MS, stalls, "ms"))
+        rounds = len(next(iter(figures.cuts.values())))
         return Findings(
-            method=_METHOD.format(
-                targets=figures.targets,
-                each=1 + TARGETS_EACH,
-                rounds=len(next(iter(figures.works.values()))["reconnect"]["rounds"]),
-                at_once=AT_ONCE,
-                own=TARGETS_EACH,
+            method=_METHOD.format(targets=figures.targets, each=1 + TARGETS_EACH, rounds=rounds),
+            columns=(
+                "broker",
+                "all heard again, s",
+                "processor, s",
+                "longest stall, ms",
+                "of it processor, ms",
+                "round trips",
             ),
-            columns=_COLUMNS,
-            rows=[_row(bus, works) for bus, works in figures.works.items()],
-            goals=[goal for bus, works in figures.works.items() for goal in _goals(bus, works, figures.targets)],
+            rows=rows,
+            goals=goals,
         )
 
 
-def _cycles(works: Mapping[Work, Mapping[str, Any]], name: str) -> Sequence[float]:
-    return [cycle[name] for cycle in works["reconnect"]["rounds"]]
-
-
-def _row(bus: str, works: Mapping[Work, Mapping[str, Any]]) -> tuple[str, ...]:
-    return (
-        NAMES[bus],
-        shown(spread(_cycles(works, "seconds"))),
-        f"{spread(_cycles(works, 'cpu_seconds'))[0]:.2f}",
-        shown(spread(_cycles(works, "stall_ms")), 0),
-        shown(spread(_cycles(works, "held_ms")), 0),
-        f"{_cycles(works, 'commands')[0]:,} for {_cycles(works, 'channels')[0]:,}",
-        f"{works['at_once']['commands']:,}",
-        f"{works['churn']['edges'] / works['churn']['commands']:,.0f}",
-        f"{works['reload']['channels_per_reload']:.2f} of {2 * (1 + TARGETS_EACH)}",
-    )
-
-
-def _goals(bus: str, works: Mapping[Work, Mapping[str, Any]], targets: int) -> list[Goal]:
-    took, stalls = (spread(_cycles(works, name)) for name in ("seconds", "stall_ms"))
-    return [
-        Goal.most(f"{NAMES[bus]}: {targets:,} targets heard again after a cut", _WITHIN_S[bus], took, "s"),
-        Goal.most(f"{NAMES[bus]}: longest stall of the loop meanwhile", _STALL_MS, stalls, "ms"),
-    ]
+def _each(cuts: Sequence[Cut], name: str) -> Spread:
+    return spread([getattr(cut, name) for cut in cuts])
