@@ -60,16 +60,17 @@ class _Socket:
         if number < _LEAST:
             self._at = _SPACED
             self.take(data)
-        elif number > self.next:
+            return False
+        assert (number - self.next) % self._step == 0, "an event came to another user's socket"
+        if number > self.next:
             self._missing.update(range(self.next, number, self._step))
             self.next = number + self._step
             return True
-        elif number in self._missing:
+        if number in self._missing:
             self._missing.remove(number)
             self._sockets.late += 1
             return True
-        else:
-            self._sockets.copies += 1
+        self._sockets.copies += 1
         return False
 
 

@@ -61,6 +61,13 @@ async def test_order_counts_for_each_user_and_not_between_them() -> None:
     assert line.counts == (0, 1, 0)
 
 
+async def test_an_event_at_the_wrong_socket_does_not_count() -> None:
+    line = Line(turn(2_000))
+    with pytest.raises(AssertionError, match="another user's socket"):
+        line.sockets.of("u1").take(line.turn.json(line.turn.numbers[0]))
+    assert line.counts == (2_000, 0, 0)
+
+
 async def test_a_lost_tail_is_lost_and_the_clock_stopped_before_it() -> None:
     line = Line(turn(200, flat=True))
     begun = line.sockets.ended_at
