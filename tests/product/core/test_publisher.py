@@ -109,6 +109,24 @@ def test_a_wrong_option_is_told_when_it_is_made(make: Any) -> None:
         make("redis://localhost", prob_interval_s=1)
 
 
+async def test_publishers_send_json_as_it_is_and_refuse_what_is_none(
+    leaves_nothing: None, url: str, channel: str, routing: RoutingName, socket: Socket
+) -> None:
+    async with Publisher(url, channel=channel, routing=routing) as publisher:
+        assert await publisher.publish_json(USER, b'{"a":[1]}') == 0
+        with pytest.raises(EventEncodeError, match="trailing"):
+            await publisher.publish_json(USER, b"1 2")
+
+    def work() -> None:
+        with SyncPublisher(url, channel=channel, routing=routing) as sync_publisher:
+            assert sync_publisher.publish_json(USER, '{"b":[2]}') == 0
+            with pytest.raises(EventEncodeError, match="invalid character"):
+                sync_publisher.publish_json(USER, "NaN")
+
+    await asyncio.to_thread(work)
+    assert await socket.has(2) == [{"a": [1]}, {"b": [2]}]
+
+
 @pytest.mark.every_loop
 async def test_plain_threads_share_a_sync_publisher(
     leaves_nothing: None, url: str, channel: str, routing: RoutingName, socket: Socket

@@ -173,7 +173,7 @@ class Machine(RuleBasedStateMachine):
             self.run(self.backplane.detach(conn_id))
         registry = self.backplane._registry
         assert registry.connections == {}
-        assert registry._holders == {}
+        assert registry.holders == {}
         assert self.backplane.stats().targets == 0
         self.run(self.backplane.aclose())
         self.loop.close()

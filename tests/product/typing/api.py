@@ -104,6 +104,9 @@ async def publishing(backplane: BaseBackplane) -> None:
     assert_type(await backplane.publish(Target.user("u1"), {"a": [1, 2.5, None, True, ("x",)]}), int)
     assert_type(await backplane.publish([Target.user("u1"), Target.org("o")], "text", exclude=["c1"]), int)
     assert_type(backplane.publish_nowait({Target.user("u1")}, None, exclude=iter(["c1"])), int)
+    assert_type(await backplane.publish_json(Target.user("u1"), b"{}", exclude=["c1"]), int)
+    assert_type(await backplane.publish_json([Target.user("u1")], "{}"), int)
+    assert_type(backplane.publish_json_nowait(Target.user("u1"), memoryview(bytearray(b"{}"))), int)
     assert_type(backplane.publish_threadsafe(Target.everyone(), 1), Future[int])
 
 
@@ -166,6 +169,7 @@ async def publishers() -> None:
     with SyncPublisher("nats://localhost") as sync_publisher:
         assert_type(sync_publisher, SyncPublisher)
         assert_type(sync_publisher.publish(Target.user("u1"), 1, exclude=["c"]), int)
+        assert_type(sync_publisher.publish_json(Target.user("u1"), "{}", exclude=["c"]), int)
         assert_type(sync_publisher.stats(), Stats | None)
 
 

@@ -36,7 +36,7 @@ class Attached:
 
 
 class Double:
-    """A host's double: six methods."""
+    """A host's double: seven methods."""
 
     async def attach(self, conn_id: str, sink: Sink, *, raw: bool = False, on_gap: Any = None) -> Attached:
         return Attached(conn_id)
@@ -49,6 +49,15 @@ class Double:
     async def dissociate(self, conn_id: str, target: Target) -> None: ...
 
     async def publish(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
+        return 0
+
+    async def publish_json(
+        self,
+        target: Target | Iterable[Target],
+        data: bytes | bytearray | memoryview | str,
+        *,
+        exclude: Iterable[str] = (),
+    ) -> int:
         return 0
 
     async def aclose(self) -> None: ...

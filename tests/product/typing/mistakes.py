@@ -96,6 +96,7 @@ def front_doors() -> None:
 
 def publishers(publisher: SyncPublisher) -> None:
     publisher.publish(Target.user("u1"))  # type: ignore[call-arg]
+    publisher.publish_json(Target.user("u1"), {})  # type: ignore[arg-type]
     publisher.flush("5")  # type: ignore[arg-type]
 
 

@@ -23,9 +23,9 @@ def project(tmp_path: Path) -> Path:
     return write_project("docs/how-to/fastapi.md", tmp_path)
 
 
-async def test_the_pages_test_passes(project: Path) -> None:
+async def test_the_pages_tests_pass(project: Path) -> None:
     async with program(project, "-m", "pytest", "-q", "test_app.py") as tests:
-        assert "1 passed" in await tests.ends()
+        assert "2 passed" in await tests.ends()
 
 
 async def test_the_pages_test_fails_for_an_app_that_tells_another_user(project: Path) -> None:

@@ -145,6 +145,34 @@ class Backplane(Protocol):
         """
         ...
 
+    async def publish_json(
+        self,
+        target: Target | Iterable[Target],
+        data: bytes | bytearray | memoryview | str,
+        *,
+        exclude: Iterable[str] = (),
+    ) -> int:
+        """Deliver an event that is JSON already, to every connection of the target, on every pod.
+
+        Args:
+            target: One target, or several, at most 2,048: their union, each connection once.
+            data: One JSON value, for example what a model's `model_dump_json()` returned. It is read once to be sure,
+                and sent as it is, but on one line.
+            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+
+        Returns:
+            How many connections of this pod took it.
+
+        Raises:
+            EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
+                levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
+            BackplaneError: As `publish` otherwise.
+
+        Delivery: as `publish`.
+        Cancellation: never undoes it; the event is accepted before the first suspension.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Close the backplane: end its connections, and send what was accepted if the broker takes it in time.
 

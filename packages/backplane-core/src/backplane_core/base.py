@@ -13,7 +13,7 @@ from backplane_core._local.delivery import Delivery
 from backplane_core._local.loop_budget import LoopBudget
 from backplane_core._local.registry import QueueSink, Registry, SinkAttachment
 from backplane_core._local.states import States
-from backplane_core._protocol.json import encode_event
+from backplane_core._protocol.json import encode_event, normalize_json
 from backplane_core._runtime.forks import call_in_child
 from backplane_core._runtime.loop_binding import LoopBinding, running_loop
 from backplane_core._runtime.reporter import Reporter
@@ -291,7 +291,8 @@ class BaseBackplane:
 
         Args:
             target: One target, or several, at most 2,048: their union, each connection once.
-            event: None, bool, int, finite float, str, list, tuple, or dict with str keys, of the same.
+            event: None, bool, int, finite float, str, UUID (sent as its text), Enum (sent as the str or int that it
+                is, else as its value), list, tuple, or dict with str keys, of the same.
             exclude: Ids of connections that must not get it, on any pod; at most 65,536.
 
         Returns:
@@ -311,7 +312,7 @@ class BaseBackplane:
             sent is counted, and becomes a `Gap` at the receivers.
         Cancellation: never undoes it; the event is accepted before the first suspension.
         """
-        delivered = self.publish_nowait(target, event, exclude=exclude)
+        delivered = self._accept(target, event, exclude)
         if self._turn.is_spent:
             await self._end_turn()
         return delivered
@@ -321,7 +322,8 @@ class BaseBackplane:
 
         Args:
             target: One target, or several, at most 2,048: their union, each connection once.
-            event: None, bool, int, finite float, str, list, tuple, or dict with str keys, of the same.
+            event: None, bool, int, finite float, str, UUID (sent as its text), Enum (sent as the str or int that it
+                is, else as its value), list, tuple, or dict with str keys, of the same.
             exclude: Ids of connections that must not get it, on any pod; at most 65,536.
 
         Returns:
@@ -340,29 +342,62 @@ class BaseBackplane:
         Delivery: if it raises, nobody has received anything. It does not depend on the broker's health: what can't be
             sent is counted, and becomes a `Gap` at the receivers. A loop that never suspends outruns the outbox.
         """
-        if running_loop() is not self._home.loop:
-            self._home.check()
-        if self._states.now != "live":
-            self._check_open()
-        if self._delivery.running:
-            raise ReentrantPublishError("a sink may not publish while an event is delivered: use loop.call_soon")
-        targets = (target,) if type(target) is Target else normalize_targets(target)
-        if exclude:
-            exclude = excluded_ids(exclude)
-        data = encode_event(event)
-        size = len(data)
-        if size > self._settings.max_event_bytes:
-            raise EventTooLargeError(size, self._settings.max_event_bytes)
-        self._send(targets, data, exclude)
-        self._counters.published += 1
-        turn = self._turn
-        turn.messages += 1
-        turn.bytes += size
-        if exclude or len(targets) != 1:
-            entries = self._registry.resolve(targets, exclude)
-        else:
-            entries = self._registry.entries(targets[0])
-        return self._delivery.deliver(entries, data) if entries else 0
+        return self._accept(target, event, exclude)
+
+    async def publish_json(
+        self,
+        target: Target | Iterable[Target],
+        data: bytes | bytearray | memoryview | str,
+        *,
+        exclude: Iterable[str] = (),
+    ) -> int:
+        """Deliver an event that is JSON already, to every connection of the target, on every pod.
+
+        Args:
+            target: One target, or several, at most 2,048: their union, each connection once.
+            data: One JSON value, for example what a model's `model_dump_json()` returned. It is read once to be sure,
+                and sent as it is, but on one line.
+            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+
+        Returns:
+            How many connections of this pod took it.
+
+        Raises:
+            EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
+                levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
+            BackplaneError: As `publish` otherwise.
+
+        Delivery: as `publish`.
+        Cancellation: never undoes it; the event is accepted before the first suspension.
+        """
+        delivered = self._accept(target, data, exclude, is_json=True)
+        if self._turn.is_spent:
+            await self._end_turn()
+        return delivered
+
+    def publish_json_nowait(
+        self,
+        target: Target | Iterable[Target],
+        data: bytes | bytearray | memoryview | str,
+        *,
+        exclude: Iterable[str] = (),
+    ) -> int:
+        """Deliver JSON as `publish_json` does, without ever suspending: the caller must give the loop its turns.
+
+        Args:
+            target: One target, or several, at most 2,048: their union, each connection once.
+            data: One JSON value, as `publish_json` takes it.
+            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+
+        Returns:
+            How many connections of this pod took it.
+
+        Raises:
+            BackplaneError: As `publish_json`.
+
+        Delivery: as `publish_nowait`.
+        """
+        return self._accept(target, data, exclude, is_json=True)
 
     def publish_threadsafe(
         self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()
@@ -371,8 +406,7 @@ class BaseBackplane:
 
         Args:
             target: One target, or several, at most 2,048: their union, each connection once.
-            event: None, bool, int, finite float, str, list, tuple, or dict with str keys, of the same. It must not
-                change before the future is done.
+            event: As `publish` takes it. It must not change before the future is done.
             exclude: Ids of connections that must not get it, on any pod; at most 65,536.
 
         Returns:
@@ -500,6 +534,37 @@ class BaseBackplane:
 
     def _on_edge(self, target: Target) -> None:
         """This pod gained its first or lost its last connection of the target."""
+
+    def _accept(
+        self, target: Target | Iterable[Target], event: object, exclude: Iterable[str], *, is_json: bool = False
+    ) -> int:
+        """Take an event for the other pods and deliver it to this one's connections, or raise before anyone has it."""
+        if running_loop() is not self._home.loop:
+            self._home.check()
+        if self._states.now != "live":
+            self._check_open()
+        if self._delivery.running:
+            raise ReentrantPublishError("a sink may not publish while an event is delivered: use loop.call_soon")
+        targets = (target,) if type(target) is Target else normalize_targets(target)
+        if exclude:
+            exclude = excluded_ids(exclude)
+        data = normalize_json(event) if is_json else encode_event(event)
+        size = len(data)
+        if size > self._settings.max_event_bytes:
+            raise EventTooLargeError(size, self._settings.max_event_bytes)
+        self._send(targets, data, exclude)
+        self._counters.published += 1
+        turn = self._turn
+        turn.messages += 1
+        turn.bytes += size
+        registry = self._registry
+        if exclude or len(targets) != 1:
+            entries = registry.resolve(targets, exclude)
+        elif targets[0].wire in registry.holders or targets[0].kind == "everyone":
+            entries = registry.entries(targets[0])
+        else:  # most pods hold nobody of most targets: not even a call
+            return 0
+        return self._delivery.deliver(entries, data) if entries else 0
 
     async def _end_turn(self) -> None:
         """Let the loop run: a publisher in a tight loop must not starve it."""

@@ -147,6 +147,34 @@ class SyncPublisher:
         worker = self._running()
         return worker.run(worker.publisher.publish(target, event, exclude=exclude))
 
+    def publish_json(
+        self,
+        target: Target | Iterable[Target],
+        data: bytes | bytearray | memoryview | str,
+        *,
+        exclude: Iterable[str] = (),
+    ) -> int:
+        """Accept an event that is JSON already, for every connection of the target, on every pod.
+
+        Args:
+            target: One target, or several, at most 2,048: their union, each connection once.
+            data: One JSON value, for example what a model's `model_dump_json()` returned. It is read once to be sure,
+                and sent as it is, but on one line.
+            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+
+        Returns:
+            0, since this process holds no connection. `flush` returns once the broker has the event.
+
+        Raises:
+            EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
+                levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
+            BackplaneError: As `publish` otherwise.
+
+        Delivery: as `publish`.
+        """
+        worker = self._running()
+        return worker.run(worker.publisher.publish_json(target, data, exclude=exclude))
+
     def flush(self, timeout_s: float | None = None) -> None:
         """Return once the broker has confirmed everything that this process has published before.
 

@@ -64,7 +64,7 @@ class Registry:
     connections: dict[str, Entry] = field(factory=dict[str, Entry], init=False)
     # By the target's wire form: bytes keep their hash, and a frame's target is found without being decoded. Most have
     # one connection here, which needs no dict of its own.
-    _holders: dict[bytes, Entry | dict[str, Entry]] = field(factory=dict[bytes, "Entry | dict[str, Entry]"], init=False)
+    holders: dict[bytes, Entry | dict[str, Entry]] = field(factory=dict[bytes, "Entry | dict[str, Entry]"], init=False)
 
     def attach(
         self,
@@ -130,21 +130,21 @@ class Registry:
 
     def holds(self, target: Target) -> bool:
         """Whether some connection here should get the target's events."""
-        return target.wire in self._holders
+        return target.wire in self.holders
 
     def find(self, wire: bytes) -> Sequence[Entry] | None:
         """Return the connections of the target with this wire form, in the order of their association; None: none.
 
         "Everyone" is not among the targets that are looked up.
         """
-        holders = self._holders.get(wire)
+        holders = self.holders.get(wire)
         if holders is None:
             return None
         return list(holders.values()) if isinstance(holders, dict) else (holders,)
 
     def entries(self, target: Target) -> Sequence[Entry]:
         """Return the connections of a target, in the order of their association."""
-        holders = self._holders.get(target.wire)
+        holders = self.holders.get(target.wire)
         if holders is None:
             return list(self.connections.values()) if target.kind == "everyone" else ()
         return list(holders.values()) if isinstance(holders, dict) else (holders,)
@@ -163,27 +163,27 @@ class Registry:
     @property
     def target_count(self) -> int:
         """How many distinct targets there are beside the connections themselves."""
-        return len(self._holders) - len(self.connections)
+        return len(self.holders) - len(self.connections)
 
     def _link(self, target: Target, entry: Entry) -> None:
-        holders = self._holders.get(target.wire)
+        holders = self.holders.get(target.wire)
         if holders is None:
-            self._holders[target.wire] = entry
+            self.holders[target.wire] = entry
             self.on_edge(target)
         elif isinstance(holders, dict):
             holders[entry.conn_id] = entry
         else:
-            self._holders[target.wire] = {holders.conn_id: holders, entry.conn_id: entry}
+            self.holders[target.wire] = {holders.conn_id: holders, entry.conn_id: entry}
 
     def _unlink(self, target: Target, entry: Entry) -> None:
-        holders = self._holders[target.wire]
+        holders = self.holders[target.wire]
         if not isinstance(holders, dict):
-            del self._holders[target.wire]
+            del self.holders[target.wire]
             self.on_edge(target)
             return
         del holders[entry.conn_id]
         if len(holders) == 1:
-            (self._holders[target.wire],) = holders.values()
+            (self.holders[target.wire],) = holders.values()
 
 
 @frozen

@@ -21,7 +21,7 @@ import msgspec
 
 from backplane_core.errors import EnvelopeError, EventEncodeError
 
-__all__ = ["JSON", "MAX_DEPTH", "compact", "decode_event", "encode_event"]
+__all__ = ["JSON", "MAX_DEPTH", "compact", "decode_event", "encode_event", "normalize_json"]
 
 JSON: TypeAlias = "bool | int | float | str | UUID | Enum | list[JSON] | tuple[JSON, ...] | dict[str, JSON] | None"
 """What an event may hold: None, bool, int, finite float, str, UUID, Enum, list, tuple, dict with str keys.
@@ -77,6 +77,45 @@ def encode_event(event: object) -> bytes:
         problem = _TOO_DEEP
     # Out here, where no `__context__` carries the event.
     raise EventEncodeError(problem)
+
+
+def normalize_json(data: object) -> bytes:
+    """Return JSON that a host holds already as bytes on one line, or raise before anyone has got anything.
+
+    It is read once, whole: so whoever gets it can read it too.
+
+    Raises:
+        EventEncodeError: It is not exactly one JSON value in UTF-8, nests over 256 levels, or holds a number that no
+            double holds or a lone surrogate.
+    """
+    try:
+        if type(data) is not bytes:
+            data = _as_bytes(data)
+        value = _decode(data) if len(data) < _LARGE_BYTES else _decode_large(data)
+        # Text may hold brackets too, so this counts too many levels and never too few.
+        if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+            _check(value, MAX_DEPTH)
+        return (compact(data) if 10 in data or 13 in data else data).strip()  # noqa: PLR2004 -- LF and CR
+    except EventEncodeError:
+        raise
+    except UnicodeEncodeError:
+        problem = "it holds a lone surrogate, which has no UTF-8 form"
+    except msgspec.MsgspecError as error:
+        problem = str(error)  # says where, and shows nothing of it
+    except RecursionError:
+        problem = f"nested deeper than {MAX_DEPTH} levels"
+    except ValueError:
+        problem = "it holds an integer of too many digits, or its memory is released"
+    # Out here, where no `__context__` carries the event.
+    raise EventEncodeError(f"the event is not JSON: {problem}")
+
+
+def _as_bytes(data: object) -> bytes:
+    if isinstance(data, str):
+        return str.encode(data)
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    raise EventEncodeError(f"JSON is given as bytes or str, not as {type(data).__name__}")
 
 
 def decode_event(data: bytes) -> object:
