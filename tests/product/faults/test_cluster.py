@@ -44,7 +44,7 @@ def cluster(whole_cluster: RedisCluster) -> Iterator[RedisCluster]:
             node.thaw()
         else:
             node.start()
-    whole_cluster.wait_until(whole_cluster.is_well, "the cluster is well again")
+    whole_cluster.wait_until(whole_cluster.is_healthy, "the cluster is well again")
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ async def test_a_planned_failover_costs_no_link_and_its_loss_lies_in_gaps_of_its
     replica = cluster.replica_of(master)
     async with rig.traffic(here, there):
         await rig.more(40, "traffic before the failover")
-        await asyncio.to_thread(replica.says, "CLUSTER FAILOVER")
+        await asyncio.to_thread(replica.execute, "CLUSTER FAILOVER")
         await until(lambda: all(lost(pod) for pod in rig.pods), "each pod tells of what it lost", 60)
         await rig.more(40, "traffic after the failover")
     await settle(rig)

@@ -87,7 +87,7 @@ async def test_each_pods_node_is_killed_in_turn_and_every_loss_lies_in_a_gap(
             for pod in pods:
                 assert len(reconnects(pod)) - gaps[pod.name] == (pod in hit), "one gap for who was on it, none else"
             await asyncio.to_thread(node.start)
-            await asyncio.to_thread(nats_cluster.gather)
+            await asyncio.to_thread(nats_cluster.wait_until_meshed)
         await rig.more(20, "traffic after the last kill")
     await rig.settle()
     rig.ledger.assert_clean()
@@ -109,12 +109,12 @@ async def test_a_node_that_leaves_in_good_order_costs_nobody_anything(
             node = await asyncio.to_thread(node_of, pods[move % len(pods)], nats_cluster)
             moving = [pod for pod in pods if pod.name in client_names(node)]
             links = {pod.name: pod.links for pod in pods}
-            node.lame_duck()
+            node.enter_lame_duck()
             for pod in moving:
                 await rig.new_link(pod, links[pod.name])
             await until(partial(has_no_clients, node), "its clients are gone", 60)
             await asyncio.to_thread(node.restart)
-            await asyncio.to_thread(nats_cluster.gather)
+            await asyncio.to_thread(nats_cluster.wait_until_meshed)
         await rig.more(20, "traffic after the last move")
     await rig.settle()
     rig.ledger.assert_clean()

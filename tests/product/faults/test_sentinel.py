@@ -68,7 +68,7 @@ async def test_a_killed_master_costs_nothing_but_what_a_gap_tells(rig: Rig, sent
         await rig.all_degraded()
         await until(lambda: all(pod.links > 1 and pod.is_live for pod in rig.pods), "the next master", 60)
         await rig.more(40, "traffic over the next master")
-    assert sentinels.failed_over(old)
+    assert sentinels.has_failed_over(old)
     await clean(rig)
     for pod in rig.pods:
         # Two sentinels may each hold an election; then the first one's master was deposed alive.
@@ -98,7 +98,7 @@ async def test_a_master_that_wakes_after_its_replacement_keeps_nobody(rig: Rig, 
     async with rig.traffic(here, there):
         await rig.more(40, "traffic before it freezes")
         old.freeze()
-        await until(lambda: sentinels.failed_over(old), "the failover", 60)
+        await until(lambda: sentinels.has_failed_over(old), "the failover", 60)
         old.thaw()
         await until(lambda: all(pod.links > 1 and pod.is_live for pod in rig.pods), "the next master", 3 * PROBE_S)
         await rig.more(40, "traffic over the next master")

@@ -130,7 +130,7 @@ async def test_a_node_in_lame_duck_mode_says_so_and_serves_on(nats_cluster: Nats
         leaving = asyncio.create_task(link.leaving())
         await link.subscribe([channel])
         assert not leaving.done()
-        node.lame_duck()
+        node.enter_lame_duck()
         if not REPORTS_LAME_DUCK:
             leaving.cancel()
             pytest.skip("this nats-py does not tell of lame ducks")

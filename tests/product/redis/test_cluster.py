@@ -39,7 +39,7 @@ MESSAGE = "its slot moved to another node of the cluster"
 
 def heard_by(cluster: RedisCluster, prefix: str) -> list[int]:
     """How many channels of a prefix are subscribed at each node."""
-    return [len(node.says("PUBSUB", "SHARDCHANNELS", f"{prefix}*")) for node in cluster.nodes]
+    return [len(node.execute("PUBSUB", "SHARDCHANNELS", f"{prefix}*")) for node in cluster.nodes]
 
 
 def elsewhere(cluster: RedisCluster, channel: str) -> ClusterNode:
@@ -211,7 +211,7 @@ async def test_while_the_reader_is_busy_frames_wait_at_the_nodes(cluster: RedisC
             await other.send([(name, b"x" * 1000) for name in channels * 300])
         count = len(await first)
         assert link._arrived.qsize() <= len(link._nodes)
-        waiting = [sum([int(client["omem"]) for client in node.says("CLIENT LIST")]) for node in cluster.nodes]
+        waiting = [sum([int(client["omem"]) for client in node.execute("CLIENT LIST")]) for node in cluster.nodes]
         assert sum(waiting) > 10_000_000
         async with asyncio.timeout(2 * DEADLINE_S):
             while count < 54_000:
@@ -224,7 +224,7 @@ async def test_a_link_whose_node_is_gone_is_dead_for_all(cluster: RedisCluster, 
     async with reading_cluster(cluster.url) as (link, heard):
         await link.subscribe([f"{channel}:{n}" for n in range(9)])
         node = cluster.nodes[1]
-        await asyncio.to_thread(node.says, "CLIENT", "KILL", "TYPE", "pubsub")
+        await asyncio.to_thread(node.execute, "CLIENT", "KILL", "TYPE", "pubsub")
         error = await heard.death()
         assert error.retryable
         assert f"{node.host}:{node.port}" in str(error)

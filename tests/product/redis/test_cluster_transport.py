@@ -157,18 +157,18 @@ async def test_a_cluster_that_has_lost_slots_says_so_and_is_tried_again(guarded:
     node = guarded.nodes[0]
     async with reading_cluster(guarded.url) as (link, heard):
         await link.subscribe(["mine"])
-        node.says("CLUSTER DELSLOTS", "0")
+        node.execute("CLUSTER DELSLOTS", "0")
         try:
             error = await raised(send_on(link))
             async with reading_cluster(guarded.url) as (another, _):
                 again = await raised(another.subscribe(["mine"]))
         finally:
-            node.says("CLUSTER ADDSLOTS", "0")
+            node.execute("CLUSTER ADDSLOTS", "0")
         assert "EXISTS on channel 'mine' was refused (CLUSTERDOWN): a master is down" in str(error)
         assert "CLUSTERDOWN" in str(again)
         assert error.retryable
         assert str(await heard.death()) == str(error)
-    guarded.wait_until(guarded.is_well, "the slot is back")
+    guarded.wait_until(guarded.is_healthy, "the slot is back")
 
 
 async def test_a_server_that_is_in_no_cluster_is_refused_for_good(

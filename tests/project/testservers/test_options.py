@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from backplane_testservers import NatsServer, RedisServer, Tls
-from backplane_testservers.dialogue import nats_says, redis_says
 from backplane_testservers.nats_keys import Key, Operator, user_key
+from backplane_testservers.raw_client import ask_nats, ask_redis
 from backplane_testservers.tls import Certificates
 
 from tests.conftest import StartServer
@@ -29,61 +29,61 @@ def trusting(ca: Path, client: Tls | None = None) -> ssl.SSLContext:
 async def test_redis_wants_its_password(start: StartServer) -> None:
     server = start(RedisServer(password=PASSWORD))
     address = (server.host, server.port)
-    assert await redis_says(address, ["AUTH", PASSWORD], ["PING"]) == "+PONG"
-    assert (await redis_says(address, ["PING"])).startswith("-NOAUTH")
-    assert (await redis_says(address, ["AUTH", "wrong"])).startswith("-WRONGPASS")
+    assert await ask_redis(address, ["AUTH", PASSWORD], ["PING"]) == "+PONG"
+    assert (await ask_redis(address, ["PING"])).startswith("-NOAUTH")
+    assert (await ask_redis(address, ["AUTH", "wrong"])).startswith("-WRONGPASS")
 
 
 async def test_redis_wants_its_acl_user(start: StartServer) -> None:
     server = start(RedisServer(user="pod", password=PASSWORD))
     address = (server.host, server.port)
-    assert await redis_says(address, ["AUTH", "pod", PASSWORD], ["PUBLISH", "c", "x"]) == ":0"
-    assert (await redis_says(address, ["PING"])).startswith("-NOAUTH")
-    assert (await redis_says(address, ["AUTH", "default", PASSWORD])).startswith("-WRONGPASS")
+    assert await ask_redis(address, ["AUTH", "pod", PASSWORD], ["PUBLISH", "c", "x"]) == ":0"
+    assert (await ask_redis(address, ["PING"])).startswith("-NOAUTH")
+    assert (await ask_redis(address, ["AUTH", "default", PASSWORD])).startswith("-WRONGPASS")
 
 
 async def test_redis_serves_a_unix_socket(start: StartServer) -> None:
     server = start(RedisServer(unix_socket=True))
-    assert await redis_says(server.unix_path, ["PING"]) == "+PONG"
+    assert await ask_redis(server.unix_path, ["PING"]) == "+PONG"
     assert server.unix_url == f"unix://{server.unix_path}"
 
 
 async def test_redis_takes_extra_lines(start: StartServer) -> None:
     server = start(RedisServer(extra=["rename-command PING KNOCK"]))
     address = (server.host, server.port)
-    assert await redis_says(address, ["KNOCK"]) == "+PONG"
-    assert (await redis_says(address, ["PING"])).startswith("-ERR unknown command")
+    assert await ask_redis(address, ["KNOCK"]) == "+PONG"
+    assert (await ask_redis(address, ["PING"])).startswith("-ERR unknown command")
 
 
 async def test_redis_serves_tls_where_it_was_built_with_it(start: StartServer, certificates: Certificates) -> None:
     server = start(RedisServer(tls=certificates.server))
     address = (server.host, server.port)
     assert server.url.startswith("rediss://")
-    assert await redis_says(address, ["PING"], tls=trusting(certificates.server.ca)) == "+PONG"
+    assert await ask_redis(address, ["PING"], tls=trusting(certificates.server.ca)) == "+PONG"
     with pytest.raises(ssl.SSLCertVerificationError):
-        await redis_says(address, ["PING"], tls=trusting(certificates.strangers_ca))
+        await ask_redis(address, ["PING"], tls=trusting(certificates.strangers_ca))
 
 
 async def test_nats_wants_its_password(start: StartServer) -> None:
     server = start(NatsServer(user="pod", password=PASSWORD))
     address = (server.host, server.port)
-    assert await nats_says(address, {"user": "pod", "pass": PASSWORD}) == "PONG"
-    assert await nats_says(address) == "-ERR 'Authorization Violation'"
+    assert await ask_nats(address, {"user": "pod", "pass": PASSWORD}) == "PONG"
+    assert await ask_nats(address) == "-ERR 'Authorization Violation'"
 
 
 async def test_nats_wants_its_token(start: StartServer) -> None:
     server = start(NatsServer(token=PASSWORD))
     address = (server.host, server.port)
-    assert await nats_says(address, {"auth_token": PASSWORD}) == "PONG"
-    assert await nats_says(address) == "-ERR 'Authorization Violation'"
+    assert await ask_nats(address, {"auth_token": PASSWORD}) == "PONG"
+    assert await ask_nats(address) == "-ERR 'Authorization Violation'"
 
 
 async def test_nats_wants_its_nkey(start: StartServer) -> None:
     key = user_key()
     server = start(NatsServer(nkey=key.public))
     address = (server.host, server.port)
-    assert await nats_says(address, key=key) == "PONG"
-    assert await nats_says(address, key=user_key()) == "-ERR 'Authorization Violation'"
+    assert await ask_nats(address, key=key) == "PONG"
+    assert await ask_nats(address, key=user_key()) == "-ERR 'Authorization Violation'"
 
 
 async def test_nats_lets_in_whom_its_operators_account_signed_and_no_other(start: StartServer) -> None:
@@ -91,10 +91,10 @@ async def test_nats_lets_in_whom_its_operators_account_signed_and_no_other(start
     server = start(NatsServer(operator=operator))
     address = (server.host, server.port)
     jwt, key = read_credentials(operator.new_credentials())
-    assert await nats_says(address, {"jwt": jwt}, key=key) == "PONG"
-    assert "Authorization Violation" in await nats_says(address)
+    assert await ask_nats(address, {"jwt": jwt}, key=key) == "PONG"
+    assert "Authorization Violation" in await ask_nats(address)
     jwt, key = read_credentials(Operator().new_credentials())
-    assert "Authorization Violation" in await nats_says(address, {"jwt": jwt}, key=key)
+    assert "Authorization Violation" in await ask_nats(address, {"jwt": jwt}, key=key)
 
 
 def read_credentials(text: str) -> tuple[str, Key]:
@@ -107,18 +107,18 @@ async def test_nats_serves_tls(start: StartServer, certificates: Certificates) -
     server = start(NatsServer(tls=certificates.server))
     address = (server.host, server.port)
     assert server.url.startswith("tls://")
-    assert await nats_says(address, tls=trusting(certificates.server.ca)) == "PONG"
+    assert await ask_nats(address, tls=trusting(certificates.server.ca)) == "PONG"
     with pytest.raises(ssl.SSLCertVerificationError):
-        await nats_says(address, tls=trusting(certificates.strangers_ca))
+        await ask_nats(address, tls=trusting(certificates.strangers_ca))
 
 
 async def test_nats_can_insist_on_a_clients_certificate(start: StartServer, certificates: Certificates) -> None:
     server = start(NatsServer(tls=certificates.server.verifying_clients()))
     address = (server.host, server.port)
     known = trusting(certificates.server.ca, certificates.client)
-    assert await nats_says(address, tls=known) == "PONG"
+    assert await ask_nats(address, tls=known) == "PONG"
     with pytest.raises((OSError, asyncio.IncompleteReadError)):
-        await nats_says(address, tls=trusting(certificates.server.ca))
+        await ask_nats(address, tls=trusting(certificates.server.ca))
 
 
 async def test_nats_refuses_a_message_over_its_limit(start: StartServer) -> None:

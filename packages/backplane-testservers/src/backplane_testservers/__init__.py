@@ -5,9 +5,13 @@
     with RedisServer() as server:
         ...                      # server.url, server.kill(), server.restart(), server.freeze()
 
-`open_broker("redis")` takes what there is: a URL from the environment, a server on PATH, one from a wheel,
-a container. `Proxy` hurts the line to it. Nothing here imports pytest, and no server outlives the process that started
-it.
+`RedisServer`, `RedisCluster`, `SentinelSet`, `NatsServer` and `NatsCluster` start what you describe. `open_broker` and
+`open_own_broker` take what this machine has: a URL from the environment, a server on PATH, one from a wheel, a
+container. `Proxy` stands between a client and a server, and cuts, holds or delays. No server outlives the process
+that started it.
+
+Certificates (`tls`), NATS keys (`nats_keys`), raw questions (`raw_client`) and the search for leftovers (`leftovers`)
+stand in modules of their own, since some need packages of the `tests` extra.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ from backplane_testservers.process import ProcessBroker, Tls, free_port
 from backplane_testservers.proxy import Proxy
 from backplane_testservers.redis_cluster import RedisCluster
 from backplane_testservers.redis_server import RedisServer
+from backplane_testservers.sentinels import SentinelSet
 
 __all__ = [
     "Broker",
@@ -45,6 +50,7 @@ __all__ = [
     "Proxy",
     "RedisCluster",
     "RedisServer",
+    "SentinelSet",
     "Tls",
     "TlsUnavailable",
     "free_port",

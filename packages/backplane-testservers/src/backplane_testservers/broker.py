@@ -1,4 +1,4 @@
-"""What every broker for tests looks like: `Broker`, and `OwnBroker` for one that may be hurt."""
+"""The brokers of tests: `Broker`, and `OwnBroker` for one that a test may kill or freeze."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
     "OptionsUnavailable",
     "OwnBroker",
     "TlsUnavailable",
-    "port_answers",
+    "is_port_open",
 ]
 
 Kind: TypeAlias = Literal["redis", "nats"]
@@ -28,7 +28,7 @@ _DEFAULT_PORTS: dict[Kind, int] = {"redis": 6379, "nats": 4222}
 
 
 class BrokerUnavailable(Exception):  # noqa: N818 -- a state of this machine, which a test run may choose to skip over
-    """No broker of that kind can be had here. The message says how to get one."""
+    """This machine has no broker of that kind. The message says how to get one."""
 
 
 class TlsUnavailable(BrokerUnavailable):
@@ -36,7 +36,7 @@ class TlsUnavailable(BrokerUnavailable):
 
 
 class OptionsUnavailable(BrokerUnavailable):
-    """There are brokers here, but only in containers, which take no options, or too old ones."""
+    """There are brokers here, but they are too old, or in containers, which take no options."""
 
 
 class BrokerFailed(RuntimeError):  # noqa: N818 -- named like its sibling
@@ -44,7 +44,7 @@ class BrokerFailed(RuntimeError):  # noqa: N818 -- named like its sibling
 
 
 class Broker(ABC):
-    """A broker that answers at `url`. Others may be using it too, so isolate tests by channel name."""
+    """A broker that responds at `url`. Others may be using it too, so isolate tests by channel name."""
 
     @property
     @abstractmethod
@@ -78,7 +78,7 @@ class Broker(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Give the broker up and leave nothing behind. Twice is fine."""
+        """Give the broker up and leave nothing behind. May be called twice."""
 
     def __enter__(self) -> Self:
         return self
@@ -100,28 +100,28 @@ class OwnBroker(Broker):
     @property
     @abstractmethod
     def running(self) -> bool:
-        """Whether the server's process lives; true of a frozen one."""
+        """Whether the server's process lives; true of a frozen one too."""
 
     @abstractmethod
     def start(self) -> None:
-        """Return once the server takes connections, on the port it had before, if any.
+        """Start the server; return once it accepts connections, on the port that it had before, if any.
 
         Raises:
             BrokerFailed: It did not come up in time; the message ends with the server's own last lines.
-            BrokerUnavailable: There is none here that has what was asked for.
+            BrokerUnavailable: No server here has what was asked for.
         """
 
     @abstractmethod
     def stop(self) -> None:
-        """Ask the server to go and return once it is gone. A frozen one is thawed first."""
+        """Ask the server to exit and return once it is gone. A frozen one is thawed first."""
 
     @abstractmethod
     def kill(self) -> None:
-        """SIGKILL the server and return once it is gone. A dead one stays dead."""
+        """SIGKILL the server and return once it is gone; a no-op if it is not running."""
 
     @abstractmethod
     def freeze(self) -> None:
-        """SIGSTOP the server and return once it stands still. The kernel still takes connections for it."""
+        """SIGSTOP the server and return once it stands still. The kernel still accepts connections for it."""
 
     @abstractmethod
     def thaw(self) -> None:
@@ -173,8 +173,8 @@ class ExternalBroker(Broker):
         """Do nothing: it is not ours."""
 
 
-def port_answers(host: str, port: int) -> bool:
-    """Whether something takes TCP connections there."""
+def is_port_open(host: str, port: int) -> bool:
+    """Return whether something accepts TCP connections there."""
     try:
         socket.create_connection((host, port), timeout=1).close()
     except OSError:

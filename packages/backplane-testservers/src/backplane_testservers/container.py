@@ -18,17 +18,17 @@ from backplane_testservers.process import START_TIMEOUT_S, free_port
 if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer
 
-__all__ = ["ContainerBroker", "docker_answers"]
+__all__ = ["ContainerBroker", "is_docker_available"]
 
 _INNER_PORTS: dict[Kind, int] = {"redis": 6379, "nats": 4222}
 
 
-def docker_answers() -> bool:
-    """Whether a Docker engine can be reached from here, within two seconds."""
+def is_docker_available() -> bool:
+    """Return whether a Docker engine responds within two seconds."""
     import docker  # type: ignore[import-untyped]  # noqa: PLC0415 -- untyped; 0.2 s, for the last resort alone
 
     with warnings.catch_warnings():
-        # The client leaves its socket to the garbage collector when nobody answers.
+        # The client leaves its socket to the garbage collector when no engine responds.
         warnings.simplefilter("ignore", ResourceWarning)
         try:
             client: Any = docker.from_env(timeout=2)
@@ -105,13 +105,13 @@ class ContainerBroker(OwnBroker):
     def _start(self) -> None:
         inner = _INNER_PORTS[self.kind]
         if self._container is None:
-            # A port that Docker picked would be another one after a restart.
+            # A port that Docker chooses would be a different one after a restart.
             self._container = _new_container(self.kind, self.image)
             self._container.with_bind_ports(inner, free_port("0.0.0.0")).start()
         else:
             self._wrapped().start()
         self._host = self._container.get_container_host_ip()
-        # Not the bound one where containers are reached by their own address.
+        # Not the bound port where containers are reached by their own address.
         self._port = self._container.get_exposed_port(inner)
         deadline = time.monotonic() + START_TIMEOUT_S
         while not _replies(self._host, self._port):
@@ -120,12 +120,12 @@ class ContainerBroker(OwnBroker):
             time.sleep(0.02)
 
     def _keep_no_connection(self) -> None:
-        """Hold no connection to the engine between calls: tests that look for leftovers would find it."""
+        """Keep no connection to the engine between calls: tests that look for leftovers would find it."""
         assert self._container is not None
         client = self._container.get_docker_client().client
         client.close()
         client.api.headers["Connection"] = "close"
-        # testcontainers makes further clients on its way, and leaves them in cycles.
+        # testcontainers makes further clients, and leaves them in reference cycles.
         gc.collect()
 
     def stop(self) -> None:
@@ -135,7 +135,7 @@ class ContainerBroker(OwnBroker):
 
     def kill(self) -> None:
         if self.running:
-            # A paused container may take no signal before it goes on.
+            # A paused container may not handle a signal.
             self.thaw()
             self._wrapped().kill()
             self._wrapped().wait()
@@ -161,7 +161,7 @@ class ContainerBroker(OwnBroker):
 
 
 def _replies(host: str, port: int) -> bool:
-    # Docker's proxy takes connections before the server does, so only bytes are proof. NATS greets by itself.
+    # Docker's proxy accepts connections before the server does, so only bytes are proof. NATS greets by itself.
     try:
         with socket.create_connection((host, port), timeout=1) as probe:
             probe.sendall(b"PING\r\n")

@@ -1,4 +1,4 @@
-"""No server outlives the process that started it, however that one dies."""
+"""No server outlives the process that started it, however that process ends: `get_guard`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Final
 
 from attrs import frozen
 
-__all__ = ["guard", "guard_pid"]
+__all__ = ["get_guard", "get_guard_pid"]
 
-# Servers are born into the guard's process group. The guard blocks on a pipe whose other end only we hold:
-# when we are gone, be it by SIGKILL, it reads end-of-file, and takes the whole group along. PR_SET_PDEATHSIG
-# is for Linux alone, needs preexec_fn (a warning beside threads since 3.12) and fires when the starting
-# *thread* ends. HUP is ignored, since the kernel sends it to an orphaned group that holds a stopped member.
+# Servers start in the guard's process group. The guard blocks on a pipe whose other end only we hold: when we are gone,
+# even by SIGKILL, it reads end-of-file and kills the whole group. PR_SET_PDEATHSIG would not do: it is for Linux alone,
+# needs preexec_fn (which warns next to threads since 3.12), and fires when the starting *thread* ends.
+# HUP is ignored, since the kernel sends it to an orphaned group that holds a stopped member.
 _SCRIPT: Final = 'trap "" HUP INT TERM; read -r _; rm -rf -- "$1"; kill -KILL 0'
 
 _lock = threading.Lock()
@@ -37,7 +37,7 @@ class _Guard:
         return self.process.pid
 
     def new_directory(self, prefix: str) -> Path:
-        """Make a directory that is removed with the guard at the latest."""
+        """Make a directory that is removed when the guard ends, at the latest."""
         return Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir=self.directory))
 
     def forget(self) -> None:
@@ -46,14 +46,14 @@ class _Guard:
             self.process.stdin.close()
 
     def dismiss(self) -> None:
-        """Let the guard kill whatever still runs, remove the directory and go."""
+        """Let the guard kill what still runs, remove the directory and exit."""
         self.forget()
         self.process.wait()
-        # Once more for the case that somebody killed the guard itself.
+        # Again, in case somebody killed the guard itself.
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def guard() -> _Guard:
+def get_guard() -> _Guard:
     """Return this process's guard; the first call starts it, and so does one after it died."""
     global _current  # noqa: PLW0603 -- one guard per process is the point
     with _lock:
@@ -74,8 +74,8 @@ def guard() -> _Guard:
         return _current
 
 
-def guard_pid() -> int | None:
-    """The guard's process id, if there is one."""
+def get_guard_pid() -> int | None:
+    """Return the guard's process id, if there is a guard."""
     return None if _current is None else _current.process.pid
 
 

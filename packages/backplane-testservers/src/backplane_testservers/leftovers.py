@@ -1,4 +1,4 @@
-"""What a test left behind, be it tasks, sockets or child processes: `no_leftovers`."""
+"""Find what a test left behind: tasks, sockets, child processes: `no_leftovers`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Final
 import psutil  # type: ignore[import-untyped]  # it has no py.typed
 from attrs import frozen
 
-from backplane_testservers.guard import guard_pid
-from backplane_testservers.process import server_pids
+from backplane_testservers.guard import get_guard_pid
+from backplane_testservers.process import get_server_pids
 
 __all__ = ["Snapshot", "no_leftovers"]
 
@@ -28,14 +28,14 @@ class Snapshot:
 
     @classmethod
     def take(cls) -> Snapshot:
-        """Look at all tasks of the running loop (the current one left out), open sockets and children.
+        """Take stock of the tasks of the running loop (except the current one), open sockets and child processes.
 
-        Servers that `backplane_testservers` started are not counted: they belong to their fixtures.
+        Servers that `backplane_testservers` started are left out: they belong to their fixtures.
         """
         return cls({**_tasks(), **_sockets(), **_children()})
 
     def added_since(self, before: Snapshot) -> list[str]:
-        """What is here and was not there."""
+        """Return what is here and was not there, described."""
         return sorted(text for key, text in self.things.items() if key not in before.things)
 
 
@@ -55,7 +55,7 @@ async def no_leftovers(timeout_s: float = 2.0) -> AsyncGenerator[None]:
     while left := Snapshot.take().added_since(before):
         if asyncio.get_running_loop().time() > deadline:
             raise AssertionError(f"left behind, {timeout_s:g} s after the end:\n  " + "\n  ".join(left))
-        # Closing a transport takes a few loop turns, and nothing tells when the last one is done.
+        # Closing a transport takes a few turns of the loop, and nothing reports the last one.
         await asyncio.sleep(0.005)
 
 
@@ -83,11 +83,11 @@ def _sockets() -> dict[object, str]:
             link = str(entry.readlink())
         except FileNotFoundError:
             continue  # the descriptor of this listing itself
-        # The inode in the link names a socket for good, while the descriptor's number is used again at once.
+        # The inode in the link identifies a socket for good, while its descriptor's number is reused at once.
         if link.startswith("socket:"):
             text = described.get(int(entry.name), "unconnected")
             if text == _NAMELESS:
-                # Counted, not told apart: uvloop makes a new pair for signals each time that it begins to run.
+                # Counted, not identified: uvloop makes a new pair for signals each time that it begins to run.
                 nameless += 1
                 link = f"{_NAMELESS} {nameless}"
             found[link] = f"socket {text}"
@@ -95,7 +95,7 @@ def _sockets() -> dict[object, str]:
 
 
 def _children() -> dict[object, str]:
-    ours = server_pids() | {guard_pid()}
+    ours = get_server_pids() | {get_guard_pid()}
     return {
         ("child", child.pid, child.create_time()): f"child process {child.pid} ({child.name()})"
         for child in psutil.Process().children(recursive=True)

@@ -1,10 +1,10 @@
-"""A NATS cluster of one's own, each node a process that may be hurt alone: `NatsCluster`.
+"""A NATS cluster of real processes, each of which a test may kill or freeze alone: `NatsCluster`.
 
 with NatsCluster() as cluster:
     cluster.nodes[0].kill()
     cluster.nodes[0].start()
-    cluster.nodes[1].lame_duck()
-    cluster.gather()             # once all that run have routes to each other
+    cluster.nodes[1].enter_lame_duck()
+    cluster.wait_until_meshed()      # all running nodes have routes to each other
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _HOST: Final = "127.0.0.1"
 
 @define(kw_only=True, eq=False)
 class NatsNode(NatsServer):
-    """A node of a cluster. It tells on its monitoring page who is connected.
+    """A node of a cluster. Its monitoring page shows who is connected.
 
     Args:
         name: Its name in the cluster.
@@ -43,12 +43,12 @@ class NatsNode(NatsServer):
     route_port: int = field(factory=free_port)
     monitor_port: int = field(factory=free_port)
 
-    def lame_duck(self) -> None:
-        """Have it ask its clients to leave: it takes no new ones, and closes after `lame_duck_grace_period`."""
+    def enter_lame_duck(self) -> None:
+        """Have it ask its clients to leave: it accepts no new ones, and closes after `lame_duck_grace_period`."""
         self._running().send_signal(signal.SIGUSR2)
 
     def info(self) -> dict[str, Any]:
-        """Return what it says of itself and of the cluster to each client that comes."""
+        """Return the INFO that it sends to each new client, about itself and the cluster."""
         with socket.create_connection((self.host, self.port), timeout=START_TIMEOUT_S) as client:
             line = client.makefile("rb").readline()
         return dict(json.loads(line.removeprefix(b"INFO ")))
@@ -60,7 +60,7 @@ class NatsCluster(Broker):
 
     Args:
         size: How many nodes.
-        grace_s: How long a node in lame duck mode lets its clients be, whole seconds.
+        grace_s: How long a node in lame duck mode keeps its clients, in whole seconds.
         options: Of each node, as `NatsServer`'s.
         route: The port at which one node (the first) is to reach another's `route_port`: for a proxy between them.
     """
@@ -118,13 +118,13 @@ class NatsCluster(Broker):
                 f'cluster: {{name: tests, listen: "{_HOST}:{node.route_port}", routes: {json.dumps(routes)}}}',
             ]
             self._stack.enter_context(node)
-        self.gather()
+        self.wait_until_meshed()
 
-    def gather(self) -> None:
+    def wait_until_meshed(self) -> None:
         """Return once each running node announces every running one, and no other."""
         deadline = time.monotonic() + START_TIMEOUT_S
         addresses = {f"{node.host}:{node.port}" for node in self.running}
-        # A node that was just killed is announced for a moment; nothing tells when no longer.
+        # A node that was just killed is still announced for a moment, and nothing reports when that ends.
         while any(set(node.info().get("connect_urls", ())) != addresses for node in self.running):
             if time.monotonic() > deadline:
                 raise BrokerFailed(f"the NATS nodes did not find each other within {START_TIMEOUT_S:g} s")

@@ -30,12 +30,12 @@ class Key:
     @property
     def public(self) -> str:
         """The public key, as it stands in a server's configuration."""
-        return _encoded(bytes([self.prefix]) + bytes(self.signing.verify_key))
+        return _encode(bytes([self.prefix]) + bytes(self.signing.verify_key))
 
     @property
     def seed(self) -> str:
         """The secret, as it stands in a seed file."""
-        return _encoded(bytes([_SEED | self.prefix >> 5, (self.prefix & 31) << 3]) + bytes(self.signing))
+        return _encode(bytes([_SEED | self.prefix >> 5, (self.prefix & 31) << 3]) + bytes(self.signing))
 
     @classmethod
     def from_seed(cls, seed: str) -> Key:
@@ -90,7 +90,7 @@ class Operator:
         )
 
 
-def _encoded(data: bytes) -> str:
+def _encode(data: bytes) -> str:
     checksum = binascii.crc_hqx(data, 0).to_bytes(2, "little")
     return base64.b32encode(data + checksum).decode().rstrip("=")
 

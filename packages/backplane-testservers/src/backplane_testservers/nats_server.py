@@ -1,4 +1,4 @@
-"""A NATS server of one's own: `NatsServer`."""
+"""A NATS server of your own: `NatsServer`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class NatsServer(ProcessBroker):
         token: The token that clients must send.
         nkey: The public key of the one user that may connect; see `nats_keys.user_key`.
         operator: Trust credentials that this operator's account signed; see `nats_keys.Operator`.
-        max_payload: The most that the server takes in one message, in bytes; its own default is 1 MiB.
+        max_payload: The largest message that the server accepts, in bytes; its own default is 1 MiB.
         jetstream: Switch JetStream on; streams survive a restart.
     """
 
@@ -57,16 +57,16 @@ class NatsServer(ProcessBroker):
         return [str(binary), "-c", str(config)]
 
     def config(self, port: int, directory: Path) -> str:
-        lines = [f"listen: {_quoted(f'{self.host}:{port}')}"]
+        lines = [f"listen: {_quote(f'{self.host}:{port}')}"]
         if self.tls is not None:
             files = {"cert_file": self.tls.cert, "key_file": self.tls.key, "ca_file": self.tls.ca}
-            settings = "".join(f"{name}: {_quoted(str(path))}, " for name, path in files.items())
+            settings = "".join(f"{name}: {_quote(str(path))}, " for name, path in files.items())
             lines.append(f"tls: {{{settings}verify: {str(self.tls.verify_clients).lower()}}}")
         if self.user is not None:
-            login = f"user: {_quoted(self.user)}, password: {_quoted(self.password or '')}"
+            login = f"user: {_quote(self.user)}, password: {_quote(self.password or '')}"
             lines.append(f"authorization: {{{login}}}")
         if self.token is not None:
-            lines.append(f"authorization: {{token: {_quoted(self.token)}}}")
+            lines.append(f"authorization: {{token: {_quote(self.token)}}}")
         if self.nkey is not None:
             lines.append(f"authorization: {{users: [{{nkey: {self.nkey}}}]}}")
         if self.operator is not None:
@@ -76,7 +76,7 @@ class NatsServer(ProcessBroker):
         if self.max_payload is not None:
             lines.append(f"max_payload: {self.max_payload}")
         if self.jetstream:
-            lines.append(f"jetstream: {{store_dir: {_quoted(str(directory / 'jetstream'))}}}")
+            lines.append(f"jetstream: {{store_dir: {_quote(str(directory / 'jetstream'))}}}")
         return "\n".join([*lines, *self.extra, ""])
 
     def _credentials(self) -> str:
@@ -87,6 +87,6 @@ class NatsServer(ProcessBroker):
         return ""
 
 
-def _quoted(value: str) -> str:
-    # JSON's escapes as far as NATS's reader knows them: it refuses a \u....
+def _quote(value: str) -> str:
+    # NATS's configuration knows JSON's escapes, except \u....
     return json.dumps(value, ensure_ascii=False)

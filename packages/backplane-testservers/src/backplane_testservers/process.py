@@ -1,4 +1,4 @@
-"""A broker as a process of our own: spawn, wait for its port, kill, freeze, start again on the same port."""
+"""A broker that is a process of its own: spawn, wait for its port, kill, freeze, start again on the same port."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from typing import ClassVar, Final
 
 from attrs import define, evolve, field, frozen
 
-from backplane_testservers.broker import BrokerFailed, OwnBroker, TlsUnavailable, port_answers
-from backplane_testservers.guard import guard
+from backplane_testservers.broker import BrokerFailed, OwnBroker, TlsUnavailable, is_port_open
+from backplane_testservers.guard import get_guard
 
-__all__ = ["ProcessBroker", "Tls", "free_port", "own_ports", "server_pids"]
+__all__ = ["ProcessBroker", "Tls", "free_port", "get_server_pids", "port_sequence"]
 
 # Not "localhost": where that is ::1 first, each connect fails once before it succeeds.
 _HOST: Final = "127.0.0.1"
 
 START_TIMEOUT_S: Final = 10.0
-"""A start takes 10 to 50 ms; this is for a machine that is starved of CPU."""
+"""A start takes 10 to 50 ms; this is for a machine under heavy load."""
 
 STOP_TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.002
@@ -38,10 +38,10 @@ _LOG_TAIL_LINES: Final = 12
 _PORTS: Final = range(20_000, 32_000)
 
 
-def own_ports() -> Iterator[int]:
-    """Yield ports that no other process of this test run chooses, each again only after all others.
+def port_sequence() -> Iterator[int]:
+    """Yield ports that no other process of this test run chooses, and repeat one only after all others.
 
-    A port is often chosen a while before its server listens there.
+    A port is often chosen some time before its server listens there.
     """
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -50,13 +50,13 @@ def own_ports() -> Iterator[int]:
     return cycle(ports)
 
 
-_ports: Final = own_ports()
+_ports: Final = port_sequence()
 
 _servers: Final[set[ProcessBroker]] = set()
 
 
 def free_port(host: str = _HOST) -> int:
-    """Return a port that nobody listens on and that the kernel gives to nobody by itself."""
+    """Return a port that nobody listens on, outside the range from which the kernel assigns ports by itself."""
     while True:
         port = next(_ports)
         with socket.socket() as probe:
@@ -69,8 +69,8 @@ def free_port(host: str = _HOST) -> int:
             return port
 
 
-def server_pids() -> set[int]:
-    """The ids of the server processes that this process has started and not yet given up."""
+def get_server_pids() -> set[int]:
+    """Return the ids of the server processes that this process has started and not closed."""
     return {server.pid for server in _servers if server.running}
 
 
@@ -84,7 +84,7 @@ class Tls:
     verify_clients: bool = False
 
     def verifying_clients(self) -> Tls:
-        """The same, for a server that lets in only clients with a certificate of this CA."""
+        """Return the same, for a server that accepts only clients with a certificate of this CA."""
         return evolve(self, verify_clients=True)
 
 
@@ -107,14 +107,14 @@ class ProcessBroker(OwnBroker):
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
 
     ready_marker: ClassVar[bytes]
-    """What the server logs once it listens. A port that answers is no proof: another process may have it."""
+    """What the server logs once it listens. An open port is no proof: it may be another process's."""
 
     no_tls_markers: ClassVar[Sequence[bytes]] = ()
-    """What a server logs that was built without TLS."""
+    """What the server logs if it was built without TLS."""
 
     @abstractmethod
     def binaries(self) -> Sequence[Path]:
-        """The executables to try, best first. Raises `BrokerUnavailable` when there are none."""
+        """Return the executables to try, the best first. Raises `BrokerUnavailable` if there are none."""
 
     @abstractmethod
     def config(self, port: int, directory: Path) -> str:
@@ -148,13 +148,13 @@ class ProcessBroker(OwnBroker):
 
     @property
     def directory(self) -> Path:
-        """The server's own directory: configuration, log and data. It goes with `close`."""
+        """The server's own directory: configuration, log and data. `close` removes it."""
         if self._directory is None:
-            self._directory = guard().new_directory(self.kind)
+            self._directory = get_guard().new_directory(self.kind)
         return self._directory
 
     def log(self) -> str:
-        """All that the server has logged since it was last started."""
+        """Return all that the server has logged since its last start."""
         return self._log_bytes().decode(errors="replace")
 
     def start(self) -> None:
@@ -175,7 +175,7 @@ class ProcessBroker(OwnBroker):
             return
         process = self._running()
         process.send_signal(signal.SIGTERM)
-        # A stopped process takes no SIGTERM until it goes on.
+        # A stopped process handles no SIGTERM until it continues.
         process.send_signal(signal.SIGCONT)
         try:
             process.wait(STOP_TIMEOUT_S)
@@ -207,7 +207,7 @@ class ProcessBroker(OwnBroker):
             self._directory = None
 
     def _start(self, binary: Path) -> bool:
-        """Start this executable; False if it has no TLS and was asked for it."""
+        """Start this executable; return False if TLS is needed and it was built without."""
         fixed = self._port
         for _ in range(5):
             self._port = fixed or free_port(self.host)
@@ -235,14 +235,14 @@ class ProcessBroker(OwnBroker):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                process_group=guard().group,
+                process_group=get_guard().group,
             )
         _servers.add(self)
 
     def _wait_until_ready(self) -> bool:
         deadline = time.monotonic() + START_TIMEOUT_S
         while self.running:
-            if self.ready_marker in self._log_bytes() and port_answers(self.host, self.port):
+            if self.ready_marker in self._log_bytes() and is_port_open(self.host, self.port):
                 return True
             if time.monotonic() > deadline:
                 self.kill()
@@ -250,7 +250,7 @@ class ProcessBroker(OwnBroker):
                     f"the {self.kind} server did not listen on port {self.port} "
                     f"within {START_TIMEOUT_S:g} s{self._tail()}"
                 )
-            # Nothing to wait on: a server tells only its log when it listens.
+            # Nothing to wait on: a server reports only in its log that it listens.
             time.sleep(_POLL_S)
         return False
 

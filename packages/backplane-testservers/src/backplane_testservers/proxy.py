@@ -1,12 +1,12 @@
-"""A TCP proxy that hurts what goes through it: `Proxy`, between pods and a broker.
+"""A TCP proxy between pods and a broker that cuts, holds, drops, delays or throttles: `Proxy`.
 
     with Proxy(broker.host, broker.port) as proxy:
         url = proxy.url(broker.url)
-        proxy.down.drop()            # pods hear nothing more, and may still speak
+        proxy.down.drop()            # pods receive nothing more, and can still send
         proxy.reset(0.5)             # half of the connections get an RST
 
-It runs in a thread of its own: a test that blocks the pods' loop must not stop the network. Every control is in effect
-when its call returns, and what was hurt is counted, so that a test can assert that it saw its fault.
+It runs in a thread of its own: a test that blocks the pods' loop must not stop the network. Every call takes effect
+before it returns, and every fault is counted, so that a test can assert that it saw its fault.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from attrs import define, field
 
-from backplane_testservers.way import Way
+from backplane_testservers.direction import Direction
 
 __all__ = ["Proxy"]
 
@@ -33,12 +33,12 @@ T = TypeVar("T")
 
 HOST: Final = "127.0.0.1"
 SOCKET_BUFFER_BYTES: Final = 64 * 1024
-"""Small, so that a held line is felt after kilobytes and not after the megabytes that the kernel would grow to."""
+"""Small, so that a sender notices a held line after kilobytes, not after the megabytes that the kernel would buffer."""
 
 
 @define(eq=False)
-class Passage:
-    """One connection of a pod, and the one to the broker that it goes on in."""
+class ProxiedConnection:
+    """A pod's connection, and the one to the broker that continues it."""
 
     loop: asyncio.AbstractEventLoop
     pod: socket.socket
@@ -46,7 +46,7 @@ class Passage:
     tasks: set[asyncio.Task[None]] = field(factory=set[asyncio.Task[None]])
 
     def reset(self) -> None:
-        """End both with an RST: what lies in the kernel's buffers is lost with it."""
+        """End both with an RST: what is left in the kernel's buffers is lost."""
         for one in (self.pod, self.broker):
             with suppress(OSError):
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -56,7 +56,7 @@ class Passage:
         """Close both, and end what works on them."""
         for one in (self.pod, self.broker):
             if one.fileno() >= 0:
-                # Its number may be another socket's in a moment: the loop must not watch it any more.
+                # Its number may be another socket's in a moment, so the loop must no longer watch it.
                 self.loop.remove_reader(one)
                 self.loop.remove_writer(one)
             one.close()
@@ -74,16 +74,16 @@ class Proxy:
     """
 
     def __init__(self, host: str, port: int, *, seed: int = 0) -> None:
-        self.up = Way(Random(seed), self._in_loop)
-        self.down = Way(Random(seed + 1), self._in_loop)
+        self.up = Direction(Random(seed), self._in_loop)
+        self.down = Direction(Random(seed + 1), self._in_loop)
         self.accepted_at: list[float] = []
-        """When connections of pods came, also those that were refused; monotonic."""
+        """When pods connected, refused connections included; `time.monotonic()`, in seconds."""
         self.resets = 0
         self._target = (host, port)
         self._random = Random(seed + 2)
         self._refuses = False
         self._failures: list[BaseException] = []
-        self._passages: set[Passage] = set()
+        self._connections: set[ProxiedConnection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener = socket.create_server((HOST, 0), backlog=512)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
@@ -100,15 +100,15 @@ class Proxy:
 
     @property
     def connections(self) -> int:
-        """How many connections go through it now."""
-        return len(self._passages)
+        """How many connections are open."""
+        return len(self._connections)
 
     def refuse(self) -> None:
-        """Give new connections an RST at once; those that stand stay."""
+        """Give new connections an RST at once; open ones stay."""
         self._refuses = True
 
     def accept(self) -> None:
-        """Take new connections again."""
+        """Accept new connections again."""
         self._refuses = False
 
     def reset(self, share: float = 1.0) -> int:
@@ -116,7 +116,7 @@ class Proxy:
         return self._in_loop(lambda: self._reset(share))
 
     def heal(self) -> None:
-        """Pass everything, take new connections; what was cut or lost bytes stays so."""
+        """Pass everything and accept new connections; what was cut, or lost bytes, stays so."""
         self.accept()
         self.up.heal()
         self.down.heal()
@@ -137,7 +137,7 @@ class Proxy:
             raise BaseExceptionGroup("the proxy itself failed", self._failures)
 
     def _in_loop(self, section: Callable[[], T]) -> T:
-        """Run a piece without an await in the proxy's loop and return what it returns."""
+        """Run a section without an await in the proxy's loop, and return what it returns."""
         if not self._thread.is_alive() or threading.current_thread() is self._thread:
             return section()
 
@@ -158,9 +158,9 @@ class Proxy:
             self._failures.append(error)
 
     def _reset(self, share: float) -> int:
-        chosen = [passage for passage in self._passages if self._random.random() < share]
-        for passage in chosen:
-            self._end(passage)
+        chosen = [connection for connection in self._connections if self._random.random() < share]
+        for connection in chosen:
+            self._end(connection)
         self.resets += len(chosen)
         return len(chosen)
 
@@ -168,20 +168,20 @@ class Proxy:
         while True:
             pod, _ = await self._loop.sock_accept(self._listener)
             self.accepted_at.append(time.monotonic())
-            passage = Passage(self._loop, pod, socket.socket())
+            connection = ProxiedConnection(self._loop, pod, socket.socket())
             if self._refuses:
-                passage.reset()
+                connection.reset()
             else:
-                self._passages.add(passage)
-                self._in_passage(passage, self._connect(passage))
+                self._connections.add(connection)
+                self._spawn_for(connection, self._connect(connection))
 
-    def _in_passage(self, passage: Passage, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _spawn_for(self, connection: ProxiedConnection, coroutine: Coroutine[Any, Any, None]) -> None:
         task = self._spawn(coroutine)
-        passage.tasks.add(task)
-        task.add_done_callback(passage.tasks.discard)
+        connection.tasks.add(task)
+        task.add_done_callback(connection.tasks.discard)
 
-    async def _connect(self, passage: Passage) -> None:
-        pod, broker = passage.pod, passage.broker
+    async def _connect(self, connection: ProxiedConnection) -> None:
+        pod, broker = connection.pod, connection.broker
         broker.setblocking(False)  # noqa: FBT003 -- the standard library's
         for one in (pod, broker):
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -190,31 +190,33 @@ class Proxy:
         try:
             await self._loop.sock_connect(broker, self._target)
         except OSError:
-            self._end(passage)  # the broker is dead: so are we
+            self._end(connection)  # the broker is dead: so are we
         else:
-            self._in_passage(passage, self._pump(passage, pod, broker, self.up))
-            self._in_passage(passage, self._pump(passage, broker, pod, self.down))
+            self._spawn_for(connection, self._pump(connection, pod, broker, self.up))
+            self._spawn_for(connection, self._pump(connection, broker, pod, self.down))
 
-    async def _pump(self, passage: Passage, source: socket.socket, sink: socket.socket, way: Way) -> None:
+    async def _pump(
+        self, connection: ProxiedConnection, source: socket.socket, sink: socket.socket, way: Direction
+    ) -> None:
         try:
             await way.pump(self._loop, source, sink)
             sink.shutdown(socket.SHUT_WR)
         except OSError:
-            self._end(passage)
+            self._end(connection)
         else:
-            if len(passage.tasks) == 1:  # the other direction has ended, too
-                self._passages.discard(passage)
-                passage.close()
+            if len(connection.tasks) == 1:  # the other direction has ended, too
+                self._connections.discard(connection)
+                connection.close()
 
-    def _end(self, passage: Passage) -> None:
-        self._passages.discard(passage)
-        passage.reset()
+    def _end(self, connection: ProxiedConnection) -> None:
+        self._connections.discard(connection)
+        connection.reset()
 
     async def _stop(self) -> None:
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        for passage in list(self._passages):
-            self._end(passage)
+        for connection in list(self._connections):
+            self._end(connection)
         self._listener.close()

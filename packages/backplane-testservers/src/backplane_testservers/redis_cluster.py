@@ -1,10 +1,10 @@
-"""A Redis or Valkey cluster of one's own, of real processes: `RedisCluster`.
+"""A Redis or Valkey cluster of real processes: `RedisCluster`.
 
     with RedisCluster(replicas=1) as cluster:
         cluster.master("some:channel").kill()
         ...
 
-Slot ranges, epochs and replicas are given out by hand, so that a cluster is up in two seconds.
+Slot ranges, epochs and replicas are assigned explicitly, so that a cluster is up in two seconds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["ClusterNode", "RedisCluster"]
 
 SLOTS: Final = 16384
 NODE_TIMEOUT_MS: Final = 1000
-"""How long a node is silent before the others take it for dead: small, a test waits for it."""
+"""How long a node may be silent before the others take it for dead: short, since tests wait for it."""
 
 READY_TIMEOUT_S: Final = 60.0
 """Two seconds, unless the machine is starved of CPU."""
@@ -45,8 +45,8 @@ class ClusterNode(RedisServer):
     """A server in cluster mode.
 
     Args:
-        bus_port: Where the nodes speak among themselves.
-        announced_port: Where clients are told that it is, if not at its own port: a proxy's.
+        bus_port: Where the nodes talk to each other.
+        announced_port: The port that clients are told, if not its own: a proxy's.
     """
 
     bus_port: int = field(factory=free_port)
@@ -63,7 +63,7 @@ class ClusterNode(RedisServer):
             "cluster-enabled yes",
             f"cluster-port {self.bus_port}",
             f"cluster-node-timeout {NODE_TIMEOUT_MS}",
-            # A replica that has just come may be promoted, and no replica changes its master by itself.
+            # Even a new replica may be promoted, and no replica changes its master by itself.
             "cluster-replica-validity-factor 0",
             "cluster-allow-replica-migration no",
             "repl-diskless-sync-delay 0",
@@ -76,11 +76,11 @@ class ClusterNode(RedisServer):
 
     @property
     def client_port(self) -> int:
-        """Where clients reach it."""
+        """The port that clients are told."""
         return self.announced_port or self.port
 
-    def says(self, *command: str) -> Any:
-        """Send a command and return its reply, as redis-py has it."""
+    def execute(self, *command: str) -> Any:
+        """Execute a command and return its reply, as redis-py parses it."""
         untyped: Any = redis  # as far as a strict checker sees
         tls = {} if self.tls is None else {"ssl": True, "ssl_ca_certs": str(self.tls.ca)}
         with untyped.Redis(self.host, self.port, password=self.password, decode_responses=True, **tls) as client:
@@ -89,12 +89,12 @@ class ClusterNode(RedisServer):
     @property
     def id(self) -> str:
         """Its name within the cluster."""
-        return str(self.says("CLUSTER MYID"))
+        return str(self.execute("CLUSTER MYID"))
 
     @property
     def is_master(self) -> bool:
-        """Whether it says so itself."""
-        return bool(self.says("ROLE")[0] == "master")
+        """Whether it is a master, in its own view."""
+        return bool(self.execute("ROLE")[0] == "master")
 
     @property
     def slots(self) -> int:
@@ -107,11 +107,11 @@ class ClusterNode(RedisServer):
 
     @property
     def master_id(self) -> str:
-        """Whom it follows, in its own view; `-` if nobody."""
+        """The id of its master, in its own view; `-` if it is one."""
         return str(self._myself()["master_id"])
 
     def _myself(self) -> dict[str, Any]:
-        nodes: dict[str, dict[str, Any]] = self.says("CLUSTER NODES")
+        nodes: dict[str, dict[str, Any]] = self.execute("CLUSTER NODES")
         return next(node for node in nodes.values() if "myself" in node["flags"])
 
     def _ranges(self) -> list[tuple[int, int]]:
@@ -120,14 +120,14 @@ class ClusterNode(RedisServer):
 
 @define(kw_only=True, eq=False)
 class RedisCluster(OwnBroker):
-    """A cluster of 3 masters that share the slots evenly. Killing or freezing it does so to every node.
+    """A cluster of masters that share the slots evenly. Killing or freezing it kills or freezes every node.
 
     Args:
         masters: How many.
         replicas: How many each has.
         password: Of the default user of every node.
-        ports: Of the masters, by number, where a proxy has to know one before; else any free one.
-        announced_ports: Where clients are told that the masters are: proxies' ports.
+        ports: Of the masters, by number, where a proxy has to know one in advance; otherwise any free one.
+        announced_ports: The ports that clients are told for the masters: proxies'.
         tls: Of every node; one that has several does not speak it among them.
         extra: Further lines for each node's configuration.
     """
@@ -194,7 +194,7 @@ class RedisCluster(OwnBroker):
                 node.start()
         if fresh:
             self._join()
-        self.wait_until(self.is_well, "every node says that all is well")
+        self.wait_until(self.is_healthy, "every node is healthy")
 
     def stop(self) -> None:
         for node in self.nodes:
@@ -232,37 +232,37 @@ class RedisCluster(OwnBroker):
     def move(self, slot: int, target: ClusterNode) -> None:
         """Move an empty slot as redis-cli does it: target, then source, then the other masters."""
         source = self.master_of(slot)
-        target.says("CLUSTER SETSLOT", str(slot), "IMPORTING", source.id)
-        source.says("CLUSTER SETSLOT", str(slot), "MIGRATING", target.id)
+        target.execute("CLUSTER SETSLOT", str(slot), "IMPORTING", source.id)
+        source.execute("CLUSTER SETSLOT", str(slot), "MIGRATING", target.id)
         name = target.id
-        target.says("CLUSTER SETSLOT", str(slot), "NODE", name)
-        source.says("CLUSTER SETSLOT", str(slot), "NODE", name)
+        target.execute("CLUSTER SETSLOT", str(slot), "NODE", name)
+        source.execute("CLUSTER SETSLOT", str(slot), "NODE", name)
         for node in self.nodes:
             if node not in {source, target} and node.running and node.is_master:
-                node.says("CLUSTER SETSLOT", str(slot), "NODE", name)
+                node.execute("CLUSTER SETSLOT", str(slot), "NODE", name)
 
-    def is_well(self) -> bool:
+    def is_healthy(self) -> bool:
         """Whether every running node sees all slots served, and replicas have caught up."""
-        return all(node.running and self._well(node) for node in self.nodes)
+        return all(node.running and self._is_healthy(node) for node in self.nodes)
 
-    def _well(self, node: ClusterNode) -> bool:
-        role = node.says("ROLE")
+    def _is_healthy(self, node: ClusterNode) -> bool:
+        role = node.execute("ROLE")
         if role[0] == "slave" and role[3] != "connected":
             return False
-        info = node.says("CLUSTER INFO")
-        known = len(node.says("CLUSTER NODES"))
+        info = node.execute("CLUSTER INFO")
+        known = len(node.execute("CLUSTER NODES"))
         return info["cluster_state"] == "ok" and known == len(self.nodes)
 
     def _join(self) -> None:
         first, masters = self.nodes[0], self.nodes[: self.masters]
         for number, node in enumerate(self.nodes):
             # Epochs of their own, or the nodes would have to agree on some first.
-            node.says("CLUSTER SET-CONFIG-EPOCH", str(number + 1))
+            node.execute("CLUSTER SET-CONFIG-EPOCH", str(number + 1))
             if node is not first:
-                first.says("CLUSTER MEET", node.host, str(node.port), str(node.bus_port))
+                first.execute("CLUSTER MEET", node.host, str(node.port), str(node.bus_port))
         for number, node in enumerate(masters):
             start, end = (SLOTS * share // self.masters for share in (number, number + 1))
-            node.says("CLUSTER ADDSLOTSRANGE", str(start), str(end - 1))
+            node.execute("CLUSTER ADDSLOTSRANGE", str(start), str(end - 1))
         for number, node in enumerate(self.nodes[self.masters :]):
             name = masters[number % self.masters].id
             self.wait_until(partial(_follows, node, name), "a replica knows its master")
@@ -274,19 +274,19 @@ class RedisCluster(OwnBroker):
         while not condition():
             if time.monotonic() > deadline:
                 raise BrokerFailed(f"not within {READY_TIMEOUT_S:g} s: {what}")
-            # Nodes speak to each other ten times a second, and nobody tells when they agree.
+            # Nodes talk to each other ten times a second, and nothing reports when they agree.
             time.sleep(0.02)
 
 
 def _follows(node: ClusterNode, master: str) -> bool:
     try:
-        node.says("CLUSTER REPLICATE", master)
+        node.execute("CLUSTER REPLICATE", master)
     except ResponseError:
-        return False  # it has not heard of that one yet
+        return False  # it does not know that one yet
     return True
 
 
 def _major(binary: Path) -> int:
-    says = subprocess.run([binary, "--version"], capture_output=True, check=False).stdout
-    found = _VERSION.search(says)
+    version = subprocess.run([binary, "--version"], capture_output=True, check=False).stdout
+    found = _VERSION.search(version)
     return int(found[1]) if found else 0

@@ -1,4 +1,4 @@
-"""A Redis or Valkey server of one's own: `RedisServer`."""
+"""A Redis or Valkey server of your own: `RedisServer`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from backplane_testservers.broker import Kind
 from backplane_testservers.process import ProcessBroker, Tls
 from backplane_testservers.search import binaries
 
-__all__ = ["RedisServer", "listening"]
+__all__ = ["RedisServer", "listen_lines"]
 
 
 @define(kw_only=True, eq=False)
@@ -62,19 +62,19 @@ class RedisServer(ProcessBroker):
     def config(self, port: int, directory: Path) -> str:
         lines = [
             f"bind {self.host}",
-            f"dir {_quoted(str(directory))}",
+            f"dir {_quote(str(directory))}",
             'save ""',
             "protected-mode no",
-            *listening(port, self.tls),
+            *listen_lines(port, self.tls),
         ]
         if self.unix_socket:
-            lines.append(f"unixsocket {_quoted(str(self.unix_path))}")
+            lines.append(f"unixsocket {_quote(str(self.unix_path))}")
         if self.user is not None:
             secret = "nopass" if self.password is None else f">{self.password}"
-            # `&*`: from Redis 7 on a new user may use no channel unless told so.
-            lines += ["user default off", f"user {self.user} on {_quoted(secret)} ~* &* +@all"]
+            # `&*`: from Redis 7 on a new user may use no channel by default.
+            lines += ["user default off", f"user {self.user} on {_quote(secret)} ~* &* +@all"]
         elif self.password is not None:
-            lines.append(f"requirepass {_quoted(self.password)}")
+            lines.append(f"requirepass {_quote(self.password)}")
         return "\n".join([*lines, *self.extra, ""])
 
     def _credentials(self) -> str:
@@ -83,21 +83,21 @@ class RedisServer(ProcessBroker):
         return f"{quote(self.user or '', safe='')}:{quote(self.password or '', safe='')}@"
 
 
-def listening(port: int, tls: Tls | None) -> list[str]:
+def listen_lines(port: int, tls: Tls | None) -> list[str]:
     """Return the lines that make a server listen on a port, with TLS or without."""
     if tls is None:
         return [f"port {port}"]
     return [
         "port 0",
         f"tls-port {port}",
-        f"tls-cert-file {_quoted(str(tls.cert))}",
-        f"tls-key-file {_quoted(str(tls.key))}",
-        f"tls-ca-cert-file {_quoted(str(tls.ca))}",
+        f"tls-cert-file {_quote(str(tls.cert))}",
+        f"tls-key-file {_quote(str(tls.key))}",
+        f"tls-ca-cert-file {_quote(str(tls.ca))}",
         f"tls-auth-clients {'yes' if tls.verify_clients else 'no'}",
     ]
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     """Quote a value as Redis's configuration reader wants it."""
     plain = value.encode()
     return '"' + "".join(chr(b) if chr(b).isalnum() and b < 0x80 else f"\\x{b:02x}" for b in plain) + '"'

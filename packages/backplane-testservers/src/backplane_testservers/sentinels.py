@@ -1,4 +1,4 @@
-"""Sentinels over a master and its replicas, as processes of one's own: `SentinelSet`."""
+"""Sentinels over a master and its replicas, all of them real processes: `SentinelSet`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from attrs import define, field
 
 from backplane_testservers.broker import Kind
 from backplane_testservers.process import ProcessBroker, Tls, free_port
-from backplane_testservers.redis_server import RedisServer, listening
+from backplane_testservers.redis_server import RedisServer, listen_lines
 from backplane_testservers.search import binaries
 
 __all__ = ["SERVICE", "SentinelServer", "SentinelSet", "ask"]
@@ -24,7 +24,7 @@ __all__ = ["SERVICE", "SentinelServer", "SentinelSet", "ask"]
 SERVICE: Final = "orders"
 READY_S: Final = 30.0
 _POLL_S: Final = 0.01
-# Else a replica waits 5 s for others before it gets its copy.
+# Otherwise a replica waits 5 s for others before it gets its copy.
 _AT_ONCE: Final = ("repl-diskless-sync-delay 0",)
 
 
@@ -57,9 +57,9 @@ class SentinelServer(ProcessBroker):
         return [str(binary), str(config), "--sentinel"]
 
     def config(self, port: int, directory: Path) -> str:
-        lines = [f"bind {self.host}", f"dir {directory}", "protected-mode no", *listening(port, self.tls)]
+        lines = [f"bind {self.host}", f"dir {directory}", "protected-mode no", *listen_lines(port, self.tls)]
         if self.tls is not None:
-            lines.append("tls-replication yes")  # that is how it connects to what it watches
+            lines.append("tls-replication yes")  # with which it connects to what it watches
         if self.password is not None:
             lines.append(f'requirepass "{self.password}"')
         return "\n".join([*lines, *self.extra, ""])
@@ -160,23 +160,23 @@ class SentinelSet:
 
     @property
     def master(self) -> RedisServer:
-        """The master by the word of most sentinels that live."""
-        ports = [master_of(watcher) for watcher in self.watchers if watcher.running]
+        """The master that most running sentinels name."""
+        ports = [get_master_port(watcher) for watcher in self.watchers if watcher.running]
         most = max(set(ports), key=ports.count)
         return next(node for node in self.nodes if node.port == most)
 
-    def failed_over(self, old: RedisServer) -> bool:
-        """Whether each sentinel that lives names another master."""
-        return all(master_of(watcher) != old.port for watcher in self.watchers if watcher.running)
+    def has_failed_over(self, old: RedisServer) -> bool:
+        """Return whether each running sentinel names another master."""
+        return all(get_master_port(watcher) != old.port for watcher in self.watchers if watcher.running)
 
     def fail_over(self) -> None:
-        """Have a sentinel make another node the master, though nothing is wrong."""
+        """Have a sentinel promote another node, though nothing is wrong."""
         ask(self.watchers[0], "SENTINEL", "FAILOVER", SERVICE)
 
     def detach(self) -> RedisServer:
-        """Make a replica the master by hand, tell the sentinels, and let the old one be; return the new one.
+        """Promote a replica by hand, point the sentinels to it, and return it.
 
-        The old one stays a master for ever: nobody knows it any more.
+        The old master is left alone and stays one for ever: no sentinel knows it any longer.
         """
         new = next(node for node in self.nodes if node is not self.master)
         ask(new, "REPLICAOF", "NO", "ONE")
@@ -195,18 +195,18 @@ class SentinelSet:
         while not condition():
             if time.monotonic() > deadline:
                 raise RuntimeError(f"not within {READY_S:g} s: {what}")
-            # Nothing to wait on: they find each other in their own time.
+            # Nothing to wait on: nothing reports when they have found each other.
             time.sleep(_POLL_S)
 
 
 def ask(server: RedisServer | SentinelServer, *words: str) -> Any:
-    """Return a server's answer to a command."""
+    """Execute a command on a server and return its reply."""
     untyped: Any = redis  # as far as a strict checker sees
     tls = {} if server.tls is None else {"ssl_ca_certs": str(server.tls.ca)}
     with untyped.Redis.from_url(server.url, decode_responses=True, protocol=2, **tls) as client:
         return client.execute_command(*words)
 
 
-def master_of(watcher: SentinelServer) -> int:
-    """Return the port of the master by the word of one sentinel."""
+def get_master_port(watcher: SentinelServer) -> int:
+    """Return the port of the master that one sentinel names."""
     return int(ask(watcher, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1])

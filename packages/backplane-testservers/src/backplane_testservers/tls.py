@@ -19,7 +19,7 @@ class Certificates:
     server: Tls
     client: Tls
     strangers_ca: Path
-    """A CA that signed none of them: what a client that distrusts the server has."""
+    """A CA that signed none of them, for a client that does not trust the server."""
 
     @classmethod
     def create(cls, directory: Path) -> Certificates:

@@ -1,4 +1,4 @@
-"""One direction of a proxy: `Way` passes, holds, drops, delays or throttles the bytes of all connections."""
+"""One direction of a proxy: `Direction` passes, holds, drops, delays or throttles bytes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any, Final, Literal
 
 from attrs import define, field
 
-__all__ = ["Way"]
+__all__ = ["Direction"]
 
 CHUNK_BYTES: Final = 64 * 1024
 ON_THE_WAY_BYTES: Final = 1024 * 1024
-"""What a delayed line holds; beyond it the sender feels it."""
+"""What a delayed line holds; beyond it the sender is held up."""
 PIECES_PER_S: Final = 20
-"""A throttled line hands over so many pieces a second."""
+"""A throttled line passes its bytes in so many pieces a second."""
 
 
 @define(eq=False)
-class Way:
-    """What happens to the bytes of one direction. New settings hold for connections that stand, too.
+class Direction:
+    """What happens to the bytes of one direction, of all connections. New settings apply to open connections too.
 
     Args:
         random: Draws the jitter.
@@ -52,11 +52,11 @@ class Way:
         self._set("drop")
 
     def delay(self, seconds: float, jitter_s: float = 0.0) -> None:
-        """Pass everything so much later, give or take the jitter, in order."""
+        """Pass everything so many seconds later, give or take the jitter, in order."""
         self._delay_s, self._jitter_s = seconds, jitter_s
 
     def limit(self, bytes_per_s: float | None) -> None:
-        """Pass no more than that, per connection."""
+        """Pass no more than that per connection; None: no limit."""
         self._bytes_per_s = bytes_per_s
 
     def heal(self) -> None:
@@ -81,7 +81,7 @@ class Way:
         Raises:
             OSError: One of the sockets broke.
         """
-        line, broken = Line(), False
+        line, broken = DelayLine(), False
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(loop, source, line))
@@ -91,8 +91,8 @@ class Way:
         if broken:
             raise ConnectionError
 
-    async def _read(self, loop: asyncio.AbstractEventLoop, source: socket.socket, line: Line) -> None:
-        """Put what comes on the line, with the time at which it is due."""
+    async def _read(self, loop: asyncio.AbstractEventLoop, source: socket.socket, line: DelayLine) -> None:
+        """Put what arrives on the line, with the time at which it is due."""
         while True:
             await self._flows.wait()
             await line.has_room(CHUNK_BYTES if self._bytes_per_s else ON_THE_WAY_BYTES)
@@ -103,7 +103,7 @@ class Way:
             if not data:
                 return
 
-    async def _write(self, loop: asyncio.AbstractEventLoop, sink: socket.socket, line: Line) -> None:
+    async def _write(self, loop: asyncio.AbstractEventLoop, sink: socket.socket, line: DelayLine) -> None:
         cut = False
         while True:
             due, data = await line.first()
@@ -135,8 +135,8 @@ class Way:
 
 
 @define(eq=False)
-class Line:
-    """What one connection has under way: pieces in order, with the time before which each is not passed on."""
+class DelayLine:
+    """What one connection has in transit: pieces in order, each with the time at which it is due."""
 
     _pieces: asyncio.Queue[tuple[float, bytes]] = field(factory=asyncio.Queue[tuple[float, bytes]])
     _bytes: int = 0

@@ -1,7 +1,6 @@
-"""Talk to a broker in its own words: what a test asks when no client library shall stand between.
+"""Talk to a broker in its own protocol, without a client library: `ask_redis`, `ask_nats`, `is_responding`.
 
-Client libraries reconnect, retry, and keep sockets after a refusal; here a call is one connection, closed at
-its end.
+Client libraries reconnect, retry, and keep sockets after a refusal; here each call is one connection, which it closes.
 """
 
 from __future__ import annotations
@@ -18,21 +17,21 @@ from typing import cast
 from backplane_testservers.broker import Broker
 from backplane_testservers.nats_keys import Key
 
-__all__ = ["answers", "nats_says", "redis_says"]
+__all__ = ["ask_nats", "ask_redis", "is_responding"]
 
 
-async def answers(broker: Broker, *, timeout_s: float = 2.0) -> bool:
-    """Whether the broker itself, and not only its socket, replies to a PING. For one that wants no login."""
+async def is_responding(broker: Broker, *, timeout_s: float = 2.0) -> bool:
+    """Return whether the broker itself, and not only its socket, replies to a PING; for one that needs no login."""
     try:
         async with asyncio.timeout(timeout_s):
             if broker.kind == "redis":
-                return await redis_says((broker.host, broker.port), ["PING"]) == "+PONG"
-            return await nats_says((broker.host, broker.port)) == "PONG"
+                return await ask_redis((broker.host, broker.port), ["PING"]) == "+PONG"
+            return await ask_nats((broker.host, broker.port)) == "PONG"
     except (OSError, TimeoutError, asyncio.IncompleteReadError):
         return False
 
 
-async def redis_says(address: tuple[str, int] | Path, *commands: list[str], tls: ssl.SSLContext | None = None) -> str:
+async def ask_redis(address: tuple[str, int] | Path, *commands: list[str], tls: ssl.SSLContext | None = None) -> str:
     """Send the commands one by one and return the first line of the last reply, or of the first error."""
     async with _connection(address, tls) as (reader, writer):
         line = ""
@@ -45,7 +44,7 @@ async def redis_says(address: tuple[str, int] | Path, *commands: list[str], tls:
         return line
 
 
-async def nats_says(
+async def ask_nats(
     address: tuple[str, int],
     login: Mapping[str, str] | None = None,
     *,
@@ -69,7 +68,7 @@ async def nats_says(
             signature = key.signing.sign(str(info["nonce"]).encode()).signature
             connect |= {"nkey": key.public, "sig": base64.urlsafe_b64encode(signature).decode().rstrip("=")}
         writer.write(b"CONNECT %b\r\nPING\r\n" % json.dumps(connect).encode())
-        # After TLS the server greets once more.
+        # After TLS the server greets again.
         while (line := await _line(reader)).startswith("INFO "):
             pass
         return line
