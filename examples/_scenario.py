@@ -1,4 +1,4 @@
-"""Who holds which connections, what is published, and what must come out of it."""
+"""The pods and their connections, what is published, and what must arrive where."""
 
 from __future__ import annotations
 
