@@ -1,4 +1,4 @@
-"""What the author of a transport provides, and what the kit reports: `Harness`, `ContractError`."""
+"""What the author of a transport gives to the contract kit, and what it reports: `Harness`, `ContractError`."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ __all__ = ["ContractError", "FleetCheck", "Harness", "LinkCheck"]
 
 
 class Harness(Protocol):
-    """One broker, and the means to take it away. The checks need only these three methods.
+    """One broker that can be cut: all that the checks need, as three methods that you write.
 
-    Checks use random channel names, so the broker may be shared; only those in `OUTAGE_CHECKS` call `cut`, and each of
-    them calls `restore` before it ends, whatever happens.
+    Checks use random channel names, so other tests may use the broker at the same time. Only the checks of
+    `OUTAGE_CHECKS` call `cut`, and each of them calls `restore` before it ends, whatever happens.
     """
 
     def make(self) -> Transport:
-        """Return a new transport to the broker. All of one harness hear each other, on one node of a cluster."""
+        """Return a new transport to the broker. In a cluster all transports of one harness connect to the same node."""
         ...
 
     async def cut(self) -> None:
-        """Take the broker away, like a killed server: every open link's socket is closed, and none can be opened."""
+        """Take the broker away, as if it were killed: every open link's socket is closed, and none can be opened."""
         ...
 
     async def restore(self) -> None:
-        """Bring the broker back, and return once it accepts connections. Do nothing if it was not cut."""
+        """Bring the broker back, and return once it accepts connections. A no-op if it was not cut."""
         ...
 
 
 class ContractError(AssertionError):
-    """A transport broke a promise.
+    """A transport broke a promise. Read `look_at` first: it names the method, or the setting, that is probably wrong.
 
     Args:
         expected: What should have happened.
         got: What happened instead.
-        look_at: Where the author of the transport should look.
+        look_at: Where to look in the transport.
         promise: The broken promise: the first line of the check's docstring.
     """
 
@@ -58,7 +58,7 @@ class ContractError(AssertionError):
 
 
 class LinkCheck(Protocol):
-    """A check on the transport itself: it opens links and uses them."""
+    """A check on links: it opens some and uses them."""
 
     @property
     def __name__(self) -> str:
@@ -66,7 +66,14 @@ class LinkCheck(Protocol):
         ...
 
     def __call__(self, harness: Harness) -> Coroutine[Any, Any, None]:
-        """Run the check."""
+        """Run the check.
+
+        Args:
+            harness: The broker under test.
+
+        Raises:
+            ContractError: The transport breaks the promise.
+        """
         ...
 
 
@@ -79,5 +86,13 @@ class FleetCheck(Protocol):
         ...
 
     def __call__(self, harness: Harness, routing: RoutingName = "broadcast") -> Coroutine[Any, Any, None]:
-        """Run the check with one routing."""
+        """Run the check under one routing.
+
+        Args:
+            harness: The broker under test.
+            routing: `"broadcast"` or `"interest"`; run the check under both.
+
+        Raises:
+            ContractError: The transport breaks the promise.
+        """
         ...

@@ -5,8 +5,8 @@
     pytest_plugins = ["backplane_core.testing.pytest_plugin"]
 
 All three are plain fixtures that need no event loop, so they work under pytest-asyncio, under anyio (on asyncio), and
-in a test that calls `asyncio.run` itself. A sink or callback of yours that raises is contained in production, so that
-one bad socket harms no other; with these fixtures it fails the test.
+in a test that calls `asyncio.run` itself. In service a backplane contains what a sink or a callback raises, so that one
+bad socket harms no other; here it fails the test.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ __all__ = ["MakePod", "backplane", "backplane_broker", "make_pod"]
 
 
 class MakePod(Protocol):
-    """Creates pods of one fleet; see the fixture `make_pod`."""
+    """What the fixture `make_pod` is: a call of it makes a pod."""
 
     def __call__(self, **options: Unpack[Options]) -> DistributedBackplane:
         """Return a pod that is not open yet: `async with make_pod() as pod`.
 
         Args:
-            options: The options of `DistributedBackplane`.
+            options: See `Options`.
 
         Raises:
-            ConfigurationError: An option is unknown or wrong.
+            ConfigurationError: An option is unknown, or its value is not allowed.
         """
         ...
 
@@ -46,7 +46,7 @@ class Watch:
     """An observer that keeps what went wrong in the host's code, and passes every record on.
 
     Args:
-        observer: The host's own observer.
+        observer: The host's own.
     """
 
     def __init__(self, observer: Observer | None = None) -> None:
@@ -54,23 +54,23 @@ class Watch:
         self._failed: list[str] = []
 
     def __call__(self, record: Record) -> None:
-        """Note a failure, and pass the record on."""
+        """Keep the record if it reports a failure."""
         if isinstance(record, SinkFailed):
             self._failed.append(f"the sink of connection {record.conn_id!r} raised {record.error}")
         if self._observer is not None:
             self._observer(record)
 
-    def troubles(self, backplane: BaseBackplane) -> list[str]:
-        """Return a line for each failure that the backplane contained and counted."""
+    def failures(self, backplane: BaseBackplane) -> list[str]:
+        """Return what the host's code raised, in words; empty if nothing."""
         callbacks = backplane.stats().observer_errors
-        counted = f"on_gap, on_state or the observer raised, {callbacks} times in all; the log has the types"
-        return [*self._failed, *[counted] * bool(callbacks)]
+        summary = f"on_gap, on_state or the observer raised, {callbacks} times in all; the log has the types"
+        return [*self._failed, *[summary] * bool(callbacks)]
 
 
-def fail_for(troubles: list[str]) -> None:
-    """Fail the test if there are any failures."""
-    if troubles:
-        pytest.fail("\n".join(troubles), pytrace=False)
+def fail_for(failures: list[str]) -> None:
+    """Fail the test if there are any."""
+    if failures:
+        pytest.fail("\n".join(failures), pytrace=False)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def backplane() -> Iterator[InMemoryBackplane]:
     loop = asyncio.new_event_loop()
     loop.run_until_complete(backplane.aclose())
     loop.close()
-    fail_for(watch.troubles(backplane))
+    fail_for(watch.failures(backplane))
 
 
 @pytest.fixture
@@ -94,9 +94,9 @@ def backplane_broker() -> MemoryBroker:
 
 @pytest.fixture
 def make_pod(backplane_broker: MemoryBroker) -> Iterator[MakePod]:
-    """Provide a factory of pods of one fleet, not open yet: `async with` opens and closes each.
+    """Provide a function that makes the pods of one fleet, not open yet: `async with` opens and closes each.
 
-    A pod that was opened and not closed fails the test when it ends, and so does a sink or callback that raised.
+    When the test ends, a pod that was opened and not closed fails it, and so does a sink or callback that raised.
     """
     pods: list[tuple[DistributedBackplane, Watch]] = []
 
@@ -108,5 +108,5 @@ def make_pod(backplane_broker: MemoryBroker) -> Iterator[MakePod]:
 
     yield make
     left_open = sum(pod.state not in {"connecting", "closed"} for pod, _ in pods)
-    counted = f"{left_open} of {len(pods)} pods are still open: enter each with async with"
-    fail_for([*[trouble for pod, watch in pods for trouble in watch.troubles(pod)], *[counted] * bool(left_open)])
+    summary = f"{left_open} of {len(pods)} pods are still open: enter each with async with"
+    fail_for([*[failure for pod, watch in pods for failure in watch.failures(pod)], *[summary] * bool(left_open)])

@@ -17,23 +17,23 @@ from backplane_core.testing._kit.open_link import (
     SUBSCRIBE,
     UNSUBSCRIBE,
     OpenLink,
-    fresh,
-    links,
-    many,
-    same,
+    expect_same,
+    many_channels,
+    new_channel,
+    open_links,
 )
-from backplane_core.testing._kit.waiting import ended, leaves_nothing, outage, returned
+from backplane_core.testing._kit.waiting import expect_end, expect_nothing_left, expect_return, outage
 from backplane_core.testing.harness import ContractError, Harness
 from backplane_core.transport import Frame, Link
 
 TURNS: Final = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
-"""When to cancel, in turns of the loop from the call: before it began, during each of its awaits, after it ended."""
+"""When to cancel, in turns of the loop from the call: before it began, in each of its awaits, after it ended."""
 
-CONFUSED: Final = "the count of confirmations: that of a cancelled call still comes, and must not confirm the next call"
+CONFUSED: Final = "the order of confirmations: a cancelled call's own still comes, and must not confirm the next call"
 
 
-async def _cancelled(call: Coroutine[Any, Any, Any], turns: int, what: str, look_at: str) -> Any:  # noqa: ANN401 -- passed on
-    """Cancel a call after so many turns of the loop; return its result if that was too late."""
+async def _cancel(call: Coroutine[Any, Any, Any], turns: int, what: str, look_at: str) -> Any:  # noqa: ANN401 -- passed on
+    """Cancel a call after so many turns of the loop; return what it returned if that was too late."""
     task = asyncio.create_task(call, name=f"contract check: {what}")
     try:
         for _ in range(turns):
@@ -42,7 +42,7 @@ async def _cancelled(call: Coroutine[Any, Any, Any], turns: int, what: str, look
         task.cancel()
         await asyncio.wait({task}, timeout=waiting.DEADLINE_S)
     if not task.done():
-        raise ContractError(f"a cancelled {what} ends", "it continues", look_at)
+        raise ContractError(f"a cancelled {what} ends", "it goes on", look_at)
     if task.cancelled():
         return None
     error = task.exception()
@@ -54,107 +54,107 @@ async def _cancelled(call: Coroutine[Any, Any, Any], turns: int, what: str, look
 
 @link_check
 async def check_a_cancelled_open_leaves_nothing(harness: Harness) -> None:
-    """A cancelled `open` leaves no task, no socket and no unretrieved error, whenever it was cancelled."""
-    await _cancelled_opens(harness)
+    """Cancelling `open` at any moment leaves no task, no socket and no unhandled error."""
+    await _cancel_opens(harness)
 
 
 @cuts_the_broker
 @link_check
 async def check_a_cancelled_open_without_a_broker_leaves_nothing(harness: Harness) -> None:
-    """Nor does an `open` that is cancelled while it fails because the broker is down."""
+    """Cancelling `open` while the broker is away leaves no task, no socket and no unhandled error."""
     async with outage(harness):
-        await _cancelled_opens(harness)
+        await _cancel_opens(harness)
 
 
-async def _cancelled_opens(harness: Harness) -> None:
-    async with leaves_nothing("an open() that was cancelled", OPEN):
+async def _cancel_opens(harness: Harness) -> None:
+    async with expect_nothing_left("an open() that was cancelled", OPEN):
         for turns in TURNS:
-            link = await _cancelled(harness.make().open(), turns, "open()", OPEN)
+            link = await _cancel(harness.make().open(), turns, "open()", OPEN)
             if isinstance(link, Link):
-                await returned(link.aclose(), "aclose()", ACLOSE)
+                await expect_return(link.aclose(), "aclose()", ACLOSE)
 
 
 @link_check
 async def check_a_cancelled_subscribe_confuses_nothing(harness: Harness) -> None:
-    """After a cancelled `subscribe` the link is dead and says so, or later calls and other channels work as ever."""
-    async with leaves_nothing("a link whose subscribe() was cancelled", ACLOSE):
+    """After a cancelled `subscribe` the link is dead and says so, or later calls and other channels work."""
+    async with expect_nothing_left("a link whose subscribe() was cancelled", ACLOSE):
         for turns in TURNS:
-            kept = fresh()
-            async with links(harness, 2) as (sender, link):
+            kept = new_channel()
+            async with open_links(harness, 2) as (sender, link):
                 await link.subscribe(kept)
-                await _cancelled(link.link.subscribe(many()), turns, "subscribe()", SUBSCRIBE)
-                await _usable_or_dead(link, sender, kept)
+                await _cancel(link.link.subscribe(many_channels()), turns, "subscribe()", SUBSCRIBE)
+                await _expect_usable_or_dead(link, sender, kept)
 
 
 @link_check
 async def check_a_cancelled_unsubscribe_confuses_nothing(harness: Harness) -> None:
-    """After a cancelled `unsubscribe` the link is dead and says so, or later calls and other channels work as ever."""
-    async with leaves_nothing("a link whose unsubscribe() was cancelled", ACLOSE):
+    """After a cancelled `unsubscribe` the link is dead and says so, or later calls and other channels work."""
+    async with expect_nothing_left("a link whose unsubscribe() was cancelled", ACLOSE):
         for turns in TURNS:
-            kept, left = fresh(), many()
-            async with links(harness, 2) as (sender, link):
+            kept, left = new_channel(), many_channels()
+            async with open_links(harness, 2) as (sender, link):
                 await link.subscribe(kept)
                 await link.subscribe(*left)
-                await _cancelled(link.link.unsubscribe(left), turns, "unsubscribe()", UNSUBSCRIBE)
-                await _usable_or_dead(link, sender, kept)
+                await _cancel(link.link.unsubscribe(left), turns, "unsubscribe()", UNSUBSCRIBE)
+                await _expect_usable_or_dead(link, sender, kept)
 
 
-async def _usable_or_dead(link: OpenLink, sender: OpenLink, kept: str) -> None:
+async def _expect_usable_or_dead(link: OpenLink, sender: OpenLink, kept: str) -> None:
     """Subscribe to more channels, send on all of them, and compare; a dead link must have said so."""
     sent: list[bytes] = []
     for number in range(5):
-        channel = fresh()
-        if await ended(link.link.subscribe([channel]), "a later subscribe()", CONFUSED) is not None:
-            await link.died("since a later call raised it")
+        channel = new_channel()
+        if await expect_end(link.link.subscribe([channel]), "a later subscribe()", CONFUSED) is not None:
+            await link.expect_death("since a later call raised it")
             break
         sent.append(b"%d" % number)
         await sender.send((kept, sent[-1]), (channel, b"now"))
         try:
-            same(await link.settled(sender, channel), [b"now"], CONFUSED)
-            same(await link.settled(sender, kept), sent, CONFUSED)
+            expect_same(await link.read_all(sender, channel), [b"now"], CONFUSED)
+            expect_same(await link.read_all(sender, kept), sent, CONFUSED)
         except ContractError:
             if not link.ended:
                 raise
-            await link.died("when its call was cancelled")
+            await link.expect_death("when its call was cancelled")
             break
 
 
 @link_check
 async def check_a_cancelled_send_confuses_nothing(harness: Harness) -> None:
-    """A prefix of a cancelled `send` arrives; then the link is dead and says so, or later sends arrive complete."""
-    async with leaves_nothing("a link whose send() was cancelled", ACLOSE):
+    """A prefix of a cancelled `send` arrives; then the link is dead and says so, or later sends arrive in full."""
+    async with expect_nothing_left("a link whose send() was cancelled", ACLOSE):
         for turns in TURNS:
-            await _cancelled_send(harness, turns)
+            await _cancel_send(harness, turns)
 
 
-async def _cancelled_send(harness: Harness, turns: int) -> None:
-    channel = fresh()
+async def _cancel_send(harness: Harness, turns: int) -> None:
+    channel = new_channel()
     first: list[Frame] = [(channel, b"first %d" % number) for number in range(1_000)]
     second: list[Frame] = [(channel, b"second %0500d" % number) for number in range(1_000)]
-    async with links(harness, 3) as (sender, receiver, other):
+    async with open_links(harness, 3) as (sender, receiver, other):
         await receiver.subscribe(channel)
-        await _cancelled(sender.link.send(first), turns, "send()", SEND)
-        if await ended(sender.link.send(second), "a later send()", CONFUSED) is not None:
-            await sender.died("since a later call raised it")
+        await _cancel(sender.link.send(first), turns, "send()", SEND)
+        if await expect_end(sender.link.send(second), "a later send()", CONFUSED) is not None:
+            await sender.expect_death("since a later call raised it")
             second = []
-        # With confirmations nothing overtakes what was sent last, unless the confirmation was the cancelled call's.
+        # With confirmations nothing overtakes the second send, unless the cancelled one's confirmation ended it early.
         confirmed = not second or sender.transport.traits.confirms
-        got = await receiver.settled(other if confirmed else sender, channel)
+        got = await receiver.read_all(other if confirmed else sender, channel)
         arrived = len([payload for payload in got if payload.startswith(b"first")])
-        same(got, [frame[1] for frame in [*first[:arrived], *second]], CONFUSED)
+        expect_same(got, [frame[1] for frame in [*first[:arrived], *second]], CONFUSED)
 
 
 @link_check
 async def check_a_cancelled_receive_hides_nothing(harness: Harness) -> None:
-    """After a cancelled `receive` a new one raises `TransportError`, or yields everything sent from then on."""
-    async with leaves_nothing("a link whose receive() was cancelled", ACLOSE):
+    """After a cancelled `receive`, a new one raises `TransportError` or yields everything sent from then on."""
+    async with expect_nothing_left("a link whose receive() was cancelled", ACLOSE):
         for turns in TURNS:
-            async with links(harness, 2) as (sender, cancelled):
-                await _cancelled_receive(sender, cancelled, turns)
+            async with open_links(harness, 2) as (sender, cancelled):
+                await _cancel_receive(sender, cancelled, turns)
 
 
-async def _cancelled_receive(sender: OpenLink, cancelled: OpenLink, turns: int) -> None:
-    channel = fresh()
+async def _cancel_receive(sender: OpenLink, cancelled: OpenLink, turns: int) -> None:
+    channel = new_channel()
     await cancelled.subscribe(channel)
     await sender.send(*[(channel, b"before")] * 10)
     for _ in range(turns):
@@ -165,9 +165,9 @@ async def _cancelled_receive(sender: OpenLink, cancelled: OpenLink, turns: int) 
     sent = [b"%d" % number for number in range(10)]
     await sender.send(*[(channel, payload) for payload in sent])
     try:
-        got = await cancelled.settled(sender, channel)
-        same([payload for payload in got if payload != b"before"], sent, RECEIVE)
+        got = await cancelled.read_all(sender, channel)
+        expect_same([payload for payload in got if payload != b"before"], sent, RECEIVE)
     except ContractError:
         if not cancelled.ended:
             raise
-        await cancelled.died("when its receive() was cancelled")
+        await cancelled.expect_death("when its receive() was cancelled")

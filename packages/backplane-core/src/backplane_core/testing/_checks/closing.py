@@ -6,14 +6,22 @@ import asyncio
 from typing import Final, cast
 
 from backplane_core.testing._kit.index import cuts_the_broker, link_check
-from backplane_core.testing._kit.open_link import ACLOSE, OPEN, SEND, SUBSCRIBE, fresh, links, same
-from backplane_core.testing._kit.waiting import all_of, ended, leaves_nothing, outage, returned
+from backplane_core.testing._kit.open_link import (
+    ACLOSE,
+    OPEN,
+    SEND,
+    SUBSCRIBE,
+    expect_same,
+    new_channel,
+    open_links,
+)
+from backplane_core.testing._kit.waiting import expect_end, expect_nothing_left, expect_return, outage, run_together
 from backplane_core.testing.harness import ContractError, Harness
 from backplane_core.transport import Frame, LeavingLink, Link, Traits
 
-LEAVING: Final = "LeavingLink.leaving: it returns once the broker announced that it will close the link, and not before"
+LEAVING: Final = "LeavingLink.leaving: it returns once the broker has announced the link's end, and never otherwise"
 LEAST_PAYLOAD_BYTES: Final = 256
-"""Core's own beats are about this long."""
+"""About the size of core's own beats."""
 
 
 @link_check
@@ -21,7 +29,7 @@ async def check_traits_are_sane(harness: Harness) -> None:
     """`traits` are `Traits`, before and after `open`, and what `open` returns is a `Link`."""
     transport = harness.make()
     before = cast("object", transport.traits)
-    async with links(harness, 1, transport) as (link,):
+    async with open_links(harness, 1, transport) as (link,):
         after = cast("object", transport.traits)
         for when, traits in (("before", before), ("after", after)):
             if not isinstance(traits, Traits):
@@ -37,61 +45,63 @@ async def check_traits_are_sane(harness: Harness) -> None:
 @cuts_the_broker
 @link_check
 async def check_making_a_transport_opens_nothing(harness: Harness) -> None:
-    """A transport is only settings until `open`: it makes no task and no socket, with or without a broker."""
-    async with leaves_nothing("making a transport", "the transport's constructor"):
+    """A transport is only settings until `open`: creating it makes no task and no socket, with or without a broker."""
+    async with expect_nothing_left("creating a transport", "the transport's constructor"):
         harness.make()
-    async with outage(harness), leaves_nothing("making a transport", "the transport's constructor"):
+    async with outage(harness), expect_nothing_left("creating a transport", "the transport's constructor"):
         harness.make()
 
 
 @link_check
 async def check_aclose_leaves_nothing(harness: Harness) -> None:
     """`aclose` leaves no task and no socket, whether the link was used or not."""
-    channel = fresh()
-    async with leaves_nothing("aclose()", ACLOSE):
-        async with links(harness, 2) as (sender, receiver):
+    channel = new_channel()
+    async with expect_nothing_left("aclose()", ACLOSE):
+        async with open_links(harness, 2) as (sender, receiver):
             await receiver.subscribe(channel)
             await sender.send((channel, b"1"))
-            await receiver.heard(channel, 1)
-        async with links(harness, 1):
+            await receiver.wait_for_frames(channel, 1)
+        async with open_links(harness, 1):
             pass
         transport = harness.make()
-        unread = await returned(transport.open(), "open()", OPEN)
-        await returned(unread.aclose(), "aclose() of a link that nobody reads", ACLOSE)
+        unread = await expect_return(transport.open(), "open()", OPEN)
+        await expect_return(unread.aclose(), "aclose() of a link that nobody reads", ACLOSE)
 
 
 @cuts_the_broker
 @link_check
 async def check_a_dead_link_closes(harness: Harness) -> None:
-    """`aclose` of a dead link returns, raises nothing and leaves nothing, while the broker is down and afterwards."""
-    async with links(harness, 1):  # what the client library keeps for all links is there now
+    """`aclose` of a dead link returns, raises nothing and leaves nothing, while the broker is away and afterwards."""
+    async with open_links(harness, 1):  # what the client library keeps for all links exists from now on
         pass
-    async with leaves_nothing("aclose() of a dead link", ACLOSE), links(harness, 2) as (one, other):
+    async with expect_nothing_left("aclose() of a dead link", ACLOSE), open_links(harness, 2) as (one, other):
         async with outage(harness):
-            await one.died("after the broker was cut")
-            await other.died("after the broker was cut")
+            await one.expect_death("after the broker was cut")
+            await other.expect_death("after the broker was cut")
             await one.aclose()
         await other.aclose()
 
 
 @link_check
 async def check_aclose_ends_pending_calls(harness: Harness) -> None:
-    """`aclose` ends what is pending, `receive` included: it raises `TransportError` or returns, and does not hang."""
-    frames: list[Frame] = [(fresh(), b"x" * 1_000)] * 200
-    async with links(harness, 2) as (one, other):
+    """`aclose` ends every pending call, `receive` included: it returns or raises `TransportError`, and never hangs."""
+    frames: list[Frame] = [(new_channel(), b"x" * 1_000)] * 200
+    async with open_links(harness, 2) as (one, other):
         pending = asyncio.create_task(
-            all_of(
-                ended(one.link.send(frames), "send() that was pending at aclose()", SEND),
-                ended(other.link.subscribe([fresh()]), "subscribe() that was pending at aclose()", SUBSCRIBE),
+            run_together(
+                expect_end(one.link.send(frames), "send() that was pending at aclose()", SEND),
+                expect_end(
+                    other.link.subscribe([new_channel()]), "subscribe() that was pending at aclose()", SUBSCRIBE
+                ),
             )
         )
         await asyncio.sleep(0)  # lets them begin
         await asyncio.sleep(0)
         try:
-            await all_of(one.close(), other.close())
+            await run_together(one.close(), other.close())
             await pending
             for link in (one, other):
-                await link.over("after aclose()")
+                await link.expect_end("after aclose()")
         finally:
             pending.cancel()
             await asyncio.wait({pending})
@@ -100,23 +110,23 @@ async def check_aclose_ends_pending_calls(harness: Harness) -> None:
 @link_check
 async def check_nothing_arrives_after_aclose(harness: Harness) -> None:
     """A closed link yields no frame that was sent after `aclose` returned."""
-    channel = fresh()
-    async with links(harness, 3) as (sender, closed, witness):
+    channel = new_channel()
+    async with open_links(harness, 3) as (sender, closed, witness):
         await closed.subscribe(channel)
         await witness.subscribe(channel)
         await sender.send((channel, b"before"))
-        await closed.heard(channel, 1)
+        await closed.wait_for_frames(channel, 1)
         await closed.close()
         await sender.send((channel, b"after"))
-        same(await witness.settled(sender, channel), [b"before", b"after"], SUBSCRIBE)
-        same(closed.payloads[channel][:2], [b"before"], ACLOSE)
+        expect_same(await witness.read_all(sender, channel), [b"before", b"after"], SUBSCRIBE)
+        expect_same(closed.payloads[channel][:2], [b"before"], ACLOSE)
 
 
 @link_check
-async def check_aclose_returns_though_frames_are_unread(harness: Harness) -> None:
-    """`aclose` returns, and leaves nothing, even if frames wait that nobody took from `receive`."""
-    channel = fresh()
-    async with leaves_nothing("aclose()", ACLOSE), links(harness, 2) as (sender, receiver):
+async def check_aclose_returns_with_frames_unread(harness: Harness) -> None:
+    """`aclose` returns and leaves nothing, even if frames wait that nobody has taken from `receive`."""
+    channel = new_channel()
+    async with expect_nothing_left("aclose()", ACLOSE), open_links(harness, 2) as (sender, receiver):
         await receiver.subscribe(channel)
         receiver.gate.clear()
         for _ in range(20):
@@ -125,10 +135,10 @@ async def check_aclose_returns_though_frames_are_unread(harness: Harness) -> Non
 
 
 @link_check
-async def check_leaving_waits_for_the_brokers_word(harness: Harness) -> None:
-    """A `LeavingLink` says that it will be closed only once the broker announced it; waiting for it is harmless."""
-    channel = fresh()
-    async with leaves_nothing("a link whose leaving() was cancelled", LEAVING), links(harness, 1) as (link,):
+async def check_leaving_waits_for_the_broker(harness: Harness) -> None:
+    """`LeavingLink.leaving` returns only once the broker has announced the end; waiting for it does no harm."""
+    channel = new_channel()
+    async with expect_nothing_left("a link whose leaving() was cancelled", LEAVING), open_links(harness, 1) as (link,):
         if not isinstance(leaver := link.link, LeavingLink):
             return
         await link.subscribe(channel)
@@ -136,11 +146,11 @@ async def check_leaving_waits_for_the_brokers_word(harness: Harness) -> None:
             waiting = asyncio.create_task(leaver.leaving())
             try:
                 await link.send((channel, payload))
-                await link.heard(channel, int(payload))
+                await link.wait_for_frames(channel, int(payload))
                 if waiting.done():
                     raise ContractError("leaving() waits while the broker keeps the link", "it returned", LEAVING)
             finally:
                 waiting.cancel()
                 await asyncio.wait({waiting})
                 _ = waiting.cancelled() or waiting.exception()
-        same(await link.settled(link, channel), [b"1", b"2"], LEAVING)
+        expect_same(await link.read_all(link, channel), [b"1", b"2"], LEAVING)

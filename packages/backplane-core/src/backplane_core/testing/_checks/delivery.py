@@ -1,4 +1,4 @@
-"""Checks on what is delivered: order, completeness, bytes, channels."""
+"""Checks on delivery: order, completeness, bytes, channels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from backplane_core.testing._kit.index import link_check
-from backplane_core.testing._kit.open_link import RECEIVE, SEND, OpenLink, fresh, links, same
+from backplane_core.testing._kit.open_link import RECEIVE, SEND, OpenLink, expect_same, new_channel, open_links
 from backplane_core.testing.harness import ContractError, Harness
 
 BATCH: Final = 250
@@ -24,16 +24,16 @@ PAYLOADS: Final = (
     b" leading and trailing ",
     b"'\"\\;--%s{}",
 )
-"""What text protocols, C strings, line readers and trimming readers stumble over."""
+"""What trips up text protocols, C strings, line readers and readers that trim."""
 
 LARGEST_BYTES: Final = 2 * 1024 * 1024
-"""An event of the largest size, and whatever else its envelope may contain."""
+"""An event of the largest size, and the rest of its envelope."""
 
 LOOKALIKES: Final = (
     *("a", "A", "a:b", "a:B", "a:b:c", "ab", "a-b", "a_b", "axb", "a=b", "a@b", "a:bc", "b:a", "a:_", "a:@"),
     *("@1", "@10", "@user:u1", "@user:U1", "@user:u", "@user", "@users:u1", "=user:u1", "-", "_", "--", "0", "00"),
 )
-"""Prefixes, names that differ in case or by one word, and what some brokers treat as a wildcard."""
+"""Prefixes, names that differ in case alone, one word more, one word less, and what may be a wildcard."""
 
 WORDS: Final = (
     *("abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789", "_@=-", "-_=@", "@", "=", "-", "_"),
@@ -44,144 +44,148 @@ KIND_LENGTH: Final = 32
 TOKEN_LENGTH: Final = 64
 """The longest name is the host's channel, then `:@`, a target's kind, `:` and its id's token: 299 characters."""
 
-SINGLE_STREAM: Final = "Traits.single_stream: set it only where frames and answers come over one connection, in order"
-CONFIRMS: Final = "Link.send: it waits for the broker's answer behind these frames, or Traits(confirms=False)"
-NAMES: Final = "how the transport makes the broker's names of channels: no case folding, no cutting, no patterns"
+SINGLE_STREAM: Final = "Traits.single_stream: set it only if frames and confirmations come in one ordered stream"
+CONFIRMS: Final = "Link.send: it waits until the broker confirms these frames; if none can, Traits(confirms=False)"
+NAMES: Final = "how the transport maps channels to the broker's names: no case folding, no truncation, no patterns"
 
 
 @link_check
 async def check_frames_arrive_in_order(harness: Harness) -> None:
-    """Frames on a channel arrive in the order they were sent, none lost, none twice."""
-    channels = [fresh(), fresh(), fresh()]
+    """Frames of a channel arrive in the order in which they were sent, none lost, none twice."""
+    channels = [new_channel(), new_channel(), new_channel()]
     sent = [(channels[number % 3], b"%d" % number) for number in range(3_000)]
-    async with links(harness, 2) as (sender, receiver):
+    async with open_links(harness, 2) as (sender, receiver):
         await receiver.subscribe(*channels)
         for start in range(0, len(sent), BATCH):
             await sender.send(*sent[start : start + BATCH])
         for channel in channels:
-            got = await receiver.settled(sender, channel)
-            same(got, [payload for name, payload in sent if name == channel], RECEIVE)
+            got = await receiver.read_all(sender, channel)
+            expect_same(got, [payload for name, payload in sent if name == channel], RECEIVE)
 
 
 @link_check
 async def check_payloads_arrive_unchanged(harness: Harness) -> None:
-    """Payloads are bytes: any value, none at all, and what looks like a protocol arrive as they were sent."""
-    channel = fresh()
-    async with links(harness, 2) as (sender, receiver):
+    """Payloads are bytes: every byte value, empty payloads and what looks like a protocol arrive unchanged."""
+    channel = new_channel()
+    async with open_links(harness, 2) as (sender, receiver):
         await receiver.subscribe(channel)
         await sender.send(*[(channel, payload) for payload in PAYLOADS])
-        same(await receiver.settled(sender, channel), PAYLOADS, SEND)
+        expect_same(await receiver.read_all(sender, channel), PAYLOADS, SEND)
 
 
 @link_check
 async def check_the_largest_payload_arrives(harness: Harness) -> None:
-    """A payload of `Traits.max_payload_bytes`, or of 2 MiB if that is less, arrives as it was sent."""
-    channel = fresh()
-    async with links(harness, 2) as (sender, receiver):
+    """A payload of `Traits.max_payload_bytes`, or of 2 MiB if that is less, arrives unchanged."""
+    channel = new_channel()
+    async with open_links(harness, 2) as (sender, receiver):
         limit = sender.transport.traits.max_payload_bytes
         size = LARGEST_BYTES if limit is None else min(limit, LARGEST_BYTES)
         large = (bytes(range(256)) * (size // 256 + 1))[:size]
         await receiver.subscribe(channel)
         await sender.send((channel, b"before"), (channel, large), (channel, b"after"))
-        same(await receiver.settled(sender, channel), [b"before", large, b"after"], SEND)
+        expect_same(await receiver.read_all(sender, channel), [b"before", large, b"after"], SEND)
 
 
 @link_check
 async def check_own_frames_come_back(harness: Harness) -> None:
-    """A link receives the frames that it sends itself, once each: that is how core detects a deaf link."""
-    channel = fresh()
-    async with links(harness, 1) as (link,):
+    """A link receives what it sends itself, each frame once: that is how core finds a deaf link."""
+    channel = new_channel()
+    async with open_links(harness, 1) as (link,):
         await link.subscribe(channel)
         await link.send((channel, b"1"), (channel, b"2"))
-        same(await link.settled(link, channel), [b"1", b"2"], "Link: no option like 'no echo' is set")
+        expect_same(await link.read_all(link, channel), [b"1", b"2"], "Link: no option like 'no echo' is set")
 
 
 @link_check
 async def check_every_link_hears_every_frame(harness: Harness) -> None:
-    """All links that subscribed to a channel receive its frames, and the frames of each sender stay in order."""
-    channel = fresh()
-    async with links(harness, 3) as members:
+    """Every link that is subscribed to a channel receives all its frames, those of each sender in order."""
+    channel = new_channel()
+    async with open_links(harness, 3) as members:
         for member in members:
             await member.subscribe(channel)
         for number in range(20):
             for index, member in enumerate(members):
                 await member.send((channel, b"%d:%d" % (index, number)))
         for member in members:
-            await member.heard(channel, 60)
+            await member.wait_for_frames(channel, 60)
             for index, sender in enumerate(members):
-                got = [payload for payload in await member.settled(sender, channel) if payload[:2] == b"%d:" % index]
-                same(got, [b"%d:%d" % (index, number) for number in range(20)], "Link.subscribe: it shares, not splits")
+                got = [payload for payload in await member.read_all(sender, channel) if payload[:2] == b"%d:" % index]
+                expect_same(
+                    got,
+                    [b"%d:%d" % (index, number) for number in range(20)],
+                    "Link.subscribe: each gets every frame",
+                )
 
 
 @link_check
 async def check_channels_never_mix(harness: Harness) -> None:
     """A frame arrives on the channel that it was sent to and on no other, however similar their names are."""
-    base = fresh()
+    base = new_channel()
     names = [base, *[f"{base}:{name}" for name in LOOKALIKES]]
-    async with links(harness, 3) as (sender, one, other):
-        # The neighbours of each name in the list are subscribed to by the other link only.
+    async with open_links(harness, 3) as (sender, one, other):
+        # The other link alone is subscribed to each name's neighbours in the list.
         await one.subscribe(*names[0::2])
         await other.subscribe(*names[1::2])
         await sender.send(*[(name, name.encode()) for name in names])
         for receiver, heard in ((one, names[0::2]), (other, names[1::2])):
             for name in heard:
-                same(await receiver.settled(sender, name), [name.encode()], NAMES)
-            _only(receiver, heard)
+                expect_same(await receiver.read_all(sender, name), [name.encode()], NAMES)
+            _expect_only(receiver, heard)
 
 
 @link_check
 async def check_every_legal_name_works(harness: Harness) -> None:
-    """Channel names with every allowed character, and as long as core makes them, work and stay distinct."""
-    base = fresh()
+    """Channel names with every allowed character, and as long as core makes them, work and are kept apart."""
+    base = new_channel()
     long = f"{base}:{'x' * (CHANNEL_LENGTH - len(base) - 1)}:@{'k' * KIND_LENGTH}:{'i' * (TOKEN_LENGTH - 1)}"
     names = [f"{base}:{word}" for word in WORDS] + [f"{long}a", f"{long}b", long]
-    async with links(harness, 2) as (sender, receiver):
+    async with open_links(harness, 2) as (sender, receiver):
         await receiver.subscribe(*names[:-1])
         await sender.send(*[(name, b"%d" % number) for number, name in enumerate(names)])
         for number, name in enumerate(names[:-1]):
-            same(await receiver.settled(sender, name), [b"%d" % number], NAMES)
-        _only(receiver, names[:-1])
+            expect_same(await receiver.read_all(sender, name), [b"%d" % number], NAMES)
+        _expect_only(receiver, names[:-1])
 
 
 @link_check
 async def check_a_batch_arrives_in_few_lists(harness: Harness) -> None:
-    """Frames sent together arrive as one list per read from the socket, not as one list per frame."""
-    channel = fresh()
+    """What was sent in one call arrives as one list per read from the socket, not one list per frame."""
+    channel = new_channel()
     sent = [b"%0100d" % number for number in range(1_000)]
-    async with links(harness, 2) as (sender, receiver):
+    async with open_links(harness, 2) as (sender, receiver):
         await receiver.subscribe(channel)
         await sender.send(*[(channel, payload) for payload in sent])
-        same((await receiver.heard(channel, len(sent)))[: len(sent)], sent, RECEIVE)
-        if receiver.lists > len(sent) // 4:
+        expect_same((await receiver.wait_for_frames(channel, len(sent)))[: len(sent)], sent, RECEIVE)
+        if receiver.batches > len(sent) // 4:
             expected = f"{len(sent)} frames in at most {len(sent) // 4} lists"
             raise ContractError(
-                expected, f"{receiver.lists} lists", "Link.receive: it yields all that one read brought"
+                expected, f"{receiver.batches} lists", "Link.receive: it yields everything that one read brought"
             )
 
 
 @link_check
 async def check_send_returns_once_the_broker_has_it(harness: Harness) -> None:
-    """With `Traits.confirms`, no frame that another link sends after `send` returned overtakes those of the `send`."""
-    channel = fresh()
+    """With `Traits.confirms`, no frame that is sent after `send` returned overtakes the frames of that `send`."""
+    channel = new_channel()
     sent: list[bytes] = []
-    async with links(harness, 3) as (sender, other, receiver):
+    async with open_links(harness, 3) as (sender, other, receiver):
         if not sender.transport.traits.confirms:
             return
         await receiver.subscribe(channel)
         for number in range(4):
-            # So much that the broker has not finished with it when it is written.
+            # So much that the broker is still busy with it once it is written.
             batch = [b"%d:%0500d" % (number, count) for count in range(2_000)]
             await sender.send(*[(channel, payload) for payload in batch])
             sent += batch
-            same(await receiver.settled(other, channel), sent, CONFIRMS)
+            expect_same(await receiver.read_all(other, channel), sent, CONFIRMS)
 
 
 @link_check
-async def check_an_answer_comes_behind_what_was_delivered(harness: Harness) -> None:
+async def check_a_confirmation_follows_earlier_frames(harness: Harness) -> None:
     """With `Traits.single_stream`, frames that the broker had before a `send` are yielded by the time it returns."""
-    channel = fresh()
+    channel = new_channel()
     sent: list[bytes] = []
-    async with links(harness, 2) as (sender, receiver):
+    async with open_links(harness, 2) as (sender, receiver):
         if not receiver.transport.traits.single_stream:
             return
         await receiver.subscribe(channel)
@@ -189,20 +193,20 @@ async def check_an_answer_comes_behind_what_was_delivered(harness: Harness) -> N
             batch = [b"%d:%0200d" % (number, count) for count in range(100)]
             await sender.send(*[(channel, payload) for payload in batch])
             sent += batch
-            await receiver.send((fresh(), b"?"))
-            await asyncio.sleep(0)  # what the link has by now is its next list
-            same(receiver.payloads[channel], sent, SINGLE_STREAM)
+            await receiver.send((new_channel(), b"?"))
+            await asyncio.sleep(0)  # what the link holds by now is in its next list
+            expect_same(receiver.payloads[channel], sent, SINGLE_STREAM)
 
 
 @link_check
 async def check_a_send_that_nobody_hears_is_confirmed(harness: Harness) -> None:
     """A send to a channel without subscribers returns like any other."""
-    async with links(harness, 1) as (link,):
+    async with open_links(harness, 1) as (link,):
         for number in range(3):
-            await link.send(*[(fresh(), b"%d" % number) for _ in range(10)])
+            await link.send(*[(new_channel(), b"%d" % number) for _ in range(10)])
 
 
-def _only(receiver: OpenLink, names: list[str]) -> None:
-    alien = [name for name in receiver.payloads if name not in names]
-    if alien:
-        raise ContractError("frames of subscribed channels alone", f"frames on {alien[0]!r}", NAMES)
+def _expect_only(receiver: OpenLink, names: list[str]) -> None:
+    foreign = [name for name in receiver.payloads if name not in names]
+    if foreign:
+        raise ContractError("frames of subscribed channels only", f"frames on {foreign[0]!r}", NAMES)

@@ -1,1 +1,1 @@
-"""The foundation of the checks in the contract kit."""
+"""The tools of the contract kit: links and pods under test, waits with a deadline, the index of checks."""

@@ -14,18 +14,18 @@ from backplane_core._protocol.routing import RoutingName
 from backplane_core.distributed import DistributedBackplane
 from backplane_core.observe import Gap
 from backplane_core.target import Target
-from backplane_core.testing._kit.open_link import fresh
-from backplane_core.testing._kit.waiting import all_of, returned, until
+from backplane_core.testing._kit.open_link import new_channel
+from backplane_core.testing._kit.waiting import expect_return, run_together, wait_until
 from backplane_core.testing.harness import ContractError, Harness
 
-__all__ = ["HEARD", "Socket", "attached", "each_got", "equal", "pods", "require"]
+__all__ = ["LINKS", "Socket", "attach_socket", "expect", "expect_equal", "expect_received", "open_pods"]
 
-HEARD: Final = "the checks of LINK_CHECKS first: subscribe, then receive"
+LINKS: Final = "the checks of LINK_CHECKS first: Link.subscribe, then Link.receive"
 
 
 @define
 class Socket:
-    """What one connection got, in order; gaps stand among the events where they were reported."""
+    """What one connection got, in order, with each gap where it was reported."""
 
     conn_id: str
     stream: list[Any] = field(factory=list[Any])
@@ -33,109 +33,109 @@ class Socket:
     @property
     def events(self) -> list[Any]:
         """The events without markers."""
-        return [item for item in self.stream if not isinstance(item, Gap) and not _marks(item)]
+        return [item for item in self.stream if not isinstance(item, Gap) and not _is_marker(item)]
 
     @property
     def gaps(self) -> list[Gap]:
         """The gaps."""
         return [item for item in self.stream if isinstance(item, Gap)]
 
-    async def has(self, count: int) -> list[Any]:
-        """Return the events once there are this many."""
+    async def wait_for_events(self, count: int) -> list[Any]:
+        """Return the events once there are `count` of them."""
         what = f"{count} events at a connection"
-        await until(
-            lambda: len(self.events) >= count, what, lambda: f"{len(self.events)}, {len(self.gaps)} gaps", HEARD
+        await wait_until(
+            lambda: len(self.events) >= count, what, lambda: f"{len(self.events)}, {len(self.gaps)} gaps", LINKS
         )
         return self.events
 
 
-def _marks(item: object) -> bool:
+def _is_marker(item: object) -> bool:
     return isinstance(item, dict) and "marker" in item
 
 
 @asynccontextmanager
-async def pods(
+async def open_pods(
     harness: Harness, routing: RoutingName, count: int, channel: str | None = None
 ) -> AsyncGenerator[list[DistributedBackplane]]:
-    """Open this many pods of one fleet, a new fleet unless its channel is given, and close them at the end."""
-    channel = fresh() if channel is None else channel
+    """Open `count` pods of one fleet, a new one unless its channel is given, and close them at the end."""
+    channel = new_channel() if channel is None else channel
     opened: list[DistributedBackplane] = []
     try:
         for _ in range(count):
             pod = DistributedBackplane(harness.make(), channel=channel, routing=routing)
-            await returned(pod.open(), "a pod goes live", HEARD)
+            await expect_return(pod.open(), "a pod goes live", LINKS)
             opened.append(pod)
         yield opened
     finally:
-        await all_of(*[returned(pod.aclose(1), "a pod closes", HEARD) for pod in opened])
+        await run_together(*[expect_return(pod.aclose(1), "a pod closes", LINKS) for pod in opened])
 
 
-async def attached(pod: DistributedBackplane, *targets: Target, conn_id: str | None = None) -> Socket:
-    """Attach a connection, with every association confirmed."""
+async def attach_socket(pod: DistributedBackplane, *targets: Target, conn_id: str | None = None) -> Socket:
+    """Attach a connection, and wait until each of its targets is confirmed."""
     socket = Socket(uuid4().hex if conn_id is None else conn_id)
     what = "attach() returns"
-    await returned(pod.attach(socket.conn_id, socket.stream.append, on_gap=socket.stream.append), what, HEARD)
+    await expect_return(pod.attach(socket.conn_id, socket.stream.append, on_gap=socket.stream.append), what, LINKS)
     for target in targets:
-        if not await returned(pod.associate(socket.conn_id, target), "associate() returns", HEARD):
-            raise ContractError("associate() returns True while the link is live", "False", HEARD)
+        if not await expect_return(pod.associate(socket.conn_id, target), "associate() returns", LINKS):
+            raise ContractError("associate() returns True while the link is live", "False", LINKS)
     return socket
 
 
-async def each_got(
+async def expect_received(
     pods: Sequence[DistributedBackplane], expected: Sequence[tuple[Socket, Sequence[Any]]], what: str
 ) -> None:
-    """Wait until each connection has what it must get, and what would come behind that; compare.
+    """Wait until each connection has its events, and everything sent before now; then compare.
 
-    Markers follow on the shared channel and on each connection's own. On a transport of several streams, a cluster's,
-    they may overtake what went by another node: so what must come is waited for by itself, and what must not had been
-    taken by the broker before the markers were sent.
+    Markers follow the events on the shared channel and on each connection's own. On a transport of several streams,
+    such as a cluster's, they may overtake events that went through another node. So expected events are waited for by
+    themselves, and unexpected ones had reached the broker before the markers were sent.
 
     Raises:
-        ContractError: A connection got too little, or anything else.
+        ContractError: A connection got too few events, or others.
     """
     for socket, events in expected:
-        await socket.has(len(events))
+        await socket.wait_for_events(len(events))
     for pod in pods:
-        await returned(pod.flush(), "flush() of a live pod", "Link.send: it returns once confirmed")
+        await expect_return(pod.flush(), "flush() of a live pod", "Link.send: it returns once confirmed")
     for pod in pods:
         for socket, _ in expected:
             await pod.publish(Target.connection(socket.conn_id), {"marker": 0})
         await pod.publish(Target.everyone(), {"marker": 0})
     for socket, _ in expected:
-        await until(
+        await wait_until(
             partial(_has_markers, socket, 2 * len(pods)),
             "an event behind the others arrives",
             lambda: "it did not",
-            HEARD,
+            LINKS,
         )
-        socket.stream[:] = [item for item in socket.stream if not _marks(item)]
-    equal([socket.events for socket, _ in expected], [list(events) for _, events in expected], what)
+        socket.stream[:] = [item for item in socket.stream if not _is_marker(item)]
+    expect_equal([socket.events for socket, _ in expected], [list(events) for _, events in expected], what)
 
 
 def _has_markers(socket: Socket, count: int) -> bool:
-    return sum(map(_marks, socket.stream)) >= count
+    return sum(map(_is_marker, socket.stream)) >= count
 
 
-def equal(got: object, expected: object, what: str, look_at: str = HEARD) -> None:
-    """Compare what came with what was expected.
+def expect_equal(got: object, expected: object, what: str, look_at: str = LINKS) -> None:
+    """Compare a value with the expected one.
 
     Raises:
         ContractError: They differ.
     """
     if got != expected:
-        raise ContractError(f"{what}: {_short(expected)}", _short(got), look_at)
+        raise ContractError(f"{what}: {_shorten(expected)}", _shorten(got), look_at)
 
 
-def require(condition: object, expected: str, got: object, look_at: str = HEARD) -> None:
-    """Insist on a condition.
+def expect(condition: object, expected: str, got: object, look_at: str = LINKS) -> None:
+    """Require that a condition holds.
 
     Raises:
-        ContractError: The condition does not hold.
+        ContractError: It does not.
     """
     if not condition:
-        raise ContractError(expected, _short(got), look_at)
+        raise ContractError(expected, _shorten(got), look_at)
 
 
-def _short(value: object) -> str:
+def _shorten(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}… ({len(text)} characters)"  # noqa: PLR2004 -- a few lines

@@ -1,4 +1,4 @@
-"""Waits with a deadline that raise a `ContractError` naming what they waited for."""
+"""Waits with a deadline, whose expiry is a `ContractError` that names what was waited for."""
 
 from __future__ import annotations
 
@@ -16,19 +16,28 @@ from backplane_core._runtime.faults import error_location
 from backplane_core.errors import TransportError
 from backplane_core.testing.harness import ContractError, Harness
 
-__all__ = ["all_of", "ended", "leaves_nothing", "outage", "refused", "returned", "until", "within"]
+__all__ = [
+    "expect_end",
+    "expect_nothing_left",
+    "expect_refusal",
+    "expect_return",
+    "outage",
+    "run_together",
+    "run_within_deadline",
+    "wait_until",
+]
 
 T = TypeVar("T")
 
 DEADLINE_S = 10.0
-"""How long a check waits for one thing. An answer takes milliseconds; the rest is for a machine starved of CPU."""
+"""Seconds that a check waits for one thing. A broker answers in milliseconds; the rest is for a starved machine."""
 
 ABANDON_S: Final = 0.5
-"""How long a call that did not return gets to be cancelled: it may swallow that too."""
+"""Seconds that a call which did not return gets to be cancelled in: it may swallow that too."""
 
 
-async def within(call: Coroutine[Any, Any, T], what: str, look_at: str) -> T:
-    """Return what the call returns, or raise what it raises.
+async def run_within_deadline(call: Coroutine[Any, Any, T], what: str, look_at: str) -> T:
+    """Return what the call returns, raise what it raises.
 
     Raises:
         ContractError: It did neither within the deadline.
@@ -45,57 +54,57 @@ async def within(call: Coroutine[Any, Any, T], what: str, look_at: str) -> T:
     return task.result()
 
 
-async def returned(call: Coroutine[Any, Any, T], what: str, look_at: str) -> T:
+async def expect_return(call: Coroutine[Any, Any, T], what: str, look_at: str) -> T:
     """Return what the call returns.
 
     Raises:
         ContractError: It raised, or did not return within the deadline.
     """
     try:
-        return await within(call, what, look_at)
+        return await run_within_deadline(call, what, look_at)
     except ContractError:
         raise
     except TransportError as error:
         raise ContractError(f"{what} returns", f"TransportError: {error}", look_at) from error
     except Exception as error:
-        raise _foreign(what, error, look_at) from error
+        raise _foreign_error(what, error, look_at) from error
 
 
-async def ended(call: Coroutine[Any, Any, object], what: str, look_at: str) -> TransportError | None:
-    """Return the `TransportError` that the call raised, or None if it returned: either is right.
+async def expect_end(call: Coroutine[Any, Any, object], what: str, look_at: str) -> TransportError | None:
+    """Return the `TransportError` that the call raised, or None if it returned: both are allowed.
 
     Raises:
         ContractError: It raised another error, or did neither within the deadline.
     """
     try:
-        await within(call, what, look_at)
+        await run_within_deadline(call, what, look_at)
     except TransportError as error:
         return error
     except ContractError:
         raise
     except Exception as error:
-        raise _foreign(what, error, look_at) from error
+        raise _foreign_error(what, error, look_at) from error
     return None
 
 
-async def refused(call: Coroutine[Any, Any, object], what: str, look_at: str) -> TransportError:
+async def expect_refusal(call: Coroutine[Any, Any, object], what: str, look_at: str) -> TransportError:
     """Return the `TransportError` that the call raises.
 
     Raises:
         ContractError: It returned, raised another error, or did neither within the deadline.
     """
-    error = await ended(call, what, look_at)
+    error = await expect_end(call, what, look_at)
     if error is None:
-        raise ContractError(f"{what} raises TransportError", "it returned as if nothing had happened", look_at)
+        raise ContractError(f"{what} raises TransportError", "it returned as if the link were live", look_at)
     return error
 
 
-def _foreign(what: str, error: Exception, look_at: str) -> ContractError:
+def _foreign_error(what: str, error: Exception, look_at: str) -> ContractError:
     return ContractError(f"{what} raises nothing but TransportError", f"{error_location(error)}: {error}", look_at)
 
 
-async def all_of(*calls: Coroutine[Any, Any, object]) -> None:
-    """Run all of these concurrently, each to its end; then raise the first error, unless one is already propagating."""
+async def run_together(*calls: Coroutine[Any, Any, object]) -> None:
+    """Run these calls at the same time, each to its end; then raise the first error, unless one is being raised."""
     tasks = [asyncio.create_task(call, name="contract check") for call in calls]
     try:
         if tasks:
@@ -108,11 +117,11 @@ async def all_of(*calls: Coroutine[Any, Any, object]) -> None:
         raise errors[0]
 
 
-async def until(condition: Callable[[], bool], what: str, got: Callable[[], str], look_at: str) -> None:
+async def wait_until(condition: Callable[[], bool], what: str, got: Callable[[], str], look_at: str) -> None:
     """Return once the condition holds.
 
     Raises:
-        ContractError: It did not hold within the deadline; `got` describes the state then.
+        ContractError: It did not within the deadline; `got` says how things stand.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + DEADLINE_S
@@ -123,13 +132,13 @@ async def until(condition: Callable[[], bool], what: str, got: Callable[[], str]
 
 
 @asynccontextmanager
-async def leaves_nothing(what: str, look_at: str) -> AsyncGenerator[None]:
-    """Fail if the block leaves more tasks or sockets than there were, or an error that nobody retrieved.
+async def expect_nothing_left(what: str, look_at: str) -> AsyncGenerator[None]:
+    """Fail if the block leaves more tasks or sockets than there were before, or an unhandled error.
 
-    It does not fail when the block itself raises. Tasks and sockets are counted, not compared, since a harness that
-    restarts a broker inside this process replaces old ones by new ones.
+    It does not when the block raises. Tasks and sockets are counted, not compared, since a harness that restarts a
+    broker in this process replaces old ones by new ones.
     """
-    gc.collect()  # so that this block is not blamed for what others left
+    gc.collect()  # this block is not blamed for what others left
     tasks, sockets = asyncio.all_tasks(), _sockets()
 
     def left() -> str:
@@ -143,48 +152,48 @@ async def leaves_nothing(what: str, look_at: str) -> AsyncGenerator[None]:
             ]
         )
 
-    with _unheard_errors() as unheard:
+    with _unhandled_errors() as unhandled:
         yield
-        await until(lambda: not left(), f"{what} leaves no task and no socket", left, look_at)
+        await wait_until(lambda: not left(), f"{what} leaves no task and no socket", left, look_at)
         gc.collect()
-    if unheard:
-        raise ContractError(f"{what} leaves no error that nobody retrieved", ", ".join(unheard), look_at)
+    if unhandled:
+        raise ContractError(f"{what} leaves no unhandled error", ", ".join(unhandled), look_at)
 
 
 @contextmanager
-def _unheard_errors() -> Generator[list[str]]:
-    """Collect the errors that asyncio finds in tasks and futures when it discards them."""
+def _unhandled_errors() -> Generator[list[str]]:
+    """Collect the errors of tasks and futures that nobody retrieved before asyncio dropped them."""
     loop = asyncio.get_running_loop()
     handler = loop.get_exception_handler()
-    unheard: list[str] = []
+    unhandled: list[str] = []
 
-    def hear(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def collect(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if "never retrieved" in context.get("message", ""):
-            unheard.append(f"{context['message']}: {context.get('exception')!r}")
+            unhandled.append(f"{context['message']}: {context.get('exception')!r}")
         elif handler is not None:
             handler(loop, context)
         else:
             loop.default_exception_handler(context)
 
-    loop.set_exception_handler(hear)
+    loop.set_exception_handler(collect)
     try:
-        yield unheard
+        yield unhandled
     finally:
         loop.set_exception_handler(handler)
 
 
 @asynccontextmanager
 async def outage(harness: Harness) -> AsyncGenerator[None]:
-    """Cut the broker for the duration of the block, or until `harness.restore()` is called in it."""
+    """Cut the broker for the length of the block, or until `harness.restore()` is called in it."""
     try:
-        await within(harness.cut(), "Harness.cut()", "the harness")
+        await run_within_deadline(harness.cut(), "Harness.cut()", "the harness")
         yield
     finally:
-        await within(harness.restore(), "Harness.restore()", "the harness")
+        await run_within_deadline(harness.restore(), "Harness.restore()", "the harness")
 
 
 def _sockets() -> frozenset[int]:
-    """Return the inodes of this process's sockets; none if the system has no /dev/fd."""
+    """Return the inodes of this process's sockets; none where the system has no /dev/fd."""
     found: set[int] = set()
     directory = Path("/dev/fd")
     for descriptor in directory.iterdir() if directory.is_dir() else ():
