@@ -27,27 +27,46 @@ __all__ = [
 
 
 class BackplaneError(Exception):
-    """The base class of all errors of this library."""
+    """The base class of all errors of this library. Catch it to catch all of them."""
 
 
 class ConfigurationError(BackplaneError, ValueError):
-    """A setting is wrong. The message names it and what is allowed; nothing was opened."""
+    """A setting is wrong: an option, a URL, a variable of the environment, or what a transport declares.
+
+    Raised where it is given, before anything is opened or changed. Correct what the message names; it says what is
+    allowed.
+    """
 
 
 class AdapterNotInstalledError(ConfigurationError):
-    """No installed distribution serves the URL's scheme. The message says what to `pip install`."""
+    """No installed distribution serves the URL's scheme.
+
+    Raised by `connect`, `connect_from_env` and the publishers, before anything is opened. Install the adapter that the
+    message names, or correct the scheme.
+    """
 
 
 class InvalidTargetError(BackplaneError, ValueError):
-    """A target or connection id does not have the allowed form. Nothing was delivered."""
+    """A target or a connection's id does not have the allowed form.
+
+    Raised by `Target`, by whatever takes an id, and by whatever takes targets. Nothing was delivered or changed. Check
+    ids where they come from, such as a request: not empty, at most 1,024 bytes of UTF-8.
+    """
 
 
 class EventEncodeError(BackplaneError, TypeError):
-    """An event contains something that JSON cannot represent. Nothing was delivered."""
+    """An event contains something that JSON cannot represent.
+
+    Raised by `publish` and its variants. Nothing was delivered. Convert the event first, for example with a model's
+    `model_dump(mode="json")`; the message names the type that is in the way, and never its value.
+    """
 
 
 class EventTooLargeError(BackplaneError, ValueError):
-    """An event is larger than the limit. Nothing was delivered and the link stays up.
+    """An event is larger than the limit.
+
+    Raised by `publish` and its variants. Nothing was delivered, and the link stays up. Publish a reference to the data
+    instead, or raise `max_event_bytes` in the whole fleet, and the broker's own limit.
 
     Args:
         size: Size of the event or its frame, in bytes.
@@ -67,7 +86,11 @@ class EventTooLargeError(BackplaneError, ValueError):
 
 
 class OutboxFullError(BackplaneError):
-    """The outbox is full and its policy is "raise". Nobody received anything: publish again later.
+    """The outbox is full, and `outbox_overflow` is "raise".
+
+    Raised by `publish` and its variants, as a rule while the broker is away. Nobody received anything. Publish the
+    event again later, or give it up; a larger outbox (`outbox_max_messages`, `outbox_max_bytes`) outlasts a longer
+    outage.
 
     Args:
         messages: Frames that wait for the broker.
@@ -87,30 +110,53 @@ class OutboxFullError(BackplaneError):
 
 
 class EnvelopeError(BackplaneError, ValueError):
-    """Bytes from the bus are not an envelope, or its event has no Python value (a number too large for a double)."""
+    """Bytes are not an envelope, or an event's JSON has no Python value (a number too large for a double).
+
+    Raised by `decode_envelope`, by `BackplaneEnvelope` and by `Event.value`. Leave the message out, and look for what
+    wrote it: pods reject such messages from the bus and count them, without raising.
+    """
 
 
 class ClosedError(BackplaneError):
-    """The backplane is draining or closed. Nothing was delivered."""
+    """The backplane, or the connection, is not open: it is draining or closed, or was never entered.
+
+    Raised by whatever needs it open. Nothing was delivered or changed. If the process shuts down, stop; otherwise
+    create a new one, since none opens twice. In a forked child the parent's backplanes are closed: open one after the
+    fork.
+    """
 
 
 class WrongLoopError(BackplaneError, RuntimeError):
-    """A backplane was used outside the event loop that it was opened in. Nothing was done."""
+    """A backplane was used outside the event loop that it was opened in.
+
+    Raised by every method that touches it. Nothing was done. Call `publish_threadsafe` from other threads, and open one
+    backplane per event loop.
+    """
 
 
 class ReentrantPublishError(BackplaneError):
-    """A sink tried to publish while an event was being delivered. Hand it to `loop.call_soon` instead."""
+    """A sink tried to publish while an event was being delivered to it.
+
+    Raised by `publish` and its variants. Nothing was delivered. Let the sink hand the call to `loop.call_soon`.
+    """
 
 
 class SlowConsumerError(BackplaneError):
-    """This connection's queue overflowed and its policy is "close". Everything queued before has been yielded."""
+    """This connection's queue overflowed, and its `overflow` is "close".
+
+    Raised by the iteration, after everything that was queued before. Close the socket, and let the client reconnect and
+    reload. If clients are only slow for moments, raise `max_pending` and `max_pending_bytes`.
+    """
 
 
 class GapError(BackplaneError):
-    """This connection ends at a gap, because `end_on_gap` is set. Everything before the gap has been yielded.
+    """This connection ends at a gap, because `end_on_gap` is set.
+
+    Raised by the iteration, after everything that came before the gap. Close the socket (WebSocket close code 1012),
+    and let the client reconnect and reload.
 
     Args:
-        gap: What was missed: the client should reconnect and reload (WebSocket close code 1012).
+        gap: What may have been missed.
     """
 
     def __init__(self, gap: Gap) -> None:
@@ -124,6 +170,9 @@ class GapError(BackplaneError):
 class TransportError(BackplaneError):
     """The broker can't be reached, or a link to it died.
 
+    Raised by opening a backplane, if it did not connect within `connect_timeout_s`, and by transports. Check that the
+    broker runs where the URL says. A backplane that is open never raises it: it reconnects, and reports a `Gap`.
+
     Args:
         message: What happened, without secrets.
         retryable: Whether trying again can help. A wrong certificate stays wrong; a refused connection may not stay so.
@@ -135,7 +184,16 @@ class TransportError(BackplaneError):
 
 
 class AuthenticationError(TransportError):
-    """The broker rejected the credentials. Not retried at startup; retried patiently when it happens later."""
+    """The broker rejected the credentials.
+
+    Raised by opening a backplane, at the first attempt. Check user, password or token in the URL or in
+    `connection_kwargs`. A backplane that is open goes on trying, with growing waits, and reports it as its state's
+    reason.
+
+    Args:
+        message: What happened, without secrets.
+        retryable: Whether trying again can help.
+    """
 
     def __init__(self, message: str, *, retryable: bool = False) -> None:
         super().__init__(message, retryable=retryable)
