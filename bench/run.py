@@ -30,7 +30,7 @@ from bench.measure import Measure
 from bench.measures import MEASURES
 from bench.page.archive import Measured, from_json, load, save
 from bench.page.display import Display, duration
-from bench.page.machine import commit, describe
+from bench.page.machine import LOCAL_CHANGES, commit, describe
 from bench.page.markdown import FIGURES, page, plots_of
 from bench.page.plots import draw
 from bench.page.section import sections
@@ -93,7 +93,7 @@ def _write_page(arguments: argparse.Namespace) -> int:
 
 
 def _is_done(one: Measured | None, commit: str) -> bool:
-    return one is not None and one.commit == commit and not one.quick
+    return one is not None and one.commit == commit and not one.quick and LOCAL_CHANGES not in commit
 
 
 def _estimate(measure: type[Measure[Any]], measured: Mapping[str, Measured], *, quick: bool) -> float:

@@ -40,8 +40,9 @@ _RATE: Final = 200
 _OTHER: Final = "the rest"
 # The first that is part of a sampled "function (folder/file.py:line)".
 _PARTS: Final = (
-    ("bench/subjects/sockets.py", "the measurement itself"),
-    ("bench/", "building events, and the loop around publish"),
+    ("subjects/sockets.py", "counting what comes"),
+    ("subjects/", "building events, and the loop around publish"),
+    ("(events.py", "building events, and the loop around publish"),
     ("backplane_core/target.py", "targets"),
     ("backplane_core/_protocol/json.py", "encode and check JSON"),
     ("json/", "encode and check JSON"),
@@ -62,7 +63,8 @@ _PARTS: Final = (
     ("asyncio/", "event loop and socket"),
     ("selectors.py", "event loop and socket"),
 )
-_IMPORTING: Final = "<frozen importlib"
+_IN_THE_LOOP: Final = "_run_once (asyncio/"
+"""Is part of each stack of the event loop: not of imports, and not of the thread that waits for words."""
 
 _METHOD: Final = """\
 The work of the [throughput](#throughput) measurement, {events:,} events a turn, while py-spy looks {rate} times a
@@ -168,11 +170,11 @@ def _profiler(file: Path) -> list[str]:
 
 
 def innermost(stacks: str) -> Counter[str]:
-    """Return how often each function was found, of lines as `outer (file:1);inner (file:2) 17`; without imports."""
+    """Return how often each function of the loop was found, of lines as `outer (file:1);inner (file:2) 17`."""
     found: Counter[str] = Counter()
     for line in stacks.splitlines():
         stack, _, count = line.rpartition(" ")
-        if _IMPORTING not in stack:
+        if _IN_THE_LOOP in stack:
             # Without the line: "function (folder/file.py)".
             found[f"{stack.rpartition(';')[2].rpartition(':')[0]})"] += int(count)
     return found

@@ -125,6 +125,7 @@ _AIMS: Final[Mapping[str, Sequence[_Aim]]] = {
     "redis": (
         *_each("redis", "the best other library", _peers(1), {"broadcast": 25, "interest": 25}),
         _Aim("Redis, 64 publishers: the best other library with 64", "redis-64", _peers(PUBLISHERS), 12),
+        _Aim("Redis, 64 publishers, sinks: the best other library with 64", "redis-64-sinks", _peers(PUBLISHERS), 12),
         _Aim("Redis, publish + flush each, 64 publishers: bare redis-py", "redis-flush-64", ["redis-bare-64"], 5),
         _Aim("Redis, publish + flush each, one by one: bare redis-py", "redis-flush", ["redis-bare"], 0.95),
         *[

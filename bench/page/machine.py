@@ -14,7 +14,9 @@ from typing import Final
 
 from backplane_testservers import Kind, open_own_broker
 
-__all__ = ["commit", "describe"]
+__all__ = ["LOCAL_CHANGES", "commit", "describe"]
+
+LOCAL_CHANGES: Final = " with local changes"
 
 _LIBRARIES: Final = (
     "backplane-core",
@@ -60,7 +62,7 @@ def commit() -> str:
 
     try:
         changed = git("status", "--porcelain", "--", "packages", "adapters", "bench")
-        return f"commit {git('rev-parse', '--short=10', 'HEAD')}{' with local changes' if changed else ''}"
+        return f"commit {git('rev-parse', '--short=10', 'HEAD')}{LOCAL_CHANGES if changed else ''}"
     except (OSError, subprocess.CalledProcessError):
         return "an unknown commit"
 

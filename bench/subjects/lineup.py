@@ -72,7 +72,8 @@ def _ours(bus: Kind) -> dict[str, Subject]:
         f"{bus}-interest": interest,
         f"{bus}-broadcast-sinks": broadcast_sinks,
         f"{bus}-interest-sinks": interest_sinks,
-        f"{bus}-64": evolve(broadcast, title="backplane, broadcast", publishers=PUBLISHERS),
+        f"{bus}-64": evolve(broadcast, publishers=PUBLISHERS),
+        f"{bus}-64-sinks": evolve(broadcast_sinks, publishers=PUBLISHERS),
         f"{bus}-public": evolve(
             interest_sinks, title="backplane, interest, sinks, public API", wire="public", share=0.5
         ),

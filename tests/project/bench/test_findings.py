@@ -280,12 +280,15 @@ def test_an_operation_is_held_against_its_goal_and_msgspec_of_the_same_round() -
 
 
 def test_samples_become_microseconds_by_part() -> None:
-    stacks = """\
-run (bench/run.py:3);publish (backplane_core/base.py:9);encode_event (backplane_core/_protocol/json.py:1) 2
-run (bench/run.py:3);publish (backplane_core/base.py:9);encode_event (backplane_core/_protocol/json.py:7) 1
-<module> (bench/workers/throughput.py:3);_find_and_load (<frozen importlib._bootstrap>:1) 50
-send (backplane_nats/_link.py:4) 2
-select (selectors.py:468) 3
+    loop = "<module> (workers/__main__.py:3);_run_once (asyncio/base_events.py:1)"
+    publish = f"{loop};publish (backplane_core/base.py:9)"
+    stacks = f"""\
+{publish};encode_event (backplane_core/_protocol/json.py:1) 2
+{publish};encode_event (backplane_core/_protocol/json.py:7) 1
+<module> (workers/__main__.py:3);_find_and_load (<frozen importlib._bootstrap>:1) 50
+_bootstrap (threading.py:3);run (concurrent/futures/thread.py:7) 70
+{loop};send (backplane_nats/_link.py:4) 2
+{loop};select (selectors.py:468) 3
 """
     samples = innermost(stacks)
     assert samples["encode_event (backplane_core/_protocol/json.py)"] == 3
