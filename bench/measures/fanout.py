@@ -45,7 +45,7 @@ longest span between two of them, in the thread's processor time, which no other
 {rounds} rounds, in which all take turns."""
 _NOTES: Final = [
     """Between an event and its reader both libraries switch to the reader's task, and asyncio's C code does most of
-that. We take no future, no callback and no copy of the event per reader, hence no garbage collections.""",
+that. We take no future, no callback and no copy of the event per reader.""",
     """x litestar's: how many deliveries our pod makes in the processor time in which litestar's makes one, in the same
 round. By the clock the ratio would include the pause between two windows.""",
 ]
@@ -78,7 +78,6 @@ class Run:
     cpu_us: float  # processor time of the receiving process per delivery, in microseconds
     held_ms: float  # the longest turn of its loop in milliseconds of the thread's processor time
     held_wall_ms: float  # the same by the clock
-    gc_ms: float  # the longest garbage collection, in the thread's processor time
 
 
 @frozen(kw_only=True)
@@ -155,7 +154,6 @@ class Fanout(Measure[Figures]):
                 "deliveries/s",
                 "loop held, ms",
                 "by the clock",
-                "longest collection",
                 "x litestar's",
             ),
             rows=rows,
@@ -201,7 +199,6 @@ async def _run(case: Case, url: str) -> Run:
         cpu_us=reports["quiet"]["cpu_s"] / deliveries * 1e6,
         held_ms=reports["ticking"]["held_cpu_s"] * 1e3,
         held_wall_ms=reports["ticking"]["held_s"] * 1e3,
-        gc_ms=reports["ticking"]["gc_s"] * 1e3,
     )
 
 
@@ -212,7 +209,6 @@ def _row(case: Case, own: Sequence[Run], peer: Sequence[Run] | None) -> tuple[st
         f"{median([run.deliveries / run.seconds for run in own]):,.0f}",
         shown(spread([run.held_ms for run in own])),
         f"{max([run.held_wall_ms for run in own]):.2f}",
-        f"{max([run.gc_ms for run in own]):.2f}",
         "" if peer is None else shown(_times(peer, own)),
     )
 

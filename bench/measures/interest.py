@@ -36,8 +36,6 @@ class Cut:
     cpu_seconds: float
     stall_ms: float  # the longest, by the clock
     held_ms: float  # by processor time
-    commands: int  # that asked for channels
-    channels: int
 
 
 @frozen(kw_only=True)
@@ -89,7 +87,6 @@ class Interest(Measure[Figures]):
                     shown(_each(cuts, "cpu_seconds")),
                     shown(stalls, 0),
                     shown(_each(cuts, "held_ms"), 0),
-                    f"{cuts[0].commands:,} for {cuts[0].channels:,}",
                 )
             )
             what = f"{NAMES[bus]}: {figures.targets:,} targets heard again after a cut"
@@ -104,7 +101,6 @@ class Interest(Measure[Figures]):
                 "processor, s",
                 "longest stall, ms",
                 "of it processor, ms",
-                "round trips",
             ),
             rows=rows,
             goals=goals,

@@ -45,14 +45,13 @@ class Run:
 
     percentiles_ms: Sequence[float]  # of the latencies, at _SHARES
     lost: int
-    late_ms: float  # the most that the publisher was behind its pace
 
     @classmethod
-    def of(cls, latencies_s: Sequence[float], lost: int = 0, late_s: float = 0.0) -> Run:
+    def of(cls, latencies_s: Sequence[float], lost: int = 0) -> Run:
         """Return the run with these latencies in seconds."""
         ordered = sorted(latencies_s)
         percentiles = [1_000 * percentile(ordered, share) for share in _SHARES]
-        return cls(percentiles_ms=percentiles, lost=lost, late_ms=1_000 * late_s)
+        return cls(percentiles_ms=percentiles, lost=lost)
 
 
 @frozen(kw_only=True)
@@ -112,8 +111,7 @@ class Latency(Measure[Figures]):
         latencies = [end - begin for begin, end in zip(sent, came, strict=True) if end is not None]
         if not latencies:
             raise ProcessFailed(f"{key}: no event came")
-        late = max([at - sent[0] - number / self.rate for number, at in enumerate(sent)])
-        return Run.of(latencies, lost=events - len(latencies), late_s=late)
+        return Run.of(latencies, lost=events - len(latencies))
 
     @classmethod
     def findings(cls, figures: Figures) -> Findings:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, Literal, TypeAlias
 
 from attrs import frozen
-from backplane_core import DistributedBackplane, Publisher, Target, connect
+from backplane_core import Connection, DistributedBackplane, Publisher, Target, connect
 
 from bench.events import flat, nested, user_id
-from bench.subjects.running import Arrivals, reading
-from bench.subjects.turn import Sockets, Turn
+from bench.subjects.running import reading
+from bench.subjects.turn import Socket, Sockets, Turn
 
 __all__ = ["Ours", "Routing"]
 
@@ -47,12 +47,18 @@ class Ours:
         """A pod with a connection for each user."""
         async with self._pod(turn) as backplane:
             if self.sinks:
-                await asyncio.gather(*[_attach(backplane, user, sockets) for user in turn.users])
+                for user in turn.users:
+                    conn_id = f"connection-{user}"
+                    await backplane.attach(conn_id, sockets.of(user).take, raw=True)
+                    assert await backplane.associate(conn_id, Target.user(user)), "the broker did not confirm it"
                 yield
-            else:
-                arrivals = Arrivals(len(turn.users))
-                async with reading([_read(backplane, user, sockets, arrivals) for user in turn.users]):
-                    await arrivals.wait()
+                return
+            async with AsyncExitStack() as stack:
+                connections = {
+                    user: await stack.enter_async_context(backplane.connection(f"connection-{user}", Target.user(user)))
+                    for user in turn.users
+                }
+                async with reading([_read(connection, sockets.of(user)) for user, connection in connections.items()]):
                     yield
 
     @asynccontextmanager
@@ -96,15 +102,6 @@ class _FlushingSender(_Sender):
             await self.backplane.flush(_FLUSH_S)
 
 
-async def _attach(backplane: DistributedBackplane, user: str, sockets: Sockets) -> None:
-    conn_id = f"connection-{user}"
-    await backplane.attach(conn_id, sockets.of(user).take, raw=True)
-    assert await backplane.associate(conn_id, Target.user(user)), "the broker did not confirm the association"
-
-
-async def _read(backplane: DistributedBackplane, user: str, sockets: Sockets, arrivals: Arrivals) -> None:
-    socket = sockets.of(user)
-    async with backplane.connection(f"connection-{user}", Target.user(user)) as connection:
-        arrivals.note()
-        async for event in connection:
-            socket.take(event.text)
+async def _read(connection: Connection, socket: Socket) -> None:
+    async for event in connection:
+        socket.take(event.text)

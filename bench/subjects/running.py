@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-__all__ = ["Arrivals", "WaitingSender", "reading"]
+__all__ = ["WaitingSender", "reading"]
 
 
 @asynccontextmanager
@@ -34,25 +34,3 @@ class WaitingSender:
 
     async def settle(self, _: int, /) -> None:
         """Nothing is left to wait for."""
-
-
-class Arrivals:
-    """Lets many tasks say that they are subscribed, and one wait for all of them.
-
-    Args:
-        expected: How many there are.
-    """
-
-    def __init__(self, expected: int) -> None:
-        self._missing = expected
-        self._all = asyncio.Event()
-
-    def note(self) -> None:
-        """One more is subscribed."""
-        self._missing -= 1
-        if not self._missing:
-            self._all.set()
-
-    async def wait(self) -> None:
-        """Return once all are."""
-        await self._all.wait()

@@ -7,7 +7,6 @@ read; on "quiet" and "ticking" it starts to count, on "report" it says what it c
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -74,16 +73,13 @@ class Ticker:
 
     wall: float = 0.0  # by the clock on the wall
     cpu: float = 0.0  # by the processor time of this thread, which other processes don't lengthen
-    collecting: float = 0.0  # the longest garbage collection, in the same time; it is part of some turn
-    _collection: float = 0.0
     _last: tuple[float, float] | None = None
     _handle: asyncio.Handle | None = None
 
     def start(self) -> None:
         """Note the turns from now on."""
-        self.wall = self.cpu = self.collecting = 0.0
+        self.wall = self.cpu = 0.0
         self._last = None
-        gc.callbacks.append(self._collect)
         self._tick()
 
     def stop(self) -> None:
@@ -91,13 +87,6 @@ class Ticker:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-            gc.callbacks.remove(self._collect)
-
-    def _collect(self, phase: str, _: dict[str, int]) -> None:
-        if phase == "start":
-            self._collection = time.thread_time()
-        else:
-            self.collecting = max(self.collecting, time.thread_time() - self._collection)
 
     def _tick(self) -> None:
         at = now(), time.thread_time()
@@ -234,7 +223,7 @@ async def _receive(crowd: Crowd) -> None:
                 if word == "report":
                     used = cpu_s() - used
                     ticker.stop()
-                    say("report", cpu_s=used, held_s=ticker.wall, held_cpu_s=ticker.cpu, gc_s=ticker.collecting)
+                    say("report", cpu_s=used, held_s=ticker.wall, held_cpu_s=ticker.cpu)
                 else:
                     if word == "ticking":
                         ticker.start()

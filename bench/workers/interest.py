@@ -7,16 +7,14 @@ import gc
 import os
 import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from attrs import define, field, frozen
-from backplane_core import BaseBackplane, DistributedBackplane, Frame, Gap, Link, Lost, Target, Traits, Transport
-from backplane_nats import NatsTransport
-from backplane_redis import RedisTransport
+from attrs import define, frozen
+from backplane_core import BaseBackplane, Gap, Target, connect
 
 from bench.workers.worker import Worker, say
 
@@ -43,53 +41,6 @@ class Job:
     def connections(self) -> int:
         """One for every four channels."""
         return self.targets // (1 + TARGETS_EACH)
-
-
-@define
-class _Asked:
-    """Counts what links are asked for."""
-
-    commands: int = 0
-    channels: int = 0
-
-    def reset(self) -> None:
-        self.commands = self.channels = 0
-
-
-@frozen
-class _CountedLink:
-    _link: Link
-    _asked: _Asked
-
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
-        self._asked.commands += 1
-        self._asked.channels += len(channels)
-        await self._link.subscribe(channels, after=after)
-
-    async def unsubscribe(self, channels: Sequence[str]) -> None:
-        await self._link.unsubscribe(channels)
-
-    async def send(self, frames: Sequence[Frame]) -> None:
-        await self._link.send(frames)
-
-    def receive(self) -> AsyncIterator[list[Frame | Lost]]:
-        return self._link.receive()
-
-    async def aclose(self) -> None:
-        await self._link.aclose()
-
-
-@define
-class _CountedTransport:
-    _transport: Transport
-    asked: _Asked = field(factory=_Asked)
-
-    @property
-    def traits(self) -> Traits:
-        return self._transport.traits
-
-    async def open(self) -> Link:
-        return _CountedLink(await self._transport.open(), self.asked)
 
 
 @define
@@ -149,22 +100,19 @@ def _cut(port: int | None) -> None:
 
 
 async def _reconnect(job: Job) -> None:
-    url = urlsplit(job.url)
-    transport = _CountedTransport((NatsTransport if url.scheme == "nats" else RedisTransport)(job.url))
     sockets, rounds = _Sockets(), list[dict[str, float]]()
-    async with DistributedBackplane(transport, channel=job.channel, routing="interest") as pod:
+    async with connect(job.url, channel=job.channel, routing="interest") as pod:
         for start in range(0, job.connections, 1_000):
             some = range(start, min(start + 1_000, job.connections))
             await asyncio.gather(*[sockets.come(pod, number) for number in some])
         for _ in range(job.rounds):
             await asyncio.sleep(_SETTLED_S)
             gc.collect()
-            transport.asked.reset()
             sockets.gaps = 0
             cpu_s = time.process_time()
             async with _watched() as stalls:
                 began_at = time.perf_counter()
-                _cut(url.port)
+                _cut(urlsplit(job.url).port)
                 await pod.wait_for_state("degraded", timeout_s=_DEADLINE_S)
                 await pod.wait_for_state("live", timeout_s=_DEADLINE_S)
                 took_s = time.perf_counter() - began_at
@@ -175,8 +123,6 @@ async def _reconnect(job: Job) -> None:
                     "cpu_seconds": time.process_time() - cpu_s,
                     "stall_ms": 1_000 * stalls.longest,
                     "held_ms": 1_000 * stalls.held,
-                    "commands": transport.asked.commands,
-                    "channels": transport.asked.channels,
                 }
             )
     say("done", cuts=rounds)

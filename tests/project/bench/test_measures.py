@@ -163,8 +163,7 @@ def test_memory_is_counted_in_memory_and_with_subscriptions(kind: Kind) -> None:
 def test_a_pods_interest_after_a_cut_is_measured(kind: Kind) -> None:
     targets = 800
     [cut] = Interest(targets=targets, rounds=1, bus=kind).measure(Silent()).cuts[kind]
-    assert (cut.commands, cut.channels) == (2, targets + 1), "in batches of 512, with the shared channel"
-    assert cut.seconds > 0
+    assert cut.seconds > cut.cpu_seconds > 0
 
 
 @pytest.mark.slow
