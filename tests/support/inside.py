@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from backplane_core import BaseBackplane, Target
+from backplane_core import BaseBackplane, Frame, Lost, Target
 from backplane_core._protocol.sequence import Tracker
 
 __all__ = [
+    "beat",
     "beat_from",
     "channel_of",
+    "confirm",
     "detach_now",
     "frame_from",
     "gaps_wait",
@@ -21,6 +24,7 @@ __all__ = [
     "shared_channel_of",
     "subscription_count",
     "sure_until",
+    "take",
     "tracker_of",
 ]
 
@@ -32,12 +36,12 @@ def origin_of(pod: BaseBackplane) -> str:
 
 def frame_from(pod: Any, rest: bytes) -> bytes:
     """Return a frame as if from this pod, unsigned; `rest` begins with the target's value."""
-    return bytes(pod._sender.prefix + rest)
+    return bytes(pod._sender._own.prefix + rest)
 
 
 def beat_from(pod: Any, rest: bytes) -> bytes:
     """Return a frame that ends as a beat of this pod does."""
-    return frame_from(pod, rest) + bytes(pod._sender.beat_suffix)
+    return frame_from(pod, rest) + bytes(pod._sender._own.beat_suffix)
 
 
 def next_number(pod: Any, channel: str) -> int:
@@ -47,17 +51,17 @@ def next_number(pod: Any, channel: str) -> int:
 
 def channel_of(pod: Any, *targets: Target) -> str:
     """Return the channel on which a pod publishes to these targets."""
-    return str(pod._routing.channel(targets))
+    return str(pod._sender._routing.channel(targets))
 
 
 def shared_channel_of(pod: Any) -> str:
     """Return the channel that every pod of the fleet hears."""
-    return str(pod._routing.shared)
+    return str(pod._sender._routing.shared)
 
 
 def tracker_of(pod: Any) -> Tracker:
     """Return what a pod remembers of other pods' numbers."""
-    tracker: Tracker = pod._tracker
+    tracker: Tracker = pod._receiver._tracker
     return tracker
 
 
@@ -68,7 +72,7 @@ def detach_now(attachment: Any) -> None:
 
 def gaps_wait(pod: Any) -> bool:
     """Return whether a gap waits to be reported: those of one socket come a second apart."""
-    notifier = pod._gaps
+    notifier = pod._receiver._gaps
     return bool(notifier._late) or any(notifier._holes.values())
 
 
@@ -84,4 +88,21 @@ def live_link(pod: Any) -> Any:
 
 def sure_until(pod: Any, moment: float) -> float:
     """Return until when all was surely heard, as the node of the pod's link says of this moment."""
-    return float(pod._supervisor.surely(moment))
+    ceiling: float | None = pod._watermark.ceiling
+    return moment if ceiling is None else min(moment, ceiling)
+
+
+async def take(pod: Any, batch: Sequence[Frame | Lost]) -> None:
+    """Let a pod take a batch as if it came from its link."""
+    await pod._receiver.take(batch)
+
+
+def beat(pod: Any) -> None:
+    """Have a pod send a beat, now."""
+    pod._link_events.beat()
+
+
+async def confirm(pod: Any, targets: Sequence[Target]) -> bool:
+    """Wait until a pod hears all of these."""
+    confirmed: bool = await pod._host.confirm(targets)
+    return confirmed

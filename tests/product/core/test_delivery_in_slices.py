@@ -11,6 +11,8 @@ from backplane_core._inbound.reader import LOOK_EVERY, SLICE_BYTES, SLICE_SINKS
 from backplane_core._local.delivery import Delivery
 from backplane_core.testing import MemoryBroker, MemoryTransport
 
+from tests.support.inside import take
+
 SINKS = 3 * SLICE_SINKS
 
 
@@ -33,7 +35,7 @@ async def test_an_event_for_many_sinks_is_delivered_in_slices_however_small_it_i
             return deliver(self, entries, data)
 
         monkeypatch.setattr(Delivery, "deliver", counted)
-        await pod._on_batch([frame_of(Target.everyone(), event)])
+        await take(pod, [frame_of(Target.everyone(), event)])
         assert sum(slices) == SINKS
         assert max(slices) <= SLICE_SINKS
         assert max(slices) <= 1 + SLICE_BYTES // len(str(event))
@@ -42,15 +44,15 @@ async def test_an_event_for_many_sinks_is_delivered_in_slices_however_small_it_i
 async def test_copies_alone_give_the_loop_its_turns_too(monkeypatch: pytest.MonkeyPatch) -> None:
     async with DistributedBackplane(MemoryTransport(MemoryBroker())) as pod:
         frame = frame_of(Target.user("u1"), 1)
-        await pod._on_batch([frame])
+        await take(pod, [frame])
         turns = 0
 
         async def turn() -> None:
             nonlocal turns
             turns += 1
 
-        monkeypatch.setattr(pod._reader, "_turn", turn)
+        monkeypatch.setattr(pod._receiver._reader, "_turn", turn)
         monkeypatch.setattr("backplane_core._inbound.reader.SLICE_S", -1.0)  # each look finds that it is time
-        await pod._on_batch([frame] * 10 * LOOK_EVERY)
+        await take(pod, [frame] * 10 * LOOK_EVERY)
         assert pod.stats().duplicates == 10 * LOOK_EVERY
         assert turns == 10

@@ -9,11 +9,17 @@ from itertools import pairwise
 import pytest
 from backplane_core import Gap, GapCallback
 from backplane_core._inbound.gap_notifier import GapNotifier
-from backplane_core._local.registry import Entry
+from backplane_core._inbound.subscriptions import Subscriptions
+from backplane_core._local.registry import Entry, Registry
+from backplane_core._protocol.routing import make_routing
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
 
 from tests.product.model.virtual_loop import VirtualLoop, run
+
+
+def subscriptions() -> Subscriptions:
+    return Subscriptions(make_routing("broadcast", "c", 1), Registry())
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -27,21 +33,18 @@ def test_each_sink_hears_of_all_holes_soon_and_of_one_gap_a_second(seed: int) ->
         return lambda gap: told[name].append((loop.time(), gap))
 
     async def storm() -> None:
-        entries = [
-            Entry(conn_id=name, sink=print, raw=False, on_gap=listener(name), on_end=None, queues=False, since=0.0)
-            for name in told
-        ]
-        teller = GapNotifier(Reporter(), System(monotonic=loop.time, wall=loop.time))
+        entries = [Entry(conn_id=name, sink=print, raw=False, on_gap=listener(name), since=0.0) for name in told]
+        notifier = GapNotifier(Reporter(), System(monotonic=loop.time, wall=loop.time), subscriptions())
         for _ in range(60):
             await asyncio.sleep(chance.choice([0.0, 0.05, 0.3, 0.6]))
             now = loop.time()
             gap = Gap(channel="c", cause="sequence", reason="", since=now, until=now, missed=1)
             concerned = chance.sample(entries, chance.randrange(1, 4))
-            assert teller.tell(concerned, gap)
+            assert notifier.notify(concerned, gap)
             for entry in concerned:
                 holes[entry.conn_id].append(now)
         await asyncio.sleep(1.2)
-        teller.close()
+        notifier.close()
 
     run(loop, storm())
     for name, gaps in told.items():

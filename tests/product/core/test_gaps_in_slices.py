@@ -10,7 +10,9 @@ from typing import TypeVar
 import pytest
 from backplane_core import Gap, GapCallback
 from backplane_core._inbound.gap_notifier import SLICE_ENTRIES, SLICE_S, GapNotifier
-from backplane_core._local.registry import Entry
+from backplane_core._inbound.subscriptions import Subscriptions
+from backplane_core._local.registry import Entry, Registry
+from backplane_core._protocol.routing import make_routing
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
 
@@ -48,7 +50,11 @@ class SlowReporter(Reporter):
 
 
 def entry(number: int, on_gap: GapCallback, since: float = 0.0) -> Entry:
-    return Entry(conn_id=f"c{number}", sink=print, raw=False, on_gap=on_gap, on_end=None, queues=False, since=since)
+    return Entry(conn_id=f"c{number}", sink=print, raw=False, on_gap=on_gap, since=since)
+
+
+def subscriptions() -> Subscriptions:
+    return Subscriptions(make_routing("broadcast", "c", 1), Registry())
 
 
 GAP = Gap(channel="c", cause="reconnect", reason="", since=1.0, until=100.0)
@@ -65,30 +71,30 @@ async def most_in_one_turn(count: Callable[[], int], done: Callable[[], bool]) -
 
 async def test_the_loop_has_its_turns_while_a_hundred_thousand_are_told() -> None:
     clock, told = Clock(), list[Gap]()
-    teller = GapNotifier(SlowReporter(clock), clock.surroundings())
+    notifier = GapNotifier(SlowReporter(clock), clock.surroundings(), subscriptions())
     entries = [entry(number, told.append) for number in range(100_000)]
-    telling = asyncio.create_task(teller.tell_all(entries, GAP))
+    telling = asyncio.create_task(notifier.notify_all(entries, GAP))
     most = await most_in_one_turn(lambda: len(told), telling.done)
     assert await telling is True
     assert told == [GAP] * len(entries)
     assert SLICE_ENTRIES <= most <= MOST_AT_ONCE
-    teller.close()
+    notifier.close()
 
 
 async def test_a_second_gap_within_a_second_is_told_late_and_in_slices_too() -> None:
     clock, told = Clock(), list[Gap]()
-    teller = GapNotifier(SlowReporter(clock), clock.surroundings())
+    notifier = GapNotifier(SlowReporter(clock), clock.surroundings(), subscriptions())
     entries = [entry(number, told.append) for number in range(5_000)]
-    assert teller.tell(entries, GAP)
+    assert notifier.notify(entries, GAP)
     clock.now += 0.1
     for late in entries:
-        late.told_at = clock.now
-    assert await teller.tell_all(entries, GAP)
+        late.notified_at = clock.now
+    assert await notifier.notify_all(entries, GAP)
     assert len(told) == len(entries), "once a second is enough"
     clock.now += 2.0
     most = await most_in_one_turn(lambda: len(told) - len(entries), lambda: len(told) == 2 * len(entries))
     assert SLICE_ENTRIES <= most <= MOST_AT_ONCE
-    teller.close()
+    notifier.close()
     assert len(told) == 2 * len(entries)
 
 
@@ -98,26 +104,26 @@ async def test_who_attached_since_the_telling_began_has_no_part_in_the_gap() -> 
     def note(number: int, _: Gap) -> None:
         told.append(number)
 
-    teller = GapNotifier(SlowReporter(clock), clock.surroundings())
+    notifier = GapNotifier(SlowReporter(clock), clock.surroundings(), subscriptions())
     entries = [entry(number, partial(note, number)) for number in range(200)]
 
     def replace_the_last(_: Gap) -> None:
         entries[-1].since = clock.now
 
     entries[0].on_gap = replace_the_last
-    await teller.tell_all(entries, GAP)
+    await notifier.notify_all(entries, GAP)
     assert told == [*range(1, 199)]
-    teller.close()
+    notifier.close()
 
 
 async def test_a_telling_that_is_cut_short_tells_the_others_at_once() -> None:
     clock, told = Clock(), list[Gap]()
-    teller = GapNotifier(SlowReporter(clock), clock.surroundings())
-    telling = asyncio.create_task(teller.tell_all([entry(number, told.append) for number in range(1_000)], GAP))
+    notifier = GapNotifier(SlowReporter(clock), clock.surroundings(), subscriptions())
+    telling = asyncio.create_task(notifier.notify_all([entry(number, told.append) for number in range(1_000)], GAP))
     await asyncio.sleep(0)
     assert 0 < len(told) < 1_000
     telling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await telling
     assert len(told) == 1_000
-    teller.close()
+    notifier.close()

@@ -17,7 +17,7 @@ from backplane_core._link.next_link import number_of
 from backplane_core.testing import Faults, FaultyTransport
 
 from tests.support.fleets import MemoryFleet
-from tests.support.inside import channel_of
+from tests.support.inside import beat, channel_of
 from tests.support.sockets import Socket
 from tests.support.waiting import until
 
@@ -109,7 +109,7 @@ async def test_what_only_the_next_link_heard_is_not_lost(fleet: MemoryFleet, mon
         fleet.broker._subscribers.unsubscribe(old, channel_of(here, USER))
         await there.publish(USER, "late")
         await there.flush(5)
-        here._beat()
+        beat(here)
         await here.flush(5)
         await switch(relay, old, successor, passes=passes)
 

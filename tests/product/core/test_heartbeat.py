@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from backplane_core._link.heartbeat import Heartbeat
+from backplane_core._protocol.heartbeat import Heartbeat
 
 INTERVALS = [(15.0, 1.0), (0.5, 1.0), (2.0, 0.1), (60.0, 1.0)]
 

@@ -20,6 +20,7 @@ from attrs import define, field
 from backplane_core import Connection, DistributedBackplane, Frame, Target
 from backplane_core.testing import MemoryBroker, MemoryTransport
 
+from tests.support.inside import take
 from tests.support.links import LinkAround
 
 Routing: TypeAlias = Literal["broadcast", "interest"]
@@ -205,9 +206,9 @@ async def test_a_delivery_makes_five_calls_of_python_and_twelve_of_c(routing: Ro
         taken: list[bytes] = []
         await backplane.attach("c1", taken.append, raw=True)
         await backplane.associate("c1", USER)
-        await backplane._on_batch(batch[:1])
+        await take(backplane, batch[:1])
         with counting() as calls:
-            await backplane._on_batch(batch[1:])
+            await take(backplane, batch[1:])
         assert len(taken) == EVENTS
         assert_at_most(calls, python=5, c=13)
 
@@ -215,9 +216,9 @@ async def test_a_delivery_makes_five_calls_of_python_and_twelve_of_c(routing: Ro
 async def test_what_nobody_here_wants_makes_five_calls_of_python_and_nine_of_c() -> None:
     batch = await frames("broadcast")
     async with DistributedBackplane(MemoryTransport(MemoryBroker())) as backplane:
-        await backplane._on_batch(batch[:1])
+        await take(backplane, batch[:1])
         with counting() as calls:
-            await backplane._on_batch(batch[1:])
+            await take(backplane, batch[1:])
         assert backplane.stats().received >= EVENTS
         assert_at_most(calls, python=5, c=11)
 
@@ -231,7 +232,7 @@ async def test_an_own_echo_makes_no_call_of_python_and_three_of_c() -> None:
         batch = [frame for frame in transport.frames if b"job_status" in frame[1]]
         echoed = backplane.stats().echoed
         with counting() as calls:
-            await backplane._on_batch(batch)
+            await take(backplane, batch)
         assert backplane.stats().echoed >= echoed + EVENTS
         assert_at_most(calls, python=0, c=3)
 
@@ -245,9 +246,9 @@ async def test_a_sink_more_costs_one_call_more() -> None:
             for number in range(sinks):
                 await backplane.attach(f"c{number}", taken.append, raw=True)
                 await backplane.associate(f"c{number}", USER)
-            await backplane._on_batch([first])
+            await take(backplane, [first])
             with counting() as calls:
-                await backplane._on_batch(batch)
+                await take(backplane, batch)
             assert len(taken) == 11 * sinks
             costs.append(sum(calls.per_event(events=10)))
     assert costs[1] - costs[0] < 150, "turns of the loop, which a busy machine adds, are a few"
@@ -259,10 +260,10 @@ async def test_an_event_that_is_queued_makes_two_calls_more_and_is_read_by_one()
         DistributedBackplane(MemoryTransport(MemoryBroker())) as backplane,
         backplane.connection("c1", USER, max_pending=EVENTS) as connection,
     ):
-        await backplane._on_batch(batch[:1])
+        await take(backplane, batch[:1])
         await anext(connection)
         with counting() as queued:
-            await backplane._on_batch(batch[1:])
+            await take(backplane, batch[1:])
         with counting() as read:
             for _ in range(EVENTS - 1):
                 await anext(connection)
@@ -293,7 +294,7 @@ async def test_an_event_that_many_wait_for_makes_eight_calls_of_python_and_nine_
         async def deliver(frame: Frame) -> None:
             got.clear()
             all_have_it.clear()
-            await backplane._on_batch([frame])
+            await take(backplane, [frame])
             await all_have_it.wait()
 
         await deliver(first)
@@ -314,9 +315,9 @@ async def test_what_was_delivered_leaves_no_memory_behind() -> None:
     async with DistributedBackplane(MemoryTransport(MemoryBroker())) as backplane:
         await backplane.attach("c1", lambda _: None, raw=True)
         await backplane.associate("c1", USER)
-        await backplane._on_batch(batch[: EVENTS // 2])
+        await take(backplane, batch[: EVENTS // 2])
         gc.collect()
         before = sys.getallocatedblocks()
-        await backplane._on_batch(batch[EVENTS // 2 :])
+        await take(backplane, batch[EVENTS // 2 :])
         gc.collect()
         assert sys.getallocatedblocks() - before < EVENTS // 20

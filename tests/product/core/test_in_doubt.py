@@ -263,11 +263,11 @@ def test_a_doubt_begins_the_span_whatever_was_proved_since() -> None:
     outage = Watermark(0.0)
     outage.live(1.0)
     outage.end(1.0, settling=False)
-    outage.proved(8.0)
+    outage.advance(8.0)
     outage.lost("deposed", 4.0)
     outage.live(9.0)
     assert outage.end(9.0, settling=False) == 4.0
-    outage.proved(10.0)
+    outage.advance(10.0)
     outage.lost("deposed", 11.0)
     outage.live(12.0)
     assert outage.end(12.0, settling=False) == 10.0

@@ -17,6 +17,7 @@ from backplane_core.testing import MemoryTransport
 from backplane_core.testing.memory import MemoryLink
 
 from tests.support.fleets import MemoryFleet
+from tests.support.inside import confirm
 from tests.support.sockets import Socket
 from tests.support.waiting import until
 
@@ -172,7 +173,7 @@ async def test_after_a_reconnect_all_are_heard_again_and_the_loop_had_its_turns(
     await pod.attach("c1", socket.stream.append)
     for target in targets:
         pod._registry.associate("c1", target)
-    assert await pod.confirm(targets)
+    assert await confirm(pod, targets)
     transport.asked.clear()
     fleet.broker.drop_links()
     await pod.wait_for_state("degraded", timeout_s=10)
@@ -182,7 +183,7 @@ async def test_after_a_reconnect_all_are_heard_again_and_the_loop_had_its_turns(
         most, before = max(most, transport.channels - before), transport.channels
     assert most == SUBSCRIBE_BATCH
     assert len(transport.asked) == -(-(MANY + 2) // SUBSCRIBE_BATCH)
-    assert await pod.confirm(targets)
+    assert await confirm(pod, targets)
     await here.wait_for_state("live", timeout_s=10)
     for target in targets[::50]:
         await here.publish(target, target.id)

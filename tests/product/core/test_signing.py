@@ -403,7 +403,8 @@ def test_keys_are_text_or_bytes_and_nothing_shows_them(keys: Any) -> None:
     assert settings.signing_keys is not None
     assert settings.signing_keys.secrets[0] == KEY
     pod = MemoryFleet().make(signing_keys=keys)
-    shown = f"{settings!r} {settings.signing_keys!r} {pod!r} {pod._sender._signer!r} {pod._verifier!r} {pod.stats()!r}"
+    inner = f"{pod._sender._signer!r} {pod._receiver._verifier!r}"
+    shown = f"{settings!r} {settings.signing_keys!r} {pod!r} {inner} {pod.stats()!r}"
     assert KEY.decode() not in shown
     assert OLD.decode() not in shown
     assert KID not in shown

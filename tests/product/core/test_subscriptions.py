@@ -8,9 +8,23 @@ import random
 import pytest
 from backplane_core import Target
 from backplane_core._inbound.subscriptions import LINGER_S, LOOKS, MAX_LINGERING, Subscriptions
+from backplane_core._local.registry import Registry
 from backplane_core._protocol.routing import make_routing
 
 SHARED = "backplane"
+
+
+class Held(Registry):
+    """A registry that holds what it is said to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets: set[Target] = set()
+        self.looks = 0
+
+    def holds(self, target: Target) -> bool:
+        self.looks += 1
+        return target in self.targets
 
 
 class Pod:
@@ -18,10 +32,11 @@ class Pod:
 
     def __init__(self, routing: str = "interest") -> None:
         self.routing = make_routing("interest" if routing == "interest" else "broadcast", SHARED, 1)
-        self.held: set[Target] = set()
+        self.registry = Held()
+        self.held = self.registry.targets
         self.broker: set[str] = set()
         self.now = 0.0
-        self.subscriptions = Subscriptions(self.routing, self.routing.base, self.held.__contains__)
+        self.subscriptions = Subscriptions(self.routing, self.registry)
 
     def hold(self, target: Target) -> None:
         self.held.add(target)
@@ -137,17 +152,20 @@ def test_a_change_while_a_batch_is_under_way_is_in_the_next_one() -> None:
 
 def test_under_broadcast_no_target_needs_a_channel() -> None:
     pod = Pod("broadcast")
-    assert pod.subscriptions.touch(Target.user("u1")) is None
+    assert pod.subscriptions.touch(Target.user("u1")) is False
     pod.settle()
     assert pod.broker == {SHARED}
 
 
-def test_a_channels_target_is_known_while_it_is_held() -> None:
+def test_a_targets_channel_is_for_its_connections_and_the_shared_one_for_all() -> None:
     pod = Pod()
+    for conn_id in ("c1", "c2"):
+        pod.registry.attach(conn_id, print, raw=True, on_gap=None, now=0.0)
+    pod.registry.associate("c1", Target.user("u1"))
     pod.hold(Target.user("u1"))
     (channel,) = pod.wanted - {SHARED}
-    assert pod.subscriptions.target(channel) == Target.user("u1")
-    assert pod.subscriptions.target(SHARED) is None
+    assert [entry.conn_id for entry in pod.subscriptions.listeners(channel)] == ["c1"]
+    assert [entry.conn_id for entry in pod.subscriptions.listeners(SHARED)] == ["c1", "c2"]
 
 
 def test_whoever_is_back_within_a_moment_costs_no_command() -> None:
@@ -219,23 +237,15 @@ def test_a_lost_link_leaves_nothing_that_lingers() -> None:
 def test_one_plan_looks_at_a_bounded_number_of_channels() -> None:
     pod = Pod()
     pod.settle()
-    looks = 0
-
-    def holds(target: Target) -> bool:
-        nonlocal looks
-        looks += 1
-        return target in pod.held
-
-    pod.subscriptions._holds = holds
     for number in range(20 * LOOKS):
         pod.hold(Target("room", str(number)))
     for target in list(pod.held):
         pod.leave(target)
     plans = 0
     while pod.subscriptions.pending:
-        looks, plans = 0, plans + 1
+        pod.registry.looks, plans = 0, plans + 1
         assert pod.plan(2) == ([], [])
-        assert 0 < looks <= 2 * LOOKS
+        assert 0 < pod.registry.looks <= 2 * LOOKS
     assert plans == 10
 
 

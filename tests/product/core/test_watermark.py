@@ -22,7 +22,7 @@ def test_a_span_begins_where_all_was_last_known_to_be_heard(plan: list[tuple[str
         now += passed
         span = spans[-1]
         if step == "beat":
-            watermark.proved(now - passed)
+            watermark.advance(now - passed)
             complete = max(complete, now - passed)
         elif step == "asked":
             watermark.asked(now)
@@ -56,7 +56,7 @@ def test_a_batch_that_was_read_late_does_not_shorten_the_span() -> None:
     watermark = Watermark(0.0)
     watermark.live(1.0)
     watermark.end(1.0, settling=False)
-    watermark.proved(2.0)
+    watermark.advance(2.0)
     watermark.heard_at = 9.0  # read now, after the loop was blocked for seconds; the link died behind it at 3
     watermark.lost("cut")
     assert watermark.deaf_since == 9.0
@@ -69,7 +69,7 @@ def test_an_association_that_was_not_confirmed_yet_begins_the_span() -> None:
     watermark.live(1.0)
     watermark.end(1.0, settling=False)
     watermark.asked(2.0)
-    watermark.proved(5.0)
+    watermark.advance(5.0)
     watermark.lost("cut")
     watermark.live(6.0)
     assert watermark.end(6.0, settling=False) == 2.0

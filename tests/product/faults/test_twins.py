@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from backplane_core._link.backoff import Backoff
-from backplane_core._link.heartbeat import Heartbeat
 from backplane_core._link.supervisor import LinkSupervisor
 from backplane_core._outbound.outbox import Outbox
+from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.sequence import DUPLICATE, Tracker
 from backplane_core.transport import Link
 

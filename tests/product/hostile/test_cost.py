@@ -86,9 +86,9 @@ def _once(work: Callable[[], object]) -> float:
 
 
 def a_pods_registry() -> Registry:
-    registry = Registry(lambda _: None)
+    registry = Registry()
     for number in range(1_000):
-        registry.attach(f"c{number}", print, raw=True, on_gap=None, on_end=None, queues=False, now=0)
+        registry.attach(f"c{number}", print, raw=True, on_gap=None, now=0)
     return registry
 
 

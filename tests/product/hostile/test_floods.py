@@ -15,6 +15,7 @@ from backplane_core._protocol.sequence import DUPLICATE, UNKNOWN, Tracker
 
 from tests.product.hostile.frames import frame
 from tests.support.fleets import MemoryFleet
+from tests.support.inside import take
 from tests.support.waiting import until
 
 
@@ -127,18 +128,18 @@ async def test_a_storm_of_forged_holes_is_told_a_thousand_connections_twice_and_
             return [("backplane", frame(origin=name, seq=b"1")), ("backplane", frame(origin=name, seq=b"4", prev=b"3"))]
 
         started = time.perf_counter()
-        await pod._reader.process(jump(0))
+        await take(pod, jump(0))
         once = time.perf_counter() - started
         assert [[gap.missed for gap in told] for told in gaps] == [[2]] * 1_000
         storm = [part for origin in range(1, 2_001) for part in jump(origin)]
         started = time.perf_counter()
-        await pod._reader.process(storm)
+        await take(pod, storm)
         # To walk over all connections for each would cost two thousand times as much.
         assert time.perf_counter() - started < 200 * once
         await until(lambda: all(len(told) == 2 for told in gaps), "the rest, merged")
         assert {tuple(gap.missed for gap in told) for told in gaps} == {(2, 4_000)}
         assert pod.stats().gaps["sequence"] == 2_001
-        await pod._reader.process(jump(5_000))
-        await pod._reader.process(jump(5_001))
+        await take(pod, jump(5_000))
+        await take(pod, jump(5_001))
     # What is kept is told at the latest when the backplane closes.
     assert {sum(gap.missed or 0 for gap in told) for told in gaps} == {4_006}

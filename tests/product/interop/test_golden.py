@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from backplane_core import Record, Target, decode_envelope, encode_envelope
 from backplane_core._outbound.sender import Sender
+from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.routing import make_routing
 from backplane_core._runtime.reporter import Reporter
@@ -51,7 +52,9 @@ async def test_a_beat_is_the_golden_one_to_the_byte(name: str) -> None:
     routing = make_routing(settings.routing, settings.channel, settings.lanes)
     records: list[Record] = []
     reporter = Reporter(observer=records.append)
-    sender = Sender("6f1c", routing, settings, Peers(routing, settings.origin_ttl_s, reporter), reporter)
+    sender = Sender(
+        OwnFrames.of("6f1c", routing), routing, settings, Peers(routing, settings.origin_ttl_s, reporter), reporter
+    )
     for _ in range(before):
         sender.send((Target.everyone(),), b"1", ())
     sender.beat(0.0)

@@ -8,18 +8,20 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import pytest
 from attrs import evolve, frozen
-from backplane_core import DistributedBackplane, Frame, Gap, Lost, Target
+from backplane_core import Frame, Gap, Lost, Target
 from backplane_core._inbound.gap_notifier import GapNotifier
+from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._inbound.watermark import Watermark
-from backplane_core._link.heartbeat import Heartbeat
 from backplane_core._link.supervisor import LinkSupervisor
 from backplane_core._local.registry import Entry
 from backplane_core._outbound.outbox import Outbox
 from backplane_core._outbound.sender import Sender
 from backplane_core._protocol.frame import Head, decode_target
+from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.sequence import DUPLICATE, Tracker
+from backplane_core.distributed import _LinkEvents
 
 from tests.product.model.plan import draw
 from tests.product.model.run import play, shrink
@@ -73,27 +75,27 @@ def no_cut(patch: Patch) -> None:
 
 
 def gap_told_late(patch: Patch) -> None:
-    tell = GapNotifier.tell
+    notify = GapNotifier.notify
 
     def late(self: GapNotifier, entries: Iterable[Entry], gap: Gap) -> bool:
-        asyncio.get_running_loop().call_later(0.2, tell, self, list(entries), gap)
+        asyncio.get_running_loop().call_later(0.2, notify, self, list(entries), gap)
         return True
 
-    patch.setattr(GapNotifier, "tell", late)
+    patch.setattr(GapNotifier, "notify", late)
 
 
 def no_gap(patch: Patch) -> None:
-    async def nobody(_: DistributedBackplane) -> None:
+    async def nobody(_: Receiver) -> None:
         pass
 
-    patch.setattr(DistributedBackplane, "_tell_reconnect", nobody)
+    patch.setattr(Receiver, "_report_reconnect", nobody)
 
 
 def gap_begins_when_noticed(patch: Patch) -> None:
     lost = Watermark.lost
 
     def noticed(self: Watermark, reason: str, doubted_since: float | None = None) -> None:
-        self.complete_at = self.heard_at
+        self.at = self.heard_at
         lost(self, reason, doubted_since)
 
     patch.setattr(Watermark, "lost", noticed)
@@ -115,7 +117,7 @@ def dropped_numbers_come_again(patch: Patch) -> None:
 
 
 def no_beats(patch: Patch) -> None:
-    patch.setattr(DistributedBackplane, "_beat", nothing)
+    patch.setattr(_LinkEvents, "beat", nothing)
 
 
 def no_beats_for_torn_channels(patch: Patch) -> None:
@@ -130,28 +132,28 @@ def no_beats_for_torn_channels(patch: Patch) -> None:
 
 def old_links_speak_late(patch: Patch) -> None:
     """What a dying link's reader had not processed is processed when the next link is live."""
-    kept: dict[DistributedBackplane, list[Frame | Lost]] = {}
-    on_batch, on_live = DistributedBackplane._on_batch, DistributedBackplane._on_live
+    kept: dict[Receiver, list[Frame | Lost]] = {}
+    take, live = Receiver.take, _LinkEvents.live
 
-    async def keep(self: DistributedBackplane, batch: Sequence[Frame | Lost]) -> None:
+    async def keep(self: Receiver, batch: Sequence[Frame | Lost]) -> None:
         kept[self] = list(batch)
-        await on_batch(self, batch)
+        await take(self, batch)
 
-    async def late(self: DistributedBackplane) -> None:
-        await on_live(self)
-        old = kept.pop(self, None)
+    async def late(self: _LinkEvents, reason: str) -> None:
+        await live(self, reason)
+        old = kept.pop(self._receiver, None)
         if old:
-            task = asyncio.create_task(on_batch(self, old))
+            task = asyncio.create_task(take(self._receiver, old))
             running.add(task)
             task.add_done_callback(running.discard)
 
     running: set[asyncio.Task[None]] = set()
-    patch.setattr(DistributedBackplane, "_on_batch", keep)
-    patch.setattr(DistributedBackplane, "_on_live", late)
+    patch.setattr(Receiver, "take", keep)
+    patch.setattr(_LinkEvents, "live", late)
 
 
 def holes_are_not_told(patch: Patch) -> None:
-    patch.setattr(DistributedBackplane, "_on_missed", nothing)
+    patch.setattr(GapNotifier, "report_hole", nothing)
 
 
 def deaf_links_are_kept(patch: Patch) -> None:

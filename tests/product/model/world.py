@@ -42,6 +42,7 @@ from tests.product.model.ledger import (
 )
 from tests.product.model.plan import CONNECT_TIMEOUT_S, SOCKETS, TARGETS, WEATHERS, Plan
 from tests.product.model.virtual_loop import VirtualLoop, on_tick
+from tests.support.inside import channel_of, next_number
 
 __all__ = ["World"]
 
@@ -384,8 +385,8 @@ class World:
 
     def _publish(self, pod: Pod, targets: tuple[Target, ...], excluded: frozenset[str]) -> None:
         backplane = pod.backplane
-        channel = backplane._routing.channel(targets)
-        seq, _ = backplane._sender._numbering.peek(channel)
+        channel = channel_of(backplane, *targets)
+        seq = next_number(backplane, channel)
         event = Published(
             len(self.ledger.events), pod.log, targets, channel, seq, excluded, self.loop.time(), self.order()
         )
@@ -421,7 +422,7 @@ class World:
         """A pod that does not count, and keeps a link of its own."""
         chosen = _target(target)
         pod = self._pods[0]
-        channel = pod.backplane._routing.channel((chosen,))
+        channel = channel_of(pod.backplane, chosen)
         number = len(self.ledger.events)
         self.ledger.events.append(
             Published(

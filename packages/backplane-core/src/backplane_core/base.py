@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future as ConcurrentFuture
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from backplane_core._inbound.gap_notifier import GapNotifier
-from backplane_core._local.arguments import check_sink, check_target, excluded_ids, normalize_targets
+from backplane_core._local.arguments import check_target, excluded_ids, normalize_targets
+from backplane_core._local.connection_host import ConnectionHost
 from backplane_core._local.delivery import Delivery
+from backplane_core._local.event_queue import EventQueue
 from backplane_core._local.loop_budget import LoopBudget
-from backplane_core._local.registry import QueueSink, Registry, SinkAttachment
+from backplane_core._local.queued_connection import QueuedConnection
+from backplane_core._local.registry import Registry
 from backplane_core._local.states import States
+from backplane_core._outbound.outbound import Outbound
 from backplane_core._protocol.json import encode_event, normalize_json
 from backplane_core._runtime.forks import call_in_child
 from backplane_core._runtime.loop_binding import LoopBinding, running_loop
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
-from backplane_core._runtime.waking import WakeQueue
 from backplane_core.backplane import Attachment, Sink
 from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Connection, Overflow
 from backplane_core.errors import (
-    ClosedError,
     EventTooLargeError,
     InvalidTargetError,
     ReentrantPublishError,
 )
 from backplane_core.logging_observer import LoggingObserver
-from backplane_core.observe import Gap, GapCallback, Observer, Readiness, State, Stats
+from backplane_core.observe import GapCallback, Observer, Readiness, State, Stats
 from backplane_core.options import Options, Settings
 from backplane_core.target import Target, check_id
 
 __all__ = ["BaseBackplane"]
-
-
-def _nobody_else(targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> None:
-    """In memory there are no other pods."""
 
 
 class BaseBackplane:
@@ -65,23 +62,21 @@ class BaseBackplane:
         self._counters = self._reporter.counters
         self._settings = Settings.of(plain)
         self._system = self._make_system()
-        self._registry = Registry(self._on_edge)
+        self._registry = Registry()
         self._delivery = Delivery(self._reporter)
-        self._gaps = GapNotifier(self._reporter, self._system)
-        # Takes the event for the other pods, or raises before anyone has got it.
-        self._send: Callable[[Sequence[Target], bytes, Iterable[str]], None] = _nobody_else
+        self._outbound = Outbound()
         self._states = States(self._reporter)
-        self._home = LoopBinding(moves=self._outlives_loops)
+        self._loop_binding = LoopBinding(moves=self._outlives_loops)
         self._turn = LoopBudget()
-        self._waker = WakeQueue()
-        call_in_child(self)
+        self._host = ConnectionHost(self._loop_binding, self._states, self._registry, self._system, self._reporter)
+        call_in_child(self._loop_binding, self._states)
 
     def _make_system(self) -> System:
         """For tests: a class that returns its own runs on its clocks and its chance."""
         return System()
 
     async def __aenter__(self) -> Self:
-        self._home.check()
+        self._loop_binding.check()
         return self
 
     async def __aexit__(
@@ -148,8 +143,8 @@ class BaseBackplane:
             subscription, which is when this returns, or later if the link is down: then the connection gets a `Gap`.
         Cancellation: the sink stays attached.
         """
-        attachment = self._attach(conn_id, sink, raw=raw, on_gap=on_gap)
-        await self.confirm((Target.connection(conn_id),))
+        attachment = self._host.attach(conn_id, sink, raw=raw, on_gap=on_gap)
+        await self._host.confirm((Target.connection(conn_id),))
         return attachment
 
     async def detach(self, conn_id: str) -> None:
@@ -163,7 +158,7 @@ class BaseBackplane:
 
         Delivery: its sink is not called again.
         """
-        self._home.check()
+        self._loop_binding.check()
         self._registry.detach(conn_id)
 
     async def associate(self, conn_id: str, target: Target) -> bool:
@@ -186,13 +181,13 @@ class BaseBackplane:
         Delivery: events published on this pod arrive from now on, whatever is returned.
         Cancellation: the association stays.
         """
-        self._home.check()
-        self._check_open()
+        self._loop_binding.check()
+        self._states.check_open()
         check_target(target)
         if not self._registry.associate(conn_id, target):
             self._counters.unknown_connections += 1
             return False
-        return await self.confirm((target,))
+        return await self._host.confirm((target,))
 
     async def dissociate(self, conn_id: str, target: Target) -> None:
         """Remove a target from a connection. An unknown id or target is a no-op.
@@ -207,7 +202,7 @@ class BaseBackplane:
 
         Delivery: the connection gets no further events of the target, unless another of its targets matches them too.
         """
-        self._home.check()
+        self._loop_binding.check()
         check_target(target)
         self._registry.dissociate(conn_id, target)
 
@@ -248,15 +243,22 @@ class BaseBackplane:
 
         Delivery: in order. Nothing is dropped except as `overflow` says, and that is reported as a `Gap`.
         """
-        self._check_open()
+        self._states.check_open()
         if isinstance(conn_id, Target):
             raise InvalidTargetError("the first argument is the connection's id: connection(None, target) makes one up")
         conn_id = self._system.new_name() if conn_id is None else check_id(conn_id, "conn_id")
         for target in targets:
             check_target(target)
-        return Connection(
-            self, self._waker, conn_id, targets, max_pending, max_pending_bytes, overflow, on_gap, end_on_gap
+        queue = EventQueue(
+            self._host,
+            conn_id,
+            max_pending=max_pending,
+            max_pending_bytes=max_pending_bytes,
+            overflow=overflow,
+            end_on_gap=end_on_gap,
+            takes_gaps=end_on_gap or on_gap is not None,
         )
+        return QueuedConnection(self._host, queue, targets, on_gap)
 
     @property
     def connection_count(self) -> int:
@@ -417,7 +419,7 @@ class BaseBackplane:
 
         Delivery: in the order of the calls, once the event loop gets to it.
         """
-        return self._home.call_threadsafe(lambda: self.publish_nowait(target, event, exclude=exclude))
+        return self._loop_binding.call_threadsafe(lambda: self.publish_nowait(target, event, exclude=exclude))
 
     # States
 
@@ -460,7 +462,7 @@ class BaseBackplane:
             TimeoutError: Not everything was confirmed within `timeout_s`; says how many frames are left.
             WrongLoopError: Called outside of the backplane's event loop.
         """
-        self._home.check()
+        self._loop_binding.check()
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Refuse publishes and connections from now on, end the connections, flush, and leave the link up.
@@ -474,12 +476,11 @@ class BaseBackplane:
         """
         if self._states.now == "closed":
             return
-        self._home.check()
+        self._loop_binding.check()
         self._states.enter("draining", "drain() was called")
         for entry in list(self._registry.connections.values()):
-            ended, entry.on_end = entry.on_end, None
-            if ended is not None:
-                ended()
+            if entry.queue is not None:
+                entry.queue.end()
         await self.flush(timeout_s)
 
     async def aclose(self, drain_s: float = 5.0) -> None:
@@ -495,54 +496,16 @@ class BaseBackplane:
         await self.drain(drain_s)
         self._finish("aclose() was called")
 
-    # For the other files of this package
-
-    def lease(
-        self,
-        conn_id: str,
-        targets: Sequence[Target],
-        sink: QueueSink,
-        on_gap: GapCallback | None,
-        on_end: Callable[[], None],
-    ) -> SinkAttachment:
-        """Attach and associate at once, for a `Connection`."""
-        attachment = self._attach(conn_id, sink, raw=False, on_gap=on_gap, on_end=on_end, queues=True)
-        for target in targets:
-            self._registry.associate(conn_id, target)
-        return attachment
-
-    async def confirm(self, targets: Sequence[Target]) -> bool:  # noqa: ARG002 -- in memory nothing is to confirm
-        """Wait until the broker confirmed that all of these are heard; False at once while the link is down."""
-        return True
-
-    def overflowed(self, conn_id: str, reason: str) -> Gap:
-        """Count an event that a connection's queue dropped, and return its gap."""
-        self._counters.overflowed += 1
-        now = self._system.wall()
-        channel = f"connection:{conn_id}"
-        return Gap(channel=channel, cause="overflow", reason=reason, since=now, until=now, missed=1)
-
-    def tell_overflow(self, gap: Gap) -> None:
-        """Tell the pod of what a connection's queue dropped."""
-        self._reporter.report_gap(gap)
-
-    def call(self, callback: GapCallback, gap: Gap) -> None:
-        """Call a host's callback and contain what it raises."""
-        self._reporter.notify(callback, gap)
-
     # For subclasses
-
-    def _on_edge(self, target: Target) -> None:
-        """This pod gained its first or lost its last connection of the target."""
 
     def _accept(
         self, target: Target | Iterable[Target], event: object, exclude: Iterable[str], *, is_json: bool = False
     ) -> int:
         """Take an event for the other pods and deliver it to this one's connections, or raise before anyone has it."""
-        if running_loop() is not self._home.loop:
-            self._home.check()
+        if running_loop() is not self._loop_binding.loop:
+            self._loop_binding.check()
         if self._states.now != "live":
-            self._check_open()
+            self._states.check_open()
         if self._delivery.running:
             raise ReentrantPublishError("a sink may not publish while an event is delivered: use loop.call_soon")
         targets = (target,) if type(target) is Target else normalize_targets(target)
@@ -552,7 +515,7 @@ class BaseBackplane:
         size = len(data)
         if size > self._settings.max_event_bytes:
             raise EventTooLargeError(size, self._settings.max_event_bytes)
-        self._send(targets, data, exclude)
+        self._outbound.send(targets, data, exclude)
         self._counters.published += 1
         turn = self._turn
         turn.messages += 1
@@ -570,39 +533,8 @@ class BaseBackplane:
         """Let the loop run: a publisher in a tight loop must not starve it."""
         await self._turn.end()
 
-    def _attach(
-        self,
-        conn_id: str,
-        sink: Sink,
-        *,
-        raw: bool,
-        on_gap: GapCallback | None,
-        on_end: Callable[[], None] | None = None,
-        queues: bool = False,
-    ) -> SinkAttachment:
-        self._home.check()
-        self._check_open()
-        check_id(conn_id, "conn_id")
-        check_sink(sink)
-        entry = self._registry.attach(
-            conn_id, sink, raw=raw, on_gap=on_gap, on_end=on_end, queues=queues, now=self._system.monotonic()
-        )
-        return SinkAttachment(self._registry, entry, entry.life)
-
     def _finish(self, reason: str) -> None:
         """Forget the connections and be closed."""
-        self._gaps.close()
         for conn_id in list(self._registry.connections):
             self._registry.detach(conn_id)
         self._states.enter("closed", reason)
-
-    def forked(self) -> None:
-        """This is a child: the connections, the link and the loop are the parent's. Nothing of them is touched."""
-        self._home.is_child = True
-        self._states.now = "closed"
-
-    def _check_open(self) -> None:
-        if self._home.is_child:
-            raise ClosedError("this backplane belongs to the parent process: open one after the fork")
-        if self._states.now in {"draining", "closed"}:
-            raise ClosedError(f"the backplane is {self._states.now}: it takes no events and no connections")

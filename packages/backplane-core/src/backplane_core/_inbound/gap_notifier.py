@@ -1,19 +1,21 @@
-"""Tells connections of gaps: a queue at once, in its stream; a bare sink at once, and then at most once a second.
+"""Reports gaps to the pod and notifies its connections of them: a queue at once, a bare sink at most once a second.
 
 Anyone on the bus can make thousands of holes a second, and each costs a walk over all connections of its channel. So in
-a storm a channel's holes are merged, and told once a second.
+a storm a channel's holes are merged, and reported to its connections once a second.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Final, TypeAlias
+from typing import Final
 
 from attrs import define, evolve, field
 
+from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._local.registry import Entry
+from backplane_core._runtime.logging import logger
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
 from backplane_core.observe import Gap
@@ -23,56 +25,107 @@ __all__ = ["GapNotifier"]
 BETWEEN_GAPS_S: Final = 1.0
 """A storm of holes is one fact for a socket's owner, who will reload once."""
 BETWEEN_LOOKS_S: Final = 0.1
-"""Sinks that are due one after the other are told together: each look goes through all of them."""
+"""Sinks that are due one after the other are notified together: each look goes through all of them."""
 
-MAX_TELLS: Final = 10_000
-"""Connections told of holes within a second before further holes are merged: some 5 ms of work."""
+MAX_NOTIFIED: Final = 10_000
+"""Connections notified of holes within a second before further holes are merged: some 5 ms of work."""
 
 SLICE_S: Final = 0.003
-"""How long telling holds the loop before it gives it a turn, as delivery does."""
+"""How long notifying holds the loop before it gives it a turn, as delivery does."""
 SLICE_ENTRIES: Final = 64
-"""Connections told between two looks at the clock: some 0.1 ms of work, and of the host's."""
-
-Hole: TypeAlias = tuple[Gap, Callable[[], Sequence[Entry]]]
+"""Connections notified between two looks at the clock: some 0.1 ms of work, and of the host's."""
 
 
-@define
+@define(eq=False)
 class GapNotifier:
-    """Hands gaps to attachments.
+    """Says to the pod and to its connections what they may have missed.
 
     Args:
-        reporter: Calls the host's callbacks.
+        reporter: Counts, and calls the host's callbacks.
         system: The clocks.
+        subscriptions: Knows which connections a channel's frames may have been for.
     """
 
     _reporter: Reporter
     _system: System
-    # Channels with a hole in this second, what their listeners were not told of, and how many were told in all.
-    _holes: dict[str, Hole | None] = field(factory=dict[str, Hole | None], init=False)
+    _subscriptions: Subscriptions
+    # Channels with a hole in this second, and what their connections do not know of yet.
+    _holes: dict[str, Gap | None] = field(factory=dict[str, "Gap | None"], init=False)
     _holes_since: float = field(default=0.0, init=False)
-    _tells: int = field(default=0, init=False)
+    # How many connections were notified of holes in this second.
+    _notified: int = field(default=0, init=False)
+    # Bare sinks that have to wait for their second to be over.
     _late: dict[Entry, None] = field(factory=dict[Entry, None], init=False)
     _timer: asyncio.TimerHandle | None = field(default=None, init=False)
 
-    def tell_hole(self, gap: Gap, listeners: Callable[[], Sequence[Entry]]) -> None:
-        """Tell a channel's listeners of a hole; in a storm, of more holes within a second once and merged."""
+    # Report: to the pod, and then to the connections
+
+    def report_hole(self, channel: str | None, since: float, missed: int | None, reason: str) -> None:
+        """Report that frames are missing on a link that lives.
+
+        Args:
+            channel: Theirs; None: they may be of any.
+            since: When the frame before them passed the broker, at the earliest, on the monotonic clock.
+            missed: How many; None: not known.
+            reason: Why, for people.
+        """
+        gap = Gap(
+            channel=channel or self._subscriptions.shared,
+            cause="sequence",
+            reason=reason,
+            since=self._system.wall_at(since),
+            until=self._system.wall(),
+            missed=missed,
+        )
+        self._reporter.report_gap(gap)
+        self._notify_of_hole(gap)
+
+    async def report_reconnect(self, entries: Sequence[Entry], since: float, now: float, reason: str) -> None:
+        """Report that all of these may have missed events of any channel until now.
+
+        Args:
+            entries: This pod's connections.
+            since: Since when, on the monotonic clock.
+            now: That clock.
+            reason: Why, for people.
+        """
+        wall = self._system.wall()
+        gap = Gap(
+            channel=self._subscriptions.shared,
+            cause="reconnect",
+            reason=reason,
+            since=wall - (now - since),
+            until=wall,
+        )
+        self._reporter.report_gap(gap)
+        if not await self.notify_all(entries, gap) and self._reporter.on_gap is None:
+            logger.warning(
+                "events on %s from the last %.1f s may have been missed, and no on_gap callback is set",
+                gap.channel,
+                gap.until - gap.since,
+            )
+
+    # Notify: the connections
+
+    def _notify_of_hole(self, gap: Gap) -> None:
+        """Notify a channel's connections of a hole; in a storm, of more holes within a second once and merged."""
         if not self._holes:
-            self._holes_since, self._tells = self._system.monotonic(), 0
+            self._holes_since, self._notified = self._system.monotonic(), 0
         channel = gap.channel
         kept = self._holes.get(channel)
         if kept is not None:
-            self._holes[channel] = (kept[0].merge(gap), listeners)
-        elif channel in self._holes and self._tells >= MAX_TELLS:
-            self._holes[channel] = (gap, listeners)
+            self._holes[channel] = kept.merge(gap)
+        elif channel in self._holes and self._notified >= MAX_NOTIFIED:
+            self._holes[channel] = gap
         else:
-            entries = listeners()
+            entries = self._subscriptions.listeners(channel)
             self._holes[channel] = None
-            self._tells += 1 + len(entries)
-            self.tell(entries, gap)
+            self._notified += 1 + len(entries)
+            self.notify(entries, gap)
         self._look_later()
 
-    def tell(self, entries: Iterable[Entry], gap: Gap) -> bool:
-        """Tell each entry of the part of the gap that it was attached for; return whether any of them listens."""
+    def notify(self, entries: Iterable[Entry], gap: Gap) -> bool:
+        """Notify each of the part of the gap that it was attached for; return whether any of them listens."""
         now = self._system.monotonic()
         to_wall = self._system.wall() - now
         listening = False
@@ -82,24 +135,24 @@ class GapNotifier:
             listening = True
             since = entry.since + to_wall
             own = gap if since <= gap.since else evolve(gap, since=min(since, gap.until))
-            if entry.queues:
+            if entry.queue is not None:
                 # It merges what stands together, and must know of each hole before the first event behind it.
                 entry.on_gap(own)
-            elif entry.untold is not None:
-                entry.untold = entry.untold.merge(own)
-            elif now - entry.told_at < BETWEEN_GAPS_S:
-                entry.untold = own
+            elif entry.pending_gap is not None:
+                entry.pending_gap = entry.pending_gap.merge(own)
+            elif now - entry.notified_at < BETWEEN_GAPS_S:
+                entry.pending_gap = own
                 self._late[entry] = None
             else:
-                entry.told_at = now
+                entry.notified_at = now
                 self._reporter.notify(entry.on_gap, own)
         self._look_later()
         return listening
 
-    async def tell_all(self, entries: Sequence[Entry], gap: Gap) -> bool:
-        """Do as `tell`, in slices of the loop's time; whoever attached since it began has missed nothing of it.
+    async def notify_all(self, entries: Sequence[Entry], gap: Gap) -> bool:
+        """Do as `notify`, in slices of the loop's time; what was attached since it began has missed nothing of it.
 
-        Cancellation: the others are told at once, as nobody will come back to it.
+        Cancellation: the others are notified at once, as nobody will come back to it.
         """
         monotonic = self._system.monotonic
         began_at = slice_began_at = monotonic()
@@ -107,28 +160,28 @@ class GapNotifier:
         listening = False
         try:
             while part := [*islice(concerned, SLICE_ENTRIES)]:
-                listening |= self.tell(part, gap)
+                listening |= self.notify(part, gap)
                 if monotonic() - slice_began_at >= SLICE_S:
                     await asyncio.sleep(0)
                     slice_began_at = monotonic()
         finally:
-            self.tell(concerned, gap)
+            self.notify(concerned, gap)
         return listening
 
     def close(self) -> None:
-        """Tell now what is still untold, and leave no timer behind."""
-        self._tell_holes()
-        self._tell_late(list(self._late))
+        """Notify now of what is held back, and leave no timer behind."""
+        self._notify_of_kept_holes()
+        self._notify_late(list(self._late))
         if self._timer is not None:
             self._timer.cancel()
 
     def _look_later(self) -> None:
-        """Come back when the first that is late may be told."""
+        """Come back when the first that is late may be notified."""
         if self._timer is None and (self._late or self._holes):
-            told_at = [entry.told_at for entry in self._late]
+            moments = [entry.notified_at for entry in self._late]
             if self._holes:
-                told_at.append(self._holes_since)
-            wait_s = min(told_at) + BETWEEN_GAPS_S - self._system.monotonic()
+                moments.append(self._holes_since)
+            wait_s = min(moments) + BETWEEN_GAPS_S - self._system.monotonic()
             self._timer = asyncio.get_running_loop().call_later(max(wait_s, BETWEEN_LOOKS_S), self._look)
 
     def _look(self) -> None:
@@ -136,29 +189,29 @@ class GapNotifier:
         now = self._system.monotonic()
         due = now - BETWEEN_GAPS_S
         if self._holes and self._holes_since <= due:
-            self._tell_holes()  # first: it may join what is late
-        late = (entry for entry in [*self._late] if entry.told_at <= due)
+            self._notify_of_kept_holes()  # first: it may join what is late
+        late = (entry for entry in [*self._late] if entry.notified_at <= due)
         while part := [*islice(late, SLICE_ENTRIES)]:
-            self._tell_late(part)
+            self._notify_late(part)
             if self._system.monotonic() - now >= SLICE_S:
-                if self._timer is not None:  # a hole that was told just now has set one
+                if self._timer is not None:  # a hole that was reported just now has set one
                     self._timer.cancel()
                 self._timer = asyncio.get_running_loop().call_later(0, self._look)
                 return
         self._look_later()
 
-    def _tell_holes(self) -> None:
+    def _notify_of_kept_holes(self) -> None:
         holes, self._holes = self._holes, {}
         now = self._system.wall()
-        for hole, listeners in filter(None, holes.values()):
-            # Whoever attached meanwhile hears of it too, so the span goes on until now.
-            self.tell_hole(evolve(hole, until=max(hole.until, now)), listeners)
+        for hole in filter(None, holes.values()):
+            # What attached meanwhile hears of it too, so the span goes on until now.
+            self._notify_of_hole(evolve(hole, until=max(hole.until, now)))
 
-    def _tell_late(self, entries: Iterable[Entry]) -> None:
+    def _notify_late(self, entries: Iterable[Entry]) -> None:
         now = self._system.monotonic()
         for entry in entries:
             self._late.pop(entry, None)
-            gap, entry.untold = entry.untold, None
+            gap, entry.pending_gap = entry.pending_gap, None
             if gap is not None and entry.on_gap is not None:
-                entry.told_at = now
+                entry.notified_at = now
                 self._reporter.notify(entry.on_gap, gap)

@@ -1,14 +1,14 @@
-"""From a link's frames to this pod's sinks: skip echoes, decode heads, drop copies, tell holes, fan out in slices."""
+"""From a link's frames to this pod's sinks: skip echoes, decode heads, drop copies, report holes, fan out in slices."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from attrs import frozen
-
+from backplane_core._inbound.gap_notifier import GapNotifier
+from backplane_core._inbound.own_beats import OwnBeats
 from backplane_core._local.delivery import Delivery
 from backplane_core._local.registry import Entry, Registry
 from backplane_core._protocol.frame import (
@@ -20,15 +20,18 @@ from backplane_core._protocol.frame import (
     decode_targets,
     read_head,
 )
+from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.json import compact
+from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.sequence import DUPLICATE, UNKNOWN, Tracker
 from backplane_core._runtime.reporter import Reporter
+from backplane_core._runtime.system import System
 from backplane_core.errors import EnvelopeError
 from backplane_core.observe import EnvelopeRejected
 from backplane_core.transport import Frame, Lost
 
-__all__ = ["Pod", "Reader"]
+__all__ = ["Reader"]
 
 SLICE_S: Final = 0.002
 """How long delivery of one batch holds the loop before it gives it a turn. The next batch may follow without a turn
@@ -45,61 +48,50 @@ LOOK_EVERY: Final = 64
 _SINKS_OWN: Final = (asyncio.CancelledError, GeneratorExit)
 
 
-@frozen(kw_only=True)
-class Pod:
-    """What the reader needs of its backplane.
-
-    Args:
-        monotonic: The clock.
-        origin: Our own, whose frames are skipped.
-        prefix: What our own frames start with.
-        beat_suffix: What our own beats end with.
-        heard: A beat of our own came back on a channel.
-        missed: Frames of a channel (None: of any) are missing: since when (monotonic), how many (None: unknown), why.
-        behind: More was waiting than fits one slice of the loop's time.
-    """
-
-    monotonic: Callable[[], float]
-    origin: str
-    prefix: bytes
-    beat_suffix: bytes
-    heard: Callable[[str, bytes], None]
-    missed: Callable[[str | None, float, int | None, str], None]
-    behind: Callable[[], None]
-
-
 class Reader:
     """Processes the frames of one backplane, one after the other.
 
     Args:
-        pod: Gets what comes of them.
+        own: How this pod's own frames are recognized.
+        system: The clocks.
         registry: Knows this pod's connections.
         delivery: Hands events to them.
         tracker: Knows which numbers were heard.
-        fleet: Told of other pods' beats, and of pods that do not count.
+        peers: Takes other pods' beats.
+        heartbeat: Hears of it when more is waiting than fits one slice of the loop's time.
+        own_beats: Takes this pod's beats that came back.
+        gaps: Reports frames that are missing.
         reporter: Counts, and gets what was rejected.
         max_event_bytes: The largest event that is taken.
         needs_seq: Refuse frames without a number, of which a copy could not be known: in a fleet that signs, anyone who
             hears a frame can send it again.
     """
 
-    def __init__(  # noqa: PLR0917 -- one caller
+    def __init__(
         self,
-        pod: Pod,
+        *,
+        own: OwnFrames,
+        system: System,
         registry: Registry,
         delivery: Delivery,
         tracker: Tracker,
-        fleet: Peers,
+        peers: Peers,
+        heartbeat: Heartbeat,
+        own_beats: OwnBeats,
+        gaps: GapNotifier,
         reporter: Reporter,
         max_event_bytes: int,
-        *,
-        needs_seq: bool = False,
+        needs_seq: bool,
     ) -> None:
-        self._pod = pod
+        self._origin, self._prefix, self._beat_suffix = own.origin, own.prefix, own.beat_suffix
+        self._monotonic = system.monotonic
         self._registry = registry
         self._delivery = delivery
         self._tracker = tracker
-        self._fleet = fleet
+        self._peers = peers
+        self._heartbeat = heartbeat
+        self._own_beats = own_beats
+        self._gaps = gaps
         self._counters = reporter.counters
         self._reporter = reporter
         self._max_event_bytes = max_event_bytes
@@ -109,8 +101,8 @@ class Reader:
 
     async def process(self, batch: Iterable[Frame | Lost]) -> None:  # noqa: C901, PLR0912 -- calls are what it saves
         """Deliver a batch, in order; gives the loop a turn each few milliseconds."""
-        pod, registry, counters = self._pod, self._registry, self._counters
-        prefix, monotonic, deliver = pod.prefix, pod.monotonic, self._delivery.deliver
+        registry, counters, monotonic = self._registry, self._counters, self._monotonic
+        prefix, beat_suffix, deliver = self._prefix, self._beat_suffix, self._delivery.deliver
         find, follows, max_event_bytes = registry.find, self._tracker.follows, self._max_event_bytes
         self._slice_ends = monotonic() + SLICE_S
         for number, frame in enumerate(batch, 1):
@@ -121,7 +113,7 @@ class Reader:
                 continue
             channel, payload = frame[0], frame[1]
             if payload.startswith(prefix):
-                if payload.endswith(pod.beat_suffix):
+                if payload.endswith(beat_suffix):
                     self._own_beat(channel, payload)
                 else:
                     counters.echoed += 1
@@ -165,11 +157,15 @@ class Reader:
 
     def _lost(self, lost: Frame | Lost) -> None:
         if isinstance(lost, Lost):
-            self._pod.missed(lost.channel, self._tracker.now, lost.missed, lost.reason)
+            self._missed(lost.channel, self._tracker.now, lost.missed, lost.reason)
+
+    def _missed(self, channel: str | None, since: float, count: int | None, reason: str) -> None:
+        self._own_beats.missed(channel)
+        self._gaps.report_hole(channel, since, count, reason)
 
     def _own_beat(self, channel: str, payload: bytes) -> None:
         self._counters.beats += 1
-        self._pod.heard(channel, payload)
+        self._own_beats.heard(channel, payload)
 
     def _check_size(self, payload: bytes) -> None:
         if len(payload) > self._max_frame_bytes:
@@ -182,9 +178,9 @@ class Reader:
             EnvelopeError: It is not an envelope.
         """
         check_head(head)
-        if head.origin == self._pod.origin:  # ours, but written anew on its way
+        if head.origin == self._origin:  # ours, but written anew on its way
             self._counters.received -= 1
-            if payload.endswith(self._pod.beat_suffix):
+            if payload.endswith(self._beat_suffix):
                 self._own_beat(channel, payload)
             else:
                 self._counters.echoed += 1
@@ -194,7 +190,7 @@ class Reader:
         if head.seq is None:
             if self._needs_seq:
                 raise EnvelopeError("not taken: a signed frame has seq, for a copy of it could not be known")
-            self._fleet.foreign(self._pod.monotonic())
+            self._peers.foreign(self._monotonic())
             return True
         missing = self._tracker.accept(channel, head.origin, head.seq, head.prev)
         if missing:
@@ -203,11 +199,11 @@ class Reader:
                 return False
             since = self._tracker.hole_since
             if missing == UNKNOWN:
-                self._pod.missed(channel, since, None, "more senders than numbers are kept of: some were forgotten")
+                self._missed(channel, since, None, "more senders than numbers are kept of: some were forgotten")
             else:
-                self._pod.missed(channel, since, missing, "a sender's numbers skipped")
+                self._missed(channel, since, missing, "a sender's numbers skipped")
         if head.routing is not None and bytes(head.event) == b"null":
-            self._fleet.beat(head)
+            self._peers.beat(head)
             return False
         return True
 
@@ -217,10 +213,10 @@ class Reader:
         for start in range(0, len(entries), step):
             with suppress(*_SINKS_OWN):
                 self._delivery.deliver(entries[start : start + step], event)
-            if self._pod.monotonic() >= self._slice_ends:
+            if self._monotonic() >= self._slice_ends:
                 await self._turn()
 
     async def _turn(self) -> None:
-        self._pod.behind()
+        self._heartbeat.behind()
         await asyncio.sleep(0)
-        self._slice_ends = self._pod.monotonic() + SLICE_S
+        self._slice_ends = self._monotonic() + SLICE_S

@@ -1,16 +1,18 @@
-"""Which channels this pod should hear and which the broker confirmed, sans-IO.
+"""Which channels this pod should hear, which the broker confirmed, and who waits for that.
 
 The registry is the only count of who holds what: a touched channel is compared with it when the next batch is
 planned, so that churn between two batches cancels out. A channel that nobody holds any more is heard for a moment
-longer: whoever reloads a page is back by then, and nothing was asked of the broker.
+longer: a page that is reloaded is back by then, and nothing was asked of the broker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import asyncio
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final
 
+from backplane_core._local.registry import Entry, Registry
 from backplane_core._protocol.routing import Routing
 from backplane_core.target import Target
 
@@ -30,15 +32,18 @@ class Subscriptions:
 
     Args:
         routing: Maps targets to channels.
-        base: The channels to hear always.
-        holds: Whether the registry holds a connection of the target.
+        registry: Knows which targets this pod holds connections for.
+        hears: Whether this pod hears anything; one that only publishes does not.
     """
 
-    def __init__(self, routing: Routing, base: Sequence[str], holds: Callable[[Target], bool]) -> None:
+    def __init__(self, routing: Routing, registry: Registry, *, hears: bool = True) -> None:
+        self.hears = hears
+        self.changed = asyncio.Event()
+        """Set when there may be something to ask for; whoever asks clears it."""
         self._routing = routing
-        self._holds = holds
+        self._registry = registry
         # All that may have to be asked for; the base channels stand first, for no target.
-        self._targets: dict[str, Target | None] = dict.fromkeys(base)
+        self._targets: dict[str, Target | None] = dict.fromkeys(routing.base if hears else ())
         self._confirmed: set[str] = set()
         self._touched: dict[str, None] = {}
         # What a new link is to be asked for, the last first. A copy of names: to deal with each would hold the loop.
@@ -47,14 +52,35 @@ class Subscriptions:
         self._lingering: dict[str, float] = {}
         self._batches = 0
         self._unconfirmed: set[str] = set()
+        # What those wait for who wait for a channel; many on one share one.
+        self._waiting: dict[str, asyncio.Event] = {}
 
-    def touch(self, target: Target) -> str | None:
-        """The registry gained or lost the target: return the channel that depends on it, if any."""
+    def touch(self, target: Target) -> bool:
+        """Record that the registry gained or lost a target; return whether the broker is to confirm its channel."""
         channel = self._routing.interest(target)
-        if channel is not None:
-            self._targets[channel] = target
-            self._touched[channel] = None
-        return channel
+        if channel is None:
+            return False
+        self._targets[channel] = target
+        self._touched[channel] = None
+        self.changed.set()
+        if not self._registry.holds(target):
+            self._wake((channel,))
+            return False
+        return channel not in self._confirmed
+
+    async def wait_confirmed(self, channel: str) -> None:
+        """Return once the broker confirmed a channel; or nobody wants it any longer, or the link is lost."""
+        if channel not in self._confirmed:
+            waiting = self._waiting.get(channel)
+            if waiting is None:
+                waiting = self._waiting[channel] = asyncio.Event()
+            await waiting.wait()
+
+    def _wake(self, channels: Iterable[str]) -> None:
+        for channel in channels:
+            waiting = self._waiting.pop(channel, None)
+            if waiting is not None:
+                waiting.set()
 
     def plan(self, limit: int, now: float) -> tuple[list[str], list[str]]:
         """Return the next channels to subscribe to and to unsubscribe from, at most `limit` of each.
@@ -89,7 +115,7 @@ class Subscriptions:
         if channel not in self._targets:  # looked at twice: touched, and asked for again
             return False
         target = self._targets[channel]
-        return target is None or self._holds(target)
+        return target is None or self._registry.holds(target)
 
     def _leave(self, limit: int, now: float) -> list[str]:
         over = len(self._lingering) - MAX_LINGERING
@@ -105,26 +131,47 @@ class Subscriptions:
         return unsubscribe
 
     def confirm(self, channels: Iterable[str]) -> None:
-        """The broker confirmed that these are heard."""
+        """Record that the broker confirmed that these are heard, and let those go on who wait for it."""
         self._confirmed.update(channels)
         self._unconfirmed.difference_update(channels)
+        self._wake(channels)
 
     def confirmed(self, channel: str) -> bool:
         """Whether the broker confirmed the channel, and we have not asked to leave it since."""
         return channel in self._confirmed
 
     def lost(self) -> None:
-        """The link is lost: nothing is confirmed, all that is wanted must be asked for again."""
+        """Record that the link is lost: nothing is confirmed, and all that is wanted must be asked for again."""
         self._confirmed = set()
         self._unconfirmed = set()
         self._batches = 0
         self._lingering = {}
         self._touched = {}
         self._again = [*reversed(self._targets)]
+        self._wake(list(self._waiting))
 
-    def target(self, channel: str) -> Target | None:
-        """Return the target whose channel this is; None for a base channel."""
-        return self._targets.get(channel)
+    @property
+    def shared(self) -> str:
+        """The channel that all pods hear; see `Routing.shared`."""
+        return self._routing.shared
+
+    def listeners(self, channel: str) -> Sequence[Entry]:
+        """Return the connections that a channel's frames may have been for."""
+        everybody = list(self._registry.connections.values())
+        if channel == self._routing.shared:
+            return everybody
+        target = self._targets.get(channel)
+        if target is not None:
+            return self._registry.entries(target)
+        # A lane: many targets share it.
+        return [
+            entry
+            for entry in everybody
+            if any(
+                self._routing.channel((target,)) == channel
+                for target in (Target.connection(entry.conn_id), *(entry.targets or ()))
+            )
+        ]
 
     @property
     def pending(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.signing import SIGNED_HEAD_BYTES, SignatureError, Signer
 from backplane_core._runtime.reporter import Reporter
 from backplane_core.errors import EnvelopeError
@@ -18,18 +19,15 @@ class Verifier:
 
     Args:
         signer: The fleet's.
-        prefix: What our own plain frames start with.
-        beat_suffix: What our own beats end with.
+        own: How this pod's own frames are recognized.
         max_frame_bytes: The most that a plain frame may have; the signatures of longer ones are not computed.
         reporter: Counts echoes and what is refused, and gets what was refused.
     """
 
-    def __init__(
-        self, signer: Signer, prefix: bytes, beat_suffix: bytes, max_frame_bytes: int, reporter: Reporter
-    ) -> None:
+    def __init__(self, signer: Signer, own: OwnFrames, max_frame_bytes: int, reporter: Reporter) -> None:
         self._signer = signer
-        self._prefix = prefix
-        self._beat_suffix = beat_suffix
+        self._prefix = own.prefix
+        self._beat_suffix = own.beat_suffix
         self._max_bytes = max_frame_bytes + SIGNED_HEAD_BYTES
         self._counters = reporter.counters
         self._reporter = reporter

@@ -13,14 +13,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from random import Random
-from typing import Final
+from typing import Final, Protocol
 
 from attrs import frozen
 
 from backplane_core._link.backoff import Backoff
 from backplane_core._link.next_link import NextLink, number_of, with_timeout
+from backplane_core._protocol.peers import Peers
 from backplane_core._runtime.faults import log_fault
+from backplane_core._runtime.system import System
 from backplane_core._runtime.tasks import run_bounded
 from backplane_core.errors import TransportError
 from backplane_core.transport import Frame, LeavingLink, Link, Lost, Transport
@@ -45,27 +46,33 @@ MARK_AGAIN_S: Final = 0.02
 CLOSE_S: Final = 1.0
 
 
+class MoveObserver(Protocol):
+    """Whoever uses the link, and must know of a move."""
+
+    def moved(self, link: Link, reason: str) -> None:
+        """Record that the next link takes over, before any frame that only it brought."""
+        ...
+
+
 @frozen(kw_only=True)
 class HandoverOptions:
-    """What a relay needs of its uplink.
+    """What a move needs.
 
     Args:
-        transport: Opens successors.
+        transport: Opens the next link.
         mark: A channel that nobody else hears.
-        random: Spreads a fleet's moves.
-        monotonic: The clock.
-        timeout_s: How long opening, and each answer of the successor, may take.
-        tells_copies: Whether every pod's frames carry numbers, so that what comes by both links is known as a copy.
-        moved: Called with the successor and the reason when it takes over, before any frame that only it brought.
+        system: The clock, and chance, which spreads a fleet's moves.
+        peers: Know whether every pod's frames carry numbers, so that what comes by both links is known as a copy.
+        timeout_s: How long opening, and each answer of the next link, may take.
+        observer: Hears of each move.
     """
 
     transport: Transport
     mark: str
-    random: Random
-    monotonic: Callable[[], float]
+    system: System
+    peers: Peers
     timeout_s: float
-    can_deduplicate: Callable[[], bool]
-    moved: Callable[[Link, str], None]
+    observer: MoveObserver
 
 
 class Handover:
@@ -171,7 +178,7 @@ class Handover:
         self._link = successor.link
         self._successor = None
         successor.release()
-        self._moving.moved(successor.link, self._reason)
+        self._moving.observer.moved(successor.link, self._reason)
         self._switched.set()
         return successor
 
@@ -214,12 +221,12 @@ class Handover:
         """
         while isinstance(link := self._link, LeavingLink):
             self._reason = await link.leaving()
-            await asyncio.sleep(self._moving.random.uniform(0, SPREAD_S))
-            backoff = Backoff(self._moving.random)
+            await asyncio.sleep(self._moving.system.random.uniform(0, SPREAD_S))
+            backoff = Backoff(self._moving.system.random)
             while True:
                 if await self._move():
                     break
-                await asyncio.sleep(backoff.lost(self._moving.monotonic()))
+                await asyncio.sleep(backoff.lost(self._moving.system.monotonic()))
 
     async def _move(self) -> bool:
         """Make one attempt; return whether it succeeded. If not, the old link goes on."""
@@ -268,7 +275,7 @@ class Handover:
 
     async def _switch(self, old: Link, successor: NextLink, *, passes: bool) -> None:
         """Read the successor, once the old link has nothing left, and send through it from then on."""
-        monotonic = self._moving.monotonic
+        monotonic = self._moving.system.monotonic
         async with self._sending:
             began = monotonic()
             # What never passed a mark will not now; sends need not wait for it.
@@ -320,7 +327,7 @@ class Handover:
             _ = sending.cancelled() or sending.exception()
 
     def _check_copies(self) -> None:
-        if not self._moving.can_deduplicate():
+        if not self._moving.peers.can_deduplicate(self._moving.system.monotonic()):
             raise TransportError(f"{self._reason}; a move would bring copies, and some pods' can't be told: no numbers")
 
     async def _close(self, link: Link) -> None:

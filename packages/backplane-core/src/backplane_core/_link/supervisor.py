@@ -12,33 +12,29 @@ What decides is sans-IO (`Backoff`, `Heartbeat`, `Outbox`, `Subscriptions`); thi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Final
 
-from attrs import frozen
-
+from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
+from backplane_core._inbound.watermark import Watermark
 from backplane_core._link.backoff import Backoff
+from backplane_core._link.events import LinkEvents
 from backplane_core._link.handover import Handover, HandoverOptions
-from backplane_core._link.heartbeat import Heartbeat
-from backplane_core._outbound.in_doubt import InDoubt, InDoubtSends
+from backplane_core._outbound.in_doubt import InDoubtSends
 from backplane_core._outbound.sender import Sender
+from backplane_core._protocol.heartbeat import Heartbeat
+from backplane_core._protocol.own_frames import OwnFrames
+from backplane_core._protocol.peers import Peers
 from backplane_core._runtime.faults import first_leaf, log_fault
 from backplane_core._runtime.system import System
 from backplane_core._runtime.tasks import run_bounded
 from backplane_core.errors import TransportError
 from backplane_core.options import Settings
-from backplane_core.transport import (
-    Frame,
-    LeavingLink,
-    Link,
-    Lost,
-    MultiStreamLink,
-    Transport,
-)
+from backplane_core.transport import LeavingLink, Link, MultiStreamLink, Transport
 
-__all__ = ["LinkSupervisor", "Owner"]
+__all__ = ["LinkSupervisor"]
 
 SUBSCRIBE_BATCH: Final = 512
 """Channels in one command: enough that a round trip costs nothing, few enough that a broker's loop is not held."""
@@ -50,104 +46,69 @@ LINK_CLOSE_S: Final = 1.0
 """A frozen broker must not hold up the next link, nor a shutdown."""
 
 
-@frozen(kw_only=True)
-class Owner:
-    """What the uplink tells its backplane; all are called in the loop, none may raise.
-
-    Args:
-        live: The link is live: all that is wanted is heard. Nothing is sent before this returns.
-        lost: The link is dead, and this is in doubt; what was in flight is still in the sender's hands.
-        moved: The link was left for another one, for this reason, and nothing was missed; what is not read yet may be
-            copies.
-        tells_copies: Whether every pod's frames carry numbers.
-        batch: Frames arrived.
-        proved: The broker answered what was written at a moment of the monotonic clock, and what it delivered before
-            the answer has been handed to `batch`.
-        beat: It is time for a beat.
-        subscribed: These channels are heard from now on.
-        unsubscribed: These are not heard any more.
-        settled: All that is wanted is heard.
-    """
-
-    live: Callable[[], Awaitable[None]]
-    lost: Callable[[InDoubt | None], None]
-    moved: Callable[[str], None]
-    can_deduplicate: Callable[[], bool]
-    batch: Callable[[Sequence[Frame | Lost]], Awaitable[None]]
-    proved: Callable[[float], None]
-    beat: Callable[[], None]
-    subscribed: Callable[[Sequence[str]], None]
-    unsubscribed: Callable[[Sequence[str]], None]
-    settled: Callable[[], None]
-
-
 class LinkSupervisor:
     """One backplane's way to the broker.
 
     Args:
         transport: Opens links.
         settings: Of the backplane.
-        surroundings: The clock and chance.
+        system: The clock and chance.
         sender: Has what is to be sent.
+        receiver: Takes what is received.
         subscriptions: What is to be heard.
-        hears: Whether it hears anything at all.
-        owner: Told of what happens.
+        watermark: Takes what the link proves.
+        heartbeat: Says when to beat, and when the link is dead.
+        peers: Know whether frames may be sent twice.
+        own: How this pod's own frames are recognized.
+        events: Takes what happens to the link.
     """
 
-    def __init__(  # noqa: PLR0917 -- one caller
+    def __init__(
         self,
+        *,
         transport: Transport,
         settings: Settings,
-        surroundings: System,
+        system: System,
         sender: Sender,
+        receiver: Receiver,
         subscriptions: Subscriptions,
-        hears: bool,  # noqa: FBT001 -- likewise
-        owner: Owner,
+        watermark: Watermark,
+        heartbeat: Heartbeat,
+        peers: Peers,
+        own: OwnFrames,
+        events: LinkEvents,
     ) -> None:
         self.reason = "no answer from the broker yet"
         self._transport = transport
         self._settings = settings
-        self._monotonic = surroundings.monotonic
+        self._monotonic = system.monotonic
         self._moving = HandoverOptions(
             transport=transport,
-            mark=f"{settings.channel}:@{surroundings.new_name()}",
-            random=surroundings.random,
-            monotonic=surroundings.monotonic,
+            mark=f"{settings.channel}:@{system.new_name()}",
+            system=system,
+            peers=peers,
             timeout_s=settings.connect_timeout_s,
-            can_deduplicate=owner.can_deduplicate,
-            moved=self._on_moved,
+            observer=self,
         )
         self._sender = sender
+        self._receiver = receiver
         self._subscriptions = subscriptions
-        self._hears = hears
-        self._owner = owner
-        self._backoff = Backoff(surroundings.random)
-        self.pulse = self._new_pulse()
+        self._watermark = watermark
+        self._heartbeat = heartbeat
+        self._events = events
+        self._backoff = Backoff(system.random)
         self._runner: asyncio.Task[None] | None = None
         self._started: asyncio.Future[None] | None = None
-        self._to_subscribe = asyncio.Event()
         self._reading = False
         self._stopping = False
         # The live link, if it says itself until when it has heard all.
         self._streams: MultiStreamLink | None = None
-        self._in_doubt = InDoubtSends(settings.channel, sender.beat_suffix)
-
-    def _new_pulse(self) -> Heartbeat:
-        return Heartbeat(self._settings.probe_interval_s, self._settings.beat_s, self._hears)
+        self._in_doubt = InDoubtSends(settings.channel, own.beat_suffix)
 
     @property
     def running(self) -> bool:
         """Whether it was started."""
         return self._runner is not None
-
-    @property
-    def beats_prove(self) -> bool:
-        """Whether a beat that is heard proves that all before it was heard: in a link of one stream."""
-        return self._streams is None
-
-    def surely(self, moment: float) -> float:
-        """Return until when all was heard, if the link's node says so of this moment."""
-        return self._in_doubt.surely(moment)
 
     async def start(self) -> None:
         """Return once a link is live.
@@ -170,10 +131,6 @@ class LinkSupervisor:
         if self._runner is not None:
             self._runner.cancel()
             await asyncio.wait([self._runner])
-
-    def subscribe_soon(self) -> None:
-        """The registry changed."""
-        self._to_subscribe.set()
 
     async def _run(self) -> None:
         while True:
@@ -208,11 +165,12 @@ class LinkSupervisor:
     async def _serve(self, link: Link) -> None:
         """Use a link until it dies."""
         opened_at = self._monotonic()
-        self.pulse = self._new_pulse()
+        self._heartbeat.link_opened()
         self._sender.link_opened(self._transport.traits.max_payload_bytes)
         try:
-            self._streams = _streams_of(link)
+            self._use(_current(link))
             self._in_doubt.opened(_current(link), opened_at)
+            self._watermark.ceiling = self._in_doubt.sure_until
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(link), name="backplane-read")
                 group.create_task(self._subscribe(link, group), name="backplane-subscribe")
@@ -225,28 +183,34 @@ class LinkSupervisor:
         finally:
             self._prove_streams()
             self._subscriptions.lost()
-            self._owner.lost(self._in_doubt.lost())
+            self._events.lost(self.reason, self._in_doubt.lost())
 
     def _prove_streams(self) -> None:
         """Take a dead link's last word on what it has heard."""
         if self._streams is not None:
             try:
-                self._owner.proved(self._streams.heard_until)
+                self._watermark.advance(self._streams.heard_until)
             except Exception as error:  # noqa: BLE001 -- a link's fault must not end the life of links
                 log_fault("the link failed", error)
 
-    def _on_moved(self, successor: Link, reason: str) -> None:
-        self._streams = _streams_of(successor)
-        self._in_doubt.moved(successor)
-        self._owner.moved(reason)
+    def moved(self, link: Link, reason: str) -> None:
+        """Record that another link took over."""
+        self._use(link)
+        self._in_doubt.moved(link)
+        self._watermark.ceiling = self._in_doubt.sure_until
+        self._events.moved(reason)
+
+    def _use(self, link: Link) -> None:
+        self._streams = link if isinstance(link, MultiStreamLink) else None
+        self._watermark.beats_prove = self._streams is None
 
     async def _read(self, link: Link) -> None:
         self._reading = False
         async for batch in link.receive():
             self._reading = True
             if self._streams is not None:
-                self._owner.proved(self._streams.heard_until)
-            await self._owner.batch(batch)
+                self._watermark.advance(self._streams.heard_until)
+            await self._receiver.take(batch)
             self._reading = False
         raise TransportError("the link ended without saying why")
 
@@ -255,7 +219,7 @@ class LinkSupervisor:
         live = False
         while True:
             await self._settle(link)
-            self._owner.settled()
+            self._watermark.settled()
             if not live:
                 live = True
                 await self._go_live()
@@ -272,23 +236,27 @@ class LinkSupervisor:
             if subscribe:
                 await self._answered(link.subscribe(subscribe))
                 subscriptions.confirm(subscribe)
-                self._owner.subscribed(subscribe)
             if unsubscribe:
                 await self._answered(link.unsubscribe(unsubscribe))
-                self._owner.unsubscribed(unsubscribe)
+                self._receiver.unsubscribed(unsubscribe)
             asked = bool(subscribe or unsubscribe)
             # A link that answers without a wait, or churn that cancels out, must not hold the loop.
             await asyncio.sleep(0)
+            if subscriptions.changed.is_set():
+                await self._share_batch()
 
     async def _registry_changed(self) -> None:
         """Return once there may be something to ask for."""
         leave_at = self._subscriptions.next_leave
         with suppress(TimeoutError):
             async with asyncio.timeout(None if leave_at is None else leave_at - self._monotonic()):
-                await self._to_subscribe.wait()
-        # One more turn: what is associated by many tasks at once shares one batch.
+                await self._subscriptions.changed.wait()
+        await self._share_batch()
+
+    async def _share_batch(self) -> None:
+        """Wait one more turn of the loop: what many tasks associate at once shares one batch."""
         await asyncio.sleep(0)
-        self._to_subscribe.clear()
+        self._subscriptions.changed.clear()
 
     def _prove(self, written_at: float) -> None:
         """The broker answered; what it delivered before may still be in the link, and the reader takes it this turn."""
@@ -297,7 +265,7 @@ class LinkSupervisor:
 
     def _prove_if_idle(self, written_at: float) -> None:
         if not self._reading:
-            self._owner.proved(written_at)
+            self._watermark.advance(written_at)
 
     async def _answered(self, asking: Awaitable[None]) -> None:
         """Bound what is asked of the broker: no pulse watches a link that is not live yet."""
@@ -310,7 +278,7 @@ class LinkSupervisor:
     async def _go_live(self) -> None:
         self._backoff.live(self._monotonic())
         self.reason = "connected"
-        await self._owner.live()
+        await self._events.live(self.reason)
         if self._started is not None and not self._started.done():
             self._started.set_result(None)
 
@@ -318,11 +286,12 @@ class LinkSupervisor:
         """One write for all that was accepted since the last one, then wait for its confirmation."""
         while True:
             frames = await self._sender.next_batch()
-            self.pulse.writing()
+            self._heartbeat.writing()
             written_at = self._monotonic()
             await link.send(frames)
-            self.pulse.confirmed()
+            self._heartbeat.confirmed()
             self._in_doubt.confirmed(self._sender.outbox.in_flight, self._monotonic())
+            self._watermark.ceiling = self._in_doubt.sure_until
             if self._transport.traits.single_stream:
                 self._prove(written_at)
             self._sender.confirmed()
@@ -332,12 +301,12 @@ class LinkSupervisor:
 
     async def _watch(self) -> None:
         """Beat, and give up a link that is deaf or stalled."""
-        pulse = self.pulse
+        heartbeat = self._heartbeat
         while True:
-            await asyncio.sleep(pulse.tick_s)
-            decision = pulse.tick(self._monotonic(), self._sender.next_number, torn=self._sender.is_torn)
+            await asyncio.sleep(heartbeat.tick_s)
+            decision = heartbeat.tick(self._monotonic(), self._sender.next_number, torn=self._sender.is_torn)
             if decision == "beat":
-                self._owner.beat()
+                self._events.beat()
             elif decision == "ask" and (self._transport.traits.single_stream or self._streams is not None):
                 self._sender.ask()
             elif decision == "deaf":
@@ -350,8 +319,3 @@ class LinkSupervisor:
 
 def _current(link: Link) -> Link:
     return link.current if isinstance(link, Handover) else link
-
-
-def _streams_of(link: Link) -> MultiStreamLink | None:
-    current = _current(link)
-    return current if isinstance(current, MultiStreamLink) else None

@@ -95,7 +95,7 @@ def fan_out(entries: Iterable[Entry], event: bytes) -> tuple[int, SinkFailures |
         try:
             if entry.raw:
                 taken = sink(event)
-            elif entry.queues:
+            elif entry.queue is not None:
                 if queued is None:
                     queued = Event(event)
                 taken = sink(queued)

@@ -5,20 +5,42 @@ Pure bookkeeping: synchronous, no clock, no loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from attrs import define, field, frozen
 
+from backplane_core._local.subscriber import Subscriber
 from backplane_core.backplane import Sink
 from backplane_core.event import Event
 from backplane_core.observe import Gap, GapCallback
 from backplane_core.target import Target
 
-__all__ = ["Entry", "QueueSink", "Registry", "SinkAttachment"]
+__all__ = ["Entry", "Queue", "Registry", "SinkAttachment"]
 
-QueueSink: TypeAlias = Callable[[Event], bool]
-"""The sink of a connection's queue: takes the event that all queues share."""
+
+class Queue(Protocol):
+    """A connection's queue, as those see it who put something in.
+
+    Args:
+        conn_id: The connection's id.
+        takes_gaps: Whether it wants gaps of the bus in their place among the events.
+    """
+
+    conn_id: str
+    takes_gaps: bool
+
+    def accept(self, event: Event) -> bool:
+        """Take the event that all queues share; return False to refuse it."""
+        ...
+
+    def mark(self, gap: Gap) -> None:
+        """Take a gap, in its place among the events."""
+        ...
+
+    def end(self) -> None:
+        """Take nothing more: the connection is detached or replaced, or the backplane drains."""
+        ...
 
 
 @define(eq=False, kw_only=True)
@@ -29,27 +51,24 @@ class Entry:
         conn_id: Its id.
         sink: None once detached, so that a fan-out under way passes it by.
         raw: Whether the sink takes JSON bytes.
-        on_gap: Told of gaps.
-        on_end: Told once when the entry ends: detached, replaced, or the backplane drains.
-        queues: Whether the sink is a `QueueSink`. Then gaps go into its queue too, in stream order, rather than to the
-            host at once.
+        on_gap: Called with gaps; None: nobody is.
+        queue: What the sink belongs to, if that is a queue: it takes gaps in stream order, rather than at once.
         since: When it was attached, in the monotonic clock's seconds.
-        life: Counts the sinks it has had; an `Attachment` of an earlier one is stale.
-        told_at: When it was last told of a gap, in the monotonic clock's seconds.
-        untold: Gaps not told yet, merged.
+        generation: Counts the sinks it has had; an `Attachment` of an earlier one is stale.
+        notified_at: When it was last notified of a gap, in the monotonic clock's seconds.
+        pending_gap: Gaps that it was not notified of yet, merged.
     """
 
     conn_id: str
     sink: Sink | None
     raw: bool
     on_gap: GapCallback | None
-    on_end: Callable[[], None] | None
-    queues: bool
     since: float
-    life: int = 0
+    queue: Queue | None = None
+    generation: int = 0
     targets: set[Target] | None = None
-    told_at: float = float("-inf")
-    untold: Gap | None = None
+    notified_at: float = float("-inf")
+    pending_gap: Gap | None = None
 
 
 @define
@@ -57,55 +76,51 @@ class Registry:
     """Connections and their targets.
 
     Args:
-        on_edge: Called with a target that got its first or lost its last connection here.
+        subscriber: Follows which targets have a connection here.
     """
 
-    on_edge: Callable[[Target], None]
+    subscriber: Subscriber = field(factory=Subscriber, init=False)
     connections: dict[str, Entry] = field(factory=dict[str, Entry], init=False)
     # By the target's wire form: bytes keep their hash, and a frame's target is found without being decoded. Most have
     # one connection here, which needs no dict of its own.
     holders: dict[bytes, Entry | dict[str, Entry]] = field(factory=dict[bytes, "Entry | dict[str, Entry]"], init=False)
 
     def attach(
-        self,
-        conn_id: str,
-        sink: Sink,
-        *,
-        raw: bool,
-        on_gap: GapCallback | None,
-        on_end: Callable[[], None] | None,
-        queues: bool,
-        now: float,
-    ) -> Entry:
+        self, conn_id: str, sink: Sink, *, raw: bool, on_gap: GapCallback | None, now: float, queue: Queue | None = None
+    ) -> SinkAttachment:
         """Attach a connection, or replace its sink and keep its targets."""
         entry = self.connections.get(conn_id)
         if entry is None:
-            entry = Entry(conn_id=conn_id, sink=sink, raw=raw, on_gap=on_gap, on_end=on_end, queues=queues, since=now)
+            entry = Entry(conn_id=conn_id, sink=sink, raw=raw, on_gap=on_gap, queue=queue, since=now)
             self.connections[conn_id] = entry
             self._link(Target.connection(conn_id), entry)
-            return entry
-        ended = entry.on_end
-        entry.sink, entry.raw, entry.on_gap, entry.on_end = sink, raw, on_gap, on_end
-        entry.queues, entry.since = queues, now
-        entry.life += 1
-        entry.untold = None
-        if ended is not None:
-            ended()
-        return entry
+            return SinkAttachment(self, entry, 0)
+        replaced = entry.queue
+        entry.sink, entry.raw, entry.on_gap, entry.queue, entry.since = sink, raw, on_gap, queue, now
+        entry.generation += 1
+        entry.pending_gap = None
+        if replaced is not None:
+            replaced.end()
+        return SinkAttachment(self, entry, entry.generation)
+
+    def attach_queue(self, queue: Queue, now: float) -> SinkAttachment:
+        """Attach a connection by its queue, or let that take the place of its sink."""
+        on_gap = queue.mark if queue.takes_gaps else None
+        return self.attach(queue.conn_id, queue.accept, raw=False, on_gap=on_gap, now=now, queue=queue)
 
     def detach(self, conn_id: str) -> None:
-        """Remove a connection and all of its associations; nothing if it is not attached."""
+        """Remove a connection and all of its associations; a no-op if it is not attached."""
         entry = self.connections.pop(conn_id, None)
         if entry is None:
             return
         entry.sink = None
-        entry.life += 1
-        entry.untold = None
+        entry.generation += 1
+        entry.pending_gap = None
         for target in (Target.connection(conn_id), *(entry.targets or ())):
             self._unlink(target, entry)
         entry.targets = None
-        if entry.on_end is not None:
-            entry.on_end()
+        if entry.queue is not None:
+            entry.queue.end()
 
     def associate(self, conn_id: str, target: Target) -> bool:
         """Add a target to a connection; False if that is not attached."""
@@ -122,7 +137,7 @@ class Registry:
         return True
 
     def dissociate(self, conn_id: str, target: Target) -> None:
-        """Take a target from a connection; nothing if it has it not."""
+        """Take a target from a connection; a no-op if it does not have it."""
         entry = self.connections.get(conn_id)
         if entry is not None and entry.targets is not None and target in entry.targets:
             entry.targets.remove(target)
@@ -162,14 +177,14 @@ class Registry:
 
     @property
     def target_count(self) -> int:
-        """How many distinct targets there are beside the connections themselves."""
+        """How many distinct targets there are besides the connections themselves."""
         return len(self.holders) - len(self.connections)
 
     def _link(self, target: Target, entry: Entry) -> None:
         holders = self.holders.get(target.wire)
         if holders is None:
             self.holders[target.wire] = entry
-            self.on_edge(target)
+            self.subscriber.touch(target)
         elif isinstance(holders, dict):
             holders[entry.conn_id] = entry
         else:
@@ -179,7 +194,7 @@ class Registry:
         holders = self.holders[target.wire]
         if not isinstance(holders, dict):
             del self.holders[target.wire]
-            self.on_edge(target)
+            self.subscriber.touch(target)
             return
         del holders[entry.conn_id]
         if len(holders) == 1:
@@ -192,7 +207,7 @@ class SinkAttachment:
 
     _registry: Registry
     _entry: Entry
-    _life: int
+    _generation: int
 
     @property
     def conn_id(self) -> str:
@@ -200,12 +215,12 @@ class SinkAttachment:
         return self._entry.conn_id
 
     async def detach(self) -> None:
-        """Detach this sink; nothing if it was detached or replaced meanwhile."""
+        """Detach this sink; a no-op if it was detached or replaced meanwhile."""
         self.drop()
 
     def drop(self) -> None:
-        """Detach at once."""
-        if self._entry.life == self._life:
+        """Detach at once; see `detach`."""
+        if self._entry.generation == self._generation:
             self._registry.detach(self._entry.conn_id)
 
 

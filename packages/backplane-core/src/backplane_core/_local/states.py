@@ -21,6 +21,7 @@ class States:
     def __init__(self, reporter: Reporter) -> None:
         self.now: State = "connecting"
         self._reporter = reporter
+        self._is_child = False
         self._waiting: list[tuple[State, asyncio.Future[None]]] = []
 
     def enter(self, state: State, reason: str) -> None:
@@ -36,6 +37,22 @@ class States:
                 waiter.set_result(None)
             elif state == "closed":
                 waiter.set_exception(ClosedError("the backplane is closed"))
+
+    def check_open(self) -> None:
+        """Return if events and connections are taken.
+
+        Raises:
+            ClosedError: The backplane is draining or closed, or it is the parent process's.
+        """
+        if self._is_child:
+            raise ClosedError("this backplane belongs to the parent process: open one after the fork")
+        if self.now in {"draining", "closed"}:
+            raise ClosedError(f"the backplane is {self.now}: it takes no events and no connections")
+
+    def forked(self) -> None:
+        """Be closed in a forked child, without a word to anyone: the connections and the link are the parent's."""
+        self._is_child = True
+        self.now = "closed"
 
     async def wait_for(self, state: State, timeout_s: float | None) -> None:
         """Return once that state is entered.

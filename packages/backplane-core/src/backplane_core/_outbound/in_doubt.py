@@ -60,7 +60,8 @@ class InDoubtSends:
     beat_suffix: bytes
     _link: DoubtingLink | None = field(default=None, init=False)
     _opened_at: float = field(default=0.0, init=False)
-    _sure_until: float | None = field(default=None, init=False)
+    sure_until: float | None = field(default=None, init=False)
+    """Nothing that the link says of a later moment proves anything; None: all that it says does."""
     _spans: deque[Span] = field(factory=deque[Span], init=False)
 
     def opened(self, link: Link, now: float) -> None:
@@ -72,17 +73,13 @@ class InDoubtSends:
     def moved(self, link: Link) -> None:
         """The link was left for this one, and what it sent may still be on its way."""
         self._link = link if isinstance(link, DoubtingLink) else None
-        self._sure_until = None if self._link is None else self._link.sure_until
-
-    def surely(self, moment: float) -> float:
-        """Return until when all was heard, if the node says so of this moment."""
-        return moment if self._sure_until is None else min(moment, self._sure_until)
+        self.sure_until = None if self._link is None else self._link.sure_until
 
     def confirmed(self, frames: Sequence[Frame], now: float) -> None:
         """The broker confirmed these; forget what is in doubt no more."""
         if self._link is None:
             return
-        self._sure_until = sure_until = self._link.sure_until
+        self.sure_until = sure_until = self._link.sure_until
         self._forget(sure_until)
         if sure_until is None or not frames:
             return

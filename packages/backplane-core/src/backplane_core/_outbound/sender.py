@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from attrs import frozen
 
+from backplane_core._outbound.outbound import Outbound
 from backplane_core._outbound.outbox import Outbox
-from backplane_core._protocol.frame import FRAME_OVERHEAD_BYTES, build_frame, encode_ids, frame_head, frame_prefix
+from backplane_core._protocol.frame import FRAME_OVERHEAD_BYTES, build_frame, encode_ids, frame_head
+from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.routing import Routing
 from backplane_core._protocol.sequence import MAX_CHANNELS, Number, Numbering
@@ -67,42 +69,40 @@ class Flush(Confirmation):
             self.wake()
 
 
-class Sender:
+class Sender(Outbound):
     """One pod's frames on their way out.
 
     Args:
-        origin: The pod's id.
+        own: How this pod's frames are recognized.
         routing: Maps targets to channels.
         settings: Of the backplane.
-        fleet: Told of our own beats.
+        peers: Remembers our own beats.
         reporter: Gets what will not be sent.
         signer: Signs what goes to the link; None: it goes as it is. The outbox holds, and counts, plain frames.
     """
 
     def __init__(  # noqa: PLR0917 -- one caller
         self,
-        origin: str,
+        own: OwnFrames,
         routing: Routing,
         settings: Settings,
-        fleet: Peers,
+        peers: Peers,
         reporter: Reporter,
         signer: Signer | None = None,
     ) -> None:
-        self.prefix = frame_prefix(origin)
         self.outbox = Outbox(settings.outbox_max_messages, settings.outbox_max_bytes)
         self._routing = routing
         self._overflow = settings.outbox_overflow
-        self._fleet = fleet
+        self._own = own
+        self._prefix = own.prefix
+        self._peers = peers
         self._reporter = reporter
         self._signer = signer
         self._head_bytes = 0 if signer is None else SIGNED_HEAD_BYTES  # what a frame grows by on its way to the bus
         self._numbering = Numbering()
         # By the target's wire form: so that a publish looks up once what it needs.
         self._routes: dict[bytes, Route] = {}
-        self._self = (Target.connection(origin),)
-        # No event's frame ends like this: after an event come numbers and lists, never these two names.
-        self._beat_members = b',"routing":"%b","lanes":%d' % (routing.name.encode(), routing.lanes)
-        self.beat_suffix = self._beat_members + b"}"
+        self._self = (Target.connection(own.origin),)
         self._max_frame_bytes: int | None = None
         # An event to one target of at most so many bytes needs no look at its frame; under "raise" each needs one.
         self._plain_bytes = -1 if self._overflow == "raise" else settings.max_event_bytes
@@ -110,8 +110,8 @@ class Sender:
         # Channels whose last frames were dropped: nothing shows receivers the hole until a beat there does.
         self._torn: dict[str, None] = {}
         # A question to the broker on a channel that nobody hears: only its answer counts.
-        frame = build_frame(self.prefix, self._self, b"null", None, None, None, self._beat_members)
-        self._question: Frame = (f"{routing.shared}:@{origin}", frame)
+        frame = build_frame(self._prefix, self._self, b"null", None, None, None, own.beat_members)
+        self._question: Frame = (f"{routing.shared}:@{own.origin}", frame)
         self._asking = False
         self._waker = WakeQueue()
         # What the writer awaits while there is nothing to write.
@@ -148,8 +148,8 @@ class Sender:
         seq, prev = self._numbering.take(channel)
         if len(self._routes) >= MAX_CHANNELS:
             self._routes.clear()
-        self._routes[wire] = Route(channel, frame_head(self.prefix, wire), self._numbering.number(channel))
-        return (channel, build_frame(self.prefix, targets, event, seq, prev))
+        self._routes[wire] = Route(channel, frame_head(self._prefix, wire), self._numbering.number(channel))
+        return (channel, build_frame(self._prefix, targets, event, seq, prev))
 
     def _checked_frame(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> Frame:
         """Return a frame that may be too large; raise if it is, before it takes a number."""
@@ -157,11 +157,11 @@ class Sender:
         ids = encode_ids(exclude) if exclude else None
         self._check_frame(channel, targets, event, ids)
         seq, prev = self._numbering.take(channel)
-        return (channel, build_frame(self.prefix, targets, event, seq, prev, ids))
+        return (channel, build_frame(self._prefix, targets, event, seq, prev, ids))
 
     def _check_frame(self, channel: str, targets: Sequence[Target], event: bytes, ids: bytes | None) -> None:
         """Raise if the frame, which is built for its size alone, can't be taken; before it takes a number."""
-        frame = build_frame(self.prefix, targets, event, *self._numbering.peek(channel), ids)
+        frame = build_frame(self._prefix, targets, event, *self._numbering.peek(channel), ids)
         size = len(frame)
         if size > (limit := len(event) + FRAME_OVERHEAD_BYTES):
             raise EventTooLargeError(size, limit)
@@ -194,12 +194,12 @@ class Sender:
             if not self.outbox.has_room(MAX_PLAIN_OVERHEAD_BYTES):
                 return False
             seq, prev = self._numbering.take(channel)
-            frame = build_frame(self.prefix, self._self, b"null", seq, prev, None, self._beat_members)
+            frame = build_frame(self._prefix, self._self, b"null", seq, prev, None, self._own.beat_members)
             self.outbox.offer((channel, frame))
             self._torn.pop(channel, None)
             self._to_write.wake()
             if channel == self._routing.shared:
-                self._fleet.beat_sent(seq, now)
+                self._peers.beat_sent(seq, now)
         return not self._torn
 
     def ask(self) -> None:
@@ -225,22 +225,20 @@ class Sender:
             except TimeoutError:
                 self._waited_in_vain = True
 
-    async def flush(self, timeout_s: float | None, reason: Callable[[], str]) -> None:
+    async def flush(self, timeout_s: float | None) -> int:
         """Return once all that was accepted before is confirmed, or dropped and counted.
 
-        Raises:
-            TimeoutError: It is not in time; the message says how many are left, and the reason.
+        Returns:
+            How many frames are left that were not confirmed in time; usually 0.
         """
         if not self.outbox.messages:
-            return
+            return 0
         flush = Flush(self._waker)
         self.outbox.mark(flush)
         # Cheaper than asyncio.timeout: a publisher may flush behind each event.
         timer = None if timeout_s is None else asyncio.get_running_loop().call_later(timeout_s, flush.give, False)  # noqa: FBT003 -- it is late
         try:
-            if not await flush:
-                left = flush.behind - self.outbox.settled
-                raise TimeoutError(f"{left} events are not confirmed after {timeout_s} s: {reason()}")
+            return 0 if await flush else flush.behind - self.outbox.settled
         finally:
             if timer is not None:
                 timer.cancel()
@@ -303,17 +301,18 @@ class Sender:
         """Drop what is left."""
         self._drop([*self.outbox.lost(resend=False), *self.outbox.discard(lambda _: True)], "closed")
 
-    def abandon(self) -> None:
-        """Forget what is left, uncounted: it is another process's to send."""
+    def forked(self) -> None:
+        """Forget what is left, uncounted, in a forked child: it is the parent's to send."""
         self.outbox = Outbox(self.outbox.max_messages, self.outbox.max_bytes)
 
     def _drop(self, frames: Iterable[Frame], cause: str) -> None:
         counts: dict[str, int] = {}
+        beat_suffix = self._own.beat_suffix
         for channel, payload, *_ in frames:
             # A beat as well: it may have been the mark behind a hole.
             if len(self._torn) < MAX_CHANNELS:
                 self._torn[channel] = None
-            if not payload.endswith(self.beat_suffix):  # a beat is no event
+            if not payload.endswith(beat_suffix):  # a beat is no event
                 counts[channel] = counts.get(channel, 0) + 1
         for channel, count in counts.items():
             self._reporter.report_dropped(cause, channel, count)

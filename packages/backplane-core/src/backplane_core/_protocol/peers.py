@@ -1,4 +1,4 @@
-"""What a pod knows of the others on its channel: whether they route alike, can tell copies, and are not itself."""
+"""What a pod knows of the others on its channel: whether they route alike, can deduplicate, and are not itself."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Peers:
     _own_beats: dict[int, OwnBeat] = field(factory=dict[int, "OwnBeat"], init=False)  # by number
 
     def beat(self, head: Head) -> None:
-        """Another pod's beat came: tell, once per pod, if the two do not hear all of each other's events."""
+        """Take another pod's beat; report, once per pod, if the two do not hear all of each other's events."""
         if (head.routing, head.lanes) == (self._routing.name, self._routing.lanes):
             return
         self._reporter.counters.mismatch += 1
@@ -67,22 +67,22 @@ class Peers:
             logger.error(reason)
 
     def foreign(self, now: float) -> None:
-        """A frame of a pod that does not count came."""
+        """Record that a frame without a number came."""
         self._reporter.counters.foreign += 1
         self._foreign_at = now
 
     def can_deduplicate(self, now: float) -> bool:
-        """Whether every pod can tell a copy of a frame. One that does not count must not get any."""
+        """Return whether every pod can deduplicate. Frames must not be sent again while an unnumbered pod is there."""
         return now - self._foreign_at > self._ttl_s
 
     def beat_sent(self, seq: int, now: float) -> None:
-        """A beat of our own was accepted."""
+        """Record that a beat of our own was accepted."""
         if len(self._own_beats) >= MAX_BEATS:
             del self._own_beats[next(iter(self._own_beats))]
         self._own_beats[seq] = OwnBeat(now)
 
     def beat_heard(self, origin: str, seq: int) -> float | None:
-        """A beat under our origin came back: return when it was sent; tell if it is not ours, or comes too often."""
+        """Return when a beat under our origin was sent; report one that is not ours, or comes too often."""
         beat = self._own_beats.get(seq)
         if beat is not None and beat.copies:
             beat.copies -= 1
@@ -93,6 +93,6 @@ class Peers:
         return None
 
     def link_lost(self) -> None:
-        """Each may be sent again, and heard once more: what the dead link had on its way may still arrive."""
+        """Expect each beat once more: it may be sent again, and what the dead link had on its way may still arrive."""
         for beat in self._own_beats.values():
             beat.copies += 1

@@ -1,4 +1,4 @@
-"""A forked child shares its parent's sockets: what must not be used there is told so, before any code of the child."""
+"""A forked child shares its parent's sockets: what must not be used there hears of it before any code of the child."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ __all__ = ["call_in_child"]
 
 
 class Forked(Protocol):
-    """What wants to know that it is in a child now."""
+    """A part of a backplane that must do something else in a child."""
 
     def forked(self) -> None:
-        """This is the child: touch nothing that the parent uses."""
+        """Record that this is the child, which must touch nothing that the parent uses."""
         ...
 
 
 _alive: Final[weakref.WeakSet[Forked]] = weakref.WeakSet()
 
 
-def call_in_child(owner: Forked) -> None:
-    """Call `owner.forked()` in every child that is forked from now on; does not keep the owner alive."""
-    _alive.add(owner)
+def call_in_child(*parts: Forked) -> None:
+    """Call `forked()` of each in every child that is forked from now on; does not keep them alive."""
+    _alive.update(parts)
 
 
-def _tell_all() -> None:
-    for owner in list(_alive):
-        owner.forked()
+def _call_all() -> None:
+    for part in list(_alive):
+        part.forked()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_tell_all)
+    os.register_at_fork(after_in_child=_call_all)

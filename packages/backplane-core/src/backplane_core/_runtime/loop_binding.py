@@ -32,6 +32,10 @@ class LoopBinding:
         self.is_child = False
         self._moves = moves
 
+    def forked(self) -> None:
+        """Let any loop of a forked child call in: nothing happens there any longer."""
+        self.is_child = True
+
     def check(self) -> None:
         """Return if this is the right loop, or the first one.
 

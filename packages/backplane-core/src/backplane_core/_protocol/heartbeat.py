@@ -27,17 +27,28 @@ class Heartbeat:
     probe_interval_s: float
     beat_s: float
     hears: bool = True
-    _last_tick: float | None = field(default=None, init=False)
-    _since_beat: float = field(default=0.0, init=False)
-    _since_frame: float = field(default=0.0, init=False)
-    _next_number: int = field(default=0, init=False)
-    _tail: bool = field(default=False, init=False)
-    _since_answer: float = field(default=0.0, init=False)
-    _received: bool = field(default=False, init=False)
+    _last_tick: float | None = field(init=False)
+    _since_beat: float = field(init=False)
+    _since_frame: float = field(init=False)
+    _next_number: int = field(init=False)
+    _tail: bool = field(init=False)
+    _since_answer: float = field(init=False)
+    _received: bool = field(init=False)
     # A beat is on its way out; heard while it was (its echo may overtake its confirmation); how long it is overdue.
-    _beating: bool = field(default=False, init=False)
-    _overdue: float | None = field(default=None, init=False)
-    _unconfirmed: float | None = field(default=None, init=False)
+    _beating: bool = field(init=False)
+    _overdue: float | None = field(init=False)
+    _unconfirmed: float | None = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.link_opened()
+
+    def link_opened(self) -> None:
+        """Start anew on another link: nothing that the last one owed is expected of it."""
+        self._last_tick = None
+        self._since_beat = self._since_frame = self._since_answer = 0.0
+        self._next_number = 0
+        self._tail = self._received = self._beating = False
+        self._overdue = self._unconfirmed = None
 
     @property
     def tick_s(self) -> float:
@@ -45,18 +56,18 @@ class Heartbeat:
         return min(self.beat_s, self.probe_interval_s / 4)
 
     def beat(self, next_number: int) -> None:
-        """A beat was accepted, and this is the number behind it on its channel."""
+        """Record that a beat was accepted, and the number behind it on its channel."""
         self._next_number = next_number
         self._since_beat = 0.0
         self._tail = False
         self._beating = self.hears
 
     def writing(self) -> None:
-        """A batch was handed to the link."""
+        """Record that a batch was handed to the link."""
         self._unconfirmed = 0.0
 
     def confirmed(self) -> None:
-        """The broker confirmed the batch: a beat in it should be heard from now on."""
+        """Record that the broker confirmed the batch: a beat in it should be heard from now on."""
         self._unconfirmed = None
         self._since_answer = 0.0
         self._received = False
@@ -64,22 +75,22 @@ class Heartbeat:
             self._overdue = 0.0
 
     def heard(self) -> None:
-        """We heard a beat of our own."""
+        """Record that a beat of our own was heard."""
         self._beating = False
         self._overdue = None
 
     def missed(self) -> None:
-        """Frames of the beats' channel were lost on a link that hears: a beat among them, perhaps, so send another."""
+        """Record that frames of the beats' channel were lost, perhaps a beat, on a link that hears: have one sent."""
         self._beating = False
         self._overdue = None
         self._since_beat = self.probe_interval_s
 
     def received(self) -> None:
-        """Frames came in."""
+        """Record that frames came in."""
         self._received = True
 
     def behind(self) -> None:
-        """The reader has more to read than it can: the beat may stand in that line."""
+        """Record that the reader has more to read than it can: the beat may stand in that line."""
         if self._overdue is not None:
             self._overdue = 0.0
 

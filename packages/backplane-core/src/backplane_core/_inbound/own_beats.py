@@ -1,0 +1,52 @@
+"""What it means that a beat of this pod's own came back: the link hears, and so far it has heard everything."""
+
+from __future__ import annotations
+
+from backplane_core._inbound.watermark import Watermark
+from backplane_core._protocol.frame import decode_head
+from backplane_core._protocol.heartbeat import Heartbeat
+from backplane_core._protocol.peers import Peers
+from backplane_core._runtime.system import System
+from backplane_core.errors import EnvelopeError
+
+__all__ = ["OwnBeats"]
+
+
+class OwnBeats:
+    """Takes the beats that come back, and what may have been one.
+
+    Args:
+        shared: The channel whose beats prove something; see `Routing.shared`.
+        heartbeat: Decides whether the link is deaf.
+        peers: Remembers which beats this pod sent, and when.
+        watermark: Moves to when a beat was sent that came back.
+        system: The clocks.
+    """
+
+    def __init__(self, shared: str, heartbeat: Heartbeat, peers: Peers, watermark: Watermark, system: System) -> None:
+        self.last_heard_at: float | None = None
+        """When a beat came back last, Unix time in seconds; None: none ever did."""
+        self._shared = shared
+        self._heartbeat = heartbeat
+        self._peers = peers
+        self._watermark = watermark
+        self._system = system
+
+    def heard(self, channel: str, payload: bytes) -> None:
+        """Record that a beat under our origin came back on a channel."""
+        self.last_heard_at = self._system.wall()
+        self._heartbeat.heard()
+        if channel == self._shared:
+            try:
+                head = decode_head(payload)
+            except EnvelopeError:
+                return  # not from any pod: only our prefix and suffix are ours
+            sent_at = self._peers.beat_heard(head.origin, head.seq or 0)
+            if sent_at is not None and self._watermark.beats_prove:
+                self._watermark.advance(sent_at)
+
+    def missed(self, channel: str | None) -> None:
+        """Record that frames of a channel (None: of any) are missing; one of our beats may have been among them."""
+        # Where beats prove something, one that is missing shows that the link is deaf; elsewhere it may live on.
+        if not self._watermark.beats_prove and channel in {None, self._shared}:
+            self._heartbeat.missed()

@@ -1,0 +1,71 @@
+"""How a connection comes to this pod: the checks that every way in makes, and the attachment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backplane_core._local.arguments import check_sink
+from backplane_core._local.registry import Queue, Registry, SinkAttachment
+from backplane_core._local.states import States
+from backplane_core._runtime.loop_binding import LoopBinding
+from backplane_core._runtime.reporter import Reporter
+from backplane_core._runtime.system import System
+from backplane_core._runtime.waking import WakeQueue
+from backplane_core.backplane import Sink
+from backplane_core.observe import Gap, GapCallback
+from backplane_core.target import Target, check_id
+
+__all__ = ["ConnectionHost"]
+
+
+class ConnectionHost:
+    """A backplane as its connections see it.
+
+    Args:
+        loop_binding: Where it may be used.
+        states: Whether it takes connections.
+        registry: Keeps them.
+        system: The clocks.
+        reporter: Counts, and notifies the host of gaps.
+    """
+
+    def __init__(
+        self, loop_binding: LoopBinding, states: States, registry: Registry, system: System, reporter: Reporter
+    ) -> None:
+        self.reporter = reporter
+        self.wake_queue = WakeQueue()
+        """Wakes the readers of all queues that an event reached."""
+        self._loop_binding = loop_binding
+        self._states = states
+        self._registry = registry
+        self._system = system
+
+    def attach(self, conn_id: str, sink: Sink, *, raw: bool, on_gap: GapCallback | None) -> SinkAttachment:
+        """Attach a connection, or replace its sink; see `Backplane.attach`."""
+        self._check(conn_id)
+        check_sink(sink)
+        return self._registry.attach(conn_id, sink, raw=raw, on_gap=on_gap, now=self._system.monotonic())
+
+    def attach_queue(self, queue: Queue, targets: Sequence[Target]) -> SinkAttachment:
+        """Attach a connection's queue and associate it with its targets, all at once."""
+        self._check(queue.conn_id)
+        attachment = self._registry.attach_queue(queue, self._system.monotonic())
+        for target in targets:
+            self._registry.associate(queue.conn_id, target)
+        return attachment
+
+    async def confirm(self, targets: Sequence[Target]) -> bool:
+        """Wait until the broker confirmed that all of these are heard; False at once while the link is down."""
+        return await self._registry.subscriber.confirm(targets)
+
+    def count_overflow(self, conn_id: str, reason: str) -> Gap:
+        """Count an event that a connection's queue dropped, and return the gap that it leaves."""
+        self.reporter.counters.overflowed += 1
+        now = self._system.wall()
+        channel = f"connection:{conn_id}"
+        return Gap(channel=channel, cause="overflow", reason=reason, since=now, until=now, missed=1)
+
+    def _check(self, conn_id: str) -> None:
+        self._loop_binding.check()
+        self._states.check_open()
+        check_id(conn_id, "conn_id")

@@ -1,0 +1,183 @@
+"""The queue between the bus and one socket: events and the gaps between them, bounded in messages and bytes."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, TypeAlias
+
+from backplane_core._local.connection_host import ConnectionHost
+from backplane_core._local.registry import SinkAttachment
+from backplane_core._runtime.waking import Waiter
+from backplane_core.connection import Overflow
+from backplane_core.errors import BackplaneError, ConfigurationError, GapError, SlowConsumerError
+from backplane_core.event import Event
+from backplane_core.observe import Gap, GapCause
+
+__all__ = ["EventQueue", "Hole"]
+
+OVERFLOWS: Final = ("close", "drop_oldest", "drop_newest")
+
+Hole: TypeAlias = dict[GapCause, Gap]
+"""One gap per cause, merged: stands between the events where they are missing."""
+
+
+class EventQueue:
+    """Takes what comes for one connection, until it is read; see `Connection` for the promises.
+
+    All connections share each event. Holes never stand side by side: a gap joins the hole at its end of the queue.
+
+    Args:
+        host: Counts what is dropped.
+        conn_id: The connection's id.
+        max_pending: Events that may wait to be read.
+        max_pending_bytes: The same in bytes of JSON.
+        overflow: What a full queue does.
+        end_on_gap: End at the first gap of the bus.
+        takes_gaps: Whether gaps of the bus are wanted in their place among the events.
+
+    Raises:
+        ConfigurationError: A bound or the policy is not allowed.
+    """
+
+    # There may be very many, each touched by each event.
+    __slots__ = (
+        "_end_on_gap",
+        "_failure",
+        "_host",
+        "_max_pending",
+        "_max_pending_bytes",
+        "_overflow",
+        "attachment",
+        "bytes",
+        "conn_id",
+        "events",
+        "is_open",
+        "items",
+        "takes_gaps",
+        "waiter",
+    )
+
+    def __init__(
+        self,
+        host: ConnectionHost,
+        conn_id: str,
+        *,
+        max_pending: int,
+        max_pending_bytes: int,
+        overflow: Overflow,
+        end_on_gap: bool,
+        takes_gaps: bool,
+    ) -> None:
+        if overflow not in OVERFLOWS:
+            raise ConfigurationError(f"overflow={overflow!r} is not allowed: {', '.join(map(repr, OVERFLOWS))}")
+        if end_on_gap and overflow != "close":
+            raise ConfigurationError(
+                f"end_on_gap goes with overflow='close': overflow={overflow!r} goes on after a gap"
+            )
+        for name, bound in (("max_pending", max_pending), ("max_pending_bytes", max_pending_bytes)):
+            if type(bound) is not int or bound < 1:
+                raise ConfigurationError(f"{name}={bound!r} is not allowed: a whole number, at least 1")
+        self.conn_id = conn_id
+        self.takes_gaps = takes_gaps
+        self.items: deque[Event | Hole] = deque()
+        self.events = 0
+        self.bytes = 0
+        self.is_open = True
+        """Whether more may come."""
+        self.waiter = Waiter(host.wake_queue)
+        """What the reader awaits while there is nothing to read."""
+        self.attachment: SinkAttachment | None = None
+        self._host = host
+        self._max_pending = max_pending
+        self._max_pending_bytes = max_pending_bytes
+        self._overflow: Overflow = overflow
+        self._end_on_gap = end_on_gap
+        # Why it ended: at this gap, or (True) since nobody read it in time.
+        self._failure: Gap | bool = False
+
+    def accept(self, event: Event) -> bool:
+        """Queue an event if there is room, else do as the policy says; return whether it was queued."""
+        size = self.bytes + len(event.json)
+        if self.events < self._max_pending and size <= self._max_pending_bytes:
+            self.items.append(event)
+            self.events += 1
+            self.bytes = size
+            if self.waiter.waiting:
+                self.waiter.wake()
+            return True
+        return self._overflowed(event)
+
+    def mark(self, gap: Gap) -> None:
+        """Put a gap of the bus behind what came before it."""
+        self._put(gap, at_front=False)
+        if self._end_on_gap:
+            self._fail(gap)
+        self.waiter.wake()
+
+    def end(self) -> None:
+        """Let the reader end once it has read what is here: the connection is detached, or the backplane drains."""
+        self.is_open = False
+        self.waiter.wake()
+
+    def error(self) -> BackplaneError | None:
+        """Return what the reader raises once all is read; None: it just ends."""
+        if isinstance(self._failure, Gap):
+            return GapError(self._failure)
+        if self._failure:
+            return SlowConsumerError(
+                f"the queue of this connection held {self._max_pending} events or {self._max_pending_bytes} bytes "
+                "that nobody read: close the socket and let the client resync"
+            )
+        return None
+
+    def clear(self) -> list[Gap]:
+        """Drop all that nobody will read; return the gaps of this queue's own that nobody heard of."""
+        gaps = [item["overflow"] for item in self.items if not isinstance(item, Event) and "overflow" in item]
+        self.items.clear()
+        self.events = self.bytes = 0
+        return gaps
+
+    def _overflowed(self, event: Event) -> bool:
+        size = len(event.json)
+        if self._overflow == "drop_oldest" and size <= self._max_pending_bytes:
+            while self.events >= self._max_pending or self.bytes + size > self._max_pending_bytes:
+                self._drop_oldest()
+            return self.accept(event)
+        if self._overflow == "close":
+            self._fail(True)  # noqa: FBT003 -- not a gap
+        else:
+            self._put(self._hole_of_one(), at_front=False)
+        self.waiter.wake()
+        return False
+
+    def _drop_oldest(self) -> None:
+        """Drop the first event; the holes before and behind it become one."""
+        before: list[Gap] = []
+        while not isinstance(first := self.items.popleft(), Event):
+            before += first.values()
+        self.events -= 1
+        self.bytes -= len(first.json)
+        for gap in (*before, self._hole_of_one()):
+            self._put(gap, at_front=True)
+
+    def _hole_of_one(self) -> Gap:
+        """Count one dropped event and return its gap."""
+        return self._host.count_overflow(self.conn_id, f"the connection's queue was full ({self._overflow})")
+
+    def _put(self, gap: Gap, *, at_front: bool) -> None:
+        """Add a gap to the hole at that end of the queue."""
+        items = self.items
+        neighbour = (items[0] if at_front else items[-1]) if items else None
+        if isinstance(neighbour, dict):
+            earlier = neighbour.get(gap.cause)
+            neighbour[gap.cause] = gap if earlier is None else earlier.merge(gap)
+        elif at_front:
+            items.appendleft({gap.cause: gap})
+        else:
+            items.append({gap.cause: gap})
+
+    def _fail(self, why: Gap | bool) -> None:  # noqa: FBT001 -- True: it is too slow
+        """Take nothing more, and end with an error."""
+        self._failure = why
+        if self.attachment is not None:
+            self.attachment.drop()

@@ -1,0 +1,104 @@
+"""What `backplane.connection(...)` returns: a `Connection` over a queue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from backplane_core._local.connection_host import ConnectionHost
+from backplane_core._local.event_queue import EventQueue, Hole
+from backplane_core.connection import Connection
+from backplane_core.errors import ClosedError
+from backplane_core.event import Event
+from backplane_core.observe import GapCallback
+from backplane_core.target import Target
+
+__all__ = ["QueuedConnection"]
+
+
+class QueuedConnection(Connection):
+    """See `Connection`.
+
+    Args:
+        host: The backplane.
+        queue: What stands between the bus and the reader.
+        targets: What the connection is associated with.
+        on_gap: Called in stream order, before the first event after the hole.
+    """
+
+    __slots__ = ("_host", "_is_entered", "_on_gap", "_queue", "_targets")
+
+    def __init__(
+        self, host: ConnectionHost, queue: EventQueue, targets: Sequence[Target], on_gap: GapCallback | None
+    ) -> None:
+        self._host = host
+        self._queue = queue
+        self._targets = tuple(targets)
+        self._on_gap = on_gap
+        self._is_entered = False
+
+    @property
+    def conn_id(self) -> str:
+        """The connection's id."""
+        return self._queue.conn_id
+
+    @property
+    def pending(self) -> int:
+        """How many events wait to be read."""
+        return self._queue.events
+
+    @property
+    def pending_bytes(self) -> int:
+        """The same in bytes of JSON."""
+        return self._queue.bytes
+
+    async def __aenter__(self) -> Self:
+        """Attach, and wait until the broker confirmed that the targets are heard."""
+        queue = self._queue
+        if self._is_entered:
+            raise ClosedError("a connection is entered once: make another with backplane.connection(...)")
+        attachment = queue.attachment = self._host.attach_queue(queue, self._targets)
+        self._is_entered = True
+        try:
+            await self._host.confirm((Target.connection(queue.conn_id), *self._targets))
+        except BaseException:
+            attachment.drop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Detach, and discard what is still queued."""
+        if self._queue.attachment is not None:
+            self._queue.attachment.drop()
+        for gap in self._queue.clear():
+            self._host.reporter.report_gap(gap)
+
+    async def __anext__(self) -> Event:
+        """Return the next event."""
+        queue = self._queue
+        items = queue.items
+        while True:
+            while items:
+                item = items.popleft()
+                if isinstance(item, Event):
+                    queue.events -= 1
+                    queue.bytes -= len(item.json)
+                    return item
+                self._report(item)
+            if not self._is_entered:
+                raise ClosedError("enter the connection first: async with backplane.connection(...) as connection")
+            if not queue.is_open:
+                raise queue.error() or StopAsyncIteration
+            await queue.waiter
+
+    def _report(self, hole: Hole) -> None:
+        """Report what is missing here: what the bus lost was reported to the pod when it happened."""
+        reporter = self._host.reporter
+        for gap in hole.values():
+            if gap.cause == "overflow":
+                reporter.report_gap(gap)
+            if self._on_gap is not None:
+                reporter.notify(self._on_gap, gap)

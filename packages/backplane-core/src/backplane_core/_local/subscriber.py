@@ -1,0 +1,20 @@
+"""What this pod's connections need of the bus: `Subscriber` is its simplest form, that of a pod without one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backplane_core.target import Target
+
+__all__ = ["Subscriber"]
+
+
+class Subscriber:
+    """Follows which targets this pod holds connections for. In memory there is no bus, and nothing to subscribe to."""
+
+    def touch(self, target: Target) -> None:
+        """Record that the pod gained its first or lost its last connection of a target."""
+
+    async def confirm(self, targets: Sequence[Target]) -> bool:  # noqa: ARG002 -- in memory there is nothing to confirm
+        """Wait until the broker confirmed that all of these are heard; False at once while the link is down."""
+        return True

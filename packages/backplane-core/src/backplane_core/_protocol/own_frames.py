@@ -1,0 +1,38 @@
+"""How a pod recognizes the frames that it sent itself, without decoding them."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from attrs import frozen
+
+from backplane_core._protocol.frame import frame_prefix
+from backplane_core._protocol.routing import Routing
+
+__all__ = ["OwnFrames"]
+
+
+@frozen
+class OwnFrames:
+    """What the frames of one pod have in common.
+
+    Args:
+        origin: The pod's id.
+        prefix: What all of them start with.
+        beat_members: What a beat holds besides the members of any frame.
+    """
+
+    origin: str
+    prefix: bytes
+    beat_members: bytes
+
+    @classmethod
+    def of(cls, origin: str, routing: Routing) -> Self:
+        """Return what the frames of this origin have in common."""
+        beat_members = b',"routing":"%b","lanes":%d' % (routing.name.encode(), routing.lanes)
+        return cls(origin, frame_prefix(origin), beat_members)
+
+    @property
+    def beat_suffix(self) -> bytes:
+        """What beats end with. No event's frame does: after an event come numbers and lists, never these two names."""
+        return self.beat_members + b"}"
