@@ -164,11 +164,18 @@ class Backplane(Protocol):
             How many connections of this pod took it.
 
         Raises:
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
+                or something that is not one.
             EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
                 levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
-            BackplaneError: As `publish` otherwise.
+            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
+            OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
+            ReentrantPublishError: Called by a sink, while an event is being delivered.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
 
-        Delivery: as `publish`.
+        Delivery: if it raises, nobody has received anything. It does not depend on the broker's health: what can't be
+            sent is counted, and becomes a `Gap` at the receivers.
         Cancellation: never undoes it; the event is accepted before the first suspension.
         """
         ...

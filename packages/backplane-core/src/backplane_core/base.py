@@ -365,11 +365,18 @@ class BaseBackplane:
             How many connections of this pod took it.
 
         Raises:
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
+                or something that is not one.
             EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
                 levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
-            BackplaneError: As `publish` otherwise.
+            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
+            OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
+            ReentrantPublishError: Called by a sink, while an event is being delivered.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
 
-        Delivery: as `publish`.
+        Delivery: if it raises, nobody has received anything. It does not depend on the broker's health: what can't be
+            sent is counted, and becomes a `Gap` at the receivers.
         Cancellation: never undoes it; the event is accepted before the first suspension.
         """
         delivered = self._accept(target, data, exclude, is_json=True)
@@ -384,35 +391,47 @@ class BaseBackplane:
         *,
         exclude: Iterable[str] = (),
     ) -> int:
-        """Deliver JSON as `publish_json` does, without ever suspending: the caller must give the loop its turns.
+        """Deliver an event that is JSON already, without ever suspending: the caller must give the loop its turns.
 
         Args:
             target: One target, or several, at most 2,048: their union, each connection once.
-            data: One JSON value, as `publish_json` takes it.
+            data: One JSON value, for example what a model's `model_dump_json()` returned. It is read once to be sure,
+                and sent as it is, but on one line.
             exclude: Ids of connections that must not get it, on any pod; at most 65,536.
 
         Returns:
             How many connections of this pod took it.
 
         Raises:
-            BackplaneError: As `publish_json`.
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
+                or something that is not one.
+            EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
+                levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
+            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
+            OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
+            ReentrantPublishError: Called by a sink, while an event is being delivered.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
 
-        Delivery: as `publish_nowait`.
+        Delivery: if it raises, nobody has received anything. It does not depend on the broker's health: what can't be
+            sent is counted, and becomes a `Gap` at the receivers. A loop that never suspends outruns the outbox.
         """
         return self._accept(target, data, exclude, is_json=True)
 
     def publish_threadsafe(
         self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()
     ) -> ConcurrentFuture[int]:
-        """Publish from another thread than that of the event loop.
+        """Deliver an event from another thread than that of the event loop.
 
         Args:
             target: One target, or several, at most 2,048: their union, each connection once.
-            event: As `publish` takes it. It must not change before the future is done.
+            event: None, bool, int, finite float, str, UUID (sent as its text), Enum (sent as the str or int that it is,
+                else as its value), list, tuple, or dict with str keys, of the same. It must not change before the
+                future is done.
             exclude: Ids of connections that must not get it, on any pod; at most 65,536.
 
         Returns:
-            A future that holds what `publish` would return or raise: an `int`, or one of its errors.
+            A future of how many connections of this pod took it, or of the error that `publish` would raise.
 
         Raises:
             ClosedError: The backplane has not been entered yet, or its event loop is closed.

@@ -89,6 +89,9 @@ class BackplaneEnvelope:
 def encode_envelope(envelope: BackplaneEnvelope) -> bytes:
     """Return the envelope's bytes: UTF-8 JSON on one line, members in the order of the format's description.
 
+    Args:
+        envelope: What to encode.
+
     Raises:
         EventEncodeError: The event or the trace contains something that JSON cannot represent.
         InvalidTargetError: An excluded id is not a valid id.
@@ -108,6 +111,9 @@ def encode_envelope(envelope: BackplaneEnvelope) -> bytes:
 
 def decode_envelope(data: bytes) -> BackplaneEnvelope:
     """Return the envelope in these bytes. Unknown members are ignored.
+
+    Args:
+        data: A message from the bus, not signed.
 
     Raises:
         EnvelopeError: They are not an envelope: not JSON, wrong types, a target with two keys, bad UTF-8, nesting too

@@ -55,7 +55,11 @@ class Gap:
     missed: int | None = None
 
     def merge(self, later: Gap) -> Gap:
-        """Return one gap that covers both."""
+        """Return one gap that covers both.
+
+        Args:
+            later: A gap that was reported after this one.
+        """
         missed = None if self.missed is None or later.missed is None else self.missed + later.missed
         return Gap(
             channel=later.channel,

@@ -120,13 +120,13 @@ class SyncPublisher:
         self.close()
 
     def publish(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
-        """Accept an event for every connection of the target, on every pod. A process's first publish connects.
+        """Accept an event for every connection of the target, on every pod. The first publish of a process connects.
 
         Args:
             target: One target, or several, at most 2,048: their union, each connection once.
-            event: None, bool, int, finite float, str, UUID (sent as its text), Enum (sent as the str or int that it
-                is, else as its value), list, tuple, or dict with str keys, of the same.
-            exclude: Connection ids that must not get it, on any pod; at most 65,536.
+            event: None, bool, int, finite float, str, UUID (sent as its text), Enum (sent as the str or int that it is,
+                else as its value), list, tuple, or dict with str keys, of the same.
+            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
 
         Returns:
             0, since this process holds no connection. `flush` returns once the broker has the event.
@@ -135,9 +135,10 @@ class SyncPublisher:
             TransportError: The first publish of this process could not connect within `connect_timeout_s`; it may be
                 tried again. Later ones don't depend on the broker.
             AuthenticationError: The first publish of this process: the broker refused the credentials.
-            InvalidTargetError: No target, too many, or not a target; or an excluded id that is none, or too many.
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
+                or something that is not one.
             EventEncodeError: The event is not JSON.
-            EventTooLargeError: It is larger than the limit.
+            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
             ClosedError: The publisher is closed.
 
@@ -154,7 +155,7 @@ class SyncPublisher:
         *,
         exclude: Iterable[str] = (),
     ) -> int:
-        """Accept an event that is JSON already, for every connection of the target, on every pod.
+        """Accept an event that is JSON already, for every connection of the target. A process's first publish connects.
 
         Args:
             target: One target, or several, at most 2,048: their union, each connection once.
@@ -166,11 +167,19 @@ class SyncPublisher:
             0, since this process holds no connection. `flush` returns once the broker has the event.
 
         Raises:
+            TransportError: The first publish of this process could not connect within `connect_timeout_s`; it may be
+                tried again. Later ones don't depend on the broker.
+            AuthenticationError: The first publish of this process: the broker refused the credentials.
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
+                or something that is not one.
             EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
                 levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
-            BackplaneError: As `publish` otherwise.
+            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
+            OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
+            ClosedError: The publisher is closed.
 
-        Delivery: as `publish`.
+        Delivery: if it raises, nobody has received anything. Otherwise the event is sent once the broker takes it; what
+            can't be sent is counted, and becomes a `Gap` at the receivers.
         """
         worker = self._running()
         return worker.run(worker.publisher.publish_json(target, data, exclude=exclude))

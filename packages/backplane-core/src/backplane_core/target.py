@@ -92,35 +92,70 @@ class Target:
 
     @classmethod
     def connection(cls, id: str) -> Target:  # noqa: A002 -- the field's name
-        """Return the target of one client socket."""
+        """Return the target of one client socket.
+
+        Args:
+            id: The connection's id: not empty, at most 1,024 UTF-8 bytes, no lone surrogates.
+
+        Raises:
+            InvalidTargetError: The id does not have that form.
+        """
         if cls is Target and type(id) is str and len(id) <= _MAX_CACHED_CHARACTERS:
             return _recent("connection", id)
         return cls("connection", id)
 
     @classmethod
     def session(cls, id: str) -> Target:  # noqa: A002 -- the field's name
-        """Return the target of all connections of one session, for instance the tabs of one browser."""
+        """Return the target of all connections of one session, for instance the tabs of one browser.
+
+        Args:
+            id: The session's id: not empty, at most 1,024 UTF-8 bytes, no lone surrogates.
+
+        Raises:
+            InvalidTargetError: The id does not have that form.
+        """
         if cls is Target and type(id) is str and len(id) <= _MAX_CACHED_CHARACTERS:
             return _recent("session", id)
         return cls("session", id)
 
     @classmethod
     def user(cls, id: str) -> Target:  # noqa: A002 -- the field's name
-        """Return the target of all connections of one user."""
+        """Return the target of all connections of one user.
+
+        Args:
+            id: The user's id: not empty, at most 1,024 UTF-8 bytes, no lone surrogates.
+
+        Raises:
+            InvalidTargetError: The id does not have that form.
+        """
         if cls is Target and type(id) is str and len(id) <= _MAX_CACHED_CHARACTERS:
             return _recent("user", id)
         return cls("user", id)
 
     @classmethod
     def org(cls, id: str) -> Target:  # noqa: A002 -- the field's name
-        """Return the target of all connections of one organization."""
+        """Return the target of all connections of one organization.
+
+        Args:
+            id: The organization's id: not empty, at most 1,024 UTF-8 bytes, no lone surrogates.
+
+        Raises:
+            InvalidTargetError: The id does not have that form.
+        """
         if cls is Target and type(id) is str and len(id) <= _MAX_CACHED_CHARACTERS:
             return _recent("org", id)
         return cls("org", id)
 
     @classmethod
     def agent(cls, id: str) -> Target:  # noqa: A002 -- the field's name
-        """Return the target of all connections that follow one agent."""
+        """Return the target of all connections that follow one agent.
+
+        Args:
+            id: The agent's id: not empty, at most 1,024 UTF-8 bytes, no lone surrogates.
+
+        Raises:
+            InvalidTargetError: The id does not have that form.
+        """
         if cls is Target and type(id) is str and len(id) <= _MAX_CACHED_CHARACTERS:
             return _recent("agent", id)
         return cls("agent", id)

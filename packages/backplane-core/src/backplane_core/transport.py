@@ -86,7 +86,10 @@ class Link(Protocol):
         ...
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
-        """Return once the broker confirmed that none of these is heard any more.
+        """Return once the broker confirmed that none of these is heard any longer.
+
+        Args:
+            channels: Names that were subscribed to, at most 512.
 
         Raises:
             TransportError: The link is dead.
@@ -97,6 +100,10 @@ class Link(Protocol):
         """Write all frames, in order, in one go; return once the broker confirmed them (see `Traits.confirms`).
 
         Called by one task, one call at a time. When it raises or is cancelled, any prefix may have arrived.
+
+        Args:
+            frames: Each a channel and a payload of at most `Traits.max_payload_bytes`; together about 512 KiB at most,
+                unless one is larger.
 
         Raises:
             TransportError: The link is dead, or the broker refused a frame.

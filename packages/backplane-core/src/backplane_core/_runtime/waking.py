@@ -192,7 +192,11 @@ class Confirmation(Waiter):
         """None: not yet."""
 
     def give(self, answer: bool) -> None:  # noqa: FBT001 -- all that there is to say
-        """Answer, the first time; the task may have run on return, if none was running."""
+        """Answer, the first time; the task may have run on return, if none was running.
+
+        Args:
+            answer: What awaiting returns: True if the broker confirmed, False if it never will.
+        """
         if self.given is None:
             self.given = answer
             self.go_on()

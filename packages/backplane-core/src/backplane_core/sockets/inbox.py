@@ -33,7 +33,7 @@ class Source(Protocol):
         ...
 
     def resume_reading(self) -> None:
-        """Read again."""
+        """Let arriving bytes be read again."""
         ...
 
 
@@ -79,7 +79,12 @@ class Inbox:
         return Confirmation(self._waker)
 
     def put(self, channel: str, payload: bytes) -> None:
-        """Keep one frame, or count it as lost. Never raises."""
+        """Keep one frame, or count it as lost. Never raises.
+
+        Args:
+            channel: The channel that it came on.
+            payload: Its bytes.
+        """
         if self._closed:
             return
         self._size += len(payload)
@@ -91,7 +96,11 @@ class Inbox:
         self._waiter.wake()
 
     def added(self, size: int) -> None:
-        """Note that `frames` may have been appended to, from `size` bytes. The reader may run before this returns."""
+        """Note that `frames` may have been appended to. The reader may run before this returns.
+
+        Args:
+            size: Bytes that were read from the socket, whatever was in them.
+        """
         if not self.frames:  # only confirmations came: nobody would ever take them
             return
         self._size += size
