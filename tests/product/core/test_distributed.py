@@ -20,6 +20,7 @@ from backplane_core import (
     Traits,
     TransportError,
 )
+from backplane_core._outbound import sender as sender_module
 from backplane_core.testing import MemoryBroker, MemoryTransport
 
 from tests.support.fleets import MemoryFleet
@@ -183,6 +184,28 @@ async def test_a_pod_of_the_same_fleet_is_no_mismatch(fleet: MemoryFleet) -> Non
     assert here.stats().mismatch == there.stats().mismatch == 0
     assert here.ready()
     assert here.ready().last_beat is not None
+
+
+@pytest.mark.parametrize("routing", ["broadcast", "interest"])
+async def test_more_targets_than_routes_are_kept_of_all_arrive_in_order_and_without_a_hole(
+    routing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "MAX_CHANNELS", 3)
+    fleet = MemoryFleet(routing)
+    users = [Target.user(f"u{number}") for number in range(7)]
+    async with fleet.stack:
+        here, there = await fleet.pod(), await fleet.pod()
+        sockets = [await fleet.socket(there, f"c{number}", user) for number, user in enumerate(users)]
+        for number in range(5):
+            for user in [*users, users[0]]:
+                await here.publish(user, number)
+        for number, socket in enumerate(sockets):
+            assert await socket.has(10 if number == 0 else 5) == [
+                it for it in range(5) for _ in range(2 if number == 0 else 1)
+            ]
+        assert there.stats().gaps == {}
+        assert there.stats().duplicates == 0
+        assert len(here._sender._routes) == 3
 
 
 async def test_a_frame_is_what_the_format_says(fleet: MemoryFleet) -> None:

@@ -1,4 +1,5 @@
 """From targets to channels: no id can reach a wildcard, a protocol byte, or another target's channel."""
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ import re
 
 import pytest
 from backplane_core import Target
-from backplane_core._protocol.routing import CHANNEL, id_token, make_routing
+from backplane_core._protocol import routing as routing_module
+from backplane_core._protocol.routing import CHANNEL, Interest, id_token, make_routing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -103,3 +105,12 @@ def test_unions_and_everyone_take_the_channel_that_all_pods_hear(name: str) -> N
     assert routing.channel((Target.everyone(),)) == "backplane"
     assert routing.channel((Target.user("u1"), Target.org("acme"))) == "backplane"
     assert routing.interest(Target.everyone()) is None
+
+
+def test_a_flood_of_targets_forgets_the_oldest_names_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing_module, "_MAX_CACHED_NAMES", 3)
+    interest = Interest("c")
+    names = {f"u{number}": interest.interest(Target.user(f"u{number}")) for number in range(10)}
+    assert list(interest._names.values()) == [names["u7"], names["u8"], names["u9"]]
+    for id_, name in names.items():
+        assert interest.interest(Target.user(id_)) == name == f"c:@user:{id_}"

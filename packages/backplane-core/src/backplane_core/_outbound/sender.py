@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -101,7 +102,7 @@ class Sender(Outbound):
         self._head_bytes = 0 if signer is None else SIGNED_HEAD_BYTES  # what a frame grows by on its way to the bus
         self._numbering = Numbering()
         # By the target's wire form: so that a publish looks up once what it needs.
-        self._routes: dict[bytes, Route] = {}
+        self._routes: OrderedDict[bytes, Route] = OrderedDict()
         self._self = (Target.connection(own.origin),)
         self._max_frame_bytes: int | None = None
         # An event to one target of at most so many bytes needs no look at its frame; under "raise" each needs one.
@@ -147,7 +148,7 @@ class Sender(Outbound):
         channel, wire = self._routing.channel(targets), targets[0].wire
         seq, prev = self._numbering.take(channel)
         if len(self._routes) >= MAX_CHANNELS:
-            self._routes.clear()
+            self._routes.popitem(last=False)
         self._routes[wire] = Route(channel, frame_head(self._prefix, wire), self._numbering.number(channel))
         return (channel, build_frame(self._prefix, targets, event, seq, prev))
 

@@ -6,6 +6,7 @@ The format is written down in docs/reference/wire-format.md. The event is never 
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Final
 
@@ -78,7 +79,7 @@ class Head(msgspec.Struct, gc=False):
 
 _decode_head: Final = msgspec.json.Decoder(Head).decode
 _decode_target: Final = msgspec.json.Decoder(str | dict[str, str]).decode
-_targets: Final[dict[bytes, Target]] = {}
+_targets: Final[OrderedDict[bytes, Target]] = OrderedDict()
 
 
 def decode_head(payload: bytes) -> Head:
@@ -138,7 +139,7 @@ def decode_target(raw: bytes) -> Target:
         target = _read_target(raw)
         if len(raw) <= _MAX_CACHED_TARGET_BYTES:
             if len(_targets) >= _MAX_CACHED_TARGETS:
-                _targets.clear()
+                _targets.popitem(last=False)  # one for one: to forget all at once would hold the loop
             _targets[raw] = target
     return target
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final, Literal, Protocol, TypeAlias
 from zlib import crc32
@@ -88,7 +89,8 @@ class Interest:
     def __init__(self, shared: str) -> None:
         self.shared = shared
         self.base = (shared,)
-        self._names: dict[Target, str] = {}
+        # By the target's wire form, whose hash is kept. One goes for each that comes: to forget all at once takes long.
+        self._names: OrderedDict[bytes, str] = OrderedDict()
 
     def channel(self, targets: Sequence[Target]) -> str:
         """Return the channel of one target; a union has none of its own, so it uses the shared one."""
@@ -96,14 +98,14 @@ class Interest:
 
     def interest(self, target: Target) -> str | None:
         """Return the channel of the target: `{channel}:@{kind}:{token}`."""
-        name = self._names.get(target)
+        name = self._names.get(target.wire)
         if name is None:
             if target.kind == "everyone":
                 return None
             name = f"{self.shared}:@{target.kind}:{id_token(target.id)}"
             if len(self._names) >= _MAX_CACHED_NAMES:
-                self._names.clear()
-            self._names[target] = name
+                self._names.popitem(last=False)
+            self._names[target.wire] = name
         return name
 
 

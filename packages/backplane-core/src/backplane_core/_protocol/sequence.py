@@ -6,6 +6,7 @@ not heard: a hole of exactly that many frames.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final
 
 from attrs import define, field
@@ -36,7 +37,8 @@ class Numbering:
     """The sender's numbers: consecutive from 1 on each channel."""
 
     max_channels: int = MAX_CHANNELS
-    _numbers: dict[str, Number] = field(factory=dict[str, Number], init=False)
+    # Ordered: a plain dict looks for its oldest key among all the places where older ones were.
+    _numbers: OrderedDict[str, Number] = field(factory=OrderedDict[str, Number], init=False)
     # A forgotten channel goes on above every forgotten number, so that its next frame can't pass for a copy.
     _floor: int = field(default=0, init=False)
 
@@ -53,7 +55,7 @@ class Numbering:
             number.last = last + 1
             return last + 1, last
         if len(self._numbers) >= self.max_channels:
-            forgotten = self._numbers.pop(next(iter(self._numbers)))
+            _, forgotten = self._numbers.popitem(last=False)
             self._floor = max(self._floor, forgotten.last)
             forgotten.last = 0
         self._numbers[channel] = number = Number(self._floor + 1)
