@@ -84,6 +84,8 @@ CI_TESTS = (
 SLOW = "sixty_thousand or crosses or never_answers or dead_broker or tight_loop or mutated or two_kinds or cancelled_c"
 CI_OPTIONS = ("-k", f"not ({SLOW}) and not uvloop and not (interest and (publisher or processes or killed or closing))")
 
+ALL_CORES = ("-n", "auto", "--dist", "loadgroup")
+
 PROBE = """
 import importlib.metadata, json, platform, sys
 from backplane_testservers.search import find
@@ -196,7 +198,7 @@ def run_leg(leg: Leg, tests: Sequence[str], scratch: Path) -> Row:
         answering = ", ".join(version_of(Path(path)) for path in seen["servers"])
         ran = f"{note}Python {seen['python']}; {leg.dependencies}: {versions}; {answering}"
         say(f"\n-- {ran}")
-        output = run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests], environment)
+        output = run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *ALL_CORES, *tests], environment)
         return Row(leg=leg, ran=ran, outcome=output.strip().splitlines()[-1], ok=True)
     except (ServerUnavailable, BrokerUnavailable) as error:
         # As with the tests: a missing server is a failure where servers are required.

@@ -14,6 +14,7 @@ A test marked `every_loop` runs on asyncio's event loop and on uvloop's; `--loop
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -92,6 +93,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     select(config, items)  # after `-k` and `-m`: what was asked for by name is not left out
     if hasattr(config, "workerinput"):
         order(items)
+
+
+def pytest_collection_finish() -> None:
+    # Thousands of collected tests stay to the end; else each `gc.collect()` of a test would go through them all.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -9,6 +9,7 @@ from backplane_core import Target
 
 from tests.support.fleets import Fleet
 from tests.support.sockets import settled
+from tests.support.waiting import until
 
 TARGETS = [
     Target.connection("c1"),
