@@ -39,7 +39,7 @@ def _choose() -> bool:
 OWN_WAITERS: Final = _choose()
 """Whether tasks wait on the hand-made awaitable."""
 
-if TYPE_CHECKING or OWN_WAITERS:
-    from backplane_core._runtime.own_waiters import Confirmation, Waiter, WakeQueue
-else:
+if not TYPE_CHECKING and not OWN_WAITERS:
     from backplane_core._runtime.future_waiters import Confirmation, Waiter, WakeQueue
+else:
+    from backplane_core._runtime.own_waiters import Confirmation, Waiter, WakeQueue
