@@ -51,7 +51,7 @@ async def test_an_outage_ends_it() -> None:
 
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
 async def test_it_does_not_go_with_a_policy_that_goes_on_after_gaps(backplane: BaseBackplane, overflow: Any) -> None:
-    with pytest.raises(ConfigurationError, match="end_on_gap goes with overflow='close'"):
+    with pytest.raises(ConfigurationError, match="end_on_gap needs overflow='close'"):
         backplane.connection("c1", USER, end_on_gap=True, overflow=overflow)
 
 

@@ -236,7 +236,7 @@ async def test_a_node_that_passes_nothing_on_is_left_with_a_gap(
     next(iter(transport._links)).ask_to_leave("works ahead")
     await until(lambda: here.stats().links == 2, "the move")
     await until(lambda: len(socket.gaps) == 1, "the gap")
-    assert "passes nothing on" in socket.gaps[0].reason
+    assert "forwards nothing to the next one" in socket.gaps[0].reason
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.01, 0.2, 0.3, 0.4, 0.5])

@@ -238,7 +238,7 @@ _of_parents: Final[list[_Worker]] = []
 
 
 class _Lock:
-    """A lock that a forked child gets anew: a thread of the parent may have held it, and is not there to release it."""
+    """A lock that is replaced in a forked child: a thread of the parent may hold it, and is not there to release it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

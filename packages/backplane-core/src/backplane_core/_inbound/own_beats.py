@@ -1,4 +1,4 @@
-"""What it means that a beat of this pod's own came back: the link hears, and so far it has heard everything."""
+"""What the return of a pod's own beat proves: that the link hears, and has heard everything so far."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["OwnBeats"]
 
 
 class OwnBeats:
-    """Takes the beats that come back, and what may have been one.
+    """Takes the beats that come back, and holes that may have been one.
 
     Args:
-        shared: The channel whose beats prove something; see `Routing.shared`.
+        shared: The channel whose beats prove something, see `Routing.shared`.
         heartbeat: Decides whether the link is deaf.
         peers: Remembers which beats this pod sent, and when.
         watermark: Moves to when a beat was sent that came back.
@@ -25,7 +25,7 @@ class OwnBeats:
 
     def __init__(self, shared: str, heartbeat: Heartbeat, peers: Peers, watermark: Watermark, system: System) -> None:
         self.last_heard_at: float | None = None
-        """When a beat came back last, Unix time in seconds; None: none ever did."""
+        """When a beat last came back, Unix time in seconds; None if none ever did."""
         self._shared = shared
         self._heartbeat = heartbeat
         self._peers = peers
@@ -40,13 +40,13 @@ class OwnBeats:
             try:
                 head = decode_head(payload)
             except EnvelopeError:
-                return  # not from any pod: only our prefix and suffix are ours
+                return  # not from a pod: only its prefix and suffix look like ours
             sent_at = self._peers.beat_heard(head.origin, head.seq or 0)
             if sent_at is not None and self._watermark.beats_prove:
                 self._watermark.advance(sent_at)
 
     def missed(self, channel: str | None) -> None:
         """Record that frames of a channel (None: of any) are missing; one of our beats may have been among them."""
-        # Where beats prove something, one that is missing shows that the link is deaf; elsewhere it may live on.
+        # If beats prove something, a missing one shows that the link is deaf; otherwise the link may live on.
         if not self._watermark.beats_prove and channel in {None, self._shared}:
             self._heartbeat.missed()

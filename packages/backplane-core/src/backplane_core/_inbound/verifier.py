@@ -1,4 +1,4 @@
-"""In a fleet that signs: from a link's signed frames to the plain ones that the reader takes."""
+"""From the signed frames of a link to the plain ones that the reader takes, in a fleet that signs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["Verifier"]
 
 
 class Verifier:
-    """Lets in what is signed as it should be. Everything else is counted, reported and dropped.
+    """Passes on frames with a valid signature. Everything else is counted, reported and dropped.
 
     Args:
-        signer: The fleet's.
+        signer: The signer of the fleet.
         own: How this pod's own frames are recognized.
-        max_frame_bytes: The most that a plain frame may have; the signatures of longer ones are not computed.
-        reporter: Counts echoes and what is refused, and gets what was refused.
+        max_frame_bytes: The limit for a plain frame, in bytes; signatures of longer ones are not computed.
+        reporter: Counts echoes and rejected frames, and is notified of rejected ones.
     """
 
     def __init__(self, signer: Signer, own: OwnFrames, max_frame_bytes: int, reporter: Reporter) -> None:
@@ -33,13 +33,13 @@ class Verifier:
         self._reporter = reporter
 
     def verified(self, batch: Iterable[Frame | Lost]) -> Iterator[Frame | Lost]:
-        """Yield a batch as it would be if nothing was signed; lazily, so that the reader's slices bound it in time."""
+        """Yield a batch as it would be if nothing were signed; lazily, so that the reader's slices bound the time."""
         for frame in batch:
             if type(frame) is not tuple:
                 yield frame
                 continue
             channel, payload = frame[0], frame[1]
-            # An echo is dropped, right or wrong, so its signature need not be looked at: only a beat proves something.
+            # An echo is dropped whatever its signature, so it is not checked: only a beat proves anything.
             if payload.startswith(self._prefix, SIGNED_HEAD_BYTES) and not payload.endswith(self._beat_suffix):
                 self._counters.echoed += 1
                 continue

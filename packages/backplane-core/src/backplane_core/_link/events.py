@@ -1,4 +1,4 @@
-"""What the life of links means to a backplane: `LinkEvents`."""
+"""How a backplane is notified of what happens to its link: `LinkEvents`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["LinkEvents"]
 
 
 class LinkEvents(Protocol):
-    """Takes what happens to the link. All are called in the loop, and none may raise."""
+    """Notified of what happens to the link. All methods are called in the loop, and none may raise."""
 
     async def live(self, reason: str) -> None:
-        """Record that a link is live: everything that is wanted is heard. Nothing is sent before this returns."""
+        """Record that a link is live and subscribed to everything wanted. Nothing is sent before this returns."""
         ...
 
     def lost(self, reason: str, in_doubt: InDoubt | None) -> None:
@@ -21,12 +21,12 @@ class LinkEvents(Protocol):
 
         Args:
             reason: Why, for people.
-            in_doubt: What it confirmed that may be lost all the same. What was in flight is the sender's, still.
+            in_doubt: What it confirmed but may be lost all the same. What was in flight still belongs to the sender.
         """
         ...
 
     def moved(self, reason: str) -> None:
-        """Record that the link was left for another one and nothing was missed; what is still to be read may be copies.
+        """Record that another link took over and nothing was missed; frames still to be read may be copies.
 
         Args:
             reason: Why, for people.

@@ -1,10 +1,22 @@
-"""Make before break: a link that its broker is about to close hands over to its successor, and nothing is missed.
+"""Make before break: a link that its broker is about to close hands over to the next one, and nothing is missed.
 
     leaving ── open ── subscribe ── overlap ── last send, flush ── read on, send on ── close
 
-`Handover` is a link made of one link after the other. While two overlap both are read: the old frames are handed on,
-the successor's are held until the old one has nothing left. What came by both is then dropped as a copy, by its number.
-A mark, sent through the old link and heard through the new one, proves that what was sent before it has reached there.
+`Handover` is a link made of one link after another. While two overlap, both are read: frames of the old link are passed
+on, those of the next one are held until the old link has nothing left. Frames that came by both are then dropped as
+copies, by their numbers. A mark is a frame on a channel of its own: if it is sent through the old link and heard
+through the next one, everything sent before it has reached the next node.
+
+The invariant: every frame that the broker delivers on either link is yielded, those of the old link first.
+
+An example, with NATS in lame duck mode. At 0.0 s the node announces that it leaves. At 0.6 s (a random wait of up to
+1 s) this pod opens a link to another node and subscribes there to its 300 channels, by 0.7 s. It sends marks through
+the old link, each 20 ms, until one is heard through the next link at 0.75 s, then reads both for 0.25 s. At 1.0 s sends
+pause; a second mark is heard, 0.1 s pass, and a last mark is sent through the old link. When it comes back there, at
+1.1 s, the old link has nothing left: the frames held since 0.7 s are yielded, sends continue through the next link, and
+the old one is closed.
+
+Without this, a rolling upgrade of the brokers would be a gap for every pod, and every client of the fleet would reload.
 """
 
 from __future__ import annotations
@@ -29,25 +41,25 @@ from backplane_core.transport import Frame, LeavingLink, Link, Lost, Transport
 __all__ = ["Handover", "HandoverOptions"]
 
 SPREAD_S: Final = 1.0
-"""All pods of a node hear at once that it leaves, and must not come to the others at once. NATS gives them 10 s."""
+"""All pods on a node learn at once that it leaves, and must not move to the others at once. NATS gives them 10 s."""
 
 OVERLAP_S: Final = 0.25
-"""How long both are heard before the old one is flushed: the nodes of a cluster tell each other who hears what."""
+"""How long both are read before the old one is flushed: the nodes of a cluster have to exchange subscriptions."""
 
 PAUSE_S: Final = 0.1
-"""How long sends wait at the switch, so that what the next node passes on does not overtake what the last one did."""
+"""How long sends pause at the switch, so that frames through the next node do not overtake those through the old."""
 
 MARK_S: Final = 1.0
-"""How long a mark may take; a node that is cut from the others never passes it on."""
+"""How long a mark may take; a node that is cut off from the others never forwards it."""
 
 MARK_AGAIN_S: Final = 0.02
-"""A mark that came before its subscription was known there is lost."""
+"""How often a mark is repeated: one that arrives before its subscription is known is lost."""
 
 CLOSE_S: Final = 1.0
 
 
 class MoveObserver(Protocol):
-    """Whoever uses the link, and must know of a move."""
+    """The user of the link, who must know about a move."""
 
     def moved(self, link: Link, reason: str) -> None:
         """Record that the next link takes over, before any frame that only it brought."""
@@ -60,11 +72,11 @@ class HandoverOptions:
 
     Args:
         transport: Opens the next link.
-        mark: A channel that nobody else hears.
-        system: The clock, and chance, which spreads a fleet's moves.
-        peers: Know whether every pod's frames carry numbers, so that what comes by both links is known as a copy.
+        mark: A channel that nobody else subscribes to.
+        system: The clock, and the randomness that spreads a fleet's moves.
+        peers: Knows whether all pods number their frames, so that frames that come by both links are known as copies.
         timeout_s: How long opening, and each answer of the next link, may take.
-        observer: Hears of each move.
+        observer: Notified of each move.
     """
 
     transport: Transport
@@ -76,16 +88,16 @@ class HandoverOptions:
 
 
 class Handover:
-    """A `Link` that moves when its broker says that it will close it; it dies as any other when that comes unasked.
+    """A `Link` that moves when its broker announces that it will close it. Unannounced, it dies like any other.
 
     Args:
-        link: The first one.
+        link: The first link.
         moving: What a move needs.
     """
 
     def __init__(self, link: LeavingLink, moving: HandoverOptions) -> None:
         self._moving = moving
-        self._link: Link = link  # what is read and subscribed
+        self._link: Link = link  # the link that is read and subscribed
         self._sends: Link = link
         self._sending = asyncio.Lock()
         self._open: dict[Link, None] = {link: None}
@@ -94,7 +106,7 @@ class Handover:
         self._successor: NextLink | None = None
         self._reading: asyncio.Task[None] | None = None
         self._reason = ""
-        # Marks: how many were sent, the one behind all else, the link that hears them, whether any may still come.
+        # Marks: how many were sent, the last one, the link that is subscribed to them, whether any may still come.
         self._marks = 0
         self._last_mark: int | None = None
         self._marked: Link | None = None
@@ -111,7 +123,7 @@ class Handover:
     # What any link does
 
     async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
-        """As the link; and on the successor, if there is one."""
+        """Subscribe on the link, and on the successor if there is one."""
         link, successor = self._link, self._successor
         self._channels.update(dict.fromkeys(channels))
         await self._unless_moved(link, link.subscribe(channels, after=after))
@@ -119,7 +131,7 @@ class Handover:
             await self._on_successor(successor, successor.subscribe(channels))
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
-        """Likewise."""
+        """Unsubscribe on the link, and on the successor if there is one."""
         link, successor = self._link, self._successor
         for channel in channels:
             self._channels.pop(channel, None)
@@ -128,12 +140,12 @@ class Handover:
             await self._on_successor(successor, successor.unsubscribe(channels))
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """As the link; waits while a move switches."""
+        """Send through the link; wait while a move switches."""
         async with self._sending:
             await self._sends.send(frames)
 
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
-        """Yield what one link after the other yields."""
+        """Yield what one link after another yields."""
         batches = self._link.receive()
         while True:
             async for batch in batches:
@@ -160,7 +172,7 @@ class Handover:
             batches = successor.batches
 
     def _sifted(self, batch: list[Frame | Lost]) -> list[Frame | Lost]:
-        """Return a batch without marks, and note the last one."""
+        """Return a batch without its marks, and notice the last mark."""
         kept: list[Frame | Lost] = []
         for item in batch:
             if isinstance(item, Lost) or item[0] != self._moving.mark:
@@ -174,7 +186,7 @@ class Handover:
         return kept
 
     def _take_over(self, successor: NextLink) -> NextLink:
-        """All that the old link had is handed on."""
+        """Make the successor the link: everything that the old link had is passed on."""
         self._link = successor.link
         self._successor = None
         successor.release()
@@ -183,7 +195,7 @@ class Handover:
         return successor
 
     async def aclose(self) -> None:
-        """Close all links that are open; each even if this is cancelled at another one."""
+        """Close all open links, each of them even if this is cancelled while closing another."""
         async with AsyncExitStack() as stack:
             if self._closing:
                 stack.push_async_callback(asyncio.wait, [*self._closing])
@@ -214,10 +226,10 @@ class Handover:
     # Moves
 
     async def succeed(self) -> None:
-        """Wait for the broker's word that it leaves, and move; again and again.
+        """Wait until the broker announces that it leaves, and move; repeat for ever.
 
         Raises:
-            TransportError: The move failed when it was too late to stay, or copies can't be told.
+            TransportError: The move failed when it was too late to stay, or copies can't be recognized.
         """
         while isinstance(link := self._link, LeavingLink):
             self._reason = await link.leaving()
@@ -229,14 +241,14 @@ class Handover:
                 await asyncio.sleep(backoff.lost(self._moving.system.monotonic()))
 
     async def _move(self) -> bool:
-        """Make one attempt; return whether it succeeded. If not, the old link goes on."""
+        """Make one attempt and return whether it succeeded. If not, the old link stays in use."""
         self._check_copies()
         try:
             async with asyncio.timeout(self._moving.timeout_s):
                 link = await self._moving.transport.open()
         except (TransportError, TimeoutError):
-            return False  # if the old one dies meanwhile, that is told as ever
-        except Exception as error:  # noqa: BLE001 -- as the uplink does
+            return False  # if the old link dies in the meantime, that is reported as usual
+        except Exception as error:  # noqa: BLE001 -- as the supervisor does
             log_fault("the transport failed", error)
             return False
         old = self._link
@@ -258,7 +270,7 @@ class Handover:
         return True
 
     async def _overlap(self, old: Link, successor: NextLink) -> bool:
-        """Return once both are subscribed to all of it, for a while; and whether the old one's node passes on marks."""
+        """Return once both links have been subscribed to everything for a while: whether marks reach the successor."""
         if self._marked is not old:
             await with_timeout(old.subscribe([successor.mark]), self._moving.timeout_s)
             self._marked = old
@@ -274,27 +286,27 @@ class Handover:
         return passes
 
     async def _switch(self, old: Link, successor: NextLink, *, passes: bool) -> None:
-        """Read the successor, once the old link has nothing left, and send through it from then on."""
+        """Read the successor once the old link has nothing left, and send through it from then on."""
         monotonic = self._moving.system.monotonic
         async with self._sending:
             began = monotonic()
-            # What never passed a mark will not now; sends need not wait for it.
+            # A node that never forwarded a mark will not do so now: sends need not wait for it.
             passes = passes and await self._mark_passes(successor, partial(self._send_mark, old))
-            # A slow network is slow for others as well.
+            # A slow network is slow for the others, too.
             await asyncio.sleep(max(PAUSE_S, monotonic() - began))
             self._check_copies()
             if not passes:
-                successor.lose(f"{self._reason}; it passes nothing on to the next one: frames may be missing")
+                successor.lose(f"{self._reason}; it forwards nothing to the next one: frames may be missing")
             await self._drain(old)
             self._sends = successor.link
-        # Whatever marks are still on their way come before the last one; then nothing needs to be sifted.
+        # All marks still on their way come before the last one; after that nothing needs to be sifted.
         with suppress(TimeoutError):
             async with asyncio.timeout(MARK_S):
                 await self._settled.wait()
         await with_timeout(successor.link.unsubscribe([successor.mark]), self._moving.timeout_s)
 
     async def _mark_passes(self, successor: NextLink, send_mark: Callable[[], Awaitable[None]]) -> bool:
-        """Return whether what was sent through the old link so far has reached the successor; False: not in time."""
+        """Return whether everything sent through the old link so far reaches the successor in time."""
         first = self._marks + 1
         successor.changed.clear()
         try:
@@ -321,14 +333,16 @@ class Handover:
         try:
             await with_timeout(self._switched.wait(), self._moving.timeout_s)
         finally:
-            # Its answer may stand behind the mark, where nobody reads any more.
+            # Its answer may come after the mark, where nobody reads it.
             sending.cancel()
             await asyncio.wait({sending})
             _ = sending.cancelled() or sending.exception()
 
     def _check_copies(self) -> None:
         if not self._moving.peers.can_deduplicate(self._moving.system.monotonic()):
-            raise TransportError(f"{self._reason}; a move would bring copies, and some pods' can't be told: no numbers")
+            raise TransportError(
+                f"{self._reason}; a move would bring copies, and unnumbered pods' copies can't be recognized"
+            )
 
     async def _close(self, link: Link) -> None:
         del self._open[link]

@@ -1,4 +1,4 @@
-"""The next link while the old one still lives: subscribed to the same, read, and held back: `NextLink`."""
+"""The next link while the old one still lives, subscribed to the same channels, read, and held back: `NextLink`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["NextLink", "number_of", "with_timeout"]
 SUBSCRIBE_BATCH: Final = 512
 MAX_MARKS: Final = 999_999_999
 HELD_BYTES: Final = 32 << 20
-"""100,000 frames. Beyond it the successor is not read for the moment that is left, and its broker's own limit holds."""
+"""Some 100,000 frames. Beyond that the next link is not read until the switch, and its broker's own limit applies."""
 
 
 async def with_timeout(asking: Awaitable[object], timeout_s: float) -> None:
     """Return once the broker answered.
 
     Raises:
-        TransportError: The link is dead, or there is no answer in time.
+        TransportError: The link is dead, or did not answer in time.
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -33,19 +33,19 @@ async def with_timeout(asking: Awaitable[object], timeout_s: float) -> None:
 
 
 def number_of(mark: bytes) -> int:
-    """Return a mark's number; 0 for what is none, since anyone on the bus may write to its channel."""
+    """Return the number of a mark, or 0 if it is not one: anyone on the bus may write to its channel."""
     return int(mark) if mark.isdigit() and len(mark) <= len(str(MAX_MARKS)) else 0
 
 
 @define(eq=False)
 class NextLink:
-    """The next link, read beside the old one.
+    """The next link, read at the same time as the old one.
 
     Args:
-        link: Open.
+        link: The link, already open.
         mark: The channel of marks.
         timeout_s: How long each of its answers may take.
-        backlog: What it is still to subscribe to.
+        backlog: The channels that it has yet to subscribe to.
     """
 
     link: Link
@@ -53,10 +53,10 @@ class NextLink:
     timeout_s: float
     backlog: dict[str, None]
     heard: int = field(default=0, init=False)
-    """The number of the last mark."""
+    """The number of the last mark heard."""
     batches: AsyncIterator[list[Frame | Lost]] = field(init=False)
     changed: asyncio.Event = field(factory=asyncio.Event, init=False)
-    # One at a time: what is given up must not overtake what is still being subscribed.
+    # One at a time: an unsubscribe must not overtake a subscribe.
     _asking: asyncio.Lock = field(factory=asyncio.Lock, init=False)
     _held: list[Frame | Lost] = field(factory=list[Frame | Lost], init=False)
     _held_bytes: int = field(default=0, init=False)
@@ -67,7 +67,7 @@ class NextLink:
         self.batches = self.link.receive()
 
     async def read(self) -> None:
-        """Read until released, and the one batch that is awaited then."""
+        """Read until released, and then the one batch that is already being awaited."""
         try:
             while not self._released.is_set():
                 self._take(await anext(self.batches))
@@ -88,12 +88,12 @@ class NextLink:
                 self.changed.set()
 
     def fail(self, reason: str) -> None:
-        """It is dead."""
+        """Record that the link is dead."""
         self._failure = self._failure or reason
         self.changed.set()
 
     def check(self) -> None:
-        """Return if it lives.
+        """Return if the link is alive.
 
         Raises:
             TransportError: It is dead.
@@ -102,12 +102,12 @@ class NextLink:
             raise TransportError(self._failure)
 
     def take_held(self) -> list[Frame | Lost]:
-        """Return what is held, and hold it no longer."""
+        """Return the frames held, and forget them."""
         held, self._held = self._held, []
         return held
 
     def lose(self, reason: str) -> None:
-        """Say, ahead of all that is held, that frames may be missing."""
+        """Note, ahead of the frames held, that frames may be missing."""
         self._held.insert(0, Lost(None, reason))
 
     def release(self) -> None:
@@ -115,17 +115,17 @@ class NextLink:
         self._released.set()
 
     async def catch_up(self) -> None:
-        """Subscribe to all that the old link hears.
+        """Subscribe to everything that the old link is subscribed to.
 
         Raises:
             TransportError: It is dead, or does not answer.
         """
         while self.backlog:
             async with self._asking:
-                # From the end: taking from a dict's front again and again is quadratic.
+                # From the end: removing from the front of a dict repeatedly is quadratic.
                 batch = [self.backlog.popitem()[0] for _ in range(min(SUBSCRIBE_BATCH, len(self.backlog)))]
                 await with_timeout(self.link.subscribe(batch), self.timeout_s)
-        # Last: who knows of this one knows of all.
+        # Last: a node that knows of this subscription knows of all.
         await with_timeout(self.link.subscribe([self.mark]), self.timeout_s)
 
     async def subscribe(self, channels: Sequence[str]) -> None:
@@ -137,7 +137,7 @@ class NextLink:
                 await with_timeout(self.link.subscribe(channels), self.timeout_s)
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
-        """Give up what the old link has just given up."""
+        """Unsubscribe from what the old link has just unsubscribed from."""
         async with self._asking:
             heard = [channel for channel in channels if channel not in self.backlog]
             for channel in channels:

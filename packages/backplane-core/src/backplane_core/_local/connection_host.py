@@ -1,4 +1,4 @@
-"""How a connection comes to this pod: the checks that every way in makes, and the attachment."""
+"""How a connection is attached to this pod, after the checks that every way in makes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class ConnectionHost:
     """A backplane as its connections see it.
 
     Args:
-        loop_binding: Where it may be used.
-        states: Whether it takes connections.
-        registry: Keeps them.
+        loop_binding: The loop that it may be used in.
+        states: Whether it accepts connections.
+        registry: Keeps the connections.
         system: The clocks.
         reporter: Counts, and notifies the host of gaps.
     """
@@ -34,7 +34,7 @@ class ConnectionHost:
     ) -> None:
         self.reporter = reporter
         self.wake_queue = WakeQueue()
-        """Wakes the readers of all queues that an event reached."""
+        """Wakes the readers of all queues that an event has reached."""
         self._loop_binding = loop_binding
         self._states = states
         self._registry = registry
@@ -55,11 +55,11 @@ class ConnectionHost:
         return attachment
 
     async def confirm(self, targets: Sequence[Target]) -> bool:
-        """Wait until the broker confirmed that all of these are heard; False at once while the link is down."""
+        """Wait until the broker confirmed the subscriptions for all of these; False at once while the link is down."""
         return await self._registry.subscriber.confirm(targets)
 
     def count_overflow(self, conn_id: str, reason: str) -> Gap:
-        """Count an event that a connection's queue dropped, and return the gap that it leaves."""
+        """Count an event that the queue of a connection dropped, and return the gap that it leaves."""
         self.reporter.counters.overflowed += 1
         now = self._system.wall()
         channel = f"connection:{conn_id}"

@@ -1,4 +1,4 @@
-"""An event's last step on this pod: from the connections that should get it to their sinks."""
+"""The last step of an event on this pod: to the sinks of the connections that should get it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from backplane_core.observe import EnvelopeRejected, SinkFailed
 
 __all__ = ["Delivery", "SinkFailures", "fan_out"]
 
-# What a sink may raise and we must not contain: it is meant for the program, not for us.
+# What a sink may raise but we must not contain: it is meant for the program, not for us.
 _NOT_OURS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
 
 
 @define
 class SinkFailures:
-    """What sinks did other than take the event. Most fan-outs have none, and make no such object.
+    """What sinks did other than accept the event. Most fan-outs have no failures, and create no such object.
 
     Args:
         refused: Sinks that returned False.
         undecodable: Sinks that wanted a value that the JSON does not have.
         failed: `(conn_id, error type)` of sinks that raised.
-        fatal: What a sink raised that is not ours to contain.
+        fatal: What a sink raised that must not be contained.
     """
 
     refused: int = 0
@@ -40,10 +40,10 @@ class SinkFailures:
 
 
 class Delivery:
-    """Hands events to the sinks of this pod, and counts and reports what comes of it.
+    """Hands events to the sinks of this pod, and counts and reports the outcome.
 
     Args:
-        reporter: Counts, and gets what went wrong.
+        reporter: Counts, and is notified of what went wrong.
     """
 
     __slots__ = ("_counters", "_reporter", "running")
@@ -52,13 +52,13 @@ class Delivery:
         self._reporter = reporter
         self._counters = reporter.counters
         self.running = False
-        """Whether sinks are being called now: then none of them may publish."""
+        """Whether sinks are being called now: in that time none of them may publish."""
 
     def deliver(self, entries: Sequence[Entry], event: bytes) -> int:
-        """Hand an event to each connection, in order; return how many took it.
+        """Hand an event to each connection, in order; return how many accepted it.
 
         Raises:
-            BaseException: What a sink raised that is meant for the program, once all were served.
+            BaseException: A sink raised it, and it is meant for the program; raised once all sinks were served.
         """
         self.running = True
         try:
@@ -84,7 +84,7 @@ class Delivery:
 
 
 def fan_out(entries: Iterable[Entry], event: bytes) -> tuple[int, SinkFailures | None]:
-    """Hand the event to each entry in order; what one sink does harms no other. Return how many took it."""
+    """Hand the event to each entry, in order; no sink can harm another. Return how many accepted it."""
     delivered = 0
     failures: SinkFailures | None = None
     queued: Event | None = None

@@ -18,28 +18,28 @@ __all__ = ["EventQueue", "Hole"]
 OVERFLOWS: Final = ("close", "drop_oldest", "drop_newest")
 
 Hole: TypeAlias = dict[GapCause, Gap]
-"""One gap per cause, merged: stands between the events where they are missing."""
+"""One gap per cause, merged. It stands between events, where others are missing."""
 
 
 class EventQueue:
-    """Takes what comes for one connection, until it is read; see `Connection` for the promises.
+    """Keeps what comes for one connection until it is read; see `Connection` for the promises.
 
-    All connections share each event. Holes never stand side by side: a gap joins the hole at its end of the queue.
+    All connections share each event. Two holes are never adjacent: a gap joins the hole at its end of the queue.
 
     Args:
         host: Counts what is dropped.
         conn_id: The connection's id.
         max_pending: Events that may wait to be read.
-        max_pending_bytes: The same in bytes of JSON.
+        max_pending_bytes: Bytes of JSON that may wait to be read.
         overflow: What a full queue does.
-        end_on_gap: End at the first gap of the bus.
-        takes_gaps: Whether gaps of the bus are wanted in their place among the events.
+        end_on_gap: Whether to end at the first gap of the bus.
+        takes_gaps: Whether gaps of the bus are put among the events.
 
     Raises:
         ConfigurationError: A bound or the policy is not allowed.
     """
 
-    # There may be very many, each touched by each event.
+    # There may be very many queues, each touched by each event.
     __slots__ = (
         "_end_on_gap",
         "_failure",
@@ -71,9 +71,7 @@ class EventQueue:
         if overflow not in OVERFLOWS:
             raise ConfigurationError(f"overflow={overflow!r} is not allowed: {', '.join(map(repr, OVERFLOWS))}")
         if end_on_gap and overflow != "close":
-            raise ConfigurationError(
-                f"end_on_gap goes with overflow='close': overflow={overflow!r} goes on after a gap"
-            )
+            raise ConfigurationError(f"end_on_gap needs overflow='close': overflow={overflow!r} continues after a gap")
         for name, bound in (("max_pending", max_pending), ("max_pending_bytes", max_pending_bytes)):
             if type(bound) is not int or bound < 1:
                 raise ConfigurationError(f"{name}={bound!r} is not allowed: a whole number, at least 1")
@@ -83,7 +81,7 @@ class EventQueue:
         self.events = 0
         self.bytes = 0
         self.is_open = True
-        """Whether more may come."""
+        """Whether more events may come."""
         self.waiter = Waiter(host.wake_queue)
         """What the reader awaits while there is nothing to read."""
         self.attachment: SinkAttachment | None = None
@@ -92,11 +90,11 @@ class EventQueue:
         self._max_pending_bytes = max_pending_bytes
         self._overflow: Overflow = overflow
         self._end_on_gap = end_on_gap
-        # Why it ended: at this gap, or (True) since nobody read it in time.
+        # Why it ended: at this gap, or (True) because nobody read it in time.
         self._failure: Gap | bool = False
 
     def accept(self, event: Event) -> bool:
-        """Queue an event if there is room, else do as the policy says; return whether it was queued."""
+        """Queue an event if there is room, otherwise follow the policy; return whether it was queued."""
         size = self.bytes + len(event.json)
         if self.events < self._max_pending and size <= self._max_pending_bytes:
             self.items.append(event)
@@ -108,19 +106,19 @@ class EventQueue:
         return self._overflowed(event)
 
     def mark(self, gap: Gap) -> None:
-        """Put a gap of the bus behind what came before it."""
+        """Put a gap of the bus after what came before it."""
         self._put(gap, at_front=False)
         if self._end_on_gap:
             self._fail(gap)
         self.waiter.wake()
 
     def end(self) -> None:
-        """Let the reader end once it has read what is here: the connection is detached, or the backplane drains."""
+        """Let the reader end once it has read what is queued: the connection is detached, or the backplane drains."""
         self.is_open = False
         self.waiter.wake()
 
     def error(self) -> BackplaneError | None:
-        """Return what the reader raises once all is read; None: it just ends."""
+        """Return what the reader raises once everything is read, or None if it just ends."""
         if isinstance(self._failure, Gap):
             return GapError(self._failure)
         if self._failure:
@@ -131,7 +129,7 @@ class EventQueue:
         return None
 
     def clear(self) -> list[Gap]:
-        """Drop all that nobody will read; return the gaps of this queue's own that nobody heard of."""
+        """Drop what nobody will read; return the gaps of this queue that were not reported yet."""
         gaps = [item["overflow"] for item in self.items if not isinstance(item, Event) and "overflow" in item]
         self.items.clear()
         self.events = self.bytes = 0
@@ -151,7 +149,7 @@ class EventQueue:
         return False
 
     def _drop_oldest(self) -> None:
-        """Drop the first event; the holes before and behind it become one."""
+        """Drop the first event; the holes before and after it become one."""
         before: list[Gap] = []
         while not isinstance(first := self.items.popleft(), Event):
             before += first.values()
@@ -176,8 +174,8 @@ class EventQueue:
         else:
             items.append({gap.cause: gap})
 
-    def _fail(self, why: Gap | bool) -> None:  # noqa: FBT001 -- True: it is too slow
-        """Take nothing more, and end with an error."""
+    def _fail(self, why: Gap | bool) -> None:  # noqa: FBT001 -- True means too slow
+        """Accept nothing else, and end with an error."""
         self._failure = why
         if self.attachment is not None:
             self.attachment.drop()

@@ -22,8 +22,8 @@ class QueuedConnection(Connection):
 
     Args:
         host: The backplane.
-        queue: What stands between the bus and the reader.
-        targets: What the connection is associated with.
+        queue: The queue between the bus and the reader.
+        targets: The targets that the connection is associated with.
         on_gap: Called in stream order, before the first event after the hole.
     """
 
@@ -40,7 +40,7 @@ class QueuedConnection(Connection):
 
     @property
     def conn_id(self) -> str:
-        """The connection's id."""
+        """The id of the connection."""
         return self._queue.conn_id
 
     @property
@@ -50,14 +50,14 @@ class QueuedConnection(Connection):
 
     @property
     def pending_bytes(self) -> int:
-        """The same in bytes of JSON."""
+        """Size of these events, in bytes of JSON."""
         return self._queue.bytes
 
     async def __aenter__(self) -> Self:
-        """Attach, and wait until the broker confirmed that the targets are heard."""
+        """Attach, and wait until the broker confirmed the subscriptions for the targets."""
         queue = self._queue
         if self._is_entered:
-            raise ClosedError("a connection is entered once: make another with backplane.connection(...)")
+            raise ClosedError("a connection can only be entered once: create another with backplane.connection(...)")
         attachment = queue.attachment = self._host.attach_queue(queue, self._targets)
         self._is_entered = True
         try:
@@ -95,7 +95,7 @@ class QueuedConnection(Connection):
             await queue.waiter
 
     def _report(self, hole: Hole) -> None:
-        """Report what is missing here: what the bus lost was reported to the pod when it happened."""
+        """Report what is missing here, except to the pod what the bus lost: that was reported when it happened."""
         reporter = self._host.reporter
         for gap in hole.values():
             if gap.cause == "overflow":

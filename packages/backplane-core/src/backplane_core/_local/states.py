@@ -1,4 +1,4 @@
-"""The backplane's state, and who waits for one."""
+"""The state of a backplane, and waiting for one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class States:
     """One state at a time; `closed` is the last.
 
     Args:
-        reporter: Gets each change.
+        reporter: Notified of each change.
     """
 
     def __init__(self, reporter: Reporter) -> None:
@@ -25,7 +25,7 @@ class States:
         self._waiting: list[tuple[State, asyncio.Future[None]]] = []
 
     def enter(self, state: State, reason: str) -> None:
-        """Report a new state, then change to it and wake those who wait for it; a no-op in that state already."""
+        """Report a new state, then change to it and wake the tasks that wait for it; a no-op if it is not new."""
         if state == self.now:
             return
         self._reporter.report_state(state, self.now, reason)
@@ -39,18 +39,18 @@ class States:
                 waiter.set_exception(ClosedError("the backplane is closed"))
 
     def check_open(self) -> None:
-        """Return if events and connections are taken.
+        """Return if events and connections are accepted.
 
         Raises:
-            ClosedError: The backplane is draining or closed, or it is the parent process's.
+            ClosedError: The backplane is draining or closed, or belongs to the parent process.
         """
         if self._is_child:
             raise ClosedError("this backplane belongs to the parent process: open one after the fork")
         if self.now in {"draining", "closed"}:
-            raise ClosedError(f"the backplane is {self.now}: it takes no events and no connections")
+            raise ClosedError(f"the backplane is {self.now}: it accepts no events and no connections")
 
     def forked(self) -> None:
-        """Be closed in a forked child, without a word to anyone: the connections and the link are the parent's."""
+        """Become closed in a forked child, silently: the connections and the link belong to the parent."""
         self._is_child = True
         self.now = "closed"
 
@@ -58,8 +58,8 @@ class States:
         """Return once that state is entered.
 
         Raises:
-            TimeoutError: It is not in time.
-            ClosedError: It never will be.
+            TimeoutError: The state was not entered in time.
+            ClosedError: It was not, and never will be.
         """
         if self.now == state:
             return

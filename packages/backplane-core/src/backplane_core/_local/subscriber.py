@@ -1,4 +1,4 @@
-"""What this pod's connections need of the bus: `Subscriber` is its simplest form, that of a pod without one."""
+"""What this pod's connections need from the bus: `Subscriber` is the simplest form, for a pod without one."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ class Subscriber:
         """Record that the pod gained its first or lost its last connection of a target."""
 
     async def confirm(self, targets: Sequence[Target]) -> bool:  # noqa: ARG002 -- in memory there is nothing to confirm
-        """Wait until the broker confirmed that all of these are heard; False at once while the link is down."""
+        """Wait until the broker confirmed the subscriptions for all of these; False at once while the link is down."""
         return True

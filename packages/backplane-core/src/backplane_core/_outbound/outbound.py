@@ -1,4 +1,4 @@
-"""What a publish needs of the way to other pods: `Outbound` is its simplest form, that of a pod without any."""
+"""What a publish needs from the way to other pods: `Outbound` is the simplest form, for a pod without others."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ class Outbound:
     """Takes events for the other pods. In memory there are none."""
 
     def send(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> None:
-        """Take an event, or raise before anyone has got it."""
+        """Take an event, or raise before anyone has received it."""

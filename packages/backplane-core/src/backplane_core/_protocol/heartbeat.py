@@ -1,4 +1,16 @@
-"""When a pod beats, and when it gives a link up, sans-IO: `Heartbeat` takes a clock reading and returns what to do."""
+"""When a pod beats and when it gives up a link, sans-IO: `Heartbeat` takes a clock reading and returns what to do.
+
+A half-open link, a frozen broker or a demoted replica raises no error: the pod would be deaf without knowing it. So it
+sends beats to itself through the broker. The invariant: a link that stops delivering, or stops confirming, is given up
+within twice `probe_interval_s`, if the loop turns.
+
+An example with the defaults, `probe_interval_s=15` and `beat_s=1`: ticks come each second, and a beat that is confirmed
+may take 13 s to be heard (15 s less two ticks). An idle pod beats at 0 s and hears it. At 1 s the link goes deaf. The
+next beat is due at 15 s and is confirmed; at the tick of 29 s it has been overdue for 14 s, and the answer is "deaf".
+
+Only ticks that come on time count. A host that blocks the loop for 60 s costs two seconds of patience, not sixty: its
+own lateness must not pass for the broker's.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +21,17 @@ from attrs import define, field
 __all__ = ["Action", "Heartbeat"]
 
 Action: TypeAlias = Literal["wait", "beat", "ask", "deaf", "stalled"]
-"""`ask`: frames come in and nothing goes out: have the broker answer something, so that a gap begins where it must."""
+"""`ask`: frames come in and nothing goes out; make the broker answer something, so that a gap would begin no earlier
+than necessary."""
 
 
 @define
 class Heartbeat:
     """Decides when a link should beat, and when it is dead: it does not hear itself, or the broker confirms nothing.
 
-    Time is counted in ticks that came on time: a loop that its host blocked for seconds is not a dead broker.
-
     Args:
-        probe_interval_s: The longest silence of our own, and how long an answer may take.
-        beat_s: How long after the last frame of its channel a beat marks the end.
+        probe_interval_s: The longest time without a beat of our own, and how long an answer may take.
+        beat_s: How long after the last frame on its channel a beat marks the end.
         hears: Whether this link is subscribed to its own beats.
     """
 
@@ -34,7 +45,7 @@ class Heartbeat:
     _tail: bool = field(init=False)
     _since_answer: float = field(init=False)
     _received: bool = field(init=False)
-    # A beat is on its way out; heard while it was (its echo may overtake its confirmation); how long it is overdue.
+    # Whether a beat is on its way out (its echo may overtake its confirmation), and how long it has been overdue.
     _beating: bool = field(init=False)
     _overdue: float | None = field(init=False)
     _unconfirmed: float | None = field(init=False)
@@ -43,7 +54,7 @@ class Heartbeat:
         self.link_opened()
 
     def link_opened(self) -> None:
-        """Start anew on another link: nothing that the last one owed is expected of it."""
+        """Start over on another link, which owes nothing that the last one owed."""
         self._last_tick = None
         self._since_beat = self._since_frame = self._since_answer = 0.0
         self._next_number = 0
@@ -56,7 +67,7 @@ class Heartbeat:
         return min(self.beat_s, self.probe_interval_s / 4)
 
     def beat(self, next_number: int) -> None:
-        """Record that a beat was accepted, and the number behind it on its channel."""
+        """Record that a beat was accepted, and the number after it on its channel."""
         self._next_number = next_number
         self._since_beat = 0.0
         self._tail = False
@@ -80,7 +91,7 @@ class Heartbeat:
         self._overdue = None
 
     def missed(self) -> None:
-        """Record that frames of the beats' channel were lost, perhaps a beat, on a link that hears: have one sent."""
+        """Record that frames on the channel of beats were lost, perhaps a beat, but the link hears: send another."""
         self._beating = False
         self._overdue = None
         self._since_beat = self.probe_interval_s
@@ -90,7 +101,7 @@ class Heartbeat:
         self._received = True
 
     def behind(self) -> None:
-        """Record that the reader has more to read than it can: the beat may stand in that line."""
+        """Record that the reader is behind: the beat may be among what it has not read yet."""
         if self._overdue is not None:
             self._overdue = 0.0
 
@@ -98,9 +109,9 @@ class Heartbeat:
         """Return what to do now.
 
         Args:
-            now: The monotonic clock.
-            next_number: What the next frame of the beats' channel takes.
-            torn: Whether another channel's last frames were dropped, which a beat there must show.
+            now: The monotonic clock, in seconds.
+            next_number: The number of the next frame on the channel of beats.
+            torn: Whether the last frames of another channel were dropped, which a beat there must reveal.
         """
         passed = 0.0 if self._last_tick is None else min(now - self._last_tick, 2 * self.tick_s)
         self._last_tick = now
@@ -112,7 +123,7 @@ class Heartbeat:
             self._since_frame = 0.0
             self._tail = True
         self._tail |= torn
-        # The beat and this look may each come one tick late: twice the interval must hold all the same.
+        # The beat and this tick may each be one tick late, and still it must not take more than twice the interval.
         patience_s = self.probe_interval_s - 2 * self.tick_s
         if self._overdue is not None:
             self._overdue += passed

@@ -82,7 +82,7 @@ def encode_event(event: object) -> bytes:
 def normalize_json(data: object) -> bytes:
     """Return JSON that a host holds already as bytes on one line, or raise before anyone has got anything.
 
-    It is read once, whole: so whoever gets it can read it too.
+    It is read once, completely, so that everyone who gets it can read it too.
 
     Raises:
         EventEncodeError: It is not exactly one JSON value in UTF-8, nests over 256 levels, or holds a number that no

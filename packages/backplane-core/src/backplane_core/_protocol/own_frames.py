@@ -17,9 +17,9 @@ class OwnFrames:
     """What the frames of one pod have in common.
 
     Args:
-        origin: The pod's id.
-        prefix: What all of them start with.
-        beat_members: What a beat holds besides the members of any frame.
+        origin: The id of the pod.
+        prefix: The start of all its frames.
+        beat_members: The members that a beat has in addition to those of any frame.
     """
 
     origin: str
@@ -34,5 +34,5 @@ class OwnFrames:
 
     @property
     def beat_suffix(self) -> bytes:
-        """What beats end with. No event's frame does: after an event come numbers and lists, never these two names."""
+        """The end of every beat. No other frame ends so: after an event come numbers and lists, never these members."""
         return self.beat_members + b"}"

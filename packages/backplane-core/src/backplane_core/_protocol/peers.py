@@ -1,4 +1,4 @@
-"""What a pod knows of the others on its channel: whether they route alike, can deduplicate, and are not itself."""
+"""What a pod knows about the others on its channel: whether they route alike, can deduplicate, and are not itself."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from backplane_core.observe import FleetMismatch, OriginCollision
 __all__ = ["Peers"]
 
 MAX_MISMATCHED: Final = 1_000
-"""Pods whose other routing was told once: a bound against forged origins."""
+"""Pods whose different routing was already reported: a bound against forged origins."""
 
 MAX_BEATS: Final = 256
-"""Own beats that are remembered: half a minute of the quickest ones, twice what a link may take to be found deaf."""
+"""Own beats remembered: half a minute of the fastest ones, twice as long as it may take to find a link deaf."""
 
 
 @define(eq=False)
@@ -26,7 +26,7 @@ class OwnBeat:
     """A beat of our own.
 
     Args:
-        sent_at: When it was accepted, in the monotonic clock's seconds.
+        sent_at: When it was accepted, in seconds of the monotonic clock.
         copies: How often it may still be heard.
     """
 
@@ -39,9 +39,9 @@ class Peers:
     """One pod's view of its fleet.
 
     Args:
-        routing: Of this pod.
-        ttl_s: How long a pod counts as there after its last frame.
-        reporter: Counts, and gets what is wrong with the fleet.
+        routing: The routing of this pod.
+        ttl_s: How long after its last frame a pod counts as present, in seconds.
+        reporter: Counts, and is notified of what is wrong with the fleet.
     """
 
     _routing: Routing
@@ -52,14 +52,14 @@ class Peers:
     _own_beats: dict[int, OwnBeat] = field(factory=dict[int, "OwnBeat"], init=False)  # by number
 
     def beat(self, head: Head) -> None:
-        """Take another pod's beat; report, once per pod, if the two do not hear all of each other's events."""
+        """Take the beat of another pod; report, once per pod, if the two do not hear all of each other's events."""
         if (head.routing, head.lanes) == (self._routing.name, self._routing.lanes):
             return
         self._reporter.counters.mismatch += 1
         if head.origin not in self._mismatched and len(self._mismatched) < MAX_MISMATCHED:
             self._mismatched.add(head.origin)
             reason = (
-                f"a pod on {self._routing.shared} does not hear all of our events, nor we of its: it has "
+                f"a pod on {self._routing.shared} and this one do not hear all of each other's events: it has "
                 f"routing={head.routing!r}, lanes={head.lanes}; this pod has routing={self._routing.name!r}, "
                 f"lanes={self._routing.lanes}"
             )
@@ -93,6 +93,6 @@ class Peers:
         return None
 
     def link_lost(self) -> None:
-        """Expect each beat once more: it may be sent again, and what the dead link had on its way may still arrive."""
+        """Expect each beat once more: it may be sent again, and what the dead link was carrying may still arrive."""
         for beat in self._own_beats.values():
             beat.copies += 1

@@ -1,4 +1,4 @@
-"""A forked child shares its parent's sockets: what must not be used there hears of it before any code of the child."""
+"""A forked child shares its parent's sockets: what must not be used there is notified before any code of the child."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["call_in_child"]
 
 
 class Forked(Protocol):
-    """A part of a backplane that must do something else in a child."""
+    """A part of a backplane that must behave differently in a child."""
 
     def forked(self) -> None:
         """Record that this is the child, which must touch nothing that the parent uses."""
@@ -21,7 +21,7 @@ _alive: Final[weakref.WeakSet[Forked]] = weakref.WeakSet()
 
 
 def call_in_child(*parts: Forked) -> None:
-    """Call `forked()` of each in every child that is forked from now on; does not keep them alive."""
+    """Call `forked()` on each of these in every child that is forked from now on; do not keep them alive."""
     _alive.update(parts)
 
 
