@@ -203,3 +203,16 @@ def test_what_was_confirmed_in_time_is_owed_nothing() -> None:
     coverage.ask("user:u1", 1.0, owed=False)
     coverage.heard(["user:u1"], 2.0)
     assert coverage.settled() is None
+
+
+def test_a_link_that_dies_before_all_is_heard_leaves_every_channel_unheard() -> None:
+    coverage = Coverage()
+    coverage.lost(1.0)
+    heard_at = coverage.heard_at("shared", 3.0)
+    assert heard_at is not None
+    told = coverage.owes(None, heard_at, 3.0)
+    assert told == Span(1.0, 3.0)
+    coverage.lost(2.0)
+    heard_at = coverage.heard_at("shared", 6.0)
+    assert heard_at is not None
+    assert coverage.owes(told, heard_at, 6.0) == Span(3.0, 6.0)
