@@ -121,8 +121,7 @@ def test_an_origin_is_forgotten_when_its_last_frame_is_older_than_its_time_and_n
         assert tracker.accept("a", "o", now, now - 1) == DUPLICATE
     tracker.now = 901
     tracker.expire(tracker.now)
-    assert tracker.origins == 0
-    assert tracker._heard == tracker._before_cut == {}
+    assert (tracker.numbers, tracker._channels) == (0, {})
     assert tracker.accept("a", "o", 1, None) == 0
 
 
@@ -135,15 +134,54 @@ def test_an_origin_is_remembered_through_cuts_and_then_forgotten_whole() -> None
     assert tracker.accept("a", "o", 5, None) == DUPLICATE
     tracker.now = 25
     tracker.expire(tracker.now)
-    assert (tracker.origins, tracker._heard, tracker._before_cut) == (0, {}, {})
+    assert (tracker.numbers, tracker._channels) == (0, {})
 
 
-def test_a_channel_that_was_left_starts_afresh() -> None:
+def test_a_channel_that_was_left_misses_nothing_meanwhile_and_still_knows_its_copies() -> None:
     tracker = Tracker(ttl_s=300)
     tracker.accept("a", "o", 5, None)
-    tracker.forget_channel("a")
-    tracker.forget_channel("never heard")
+    tracker.leave("a", 1.0)
+    tracker.leave("never heard", 1.0)
+    tracker.heard("a", 2.0)
+    tracker.now = 3.0
+    assert tracker.accept("a", "o", 5, None) == DUPLICATE
     assert tracker.accept("a", "o", 9, 8) == 0
+    assert tracker.accept("a", "o", 9, 8) == DUPLICATE
+    assert tracker.accept("a", "o", 12, 11) == 2
+
+
+def test_frames_that_were_read_late_on_a_channel_that_was_left_claim_no_hole_when_it_is_heard_again() -> None:
+    """The reader is behind: it takes 6, which came before the channel was left, when that is heard again already."""
+    tracker = Tracker(ttl_s=300)
+    tracker.accept("a", "o", 5, 4)
+    tracker.leave("a", 1.0)
+    tracker.heard("a", 2.0)
+    tracker.now = 0.5  # all that passed the broker until then was read
+    assert tracker.accept("a", "o", 6, 5) == 0
+    assert tracker.accept("a", "o", 57, 56) == 0  # from here on it was heard
+    assert tracker.accept("a", "o", 57, 56) == DUPLICATE
+    tracker.now = 2.5
+    assert tracker.accept("a", "o", 58, 57) == 0
+    assert tracker.accept("a", "o", 60, 59) == 1
+
+
+def test_frames_that_nobody_wants_any_longer_leave_no_number_to_count_from() -> None:
+    tracker = Tracker(ttl_s=300)
+    tracker.leave("a", 1.0)
+    tracker.now = 1.5
+    assert tracker.accept("a", "o", 6, 5) == 0
+    tracker.heard("a", 2.0)
+    tracker.now = 2.5
+    assert tracker.accept("a", "o", 57, 56) == 0
+
+
+def test_channels_that_are_left_for_good_are_forgotten() -> None:
+    tracker = Tracker(ttl_s=10)
+    for channel in range(100):
+        tracker.leave(str(channel), 0.0)
+    for _ in range(3):
+        tracker.expire(11.0)
+    assert tracker._left == {}
 
 
 @pytest.mark.parametrize("seed", range(5))

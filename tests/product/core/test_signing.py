@@ -27,7 +27,6 @@ from backplane_core import (
     decode_envelope,
     encode_envelope,
 )
-from backplane_core._protocol.sequence import DUPLICATE, Tracker
 from backplane_core._protocol.signing import SIGNED_HEAD_BYTES, SignatureError, Signer, SigningKeys
 from backplane_core._runtime.system import System
 from backplane_core.options import Settings
@@ -594,21 +593,6 @@ async def test_what_waited_longer_than_the_window_is_signed_when_it_is_sent() ->
 
 
 # Replays
-
-
-def test_a_channel_that_was_left_knows_copies_when_it_is_heard_again() -> None:
-    for keeps, found in [(True, DUPLICATE), (False, 0)]:
-        tracker = Tracker(300, keeps_left=keeps)
-        tracker.accept("a", "o", 7, 6)
-        tracker.forget_channel("a")
-        tracker.forget_channel("a")
-        assert tracker.accept("a", "o", 7, 6) == found
-        assert tracker.accept("a", "o", 12, 11) == (0 if keeps else 4)
-    tracker = Tracker(300, keeps_left=True)
-    tracker.accept("a", "o", 7, 6)
-    tracker.forget_channel("a")
-    tracker.expire(301)
-    assert (tracker._numbers, tracker._before_cut) == (0, {})
 
 
 async def test_a_pod_that_left_a_target_and_came_back_knows_its_copies() -> None:

@@ -1,4 +1,4 @@
-"""A pod's memory of other pods is bounded, and when it overflows it says so instead of guessing."""
+"""A pod's memory of other pods is bounded, and what it forgets is news again, never a hole."""
 # pyright: reportPrivateUsage=false
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pytest
 from backplane_core import Frame, Gap, Target
 from backplane_core._protocol import frame as frame_module
 from backplane_core._protocol.frame import decode_target
-from backplane_core._protocol.sequence import DUPLICATE, UNKNOWN, Tracker
+from backplane_core._protocol.sequence import DUPLICATE, Tracker
 
 from tests.product.hostile.frames import frame
 from tests.support.fleets import MemoryFleet
@@ -21,30 +21,49 @@ from tests.support.waiting import until
 
 
 def remembered(tracker: Tracker) -> int:
-    return sum(len(origins) for table in (tracker._heard, tracker._before_cut) for origins in table.values())
+    return sum(map(len, tracker._channels.values()))
 
 
-def test_a_tracker_that_is_full_forgets_all_and_tells_a_hole_of_unknown_size_where_it_can_not_know() -> None:
-    tracker = Tracker(ttl_s=300, max_origins=5)
-    tracker.accept("a", "honest", 7, 6)
-    for number in range(5):
+def test_a_tracker_that_is_full_forgets_who_was_silent_longest_and_claims_no_hole() -> None:
+    tracker = Tracker(ttl_s=300, max_numbers=5)
+    tracker.accept("a", "silent", 7, 6)
+    for number in range(50):
+        tracker.now = number + 1.0
+        assert (
+            tracker.follows("a", "honest", number + 1, number or None)
+            or tracker.accept("a", "honest", number + 1, number or None) == 0
+        )
         assert tracker.accept("a", f"forged {number}", 1, None) == 0
-    assert tracker.origins == 1
-    assert tracker.accept("a", "honest", 8, 7) == UNKNOWN
-    assert tracker.accept("a", "honest", 9, 8) == 0
-    assert tracker.accept("a", "honest", 9, 8) == DUPLICATE
-    assert tracker.accept("a", "honest", 12, 11) == 2
-    # The first frame of a pod follows on nothing, so nothing can be missing before it.
-    assert tracker.accept("a", "new", 1, None) == 0
-    tracker.now = 300
-    assert tracker.accept("b", "unheard", 5, 4) == UNKNOWN
-    tracker.now = 300.1
-    assert tracker.accept("b", "other", 5, 4) == 0
+    assert (tracker.numbers, tracker.evicted) == (5, 47)
+    assert tracker.accept("a", "honest", 50, 49) == DUPLICATE
+    assert tracker.accept("a", "honest", 53, 52) == 2
+    # What was forgotten is news: nothing says that anything is missing.
+    assert tracker.accept("a", "silent", 30, 29) == 0
+
+
+def test_long_names_of_forged_origins_are_bounded_in_bytes() -> None:
+    tracker = Tracker(ttl_s=300, max_origin_bytes=10_000)
+    tracker.accept("a", "honest", 1, None)
+    for number in range(1_000):
+        tracker.now = number
+        tracker.accept("a", f"{number:01024d}", 1, None)
+    assert tracker.numbers == 9
+
+
+def test_a_fleet_that_outgrows_the_table_is_told_of_no_hole() -> None:
+    tracker = Tracker(ttl_s=300, max_numbers=1_000)
+    for turn in range(20):
+        for origin in range(20):
+            for channel in range(100):
+                tracker.now += 0.01
+                assert tracker.accept(f"c{channel}", f"o{origin}", turn + 1, turn or None) == 0
+    assert tracker.numbers == 1_000
 
 
 def test_a_hole_across_a_cut_belongs_to_the_cuts_gap_also_when_the_tracker_was_full() -> None:
-    tracker = Tracker(ttl_s=300, max_origins=2)
+    tracker = Tracker(ttl_s=300, max_numbers=2)
     for origin in ("x", "y", "honest"):
+        tracker.now += 1
         tracker.accept("a", origin, 1, None)
     tracker.cut()
     assert tracker.accept("a", "honest", 1, None) == DUPLICATE
@@ -53,41 +72,41 @@ def test_a_hole_across_a_cut_belongs_to_the_cuts_gap_also_when_the_tracker_was_f
 
 def test_the_count_of_numbers_is_right_whatever_happens_and_never_over_the_limit() -> None:
     chance = Random(1)
-    tracker = Tracker(ttl_s=20, max_origins=30, max_numbers=60)
-    most = overflows = 0
+    tracker = Tracker(ttl_s=20, max_numbers=60, max_origin_bytes=150)
+    most = 0
     for step in range(30_000):
         tracker.now = step / 10
         channel, origin = f"c{chance.randrange(9)}", f"o{min(chance.randrange(40), chance.randrange(40))}"
         what = chance.random()
         if what < 0.9:
-            before = tracker._overflowed_at
             tracker.accept(channel, origin, step + 1, step or None)
-            overflows += tracker._overflowed_at != before
         elif what < 0.94:
             tracker.cut()
+        elif what < 0.96:
+            tracker.leave(channel, tracker.now)
         elif what < 0.98:
-            tracker.forget_channel(channel)
+            tracker.heard(channel, tracker.now)
         else:
             tracker.expire(tracker.now)
-        assert tracker._numbers == remembered(tracker) <= 60
-        assert tracker.origins <= 30
-        most = max(most, tracker._numbers)
-    assert most == 60
-    assert overflows > 10
+        assert tracker.numbers == remembered(tracker) <= 60
+        assert tracker._origin_bytes == sum(len(last.origin) for last in tracker._order) <= 150
+        most = max(most, tracker.numbers)
+    assert most > 50
+    assert tracker.evicted > 10
 
 
-def test_a_million_forged_origins_cost_a_few_megabytes(long: bool) -> None:  # noqa: FBT001 -- a fixture
-    tracker = Tracker(ttl_s=300)
+def test_a_million_forged_origins_cost_some_megabytes(long: bool) -> None:  # noqa: FBT001 -- a fixture
+    tracker = Tracker(ttl_s=300, max_numbers=65_536)
     tracemalloc.start()
     for number in range(1_000_000 if long else 100_000):
         tracker.accept("shared", f"{number:032x}", 1, None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert tracker.origins <= 65_536
-    assert peak < 24 << 20
-    tracker.now = 1_000
-    tracker.expire(tracker.now)
-    assert (tracker.origins, tracker._numbers, tracker._heard) == (0, 0, {})
+    assert tracker.numbers == 65_536
+    assert peak < 32 << 20
+    for _ in range(17):  # a slice at a time
+        tracker.expire(1_000)
+    assert (tracker.numbers, tracker._origin_bytes, tracker._channels) == (0, 0, {})
 
 
 def test_distinct_targets_are_remembered_up_to_a_bound_and_long_ones_not_at_all(

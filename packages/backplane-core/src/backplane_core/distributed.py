@@ -8,6 +8,7 @@ from typing import Self, Unpack
 from attrs import evolve
 
 from backplane_core._inbound.channel_subscriber import ChannelSubscriber
+from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._inbound.watermark import Watermark
@@ -62,13 +63,14 @@ class DistributedBackplane(BaseBackplane):
         peers = Peers(routing, settings.origin_ttl_s, reporter)
         heartbeat = Heartbeat(settings.probe_interval_s, settings.beat_s, self._hears)
         self._watermark = Watermark(system.monotonic())
+        self._coverage = Coverage()
         # Out: publish -> sender -> link
         self._sender = Sender(own, routing, settings, peers, reporter, signer)
         self._outbound = self._sender
         # In: registry -> subscriptions -> link -> receiver -> sinks and gaps
         self._subscriptions = Subscriptions(routing, self._registry, hears=self._hears)
         self._registry.subscriber = ChannelSubscriber(
-            routing, self._subscriptions, self._states, self._watermark, system
+            routing, self._subscriptions, self._watermark, self._coverage, system
         )
         self._receiver = Receiver(
             own=own,
@@ -80,6 +82,7 @@ class DistributedBackplane(BaseBackplane):
             peers=peers,
             subscriptions=self._subscriptions,
             watermark=self._watermark,
+            coverage=self._coverage,
             heartbeat=heartbeat,
             signer=signer,
         )
@@ -127,7 +130,9 @@ class DistributedBackplane(BaseBackplane):
         self._loop_binding.check()
         if self._supervisor.running or self._states.now != "connecting":
             raise ClosedError("a backplane can only be opened once: make another")
-        self._watermark.begin(self._system.monotonic())
+        now = self._system.monotonic()
+        self._watermark.begin(now)
+        self._coverage.begin(now)
         try:
             await self._supervisor.start()
         except BaseException:

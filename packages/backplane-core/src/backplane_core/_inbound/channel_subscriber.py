@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._inbound.watermark import Watermark
-from backplane_core._local.states import States
 from backplane_core._local.subscriber import Subscriber
 from backplane_core._protocol.routing import Routing
 from backplane_core._runtime.system import System
@@ -21,31 +21,41 @@ class ChannelSubscriber(Subscriber):
     Args:
         routing: Maps targets to channels.
         subscriptions: Knows what is wanted and what is confirmed.
-        states: Whether the link is live.
-        watermark: A span of what may be missed begins where something is asked for.
+        watermark: Knows whether the link is live.
+        coverage: Knows since when a channel was asked for, and is not heard.
         system: The clocks.
     """
 
     def __init__(
-        self, routing: Routing, subscriptions: Subscriptions, states: States, watermark: Watermark, system: System
+        self, routing: Routing, subscriptions: Subscriptions, watermark: Watermark, coverage: Coverage, system: System
     ) -> None:
         self._routing = routing
         self._subscriptions = subscriptions
-        self._states = states
         self._watermark = watermark
+        self._coverage = coverage
         self._system = system
 
     def touch(self, target: Target) -> None:
         """Record that the pod gained its first or lost its last connection of a target."""
+        channel = self._routing.interest(target)
+        if channel is None:
+            return
         if self._subscriptions.touch(target):
-            self._watermark.asked(self._system.monotonic())
+            self._coverage.ask(channel, self._system.monotonic(), owed=self._is_deaf)
+        else:
+            self._coverage.forget(channel)
 
     async def confirm(self, targets: Sequence[Target]) -> bool:
         """Wait until the broker confirmed that all of these are heard; False at once while the link is down."""
-        subscriptions = self._subscriptions
+        confirmed = self._subscriptions.confirmed
         channels = [channel for target in targets if (channel := self._routing.interest(target)) is not None]
         for channel in channels:
-            if self._states.now != "live":
-                return False
-            await subscriptions.wait_confirmed(channel)
-        return self._states.now == "live" and all(map(subscriptions.confirmed, channels))
+            if not self._is_deaf:
+                await self._subscriptions.wait_confirmed(channel)
+        missing = [channel for channel in channels if not confirmed(channel)]
+        self._coverage.owe(missing)
+        return not missing and not self._is_deaf
+
+    @property
+    def _is_deaf(self) -> bool:
+        return self._watermark.deaf_since is not None

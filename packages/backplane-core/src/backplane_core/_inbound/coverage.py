@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from attrs import define, field, frozen
 
-__all__ = ["Coverage", "Settled", "Span"]
+from backplane_core._local.registry import Span
+
+__all__ = ["Coverage", "Settled"]
 
 
 @define(eq=False)
@@ -20,14 +22,6 @@ class Request:
 
     at: float
     owed: bool
-
-
-@frozen
-class Span:
-    """What a connection was notified of last: events of these moments may have passed it by."""
-
-    since: float
-    until: float
 
 
 @frozen
@@ -138,6 +132,16 @@ class Coverage:
     def last_heard(self, channels: Iterable[str]) -> float:
         """Return when the last of these channels was heard again; those that are not concerned don't count."""
         return max([self._heard.get(channel, float("-inf")) for channel in channels], default=float("-inf"))
+
+    @property
+    def last_heard_of_all(self) -> float:
+        """When the last channel of all that are concerned was heard again."""
+        return max(self._heard.values(), default=float("-inf"))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the span concerns every connection: the link was lost."""
+        return self._everybody
 
     def owes(self, covered: Span | None, heard_at: float, now: float) -> Span | None:
         """Return what a connection is to be notified of, before it gets an event of a channel that was heard again.

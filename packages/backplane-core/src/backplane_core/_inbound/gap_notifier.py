@@ -13,8 +13,10 @@ from typing import Final
 
 from attrs import define, evolve, field
 
+from backplane_core._inbound.coverage import Coverage, Settled
 from backplane_core._inbound.subscriptions import Subscriptions
-from backplane_core._local.registry import Entry
+from backplane_core._inbound.watermark import Watermark
+from backplane_core._local.registry import Entry, Span
 from backplane_core._runtime.logging import logger
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
@@ -44,16 +46,22 @@ class GapNotifier:
         reporter: Counts, and calls the host's callbacks.
         system: The clocks.
         subscriptions: Knows which connections a channel's frames may have been for.
+        coverage: Knows which channels may have missed something that nobody was notified of.
+        watermark: Knows why.
     """
 
     _reporter: Reporter
     _system: System
     _subscriptions: Subscriptions
+    _coverage: Coverage
+    _watermark: Watermark
     # Channels with a hole in this second, and what their connections do not know of yet.
     _holes: dict[str, Gap | None] = field(factory=dict[str, "Gap | None"], init=False)
     _holes_since: float = field(default=0.0, init=False)
     # How many connections were notified of holes in this second.
     _notified: int = field(default=0, init=False)
+    # The last outage that the pod was notified of, as far as it goes.
+    _covered: Span | None = field(default=None, init=False)
     # Bare sinks that have to wait for their second to be over.
     _late: dict[Entry, None] = field(factory=dict[Entry, None], init=False)
     _timer: asyncio.TimerHandle | None = field(default=None, init=False)
@@ -80,30 +88,51 @@ class GapNotifier:
         self._reporter.report_gap(gap)
         self._notify_of_hole(gap)
 
-    async def report_reconnect(self, entries: Sequence[Entry], since: float, now: float, reason: str) -> None:
-        """Report that all of these may have missed events of any channel until now.
+    async def notify_before(self, channel: str, entries: Sequence[Entry]) -> None:
+        """Notify connections of what they missed until this channel was heard again, before they get a frame of it.
 
         Args:
-            entries: This pod's connections.
-            since: Since when, on the monotonic clock.
-            now: That clock.
-            reason: Why, for people.
+            channel: The frame's.
+            entries: The connections that are to get it.
         """
-        wall = self._system.wall()
-        gap = Gap(
-            channel=self._subscriptions.shared,
-            cause="reconnect",
-            reason=reason,
-            since=wall - (now - since),
-            until=wall,
-        )
-        self._reporter.report_gap(gap)
-        if not await self.notify_all(entries, gap) and self._reporter.on_gap is None:
-            logger.warning(
-                "events on %s from the last %.1f s may have been missed, and no on_gap callback is set",
-                gap.channel,
-                gap.until - gap.since,
-            )
+        now = self._system.monotonic()
+        heard_at = self._coverage.heard_at(channel, now)
+        if heard_at is None:
+            return
+        owed = [entry for entry in entries if self._coverage.owes(entry.covered, heard_at, now) is not None]
+        if owed:
+            channel = self._subscriptions.shared if self._coverage.is_whole else channel
+            self._report_outage(channel, heard_at, now)
+            await self._notify_of_outage(owed, channel, heard_at, now)
+
+    async def report_settled(self, owed: Settled, now: float) -> None:
+        """Report what may have been missed, now that every channel is heard.
+
+        Args:
+            owed: Which channels it concerns.
+            now: The monotonic clock.
+        """
+        for channel in (None,) if owed.channels is None else owed.channels:
+            name = channel or self._subscriptions.shared
+            entries = self._subscriptions.listeners(name)
+            self._report_outage(name, self._coverage.last_heard_of_all, now)
+            if not await self._notify_of_outage(entries, name, None, now) and self._reporter.on_gap is None:
+                logger.warning(
+                    "events on %s from the last %.1f s may have been missed, and no on_gap callback is set",
+                    name,
+                    now - owed.since,
+                )
+
+    def _report_outage(self, channel: str, heard_at: float, now: float) -> None:
+        span = self._coverage.owes(self._covered, heard_at, now)
+        if span is not None:
+            self._covered = span
+            self._reporter.report_gap(self._gap(channel, span))
+
+    def _gap(self, channel: str, span: Span) -> Gap:
+        at = self._system.wall_at
+        reason = self._watermark.reason
+        return Gap(channel=channel, cause="reconnect", reason=reason, since=at(span.since), until=at(span.until))
 
     # Notify: the connections
 
@@ -149,23 +178,51 @@ class GapNotifier:
         self._look_later()
         return listening
 
-    async def notify_all(self, entries: Sequence[Entry], gap: Gap) -> bool:
-        """Do as `notify`, in slices of the loop's time; what was attached since it began has missed nothing of it.
+    async def _notify_of_outage(
+        self, entries: Sequence[Entry], channel: str, heard_at: float | None, now: float
+    ) -> bool:
+        """Notify connections of their part of an outage, in slices of the loop's time; return whether any listens.
+
+        A connection that was attached since this began has missed nothing of it.
+
+        Args:
+            entries: The connections.
+            channel: What the gap names.
+            heard_at: When the channel was heard again that concerns them; None: each has its own.
+            now: The monotonic clock.
 
         Cancellation: the others are notified at once, as nobody will come back to it.
         """
         monotonic = self._system.monotonic
-        began_at = slice_began_at = monotonic()
-        concerned = (entry for entry in entries if entry.since <= began_at)
+        slice_began_at = monotonic()
+        concerned = iter([entry for entry in entries if entry.since <= now])
         listening = False
         try:
             while part := [*islice(concerned, SLICE_ENTRIES)]:
-                listening |= self.notify(part, gap)
+                listening |= self._notify_slice(part, channel, heard_at, now)
                 if monotonic() - slice_began_at >= SLICE_S:
                     await asyncio.sleep(0)
                     slice_began_at = monotonic()
         finally:
-            self.notify(concerned, gap)
+            self._notify_slice(concerned, channel, heard_at, now)
+        return listening
+
+    def _notify_slice(self, entries: Iterable[Entry], channel: str, heard_at: float | None, now: float) -> bool:
+        coverage, channels_of = self._coverage, self._subscriptions.channels_of
+        # Nearly all have the same span: they are notified together, and share one gap.
+        by_span: dict[Span, list[Entry]] = {}
+        listening = False
+        for entry in entries:
+            listening |= entry.on_gap is not None
+            covered, moment = entry.covered, heard_at
+            if moment is None:
+                moment = now if covered is None else coverage.last_heard(channels_of(entry))
+            span = coverage.owes(covered, moment, now)
+            if span is not None:
+                entry.covered = span
+                by_span.setdefault(span, []).append(entry)
+        for span, owed in by_span.items():
+            self.notify(owed, self._gap(channel, span))
         return listening
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
+from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.own_beats import OwnBeats
 from backplane_core._local.delivery import Delivery
@@ -24,7 +25,7 @@ from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.json import compact
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
-from backplane_core._protocol.sequence import DUPLICATE, UNKNOWN, Tracker
+from backplane_core._protocol.sequence import DUPLICATE, Tracker
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
 from backplane_core.errors import EnvelopeError
@@ -61,6 +62,7 @@ class Reader:
         heartbeat: Hears of it when more is waiting than fits one slice of the loop's time.
         own_beats: Takes this pod's beats that came back.
         gaps: Reports frames that are missing.
+        coverage: Knows which channels may have missed something that nobody was notified of.
         reporter: Counts, and gets what was rejected.
         max_event_bytes: The largest event that is taken.
         needs_seq: Refuse frames without a number, of which a copy could not be known: in a fleet that signs, anyone who
@@ -79,6 +81,7 @@ class Reader:
         heartbeat: Heartbeat,
         own_beats: OwnBeats,
         gaps: GapNotifier,
+        coverage: Coverage,
         reporter: Reporter,
         max_event_bytes: int,
         needs_seq: bool,
@@ -92,6 +95,7 @@ class Reader:
         self._heartbeat = heartbeat
         self._own_beats = own_beats
         self._gaps = gaps
+        self._coverage = coverage
         self._counters = reporter.counters
         self._reporter = reporter
         self._max_event_bytes = max_event_bytes
@@ -103,6 +107,7 @@ class Reader:
         """Deliver a batch, in order; gives the loop a turn each few milliseconds."""
         registry, counters, monotonic = self._registry, self._counters, self._monotonic
         prefix, beat_suffix, deliver = self._prefix, self._beat_suffix, self._delivery.deliver
+        coverage = self._coverage
         find, follows, max_event_bytes = registry.find, self._tracker.follows, self._max_event_bytes
         self._slice_ends = monotonic() + SLICE_S
         for number, frame in enumerate(batch, 1):
@@ -145,6 +150,8 @@ class Reader:
                 event = bytes(head.event)
                 if 10 in event or 13 in event:  # noqa: PLR2004 -- LF and CR; seven times cheaper than as bytes
                     event = compact(event)
+                if coverage.since is not None:
+                    await self._gaps.notify_before(channel, entries)
                 if len(entries) <= SLICE_SINKS and size * len(entries) <= SLICE_BYTES:
                     try:
                         deliver(entries, event)
@@ -197,11 +204,7 @@ class Reader:
             if missing == DUPLICATE:
                 self._counters.duplicates += 1
                 return False
-            since = self._tracker.hole_since
-            if missing == UNKNOWN:
-                self._missed(channel, since, None, "more senders than numbers are kept of: some were forgotten")
-            else:
-                self._missed(channel, since, missing, "a sender's numbers skipped")
+            self._missed(channel, self._tracker.hole_since, missing, "a sender's numbers skipped")
         if head.routing is not None and bytes(head.event) == b"null":
             self._peers.beat(head)
             return False

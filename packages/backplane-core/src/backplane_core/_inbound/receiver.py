@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 
+from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.own_beats import OwnBeats
 from backplane_core._inbound.reader import Reader
@@ -40,6 +40,7 @@ class Receiver:
         peers: Knows the other pods.
         subscriptions: Knows what is heard.
         watermark: Knows up to when everything was received.
+        coverage: Knows which channels may have missed something.
         heartbeat: Decides whether the link is deaf.
         signer: Verifies what comes in; None: it is taken as it is.
     """
@@ -56,6 +57,7 @@ class Receiver:
         peers: Peers,
         subscriptions: Subscriptions,
         watermark: Watermark,
+        coverage: Coverage,
         heartbeat: Heartbeat,
         signer: Signer | None,
     ) -> None:
@@ -64,8 +66,9 @@ class Receiver:
         self._subscriptions = subscriptions
         self._watermark = watermark
         self._heartbeat = heartbeat
+        self._coverage = coverage
         self._tracker = _make_tracker(settings)
-        self._gaps = GapNotifier(reporter, system, subscriptions)
+        self._gaps = GapNotifier(reporter, system, subscriptions, coverage, watermark)
         self._own_beats = OwnBeats(subscriptions.shared, heartbeat, peers, watermark, system)
         self._verifier = (
             None if signer is None else Verifier(signer, own, settings.max_event_bytes + FRAME_OVERHEAD_BYTES, reporter)
@@ -80,32 +83,44 @@ class Receiver:
             heartbeat=heartbeat,
             own_beats=self._own_beats,
             gaps=self._gaps,
+            coverage=coverage,
             reporter=reporter,
             max_event_bytes=settings.max_event_bytes,
             needs_seq=signer is not None,
         )
-        # Held while a reconnect is reported: what the link brings meanwhile comes behind it.
-        self._reporting = asyncio.Lock()
         self._was_live = False
 
     async def take(self, batch: Sequence[Frame | Lost]) -> None:
         """Deliver what arrived, in order, and report what is missing in it."""
         self._watermark.heard_at = self._system.monotonic()
         self._heartbeat.received()
-        # A frame of the new link proves that its subscriptions hold: the gap ends here, before anything newer.
-        if self._watermark.ends_with_frame():
-            await self._report_reconnect()
-        elif self._reporting.locked():
-            async with self._reporting:
-                pass
         self._tracker.now = self._watermark.at
         await self._reader.process(batch if self._verifier is None else self._verifier.verified(batch))
 
     async def live(self) -> None:
-        """Record that the link went live, and report what was missed until then."""
-        if self._watermark.live(self._system.monotonic()):
-            await self._report_reconnect()
+        """Record that the link went live: every channel is heard. Report what was missed until then."""
+        self._watermark.live(self._system.monotonic())
+        await self.settled()
         self._was_live = True
+
+    def subscribed(self, channels: Sequence[str]) -> None:
+        """Record that the broker confirmed these channels."""
+        now = self._system.monotonic()
+        self._coverage.heard(channels, now)
+        for channel in channels:
+            self._tracker.heard(channel, now)
+
+    async def settled(self) -> None:
+        """Report what is owed, now that every channel that is wanted is heard."""
+        owed = self._coverage.settled()
+        if owed is None:
+            return
+        now = self._system.monotonic()
+        # Who attached before the first link went live has missed something; the pod itself has not yet.
+        if self._subscriptions.hears and (self._registry.connections or self._was_live):
+            await self._gaps.report_settled(owed, now)
+        self._coverage.close()
+        self._watermark.reported(now)
 
     def lost(self, reason: str, doubted_since: float | None) -> None:
         """Record that the link died.
@@ -114,14 +129,17 @@ class Receiver:
             reason: Why, for people.
             doubted_since: Since when (monotonic) even what the link proved is in doubt; None: it holds.
         """
-        self._watermark.lost(f"the link was replaced: {reason}", doubted_since)
+        at = self._watermark.at
+        self._coverage.lost(at if doubted_since is None else min(at, doubted_since))
+        self._watermark.lost(f"the link was replaced: {reason}")
         # Who leaves a node that is deposed, or cut off, later than we do may send in vain after our gap's end.
         self._tracker.cut(told=doubted_since is None)
 
     def unsubscribed(self, channels: Iterable[str]) -> None:
-        """Record that the link left these channels: their numbers start afresh when they are heard again."""
+        """Record that the link left these channels: what passes meanwhile is not missing."""
+        now = self._system.monotonic()
         for channel in channels:
-            self._tracker.forget_channel(channel)
+            self._tracker.leave(channel, now)
 
     def expire(self, now: float) -> None:
         """Forget pods that were silent for long."""
@@ -136,20 +154,11 @@ class Receiver:
         """When this pod last heard itself, Unix time in seconds; None: it never did."""
         return self._own_beats.last_heard_at
 
-    async def _report_reconnect(self) -> None:
-        """Report the span that ends now."""
-        async with self._reporting:
-            now = self._system.monotonic()
-            since = self._watermark.end(now, settling=self._subscriptions.settling)
-            entries = list(self._registry.connections.values())
-            # Who attached before the first link went live has missed something; the pod itself has not yet.
-            if self._subscriptions.hears and (entries or self._was_live):
-                await self._gaps.report_reconnect(entries, since, now, self._watermark.reason)
-
 
 def _make_tracker(settings: Settings) -> Tracker:
+    # A number is known from when its frame was read, which is at most two probes after the last proof that it was. A
+    # sender sends nothing again that is older than half of origin_ttl_s.
     if settings.signing_keys is None:
-        return Tracker(settings.origin_ttl_s)
-    # A frame may be signed origin_ttl_s ahead of our clock and is taken until so long behind it: its number must be
-    # known for that long, from when it was heard, which is at most two probes after the last proof that it was.
-    return Tracker(2 * (settings.origin_ttl_s + settings.probe_interval_s), keeps_left=True)
+        return Tracker(settings.origin_ttl_s + 2 * settings.probe_interval_s)
+    # A frame may be signed origin_ttl_s ahead of our clock, and anyone can send it again until it is so long behind it.
+    return Tracker(2 * (settings.origin_ttl_s + settings.probe_interval_s))

@@ -50,7 +50,6 @@ class Subscriptions:
         self._again: list[str] = [*reversed(self._targets)]
         # Confirmed, but held by nobody, and until when they are heard all the same; the oldest first.
         self._lingering: dict[str, float] = {}
-        self._batches = 0
         self._unconfirmed: set[str] = set()
         # What those wait for who wait for a channel; many on one share one.
         self._waiting: dict[str, asyncio.Event] = {}
@@ -97,7 +96,6 @@ class Subscriptions:
                 break
             del self._touched[channel]
             self._look(channel, now, subscribe)
-        self._batches += bool(subscribe)
         return subscribe, self._leave(limit, now)
 
     def _look(self, channel: str, now: float, subscribe: list[str]) -> None:
@@ -144,7 +142,6 @@ class Subscriptions:
         """Record that the link is lost: nothing is confirmed, and all that is wanted must be asked for again."""
         self._confirmed = set()
         self._unconfirmed = set()
-        self._batches = 0
         self._lingering = {}
         self._touched = {}
         self._again = [*reversed(self._targets)]
@@ -164,14 +161,13 @@ class Subscriptions:
         if target is not None:
             return self._registry.entries(target)
         # A lane: many targets share it.
-        return [
-            entry
-            for entry in everybody
-            if any(
-                self._routing.channel((target,)) == channel
-                for target in (Target.connection(entry.conn_id), *(entry.targets or ()))
-            )
-        ]
+        return [entry for entry in everybody if channel in self.channels_of(entry)]
+
+    def channels_of(self, entry: Entry) -> Iterable[str]:
+        """Yield the channels that bring events for a connection, the shared one first."""
+        yield self._routing.shared
+        for target in (Target.connection(entry.conn_id), *(entry.targets or ())):
+            yield self._routing.channel((target,))
 
     @property
     def pending(self) -> bool:
@@ -187,14 +183,6 @@ class Subscriptions:
     def settled(self) -> bool:
         """Whether the broker confirmed all that is wanted."""
         return not self.pending and not self._unconfirmed
-
-    @property
-    def settling(self) -> bool:
-        """Whether some channels may not be heard yet although the first frame is here.
-
-        A broker works on one batch at once: a frame of one of its channels proves them all. Later ones need their own.
-        """
-        return self.pending or (self._batches > 1 and bool(self._unconfirmed))
 
     @property
     def count(self) -> int:

@@ -27,20 +27,16 @@ class Watermark:
     heard_at: float
     deaf_since: float | None = field(init=False)
     at: float = field(init=False)
-    # Since when something is asked for that the broker has not confirmed; None: nothing is.
-    _asked_at: float | None = field(default=None, init=False)
     reason: str = field(default="not connected until now", init=False)
     beats_prove: bool = field(default=True, init=False)
     ceiling: float | None = field(default=None, init=False)
-    _since: float | None = field(init=False)
-    _framed: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.begin(self.heard_at)
 
     def begin(self, now: float) -> None:
         """Record that nothing was heard until now, and nothing missed either."""
-        self.heard_at = self.deaf_since = self._since = self.at = now
+        self.heard_at = self.deaf_since = self.at = now
 
     def advance(self, written_at: float) -> None:
         """Record that what was written then came back, or was answered in order, and all before it is delivered."""
@@ -48,44 +44,17 @@ class Watermark:
             written_at = min(written_at, self.ceiling)
         self.at = max(self.at, written_at)
 
-    def asked(self, now: float) -> None:
-        """Record that more is to be heard from now on: a link that dies before that is confirmed has missed it all."""
-        if self._asked_at is None:
-            self._asked_at = now
-        # The first frame ended the span for what was asked for before it, and for no more.
-        if self.deaf_since is not None and self._since is None:
-            self._since = now
-
-    def settled(self) -> None:
-        """Record that all that was asked for is confirmed."""
-        self._asked_at = None
-
-    def lost(self, reason: str, doubted_since: float | None = None) -> None:
-        """Record that the link died, and that nothing that it proved of what came after `doubted_since` holds."""
+    def lost(self, reason: str) -> None:
+        """Record that the link died."""
         if self.deaf_since is None:
             self.deaf_since = self.heard_at
-        known = (self._since, self.at, self._asked_at, doubted_since)
-        self._since = min([moment for moment in known if moment is not None])
-        self._asked_at = None
-        self._framed = False
         self.reason = reason
 
-    def ends_with_frame(self) -> bool:
-        """Return whether a frame ends a span: the link's first proves subscriptions before the broker confirms them."""
-        if self._since is None or self._framed:
-            return False
-        self._framed = True
-        return True
-
-    def live(self, now: float) -> bool:
-        """Record that the link is live; return whether that ends a span."""
+    def live(self, now: float) -> None:
+        """Record that the link is live: every channel is heard."""
         self.deaf_since = None
         self.heard_at = now
-        return self._since is not None
 
-    def end(self, now: float, *, settling: bool) -> float:
-        """Return since when events may be missing; where more has to be confirmed, another span begins."""
-        since = now if self._since is None else self._since
-        self.at = now  # what is missing until then is told
-        self._since = now if settling else None
-        return since
+    def reported(self, now: float) -> None:
+        """Record that whatever is missing until then has been reported."""
+        self.at = max(self.at, now)

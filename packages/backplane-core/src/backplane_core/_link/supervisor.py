@@ -219,13 +219,13 @@ class LinkSupervisor:
         live = False
         while True:
             await self._settle(link)
-            self._watermark.settled()
             if not live:
                 live = True
                 await self._go_live()
                 group.create_task(self._write(link), name="backplane-write")
                 group.create_task(self._watch(), name="backplane-watch")
             else:
+                await self._receiver.settled()
                 await self._registry_changed()
 
     async def _settle(self, link: Link) -> None:
@@ -235,6 +235,7 @@ class LinkSupervisor:
             subscribe, unsubscribe = subscriptions.plan(SUBSCRIBE_BATCH, self._monotonic())
             if subscribe:
                 await self._answered(link.subscribe(subscribe))
+                self._receiver.subscribed(subscribe)
                 subscriptions.confirm(subscribe)
             if unsubscribe:
                 await self._answered(link.unsubscribe(unsubscribe))

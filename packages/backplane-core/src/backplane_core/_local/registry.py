@@ -16,7 +16,7 @@ from backplane_core.event import Event
 from backplane_core.observe import Gap, GapCallback
 from backplane_core.target import Target
 
-__all__ = ["Entry", "Queue", "Registry", "SinkAttachment"]
+__all__ = ["Entry", "Queue", "Registry", "SinkAttachment", "Span"]
 
 
 class Queue(Protocol):
@@ -43,6 +43,14 @@ class Queue(Protocol):
         ...
 
 
+@frozen
+class Span:
+    """A span of the monotonic clock, in seconds, in which events may have passed a connection by."""
+
+    since: float
+    until: float
+
+
 @define(eq=False, kw_only=True)
 class Entry:
     """One attached connection.
@@ -55,6 +63,7 @@ class Entry:
         queue: What the sink belongs to, if that is a queue: it takes gaps in stream order, rather than at once.
         since: When it was attached, in the monotonic clock's seconds.
         generation: Counts the sinks it has had; an `Attachment` of an earlier one is stale.
+        covered: The last outage that it was notified of, as far as it goes.
         notified_at: When it was last notified of a gap, in the monotonic clock's seconds.
         pending_gap: Gaps that it was not notified of yet, merged.
     """
@@ -67,6 +76,7 @@ class Entry:
     queue: Queue | None = None
     generation: int = 0
     targets: set[Target] | None = None
+    covered: Span | None = None
     notified_at: float = float("-inf")
     pending_gap: Gap | None = None
 

@@ -6,30 +6,48 @@ not heard: a hole of exactly that many frames.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import sys
+from collections import OrderedDict, deque
+from itertools import islice
 from typing import Final
 
 from attrs import define, field
 
-__all__ = ["DUPLICATE", "UNKNOWN", "Number", "Numbering", "Tracker"]
+__all__ = ["DUPLICATE", "Number", "Numbering", "Tracker"]
 
 MAX_CHANNELS: Final = 65_536
-"""Channels whose last number a sender keeps: 8 MiB. Beyond it the oldest is forgotten, which is safe."""
+"""Channels whose last number a sender keeps: 8 MiB. Beyond it one that was quiet lately is forgotten, which is
+safe: its next frame says that it follows on nothing."""
 
-MAX_ORIGINS: Final = 65_536
-"""Senders that a receiver keeps numbers of: 9 MiB. More than any fleet has, short-lived workers included."""
 MAX_NUMBERS: Final = 1_048_576
-"""Numbers that a receiver keeps, one per sender and channel: 100 MiB."""
+"""Numbers that a receiver keeps, one per sender and channel: some 200 MiB, for 50 senders that each reached 20,000
+sockets of this pod by name."""
+MAX_ORIGIN_BYTES: Final = 64 * 1024 * 1024
+"""The names in them: anyone on the bus can make up origins of 1,024 bytes each."""
+MAX_LEFT: Final = 65_536
+"""Channels that were left and whose numbers may come late."""
+
+SWEEP: Final = 4_096
+"""Numbers that one call of `expire` looks at: 1 ms."""
+SWEEP_FOR_ROOM: Final = 64
+"""Numbers that are compared where one has to go, since the table is full."""
 
 DUPLICATE: Final = -1
-UNKNOWN: Final = -2
+
+_LEFT: Final = -1
 
 
 @define(eq=False)
 class Number:
-    """A channel's last number; 0 while it is not known."""
+    """A channel's last number; 0 while it is not known.
+
+    Args:
+        last: The number.
+        looked_at: What it was when somebody last had to be forgotten.
+    """
 
     last: int = 0
+    looked_at: int = 0
 
 
 @define
@@ -55,161 +73,218 @@ class Numbering:
             number.last = last + 1
             return last + 1, last
         if len(self._numbers) >= self.max_channels:
-            _, forgotten = self._numbers.popitem(last=False)
-            self._floor = max(self._floor, forgotten.last)
-            forgotten.last = 0
+            self._forget_one()
         self._numbers[channel] = number = Number(self._floor + 1)
         return number.last, None
+
+    def _forget_one(self) -> None:
+        """Forget a channel that had no frame since it was last looked at; the shared one, which beats, never is."""
+        for _ in range(SWEEP_FOR_ROOM):
+            channel, number = self._numbers.popitem(last=False)
+            if number.last == number.looked_at:
+                break
+            number.looked_at = number.last
+            self._numbers[channel] = number  # at the end
+        else:
+            _, number = self._numbers.popitem(last=False)
+        self._floor = max(self._floor, number.last)
+        number.last = 0
 
     def number(self, channel: str) -> Number:
         """Return a channel's number, after a first `take`. Whoever keeps it takes by adding one, unless it is 0."""
         return self._numbers[channel]
 
 
-@define
+@define(eq=False)
 class Last:
-    """The last frame heard of one origin on one channel: its number, and when, in the monotonic clock's seconds."""
+    """The last frame heard of one origin on one channel.
 
+    Args:
+        channel: The channel.
+        origin: The sender.
+        seq: The frame's number.
+        at: When it passed the broker, at the earliest, in the monotonic clock's seconds.
+        link: How many links were replaced before it was heard; `_LEFT` if the channel was left since.
+    """
+
+    channel: str
+    origin: str
     seq: int
     at: float
+    link: int
+
+
+@define(eq=False)
+class Left:
+    """A channel that was left: its frames may still be on their way to the reader, and so may those of a next time.
+
+    Args:
+        at: When it was left.
+        heard_at: When it was heard again; None: it is not.
+    """
+
+    at: float
+    heard_at: float | None = None
 
 
 @define
 class Tracker:
     """The receiver's memory: the last number heard per channel and origin.
 
-    Bounded, as anyone on the bus can make up origins: when it is full all is forgotten. Then what a sender's next frame
-    follows on is not known, so it counts as a hole of unknown size; a copy of what was forgotten may pass.
+    The invariants: a frame whose number was heard within `ttl_s` is a copy, whatever happened meanwhile to the link or
+    to the channel. A hole is reported only where every frame of it should have been heard: on one link, on a channel
+    that was heard throughout.
+
+    An example. Sender `o` publishes 1, 2, 3 on `user:u1`; 2 is lost, so 3 (which follows on 2) finds 1: one frame is
+    missing. The link is replaced; 3 comes again: a copy. 7 comes, which follows on 6: nothing is missing that the gap
+    of the outage does not cover. The user leaves, `o` publishes 8 to 57, the user comes back, 58 comes: nothing is
+    missing, as nobody here wanted the others. 58 again: a copy.
+
+    It is bounded, as anyone on the bus can make up origins: where there is no room for another number, one that was
+    not heard for long goes. The next frame there counts as the first of its sender. It used to forget all at once and
+    to report whatever came next as a hole: a fleet of 64 senders and 16,500 sockets told its sockets of 451,913 holes,
+    and nothing was missing.
 
     Args:
-        ttl_s: An origin whose last frame is so old is forgotten.
-        keeps_left: Copies are known also on a channel that was left and is heard again.
-        max_origins: Origins that are remembered.
+        ttl_s: A number whose last frame is so old may be forgotten.
         max_numbers: Numbers that are remembered.
+        max_origin_bytes: The origins' names in them.
         now: When what is read now passed the broker, at the earliest; set by whoever calls.
         hole_since: When the frame before the last hole passed it, at the earliest.
+        evicted: Numbers that had to go before their time.
     """
 
     ttl_s: float
-    keeps_left: bool = False
-    max_origins: int = MAX_ORIGINS
     max_numbers: int = MAX_NUMBERS
+    max_origin_bytes: int = MAX_ORIGIN_BYTES
     now: float = field(default=0.0, init=False)
     hole_since: float = field(default=0.0, init=False)
-    # Heard since the last cut, and before it: a hole across a cut may belong to a gap that is told already.
-    _heard: dict[str, dict[str, Last]] = field(factory=dict[str, dict[str, Last]], init=False)
-    _before_cut: dict[str, dict[str, Last]] = field(factory=dict[str, dict[str, Last]], init=False)
-    _last_seen: dict[str, float] = field(factory=dict[str, float], init=False)
-    _numbers: int = field(default=0, init=False)
-    _overflowed_at: float = field(default=float("-inf"), init=False)
-    _told: bool = field(default=True, init=False)
+    evicted: int = field(default=0, init=False)
+    _channels: dict[str, dict[str, Last]] = field(factory=dict[str, dict[str, Last]], init=False)
+    # Each number once, in the order in which they are looked at for their age.
+    _order: deque[Last] = field(factory=deque[Last], init=False)
+    _origin_bytes: int = field(default=0, init=False)
+    _left: dict[str, Left] = field(factory=dict[str, Left], init=False)
+    # Links that were replaced so far, and how many there were when one was whose holes are not covered by its gap.
+    _link: int = field(default=0, init=False)
+    _uncovered: int = field(default=0, init=False)
 
     def follows(self, channel: str, origin: str, seq: int | None, prev: int | None) -> bool:
         """Take a frame if it is the very next one of a sender that is known there; return whether it was."""
-        origins = self._heard.get(channel)
+        origins = self._channels.get(channel)
         last = None if origins is None else origins.get(origin)
         # The sender's own numbers are consecutive: anything else needs a closer look.
-        if last is None or prev != last.seq or seq != last.seq + 1:
+        if last is None or prev != last.seq or seq != last.seq + 1 or last.link != self._link:
             return False
         last.seq += 1
-        last.at = self._last_seen[origin] = self.now
+        last.at = self.now
         return True
 
     def accept(self, channel: str, origin: str, seq: int, prev: int | None) -> int:
-        """Return how many frames are missing before this one (0: none; `UNKNOWN`), or `DUPLICATE` if it is a copy."""
-        origins = self._heard.get(channel)
+        """Return how many frames are missing before this one (0: none), or `DUPLICATE` if it is a copy."""
+        link = self._link if not self._left or self._is_heard(channel) else _LEFT
+        origins = self._channels.get(channel)
         last = None if origins is None else origins.get(origin)
-        if origins is None or last is None:
-            return self._accept_first(channel, origin, seq, prev)
-        self._last_seen[origin] = self.now
+        if last is None:
+            self._add(Last(channel, sys.intern(origin), seq, self.now, link))
+            return 0
         if seq <= last.seq:
             return DUPLICATE
         missing = 0
-        if prev is not None and prev > last.seq:
+        if prev is not None and prev > last.seq and link != _LEFT and self._counts(last):
             missing = prev - last.seq
             self.hole_since = last.at
-        last.seq = seq
-        last.at = self.now
+        last.seq, last.at, last.link = seq, self.now, link
         return missing
 
-    def _accept_first(self, channel: str, origin: str, seq: int, prev: int | None) -> int:
-        """Accept the first frame of an origin on a channel since the last cut."""
-        old = self._before_cut.get(channel)
-        missing = 0
-        if old is not None and origin in old:
-            last = old[origin]
-            if last.seq >= seq:
-                return DUPLICATE
-            if not self._told and prev is not None and prev > last.seq:
-                missing = prev - last.seq
-                self.hole_since = last.at
-            del old[origin]
-            if not old:
-                del self._before_cut[channel]
-            self._numbers -= 1
-        else:
-            if self._is_full(origin):
-                self._forget_all()
-            # Whoever was forgotten before that would be forgotten by now anyhow.
-            if prev and self.now - self._overflowed_at <= self.ttl_s:
-                missing = UNKNOWN
-                self.hole_since = self._overflowed_at - self.ttl_s
-        self._heard.setdefault(channel, {})[origin] = Last(seq, self.now)
-        self._numbers += 1
-        self._last_seen[origin] = self.now
-        return missing
+    def _counts(self, last: Last) -> bool:
+        """Whether everything after this frame should have been heard, or is covered by no other gap."""
+        return last.link == self._link or 0 <= last.link < self._uncovered
+
+    def _is_heard(self, channel: str) -> bool:
+        """Whether all that is read now of a channel came after it was heard for the last time."""
+        left = self._left.get(channel)
+        if left is None:
+            return True
+        if left.heard_at is None or self.now < left.heard_at:
+            return False
+        del self._left[channel]
+        return True
 
     def cut(self, *, told: bool = True) -> None:
-        """The link was replaced; copies must still be known.
+        """Record that the link was replaced; copies must still be known.
 
         Args:
             told: What is missing across the cut is in its gap. Else a hole across it counts as any other.
         """
-        # What an earlier cut left untold is so until it was heard of, or forgotten.
-        self._told = told and (self._told or not self._before_cut)
-        for channel, origins in self._heard.items():
-            self._before_cut.setdefault(channel, {}).update(origins)
-        self._heard.clear()
+        self._link += 1
+        if not told:
+            self._uncovered = self._link
 
-    def forget_channel(self, channel: str) -> None:
-        """The channel is not heard any more: when it is heard again, its numbers start afresh."""
-        if self.keeps_left:
-            if left := self._heard.pop(channel, None):
-                self._before_cut.setdefault(channel, {}).update(left)
-            return
-        for table in (self._heard, self._before_cut):
-            self._numbers -= len(table.pop(channel, ()))
+    def leave(self, channel: str, now: float) -> None:
+        """Record that the channel is no longer heard: what passes meanwhile is not missing. Copies are still known.
+
+        Args:
+            channel: The channel.
+            now: The monotonic clock.
+        """
+        for last in self._channels.get(channel, {}).values():
+            last.link = _LEFT
+        self._left.pop(channel, None)
+        if len(self._left) >= MAX_LEFT:
+            del self._left[next(iter(self._left))]
+        self._left[channel] = Left(now)
+
+    def heard(self, channel: str, now: float) -> None:
+        """Record that the broker confirmed the channel. Holes count once all that was read before is worked off."""
+        left = self._left.get(channel)
+        if left is not None:
+            left.heard_at = now
 
     def expire(self, now: float) -> None:
-        """Forget the origins that were silent for `ttl_s`."""
-        gone = {origin for origin, at in self._last_seen.items() if now - at > self.ttl_s}
-        if not gone:
-            return
-        for origin in gone:
-            del self._last_seen[origin]
-        for table in (self._heard, self._before_cut):
-            for channel in list(table):
-                origins = table[channel]
-                here = origins.keys() & gone
-                self._numbers -= len(here)
-                for origin in here:
-                    del origins[origin]
-                if not origins:
-                    del table[channel]
+        """Forget some of the numbers that are older than `ttl_s`; a part of the table at each call."""
+        self._sweep(SWEEP, now)
+        for channel, left in [*islice(self._left.items(), SWEEP_FOR_ROOM)]:  # in the order in which they were left
+            if now - left.at <= self.ttl_s:
+                break
+            del self._left[channel]
 
-    def _is_full(self, origin: str) -> bool:
-        return self._numbers >= self.max_numbers or (
-            len(self._last_seen) >= self.max_origins and origin not in self._last_seen
-        )
+    def _add(self, last: Last) -> None:
+        size = len(last.origin)
+        self._sweep(2, self.now)
+        if len(self._order) >= self.max_numbers or self._origin_bytes + size > self.max_origin_bytes:
+            self._make_room(size)
+        self._channels.setdefault(last.channel, {})[last.origin] = last
+        self._order.append(last)
+        self._origin_bytes += size
 
-    def _forget_all(self) -> None:
-        self._heard.clear()
-        self._before_cut.clear()
-        self._last_seen.clear()
-        self._numbers = 0
-        self._overflowed_at = self.now
+    def _make_room(self, size: int) -> None:
+        while self._order and (
+            len(self._order) >= self.max_numbers or self._origin_bytes + size > self.max_origin_bytes
+        ):
+            looked_at = [self._order.popleft() for _ in range(min(SWEEP_FOR_ROOM, len(self._order)))]
+            oldest = min(looked_at, key=lambda it: it.at)
+            self._order.extend([it for it in looked_at if it is not oldest])
+            self._forget(oldest)
+            self.evicted += 1
+
+    def _sweep(self, most: int, now: float) -> None:
+        order = self._order
+        for _ in range(min(most, len(order))):
+            last = order.popleft()
+            if now - last.at > self.ttl_s:
+                self._forget(last)
+            else:
+                order.append(last)
+
+    def _forget(self, last: Last) -> None:
+        origins = self._channels[last.channel]
+        del origins[last.origin]
+        if not origins:
+            del self._channels[last.channel]
+        self._origin_bytes -= len(last.origin)
 
     @property
-    def origins(self) -> int:
-        """How many origins are remembered."""
-        return len(self._last_seen)
+    def numbers(self) -> int:
+        """How many numbers are remembered."""
+        return len(self._order)
