@@ -8,8 +8,10 @@ from itertools import pairwise
 
 import pytest
 from backplane_core import Gap, GapCallback
+from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.subscriptions import Subscriptions
+from backplane_core._inbound.watermark import Watermark
 from backplane_core._local.registry import Entry, Registry
 from backplane_core._protocol.routing import make_routing
 from backplane_core._runtime.reporter import Reporter
@@ -34,7 +36,9 @@ def test_each_sink_hears_of_all_holes_soon_and_of_one_gap_a_second(seed: int) ->
 
     async def storm() -> None:
         entries = [Entry(conn_id=name, sink=print, raw=False, on_gap=listener(name), since=0.0) for name in told]
-        notifier = GapNotifier(Reporter(), System(monotonic=loop.time, wall=loop.time), subscriptions())
+        notifier = GapNotifier(
+            Reporter(), System(monotonic=loop.time, wall=loop.time), subscriptions(), Coverage(), Watermark(0.0)
+        )
         for _ in range(60):
             await asyncio.sleep(chance.choice([0.0, 0.05, 0.3, 0.6]))
             now = loop.time()

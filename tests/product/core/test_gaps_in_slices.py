@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
 import pytest
 from backplane_core import Gap, GapCallback
+from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.gap_notifier import SLICE_ENTRIES, SLICE_S, GapNotifier
 from backplane_core._inbound.subscriptions import Subscriptions
+from backplane_core._inbound.watermark import Watermark
 from backplane_core._local.registry import Entry, Registry
 from backplane_core._protocol.routing import make_routing
 from backplane_core._runtime.reporter import Reporter
@@ -53,11 +55,30 @@ def entry(number: int, on_gap: GapCallback, since: float = 0.0) -> Entry:
     return Entry(conn_id=f"c{number}", sink=print, raw=False, on_gap=on_gap, since=since)
 
 
-def subscriptions() -> Subscriptions:
-    return Subscriptions(make_routing("broadcast", "c", 1), Registry())
+class Bench:
+    """A notifier of a pod that was deaf since 1.0, and whose connections these are.
+
+    Args:
+        clock: The pod's.
+        entries: The connections.
+    """
+
+    def __init__(self, clock: Clock, entries: Sequence[Entry]) -> None:
+        registry = Registry()
+        registry.connections = {entry.conn_id: entry for entry in entries}
+        system, self.clock, self.coverage = clock.surroundings(), clock, Coverage()
+        subscriptions = Subscriptions(make_routing("broadcast", "c", 1), registry)
+        self.notifier = GapNotifier(SlowReporter(clock), system, subscriptions, self.coverage, Watermark(1.0))
+        self.coverage.begin(1.0)
+        self.coverage.heard(["c"], clock.now)
+
+    async def settle(self) -> None:
+        owed = self.coverage.settled()
+        assert owed is not None
+        await self.notifier.report_settled(owed, self.clock.now)
 
 
-GAP = Gap(channel="c", cause="reconnect", reason="", since=1.0, until=100.0)
+GAP = Gap(channel="c", cause="reconnect", reason="not connected until now", since=1.0, until=100.0)
 
 
 async def most_in_one_turn(count: Callable[[], int], done: Callable[[], bool]) -> int:
@@ -71,30 +92,30 @@ async def most_in_one_turn(count: Callable[[], int], done: Callable[[], bool]) -
 
 async def test_the_loop_has_its_turns_while_a_hundred_thousand_are_told() -> None:
     clock, told = Clock(), list[Gap]()
-    notifier = GapNotifier(SlowReporter(clock), clock.surroundings(), subscriptions())
     entries = [entry(number, told.append) for number in range(100_000)]
-    telling = asyncio.create_task(notifier.notify_all(entries, GAP))
+    bench = Bench(clock, entries)
+    telling = asyncio.create_task(bench.settle())
     most = await most_in_one_turn(lambda: len(told), telling.done)
-    assert await telling is True
-    assert told == [GAP] * len(entries)
+    await telling
+    assert [(gap.cause, gap.reason, gap.until - gap.since) for gap in told] == [(GAP.cause, GAP.reason, 99.0)] * 100_000
     assert SLICE_ENTRIES <= most <= MOST_AT_ONCE
-    notifier.close()
+    bench.notifier.close()
 
 
 async def test_a_second_gap_within_a_second_is_told_late_and_in_slices_too() -> None:
     clock, told = Clock(), list[Gap]()
-    notifier = GapNotifier(SlowReporter(clock), clock.surroundings(), subscriptions())
     entries = [entry(number, told.append) for number in range(5_000)]
-    assert notifier.notify(entries, GAP)
+    bench = Bench(clock, entries)
+    assert bench.notifier.notify(entries, GAP)
     clock.now += 0.1
     for late in entries:
         late.notified_at = clock.now
-    assert await notifier.notify_all(entries, GAP)
+    await bench.settle()
     assert len(told) == len(entries), "once a second is enough"
     clock.now += 2.0
     most = await most_in_one_turn(lambda: len(told) - len(entries), lambda: len(told) == 2 * len(entries))
     assert SLICE_ENTRIES <= most <= MOST_AT_ONCE
-    notifier.close()
+    bench.notifier.close()
     assert len(told) == 2 * len(entries)
 
 
@@ -104,26 +125,39 @@ async def test_who_attached_since_the_telling_began_has_no_part_in_the_gap() -> 
     def note(number: int, _: Gap) -> None:
         told.append(number)
 
-    notifier = GapNotifier(SlowReporter(clock), clock.surroundings(), subscriptions())
     entries = [entry(number, partial(note, number)) for number in range(200)]
+    entries.append(entry(200, partial(note, 200), since=clock.now + TELL_S))
+    bench = Bench(clock, entries)
+    await bench.settle()
+    assert told == [*range(200)]
+    bench.notifier.close()
 
-    def replace_the_last(_: Gap) -> None:
-        entries[-1].since = clock.now
 
-    entries[0].on_gap = replace_the_last
-    await notifier.notify_all(entries, GAP)
-    assert told == [*range(1, 199)]
-    notifier.close()
+async def test_who_was_notified_before_a_frame_is_not_notified_again() -> None:
+    clock, told = Clock(), list[int]()
+
+    def note(number: int, gap: Gap) -> None:
+        told.append(number)
+        assert gap.since == pytest.approx(1.0)
+
+    entries = [entry(number, partial(note, number)) for number in range(5)]
+    bench = Bench(clock, entries)
+    await bench.notifier.notify_before("c", entries[2:4])
+    assert told == [2, 3]
+    await bench.notifier.notify_before("c", entries[2:4])
+    await bench.settle()
+    assert sorted(told) == [0, 1, 2, 3, 4]
+    bench.notifier.close()
 
 
 async def test_a_telling_that_is_cut_short_tells_the_others_at_once() -> None:
     clock, told = Clock(), list[Gap]()
-    notifier = GapNotifier(SlowReporter(clock), clock.surroundings(), subscriptions())
-    telling = asyncio.create_task(notifier.notify_all([entry(number, told.append) for number in range(1_000)], GAP))
+    bench = Bench(clock, [entry(number, told.append) for number in range(1_000)])
+    telling = asyncio.create_task(bench.settle())
     await asyncio.sleep(0)
     assert 0 < len(told) < 1_000
     telling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await telling
     assert len(told) == 1_000
-    notifier.close()
+    bench.notifier.close()

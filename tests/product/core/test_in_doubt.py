@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import pytest
 from attrs import define, field
 from backplane_core import DistributedBackplane, DoubtingLink, EventDropped, Frame, Gap, Link, Record, Target
-from backplane_core._inbound.watermark import Watermark
 from backplane_core._outbound import in_doubt as in_doubt_module
 from backplane_core._outbound.in_doubt import InDoubt, InDoubtSends
 from backplane_core._protocol.sequence import DUPLICATE, Tracker
@@ -257,20 +256,6 @@ async def test_a_doubt_of_hours_stays_small_and_counts_all(monkeypatch: pytest.M
     assert sum(sent.values()) == 2_000
     assert sent["c1"] == 1_001
     assert len(sent) <= 10 + in_doubt_module.MAX_SPANS
-
-
-def test_a_doubt_begins_the_span_whatever_was_proved_since() -> None:
-    outage = Watermark(0.0)
-    outage.live(1.0)
-    outage.end(1.0, settling=False)
-    outage.advance(8.0)
-    outage.lost("deposed", 4.0)
-    outage.live(9.0)
-    assert outage.end(9.0, settling=False) == 4.0
-    outage.advance(10.0)
-    outage.lost("deposed", 11.0)
-    outage.live(12.0)
-    assert outage.end(12.0, settling=False) == 10.0
 
 
 def test_a_hole_across_a_cut_that_is_not_told_counts_once() -> None:

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import pytest
 from attrs import evolve, frozen
 from backplane_core import Frame, Gap, Lost, Target
+from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
-from backplane_core._inbound.watermark import Watermark
 from backplane_core._link.supervisor import LinkSupervisor
 from backplane_core._local.registry import Entry
 from backplane_core._outbound.outbox import Outbox
@@ -85,24 +85,24 @@ def gap_told_late(patch: Patch) -> None:
 
 
 def no_gap(patch: Patch) -> None:
-    async def nobody(_: Receiver) -> None:
-        pass
+    async def nobody(*_: object) -> bool:
+        return True
 
-    patch.setattr(Receiver, "_report_reconnect", nobody)
+    patch.setattr(GapNotifier, "_notify_of_outage", nobody)
 
 
 def gap_begins_when_noticed(patch: Patch) -> None:
-    lost = Watermark.lost
+    lost = Receiver.lost
 
-    def noticed(self: Watermark, reason: str, doubted_since: float | None = None) -> None:
-        self.at = self.heard_at
+    def noticed(self: Receiver, reason: str, doubted_since: float | None) -> None:
+        self._watermark.at = self._watermark.heard_at
         lost(self, reason, doubted_since)
 
-    patch.setattr(Watermark, "lost", noticed)
+    patch.setattr(Receiver, "lost", noticed)
 
 
 def gap_forgets_associations(patch: Patch) -> None:
-    patch.setattr(Watermark, "asked", nothing)
+    patch.setattr(Coverage, "ask", nothing)
 
 
 def dropped_numbers_come_again(patch: Patch) -> None:
@@ -202,7 +202,6 @@ def interest_is_forgotten(patch: Patch) -> None:
     def lost(self: Subscriptions) -> None:
         self._confirmed.clear()
         self._unconfirmed.clear()
-        self._batches = 0
         self._again = [channel for channel, target in self._targets.items() if target is None]
 
     patch.setattr(Subscriptions, "lost", lost)
