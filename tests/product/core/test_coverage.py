@@ -96,6 +96,8 @@ class World:
             for socket in self.sockets:
                 socket.channels.pop(name, None)
                 socket.leave_out(name)
+                # Who leaves a target no longer asks what passed by there.
+                socket.missed = {it for it in socket.missed if it[0] != name}
             self.coverage.forget(name)
 
     def hear(self, name: str) -> None:

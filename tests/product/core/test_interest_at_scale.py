@@ -223,7 +223,8 @@ async def test_each_connection_hears_of_the_gap_before_anything_newer_though_the
         await asyncio.sleep(0)
         if all(socket.events for socket in sockets):
             break
-    assert (pod.state == "live") == (held is transport.heard)
+    if held is transport.answered:
+        assert pod.state != "live"
     assert while_telling, "something was published while some knew of the gap and some did not"
     for socket in sockets:
         assert socket.stream[0] is socket.gaps[0]
