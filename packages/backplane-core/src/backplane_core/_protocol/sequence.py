@@ -164,7 +164,7 @@ class Tracker:
     # Each number once, in the order in which they are looked at for their age.
     _order: deque[Last] = field(factory=deque[Last], init=False)
     _origin_bytes: int = field(default=0, init=False)
-    _left: dict[str, Left] = field(factory=dict[str, Left], init=False)
+    _left: OrderedDict[str, Left] = field(factory=OrderedDict[str, Left], init=False)
     # Links that were replaced so far, and how many there were when one was whose holes are not covered by its gap.
     _link: int = field(default=0, init=False)
     _uncovered: int = field(default=0, init=False)
@@ -232,7 +232,7 @@ class Tracker:
             last.link = _LEFT
         self._left.pop(channel, None)
         if len(self._left) >= MAX_LEFT:
-            del self._left[next(iter(self._left))]
+            self._left.popitem(last=False)
         self._left[channel] = Left(now)
 
     def heard(self, channel: str, now: float) -> None:
