@@ -46,7 +46,7 @@ class ClusterNode(RedisServer):
 
     Args:
         bus_port: Where the nodes talk to each other.
-        announced_port: The port that clients are told, if not its own: a proxy's.
+        announced_port: The port announced to clients, if not its own: a proxy's.
     """
 
     bus_port: int = field(factory=free_port)
@@ -76,7 +76,7 @@ class ClusterNode(RedisServer):
 
     @property
     def client_port(self) -> int:
-        """The port that clients are told."""
+        """The port announced to clients."""
         return self.announced_port or self.port
 
     def execute(self, *command: str) -> Any:
@@ -127,7 +127,7 @@ class RedisCluster(OwnBroker):
         replicas: How many each has.
         password: Of the default user of every node.
         ports: Of the masters, by number, where a proxy has to know one in advance; otherwise any free one.
-        announced_ports: The ports that clients are told for the masters: proxies'.
+        announced_ports: The ports announced to clients for the masters: proxies'.
         tls: Of every node; one that has several does not speak it among them.
         extra: Further lines for each node's configuration.
     """
