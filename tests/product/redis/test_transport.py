@@ -216,6 +216,41 @@ async def test_a_torn_message_ends_the_link_and_is_not_quoted(caplog: pytest.Log
         await gone.wait()
 
 
+@pytest.mark.usefixtures("read_path")
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"-s3cr3t torn\r\n",
+        b"-S3CR3T torn\r\n",
+        b">0\r\n",
+        b">3\r\n$7\r\nmessage\r\n$6\r\ns3cr3t\r\n$6\r\ns3cr3t\r\n",
+        b">3\r\n$7\r\nmessage\r\n*1\r\n$6\r\ns3cr3t\r\n$6\r\ns3cr3t\r\n",
+        b">3\r\n$9\r\nsubscribe\r\n:1\r\n:1\r\n",
+        b"s3cr3t\r\n",
+    ],
+)
+@pytest.mark.parametrize("command", [b"PUBLISH", b"SUBSCRIBE"])
+async def test_a_reply_that_no_redis_sends_ends_the_link_and_is_neither_quoted_nor_logged(
+    caplog: pytest.LogCaptureFixture, command: bytes, reply: bytes
+) -> None:
+    answers = {b"HELLO": b"%1\r\n$5\r\nproto\r\n:3\r\n", command: reply}
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while count := (await reader.readline())[1:]:
+            words = [await reader.readexactly(int((await reader.readline())[1:]) + 2) for _ in range(int(count))]
+            writer.write(answers.get(words[0].strip(), b"+OK\r\n"))
+
+    async with scripted(talk) as (address, gone), asyncio.timeout(DEADLINE_S):
+        async with reading(f"redis://{address}") as (link, heard):
+            calls = {b"PUBLISH": link.send([("c", b"s3cr3t")]), b"SUBSCRIBE": link.subscribe(["c"])}
+            error = await raised(calls.pop(command))
+            calls.popitem()[1].close()
+            death = await heard.death()
+        await gone.wait()
+    assert_no_secret(all_that_is_said(error).lower(), all_that_is_said(death).lower(), caplog.text.lower())
+    assert caplog.records == []
+
+
 class Provider(CredentialProvider):
     def __init__(self, give: Callable[[], Awaitable[tuple[str, str]]]) -> None:
         self._give = give

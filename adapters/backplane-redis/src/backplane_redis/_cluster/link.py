@@ -13,8 +13,8 @@ from backplane_core import Frame, Lost, TransportError
 from backplane_redis._cluster.node import ClusterNode
 from backplane_redis._cluster.slots import SlotMap, slot_of
 from backplane_redis._connection import LinkConnection
-from backplane_redis._link import MAX_HEADS, NextReply, PendingReply, pack_command
 from backplane_redis._opening import Connector
+from backplane_redis._pipeline import MAX_HEADS, NextReply, PendingReply, pack_command
 from backplane_redis._url import Address, format_address
 
 __all__ = ["ClusterLink"]
@@ -167,7 +167,7 @@ class ClusterLink:
                 if (arrived := await self._arrived.get()) is None:
                     continue
                 node, next_reply = arrived
-                if frames := node.take(next_reply):
+                if frames := node.take_read(next_reply):
                     yield frames
                 self._advance_heard()
                 node.consumed.set()
@@ -418,7 +418,7 @@ class ClusterLink:
             return
         self._dead = reason
         for node in self._nodes.values():
-            node.fail(reason)
+            node.die(reason)
         self._arrived.put_nowait(None)
 
 

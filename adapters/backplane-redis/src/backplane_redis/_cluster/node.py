@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
@@ -12,19 +13,21 @@ from backplane_core import Frame, Lost, TransportError
 from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError
 
 from backplane_redis._connection import LinkConnection
-from backplane_redis._link import (
-    CLOSED,
+from backplane_redis._pipeline import (
     NO_MORE,
     OUT_OF_TURN,
     PUSH,
     NextReply,
     PendingReply,
-    RedisLink,
+    PipelinedConnection,
     pack_command,
 )
 from backplane_redis._url import Address, format_address
 
 __all__ = ["ClusterNode", "NodeOwner"]
+
+_ENDPOINT: Final = re.compile(r"[0-9]{1,5} \S*:[0-9]{1,5}")
+"""What follows MOVED: a slot, and a node's host, which may be empty, and port."""
 
 _HELLO: Final = pack_command("HELLO")
 
@@ -49,7 +52,7 @@ class NodeOwner(Protocol):
         ...
 
 
-class ClusterNode(RedisLink):
+class ClusterNode(PipelinedConnection):
     """One node's connection. It reports what moved away instead of dying of it, and whether the node is a replica.
 
     Each channel gets a command of its own: a command whose channels lie in several slots is refused, and the names of
@@ -96,17 +99,17 @@ class ClusterNode(RedisLink):
         """Subscribe these channels, and ask for the role: a replica confirms them as well."""
         self._last_channel = channels[-1]
         data = b"".join([pack_command("SSUBSCRIBE", channel) for channel in channels])
-        return await self._write("SSUBSCRIBE", [*channels, channels[-1]], data + _HELLO)
+        return await self.write("SSUBSCRIBE", [*channels, channels[-1]], data + _HELLO)
 
     async def write_unsubscribe(self, channels: Sequence[str]) -> PendingReply:
         """Unsubscribe these channels. Only the HELLO behind them is counted: the node may drop them by itself first."""
         data = b"".join([pack_command("SUNSUBSCRIBE", channel) for channel in channels])
-        return await self._write("SUNSUBSCRIBE", channels[-1:], data + _HELLO)
+        return await self.write("SUNSUBSCRIBE", channels[-1:], data + _HELLO)
 
     async def write_frames(self, frames: Sequence[Frame], data: bytes) -> PendingReply:
         """Write frames that are packed already."""
         self._last_channel = frames[-1][0]
-        return await self._write("SPUBLISH", frames, data)
+        return await self.write("SPUBLISH", frames, data)
 
     async def write_probe(self, now: float) -> PendingReply:
         """Ask, in the stream of its frames, whether it still owns the slot of a channel; `moved` says if not.
@@ -118,48 +121,22 @@ class ClusterNode(RedisLink):
         channel = next(iter(self._names.values()), self._last_channel)
         if not channel:  # not used yet
             return await self.write_hello()
-        return await self._write("EXISTS", [channel], pack_command("EXISTS", channel))
+        return await self.write("EXISTS", [channel], pack_command("EXISTS", channel))
 
     async def write_hello(self) -> PendingReply:
         """Ask for its role, which `is_replica` holds then."""
-        return await self._write("HELLO", [""], _HELLO)
+        return await self.write("HELLO", [""], _HELLO)
 
     async def write_cluster_slots(self) -> PendingReply:
         """Ask for its view of the cluster, which `slots` holds then."""
-        return await self._write("CLUSTER SLOTS", [""], pack_command("CLUSTER", "SLOTS"))
-
-    async def wait_confirmed(self, pending: PendingReply) -> None:
-        """Return once all of it was answered.
-
-        Raises:
-            TransportError: The link is dead.
-        """
-        await self._wait_confirmed(pending)
-
-    async def fetch(self) -> NextReply | None:
-        """Wait for bytes, and return what takes the replies out of them; None when the connection is gone."""
-        return await self._fetch()
-
-    def take(self, next_reply: NextReply | None) -> list[Frame | Lost]:
-        """Return the frames in what was fetched."""
-        if next_reply is not None:
-            try:
-                return self._take(next_reply)
-            except hiredis.ProtocolError:
-                pass
-        self._die(CLOSED)
-        return []
-
-    def fail(self, reason: str) -> None:
-        """Mark the connection dead."""
-        self._die(reason)
+        return await self.write("CLUSTER SLOTS", [""], pack_command("CLUSTER", "SLOTS"))
 
     async def retire(self) -> None:
         """Close a connection that is no longer needed."""
         self.retired = True
         await self.aclose()
 
-    def _take(self, next_reply: NextReply) -> list[Frame | Lost]:
+    def take(self, next_reply: NextReply) -> list[Frame | Lost]:
         frames: list[Frame | Lost] = []
         names = self._names
         while (reply := next_reply()) is not NO_MORE:
@@ -179,10 +156,10 @@ class ClusterNode(RedisLink):
                 self._replies += 1
                 self.is_replica = _is_replica(reply)
             else:
-                self._settle()
+                self.settle()
                 if not self._take_rare(reply):
                     break
-        self._settle()
+        self.settle()
         return frames
 
     def _take_rare(self, reply: Any) -> bool:  # noqa: ANN401 -- whatever Redis sends
@@ -190,9 +167,10 @@ class ClusterNode(RedisLink):
         pending = self._pending[0] if self._pending else None
         if isinstance(reply, hiredis.ReplyError):
             code, _, rest = str(reply).partition(" ")
+            is_moved = code == "MOVED" and _ENDPOINT.fullmatch(rest) is not None
             # ASK comes while keys move, and to EXISTS alone: shard channels stay until the slot itself has moved.
-            if pending is None or not (code == "MOVED" or (code == "ASK" and pending.command == "EXISTS")):
-                self._die(self._describe_refusal(code))
+            if pending is None or not (is_moved or (code == "ASK" and pending.command == "EXISTS")):
+                self.die(self.describe_refusal(code))
                 return False
             if code == "ASK":
                 self._replies += 1
@@ -206,16 +184,16 @@ class ClusterNode(RedisLink):
             self.slots = reply
             self._replies += 1
             return True
-        self._die(OUT_OF_TURN)
+        self.die(OUT_OF_TURN)
         return False
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         for pending in self._pending:
             if pending.total > self._replies:
                 break
             if pending.command == "EXISTS" and not pending.moved:
                 self.proven_at = pending.written_at
-        super()._settle()
+        super().settle()
 
     def _code(self, error: ResponseError) -> str:
         if isinstance(error, MovedError):
@@ -234,14 +212,14 @@ class ClusterNode(RedisLink):
             return f": the user lacks +exists or a key pattern like %R~{channel}"
         return super()._hint(code, command, channel)
 
-    def _die(self, reason: str) -> None:
+    def die(self, reason: str) -> None:
         first = self._dead is None
-        super()._die(reason)
+        super().die(reason)
         if first and not self.retired:
             self._owner.node_died(self, reason)
 
-    def _error(self) -> TransportError:
-        return super()._error() if self.retired else self._owner.error()
+    def error(self) -> TransportError:
+        return super().error() if self.retired else self._owner.error()
 
 
 def _is_replica(hello: Any) -> bool:  # noqa: ANN401 -- whatever Redis sends

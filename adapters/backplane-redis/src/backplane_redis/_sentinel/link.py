@@ -117,7 +117,7 @@ class SentinelLink(RedisLink):
 
     def _accept_other(self, reply: object) -> bool:
         """Take the reply to ROLE, a list; only if the next reply is that one, as a torn message may be a list too."""
-        pending = self._next_pending()
+        pending = self.next_pending()
         if pending is None or pending.command != "ROLE" or not isinstance(reply, list) or not reply:
             return False
         self._role = reply[0]
@@ -125,6 +125,6 @@ class SentinelLink(RedisLink):
 
     async def _leave(self, reason: str) -> None:
         """Mark the link dead, and close its socket, which wakes the reader."""
-        self._die(reason)
+        self.die(reason)
         with suppress(RedisError, OSError):
             await self._connection.disconnect()

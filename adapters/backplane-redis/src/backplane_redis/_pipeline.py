@@ -1,0 +1,229 @@
+"""Commands written without waiting for earlier replies, and their replies, matched by count: `PipelinedConnection`."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final, TypeAlias
+
+import hiredis
+from attrs import define, field
+from backplane_core import Frame, Lost, TransportError
+from backplane_core.sockets import Confirmation, Inbox
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
+
+from backplane_redis._connection import LinkConnection
+
+__all__ = [
+    "CLOSED",
+    "MALFORMED",
+    "MAX_HEADS",
+    "NO_MORE",
+    "OUT_OF_TURN",
+    "PUSH",
+    "NextReply",
+    "PendingReply",
+    "PipelinedConnection",
+    "pack_command",
+]
+
+_READ_BYTES: Final = 1 << 20
+"""Takes all that asyncio has buffered in one read: fewer turns of the loop, larger batches."""
+
+MAX_HEADS: Final = 4096
+"""Channels whose packed PUBLISH is kept: some 100 bytes each, and a fleet's busy channels are far fewer."""
+
+NO_MORE: Final = object()
+"""What hiredis returns when no whole reply is left. An object of our own: False and None are values of RESP3."""
+
+PUSH: Any = hiredis.PushNotification
+
+MALFORMED: Final = (hiredis.ProtocolError, LookupError, TypeError, AttributeError)
+"""What taking replies raises if they are no RESP3, or if no Redis sends such: the connection is dead then."""
+
+_CODES: Final = frozenset(
+    (
+        *("ASK", "BUSY", "CLUSTERDOWN", "CROSSSLOT", "ERR", "LOADING", "MASTERDOWN", "MISCONF", "MOVED", "NOAUTH"),
+        *("NOPERM", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "WRONGPASS"),
+    )
+)
+"""Codes that an error may name; any other first word may be a piece of a payload, where a server tears messages."""
+
+CLOSED: Final = (
+    "the server closed the connection: a restart, CLIENT KILL, an ACL change, or this process read too slowly "
+    "for client-output-buffer-limit pubsub"
+)
+OUT_OF_TURN: Final = (
+    "the server sent a reply that makes no sense here: Valkey 9.0.0 to 9.1.1 tear messages of 16 KiB and more; "
+    "use 9.1.2, or set min-string-size-avoid-copy-reply 1073741824 there"
+)
+
+NextReply: TypeAlias = Callable[[], Any]
+"""Returns one reply per call, then `NO_MORE`."""
+
+
+@define(eq=False)
+class PendingReply:
+    """A caller that waits for the replies to what it wrote in one go.
+
+    Args:
+        total: How many replies the link will have counted, since it was opened, once the last of these has come.
+        command: What was written, once per operand.
+        operands: Its channels or frames, one reply each.
+        confirmation: True once all replies are there, False if the link dies first.
+        written_at: `time.monotonic()` when it was handed to the socket, in seconds.
+        moved: Operands that another node serves by now, and the rest of its MOVED error; in a cluster alone.
+    """
+
+    total: int
+    command: str
+    operands: Sequence[str | Frame] = field(repr=False)
+    confirmation: Confirmation
+    written_at: float
+    moved: list[tuple[str | Frame, str]] = field(factory=list[tuple[str | Frame, str]], repr=False)
+
+
+class PipelinedConnection(ABC):
+    """One connection for both directions, so that the replies to PUBLISH confirm sends at no extra cost.
+
+    Redis answers commands in order, so a running count of replies is all the bookkeeping there is. Say 7 replies were
+    counted when three frames are written: that send is confirmed at 10, a SUBSCRIBE of two channels after it at 12.
+    The count stays right when the caller of either was cancelled: its replies come, are counted, and wake nobody.
+
+    Args:
+        connection: Open, and not read from yet.
+        where: The server's address, for people.
+    """
+
+    def __init__(self, connection: LinkConnection, where: str) -> None:
+        self._connection = connection
+        self._where = where
+        self._stream = connection.stream()
+        self._parser = hiredis.Reader(notEnoughData=NO_MORE)
+        self._inbox = Inbox()
+        # Replies since the connection was opened: asked for, and come.
+        self._expected = 0
+        self._replies: int = 0
+        self._pending: deque[PendingReply] = deque()
+        # The channels that are subscribed, by their bytes: a message's channel is looked up, not decoded.
+        self._names: dict[bytes, str] = {}
+        self._dead: str | None = None
+
+    def __repr__(self) -> str:
+        state = "live" if self._dead is None else "dead"
+        return (
+            f"<{type(self).__name__} {self._where} {state}, {len(self._names)} channels, "
+            f"{self._expected - self._replies} replies due>"
+        )
+
+    async def write(self, command: str, operands: Sequence[str | Frame], data: bytes) -> PendingReply:
+        """Write a command, or one per operand, and return what waits for the replies."""
+        if not self._connection.is_connected:
+            self.die(CLOSED)
+        if self._dead is not None:  # redis-py would reconnect silently, without the subscriptions
+            raise self.error()
+        self._expected += len(operands)
+        pending = PendingReply(self._expected, command, operands, self._inbox.answer(), time.monotonic())
+        # Nothing is awaited between this and the write, so replies are awaited in the order of the commands.
+        self._pending.append(pending)
+        try:
+            await self._connection.send_packed_command(data, check_health=False)
+        # The last two come from a transport that has just closed: of uvloop, and of asyncio from CPython 3.12 on.
+        except (RedisError, OSError, RuntimeError, AttributeError):
+            self.die(CLOSED)
+        return pending
+
+    async def wait_confirmed(self, pending: PendingReply) -> None:
+        """Return when each operand has its reply."""
+        if not await pending.confirmation:
+            raise self.error()
+
+    async def aclose(self) -> None:
+        """Close the socket at once; pending calls raise."""
+        self.die("it was closed")
+        with suppress(RedisError, OSError):  # dead already, which is what was asked for
+            await self._connection.disconnect()
+
+    async def fetch(self) -> NextReply | None:
+        """Wait for bytes and return their replies; None when the connection is gone."""
+        with suppress(RedisError, OSError, *MALFORMED):
+            if self._stream is None:
+                return iter((await self._read_reply(), NO_MORE)).__next__
+            if data := await self._stream.read(_READ_BYTES):
+                self._parser.feed(data)
+                return self._parser.gets
+        return None
+
+    async def _read_reply(self) -> Any:  # noqa: ANN401 -- whatever Redis sends
+        """Return one reply by redis-py's public API, at three times the cost."""
+        try:
+            return await self._connection.read_response(push_request=True, disconnect_on_error=False)  # pyright: ignore[reportUnknownVariableType] -- redis-py's gap
+        except ResponseError as error:
+            return hiredis.ReplyError(self._code(error))
+
+    def _code(self, error: ResponseError) -> str:
+        """Return the error code that redis-py turned into this exception."""
+        return "NOPERM" if isinstance(error, NoPermissionError) else "ERR"
+
+    def take_read(self, next_reply: NextReply | None) -> list[Frame | Lost]:
+        """Return the frames of one read; die if there was none, or if it makes no sense."""
+        if next_reply is None:
+            self.die(CLOSED)
+            return []
+        try:
+            return self.take(next_reply)
+        except MALFORMED:
+            pass
+        self.die(OUT_OF_TURN)  # out here: callers wake within it, and would chain an error that may quote a payload
+        return []
+
+    @abstractmethod
+    def take(self, next_reply: NextReply) -> list[Frame | Lost]:
+        """Return the frames among the replies, and count the confirmations; raise one of `MALFORMED` for nonsense."""
+
+    def settle(self) -> None:
+        """Wake the callers whose replies are all there."""
+        while self._pending and self._pending[0].total <= self._replies:
+            self._pending.popleft().confirmation.give(True)  # noqa: FBT003 -- it was
+
+    def next_pending(self) -> PendingReply | None:
+        """Return what the next reply is for."""
+        return next((pending for pending in self._pending if pending.total > self._replies), None)
+
+    def describe_refusal(self, code: str) -> str:
+        """Return what an error reply means, by its code alone: the rest of its text may quote the payload."""
+        pending = self.next_pending()
+        if code not in _CODES:
+            return OUT_OF_TURN
+        if pending is None:
+            return f"the server sent {code}"
+        operand = pending.operands[self._replies - pending.total]  # counted from the end
+        channel = operand if isinstance(operand, str) else operand[0]
+        hint = self._hint(code, pending.command, channel)
+        return f"{pending.command} on channel {channel!r} was refused ({code}){hint}"
+
+    def _hint(self, code: str, command: str, channel: str) -> str:
+        """Return what to do about a refusal, if there is anything to do."""
+        return f": the user lacks +{command.lower()} or a channel pattern like &{channel}" if code == "NOPERM" else ""
+
+    def die(self, reason: str) -> None:
+        """Mark the link dead, for the first reason given, and wake every caller that waits."""
+        if self._dead is None:
+            self._dead = reason
+        pending = [*self._pending]
+        self._pending.clear()
+        for one in pending:
+            one.confirmation.give(False)  # noqa: FBT003 -- it was not
+        self._inbox.close()
+
+    def error(self) -> TransportError:
+        return TransportError(f"the link to Redis at {self._where} is dead: {self._dead}")
+
+
+def pack_command(*words: str) -> bytes:
+    """Return a command in RESP, as it goes over the wire."""
+    encoded = [word.encode() for word in words]
+    return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded])
