@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -13,7 +14,7 @@ from backplane_core import Gap, SyncPublisher, Target, TransportError
 from backplane_core._runtime import faults
 from backplane_core._runtime.faults import error_location, log_fault, log_stack
 from backplane_core.testing import MemoryTransport
-from backplane_core.transport import Frame, Link, Lost
+from backplane_core.transport import Frame, Link, Lost, Traits
 
 from tests.support.fleets import MemoryFleet
 from tests.support.links import LinkAround
@@ -269,6 +270,28 @@ async def test_a_link_with_a_fault_has_a_stack(traces: Callable[[], str]) -> Non
         await until(lambda: "in BrokenLink.receive" in traces(), "the fault to be logged")
         await until(lambda: pod.ready().live, "the next link")
     assert "the link failed: SpitefulError at test_faults.py" in traces()
+
+
+class Fickle(MemoryTransport):
+    """A transport that fails to say what it is, once it is asked after its first link."""
+
+    failed = False
+
+    @property
+    def traits(self) -> Traits:
+        if inspect.stack()[1].function == "_serve" and not self.failed:
+            self.failed = True
+            caused(SECRET)
+        return super().traits
+
+
+async def test_a_fault_around_a_link_has_a_stack_and_does_not_end_the_life_of_links(traces: Callable[[], str]) -> None:
+    fleet = MemoryFleet()
+    async with fleet.stack:
+        pod = await fleet.pod(Fickle(fleet.broker))
+        assert pod.ready().live
+    assert "using the link failed: LookupError at test_faults.py" in traces()
+    assert "in fail" in traces()
 
 
 async def test_a_sync_publisher_logs_stacks_from_its_own_thread(

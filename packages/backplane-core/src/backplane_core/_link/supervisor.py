@@ -150,6 +150,8 @@ class LinkSupervisor:
             else:
                 try:
                     await self._serve(link)
+                except Exception as error:  # noqa: BLE001 -- a fault of ours must not end the life of links, in silence
+                    self.reason = log_fault("using the link failed", error)
                 finally:
                     await run_bounded(link.aclose(), LINK_CLOSE_S)
             # Before Python 3.13 a task group forgets that it was cancelled when one of its tasks failed meanwhile.
