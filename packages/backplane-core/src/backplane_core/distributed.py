@@ -302,7 +302,5 @@ def _make_signer(settings: Settings, system: System) -> Signer | None:
     if settings.signing_keys is None:
         return None
     if settings.signing_keys.short:
-        logger.warning(
-            "a signing key is shorter than 16 bytes: a listener on the bus may find it; draw 32 at random"
-        )
+        logger.warning("a signing key is shorter than 16 bytes: a listener on the bus may find it; draw 32 at random")
     return Signer(settings.signing_keys, settings.origin_ttl_s, system)
