@@ -18,7 +18,14 @@ REPORT = ROOT / "docs" / "api-report.txt"
 SOURCES = sorted(str(path) for folder in ("packages", "adapters") for path in ROOT.glob(f"{folder}/*/src"))
 CHECKS = {"FLEET_CHECKS": "fleet_check", "LINK_CHECKS": "link_check"}
 """The lists of the contract kit, and the decorator by which a check enters each: users select checks by their names."""
-MODULES = ("backplane_core", "backplane_core.sockets", "backplane_core.testing", "backplane_nats", "backplane_redis")
+MODULES = (
+    "backplane_core",
+    "backplane_core.sockets",
+    "backplane_core.testing",
+    "backplane_core.testing.pytest_plugin",
+    "backplane_nats",
+    "backplane_redis",
+)
 HEAD = "# Every public name, as `uv run scripts/api_report.py` writes it. If a line changes or goes, somebody breaks.\n"
 CHANGED = "the public API has changed: review it, then run `uv run scripts/api_report.py`"
 
@@ -60,28 +67,60 @@ def _checks(testing: griffe.Object | griffe.Alias, decorator: str) -> list[str]:
 
 def _object(name: str, it: griffe.Object | griffe.Alias, indent: str) -> Iterator[str]:
     if isinstance(it, griffe.Class):
-        bases = ", ".join(str(base) for base in it.bases)
+        bases = ", ".join([*map(str, it.bases), *[f"{keyword}={value}" for keyword, value in it.keywords.items()]])
         decorators = "".join(f"@{decorator.value} " for decorator in it.decorators)
         yield f"{indent}{decorators}class {name}{f'({bases})' if bases else ''}\n"
         # As written, since the order of attrs fields is that of arguments.
+        defaults = _defaults(it)
         for member_name, member in _members(it).items():
-            yield from _object(member_name, member, indent + "    ")
+            for line in _object(member_name, member, indent + "    "):
+                yield line.replace("\n", f"{defaults.get(member_name, '')}\n")
     elif isinstance(it, griffe.Function):
         yield f"{indent}{_function(name, it)}\n"
     elif isinstance(it, griffe.Attribute):
         annotation = f": {it.annotation}" if it.annotation is not None else ""
         prefix = "property " if "property" in it.labels else ""
-        yield f"{indent}{prefix}{name}{annotation}{f' = {it.value}' if _has_public_value(it) else ''}\n"
+        yield f"{indent}{prefix}{name}{annotation}{_value(it)}\n"
 
 
-def _has_public_value(it: griffe.Attribute) -> bool:
-    """Whether the value is part of the promise: a field's default, or what an alias stands for."""
+def _defaults(it: griffe.Class) -> dict[str, str]:
+    """Return the defaults of keywords that a dictionary's class names: they stand in the attrs class beside it."""
+    if it.name != "Options":
+        return {}
+    settings = it.module.members["Settings"]
+    return {name: _value(field) for name, field in settings.members.items() if isinstance(field, griffe.Attribute)}
+
+
+def _value(it: griffe.Attribute) -> str:
+    """Return the value where it is part of the promise: a field's default, or what an alias stands for."""
     if it.value is None or "property" in it.labels:
-        return False
+        return ""
     if isinstance(it.parent, griffe.Class):
         # Not what `__init__` computes.
-        return "class-attribute" in it.labels
-    return it.annotation is None or str(it.annotation) == "TypeAlias"
+        return _field_value(it.value) if "class-attribute" in it.labels else ""
+    return f" = {it.value}" if it.annotation is None or str(it.annotation) == "TypeAlias" else ""
+
+
+def _field_value(value: str | griffe.Expr) -> str:
+    """Return a field's default, without what attrs does beside; a field that is no argument says so."""
+    if not isinstance(value, griffe.ExprCall) or str(value.function) != "field":
+        return f" = {_resolved(value)}"
+    given = {it.name: it.value for it in value.arguments if isinstance(it, griffe.ExprKeyword)}
+    if str(given.get("init")) == "False":
+        return "  (no argument)"
+    return f" = {_resolved(given['default'])}" if "default" in given else ""
+
+
+def _resolved(value: str | griffe.Expr) -> str:
+    """Return a value, that of one of our own constants in place of its name: else its change would not be seen."""
+    if isinstance(value, griffe.ExprName) and isinstance(value.parent, (griffe.Module, griffe.Class)):
+        try:
+            constant = value.parent.modules_collection[value.canonical_path]
+        except KeyError:
+            return str(value)
+        if isinstance(constant, griffe.Attribute) and constant.value is not None:
+            return str(constant.value)
+    return str(value)
 
 
 def _members(it: griffe.Class) -> dict[str, griffe.Object | griffe.Alias]:
@@ -127,7 +166,7 @@ def _parameter(parameter: griffe.Parameter) -> str:
     stars = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}
     annotation = f": {parameter.annotation}" if parameter.annotation is not None else ""
     star = "" if parameter.kind is None else stars.get(parameter.kind, "")
-    default = f" = {parameter.default}" if parameter.default is not None and not star else ""
+    default = f" = {_resolved(parameter.default)}" if parameter.default is not None and not star else ""
     return f"{star}{parameter.name}{annotation}{default}"
 
 

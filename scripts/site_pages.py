@@ -30,7 +30,16 @@ SHOWN: Final = {
 }
 """Files of the repository, and the pages that show them."""
 
-PUBLIC: Final = frozenset({"backplane_core", "backplane_core.testing", "backplane_redis", "backplane_nats"})
+PUBLIC: Final = frozenset(
+    {
+        "backplane_core",
+        "backplane_core.sockets",
+        "backplane_core.testing",
+        "backplane_core.testing.pytest_plugin",
+        "backplane_redis",
+        "backplane_nats",
+    }
+)
 """Modules of which the reference shows every name."""
 
 logger: Final = logging.getLogger("mkdocs.hooks.site_pages")

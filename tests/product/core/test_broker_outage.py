@@ -96,7 +96,7 @@ async def test_associating_while_the_link_is_down_is_false_at_once_and_a_gap_fol
     async with asyncio.timeout(1):
         assert await there.associate("far", USER) is False
     late = await fleet.stack.enter_async_context(there.connection("late", USER))
-    assert there.connections(USER) == {"far", "late"}
+    assert there.connections_of(USER) == {"far", "late"}
     assert await there.publish(USER, "local") == 2
     fleet.broker.restore()
     await there.wait_for_state("live", timeout_s=5)

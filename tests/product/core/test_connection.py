@@ -206,7 +206,7 @@ async def test_an_id_is_made_up_where_none_is_given(backplane: BaseBackplane) ->
     async with backplane.connection(None, USER) as one, backplane.connection() as other:
         assert one.conn_id
         assert one.conn_id != other.conn_id
-        assert backplane.connections(USER) == {one.conn_id}
+        assert backplane.connections_of(USER) == {one.conn_id}
 
 
 async def test_a_target_in_the_ids_place_is_refused_with_the_way_out(backplane: BaseBackplane) -> None:

@@ -129,7 +129,7 @@ async def test_a_sink_that_detaches_another_spares_it_the_event(backplane: BaseB
     await attach_user(backplane, "c3", got.append)
     assert await backplane.publish(USER, 1) == 2
     assert got == [1]
-    assert backplane.connections(USER) == {"c1", "c3"}
+    assert backplane.connections_of(USER) == {"c1", "c3"}
     assert first.conn_id == "c1"
 
 

@@ -108,7 +108,7 @@ async def test_after_close_only_leaving_is_allowed(backplane: BaseBackplane) -> 
     await backplane.detach("c1")
     await backplane.dissociate("c1", USER)
     await attachment.detach()
-    assert backplane.connections(USER) == frozenset()
+    assert backplane.connections_of(USER) == frozenset()
 
 
 async def test_draining_refuses_publishes_and_connections(backplane: BaseBackplane) -> None:
@@ -146,7 +146,7 @@ async def test_associating_is_idempotent_and_an_unknown_connection_is_counted(ba
     assert await backplane.publish(USER, 1) == 1
     assert await backplane.associate("nobody", USER) is False
     assert backplane.stats().unknown_connections == 1
-    assert backplane.connections(USER) == {"c1"}
+    assert backplane.connections_of(USER) == {"c1"}
     await backplane.dissociate("nobody", USER)
     await backplane.detach("nobody")
     await backplane.dissociate("c1", USER)

@@ -154,7 +154,7 @@ class Machine(RuleBasedStateMachine):
             known = self.model[conn_id].targets if conn_id in self.model else set[Target]()
             assert backplane.targets_of(conn_id) == known - implied
         for target in (*TARGETS, Target.everyone()):
-            assert backplane.connections(target) == self.members(target)
+            assert backplane.connections_of(target) == self.members(target)
         stats = backplane.stats()
         assert (stats.published, stats.delivered, stats.unknown_connections) == (
             self.events,

@@ -137,7 +137,7 @@ async def attaching(backplane: BaseBackplane) -> None:
     await backplane.detach("c1")
     assert_type(backplane.connection_count, int)
     assert_type(backplane.targets_of("c1"), frozenset[Target])
-    assert_type(backplane.connections(Target.user("u1")), frozenset[str])
+    assert_type(backplane.connections_of(Target.user("u1")), frozenset[str])
 
 
 def heard(gap: Gap) -> None:

@@ -19,7 +19,6 @@ from tests.project.docs.pages import ROOT
 # The callbacks and what is for the adapter are no settings of a backplane.
 DEFAULTS: dict[str, Any] = {
     **dict.fromkeys(ConnectOptions.__annotations__),
-    "transport_options": {},
     **{attribute.name: attribute.default for attribute in fields(Settings)},
 }
 OF_CONNECTIONS = {"max_pending": MAX_PENDING, "max_pending_bytes": MAX_PENDING_BYTES}
@@ -63,7 +62,7 @@ def number(text: str) -> float:
 
 def test_the_table_of_the_page_on_scaling_says_the_defaults() -> None:
     text = (ROOT / "docs/how-to/scaling.md").read_text()
-    _, _, table = text.partition("| option | default |")
+    _, _, table = text.partition("| Option | Default |")
     rows = re.findall(r"^\| (`[^|]+) \| ([^|]+) \|", table.partition("\n\n")[0], re.MULTILINE)
     known = {**DEFAULTS, **OF_CONNECTIONS}
     said: dict[str, Any] = {}

@@ -38,7 +38,7 @@ def callables() -> Iterator[tuple[str, Any]]:
 
 
 def is_ours(cls: type, attribute: str) -> bool:
-    """Whether the attribute is a method or property that a public class of ours defines, not one of another library's."""
+    """Whether the attribute is a method or property that public classes of ours alone define."""
     owners = [base for base in cls.__mro__ if attribute in vars(base)]
     defined = vars(owners[0]).get(attribute) if owners else None
     return all(owner in PUBLIC for owner in owners) and isinstance(
@@ -52,7 +52,7 @@ CALLABLES = dict(callables())
 def flaws(docstring: str, parameters: list[str]) -> list[str]:
     """Return what a reader would miss in it."""
     summary, *_ = docstring.split("\n\n")
-    found = []
+    found: list[str] = []
     if len(re.findall(r"\w+", _reference.sub("", summary))) < FEWEST_WORDS:
         found.append("it only says where to read")
     if _only_reference.search(docstring):

@@ -274,7 +274,7 @@ class BaseBackplane:
         entry = self._registry.connections.get(conn_id)
         return frozenset(entry.targets or ()) if entry is not None else frozenset()
 
-    def connections(self, target: Target) -> frozenset[str]:
+    def connections_of(self, target: Target) -> frozenset[str]:
         """Return the ids of this pod's connections that get the target's events.
 
         Args:

@@ -222,7 +222,9 @@ def _split(options: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, Any
     for name in rest:
         if name not in NAMES and name not in ADAPTER_NAMES:
             raise unknown_option(name, [*NAMES, *ADAPTER_NAMES])
-    own = rest.pop("transport_options", {})
+    own: object = rest.pop("transport_options", None)
+    if own is None:
+        own = dict[str, object]()
     if not isinstance(own, Mapping):
         raise ConfigurationError(f"transport_options is a mapping of names to values, not {type(own).__name__}")
     kwargs = rest.pop("connection_kwargs", None)

@@ -75,8 +75,8 @@ class EventTooLargeError(BackplaneError, ValueError):
 
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(size, limit)
-        self.size = size
-        self.limit = limit
+        self.size: int = size
+        self.limit: int = limit
 
     def __str__(self) -> str:
         return (
@@ -99,8 +99,8 @@ class OutboxFullError(BackplaneError):
 
     def __init__(self, messages: int, size: int) -> None:
         super().__init__(messages, size)
-        self.messages = messages
-        self.size = size
+        self.messages: int = messages
+        self.size: int = size
 
     def __str__(self) -> str:
         return (
@@ -161,7 +161,7 @@ class GapError(BackplaneError):
 
     def __init__(self, gap: Gap) -> None:
         super().__init__(gap)
-        self.gap = gap
+        self.gap: Gap = gap
 
     def __str__(self) -> str:
         return f"events may be missing ({self.gap.cause}): {self.gap.reason}; close the socket, let the client resync"
@@ -180,7 +180,7 @@ class TransportError(BackplaneError):
 
     def __init__(self, message: str, *, retryable: bool = True) -> None:
         super().__init__(message)
-        self.retryable = retryable
+        self.retryable: bool = retryable
 
 
 class AuthenticationError(TransportError):

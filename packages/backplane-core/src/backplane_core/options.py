@@ -92,9 +92,9 @@ class ConnectOptions(Options, total=False):
     """Arguments for the adapter's client library that a URL can't express, such as an `ssl.SSLContext`; the adapter's
     page names them. Default: `None`. In memory it has no effect."""
 
-    transport_options: Mapping[str, object]
-    """Options of an adapter that are its own, by name; its author may publish a `TypedDict` for them. Default: `{}`. In
-    memory it has no effect."""
+    transport_options: Mapping[str, object] | None
+    """Options of an adapter that are its own, by name; its author may publish a `TypedDict` for them. Default: `None`.
+    In memory it has no effect."""
 
 
 NAMES: Final = tuple(Options.__annotations__)

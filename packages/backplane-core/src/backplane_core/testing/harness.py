@@ -43,10 +43,10 @@ class ContractError(AssertionError):
 
     def __init__(self, expected: str, got: str, look_at: str, promise: str = "") -> None:
         super().__init__(expected, got, look_at, promise)
-        self.expected = expected
-        self.got = got
-        self.look_at = look_at
-        self.promise = promise
+        self.expected: str = expected
+        self.got: str = got
+        self.look_at: str = look_at
+        self.promise: str = promise
 
     def __str__(self) -> str:
         return (

@@ -182,7 +182,7 @@ class MemoryTransport:
     """
 
     def __init__(self, broker: MemoryBroker | None = None, traits: Traits | None = None) -> None:
-        self.broker = MemoryBroker() if broker is None else broker
+        self.broker: MemoryBroker = MemoryBroker() if broker is None else broker
         """The broker that it opens links to."""
         self._traits = Traits(single_stream=True) if traits is None else traits
 
