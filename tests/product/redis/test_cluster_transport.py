@@ -229,8 +229,8 @@ async def test_a_node_that_answers_nothing_leaves_time_to_ask_another(
     [
         ("redis://localhost", "must start with redis-cluster://"),
         ("s3cr3t", "must start with redis-cluster://"),
-        ("redis-cluster://", "malformed: it holds a host"),
-        ("redis-cluster://localhost,", "malformed: it holds a host"),
+        ("redis-cluster://", "malformed: it must hold a host"),
+        ("redis-cluster://localhost,", "malformed: it must hold a host"),
         ("redis-cluster://:s3cr3t@localhost,:s3cr3t@other", "percent-encode"),
         ("redis-cluster://localhost:6379,localhost:port", "percent-encode"),
         ("redis-cluster://localhost:0", "percent-encode"),

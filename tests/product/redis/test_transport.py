@@ -5,6 +5,7 @@ import logging
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,16 @@ async def test_an_unknown_host_and_a_missing_socket_say_so(tmp_path: Path) -> No
     error = await raised(RedisTransport(f"unix://{tmp_path}/none").open())
     assert error.retryable
     assert f"{tmp_path}/none: there is no such socket" in str(error)
+
+
+async def test_a_host_name_that_an_exiting_interpreter_cannot_look_up_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")  # as an executor does
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
+    error = await raised(RedisTransport("redis://localhost").open())
+    assert error.retryable
+    assert "localhost:6379: the interpreter exits" in str(error)
 
 
 async def test_an_address_that_never_answers_can_be_given_a_timeout_of_its_own() -> None:
@@ -357,10 +368,10 @@ async def test_tls_towards_a_port_that_answers_in_plain_text_says_so() -> None:
         ("localhost:6379", "must start with redis://"),
         ("http://localhost", "must start with redis://"),
         ("redis:/localhost", "must start with redis://"),
-        ("redis://", "holds a host"),
-        ("redis://:6379", "holds a host"),
-        ("redis:///0", "holds a host"),
-        ("redis://user:s3cr3t@:6379/0", "holds a host"),
+        ("redis://", "must hold a host"),
+        ("redis://:6379", "must hold a host"),
+        ("redis:///0", "must hold a host"),
+        ("redis://user:s3cr3t@:6379/0", "must hold a host"),
         ("redis://host,other", "holds one host"),
         ("redis://user:s3cr3t@host,other", "holds one host"),
         ("redis://user:s3cr3t@x@localhost", "percent-encode"),
@@ -375,6 +386,7 @@ async def test_tls_towards_a_port_that_answers_in_plain_text_says_so() -> None:
         ("redis://user:s3cr3t?2@localhost", "percent-encode"),
         ("redis://user:s3cr3t#2@localhost", "percent-encode"),
         ("redis://user:12?s3cr3t@localhost", "percent-encode"),
+        ("redis://user:12?s3cr3t", "percent-encode"),
         ("redis://user:12/s3cr3t@localhost", "percent-encode"),
         ("redis://user:12#s3cr3t", "percent-encode"),
         ("redis://[s3cr3t:s3cr3t", "percent-encode"),

@@ -32,6 +32,12 @@ def explain(error: BaseException | None, where: object) -> TransportError:
         return TransportError(f"{where} did not answer in time")
     if isinstance(error, OSError):
         return TransportError(f"no connection to {where}: {error.strerror or type(error).__name__}")
+    return _from_elsewhere(error, where)
+
+
+def _from_elsewhere(error: BaseException, where: object) -> TransportError:
+    if isinstance(error, RuntimeError) and "interpreter shutdown" in str(error):
+        return TransportError(f"no connection to {where}: the interpreter exits, and can no longer look up host names")
     # All else comes from making credentials: seeds, JWTs, callers' providers. Its text may quote them.
     return AuthenticationError(f"making the credentials for {where} failed with {type(error).__name__}")
 

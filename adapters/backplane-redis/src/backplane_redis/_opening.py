@@ -101,10 +101,12 @@ class Connector:
 
 
 def _explain(error: Exception, what: str) -> TransportError:
-    """Return the error to raise. Only kinds are looked at: redis-py's texts may quote secrets."""
+    """Return the error to raise. It quotes none of redis-py's texts: they may hold secrets."""
     causes: list[BaseException] = [error]
     while cause := causes[-1].__cause__ or causes[-1].__context__:
         causes.append(cause)
+    if any(isinstance(cause, RuntimeError) and "interpreter shutdown" in str(cause) for cause in causes):
+        return TransportError(f"{what}: the interpreter exits, and can no longer look up host names")
     for hint in _HINTS:
         for cause in causes:
             if isinstance(cause, hint.kind):

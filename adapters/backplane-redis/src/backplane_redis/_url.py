@@ -99,15 +99,15 @@ class RedisUrl:
         before, _, query = rest.partition("?")
         authority, slash, path = before.partition("/")
         login, _, hosts = authority.rpartition("@")
-        pairs = parse_qsl(query, keep_blank_values=True)
         try:
+            pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
             addresses = [_parse_host(host, default_port) for host in hosts.split(",")] if hosts else []
             malformed = "#" in rest or "@" in login + path + query or len(dict(pairs)) < len(pairs)
         except ValueError:
-            addresses, malformed = [], True
+            pairs, addresses, malformed = [], [], True
         if malformed or (not addresses and scheme != "unix"):
             raise ConfigurationError(
-                f"the {scheme}:// URL is malformed: it holds a host and perhaps its port, and each option once; "
+                f"the {scheme}:// URL is malformed: it must hold a host and may hold a port, and each option once; "
                 "percent-encode @ : / ? # % [ ] , inside user name and password"
             )
         return cls(
