@@ -41,6 +41,7 @@ from backplane_testservers.search import find
 from backplane_testservers.tls import Certificates
 from hypothesis import HealthCheck, settings
 
+from tests.support.bytecode import share_bytecode
 from tests.support.selection import order, select, share_workers
 
 BrokerT = TypeVar("BrokerT", bound=Broker)
@@ -53,6 +54,8 @@ if sys.platform != "win32":
 
     LOOPS["uvloop"] = uvloop.new_event_loop
 
+
+share_bytecode()
 
 # A busy machine is slow at times; a deadline per example would fail tests that are right.
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
