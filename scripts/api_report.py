@@ -84,7 +84,7 @@ def _object(name: str, it: griffe.Object | griffe.Alias, indent: str) -> Iterato
 
 
 def _defaults(it: griffe.Class) -> dict[str, str]:
-    """Return the defaults of keywords that a dictionary's class names: they stand in the attrs class beside it."""
+    """Return the defaults of keywords that a dictionary's class names: they stand in the attrs class next to it."""
     if it.name != "Options":
         return {}
     settings = it.module.members["Settings"]
@@ -102,7 +102,7 @@ def _value(it: griffe.Attribute) -> str:
 
 
 def _field_value(value: str | griffe.Expr) -> str:
-    """Return a field's default, without what attrs does beside; a field that is no argument says so."""
+    """Return a field's default, without what else attrs does; a field that is no argument says so."""
     if not isinstance(value, griffe.ExprCall) or str(value.function) != "field":
         return f" = {_resolved(value)}"
     given = {it.name: it.value for it in value.arguments if isinstance(it, griffe.ExprKeyword)}

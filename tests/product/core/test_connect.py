@@ -1,4 +1,4 @@
-"""From a URL, or the environment, to the right backplane; or an error that says what to mend, without secrets."""
+"""From a URL, or the environment, to the right backplane; or an error that says what to fix, without secrets."""
 # pyright: reportPrivateUsage=false
 
 from __future__ import annotations
@@ -150,9 +150,7 @@ def test_what_is_no_url_is_a_configuration_error(installed: dict[str, str], url:
         ("NATS", "backplane-nats"),
     ],
 )
-def test_a_missing_adapter_says_which_pip_install_mends_it(
-    installed: dict[str, str], scheme: str, distribution: str
-) -> None:
+def test_a_missing_adapter_says_what_to_pip_install(installed: dict[str, str], scheme: str, distribution: str) -> None:
     installed.clear()
     with pytest.raises(AdapterNotInstalledError, match=f"pip install {distribution}") as error:
         connect(f"{scheme}://user:{SECRET}@host")
@@ -252,7 +250,7 @@ def test_a_scheme_with_a_suffix_belongs_to_the_family_of_what_it_begins_with(ins
 
 
 @pytest.mark.parametrize("kind", ["redis", "valkey", "nats"])
-def test_a_kind_whose_adapter_is_missing_says_which_pip_install_mends_it(installed: dict[str, str], kind: str) -> None:
+def test_a_kind_whose_adapter_is_missing_says_what_to_pip_install(installed: dict[str, str], kind: str) -> None:
     installed.clear()
     with pytest.raises(AdapterNotInstalledError, match="pip install backplane-"):
         connect_from_env({"BACKPLANE": kind, "BACKPLANE_URL": f"{kind}://h"})

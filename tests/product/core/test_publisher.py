@@ -103,6 +103,18 @@ def test_a_publisher_needs_a_broker(make: Any, url: Any) -> None:
     assert "hunter2" not in error_texts(error.value)
 
 
+async def test_a_sync_publisher_shows_its_state_and_no_secret(url: str, channel: str, leaves_nothing: None) -> None:
+    assert repr(SyncPublisher("redis://:hunter2@h")) == "<SyncPublisher of redis:// on 'backplane': not connected yet>"
+
+    def work() -> None:
+        with SyncPublisher(url, channel=channel) as publisher:
+            publisher.publish(USER, 1)
+            assert repr(publisher).endswith(f"on {channel!r}: live>")
+        assert repr(publisher).endswith(": closed>")
+
+    await asyncio.to_thread(work)
+
+
 @pytest.mark.parametrize("make", [Publisher, SyncPublisher])
 def test_a_wrong_option_is_told_when_it_is_made(make: Any) -> None:
     with pytest.raises(ConfigurationError, match="probe_interval_s"):

@@ -23,7 +23,7 @@ __all__ = ["MEMORY", "Connecting", "connect", "connect_from_env", "make_transpor
 logger: Final = logging.getLogger("backplane")
 
 GROUP: Final = "backplane.transports"
-"""Entry points of this group are named after a URL's scheme and load `(url, **options) -> Transport`."""
+"""Entry points of this group are named after a URL's scheme and load `(url, *, own_option=...) -> Transport`."""
 
 MEMORY: Final = ("memory", "inmemory")
 
@@ -125,49 +125,53 @@ def connect_from_env(
     """
     env = os.environ if env is None else env
 
-    def read(name: str) -> str:
-        return env.get(name, "").strip()
-
-    if "channel" not in options and (channel := read(f"{prefix}_CHANNEL")):
+    if "channel" not in options and (channel := _read(env, f"{prefix}_CHANNEL")):
         options["channel"] = channel
-    if "routing" not in options and (routing := read(f"{prefix}_ROUTING").lower()):
+    if "routing" not in options and (routing := _read(env, f"{prefix}_ROUTING").lower()):
         options["routing"] = cast("RoutingName", routing)  # checked as any other value is
     if "signing_keys" not in options and f"{prefix}_SIGNING_KEYS" in env:
-        options["signing_keys"] = _keys_of(f"{prefix}_SIGNING_KEYS", read)
-    return connect(_chosen_url(prefix, read), **options)
+        options["signing_keys"] = _keys_of(f"{prefix}_SIGNING_KEYS", env)
+    return connect(_chosen_url(prefix, env), **options)
 
 
-def _chosen_url(prefix: str, read: Callable[[str], str]) -> str | None:
+def _chosen_url(prefix: str, env: Mapping[str, str]) -> str | None:
     """Return the URL that the environment chooses; None: in memory."""
-    kind, url = read(prefix).lower(), read(f"{prefix}_URL")
+    kind, url = _read(env, prefix).lower(), _read(env, f"{prefix}_URL")
     if not kind and not url:
-        ignored = [f"{prefix}_{family}_URL" for family in ("REDIS", "VALKEY", "NATS") if read(f"{prefix}_{family}_URL")]
+        ignored = [
+            f"{prefix}_{family}_URL" for family in ("REDIS", "VALKEY", "NATS") if _read(env, f"{prefix}_{family}_URL")
+        ]
         if ignored:
             logger.warning("%s is set but %s is not: working in memory", " and ".join(ignored), prefix)
         return None
     if not kind:
         return url
     if kind not in MEMORY:
-        return _url_for(kind, prefix, read)
+        return _url_for(kind, prefix, env)
     if url and scheme_of(url) not in MEMORY:
         raise ConfigurationError(f"{prefix}={kind} and the {scheme_of(url)}:// URL in {prefix}_URL disagree: drop one")
     return None
 
 
-def _keys_of(name: str, read: Callable[[str], str]) -> list[str]:
-    keys = [key for part in read(name).split(",") if (key := part.strip())]
+def _read(env: Mapping[str, str], name: str) -> str:
+    """Return a variable without white space around it; empty if it is not set."""
+    return env.get(name, "").strip()
+
+
+def _keys_of(name: str, env: Mapping[str, str]) -> list[str]:
+    keys = [key for part in _read(env, name).split(",") if (key := part.strip())]
     if not keys:
         raise ConfigurationError(f"{name} is set and holds no key: unset it for a fleet that does not sign")
     return keys
 
 
-def _url_for(kind: str, prefix: str, read: Callable[[str], str]) -> str:
+def _url_for(kind: str, prefix: str, env: Mapping[str, str]) -> str:
     """Return the URL that the environment has for a kind."""
     family = _family(kind, prefix)
     # No shell sets a variable with a sign in its name.
     words = [re.sub("[^A-Z0-9]", "_", scheme.upper()) for scheme in (kind, *family)]
     names = list(dict.fromkeys([f"{prefix}_URL", *[f"{prefix}_{word}_URL" for word in words]]))
-    found = next(((name, value) for name in names if (value := read(name))), None)
+    found = next(((name, value) for name in names if (value := _read(env, name))), None)
     if found is None:
         raise ConfigurationError(
             f"{prefix}={kind} needs a URL: set {' or '.join(names)}, for example {kind}://localhost"

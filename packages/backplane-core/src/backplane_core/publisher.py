@@ -111,6 +111,12 @@ class SyncPublisher:
         self._worker: _Worker | None = None
         self._closed = False
 
+    def __repr__(self) -> str:
+        worker = self._own()
+        state = "closed" if self._closed else "not connected yet" if worker is None else worker.publisher.state
+        channel = self._options.get("channel", "backplane")
+        return f"<SyncPublisher of {scheme_of(self._url)}:// on {channel!r}: {state}>"  # the URL may hold a password
+
     def __enter__(self) -> Self:
         return self
 
