@@ -1,11 +1,11 @@
-"""The one command of the benchmarks: measures, and writes docs/benchmarks.md with its plots and figures.
+"""The one command of the benchmarks: measures, writes docs/benchmarks.md with its plots, and README's table.
 
     uv run --group bench bench/run.py [--quick] [--only throughput,latency] [--resume] [--render] [--into FOLDER]
     uv run --group bench bench/run.py throughput --bus redis --rounds 3 [--json FILE]
 
-The first form writes the page; what is done is kept: an interrupted run has lost only the measurement that it was at,
-and with --only the others stay as they were. The second makes one measurement and prints it; `NAME --help` has its
-options. Either starts its own brokers.
+The first form writes the page and README's table; what is done is kept: an interrupted run has lost only the
+measurement that it was at, and with --only the others stay as they were. The second makes one measurement and prints
+it; `NAME --help` has its options. Either starts its own brokers.
 """
 
 from __future__ import annotations
@@ -33,12 +33,15 @@ from bench.page.display import Display, duration
 from bench.page.machine import LOCAL_CHANGES, commit, describe
 from bench.page.markdown import FIGURES, page, plots_of
 from bench.page.plots import draw
+from bench.page.readme import how_fast
 from bench.page.section import sections
 from bench.page.terminal import show
 from bench.processes import ProcessFailed
 from bench.session import INTERRUPTED, measure_one, run
 
 ROOT: Final = Path(__file__).parents[1]
+DOCS: Final = ROOT / "docs"
+_README: Final = ROOT / "README.md"
 _QUICK_SHARE: Final = 0.15
 
 
@@ -61,7 +64,7 @@ def _page_arguments(words: Sequence[str]) -> argparse.Namespace:
         parser.error(f"--only: there is no {', '.join(unknown)}; there are {', '.join(MEASURES)}")
     arguments.only = [one for name, one in MEASURES.items() if name in chosen]
     if arguments.into is None:
-        arguments.into = ROOT / ("build/benchmarks" if arguments.quick else "docs")
+        arguments.into = ROOT / "build/benchmarks" if arguments.quick else DOCS
     return arguments
 
 
@@ -113,6 +116,10 @@ def _write(into: Path, measured: Mapping[str, Measured]) -> None:
         if file.name not in plots_of(shown):
             file.unlink()
     (into / "benchmarks.md").write_text(page(shown), "utf-8")
+    if into == DOCS:
+        # README says what was measured without other work on the machine.
+        goals = [goal for section in shown if not section.measured.busy for goal in section.findings.goals]
+        _README.write_text(how_fast(_README.read_text("utf-8"), goals), "utf-8")
 
 
 def _print_one(measure: type[Measure[Any]], words: Sequence[str]) -> int:
@@ -132,8 +139,8 @@ def _print_one(measure: type[Measure[Any]], words: Sequence[str]) -> int:
         display.end("interrupted", "yellow")
         return INTERRUPTED
     display.end(summary)
-    title = f"{measure.title}, {here}: {machine['processor']}, {machine['Python']}, load {one.load} before"
-    show(title, measure.findings(from_json(one.figures, measure.figures)))
+    where = f"{machine['processor']}, {machine['Python']}; others took {one.others:.0%} of the processors"
+    show(f"{measure.title}, {here}: {where}", measure.findings(from_json(one.figures, measure.figures)))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(cattrs.unstructure(one), indent=1) + "\n")
     return 0

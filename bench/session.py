@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from typing import Any, Final
 from bench.measure import Measure
 from bench.page.archive import Measured, to_json
 from bench.page.display import Display
+from bench.page.machine import others_share
 
 __all__ = ["FAILED", "INTERRUPTED", "measure_one", "run"]
 
@@ -61,15 +61,17 @@ def measure_one(
     measure: Measure[Any], display: Display, *, quick: bool, commit: str, machine: Mapping[str, str]
 ) -> tuple[Measured, str]:
     """Measure; return what to keep, and a line on it."""
-    begun, load = time.monotonic(), os.getloadavg()[0]
+    others = others_share()
+    begun = time.monotonic()
     figures = measure.measure(display)
+    seconds = time.monotonic() - begun
     goals = measure.findings(figures).goals
     kept = Measured(
         figures=to_json(figures),
         at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         commit=commit,
-        seconds=round(time.monotonic() - begun, 1),
-        load=round(load, 2),
+        seconds=round(seconds, 1),
+        others=round(max(others, others_share()), 3),
         quick=quick,
         machine=machine,
     )

@@ -13,6 +13,7 @@ from cattrs.preconf.json import make_converter
 __all__ = ["Measured", "from_json", "load", "save", "to_json"]
 
 _converter: Final = make_converter()
+_BUSY: Final = 0.1
 
 
 @frozen(kw_only=True)
@@ -24,7 +25,8 @@ class Measured:
         at: When it ended, as an ISO date and time in UTC.
         commit: Of the code that was measured.
         seconds: How long it took.
-        load: The machine's load average when it began: what others wanted of it. None: nobody looked.
+        others: The share of all processors that other work took right before or after, the larger one. None: nobody
+            looked.
         quick: Whether it was a short run: it shows that all works, and its figures mean little.
         machine: What it ran on, in words, by kind: "processor", "Python", "redis", …
     """
@@ -33,9 +35,14 @@ class Measured:
     at: str
     commit: str
     seconds: float
-    load: float | None
+    others: float | None
     quick: bool
     machine: Mapping[str, str]
+
+    @property
+    def busy(self) -> bool:
+        """Whether the machine had so much other work that rates are wrong."""
+        return self.others is not None and self.others > _BUSY
 
 
 def to_json(value: object) -> Any:  # noqa: ANN401 -- JSON

@@ -1,4 +1,4 @@
-"""What a measurement runs on, and what it measures: `describe`, `commit`."""
+"""What a measurement runs on, and what it measures: `describe`, `commit`, `others_share`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+import psutil  # type: ignore[import-untyped]  # it has no py.typed
 from backplane_testservers import Kind, open_own_broker
 
-__all__ = ["LOCAL_CHANGES", "commit", "describe"]
+__all__ = ["LOCAL_CHANGES", "commit", "describe", "others_share"]
 
+_LOOK_S: Final = 1.0
 LOCAL_CHANGES: Final = " with local changes"
 
 _LIBRARIES: Final = (
@@ -65,6 +67,11 @@ def commit() -> str:
         return f"commit {git('rev-parse', '--short=10', 'HEAD')}{LOCAL_CHANGES if changed else ''}"
     except (OSError, subprocess.CalledProcessError):
         return "an unknown commit"
+
+
+def others_share() -> float:
+    """Return the share of all processors that is taken while this process does nothing."""
+    return float(psutil.cpu_percent(_LOOK_S)) / 100
 
 
 def _version(name: str) -> str | None:

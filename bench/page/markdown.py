@@ -9,7 +9,7 @@ from bench.findings import Goal
 from bench.page.archive import Measured
 from bench.page.section import Section
 
-__all__ = ["FIGURES", "page", "plots_of"]
+__all__ = ["FIGURES", "figure", "page", "plots_of"]
 
 FIGURES: Final = "benchmarks"
 """The folder beside the page that holds plots and figures."""
@@ -25,6 +25,9 @@ and each figure is the median of its rounds, with the least and the most beside 
 measured, at which commit, and how busy the machine was.
 """
 _QUICK: Final = "**From a short run, which shows that all works; its figures mean little.**"
+_BUSY: Final = """\
+**The machine was busy with other work: rates are too low, most of all those of subjects that wait for the broker, so
+that ratios against them flatter us; processor times are too high. README leaves these figures out.**"""
 _REPRODUCE: Final = """\
 ## Measure it yourself
 
@@ -67,9 +70,7 @@ def _missed(goals: Sequence[Goal]) -> str:
     missed = [goal for goal in goals if not goal.reached]
     if not missed:
         return ""
-    lines = [
-        f"- {goal.what}: {_figure(goal.found)} {goal.unit} of {_figure(goal.wanted)} {goal.unit}" for goal in missed
-    ]
+    lines = [f"- {goal.what}: {figure(goal.found)} {goal.unit} of {figure(goal.wanted)} {goal.unit}" for goal in missed]
     return "## What we missed\n\n" + "\n".join(lines) + "\n"
 
 
@@ -82,17 +83,17 @@ def _goals(goals: Sequence[Goal]) -> str:
 
 
 def _goal(goal: Goal) -> tuple[str, ...]:
-    edges = "" if goal.spread is None else " to ".join([_figure(value) for value in goal.spread])
+    edges = "" if goal.spread is None else " to ".join([figure(value) for value in goal.spread])
     return (
         goal.what,
-        f"{'≥' if goal.at_least else '≤'} {_figure(goal.wanted)} {goal.unit}",
-        f"{_figure(goal.found)} {goal.unit}",
+        f"{'≥' if goal.at_least else '≤'} {figure(goal.wanted)} {goal.unit}",
+        f"{figure(goal.found)} {goal.unit}",
         edges,
         "yes" if goal.reached else "**no**",
     )
 
 
-def _figure(value: float) -> str:
+def figure(value: float) -> str:
     """Return three digits: more is noise."""
     for limit, digits in ((10, 2), (100, 1)):
         if abs(value) < limit:
@@ -113,8 +114,9 @@ def _section(section: Section, newest: Mapping[str, str]) -> str:
 
 
 def _measured(one: Measured, newest: Mapping[str, str]) -> str:
-    load = "" if one.load is None else f", load {one.load:.1f} before"
-    return f"Measured {one.at} at {one.commit}, in {one.seconds:,.0f} s{load}{_elsewhere(one.machine, newest)}."
+    others = "" if one.others is None else f", while others took {one.others:.0%} of the processors"
+    text = f"Measured {one.at} at {one.commit}, in {one.seconds:,.0f} s{others}{_elsewhere(one.machine, newest)}."
+    return f"{text} {_BUSY}" if one.busy else text
 
 
 def _indented(note: str) -> str:

@@ -80,13 +80,14 @@ def measured(
     quick: bool = False,
     python: str = "3.11.7",
     seconds: float = 61.5,
+    others: float = 0.02,
 ) -> Measured:
     return Measured(
         figures=to_json(Rates(rates=[1.5, 2.5])),
         at=at,
         commit=commit,
         seconds=seconds,
-        load=0.25,
+        others=others,
         quick=quick,
         machine={"Python": python, "memory": "8 GiB"},
     )

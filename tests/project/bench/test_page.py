@@ -25,7 +25,7 @@ def test_a_measurement_has_its_method_plots_table_and_notes_in_this_order() -> N
         "![Bars](benchmarks/bars.svg)\n",
         "|  | events/s |\n| --- | ---: |\n| Redis: backplane | 150,000 |\n| Redis: a\\|b | 4,000 |\n",
         "- One note\n  in two lines.\n- Another.\n",
-        "Measured 2026-11-24 12:00 UTC at commit abc, in 62 s, load 0.2 before.\n",
+        "Measured 2026-11-24 12:00 UTC at commit abc, in 62 s, while others took 2% of the processors.\n",
     ]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
@@ -37,13 +37,17 @@ def test_a_short_run_is_marked_as_one() -> None:
     assert "its figures mean little" not in page([section()])
 
 
+def test_figures_of_a_busy_machine_are_marked_as_such() -> None:
+    assert "flatter us" in page([section(measured(others=0.5))])
+    assert "flatter us" not in page([section(measured(others=0.05))])
+
+
 def test_the_machine_is_the_newest_ones_and_others_say_in_what_they_differ() -> None:
     text = page([section(measured(at="2026-11-23 09:00 UTC", python="3.12.1", commit="commit old")), section()])
     assert "| Python | 3.11.7 |\n" in text
     assert text.count("on another machine") == 1
-    assert (
-        "at commit old, in 62 s, load 0.2 before, with other versions or on another machine (Python: 3.12.1)." in text
-    )
+    assert "at commit old, in 62 s, while others took 2% of the processors, with other versions or on" in text
+    assert " on another machine (Python: 3.12.1)." in text
 
 
 def test_nothing_measured_makes_a_page_that_says_how_to() -> None:
