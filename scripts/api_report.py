@@ -72,7 +72,7 @@ def _object(name: str, it: griffe.Object | griffe.Alias, indent: str) -> Iterato
         yield f"{indent}{decorators}class {name}{f'({bases})' if bases else ''}\n"
         # As written, since the order of attrs fields is that of arguments.
         defaults = _defaults(it)
-        for member_name, member in _members(it).items():
+        for member_name, member in public_members(it).items():
             for line in _object(member_name, member, indent + "    "):
                 yield line.replace("\n", f"{defaults.get(member_name, '')}\n")
     elif isinstance(it, griffe.Function):
@@ -123,7 +123,7 @@ def _resolved(value: str | griffe.Expr) -> str:
     return str(value)
 
 
-def _members(it: griffe.Class) -> dict[str, griffe.Object | griffe.Alias]:
+def public_members(it: griffe.Class) -> dict[str, griffe.Object | griffe.Alias]:
     """Return the public members; those of private bases too, since a user sees them only here."""
     members: dict[str, griffe.Object | griffe.Alias] = {}
     for base in reversed(it.mro()):

@@ -25,8 +25,8 @@ class Place:
     behind = 0
     passed = False
 
-    def give(self, answer: bool, /) -> None:  # noqa: FBT001 -- as of a `Mark`
-        assert answer
+    def set(self, confirmed: bool, /) -> None:  # noqa: FBT001 -- as of a `Mark`
+        assert confirmed
         assert not self.passed
         self.passed = True
 

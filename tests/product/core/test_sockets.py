@@ -106,7 +106,7 @@ async def test_frames_and_answers_are_there_before_the_callback_returns() -> Non
     async def ask() -> None:
         told.append(await answer)
 
-    answer = inbox.answer()
+    answer = inbox.confirmation()
     tasks = [asyncio.create_task(read()), asyncio.create_task(ask())]
     await asyncio.sleep(0)
     called = asyncio.Event()
@@ -115,8 +115,8 @@ async def test_frames_and_answers_are_there_before_the_callback_returns() -> Non
         inbox.frames.append(("a", b"1"))
         inbox.added(1)
         told.append("added")
-        answer.give(True)  # noqa: FBT003 -- all that there is to say
-        answer.give(False)  # noqa: FBT003 -- likewise
+        answer.set(True)
+        answer.set(False)
         told.append("given")
         called.set()
 
@@ -127,7 +127,7 @@ async def test_frames_and_answers_are_there_before_the_callback_returns() -> Non
     else:  # what waits for a future goes on in the next turn
         await asyncio.sleep(0)
         assert told == ["added", "given", ("a", b"1"), True]
-    assert answer.given
+
     inbox.close()
     async with asyncio.timeout(2):
         await asyncio.gather(*tasks)
@@ -135,14 +135,14 @@ async def test_frames_and_answers_are_there_before_the_callback_returns() -> Non
 
 async def test_an_answer_that_was_given_is_not_waited_for_and_one_to_nobody_is_harmless() -> None:
     inbox = Inbox()
-    answer = inbox.answer()
+    answer = inbox.confirmation()
     waiting = asyncio.ensure_future(asyncio.wait_for(_given(answer), 10))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait({waiting})
     assert waiting.cancelled()
-    answer.give(False)  # noqa: FBT003 -- all that there is to say
+    answer.set(False)
     assert await answer is False
 
 
@@ -160,10 +160,10 @@ async def test_an_answer_does_not_overtake_a_reader_that_was_called_before() -> 
     async def ask() -> None:
         told.append(await answer)
 
-    answer = inbox.answer()
+    answer = inbox.confirmation()
     tasks = [asyncio.create_task(read()), asyncio.create_task(ask())]
     await asyncio.sleep(0)
-    asyncio.get_running_loop().call_soon(answer.give, True)  # noqa: FBT003 -- all that there is to say
+    asyncio.get_running_loop().call_soon(answer.set, True)  # noqa: FBT003 -- all that there is to say
     inbox.frames.append(("a", b"1"))
     inbox.added(1)  # by a task: the reader goes on in a turn that comes next
     async with asyncio.timeout(2):
@@ -183,14 +183,14 @@ async def test_what_came_before_the_end_can_be_taken_also_where_it_is_told_of_la
 
 
 async def test_an_answer_that_is_given_in_its_own_tasks_context_wakes_it_all_the_same() -> None:
-    answer, context = Inbox().answer(), copy_context()
+    answer, context = Inbox().confirmation(), copy_context()
 
     async def waits() -> bool:
         return await answer
 
     task = asyncio.create_task(waits(), context=context)
     await asyncio.sleep(0)
-    asyncio.get_running_loop().call_soon(answer.give, True, context=context)  # noqa: FBT003 -- the answer
+    asyncio.get_running_loop().call_soon(answer.set, True, context=context)  # noqa: FBT003 -- the answer
     async with asyncio.timeout(30):
         assert await task
 

@@ -70,7 +70,7 @@ def test_both_have_one_interface() -> None:
                 assert str(inspect.signature(one)) == str(inspect.signature(other)), member
     # What the rest of core uses; type checkers see the first of the two alone.
     assert {"waiting", "wake", "go_on"} <= set(dir(future_waiters.Waiter))
-    assert {"given", "give"} <= set(dir(future_waiters.Confirmation))
+    assert {"value", "set"} <= set(dir(future_waiters.Confirmation))
 
 
 # Where the import happens

@@ -55,6 +55,7 @@ async def raised(waiting: asyncio.Task[Any] | Coroutine[Any, Any, Any]) -> Trans
 async def reading(url: str, **options: Any) -> AsyncGenerator[tuple[RedisLink, Heard]]:
     async with asyncio.timeout(DEADLINE_S):
         link = await RedisTransport(url, connection_kwargs=options).open()
+        assert isinstance(link, RedisLink)
     async with read(link) as heard:
         yield link, heard
 
@@ -63,6 +64,7 @@ async def reading(url: str, **options: Any) -> AsyncGenerator[tuple[RedisLink, H
 async def reading_cluster(url: str, **options: Any) -> AsyncGenerator[tuple[ClusterLink, Heard]]:
     async with asyncio.timeout(DEADLINE_S):
         link = await ClusterTransport(url, connection_kwargs=options).open()
+        assert isinstance(link, ClusterLink)
     async with read(link) as heard:
         yield link, heard
 

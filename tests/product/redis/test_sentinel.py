@@ -69,6 +69,7 @@ def assert_no_secret(*texts: str) -> None:
 async def reading(url: str, **options: Any) -> AsyncGenerator[tuple[SentinelLink, Heard]]:
     async with asyncio.timeout(DEADLINE_S):
         link = await SentinelTransport(url, connection_kwargs=options).open()
+        assert isinstance(link, SentinelLink)
     heard = Heard(link)
     try:
         yield link, heard

@@ -65,7 +65,7 @@ class _Pong:
         self._confirmation = confirmation
 
     def set_result(self, result: bool) -> None:  # noqa: FBT001 -- nats-py's own
-        self._confirmation.give(result)
+        self._confirmation.set(result)
 
 
 class InlineIO:
@@ -79,7 +79,7 @@ class InlineIO:
 
     def __init__(self, client: Client, inbox: Inbox, transport: asyncio.Transport) -> None:
         self._client: Any = client
-        self._new_confirmation = inbox.answer
+        self._new_confirmation = inbox.confirmation
         self._write_to_socket = transport.write
         self._parser = self._client._ps = InlineParser(client, inbox, transport, self)  # noqa: SLF001 -- see above
         self._ids: dict[str, int] = {}

@@ -116,7 +116,7 @@ class NatsLink:
         self._inbox.close()
         # nats-py never ends the PINGs of a connection that is gone. A copy, since a caller may go on within `give`.
         for confirmation in [*self._unconfirmed]:
-            confirmation.give(False)  # noqa: FBT003 -- it was not
+            confirmation.set(False)
 
     def _raise_if_dead(self) -> None:
         if self._failure is not None:
@@ -137,7 +137,7 @@ class NatsLink:
         else:
             self._unconfirmed.add(confirmation)
             if self._failure is not None:
-                confirmation.give(False)  # noqa: FBT003 -- it was not
+                confirmation.set(False)
             try:
                 await confirmation
             finally:

@@ -97,14 +97,14 @@ class PublicIO:
         while self._client.pending_data_size and self._client.is_connected:
             await asyncio.sleep(wait_s)
             wait_s = _POLL_S
-        confirmation = self._inbox.answer()
+        confirmation = self._inbox.confirmation()
         # In a task: a cancelled flush() leaves a cancelled future, whose PONG ends nats-py's read loop.
         flush = asyncio.create_task(self._client.flush(timeout=_FLUSH_TIMEOUT_S))
         self._flushes.add(flush)
         flush.add_done_callback(self._flushes.discard)
         flush.add_done_callback(lambda task: task.cancelled() or task.exception())
         # True even if it failed: the link looks at the connection before it believes a confirmation.
-        flush.add_done_callback(lambda _: confirmation.give(True))  # noqa: FBT003 -- see above
+        flush.add_done_callback(lambda _: confirmation.set(True))
         return confirmation
 
     async def aclose(self) -> None:

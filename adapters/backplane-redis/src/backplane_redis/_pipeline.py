@@ -126,7 +126,7 @@ class PipelinedConnection(ABC):
         if self._dead is not None:  # redis-py would reconnect silently, without the subscriptions
             raise self.error()
         self._expected += len(operands)
-        pending = PendingReply(self._expected, command, operands, self._inbox.answer(), time.monotonic())
+        pending = PendingReply(self._expected, command, operands, self._inbox.confirmation(), time.monotonic())
         # Nothing is awaited between this and the write, so replies are awaited in the order of the commands.
         self._pending.append(pending)
         try:
@@ -187,7 +187,7 @@ class PipelinedConnection(ABC):
     def settle(self) -> None:
         """Wake the callers whose replies are all there."""
         while self._pending and self._pending[0].total <= self._replies:
-            self._pending.popleft().confirmation.give(True)  # noqa: FBT003 -- it was
+            self._pending.popleft().confirmation.set(True)
 
     def next_pending(self) -> PendingReply | None:
         """Return what the next reply is for."""
@@ -216,7 +216,7 @@ class PipelinedConnection(ABC):
         pending = [*self._pending]
         self._pending.clear()
         for one in pending:
-            one.confirmation.give(False)  # noqa: FBT003 -- it was not
+            one.confirmation.set(False)
         self._inbox.close()
 
     def error(self) -> TransportError:

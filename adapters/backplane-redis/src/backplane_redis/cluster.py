@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from backplane_core import ConfigurationError, Traits, TransportError
+from backplane_core import ConfigurationError, Link, Traits, TransportError
 
 from backplane_redis._cluster.discovery import ask_for_slots
 from backplane_redis._cluster.link import ClusterLink
@@ -44,7 +44,7 @@ class ClusterTransport:
     def __repr__(self) -> str:
         return f"ClusterTransport('{self._url}')"
 
-    async def open(self) -> ClusterLink:
+    async def open(self) -> Link:
         """Ask one node after another which node serves which slots, and return a link that knows it.
 
         Nodes are connected to when a channel needs them.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from attrs import evolve
-from backplane_core import ConfigurationError, Traits
+from backplane_core import ConfigurationError, Link, Traits
 
 from backplane_redis._opening import Connector
 from backplane_redis._options import connection_options, sentinel_options
@@ -54,7 +54,7 @@ class SentinelTransport:
     def __repr__(self) -> str:
         return f"SentinelTransport('{self._url}')"
 
-    async def open(self) -> SentinelLink:
+    async def open(self) -> Link:
         """Ask the sentinels for the master, connect to it, and check that it is one; in one attempt.
 
         Raises:

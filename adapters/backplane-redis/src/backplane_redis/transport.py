@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from backplane_core import Traits
+from backplane_core import Link, Traits
 
 from backplane_redis._link import MAX_PAYLOAD_BYTES, RedisLink
 from backplane_redis._opening import Connector
@@ -36,7 +36,7 @@ class RedisTransport:
     def __repr__(self) -> str:
         return f"RedisTransport('{self._url}')"
 
-    async def open(self) -> RedisLink:
+    async def open(self) -> Link:
         """Connect, authenticate and switch to RESP3, in one attempt.
 
         Raises:

@@ -27,7 +27,7 @@ class Mark(Protocol):
 
     behind: int
 
-    def give(self, answer: bool, /) -> None:  # noqa: FBT001 -- as of an `Confirmation`
+    def set(self, confirmed: bool, /) -> None:  # noqa: FBT001 -- as of an `Confirmation`
         """Take True: it is passed."""
         ...
 
@@ -174,7 +174,7 @@ class Outbox:
 
     def _tell_passed(self) -> None:
         while self._marks and self._marks[0].behind <= self.settled:
-            self._marks.popleft().give(True)  # noqa: FBT003 -- likewise
+            self._marks.popleft().set(True)
 
     def _release(self, frames: Sequence[Frame]) -> None:
         self.settled += len(frames)

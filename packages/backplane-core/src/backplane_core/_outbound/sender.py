@@ -63,10 +63,10 @@ class Flush(Confirmation):
 
     behind: int
 
-    def give(self, answer: bool) -> None:  # noqa: FBT001 -- as of any answer
-        """Answer, the first time; its task runs soon: many flush at once, and a task tells them."""
-        if self.given is None:
-            self.given = answer
+    def set(self, confirmed: bool, /) -> None:  # noqa: FBT001 -- as of any confirmation
+        """Confirm or refuse, the first time; its task runs soon: many flush at once, and a task confirms them."""
+        if self.value is None:
+            self.value = confirmed
             self.wake()
 
 
@@ -237,13 +237,13 @@ class Sender(Outbound):
         flush = Flush(self._waker)
         self.outbox.mark(flush)
         # Cheaper than asyncio.timeout: a publisher may flush behind each event.
-        timer = None if timeout_s is None else asyncio.get_running_loop().call_later(timeout_s, flush.give, False)  # noqa: FBT003 -- it is late
+        timer = None if timeout_s is None else asyncio.get_running_loop().call_later(timeout_s, flush.set, False)  # noqa: FBT003 -- it is late
         try:
             return 0 if await flush else flush.behind - self.outbox.settled
         finally:
             if timer is not None:
                 timer.cancel()
-            if not flush.given:
+            if not flush.value:
                 self.outbox.forget(flush)
 
     @property

@@ -74,32 +74,32 @@ class Waiter:
 
 
 class Confirmation(Waiter):
-    """What one task awaits and a callback gives.
+    """What one task awaits and a callback sets.
 
     It is no future: `await` it, under `asyncio.timeout` if need be; `wait_for`, `gather` and `shield` take it for one.
 
-    Awaiting returns the answer, True or False. Given twice, or after its task was cancelled, it is harmless. Made by
-    `Inbox.answer`.
+    Awaiting returns the answer, True or False. Set twice, or after its task was cancelled, it is harmless. Made by
+    `Inbox.confirmation`.
     """
 
-    __slots__ = ("given",)
+    __slots__ = ("value",)
 
     def __init__(self, waker: WakeQueue) -> None:
         super().__init__(waker)
-        self.given: bool | None = None
+        self.value: bool | None = None
         """None: not yet."""
 
-    def give(self, answer: bool) -> None:  # noqa: FBT001 -- all that there is to say
-        """Answer, the first time.
+    def set(self, confirmed: bool, /) -> None:  # noqa: FBT001 -- all that there is to say
+        """Confirm or refuse, the first time.
 
         Args:
-            answer: What awaiting returns: True if the broker confirmed, False if it never will.
+            confirmed: What awaiting returns: True if the broker confirmed, False if it never will.
         """
-        if self.given is None:
-            self.given = answer
+        if self.value is None:
+            self.value = confirmed
             self.go_on()
 
     def __await__(self) -> Generator[Any, None, bool]:
-        while self.given is None:
+        while self.value is None:
             yield from super().__await__()
-        return self.given
+        return self.value

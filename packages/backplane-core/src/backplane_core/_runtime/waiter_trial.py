@@ -135,7 +135,7 @@ async def _try_going_on(queue: WakeQueue, loop: asyncio.AbstractEventLoop) -> No
         return await confirmation
 
     def give() -> None:
-        confirmation.give(answer)
+        confirmation.set(answer)
         within.append(task.done())
 
     answer = True

@@ -3,7 +3,7 @@
 In the turn of the loop in which the bytes came, without a task in between.
 """
 
-from backplane_core._runtime.waking import Confirmation
+from backplane_core.sockets.confirmation import Confirmation
 from backplane_core.sockets.inbox import Inbox, Source
 from backplane_core.sockets.tap import Tap
 

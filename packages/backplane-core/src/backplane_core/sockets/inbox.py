@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from backplane_core._runtime.waking import Confirmation, Waiter, WakeQueue
+from backplane_core._runtime import waking
+from backplane_core._runtime.waking import Waiter, WakeQueue
+from backplane_core.sockets.confirmation import Confirmation
 from backplane_core.transport import Frame, Lost
 
 __all__ = ["Inbox", "Source"]
@@ -74,9 +76,9 @@ class Inbox:
         """Whether more than `pause_bytes` are waiting to be taken."""
         return self._size > self._pause_bytes
 
-    def answer(self) -> Confirmation:
+    def confirmation(self) -> Confirmation:
         """Return a confirmation that is not given yet."""
-        return Confirmation(self._waker)
+        return waking.Confirmation(self._waker)
 
     def put(self, channel: str, payload: bytes) -> None:
         """Keep one frame, or count it as lost. Never raises.
