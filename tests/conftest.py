@@ -6,7 +6,7 @@
 `nats_cluster`: a NATS cluster of the test's own, likewise.
 `start`: the same with options, `start(RedisServer(password="..."))`.
 
-`--full` and `--long` run more: see `full`, `long` and tests/support/selection.py.
+`--quick` runs less, `--full` and `--long` more: see `full`, `long` and tests/support/selection.py.
 
 A test marked `every_loop` runs on asyncio's event loop and on uvloop's; `--loop uvloop` runs all on that one.
 """
@@ -21,6 +21,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import NoReturn, Protocol, TypeVar, cast
 
 import pytest
@@ -42,7 +43,7 @@ from backplane_testservers.tls import Certificates
 from hypothesis import HealthCheck, settings
 
 from tests.support.bytecode import share_bytecode
-from tests.support.selection import order, select, share_workers
+from tests.support.selection import is_passed_over, order, select, share_workers
 
 BrokerT = TypeVar("BrokerT", bound=Broker)
 ServerT = TypeVar("ServerT", bound=OwnBroker)
@@ -70,6 +71,7 @@ class StartServer(Protocol):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="run core, its contract and pods, in memory and over Redis")
     parser.addoption("--full", action="store_true", help="run what CI runs: every combination, more seeds")
     parser.addoption("--long", action="store_true", help="run long traffic, storms and soaks at their full size")
     parser.addoption("--loop", choices=LOOPS, help="run all tests on this event loop")
@@ -87,6 +89,10 @@ def pytest_asyncio_loop_factories(
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     name = config.getoption("--loop") or "asyncio"
     return LOOPS if item.get_closest_marker("every_loop") else {name: LOOPS[name]}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return is_passed_over(config, collection_path)
 
 
 @pytest.hookimpl(wrapper=True)

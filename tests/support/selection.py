@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-__all__ = ["beside_the_diagonal", "order", "select", "share_workers"]
+__all__ = ["beside_the_diagonal", "is_passed_over", "order", "select", "share_workers"]
 
 TESTS: Final = Path(__file__).resolve().parents[1]
 
@@ -32,12 +32,40 @@ SLOW_TO_START: Final = {"cluster", "nats_node"}
 """Harnesses whose broker takes seconds to start, so that one worker starts it for all."""
 
 
+QUICK: Final = ("product/contract", "product/core", "product/pods")
+"""Folders of the quick set: core, the contract of its transports, and pods; in memory and over Redis."""
+
+QUICK_BROKERS: Final = {"memory", "redis"}
+
+
+def is_passed_over(config: pytest.Config, path: Path) -> bool | None:
+    """Whether a file or folder holds nothing of the quick set, where that is asked for; None otherwise."""
+    if not config.getoption("--quick") or not path.is_relative_to(TESTS):
+        return None
+    parts = path.relative_to(TESTS).parts[:2]
+    return True if not any(folder.split("/")[: len(parts)] == list(parts) for folder in QUICK) else None
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    params = _params(item)
+    brokers = {params[name] for name in ("harness", *BROKERS) if name in params}
+    return brokers <= QUICK_BROKERS and "uvloop" not in item.name and item.get_closest_marker("slow") is None
+
+
 def select(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only `--full` runs: combinations beside the diagonal, and uvloop where it shows nothing new."""
+    """Leave out what only `--full` runs: combinations beside the diagonal, and uvloop where it shows nothing new.
+
+    With `--quick` leave out all but the quick set.
+    """
     if config.getoption("--full") or config.getoption("--long"):
         return
     pairs = beside_the_diagonal([_combination(item) for item in items])
-    kept = [item for number, item in enumerate(items) if number not in pairs and not _repeats_on_uvloop(item)]
+    quick = config.getoption("--quick")
+    kept = [
+        item
+        for number, item in enumerate(items)
+        if number not in pairs and not _repeats_on_uvloop(item) and (not quick or _is_quick(item))
+    ]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
     items[:] = kept
 
