@@ -127,7 +127,7 @@ class RedisUrl:
         return {name: value for name, value in found.items() if value}
 
     def __str__(self) -> str:
-        """The URL as it may be shown: without password and query."""
+        """Return the URL as it may be shown: without password and query."""
         # A lone user name may be a misplaced password.
         user, colon, _ = self.login.partition(":")
         login = (f"{user}:***@" if colon else "***@") if self.login else ""

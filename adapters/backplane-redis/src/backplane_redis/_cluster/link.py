@@ -80,7 +80,7 @@ class ClusterLink:
         self._tasks: set[asyncio.Task[None]] = set()
         self._mover: asyncio.Task[None] | None = None
         self._connecting = asyncio.Lock()
-        # Held by whoever changes subscriptions: core, or the mover.
+        # Held while subscriptions are changed, by core or by the mover.
         self._placing = asyncio.Lock()
         self._dead: str | None = None
         self._heard_until = time.monotonic() - GOSSIP_S
@@ -97,12 +97,12 @@ class ClusterLink:
 
     @property
     def sure_until(self) -> float:
-        """Likewise: what was sent after it may have gone to a node that was in charge no more."""
+        """The same moment; anything sent later may have gone to a node that no longer owned the slot."""
         return self._heard_until
 
     @property
     def in_vain(self) -> bool:
-        """False: at most some of it was."""
+        """False: at most a part of it was sent without effect."""
         return False
 
     def adopt(self, address: Address, connection: LinkConnection) -> ClusterNode:

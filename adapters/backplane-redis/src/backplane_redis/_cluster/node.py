@@ -59,9 +59,9 @@ class ClusterNode(PipelinedConnection):
     one fleet are spread over all slots.
 
     A node that became a replica, or that is cut off from the other masters, goes on with shard channels as if nothing
-    had happened: it confirms subscriptions, and takes SPUBLISH for whoever is left there. Such a node refuses key
+    had happened: it confirms subscriptions, and accepts SPUBLISH for the clients left there. Such a node refuses key
     lookups in the slot, so EXISTS tells whether it still owns it, and only its answers count as proof that the node's
-    frames were received. HELLO tells the role, and every user may send it.
+    frames were received. HELLO reports the role, and every user may send it.
 
     Args:
         connection: Open, and not read from yet.

@@ -32,9 +32,9 @@ _ROLE: Final = b"*1\r\n$4\r\nROLE\r\n"
 class SentinelLink(RedisLink):
     """A link to a master; it dies when the sentinels name another one, or the node reports that it is a replica.
 
-    A master that was replaced while it was cut off still answers: it takes each PUBLISH, and delivers it to whoever is
-    left there. Nothing on its own connection shows that. So a task of this link asks each sentinel, and the node, every
-    `CHECK_S`. A sentinel that is away or slow costs the link nothing.
+    A master that was replaced while it was cut off still answers: it accepts each PUBLISH, and delivers it to the
+    clients left there. Nothing on its own connection shows that. So a task of this link asks each sentinel, and the
+    node, every `CHECK_S`. A sentinel that is away or slow costs the link nothing.
 
     Args:
         connection: To the master; open, and not read from yet.
@@ -70,7 +70,7 @@ class SentinelLink(RedisLink):
 
     @property
     def sure_until(self) -> float:
-        """Until when this node was surely the master."""
+        """The time until which this node was certain to be the master; `time.monotonic()`, in seconds."""
         return self._quorum.sure_until
 
     @property

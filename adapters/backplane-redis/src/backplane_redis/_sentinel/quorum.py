@@ -33,17 +33,19 @@ class Answer:
 class SentinelQuorum:
     """What each sentinel answered last, and what follows: who is master, and until when that is certain.
 
-    A sentinel that was cut off may name an old master, so the newest answer counts, whoever gives it. And a majority
-    makes a master: one that a majority named is a fact, also when these sentinels are away by now. While no majority
-    answers nothing new is certain: a link stays where it is, and what it hears is not taken for all that there is.
+    A sentinel that was cut off may name an old master, so the newest answer counts, no matter which gives it. And a
+    majority makes a master: one that a majority named is a fact, also when these sentinels are away by now. While no
+    majority answers nothing new is certain: a link stays where it is, and what it hears is not taken for all that there
+    is.
 
-    Example, with three sentinels and a link to A: all name A at 10.0, with epoch 4. So A was surely the master until
-    8.0 (`NEWS_S` before). At 11.0 A is cut off, and at 12.0 a failover makes B the master, with epoch 5. The first
-    sentinel that answers `B, 5` moves the link, though two others may still say `A, 4`. The gap begins at `sure_until`.
+    Example, with three sentinels and a link to A: all name A at 10.0, with epoch 4. So A was certain to be the master
+    until 8.0 (`NEWS_S` before). At 11.0 A is cut off, and at 12.0 a failover makes B the master, with epoch 5. The
+    first sentinel that answers `B, 5` moves the link, though two others may still say `A, 4`. The gap begins at
+    `sure_until`.
 
     Args:
         count: How many sentinels there are.
-        sure_until: Until when the link's node was surely the master that every pod uses; `time.monotonic()`, seconds.
+        sure_until: Until when the link's node was certain to be the master for every pod; `time.monotonic()`, seconds.
         master: The link's node; None before there is one.
     """
 

@@ -42,8 +42,8 @@ class Coverage:
     """Knows, per channel, whether it is heard on the present link, and since when events may have been missed.
 
     The invariant: before a connection gets an event of a channel, it has been notified of a gap that reaches from the
-    last moment at which the pod surely heard everything up to the moment at which *that channel* was heard again. Not
-    the first frame of a new link ends a gap, but each channel's own confirmation, or a frame of its own.
+    last moment at which the pod had certainly heard everything up to the moment at which *that channel* was heard
+    again. Not the first frame of a new link ends a gap, but each channel's own confirmation, or a frame of its own.
 
     An example, with routing "interest". At 10.0 the link dies; everything up to 9.6 is proven. The next link is asked
     for 501 channels. Its first frame comes at 10.2, on the shared channel: connections that get it are notified of
@@ -59,7 +59,7 @@ class Coverage:
     in its `Entry`.
 
     Args:
-        since: Up to this moment everything was surely heard; None while nothing is owed.
+        since: The moment up to which everything was certainly heard; None while nothing is owed.
     """
 
     since: float | None = field(default=None, init=False)
@@ -76,7 +76,7 @@ class Coverage:
         return self.since is not None
 
     def begin(self, now: float) -> None:
-        """Record that nothing is heard yet: whoever attaches before the first link is live is owed a gap from then."""
+        """Record that nothing is heard yet: a connection attached before the first link is owed a gap from then on."""
         self.since, self._everybody = now, True
 
     def ask(self, channel: str, now: float, *, owed: bool) -> None:

@@ -132,7 +132,8 @@ class Receiver:
         at = self._watermark.at
         self._coverage.lost(at if doubted_since is None else min(at, doubted_since))
         self._watermark.lost(f"the link was replaced: {reason}")
-        # Who leaves a node that is deposed, or cut off, later than we do may send in vain after our gap's end.
+        # A pod that leaves a deposed node, or one that is cut off, later than we do may send in vain after our gap's
+        # end.
         self._tracker.cut(told=doubted_since is None)
 
     def unsubscribed(self, channels: Iterable[str]) -> None:

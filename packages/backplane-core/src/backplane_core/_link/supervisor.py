@@ -1,12 +1,12 @@
-"""The life of links: keeps one live, replaces it for ever, writes the outbox, keeps subscriptions, watches the pulse.
+"""The life of links: keeps one live, replaces it for ever, writes the outbox, subscribes, watches the heartbeat.
 
 What decides is sans-IO (`Backoff`, `Heartbeat`, `Outbox`, `Subscriptions`); this file is the tasks around it:
 
-    run ── open ── serve ─┬─ read       link.receive() -> owner
+    run ── open ── serve ─┬─ read       link.receive() -> receiver
           (back-off)      ├─ subscribe  registry -> link.subscribe(); the first time round: live
                           ├─ write      outbox -> link.send()
                           ├─ watch      beats; a deaf or stalled link is given up
-                          └─ succeed    a link that is about to be closed hands over; see `_succession`
+                          └─ succeed    a link that is about to be closed hands over; see `handover`
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from backplane_core.transport import LeavingLink, Link, MultiStreamLink, Transpo
 __all__ = ["LinkSupervisor"]
 
 SUBSCRIBE_BATCH: Final = 512
-"""Channels in one command: enough that a round trip costs nothing, few enough that a broker's loop is not held."""
+"""Channels in one command: enough to make the round trip negligible, few enough not to block a broker's loop."""
 BUSY_FRAMES: Final = 64
 BUSY_TURNS: Final = 4
-"""After a batch of more than publishers may bring in one turn of the loop they are faster than the link. So the next
-one, unless it is full, waits a few turns: some 400 frames at once cost each a tenth less, here and at the receivers."""
+"""A batch larger than publishers can fill in one turn of the loop shows that they are faster than the link. So the
+next one, unless it is full, waits a few turns: in batches of some 400 each frame costs a tenth less, here and there."""
 LINK_CLOSE_S: Final = 1.0
-"""A frozen broker must not hold up the next link, nor a shutdown."""
+"""A frozen broker must not hold up the next link or a shutdown."""
 
 
 class LinkSupervisor:
@@ -51,16 +51,16 @@ class LinkSupervisor:
 
     Args:
         transport: Opens links.
-        settings: Of the backplane.
-        system: The clock and chance.
-        sender: Has what is to be sent.
-        receiver: Takes what is received.
-        subscriptions: What is to be heard.
-        watermark: Takes what the link proves.
-        heartbeat: Says when to beat, and when the link is dead.
-        peers: Know whether frames may be sent twice.
+        settings: The settings of the backplane.
+        system: The clock and the randomness.
+        sender: Has the frames to be sent.
+        receiver: Takes the frames received.
+        subscriptions: The channels to subscribe to.
+        watermark: Records what the link proves.
+        heartbeat: Decides when to beat, and when the link is dead.
+        peers: Knows whether frames may be sent twice.
         own: How this pod's own frames are recognized.
-        events: Takes what happens to the link.
+        events: Notified of what happens to the link.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class LinkSupervisor:
         """Return once a link is live.
 
         Raises:
-            TransportError: None was within `connect_timeout_s`, or trying again can't help.
+            TransportError: None went live within `connect_timeout_s`, or trying again can't help.
         """
         timeout_s = self._settings.connect_timeout_s
         self._started = asyncio.get_running_loop().create_future()
@@ -145,12 +145,12 @@ class LinkSupervisor:
                 if not retryable and self._started is not None and not self._started.done():
                     self._started.set_exception(error)
                     return
-            except Exception as error:  # noqa: BLE001 -- a transport's fault is a state and a log line, never a silence
+            except Exception as error:  # noqa: BLE001 -- a transport's fault is a state and a log line, never silent
                 self.reason = log_fault("the transport failed", error)
             else:
                 try:
                     await self._serve(link)
-                except Exception as error:  # noqa: BLE001 -- a fault of ours must not end the life of links, in silence
+                except Exception as error:  # noqa: BLE001 -- a fault of ours must not silently end the life of links
                     self.reason = log_fault("using the link failed", error)
                 finally:
                     await run_bounded(link.aclose(), LINK_CLOSE_S)
@@ -180,7 +180,7 @@ class LinkSupervisor:
                     group.create_task(link.succeed(), name="backplane-succeed")
         except* TransportError as errors:
             self.reason = str(first_leaf(errors))
-        except* Exception as errors:  # noqa: BLE001 -- likewise for a link
+        except* Exception as errors:  # noqa: BLE001 -- a link's fault must not end the life of links
             self.reason = log_fault("the link failed", errors)
         finally:
             self._prove_streams()
@@ -188,7 +188,7 @@ class LinkSupervisor:
             self._events.lost(self.reason, self._in_doubt.lost())
 
     def _prove_streams(self) -> None:
-        """Take a dead link's last word on what it has heard."""
+        """Record what a dead link says last about what it has heard."""
         if self._streams is not None:
             try:
                 self._watermark.advance(self._streams.heard_until)
@@ -217,7 +217,7 @@ class LinkSupervisor:
         raise TransportError("the link ended without saying why")
 
     async def _subscribe(self, link: Link, group: asyncio.TaskGroup) -> None:
-        """Bring the broker's subscriptions in line with the registry; live once they are for the first time."""
+        """Bring the broker's subscriptions in line with the registry; go live when they are for the first time."""
         live = False
         while True:
             await self._settle(link)
@@ -257,12 +257,12 @@ class LinkSupervisor:
         await self._share_batch()
 
     async def _share_batch(self) -> None:
-        """Wait one more turn of the loop: what many tasks associate at once shares one batch."""
+        """Wait one more turn of the loop, so that what many tasks associate at once shares a batch."""
         await asyncio.sleep(0)
         self._subscriptions.changed.clear()
 
     def _prove(self, written_at: float) -> None:
-        """The broker answered; what it delivered before may still be in the link, and the reader takes it this turn."""
+        """Record that the broker answered, once the reader has taken what may still be in the link, in this turn."""
         loop = asyncio.get_running_loop()
         loop.call_soon(loop.call_soon, self._prove_if_idle, written_at)
 
@@ -271,7 +271,7 @@ class LinkSupervisor:
             self._watermark.advance(written_at)
 
     async def _answered(self, asking: Awaitable[None]) -> None:
-        """Bound what is asked of the broker: no pulse watches a link that is not live yet."""
+        """Limit the wait for the broker: no heartbeat watches a link that is not live yet."""
         try:
             async with asyncio.timeout(self._settings.connect_timeout_s):
                 await asking
@@ -286,7 +286,7 @@ class LinkSupervisor:
             self._started.set_result(None)
 
     async def _write(self, link: Link) -> None:
-        """One write for all that was accepted since the last one, then wait for its confirmation."""
+        """Write everything that was accepted since the last write, then wait for its confirmation."""
         while True:
             frames = await self._sender.next_batch()
             self._heartbeat.writing()

@@ -91,7 +91,7 @@ class Numbering:
         number.last = 0
 
     def number(self, channel: str) -> Number:
-        """Return a channel's number, after a first `take`. Whoever keeps it takes by adding one, unless it is 0."""
+        """Return a channel's number, after a first `take`. Its keeper takes the next by adding one, unless it is 0."""
         return self._numbers[channel]
 
 
@@ -142,14 +142,14 @@ class Tracker:
 
     It is bounded, as anyone on the bus can make up origins: where there is no room for another number, one that was
     not heard for long goes. The next frame there counts as the first of its sender. It used to forget all at once and
-    to report whatever came next as a hole: a fleet of 64 senders and 16,500 sockets told its sockets of 451,913 holes,
-    and nothing was missing.
+    to report whatever came next as a hole: a fleet of 64 senders and 16,500 sockets reported 451,913 holes to its
+    sockets, and nothing was missing.
 
     Args:
         ttl_s: A number whose last frame is so old may be forgotten.
         max_numbers: Numbers that are remembered.
         max_origin_bytes: The origins' names in them.
-        now: When what is read now passed the broker, at the earliest; set by whoever calls.
+        now: When what is read now passed the broker, at the earliest; set by the caller.
         hole_since: When the frame before the last hole passed it, at the earliest.
         evicted: Numbers that had to go before their time.
     """

@@ -1,8 +1,8 @@
 """The hand-made awaitable: tasks are woken many from one callback, or within the callback at hand, with no future each.
 
 `Waiter` is what a task can await besides asyncio's own futures, by the protocol that `asyncio.isfuture` names. A task
-asks what it awaits for `_asyncio_future_blocking`, `_loop`, `add_done_callback`, `cancel` and `result`, and for nothing
-else. None of that is documented: `waking` tries it at import, and takes `future_waiters` where it does not hold.
+asks what it awaits for `_asyncio_future_blocking`, `_loop`, `add_done_callback`, `cancel` and `result`, and no more
+than that. None of that is documented: `waking` tries it at import, and takes `future_waiters` where it does not hold.
 
 The invariant: a task goes on once per wake, in the order of the wakes, and nobody overtakes who was called before.
 
@@ -34,7 +34,7 @@ from backplane_core._runtime.loop_binding import running_loop
 __all__ = ["Confirmation", "Waiter", "WakeQueue"]
 
 AT_ONCE: Final = 128
-"""Tasks that are woken before the loop gets a turn: well under a millisecond, beside what they do themselves."""
+"""Tasks that are woken before the loop gets a turn: well under a millisecond, without what they do themselves."""
 
 
 class _NoLoop:
@@ -44,7 +44,8 @@ class _NoLoop:
         return False
 
 
-# What a task is told it waited for. From asyncio's own future its C code takes the result without a call of Python.
+# The future that a task believes it waited for: the C code of asyncio takes the result of its own future without a
+# call into Python.
 _GO_ON: Final = asyncio.Future[None](loop=cast("asyncio.AbstractEventLoop", _NoLoop()))
 _GO_ON.set_result(None)
 
@@ -53,10 +54,9 @@ class WakeQueue:
     """Wakes waiters in the order in which they were called, soon, all from one callback of their loop.
 
     Args:
-        called: Who is to be woken.
-        loop: Where that is scheduled; None while nobody is called.
-        running: The loop that runs while it wakes; None else. Spares its readers to ask, which is a system call in
-            Python 3.11.
+        called: The waiters to be woken.
+        loop: The loop where that is scheduled; None while nobody is called.
+        running: The loop that runs while it wakes; None otherwise. Saves a call that costs a getpid() on Python 3.11.
     """
 
     __slots__ = ("called", "loop", "running")

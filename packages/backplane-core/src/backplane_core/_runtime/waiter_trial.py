@@ -79,7 +79,7 @@ def _task(coroutine: Coroutine[Any, Any, object], **options: Any) -> asyncio.Tas
 
 
 async def _try_waking(queue: WakeQueue, options: Mapping[str, object]) -> None:
-    """All go on in the order of the wakes, within one turn, each in its own context, again and again."""
+    """Check that tasks go on in the order of the wakes, within one turn, each in its own context, again and again."""
     whose: ContextVar[str] = ContextVar("whose", default="nobody's")
     gone_on: list[str] = []
 
@@ -104,7 +104,7 @@ async def _try_waking(queue: WakeQueue, options: Mapping[str, object]) -> None:
 
 
 async def _try_cancelling(queue: WakeQueue) -> None:
-    """A task is cancelled while it waits, with what was said; and once it was woken."""
+    """Check that a task can be cancelled while it waits and once it was woken, with the reason that was given."""
     waiter = Waiter(queue)
     said: list[object] = []
 
@@ -123,11 +123,11 @@ async def _try_cancelling(queue: WakeQueue) -> None:
         task.cancel("enough")
         await _end(task)
         _require(task.cancelled() and not waiter.waiting, "a task that is cancelled is cancelled")
-    _require(said == [("enough",)] * 2, "a task that is cancelled is told why")
+    _require(said == [("enough",)] * 2, "a task that is cancelled gets the reason")
 
 
 async def _try_going_on(queue: WakeQueue, loop: asyncio.AbstractEventLoop) -> None:
-    """A callback runs a task's next step, to its end."""
+    """Check that a callback can run a task's next step, to its end."""
     confirmation = Confirmation(queue)
     within: list[bool] = []
 

@@ -180,7 +180,7 @@ class FaultyLink(MemoryLink):
         # Confirmations that stand among them, by the id of what stands there.
         self._confirmations: dict[int, asyncio.Future[None]] = {}
         self._ending = False
-        # Who waits for time to pass, or for the link's death.
+        # The calls that wait for time to pass, or for the link's death.
         self._waiters: dict[asyncio.Future[None], None] = {}
 
     async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Who is connected to a broker in memory, and subscribed to what: `Subscribers`."""
+"""The links of a broker in memory, and what each is subscribed to: `Subscribers`."""
 
 from __future__ import annotations
 
