@@ -219,6 +219,10 @@ WRONG: list[tuple[dict[str, str], list[str]]] = [
     ({"BACKPLANE": "redis", "BACKPLANE_URL": f"nats://:{SECRET}@n"}, ["disagree", "redis://", "nats://"]),
     ({"BACKPLANE": "redis", "BACKPLANE_REDIS_URL": f"nats://:{SECRET}@n"}, ["disagree", "BACKPLANE_REDIS_URL"]),
     ({"BACKPLANE": "memory", "BACKPLANE_URL": f"redis://:{SECRET}@n"}, ["disagree", "BACKPLANE_URL"]),
+    ({"BACKPLANE": f"redis://:{SECRET}@cache:6379"}, ["BACKPLANE_URL", "redis", "nats", "memory"]),
+    ({"BACKPLANE": SECRET}, ["BACKPLANE", "redis", "nats", "memory"]),
+    ({"BACKPLANE": "rediss", "BACKPLANE_URL": f"redis://:{SECRET}@n"}, ["TLS", "disagree", "rediss"]),
+    ({"BACKPLANE": "rediss", "BACKPLANE_REDIS_URL": f"redis://:{SECRET}@n"}, ["TLS", "disagree", "REDIS_URL"]),
     ({"BACKPLANE": "redis", "BACKPLANE_URL": f"default:{SECRET}@host:6379"}, ["scheme"]),
     ({"BACKPLANE_URL": f"default:{SECRET}@host:6379"}, ["scheme"]),
     ({"BACKPLANE_URL": f"amqp://:{SECRET}@host"}, ["amqp://"]),
@@ -235,6 +239,24 @@ def test_what_is_wrong_in_the_environment_is_told_and_never_means_memory(
         connect_from_env(env)
     for word in named:
         assert word in str(error.value)
+    assert SECRET not in error_texts(error.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheme"),
+    [
+        ("rediss", "redis"),
+        ("rediss", "valkey"),
+        ("rediss", "unix"),
+        ("valkeys", "valkey"),
+        ("rediss-cluster", "redis-cluster"),
+        ("rediss+sentinel", "redis+sentinel"),
+        ("tls", "nats"),
+    ],
+)
+def test_a_kind_that_asks_for_tls_never_takes_a_url_without(kind: str, scheme: str) -> None:
+    with pytest.raises(ConfigurationError, match="disagree") as error:
+        connect_from_env({"BACKPLANE": kind, "BACKPLANE_URL": f"{scheme}://:{SECRET}@h"})
     assert SECRET not in error_texts(error.value)
 
 

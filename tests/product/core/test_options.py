@@ -21,6 +21,7 @@ DEFAULTS = {
     "publish_wait_s": 0.005,
     "max_event_bytes": 1024 * 1024,
     "origin_ttl_s": 300.0,
+    "unnumbered_pods": False,
     "routing": "broadcast",
     "lanes": 1,
     "channel": "backplane",

@@ -21,6 +21,7 @@ from backplane_core import (
     EventTooLargeError,
     InvalidTargetError,
     Publisher,
+    ReentrantPublishError,
     RoutingName,
     SyncPublisher,
     Target,
@@ -302,3 +303,69 @@ async def test_the_end_of_the_interpreter_flushes(
 ) -> None:
     assert await run(EXIT, url, channel, routing, end) == CODES[end]
     assert await socket.has(500) == list(range(500))
+
+
+# Nothing hangs
+
+
+def in_a_thread(call: Any) -> list[BaseException | None]:
+    """Call it in a thread that is given ten seconds; return what it raised, or nothing if it hangs."""
+    outcome: list[BaseException | None] = []
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:  # noqa: BLE001 -- whatever it is
+            outcome.append(error)
+        else:
+            outcome.append(None)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(10)
+    return outcome
+
+
+def test_an_observer_that_publishes_with_its_own_publisher_gets_an_error_and_nobody_hangs(
+    url: str, channel: str
+) -> None:
+    failures: list[str] = []
+
+    def observe(_: object) -> None:
+        try:
+            publisher.publish(USER, "from inside")
+        except ReentrantPublishError as error:
+            failures.append(str(error))
+
+    publisher = SyncPublisher(url, channel=channel, observer=observe, outbox_max_messages=1)
+    outcome = in_a_thread(lambda: [publisher.publish(USER, number) for number in range(50)])
+    assert outcome == [None]
+    assert failures
+    publisher.close()
+
+
+def test_an_observer_that_ends_the_program_strands_no_caller(url: str, channel: str) -> None:
+    def observe(_: object) -> None:
+        raise SystemExit(3)
+
+    publisher = SyncPublisher(url, channel=channel, observer=observe)
+    outcome = in_a_thread(lambda: publisher.publish(USER, 1))
+    assert len(outcome) == 1, "it hangs"
+    assert len(in_a_thread(publisher.close)) == 1, "closing hangs"
+
+
+def test_a_publish_that_waits_while_another_thread_closes_returns_or_raises(url: str, channel: str) -> None:
+    publisher = SyncPublisher(url, channel=channel, outbox_max_messages=4, publish_wait_s=60.0)
+    publisher.publish(USER, 0)
+    outcomes: list[list[BaseException | None]] = []
+    threads = [
+        threading.Thread(target=lambda: outcomes.append(in_a_thread(lambda: [publisher.publish(USER, 1)] * 500)))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    publisher.close()
+    for thread in threads:
+        thread.join(15)
+    assert all(len(outcome) == 1 for outcome in outcomes), "one hangs"
+    assert all(error is None or isinstance(error, ClosedError) for outcome in outcomes for error in outcome)

@@ -12,6 +12,7 @@ from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.routing import make_routing
 from backplane_core._runtime.reporter import Reporter
+from backplane_core._runtime.system import System
 from backplane_core.options import Settings
 
 from tests.product.interop.golden import FRAMES, MEANINGS, meaning
@@ -52,9 +53,8 @@ async def test_a_beat_is_the_golden_one_to_the_byte(name: str) -> None:
     routing = make_routing(settings.routing, settings.channel, settings.lanes)
     records: list[Record] = []
     reporter = Reporter(observer=records.append)
-    sender = Sender(
-        OwnFrames.of("6f1c", routing), routing, settings, Peers(routing, settings.origin_ttl_s, reporter), reporter
-    )
+    peers = Peers(routing, settings.origin_ttl_s, reporter)
+    sender = Sender(OwnFrames.of("6f1c", routing), routing, settings, peers, reporter, System())
     for _ in range(before):
         sender.send((Target.everyone(),), b"1", ())
     sender.beat(0.0)

@@ -62,11 +62,11 @@ class BaseBackplane:
         self._counters = self._reporter.counters
         self._settings = Settings.of(plain)
         self._system = self._make_system()
-        self._registry = Registry()
+        self._loop_binding = LoopBinding(moves=self._outlives_loops)
+        self._registry = Registry(self._loop_binding)
         self._delivery = Delivery(self._reporter)
         self._outbound = Outbound()
         self._states = States(self._reporter)
-        self._loop_binding = LoopBinding(moves=self._outlives_loops)
         self._turn = LoopBudget()
         self._host = ConnectionHost(self._loop_binding, self._states, self._registry, self._system, self._reporter)
         call_in_child(self._loop_binding, self._states)

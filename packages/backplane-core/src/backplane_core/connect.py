@@ -25,6 +25,11 @@ logger: Final = logging.getLogger("backplane")
 GROUP: Final = "backplane.transports"
 """Entry points of this group are named after a URL's scheme and load `(url, *, own_option=...) -> Transport`."""
 
+TLS_SCHEMES: Final = frozenset(
+    {"rediss", "valkeys", "rediss-cluster", "valkeys-cluster", "rediss+sentinel", "valkeys+sentinel", "tls"}
+)
+"""Schemes that ask for an encrypted line. A kind of this sort never goes with a URL that has none."""
+
 MEMORY: Final = ("memory", "inmemory")
 
 # Only a hint for the error: which distribution to install for a scheme that nothing installed serves.
@@ -182,6 +187,11 @@ def _url_for(kind: str, prefix: str, env: Mapping[str, str]) -> str:
         raise ConfigurationError(
             f"{prefix}={kind} and the {scheme_of(url)}:// URL in {name} disagree: {kind} takes {schemes}"
         )
+    if kind in TLS_SCHEMES and scheme_of(url) not in TLS_SCHEMES:
+        raise ConfigurationError(
+            f"{prefix}={kind} asks for TLS, and the {scheme_of(url)}:// URL in {name} has none: they disagree; take "
+            "the scheme that is meant in both"
+        )
     return url
 
 
@@ -267,8 +277,10 @@ def _family(kind: str, prefix: str) -> list[str]:
     if entry is None:
         if kind in _DISTRIBUTIONS:
             raise _not_installed(kind)
+        # Nothing of the value is shown: the likeliest slip is a URL, which may hold a password.
         allowed = ", ".join(sorted({*installed, *MEMORY, "redis", "valkey", "nats"}))
-        raise ConfigurationError(f"{prefix}={kind!r} is not known; allowed are {allowed}")
+        hint = f"; it looks like a URL, which belongs in {prefix}_URL" if ":" in kind or "/" in kind else ""
+        raise ConfigurationError(f"{prefix} names no kind of broker that is known here{hint}; allowed are {allowed}")
     plain = {name for name, other in installed.items() if other.value == entry.value}
     return sorted([name for name, other in installed.items() if other.value == entry.value or _base(name) in plain])
 

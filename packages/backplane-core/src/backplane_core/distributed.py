@@ -60,12 +60,12 @@ class DistributedBackplane(BaseBackplane):
         routing = make_routing(settings.routing, settings.channel, settings.lanes)
         own = OwnFrames.of(system.new_name(), routing)
         signer = _make_signer(settings, system)
-        peers = Peers(routing, settings.origin_ttl_s, reporter)
+        peers = Peers(routing, settings.origin_ttl_s, reporter, unnumbered=settings.unnumbered_pods)
         heartbeat = Heartbeat(settings.probe_interval_s, settings.beat_s, self._hears)
         self._watermark = Watermark(system.monotonic())
         self._coverage = Coverage()
         # Out: publish -> sender -> link
-        self._sender = Sender(own, routing, settings, peers, reporter, signer)
+        self._sender = Sender(own, routing, settings, peers, reporter, system, signer)
         self._outbound = self._sender
         # In: registry -> subscriptions -> link -> receiver -> sinks and gaps
         self._subscriptions = Subscriptions(routing, self._registry, hears=self._hears)

@@ -58,6 +58,12 @@ class Options(TypedDict, total=False):
     """Seconds of silence after which another pod is forgotten. With `signing_keys` also how far a frame's time may be
     from this pod's clock. Default: `300.0`."""
 
+    unnumbered_pods: bool
+    """Whether pods without sequence numbers, such as those of another language, receive on this channel. What a lost
+    link left unconfirmed is then counted as `dropped["unconfirmed"]` and not sent again, as such a pod would take a
+    copy for another event. A pod that hears such a pod knows by itself; a `Publisher` hears nobody, so say it there.
+    Default: `False`."""
+
     routing: RoutingName
     """`"broadcast"`: every pod receives every event. `"interest"`: a pod receives the events of its own connections'
     targets. Default: `"broadcast"`. The same in the whole fleet."""
@@ -133,6 +139,7 @@ class Settings:
         default=1024 * 1024, validator=ge(1), metadata={_ALLOWED: "a whole number of bytes, at least 1"}
     )
     origin_ttl_s: float = field(default=300.0, validator=gt(0), metadata={_ALLOWED: "seconds, above 0"})
+    unnumbered_pods: bool = field(default=False, metadata={_ALLOWED: "True or False"})
     routing: RoutingName = field(
         default="broadcast",
         validator=in_(get_args(RoutingName)),
@@ -206,6 +213,12 @@ def _number(value: object, _: object) -> float:
     raise TypeError
 
 
+def _flag(value: object, _: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise TypeError
+
+
 def _text(value: object, _: object) -> str:
     if isinstance(value, str):
         return value
@@ -213,6 +226,7 @@ def _text(value: object, _: object) -> str:
 
 
 _converter: Final = cattrs.Converter()
+_converter.register_structure_hook(bool, _flag)
 _converter.register_structure_hook(int, _whole)
 _converter.register_structure_hook(float, _number)
 _converter.register_structure_hook(str, _text)

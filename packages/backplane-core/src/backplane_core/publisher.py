@@ -7,14 +7,17 @@ import atexit
 import os
 import threading
 from collections.abc import Coroutine, Iterable
+from concurrent.futures import CancelledError as ConcurrentCancelledError
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeVar, Unpack
 
 from backplane_core._runtime.forks import call_in_child
+from backplane_core._runtime.logging import logger
 from backplane_core.backplane import Sink
 from backplane_core.connect import MEMORY, make_transport, scheme_of
 from backplane_core.distributed import DistributedBackplane
-from backplane_core.errors import ClosedError, ConfigurationError
+from backplane_core.errors import ClosedError, ConfigurationError, ReentrantPublishError
 from backplane_core.observe import GapCallback, Stats
 from backplane_core.options import ConnectOptions
 from backplane_core.target import Target
@@ -199,6 +202,7 @@ class SyncPublisher:
         Raises:
             TimeoutError: It had not within `timeout_s`; says how many frames are left.
         """
+        self._check_outside()
         worker = self._own()
         if worker is not None:
             worker.run(worker.publisher.flush(timeout_s))
@@ -214,6 +218,7 @@ class SyncPublisher:
         Args:
             drain_s: Seconds for which it may go on sending; what is left then is logged, and lost.
         """
+        self._check_outside()
         with self._lock:
             self._closed = True
             worker = self._own()
@@ -228,6 +233,7 @@ class SyncPublisher:
         return worker if worker is not None and worker.pid == os.getpid() else None
 
     def _running(self) -> _Worker:
+        self._check_outside()
         with self._lock:
             if self._closed:
                 raise ClosedError("the publisher is closed")
@@ -236,8 +242,15 @@ class SyncPublisher:
                 if self._worker is not None:
                     # The parent's loop and socket: closing them here would disturb it.
                     _of_parents.append(self._worker)
-                worker = self._worker = _Worker(Publisher(self._url, **self._options))
+                worker = self._worker = _Worker(Publisher(self._url, **self._options), self)
             return worker
+
+    def _check_outside(self) -> None:
+        """Return unless this is the publisher's own thread: a call would wait there for itself."""
+        if _inside.owner is self:
+            raise ReentrantPublishError(
+                "an observer, or a log handler, may not call the publisher that called it: hand the event to a thread"
+            )
 
 
 _of_parents: Final[list[_Worker]] = []
@@ -262,14 +275,31 @@ class _Lock:
         self._lock = threading.Lock()
 
 
-class _Worker:
-    """One process's event loop, on a thread, with the publisher in it."""
+class _Inside(threading.local):
+    """Whose loop runs in this thread, if one does."""
 
-    def __init__(self, publisher: Publisher) -> None:
+    owner: object = None
+
+
+_inside: Final = _Inside()
+
+
+class _Worker:
+    """One process's event loop, on a thread, with the publisher in it.
+
+    Whoever waits for the loop is woken whatever becomes of it: it goes on when a callback of the host raises what ends
+    a program, and when it is ended, the calls that it still has end with `ClosedError`.
+    """
+
+    def __init__(self, publisher: Publisher, owner: object) -> None:
         self.pid = os.getpid()
         self.publisher = publisher
+        self._owner = owner
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="backplane-publisher", daemon=True)
+        self._ending = False
+        # Held to hand something to the loop, and to end it: nothing is handed to a loop that takes nothing more.
+        self._handing = threading.Lock()
+        self._thread = threading.Thread(target=self._run_loop, name="backplane-publisher", daemon=True)
         self._thread.start()
         try:
             self.run(publisher.open())
@@ -279,14 +309,32 @@ class _Worker:
         # The interpreter would stop the thread in the middle of what it still has to send.
         atexit.register(self.close)
 
+    def _run_loop(self) -> None:
+        _inside.owner = self._owner
+        while not self._ending:
+            try:
+                self._loop.run_forever()
+            except BaseException as error:  # noqa: BLE001 -- SystemExit of a callback must not strand those who wait
+                logger.error("a callback raised %s in the publisher's thread", type(error).__name__)
+        with suppress(BaseException):
+            self._loop.run_until_complete(_cancel_all())
+        self._loop.close()
+
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run it in the worker's loop, and return what it returns."""
-        try:
+        """Run it in the worker's loop, and return what it returns.
+
+        Raises:
+            ClosedError: The publisher is closed, or was while this waited.
+        """
+        with self._handing:
+            if self._ending:
+                coroutine.close()
+                raise ClosedError("the publisher is closed")
             future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        except RuntimeError:
-            coroutine.close()
-            raise ClosedError("the publisher is closed") from None
-        return future.result()
+        try:
+            return future.result()
+        except ConcurrentCancelledError:
+            raise ClosedError("the publisher was closed meanwhile") from None
 
     def close(self, drain_s: float = 5.0) -> None:
         atexit.unregister(self.close)
@@ -298,6 +346,19 @@ class _Worker:
             self._end()
 
     def _end(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        with self._handing:
+            self._ending = True
+        with suppress(RuntimeError):  # closed already
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        if threading.get_ident() != self._thread.ident:
+            self._thread.join()
+
+
+async def _cancel_all() -> None:
+    """Cancel the other tasks of this loop, and wait for them."""
+    await asyncio.sleep(0)  # what was handed over last becomes a task only now
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others)

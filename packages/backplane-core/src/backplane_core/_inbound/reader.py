@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from typing import Final
+from typing import Final, NoReturn
 
 from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.gap_notifier import GapNotifier
@@ -44,9 +43,6 @@ SLICE_SINKS: Final = 512
 """The most sinks between two looks: a call has its price however small the event."""
 LOOK_EVERY: Final = 64
 """Frames between two looks where none is delivered, as echoes and copies: 0.1 ms."""
-
-# Raised by a sink, for nothing was awaited: it would end the task that reads from the bus without a word.
-_SINKS_OWN: Final = (asyncio.CancelledError, GeneratorExit)
 
 
 class Reader:
@@ -103,7 +99,7 @@ class Reader:
         self._needs_seq = needs_seq
         self._slice_ends = 0.0
 
-    async def process(self, batch: Iterable[Frame | Lost]) -> None:  # noqa: C901, PLR0912 -- calls are what it saves
+    async def process(self, batch: Iterable[Frame | Lost | None]) -> None:  # noqa: C901, PLR0912 -- calls are what it saves
         """Deliver a batch, in order; gives the loop a turn each few milliseconds."""
         registry, counters, monotonic = self._registry, self._counters, self._monotonic
         prefix, beat_suffix, deliver = self._prefix, self._beat_suffix, self._delivery.deliver
@@ -127,7 +123,7 @@ class Reader:
             size = len(payload)
             try:
                 if size > max_event_bytes:
-                    self._check_size(payload)
+                    self._check_size(channel, payload)
                 head = read_head(payload)
                 # Nearly every frame is a small event, with the next number of a sender that we know.
                 if (
@@ -153,16 +149,13 @@ class Reader:
                 if coverage.since is not None:
                     await self._gaps.notify_before(channel, entries)
                 if len(entries) <= SLICE_SINKS and size * len(entries) <= SLICE_BYTES:
-                    try:
-                        deliver(entries, event)
-                    except _SINKS_OWN:
-                        continue
+                    deliver(entries, event)
                 else:
                     await self._deliver_sliced(entries, event)
             if monotonic() >= self._slice_ends:
                 await self._turn()
 
-    def _lost(self, lost: Frame | Lost) -> None:
+    def _lost(self, lost: Frame | Lost | None) -> None:
         if isinstance(lost, Lost):
             self._missed(lost.channel, self._tracker.now, lost.missed, lost.reason)
 
@@ -174,9 +167,11 @@ class Reader:
         self._counters.beats += 1
         self._own_beats.heard(channel, payload)
 
-    def _check_size(self, payload: bytes) -> None:
+    def _check_size(self, channel: str, payload: bytes) -> None:
         if len(payload) > self._max_frame_bytes:
-            raise EnvelopeError(f"not taken: {len(payload)} bytes, the limit is {self._max_frame_bytes}")
+            reason = f"{len(payload)} bytes, the limit is {self._max_frame_bytes}"
+            self._missed(channel, self._tracker.now, None, f"a frame was too large for this pod: {reason}")
+            raise EnvelopeError(f"not taken: {reason}")
 
     def _admit(self, channel: str, payload: bytes, head: Head) -> bool:
         """Return whether a frame should be delivered, which a beat, a copy and an echo should not.
@@ -193,10 +188,13 @@ class Reader:
                 self._counters.echoed += 1
             return False
         if len(payload) > self._max_event_bytes and (size := len(bytes(head.event))) > self._max_event_bytes:
-            raise EnvelopeError(f"not taken: an event of {size} bytes, the limit is {self._max_event_bytes}")
+            self._refuse(channel, head, f"an event of {size} bytes, the limit is {self._max_event_bytes}")
         if head.seq is None:
             if self._needs_seq:
                 raise EnvelopeError("not taken: a signed frame has seq, for a copy of it could not be known")
+            # A frame that is refused for its targets says nothing of who is there.
+            decode_targets(head)
+            decode_exclude(head)
             self._peers.foreign(self._monotonic())
             return True
         missing = self._tracker.accept(channel, head.origin, head.seq, head.prev)
@@ -210,12 +208,22 @@ class Reader:
             return False
         return True
 
+    def _refuse(self, channel: str, head: Head, reason: str) -> NoReturn:
+        """Refuse an event that another pod may publish and this one does not take: those who miss it are notified.
+
+        Raises:
+            EnvelopeError: Always.
+        """
+        missing = 0 if head.seq is None else self._tracker.accept(channel, head.origin, head.seq, head.prev)
+        if missing != DUPLICATE:
+            self._missed(channel, self._tracker.hole_since if missing else self._tracker.now, missing + 1, reason)
+        raise EnvelopeError(f"not taken: {reason}")
+
     async def _deliver_sliced(self, entries: Sequence[Entry], event: bytes) -> None:
         """Deliver one frame to many sinks; it reaches all of them before the next frame reaches any."""
         step = min(SLICE_SINKS, 1 + SLICE_BYTES // (len(event) + 1))
         for start in range(0, len(entries), step):
-            with suppress(*_SINKS_OWN):
-                self._delivery.deliver(entries[start : start + step], event)
+            self._delivery.deliver(entries[start : start + step], event)
             if self._monotonic() >= self._slice_ends:
                 await self._turn()
 

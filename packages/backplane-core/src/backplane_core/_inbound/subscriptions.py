@@ -64,6 +64,10 @@ class Subscriptions:
         self.changed.set()
         if not self._registry.holds(target):
             self._wake((channel,))
+            if channel not in self._confirmed and channel not in self._unconfirmed:
+                # Never asked for: while the broker is away nobody plans, and churn must leave nothing behind.
+                self._targets.pop(channel, None)
+                self._touched.pop(channel, None)
             return False
         return channel not in self._confirmed
 

@@ -32,7 +32,7 @@ class Verifier:
         self._counters = reporter.counters
         self._reporter = reporter
 
-    def verified(self, batch: Iterable[Frame | Lost]) -> Iterator[Frame | Lost]:
+    def verified(self, batch: Iterable[Frame | Lost]) -> Iterator[Frame | Lost | None]:
         """Yield a batch as it would be if nothing were signed; lazily, so that the reader's slices bound the time."""
         for frame in batch:
             if type(frame) is not tuple:
@@ -47,6 +47,7 @@ class Verifier:
                 plain = self._plain(channel, payload)
             except EnvelopeError as error:
                 self._reporter.report(EnvelopeRejected(channel=channel, reason=str(error)))
+                yield None
             else:
                 yield (channel, plain)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -18,8 +17,9 @@ from backplane_core.observe import EnvelopeRejected, SinkFailed
 
 __all__ = ["Delivery", "SinkFailures", "fan_out"]
 
-# What a sink may raise but we must not contain: it is meant for the program, not for us.
-_NOT_OURS: Final = (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError)
+# What a sink may raise but we must not contain: it is meant for the program, not for us. A `CancelledError` is not: it
+# comes from a future that the sink asked, and would end the task that publishes, or reads, though nobody cancelled it.
+_NOT_OURS: Final = (KeyboardInterrupt, SystemExit)
 
 
 @define

@@ -113,8 +113,12 @@ class EventQueue:
         self.waiter.wake()
 
     def end(self) -> None:
-        """Let the reader end once it has read what is queued: the connection is detached, or the backplane drains."""
+        """Accept nothing else, and let the reader end once it has read what is queued.
+
+        The connection is detached or replaced, or the backplane drains: traffic that goes on must not keep it open.
+        """
         self.is_open = False
+        self._max_pending = 0
         self.waiter.wake()
 
     def error(self) -> BackplaneError | None:
@@ -136,6 +140,8 @@ class EventQueue:
         return gaps
 
     def _overflowed(self, event: Event) -> bool:
+        if not self.is_open:
+            return False
         size = len(event.json)
         if self._overflow == "drop_oldest" and size <= self._max_pending_bytes:
             while self.events >= self._max_pending or self.bytes + size > self._max_pending_bytes:

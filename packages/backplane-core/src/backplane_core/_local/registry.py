@@ -11,6 +11,7 @@ from typing import Protocol
 from attrs import define, field, frozen
 
 from backplane_core._local.subscriber import Subscriber
+from backplane_core._runtime.loop_binding import LoopBinding
 from backplane_core.backplane import Sink
 from backplane_core.event import Event
 from backplane_core.observe import Gap, GapCallback
@@ -86,8 +87,11 @@ class Registry:
     """Connections and their targets.
 
     Args:
+        loop_binding: Where attachments may be detached; None: anywhere.
         subscriber: Follows which targets have a connection here.
     """
+
+    loop_binding: LoopBinding | None = None
 
     subscriber: Subscriber = field(factory=Subscriber, init=False)
     connections: dict[str, Entry] = field(factory=dict[str, Entry], init=False)
@@ -114,7 +118,15 @@ class Registry:
         return SinkAttachment(self, entry, entry.generation)
 
     def attach_queue(self, queue: Queue, now: float) -> SinkAttachment:
-        """Attach a connection by its queue, or let that take the place of its sink."""
+        """Attach a connection by its queue; one that had the id ends, and leaves none of its targets behind.
+
+        The id may have been another user's: what was meant for that one must not reach this one.
+        """
+        entry = self.connections.get(queue.conn_id)
+        if entry is not None and entry.targets is not None:
+            for target in entry.targets:
+                self._unlink(target, entry)
+            entry.targets = None
         on_gap = queue.mark if queue.takes_gaps else None
         return self.attach(queue.conn_id, queue.accept, raw=False, on_gap=on_gap, now=now, queue=queue)
 
@@ -225,7 +237,13 @@ class SinkAttachment:
         return self._entry.conn_id
 
     async def detach(self) -> None:
-        """Detach this sink; a no-op if it was detached or replaced meanwhile."""
+        """Detach this sink; a no-op if it was detached or replaced meanwhile.
+
+        Raises:
+            WrongLoopError: Called outside of the backplane's event loop.
+        """
+        if self._registry.loop_binding is not None:
+            self._registry.loop_binding.check()
         self.drop()
 
     def drop(self) -> None:

@@ -46,10 +46,14 @@ class Outbox:
     messages: int = field(default=0, init=False)
     bytes: int = field(default=0, init=False)
     confirmed: int = field(default=0, init=False)
+    first_sent_at: float | None = field(default=None, init=False)
+    """When the oldest frame that was sent and is not confirmed was sent first; None: there is none."""
     settled: int = field(default=0, init=False)
     """How many frames were confirmed or dropped."""
     _waiting: deque[Frame] = field(factory=deque[Frame], init=False)
     _in_flight: list[Frame] = field(factory=list[Frame], init=False)
+    # How many of those that wait, at the front, were sent before.
+    _sent_before: int = field(default=0, init=False)
     # In their order.
     _marks: deque[Mark] = field(factory=deque[Mark], init=False)
 
@@ -67,34 +71,52 @@ class Outbox:
         self._waiting.append(frame)
         return True
 
+    def reserve(self, frame: Frame) -> None:
+        """Put a frame behind the others, beyond the bounds: a sign of life must not wait for room."""
+        self.messages += 1
+        self.bytes += len(frame[1])
+        self._waiting.append(frame)
+
     def evict(self, size: int) -> list[Frame]:
         """Drop the oldest waiting frames until one of so many bytes has room, if it can have any; return them."""
         dropped: list[Frame] = []
-        if size <= self.max_bytes:
+        # What is in flight stays: where that leaves no room, nothing that waits is dropped in vain.
+        in_flight_bytes = sum([len(frame[1]) for frame in self._in_flight])
+        if len(self._in_flight) < self.max_messages and in_flight_bytes + size <= self.max_bytes:
             messages, left = self.messages, self.bytes + size
             while self._waiting and (messages >= self.max_messages or left > self.max_bytes):
                 frame = self._waiting.popleft()
                 messages -= 1
                 left -= len(frame[1])
                 dropped.append(frame)
+        self._sent_before = max(0, self._sent_before - len(dropped))
         first = len(self._in_flight)
         self._drop(dropped, range(first, first + len(dropped)))
         return dropped
 
-    def take(self, max_bytes: int) -> list[Frame]:
-        """Return the next frames, at least one if any waits; they are in flight until `confirm` or `lost`."""
+    def take(self, max_bytes: int, now: float = 0.0) -> list[Frame]:
+        """Return the next frames, at least one if any waits; they are in flight until `confirm` or `lost`.
+
+        Args:
+            max_bytes: What one write carries.
+            now: The monotonic clock.
+        """
         assert not self._in_flight, "one batch at a time: order depends on it"
         waiting = self._waiting
         batch = self._in_flight
+        if waiting and self.first_sent_at is None:
+            self.first_sent_at = now
         if self.bytes < max_bytes:
             batch.extend(waiting)
             waiting.clear()
+            self._sent_before = 0
             return batch
         size = 0
         while waiting and size < max_bytes:
             frame = waiting.popleft()
             size += len(frame[1])
             batch.append(frame)
+        self._sent_before = max(0, self._sent_before - len(batch))
         return batch
 
     def confirm(self) -> int:
@@ -107,9 +129,17 @@ class Outbox:
         """The link died: put what is in flight back to the front; or, with `resend=False`, drop and return it."""
         if not resend:
             return self._land()
+        self._sent_before += len(self._in_flight)
         self._waiting.extendleft(reversed(self._in_flight))
         self._in_flight = []
         return []
+
+    def drop_sent(self) -> list[Frame]:
+        """Drop what waits to be sent again, and return it."""
+        dropped = [self._waiting.popleft() for _ in range(min(self._sent_before, len(self._waiting)))]
+        self._sent_before, self.first_sent_at = 0, None
+        self._drop(dropped, range(len(dropped)))
+        return dropped
 
     def discard(self, unwanted: Callable[[Frame], bool]) -> list[Frame]:
         """Drop the waiting frames that are unwanted, and return them."""
@@ -123,6 +153,7 @@ class Outbox:
             else:
                 kept.append(frame)
         self._waiting = kept
+        self._sent_before -= sum([place - len(self._in_flight) < self._sent_before for place in places])
         self._drop(dropped, places)
         return dropped
 
@@ -156,6 +187,8 @@ class Outbox:
     def _land(self) -> list[Frame]:
         """What was in flight is settled; it stood before all else."""
         frames, self._in_flight = self._in_flight, []
+        if not self._sent_before:
+            self.first_sent_at = None
         if self._waiting:
             self._release(frames)
         else:

@@ -18,6 +18,7 @@ from backplane_core._protocol.routing import Routing
 from backplane_core._protocol.sequence import MAX_CHANNELS, Number, Numbering
 from backplane_core._protocol.signing import SIGNED_HEAD_BYTES, Signer
 from backplane_core._runtime.reporter import Reporter
+from backplane_core._runtime.system import System
 from backplane_core._runtime.waking import Confirmation, Waiter, WakeQueue
 from backplane_core.errors import EventTooLargeError, OutboxFullError
 from backplane_core.options import Settings
@@ -89,6 +90,7 @@ class Sender(Outbound):
         settings: Settings,
         peers: Peers,
         reporter: Reporter,
+        system: System,
         signer: Signer | None = None,
     ) -> None:
         self.outbox = Outbox(settings.outbox_max_messages, settings.outbox_max_bytes)
@@ -98,6 +100,9 @@ class Sender(Outbound):
         self._prefix = own.prefix
         self._peers = peers
         self._reporter = reporter
+        self._monotonic = system.monotonic
+        # Receivers know a frame's number for at least twice as long: a copy that comes later would be news to them.
+        self._resend_s = settings.origin_ttl_s / 2
         self._signer = signer
         self._head_bytes = 0 if signer is None else SIGNED_HEAD_BYTES  # what a frame grows by on its way to the bus
         self._numbering = Numbering()
@@ -174,11 +179,11 @@ class Sender(Outbound):
 
     def _make_room(self, frame: Frame) -> None:
         if self._overflow == "drop_oldest":
-            self._drop(self.outbox.evict(len(frame[1])), "outbox")
+            self._drop(self.outbox.evict(len(frame[1])), "outbox", in_publish=True)
             if self.outbox.offer(frame):
                 self._to_write.wake()
                 return
-        self._drop((frame,), "outbox")
+        self._drop((frame,), "outbox", in_publish=True)
 
     def beat(self, now: float) -> bool:
         """Say that we live, what our last numbers are, and how we route.
@@ -192,11 +197,14 @@ class Sender(Outbound):
         channels = [self._routing.shared]
         channels += [torn for torn in list(self._torn)[:MARKS_PER_BEAT] if torn != self._routing.shared]
         for channel in channels:
-            if not self.outbox.has_room(MAX_PLAIN_OVERHEAD_BYTES):
-                return False
-            seq, prev = self._numbering.take(channel)
+            seq, prev = self._numbering.peek(channel)
             frame = build_frame(self._prefix, self._self, b"null", seq, prev, None, self._own.beat_members)
-            self.outbox.offer((channel, frame))
+            if channel == self._routing.shared:
+                # There is never more than one of these on its way: a link that confirms none is given up first.
+                self.outbox.reserve((channel, frame))
+            elif not self.outbox.offer((channel, frame)):
+                return False
+            self._numbering.take(channel)
             self._torn.pop(channel, None)
             self._to_write.wake()
             if channel == self._routing.shared:
@@ -265,7 +273,10 @@ class Sender(Outbound):
 
     async def next_batch(self) -> Sequence[Frame]:
         """Return all that was accepted since the last batch, as soon as there is anything; it is in flight then."""
-        while not (frames := self.outbox.take(BATCH_BYTES)):
+        first_sent_at = self.outbox.first_sent_at
+        if first_sent_at is not None and self._monotonic() - first_sent_at > self._resend_s:
+            self._drop(self.outbox.drop_sent(), "unconfirmed")
+        while not (frames := self.outbox.take(BATCH_BYTES, self._monotonic())):
             if self._asking:
                 frames = [self._question]
                 break
@@ -306,7 +317,8 @@ class Sender(Outbound):
         """Forget what is left, uncounted, in a forked child: it is the parent's to send."""
         self.outbox = Outbox(self.outbox.max_messages, self.outbox.max_bytes)
 
-    def _drop(self, frames: Iterable[Frame], cause: str) -> None:
+    def _drop(self, frames: Iterable[Frame], cause: str, *, in_publish: bool = False) -> None:
+        report = self._reporter.report_dropped_soon if in_publish else self._reporter.report_dropped
         counts: dict[str, int] = {}
         beat_suffix = self._own.beat_suffix
         for channel, payload, *_ in frames:
@@ -316,4 +328,4 @@ class Sender(Outbound):
             if not payload.endswith(beat_suffix):  # a beat is no event
                 counts[channel] = counts.get(channel, 0) + 1
         for channel, count in counts.items():
-            self._reporter.report_dropped(cause, channel, count)
+            report(cause, channel, count)

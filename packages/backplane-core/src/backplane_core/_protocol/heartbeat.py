@@ -101,9 +101,11 @@ class Heartbeat:
         self._received = True
 
     def behind(self) -> None:
-        """Record that the reader is behind: the beat may be among what it has not read yet."""
+        """Record that the reader is behind: the beat, or the broker's answer, may be among what it has not read yet."""
         if self._overdue is not None:
             self._overdue = 0.0
+        if self._unconfirmed is not None:
+            self._unconfirmed = 0.0
 
     def tick(self, now: float, next_number: int, *, torn: bool = False) -> Action:
         """Return what to do now.

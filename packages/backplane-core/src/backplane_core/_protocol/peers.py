@@ -42,11 +42,14 @@ class Peers:
         routing: The routing of this pod.
         ttl_s: How long after its last frame a pod counts as present, in seconds.
         reporter: Counts, and is notified of what is wrong with the fleet.
+        unnumbered: Whether unnumbered pods are there although none is heard: a process that only publishes hears
+            nobody.
     """
 
     _routing: Routing
     _ttl_s: float
     _reporter: Reporter
+    _unnumbered: bool = field(default=False, kw_only=True)
     _mismatched: set[str] = field(factory=set[str], init=False)
     _foreign_at: float = field(default=float("-inf"), init=False)
     _own_beats: dict[int, OwnBeat] = field(factory=dict[int, "OwnBeat"], init=False)  # by number
@@ -73,7 +76,7 @@ class Peers:
 
     def can_deduplicate(self, now: float) -> bool:
         """Return whether every pod can deduplicate. Frames must not be sent again while an unnumbered pod is there."""
-        return now - self._foreign_at > self._ttl_s
+        return not self._unnumbered and now - self._foreign_at > self._ttl_s
 
     def beat_sent(self, seq: int, now: float) -> None:
         """Record that a beat of our own was accepted."""

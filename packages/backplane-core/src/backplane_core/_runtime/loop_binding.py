@@ -56,7 +56,7 @@ class LoopBinding:
         """Run a section in the loop, from any thread; the future holds what it returns or raises.
 
         Raises:
-            ClosedError: There is no loop yet, or it is closed.
+            ClosedError: There is no loop yet, it is closed, or it is the parent process's.
         """
         future: Future[T] = Future()
 
@@ -70,6 +70,8 @@ class LoopBinding:
                 if not isinstance(error, Exception):
                     raise
 
+        if self.is_child:
+            raise ClosedError("this backplane belongs to the parent process: open one after the fork")
         if self.loop is None:
             raise ClosedError("enter the backplane first (async with), in the loop that it belongs to")
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -57,6 +58,14 @@ class Reporter:
         """Count events that other pods will not get; see `EventDropped`."""
         self.counters.dropped[cause] += count
         self.report(EventDropped(cause=cause, channel=channel, count=count))
+
+    def report_dropped_soon(self, cause: str, channel: str, count: int) -> None:
+        """Count them now, and notify the observer in the loop's next turn.
+
+        For what happens inside a publish: an observer that publishes to the same target must not overtake it.
+        """
+        self.counters.dropped[cause] += count
+        asyncio.get_running_loop().call_soon(self.report, EventDropped(cause=cause, channel=channel, count=count))
 
     def report_state(self, state: State, previous: State, reason: str) -> None:
         """Log a change of state, and hand it to the observer and to `on_state`."""
