@@ -239,6 +239,7 @@ def test_one_plan_looks_at_a_bounded_number_of_channels() -> None:
     pod.settle()
     for number in range(20 * LOOKS):
         pod.hold(Target("room", str(number)))
+    pod.settle()
     for target in list(pod.held):
         pod.leave(target)
     plans = 0
@@ -247,6 +248,17 @@ def test_one_plan_looks_at_a_bounded_number_of_channels() -> None:
         assert pod.plan(2) == ([], [])
         assert 0 < pod.registry.looks <= 2 * LOOKS
     assert plans == 10
+
+
+def test_what_was_never_asked_for_and_is_held_no_longer_leaves_nothing_behind() -> None:
+    pod = Pod()
+    pod.settle()
+    pod.subscriptions.lost()
+    for number in range(100):
+        pod.hold(Target("room", str(number)))
+        pod.leave(Target("room", str(number)))
+    pod.plan()
+    assert not pod.subscriptions.pending
 
 
 def test_channels_are_asked_for_again_in_their_order() -> None:
