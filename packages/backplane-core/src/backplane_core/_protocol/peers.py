@@ -49,7 +49,7 @@ class Peers:
     _routing: Routing
     _ttl_s: float
     _reporter: Reporter
-    _unnumbered: bool = field(default=False, kw_only=True)
+    _unnumbered: bool = field(default=False, kw_only=True, alias="unnumbered")
     _mismatched: set[str] = field(factory=set[str], init=False)
     _foreign_at: float = field(default=float("-inf"), init=False)
     _own_beats: dict[int, OwnBeat] = field(factory=dict[int, "OwnBeat"], init=False)  # by number
