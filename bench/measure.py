@@ -21,7 +21,7 @@ NAMES: Final[Mapping[str, str]] = {"redis": "Redis", "nats": "NATS"}
 
 
 class Progress(Protocol):
-    """Is told how far a measurement is."""
+    """Shows how far a measurement is."""
 
     def expect(self, steps: int) -> None:
         """From now on so many steps follow."""

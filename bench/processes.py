@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -110,7 +110,9 @@ async def start(
             raise ProcessFailed(f"{who} ended with code {process.returncode}")
     finally:
         if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)  # the profiler's child too
+            # It may have ended, and the event loop not know it yet.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # the profiler's child too
             await process.wait()
 
 

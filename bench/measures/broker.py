@@ -298,7 +298,7 @@ async def _per_beat(broker: OwnBroker, count: int) -> float:
         assert isinstance(pod, DistributedBackplane)
         before = time.thread_time()
         sender.start()
-        while pod.stats().received < count:  # noqa: ASYNC110 -- a counter is all that tells of beats
+        while pod.stats().received < count:  # noqa: ASYNC110 -- only a counter shows beats
             await asyncio.sleep(0.02)
         used = time.thread_time() - before
         await asyncio.to_thread(sender.join)

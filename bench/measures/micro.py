@@ -32,7 +32,7 @@ subtracted. Counted is the processor time of the thread, without garbage collect
 operations take turns. A new target: `Target.user(id)` for an id that never came before. A recently used one:
 {users:,} ids in turn, each a new string. The nested event is that of the [throughput](#throughput) measurement, as it
 is encoded for `publish`: checked, too. msgspec's encoder alone checks nothing and is the measure for all: the ratio
-to it in the same round stands beside each."""
+to it in the same round stands next to each."""
 _NOTE: Final = """\
 Encoding refuses what is no JSON: NaN, keys that are no strings, bytes, dates, anything over 64 bits, lone surrogates.
 msgspec and `json.dumps` let some of it pass, or change it."""

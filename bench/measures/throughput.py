@@ -1,4 +1,4 @@
-"""Events per second and processor time per event, beside the bare clients and other libraries at the same work."""
+"""Events per second and processor time per event, next to the bare clients and other libraries at the same work."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WARMUP: Final = 200, 1_000
 
 @frozen(kw_only=True)
 class Throughput(Measure[Figures]):
-    """Events per second and processor time per event, beside the bare clients and other libraries."""
+    """Events per second and processor time per event, next to the bare clients and other libraries."""
 
     name: ClassVar = "throughput"
     title: ClassVar = "Throughput"

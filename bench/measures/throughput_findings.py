@@ -48,7 +48,7 @@ class Figures:
 
 _METHOD: Final = """\
 One process publishes {events:,} events as fast as it can (a slow subject gets fewer); another holds the sockets of
-{users:,} users, one each; a broker of their own runs besides them. Each library is used as its documentation teaches.
+{users:,} users, one each; they have a broker of their own. Each library is used as its documentation teaches.
 For every event the publisher makes a new id, and from it the target, room, group, channel or subject; and it builds a
 new dict with a dict and a list in it, {size} bytes of JSON. Users take turns. Time runs from the first publish to the
 last arrival. All take their turns within one round, each in fresh processes and after a warm-up, so that a busy minute

@@ -12,7 +12,7 @@ from bench.page.section import Section
 __all__ = ["FIGURES", "figure", "page", "plots_of"]
 
 FIGURES: Final = "benchmarks"
-"""The folder beside the page that holds plots and figures."""
+"""The folder next to the page that holds plots and figures."""
 
 _TOP: Final = """\
 # Benchmarks
@@ -21,7 +21,7 @@ _TOP: Final = """\
 
 What Backplane costs, and what the bare clients and other libraries cost at the same work. Only ratios within one run
 mean anything: rates differ by machine and by minute. So whatever is compared took turns in one run, round after round,
-and each figure is the median of its rounds, with the least and the most beside it. Each section says when it was
+and each figure is the median of its rounds, with the least and the most next to it. Each section says when it was
 measured, at which commit, and how busy the machine was.
 """
 _QUICK: Final = "**From a short run, which shows that all works; its figures mean little.**"

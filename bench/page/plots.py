@@ -52,7 +52,7 @@ _STYLE: Final[dict[str, Any]] = {
 _WIDTH: Final = 8.0
 _BAR: Final = 0.32
 _MANY: Final = 8
-"""More lines than that have their legend beside them."""
+"""More lines than that have their legend to the right."""
 
 
 def draw(plot: Plot, file: Path) -> None:

@@ -82,4 +82,4 @@ class _QueueingSender(_Sender):
 
     async def settle(self, _: int, /) -> None:
         """Return once its queue is empty."""
-        await self.plugin._pub_queue.join()  # noqa: SLF001 -- nothing public tells when all is out
+        await self.plugin._pub_queue.join()  # noqa: SLF001 -- nothing public says when all is out

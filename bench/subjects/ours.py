@@ -89,7 +89,7 @@ class _Sender:
     async def settle(self, published: int, /) -> None:
         """With broadcast, also until this pod has read what came back: its own echo is part of its cost."""
         await self.backplane.flush(_FLUSH_S)
-        while self.echoes and self.backplane.stats().echoed < published:  # noqa: ASYNC110 -- a counter is all that tells of echoes
+        while self.echoes and self.backplane.stats().echoed < published:  # noqa: ASYNC110 -- only a counter shows echoes
             await asyncio.sleep(0.002)
 
 

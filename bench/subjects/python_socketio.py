@@ -79,7 +79,7 @@ class _Sender(WaitingSender):
 
 
 async def subscribed(url: str, channel: str, count: int = 1) -> None:
-    """Return once so many are subscribed to this channel, which python-socketio itself tells nobody."""
+    """Return once so many are subscribed to this channel, which python-socketio does not report."""
     async with _redis.Redis.from_url(url) as client:
         while dict(await client.pubsub_numsub(channel))[channel.encode()] < count:  # noqa: ASYNC110 -- only Redis knows
             await asyncio.sleep(0.01)
