@@ -78,7 +78,7 @@ async def test_hostile_frames_harm_no_good_one_and_are_counted(fleet: MemoryFlee
         b'{"origin":"x","target":{"User":""},"event":"s3cret","seq":1}',
         b'{"origin":"x","target":{"User":"u1"},"event":"s3cret","seq":' + b"9" * 6_000 + b"}",
         b'{"origin":"x","target":{"User":"u1"},"event":"\xff"}',
-        b'{"origin":"x","target":{"User":"u1"},"event":' + b"[" * 10_000 + b"]" * 10_000 + b"}",
+        b'{"origin":"x","target":{"User":"u1"},"event":' + b"[" * 400_000 + b"]" * 400_000 + b"}",
         b'{"origin":"x","target":{"User":"u1"},"event":"' + b"y" * (2 * 1024 * 1024) + b'"}',
     ]  # fmt: skip
     for number, frame in enumerate(hostile):
