@@ -52,7 +52,7 @@ class _Operation:
 
     what: str  # in words
     call: Callable[[Any], object]  # does it
-    items: Callable[[int], Iterable[Any]] = field(repr=False)  # what it takes; made anew for each round
+    items: Callable[[int], Iterable[Any]] = field(repr=False)  # what it takes; made again for each round
 
 
 def _ids(times: int) -> list[str]:

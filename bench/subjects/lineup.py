@@ -1,4 +1,4 @@
-"""Who takes part: for each broker the bare client, Backplane in several ways, and other libraries."""
+"""The subjects: for each broker the bare client, Backplane in several ways, and other libraries."""
 
 from __future__ import annotations
 

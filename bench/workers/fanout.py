@@ -32,7 +32,7 @@ _redis: Final[Any] = redis.asyncio  # its own types are partly unknown to a stri
 
 @frozen(kw_only=True)
 class Crowd:
-    """Who gets each event."""
+    """The connections that get each event."""
 
     way: Way  # sinks; a bare loop over raw sinks; queues, one of which nobody reads
     url: str  # of the broker

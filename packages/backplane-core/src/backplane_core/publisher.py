@@ -287,8 +287,8 @@ _inside: Final = _Inside()
 class _Worker:
     """One process's event loop, on a thread, with the publisher in it.
 
-    Whoever waits for the loop is woken whatever becomes of it: it goes on when a callback of the host raises what ends
-    a program, and when it is ended, the calls that it still has end with `ClosedError`.
+    A call that waits for the loop is woken whatever becomes of the loop: it continues when a host callback raises
+    what ends a program, and when it is stopped, the calls that are left end with `ClosedError`.
     """
 
     def __init__(self, publisher: Publisher, owner: object) -> None:

@@ -128,28 +128,29 @@ class Link(Protocol):
 
 @runtime_checkable
 class DoubtingLink(Link, Protocol):
-    """A link whose node is one of several: its answers are its own, and don't say what the others' nodes have, or sent.
+    """A link to one node of several: its acknowledgements speak only for that node, not for its peers.
 
     So no answer and no beat proves more than the link is sure of, and a gap begins there at the latest. When the link
-    dies, a beat on each channel that it sent to since shows the others what was lost on its way, and numbers that are
-    missing across the change of links are told as a hole.
+    dies, a beat on each channel that it sent to since then shows other pods what was lost on its way, and numbers
+    missing across the change of links are reported as a hole.
     """
 
     @property
     def sure_until(self) -> float | None:
-        """Until this moment of `time.monotonic()` the node was surely everyone's, and all was passed on, either way.
+        """The time up to which the node is known to be the one every pod used, fully in sync with its peers.
 
-        What it confirmed by then had reached the others' nodes, and what these took by then had reached it. It may
-        only grow. None: all is sure. Read after each send, and when the link is dead.
+        In seconds of `time.monotonic()`. What it confirmed by then had reached its peers, and what they accepted by
+        then had reached it. Never decreases. None: nothing is in doubt. Read after each send, and when the link is
+        dead.
         """
         ...
 
     @property
     def in_vain(self) -> bool:
-        """Whether what was sent since may have reached nobody else: the node was deposed, and still took it.
+        """Whether what was sent since then may have reached nobody else: the node was deposed, and still accepted it.
 
-        Its events are then counted by the sender, as `dropped["doubted"]`: a pod that never heard of it sees no hole.
-        False where nearly all arrived, as when a node dies. Read once, when the link is dead.
+        The sender then counts these events as `dropped["doubted"]`: a pod that never heard of it detects no hole.
+        False if nearly all arrived, as when a node dies. Read once, when the link is dead.
         """
         ...
 

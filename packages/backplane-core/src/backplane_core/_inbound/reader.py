@@ -180,7 +180,7 @@ class Reader:
             EnvelopeError: It is not an envelope.
         """
         check_head(head)
-        if head.origin == self._origin:  # ours, but written anew on its way
+        if head.origin == self._origin:  # ours, but rewritten on its way
             self._counters.received -= 1
             if payload.endswith(self._beat_suffix):
                 self._own_beat(channel, payload)

@@ -1,7 +1,7 @@
 """Which channels this pod should hear, which the broker confirmed, and who waits for that.
 
 The registry is the only count of who holds what: a touched channel is compared with it when the next batch is
-planned, so that churn between two batches cancels out. A channel that nobody holds any more is heard for a moment
+planned, so that churn between two batches cancels out. A channel that nobody holds now is heard for a moment
 longer: a page that is reloaded is back by then, and nothing was asked of the broker.
 """
 
@@ -39,7 +39,7 @@ class Subscriptions:
     def __init__(self, routing: Routing, registry: Registry, *, hears: bool = True) -> None:
         self.hears = hears
         self.changed = asyncio.Event()
-        """Set when there may be something to ask for; whoever asks clears it."""
+        """Set when there may be something to ask for; cleared by the task that asks."""
         self._routing = routing
         self._registry = registry
         # All that may have to be asked for; the base channels stand first, for no target.

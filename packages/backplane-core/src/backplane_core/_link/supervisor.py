@@ -41,7 +41,7 @@ SUBSCRIBE_BATCH: Final = 512
 BUSY_FRAMES: Final = 64
 BUSY_TURNS: Final = 4
 """A batch larger than publishers can fill in one turn of the loop shows that they are faster than the link. So the
-next one, unless it is full, waits a few turns: in batches of some 400 each frame costs a tenth less, here and there."""
+next one, unless it is full, waits a few turns: in batches of some 400, a frame costs a tenth less on either side."""
 LINK_CLOSE_S: Final = 1.0
 """A frozen broker must not hold up the next link or a shutdown."""
 

@@ -253,5 +253,5 @@ class SinkAttachment:
 
 
 def _implied(conn_id: str, target: Target) -> bool:
-    """Whether every connection, or this one, has the target without being told."""
+    """Return whether every connection, or this one, has the target by itself."""
     return target.kind == "everyone" or (target.kind == "connection" and target.id == conn_id)

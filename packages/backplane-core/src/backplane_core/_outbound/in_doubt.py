@@ -1,4 +1,4 @@
-"""What a link sent lately, sans-IO: all of it may be lost with its node, or have been in vain; see `DoubtingLink`."""
+"""What a link sent recently, sans-IO: its node may lose it, or have accepted it without effect; see `DoubtingLink`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from backplane_core.transport import DoubtingLink, Frame, Link
 __all__ = ["InDoubt", "InDoubtSends"]
 
 SPAN_S: Final = 1.0
-"""What is confirmed within so long is forgotten at once: so much more than needed is kept in mind."""
+"""Sends are grouped in spans this long, so up to this much extra is kept."""
 
 MAX_SPANS: Final = 8
-"""A sound link is in doubt for two to four seconds. When it is for longer, the last span goes on for as long."""
+"""A sound link is in doubt for two to four seconds. If it is in doubt for longer, the last span grows."""
 
 
 @frozen(kw_only=True)
@@ -26,9 +26,9 @@ class InDoubt:
     """What was in doubt when a link died.
 
     Args:
-        since: Nothing that the link said of what came after this moment proves anything.
-        sent: The channels that frames went to since, with how many of those were events.
-        in_vain: Whether others may have got none of it.
+        since: The moment after which nothing that the link said proves anything.
+        sent: The channels that frames went to since then, with how many of those were events.
+        in_vain: Whether other pods may have received none of it.
     """
 
     since: float
@@ -38,7 +38,7 @@ class InDoubt:
 
 @define
 class Span:
-    """Frames that were confirmed from one moment to another, counted by channel; a beat counts 0."""
+    """Frames confirmed from one moment to another, counted by channel; a beat counts 0."""
 
     begin: float
     end: float
@@ -47,13 +47,13 @@ class Span:
 
 @define
 class InDoubtSends:
-    """What one link sent since its node was surely everyone's; nothing, where the link has no doubt.
+    """What one link sent since its node was last certain to be in sync; nothing, if the link is never in doubt.
 
-    What is not confirmed is not in doubt: it is sent again. Moments are of the monotonic clock, in seconds.
+    Unconfirmed frames are not in doubt: they are sent again. Moments are in seconds of the monotonic clock.
 
     Args:
-        rest: What went to more than `MAX_CHANNELS` channels within one span counts as sent to this one.
-        beat_suffix: What a beat's payload ends with.
+        rest: The channel that frames beyond `MAX_CHANNELS` channels within one span count for.
+        beat_suffix: The end of every beat's payload.
     """
 
     rest: str
@@ -61,22 +61,22 @@ class InDoubtSends:
     _link: DoubtingLink | None = field(default=None, init=False)
     _opened_at: float = field(default=0.0, init=False)
     sure_until: float | None = field(default=None, init=False)
-    """Nothing that the link says of a later moment proves anything; None: all that it says does."""
+    """The moment after which nothing that the link says proves anything; None if all of it does."""
     _spans: deque[Span] = field(factory=deque[Span], init=False)
 
     def opened(self, link: Link, now: float) -> None:
-        """Another link is used from now on."""
+        """Record that another link is used from now on."""
         self._opened_at = now
         self._spans.clear()
         self.moved(link)
 
     def moved(self, link: Link) -> None:
-        """The link was left for this one, and what it sent may still be on its way."""
+        """Record that this link took over; what the other one sent may still be on its way."""
         self._link = link if isinstance(link, DoubtingLink) else None
         self.sure_until = None if self._link is None else self._link.sure_until
 
     def confirmed(self, frames: Sequence[Frame], now: float) -> None:
-        """The broker confirmed these; forget what is in doubt no more."""
+        """Record that the broker confirmed these, and forget what is no longer in doubt."""
         if self._link is None:
             return
         self.sure_until = sure_until = self._link.sure_until
@@ -97,7 +97,7 @@ class InDoubtSends:
             sent.subtract(beats)
 
     def lost(self) -> InDoubt | None:
-        """Return what is in doubt now that the link is dead; one that fails to say is not trusted at all."""
+        """Return what is in doubt now that the link is dead; a link that fails to say is not trusted at all."""
         link, self._link = self._link, None
         if link is None:
             return None

@@ -120,13 +120,13 @@ class Outbox:
         return batch
 
     def confirm(self) -> int:
-        """The broker has what is in flight; return how many frames that were."""
+        """Record that the broker has what is in flight, and return how many frames that were."""
         frames = self._land()
         self.confirmed += len(frames)
         return len(frames)
 
     def lost(self, *, resend: bool) -> list[Frame]:
-        """The link died: put what is in flight back to the front; or, with `resend=False`, drop and return it."""
+        """Put what is in flight back to the front, since the link died; or, with `resend=False`, drop and return it."""
         if not resend:
             return self._land()
         self._sent_before += len(self._in_flight)
@@ -158,25 +158,25 @@ class Outbox:
         return dropped
 
     def mark(self, mark: Mark) -> None:
-        """Put a mark behind all frames that are here, until it is told that it is passed, or is forgotten."""
+        """Put a mark after all frames that are here. It is set True once every frame before it is settled."""
         mark.behind = self.accepted
         self._marks.append(mark)
         if not self.messages:
             self._tell_passed()
 
     def forget(self, mark: Mark) -> None:
-        """Forget a mark, unless it is passed: it may have been meanwhile, and not have taken the word any more."""
+        """Remove a mark; a no-op if it has already been passed."""
         if mark in self._marks:
             self._marks.remove(mark)
 
     @property
     def in_flight(self) -> Sequence[Frame]:
-        """What was taken and is not confirmed."""
+        """Frames that were taken and are not confirmed."""
         return self._in_flight
 
     @property
     def accepted(self) -> int:
-        """How many frames were ever taken."""
+        """How many frames were ever accepted."""
         return self.settled + self.messages
 
     @property
@@ -185,7 +185,7 @@ class Outbox:
         return self.messages * 2 > self.max_messages or self.bytes * 2 > self.max_bytes
 
     def _land(self) -> list[Frame]:
-        """What was in flight is settled; it stood before all else."""
+        """Settle what was in flight, which stood before everything else, and return it."""
         frames, self._in_flight = self._in_flight, []
         if not self._sent_before:
             self.first_sent_at = None
@@ -198,7 +198,7 @@ class Outbox:
         return frames
 
     def _drop(self, frames: Sequence[Frame], places: Sequence[int]) -> None:
-        """Frames at these places of the line are settled out of turn: a mark in front of one waits for no less."""
+        """Settle frames at these places of the line out of turn; a mark ahead of one waits for as many as before."""
         for mark in self._marks:
             ahead = mark.behind - self.settled
             mark.behind += sum([place >= ahead for place in places])

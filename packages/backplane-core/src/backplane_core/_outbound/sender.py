@@ -32,7 +32,7 @@ BATCH_BYTES: Final = 512 * 1024
 lost. Less would leave a busy broker idle between two of them."""
 
 MAX_PLAIN_OVERHEAD_BYTES: Final = 8 * 1024
-"""More than a frame to one target holds beside its event: an id of 1,024 bytes is at most 6 KiB, escaped as JSON."""
+"""More than a frame to one target has besides its event: an id of 1,024 bytes is at most 6 KiB, escaped as JSON."""
 
 MARKS_PER_BEAT: Final = 512
 """Lost tails that are marked at once: a fraction of a batch. The others are marked with the next beats."""
@@ -294,7 +294,7 @@ class Sender(Outbound):
             self._drop(self.outbox.discard(lambda frame: len(frame[1]) > most), "too_large")
 
     def confirmed(self) -> None:
-        """The broker has what was in flight."""
+        """Record that the broker has what was in flight."""
         self.outbox.confirm()
         if not self.outbox.over_half:
             self._room.set()
@@ -304,7 +304,7 @@ class Sender(Outbound):
         self._drop(self.outbox.lost(resend=resend), "unconfirmed")
 
     def tear(self, channels: Iterable[str]) -> None:
-        """What was sent to these may have been lost: let a beat on each show it."""
+        """Record that what was sent to these may have been lost, so that a beat on each shows it."""
         for channel in channels:
             if len(self._torn) < MAX_CHANNELS:
                 self._torn[channel] = None

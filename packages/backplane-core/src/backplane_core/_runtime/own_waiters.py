@@ -1,8 +1,8 @@
 """The hand-made awaitable: tasks are woken many from one callback, or within the callback at hand, with no future each.
 
 `Waiter` is what a task can await besides asyncio's own futures, by the protocol that `asyncio.isfuture` names. A task
-asks what it awaits for `_asyncio_future_blocking`, `_loop`, `add_done_callback`, `cancel` and `result`, and no more
-than that. None of that is documented: `waking` tries it at import, and takes `future_waiters` where it does not hold.
+asks what it awaits for `_asyncio_future_blocking`, `_loop`, `add_done_callback`, `cancel` and `result`, and no other
+name. None of that is documented: `waking` tries it at import, and takes `future_waiters` where it does not hold.
 
 The invariant: a task goes on once per wake, in the order of the wakes, and nobody overtakes who was called before.
 
