@@ -125,7 +125,7 @@ class Micro(Measure[Figures]):
 def _us(operation: _Operation, times: int) -> float:
     """Return microseconds per call."""
     call, items = operation.call, list(operation.items(times))
-    for item in list(operation.items(100)):
+    for item in list(operation.items(USERS)):
         call(item)  # warm
     gc.collect()
     gc.disable()
