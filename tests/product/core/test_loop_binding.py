@@ -52,6 +52,10 @@ def in_another_loop(call: Callable[[], Awaitable[Any]]) -> BaseException | None:
     return raised[0]
 
 
+# A worker of pytest-xdist has a thread of its own, and Python warns of a fork beside one.
+alone = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
 @pytest.mark.every_loop
 @pytest.mark.parametrize("name", CALLS)
 async def test_in_another_loop_or_thread_it_is_a_clear_error_and_nothing_is_done(
@@ -102,6 +106,7 @@ def test_in_memory_one_loop_after_another_may_use_it() -> None:
     assert pod.connection_count == 2
 
 
+@alone
 @pytest.mark.every_loop
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 async def test_a_forked_child_is_refused_and_sends_no_byte(broker: OwnBroker, channel: str) -> None:
@@ -142,6 +147,7 @@ async def test_a_forked_child_is_refused_and_sends_no_byte(broker: OwnBroker, ch
         assert here.stats().links == there.stats().links == 1
 
 
+@alone
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 async def test_a_childs_close_leaves_the_parents_link_alone() -> None:
     """A prefork server's workers run the clean-up of what was made before the fork."""
