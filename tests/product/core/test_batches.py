@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from backplane_core import DistributedBackplane, Frame, Target
 from backplane_core._link.supervisor import BUSY_FRAMES, BUSY_TURNS
-from backplane_core._local.loop_budget import MESSAGES
+from backplane_core._local.loop_budget import UNITS
 from backplane_core.testing import MemoryBroker, MemoryTransport
 
 from tests.support.links import LinkAround
@@ -45,12 +45,12 @@ class SlowLink(LinkAround):
 async def test_a_publisher_that_is_faster_than_the_link_is_written_in_batches_of_many_turns(turns: int) -> None:
     transport = Slow(turns)
     async with DistributedBackplane(transport) as backplane:
-        for number in range(100 * MESSAGES):
+        for number in range(100 * UNITS):
             await backplane.publish(USER, number)
         await backplane.flush(30)
     large = [size for size in transport.batches if size > BUSY_FRAMES]
     assert len(large) > 3
-    assert sum(large[1:-1]) / len(large[1:-1]) > (turns + BUSY_TURNS) * MESSAGES
+    assert sum(large[1:-1]) / len(large[1:-1]) > (turns + BUSY_TURNS) * UNITS
 
 
 async def rounds_of_a_flush(backplane: DistributedBackplane, events: int) -> int:

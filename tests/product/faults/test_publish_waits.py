@@ -15,8 +15,8 @@ from backplane_testservers import OwnBroker
 from tests.product.faults.rig import Pod, Rig
 
 PUBLISHES = 5_000
-TURN_MESSAGES = 64
 OUTBOX = 1_000
+TURN_MESSAGES = OUTBOX / 4
 
 
 @define

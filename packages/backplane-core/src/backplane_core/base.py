@@ -11,7 +11,7 @@ from backplane_core._local.arguments import check_target, excluded_ids, normaliz
 from backplane_core._local.connection_host import ConnectionHost
 from backplane_core._local.delivery import Delivery
 from backplane_core._local.event_queue import EventQueue
-from backplane_core._local.loop_budget import LoopBudget
+from backplane_core._local.loop_budget import BYTES_PER_UNIT, SINKS_PER_UNIT, LoopBudget
 from backplane_core._local.queued_connection import QueuedConnection
 from backplane_core._local.registry import Registry
 from backplane_core._local.states import States
@@ -67,7 +67,7 @@ class BaseBackplane:
         self._delivery = Delivery(self._reporter)
         self._outbound = Outbound()
         self._states = States(self._reporter)
-        self._turn = LoopBudget()
+        self._turn = LoopBudget(self._settings.outbox_max_messages, self._settings.outbox_max_bytes)
         self._host = ConnectionHost(self._loop_binding, self._states, self._registry, self._system, self._reporter)
         call_in_child(self._loop_binding, self._states)
 
@@ -315,7 +315,7 @@ class BaseBackplane:
         Cancellation: never undoes it; the event is accepted before the first suspension.
         """
         delivered = self._accept(target, event, exclude)
-        if self._turn.is_spent:
+        if self._turn.used >= self._turn.limit:
             await self._end_turn()
         return delivered
 
@@ -380,7 +380,7 @@ class BaseBackplane:
         Cancellation: never undoes it; the event is accepted before the first suspension.
         """
         delivered = self._accept(target, data, exclude, is_json=True)
-        if self._turn.is_spent:
+        if self._turn.used >= self._turn.limit:
             await self._end_turn()
         return delivered
 
@@ -536,9 +536,7 @@ class BaseBackplane:
             raise EventTooLargeError(size, self._settings.max_event_bytes)
         self._outbound.send(targets, data, exclude)
         self._counters.published += 1
-        turn = self._turn
-        turn.messages += 1
-        turn.bytes += size
+        self._turn.used += 1 + size // BYTES_PER_UNIT
         registry = self._registry
         if exclude or len(targets) != 1:
             entries = registry.resolve(targets, exclude)
@@ -546,6 +544,7 @@ class BaseBackplane:
             entries = registry.entries(targets[0])
         else:  # most pods hold nobody of most targets: not even a call
             return 0
+        self._turn.used += len(entries) // SINKS_PER_UNIT
         return self._delivery.deliver(entries, data) if entries else 0
 
     async def _end_turn(self) -> None:

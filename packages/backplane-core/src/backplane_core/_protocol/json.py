@@ -54,18 +54,41 @@ _encode: Final = msgspec.json.Encoder(enc_hook=_plain).encode
 _decode: Final = msgspec.json.Decoder().decode
 
 
-def encode_event(event: object) -> bytes:
+def encode_event(event: object) -> bytes:  # noqa: C901, PLR0912 -- calls are what it saves
     """Return the event as JSON on one line, or raise before anyone has got anything.
 
     Raises:
         EventEncodeError: It holds something else than `JSON`, a cycle, over 256 levels, or a lone surrogate.
     """
     try:
-        kind = type(event)
-        if kind is dict:
-            _check_members(event.items(), MAX_DEPTH)  # type: ignore[attr-defined]  # mypy does not narrow by `kind`
-        elif kind not in _SCALARS:
-            _check(event, MAX_DEPTH)
+        if type(event) is not dict:
+            if type(event) not in _SCALARS:
+                _check(event, MAX_DEPTH)
+            return _encode(event)
+        # Nearly every event is a dict of plain values with at most a few dicts and lists of such in it. This look at it
+        # takes two thirds of the time that `_check_members` does, which looks at whatever else there is.
+        for key, item in event.items():
+            if type(key) is not str:
+                break
+            kind = type(item)
+            if kind in _SCALARS or (kind is float and item - item == 0):
+                continue
+            if kind is dict:
+                for inner_key, inner in item.items():
+                    if type(inner_key) is not str or type(inner) not in _SCALARS:
+                        break
+                else:
+                    continue
+            elif kind is list:
+                for inner in item:
+                    if type(inner) not in _SCALARS:
+                        break
+                else:
+                    continue
+            break
+        else:
+            return _encode(event)
+        _check_members(event.items(), MAX_DEPTH)
         return _encode(event)
     except EventEncodeError:
         raise
@@ -150,7 +173,7 @@ def compact(data: bytes) -> bytes:
     return msgspec.json.format(data, indent=-1)
 
 
-# The walk over an event, which costs more than writing it does: so what is most frequent is looked at in place.
+# The walk over an event, which costs more than to write it: so what is most frequent is looked at in place.
 
 
 def _check_members(members: Iterable[tuple[object, Any]], levels: int) -> None:
