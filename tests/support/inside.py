@@ -83,7 +83,7 @@ def subscription_count(pod: Any) -> int:
 
 def live_link(pod: Any) -> Any:
     """Return the link of its transport on which a pod is live."""
-    return pod._supervisor._streams
+    return pod._supervisor._proof._link
 
 
 def sure_until(pod: Any, moment: float) -> float:

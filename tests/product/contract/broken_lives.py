@@ -7,7 +7,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, cast
 
-from backplane_core import Frame, Link, Lost, Traits, TransportError
+from attrs import evolve
+from backplane_core import Frame, Link, Lost, Proven, Traits, TransportError
 from backplane_core.testing import MemoryBroker
 
 from tests.product.contract.sound import Sound, SoundTransport
@@ -245,6 +246,47 @@ class HasOtherTraits(SoundTransport):
     @property
     def traits(self) -> Traits:
         return cast("Traits", {"confirms": True})
+
+
+class HasNoProof(SoundTransport):
+    """Declares several nodes, over a link that can't say what it has proven: a misspelt method, for example."""
+
+    @property
+    def traits(self) -> Traits:
+        return evolve(super().traits, nodes="several")
+
+
+class HidesThatItLeaves(SoundTransport):
+    """Opens links that hear of the end beforehand, and does not say so."""
+
+    async def open(self) -> Link:
+        return await self.memory.open()
+
+
+class ProvesTooMuch(SoundTransport):
+    """Opens links that take a confirmation for a proof of what stands unread behind it."""
+
+    @property
+    def traits(self) -> Traits:
+        return evolve(super().traits, nodes="several", single_stream=False)
+
+    async def open(self) -> Link:
+        return ProvesNow(await self.memory.open(), self)
+
+
+class ProvesNow(Sound):
+    def proven(self) -> Proven:
+        return Proven(received_until=time.monotonic(), replicated_until=None)
+
+
+class TakesItsProofBack(ProvesTooMuch):
+    async def open(self) -> Link:
+        return ProvesBackwards(await self.memory.open(), self)
+
+
+class ProvesBackwards(Sound):
+    def proven(self) -> Proven:
+        return Proven(received_until=None, replicated_until=-time.monotonic())
 
 
 class ConnectsWhenMade(SoundTransport):

@@ -47,8 +47,10 @@ from tests.product.contract.broken_lives import (
     HangsInOpenWhileCut,
     HangsInSendWhenDead,
     HangsWhenDead,
+    HasNoProof,
     HasOneReceiveAlone,
     HasOtherTraits,
+    HidesThatItLeaves,
     IsNotClosed,
     LeaksATask,
     LeaksATaskWhenOpenFails,
@@ -56,6 +58,7 @@ from tests.product.contract.broken_lives import (
     LeavesReceiveHanging,
     LeavesUnasked,
     NeverTriesAgain,
+    ProvesTooMuch,
     RaisesForeignErrors,
     RaisesForeignErrorsInOpen,
     RaisesInAcloseWhenDead,
@@ -63,6 +66,7 @@ from tests.product.contract.broken_lives import (
     SaysThatTryingAgainIsUseless,
     SendsAgainWhenDead,
     SwallowsSendsWhenDead,
+    TakesItsProofBack,
 )
 from tests.product.contract.sound import Sound, SoundTransport
 
@@ -180,6 +184,10 @@ MUTANTS: tuple[Mutant, ...] = (
         SwallowsSendsWhenDead, ("check_a_send_to_a_cut_broker_is_not_confirmed", "check_calls_on_a_dead_link_raise")
     ),
     Mutant(HasOtherTraits, ("check_traits_are_sane",)),
+    Mutant(HasNoProof, ("check_traits_hold",)),
+    Mutant(HidesThatItLeaves, ("check_traits_hold",)),
+    Mutant(ProvesTooMuch, ("check_what_is_proven_was_yielded",)),
+    Mutant(TakesItsProofBack, ("check_what_is_proven_was_yielded",)),
     Mutant(ConnectsWhenMade, ("check_making_a_transport_opens_nothing",)),
     Mutant(HangsInOpenWhileCut, ("check_open_without_a_broker_raises", "check_open_works_after_an_outage")),
     Mutant(RaisesForeignErrorsInOpen, ("check_open_without_a_broker_raises",)),

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
+from attrs import evolve
 from backplane_core import Frame, Link, Lost, Traits
 from backplane_core.testing import MemoryBroker, MemoryTransport
 
@@ -72,7 +73,7 @@ class SoundTransport:
 
     @property
     def traits(self) -> Traits:
-        return self.memory.traits
+        return evolve(self.memory.traits, announces_leave=hasattr(self.link, "leaving"))
 
     async def open(self) -> Link:
         return self.link(await self.memory.open(), self)

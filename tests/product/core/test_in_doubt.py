@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from attrs import define, field
-from backplane_core import DistributedBackplane, DoubtingLink, EventDropped, Frame, Gap, Link, Record, Target
+from backplane_core import DistributedBackplane, EventDropped, Frame, Gap, Link, Proven, Record, Target, Traits
 from backplane_core._outbound import in_doubt as in_doubt_module
 from backplane_core._outbound.in_doubt import InDoubt, InDoubtSends
 from backplane_core._protocol.sequence import DUPLICATE, Tracker
@@ -30,10 +30,13 @@ class DoubtedLink(MemoryLink):
 
     def __init__(self, broker: MemoryBroker) -> None:
         super().__init__(broker)
-        self.sure_until: float | None = time.monotonic()
-        self.in_vain = False
+        self.replicated_until: float | None = time.monotonic()
+        self.deposed = False
         self.keeps_to_itself = False
         """The node confirms what it takes, and dies before it passes it on."""
+
+    def proven(self) -> Proven:
+        return Proven(received_until=None, replicated_until=self.replicated_until, deposed=self.deposed)
 
     async def send(self, frames: Sequence[Frame]) -> None:
         if not self.keeps_to_itself:
@@ -49,7 +52,7 @@ class SeveralNodes(MemoryTransport):
     kind: type[DoubtedLink] = DoubtedLink
 
     def __attrs_post_init__(self) -> None:
-        super().__init__(self.broker)
+        super().__init__(self.broker, Traits(single_stream=True, nodes="several"))
 
     async def open(self) -> Link:
         link = self.kind(self.broker)
@@ -71,7 +74,6 @@ async def split(routing: str) -> tuple[Socket, list[Gap], float]:
     fleet = MemoryFleet(routing=routing)
     async with fleet.stack:
         early, late = SeveralNodes(old), SeveralNodes(old)
-        assert isinstance(await early.open(), DoubtingLink)
         gaps: list[Gap] = []
         here, there = await fleet.pod(early, on_gap=gaps.append), await fleet.pod(late)
         socket = await fleet.socket(here, "c1", USER)
@@ -81,7 +83,7 @@ async def split(routing: str) -> tuple[Socket, list[Gap], float]:
         await here.flush(5)
         # Long ago: every answer since then proves nothing.
         deposed_at = time.time() - 5
-        early.links[-1].sure_until = late.links[-1].sure_until = time.monotonic() - 5
+        early.links[-1].replicated_until = late.links[-1].replicated_until = time.monotonic() - 5
         await early.follow(here, new)
         assert [gap.cause for gap in socket.gaps] == ["reconnect"]
         await there.publish(USER, "in vain")
@@ -115,7 +117,7 @@ async def test_what_was_sent_to_a_deposed_master_is_counted_by_its_sender_for_po
         await there.publish(USER, "before anybody was deposed")
         await there.flush(5)
         old_link = late.links[-1]
-        old_link.sure_until, old_link.in_vain = time.monotonic(), True
+        old_link.replicated_until, old_link.deposed = time.monotonic(), True
         for number in range(3):
             await there.publish(USER, number)
         await there.publish(Target.user("u2"), 3)
@@ -127,10 +129,10 @@ async def test_what_was_sent_to_a_deposed_master_is_counted_by_its_sender_for_po
         await there.publish(USER, "after")
         await socket.has(1)
     assert socket.stream == ["after"], "it has never heard of the other before"
-    assert there.stats().dropped == {"doubted": 4}
+    assert there.stats().dropped == {"in_doubt": 4}
     dropped = [record for record in records if isinstance(record, EventDropped)]
     assert sorted(record.count for record in dropped) == [1, 3]
-    assert all(record.cause == "doubted" and ":@user:" in record.channel for record in dropped)
+    assert all(record.cause == "in_doubt" and ":@user:" in record.channel for record in dropped)
 
 
 async def test_a_confirmed_tail_that_was_lost_with_its_node_is_told_by_the_next_link() -> None:
@@ -143,7 +145,7 @@ async def test_a_confirmed_tail_that_was_lost_with_its_node_is_told_by_the_next_
         await socket.has(1)
         await there.flush(5)
         node = nodes.links[-1]
-        node.sure_until = time.monotonic()
+        node.replicated_until = time.monotonic()
         node.keeps_to_itself = True
         await there.publish(USER, "the last one")
         await there.flush(5)
@@ -165,14 +167,14 @@ async def test_no_answer_and_no_beat_proves_more_than_the_link_is_sure_of() -> N
         there = await fleet.pod()
         await here.flush(5)
         last_sure_at = time.time()
-        nodes.links[-1].sure_until = time.monotonic()
+        nodes.links[-1].replicated_until = time.monotonic()
         await here.flush(5)
         beats = here.stats().beats
         await until(lambda: here.stats().beats > beats + 2, "it hears itself")
-        assert sure_until(here, time.monotonic()) == nodes.links[-1].sure_until
+        assert sure_until(here, time.monotonic()) == nodes.links[-1].replicated_until
         await there.publish(USER, 1)
         await socket.has(1)
-        nodes.links[-1].sure_until = time.monotonic()
+        nodes.links[-1].replicated_until = time.monotonic()
         await nodes.follow(here, fleet.broker)
     assert socket.gaps[0].since <= last_sure_at + 0.2
 
@@ -182,7 +184,7 @@ async def test_a_link_without_doubt_is_as_any_other() -> None:
     async with fleet.stack:
         nodes = SeveralNodes(fleet.broker)
         there = await fleet.pod(nodes)
-        nodes.links[-1].sure_until = None
+        nodes.links[-1].replicated_until = None
         await there.publish(USER, 1)
         await there.flush(5)
         opened_at = time.time()
@@ -195,17 +197,12 @@ async def test_a_link_without_doubt_is_as_any_other() -> None:
 
 
 class FailingLink(DoubtedLink):
-    """A link that can't say whether it was in vain."""
+    """A link that can't say anything once it is dead."""
 
-    @property
-    def in_vain(self) -> bool:
+    def proven(self) -> Proven:
         if self._dead is None:
-            return False
+            return super().proven()
         raise LookupError("s3cr3t")
-
-    @in_vain.setter
-    def in_vain(self, value: bool) -> None:
-        pass
 
 
 async def test_a_link_that_fails_to_tell_its_doubt_is_replaced_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
@@ -219,43 +216,42 @@ async def test_a_link_that_fails_to_tell_its_doubt_is_replaced_all_the_same(capl
         await pod.flush(5)
         await nodes.follow(pod, MemoryBroker())
         assert before - 1 <= gaps[0].since <= gaps[0].until
-    assert pod.stats().dropped == {"doubted": 1}, "it is not trusted at all"
+    assert pod.stats().dropped == {"in_doubt": 1}, "it is not trusted at all"
     assert "LookupError" in caplog.text
     assert "s3cr3t" not in caplog.text
 
 
-def lost(in_doubt: InDoubtSends) -> InDoubt:
-    doubt = in_doubt.lost()
-    assert doubt is not None
-    return doubt
+def lost(in_doubt: InDoubtSends, replicated_until: float | None) -> InDoubt | None:
+    return in_doubt.lost(Proven(received_until=None, replicated_until=replicated_until))
 
 
-async def test_what_the_link_is_sure_of_is_forgotten() -> None:
-    link, in_doubt = DoubtedLink(MemoryBroker()), InDoubtSends("all", BEAT)
-    link.sure_until = 0.0
-    in_doubt.opened(link, 0.0)
+def sent(in_doubt: InDoubtSends, replicated_until: float) -> Mapping[str, int]:
+    found = lost(in_doubt, replicated_until)
+    assert found is not None
+    return found.sent
+
+
+def test_what_the_link_is_sure_of_is_forgotten() -> None:
+    in_doubt = InDoubtSends("all", BEAT)
+    in_doubt.opened()
     for second in range(1, 7):
-        in_doubt.confirmed([("a", b"1"), (f"b{second}", b"2"), ("a", BEAT)], float(second))
-    link.sure_until = 3.5
-    in_doubt.confirmed([("c", BEAT)], 6.5)
-    link.sure_until = 4.0
-    assert lost(in_doubt).sent == {"a": 2, "b5": 1, "b6": 1, "c": 0}
-    assert in_doubt.lost() is None, "it is over"
-    in_doubt.opened(link, 7.0)
-    assert lost(in_doubt).sent == {}
+        in_doubt.confirmed([("a", b"1"), (f"b{second}", b"2"), ("a", BEAT)], 0.0, float(second))
+    in_doubt.confirmed([("c", BEAT)], 3.5, 6.5)
+    assert sent(in_doubt, 4.0) == {"a": 2, "b5": 1, "b6": 1, "c": 0}
+    assert lost(in_doubt, None) is None, "a link without doubt has none when it dies"
+    in_doubt.opened()
+    assert sent(in_doubt, 4.0) == {}
 
 
-async def test_a_doubt_of_hours_stays_small_and_counts_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_doubt_of_hours_stays_small_and_counts_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(in_doubt_module, "MAX_CHANNELS", 10)
-    link, in_doubt = DoubtedLink(MemoryBroker()), InDoubtSends("all", BEAT)
-    link.sure_until = 0.0
-    in_doubt.opened(link, 0.0)
+    in_doubt = InDoubtSends("all", BEAT)
     for second in range(1, 1_001):
-        in_doubt.confirmed([(f"c{second}", b"1"), ("c1", b"2")], float(second))
-    sent = lost(in_doubt).sent
-    assert sum(sent.values()) == 2_000
-    assert sent["c1"] == 1_001
-    assert len(sent) <= 10 + in_doubt_module.MAX_SPANS
+        in_doubt.confirmed([(f"c{second}", b"1"), ("c1", b"2")], 0.0, float(second))
+    counted = sent(in_doubt, 0.0)
+    assert sum(counted.values()) == 2_000
+    assert counted["c1"] == 1_001
+    assert len(counted) <= 10 + in_doubt_module.MAX_SPANS
 
 
 def test_a_hole_across_a_cut_that_is_not_told_counts_once() -> None:

@@ -7,6 +7,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from attrs import evolve
 from backplane_core import DistributedBackplane, EventTooLargeError, OutboxFullError, Target, Traits
 from backplane_core.testing import MemoryTransport
 
@@ -114,7 +115,7 @@ async def test_flush_waits_for_its_own_although_others_behind_it_are_dropped(fle
     confirmed: list[bool] = []
     flushing.add_done_callback(lambda _: confirmed.append(here.stats().sent > sent))
     sent = here.stats().sent
-    transport._traits = Traits(max_payload_bytes=20_000)
+    transport._traits = evolve(transport.traits, max_payload_bytes=20_000)
     fleet.broker.restore()
     await flushing
     assert here.stats().dropped == {"too_large": waiting + 1}

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 
 import pytest
+from attrs import evolve
+from backplane_core import Proven
 from backplane_core._protocol.sequence import Tracker
 from backplane_redis import sentinel
 from backplane_redis._sentinel.link import CHECK_S, SentinelLink
@@ -72,7 +74,7 @@ async def test_a_killed_master_costs_nothing_but_what_a_gap_tells(rig: Rig, sent
     await clean(rig)
     for pod in rig.pods:
         # Two sentinels may each hold an election; then the first one's master was deposed alive.
-        doubted = {"doubted"} if pod.links > 2 else set[str]()
+        doubted = {"in_doubt"} if pod.links > 2 else set[str]()
         assert set(pod.backplane.stats().dropped) <= doubted, "the outbox held all of it"
 
 
@@ -148,7 +150,7 @@ async def test_pods_that_leave_a_detached_master_one_after_the_other_are_told_of
     await left_behind(rig, sentinels, monkeypatch)
     assert rig.ledger.missing > 0
     assert any(gap.cause == "sequence" for gap in rig.pods[0].gaps), "what the other sent in vain"
-    assert rig.pods[1].backplane.stats().dropped["doubted"] >= 200
+    assert rig.pods[1].backplane.stats().dropped["in_doubt"] >= 200
     rig.ledger.anonymous.clear()  # gaps alone tell whoever had heard of the other
     await clean(rig)
 
@@ -163,7 +165,12 @@ async def test_without_holes_across_links_nobody_is_told_what_a_late_pod_sent_in
         cut(tracker, told=True)
 
     monkeypatch.setattr(Tracker, "cut", tells_all)
-    monkeypatch.setattr(SentinelLink, "in_vain", False)
+    proven = SentinelLink.proven
+
+    def never_deposed(link: SentinelLink) -> Proven:
+        return evolve(proven(link), deposed=False)
+
+    monkeypatch.setattr(SentinelLink, "proven", never_deposed)
     await left_behind(rig, sentinels, monkeypatch)
     assert len(rig.pods[0].gaps) == 1
     with pytest.raises(AssertionError, match="unexplained"):
@@ -176,7 +183,12 @@ async def test_without_the_watch_a_pod_stays_deaf_and_without_the_doubt_its_gap_
     rig: Rig, sentinels: SentinelSet, monkeypatch: pytest.MonkeyPatch, without: str
 ) -> None:
     if without == "the doubt":
-        monkeypatch.setattr(SentinelLink, "sure_until", property(lambda _: time.monotonic()))
+        proven = SentinelLink.proven
+
+        def sure_now(link: SentinelLink) -> Proven:
+            return evolve(proven(link), replicated_until=time.monotonic())
+
+        monkeypatch.setattr(SentinelLink, "proven", sure_now)
     there, may_ask = await late_pod(rig, sentinels, monkeypatch)
     theirs = await rig.sockets(there, 5)
     may_ask.clear()
@@ -196,7 +208,7 @@ async def test_without_the_watch_a_pod_stays_deaf_and_without_the_doubt_its_gap_
             assert there.links == 2
     if without == "nothing":
         await clean(rig)
-        assert there.backplane.stats().dropped["doubted"] >= 20
+        assert there.backplane.stats().dropped["in_doubt"] >= 20
         return
     if without == "the doubt":
         await rig.settle()

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from backplane_core import Lost, MultiStreamLink, RoutingName, Target, TransportError, connect
+from backplane_core import Lost, RoutingName, Target, TransportError, connect
 from backplane_redis import ClusterTransport
+from backplane_redis._cluster.link import ClusterLink
 from backplane_redis._cluster.slots import slot_of
 from backplane_testservers import RedisCluster
 from backplane_testservers.redis_cluster import ClusterNode
@@ -162,21 +163,27 @@ async def test_what_is_left_while_it_is_nowhere_stays_so(cluster: RedisCluster) 
         assert link._unplaced == {}
 
 
+def received_until(link: ClusterLink) -> float:
+    proven = link.proven()
+    assert proven.received_until is not None
+    assert proven.replicated_until == proven.received_until
+    return proven.received_until
+
+
 async def test_while_a_channel_is_nowhere_and_while_a_node_owes_an_answer_nothing_more_counts_as_heard(
     cluster: RedisCluster,
 ) -> None:
     async with reading_cluster(cluster.url) as (link, heard):
-        assert isinstance(link, MultiStreamLink)
         await link.subscribe([MOVING, *[f"t:heard:{n}" for n in range(20)]])
 
         async def heard_on() -> float:
-            before = link.heard_until
+            before = received_until(link)
             loop = asyncio.get_running_loop()
             deadline = loop.time() + 2
-            while link.heard_until == before and loop.time() < deadline:
+            while received_until(link) == before and loop.time() < deadline:
                 await link.send([("t:nobody", b"")])
                 await asyncio.sleep(0.05)
-            return link.heard_until - before
+            return received_until(link) - before
 
         assert await heard_on() > 0
         async with link._placing:  # the mover waits
@@ -190,10 +197,10 @@ async def test_while_a_channel_is_nowhere_and_while_a_node_owes_an_answer_nothin
         try:
             sending = asyncio.create_task(link.send([("t:heard:0", b"")]))
             await asyncio.wait([sending], timeout=0.3)  # what was answered before may still come in
-            before = link.heard_until
+            before = received_until(link)
             await asyncio.wait([sending], timeout=0.3)
             assert not sending.done()
-            assert link.heard_until == before
+            assert received_until(link) == before
         finally:
             frozen.thaw()
         await sending

@@ -14,7 +14,6 @@ import pytest
 from backplane_core import (
     AuthenticationError,
     ConfigurationError,
-    DoubtingLink,
     Link,
     Target,
     Transport,
@@ -87,11 +86,16 @@ async def round_trip(url: str, **options: Any) -> None:
         assert await heard.until(1) == [("a", b"1")]
 
 
+def sure_until(link: SentinelLink) -> float:
+    until = link.proven().replicated_until
+    assert until is not None
+    return until
+
+
 async def test_transport_and_link_are_what_core_asks_for(plain: SentinelSet) -> None:
     assert isinstance(SentinelTransport(plain.url), Transport)
     async with reading(plain.url) as (link, _):
         assert isinstance(link, Link)
-        assert isinstance(link, DoubtingLink)
         assert repr(link) == f"<SentinelLink {plain.master.host}:{plain.master.port} live, 0 channels, 0 replies due>"
 
 
@@ -202,7 +206,7 @@ async def test_a_node_that_becomes_a_replica_ends_its_link_and_is_not_linked_to(
         try:
             error = await heard.death()
             assert "has become a replica" in str(error)
-            assert link.in_vain
+            assert link.proven().deposed
             error = await raised(link.send([("a", b"1")]))
             assert "has become a replica" in str(error)
             error = await raised(SentinelTransport(plain.url).open())
@@ -225,11 +229,11 @@ async def test_a_watch_that_fails_ends_the_link(plain: SentinelSet, monkeypatch:
 
 async def test_a_link_is_sure_until_the_sentinels_last_confirmed_its_master(plain: SentinelSet) -> None:
     async with reading(plain.url) as (link, _):
-        since = link.sure_until
+        since = sure_until(link)
         assert since <= time.monotonic() - NEWS_S
-        await until(lambda: link.sure_until > since, "the sentinel is asked each second")
-        assert since < link.sure_until <= time.monotonic() - NEWS_S
-        assert not link.in_vain, "it may die, and was the master"
+        await until(lambda: sure_until(link) > since, "the sentinel is asked each second")
+        assert since < sure_until(link) <= time.monotonic() - NEWS_S
+        assert not link.proven().deposed, "it may die, and was the master"
 
 
 async def test_a_link_that_nobody_confirms_for_long_may_be_in_vain(
@@ -242,8 +246,8 @@ async def test_a_link_that_nobody_confirms_for_long_may_be_in_vain(
 
     async with reading(plain.url) as (link, _):
         monkeypatch.setattr(Sentinel, "ask", away)
-        await until(lambda: link.in_vain, "nobody says that this is the master")
-        assert time.monotonic() - link.sure_until > 2 * NEWS_S
+        await until(lambda: link.proven().deposed, "nobody says that this is the master")
+        assert time.monotonic() - sure_until(link) > 2 * NEWS_S
 
 
 async def test_tls_holds_for_nodes_and_sentinels_alike(certificates: Certificates) -> None:

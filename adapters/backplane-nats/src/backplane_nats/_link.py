@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any, Final, TypeVar
 
 import nats.errors
-from backplane_core import Frame, Lost, TransportError
+from backplane_core import Frame, Lost, Proven, TransportError
 from backplane_core.sockets import Confirmation, Inbox
 from nats.aio.client import Client
 
@@ -19,13 +19,16 @@ from backplane_nats._inline_io import make_inline_io
 from backplane_nats._public_io import PublicIO
 from backplane_nats._settings import REPORTS_LAME_DUCK
 
-__all__ = ["NatsLink"]
+__all__ = ["AnnouncingNatsLink", "NatsLink"]
 
 ROUTE_LAG_S: Final = 2.0
 """How long a frame may take from one node of a cluster to the next, of which a node's PONG says nothing. A longer lag
 is not covered; the nodes themselves give up a silent route only after many seconds."""
 
 _Item = TypeVar("_Item")
+
+
+_ALONE: Final = Proven(received_until=None, replicated_until=None)
 
 
 class NatsLink:
@@ -178,15 +181,14 @@ class NatsLink:
         await self._confirm(self._io.send, frames)
         self._written_at = written_at
 
-    @property
-    def sure_until(self) -> float | None:
-        """In a cluster: what was confirmed by then was with the other nodes too, if its node lived for so long."""
-        return self._written_at - ROUTE_LAG_S if is_clustered(self._client) else None
+    def proven(self) -> Proven:
+        """Return until when what was confirmed had reached the other nodes too; a server alone has nothing in doubt.
 
-    @property
-    def in_vain(self) -> bool:
-        """False: a node that dies takes no more with it than was on its way."""
-        return False
+        A node that dies takes no more with it than was on its way, so it never counts as deposed.
+        """
+        if not is_clustered(self._client):
+            return _ALONE
+        return Proven(received_until=None, replicated_until=self._written_at - ROUTE_LAG_S)
 
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
         """Yield what arrived, one list per wake-up; raise when the link is dead and all was yielded.
@@ -200,11 +202,6 @@ class NatsLink:
             else:
                 self._raise_if_dead()
 
-    async def leaving(self) -> str:
-        """Return once the server announces lame duck mode: it will close this link soon."""
-        await self._asked_to_leave.wait()
-        return f"{self._where} is in lame duck mode"
-
     async def aclose(self) -> None:
         """Close the socket and wait for nats-py's tasks; takes two seconds at most, whatever the server does."""
         if self._failure is None:
@@ -212,3 +209,12 @@ class NatsLink:
         self._end(None)
         await close_now(self._client)
         await self._io.aclose()
+
+
+class AnnouncingNatsLink(NatsLink):
+    """A link over a nats-py that passes on that the server is in lame duck mode."""
+
+    async def leaving(self) -> str:
+        """Return once the server announces lame duck mode: it will close this link soon."""
+        await self._asked_to_leave.wait()
+        return f"{self._where} is in lame duck mode"

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import nats.errors
+from attrs import evolve
 from backplane_core import AuthenticationError, ConfigurationError, Link, Traits, TransportError
 
 from backplane_nats._client import TlsClient, close_now
 from backplane_nats._errors import explain
-from backplane_nats._link import NatsLink
+from backplane_nats._link import AnnouncingNatsLink, NatsLink
 from backplane_nats._servers import Servers
-from backplane_nats._settings import Server, Settings
+from backplane_nats._settings import REPORTS_LAME_DUCK, Server, Settings
 
 __all__ = ["NatsTransport"]
 
@@ -25,6 +26,9 @@ _CONNECT_TIMEOUT_S: Final = 30
 
 _CONNECT_TIMEOUT_OF_SEVERAL_S: Final = 2
 """A host that drops packets must leave time for the next one within core's default of five seconds."""
+
+_TRAITS: Final = Traits(single_stream=True, nodes="several", announces_leave=REPORTS_LAME_DUCK)
+"""`several` also for a server that is alone: it may join a cluster while links to it live."""
 
 _NEVER_S: Final = 86_400
 """A day: no link of a test or of a pod that probes waits so long."""
@@ -63,7 +67,7 @@ class NatsTransport:
         self._settings = Settings.parse(url, connection_kwargs)
         self._servers = Servers(self._settings)
         self._last: tuple[Server, TlsClient] | None = None
-        self._traits = Traits(single_stream=True, max_payload_bytes=_DEFAULT_MAX_PAYLOAD_BYTES)
+        self._traits = evolve(_TRAITS, max_payload_bytes=_DEFAULT_MAX_PAYLOAD_BYTES)
 
     def __repr__(self) -> str:
         return f"NatsTransport({','.join(map(str, self._settings.servers))!r})"
@@ -112,7 +116,7 @@ class NatsTransport:
             # Retryable, as the file was fine when the transport was made: it may be in the middle of its rotation.
             return TransportError(str(error))
         client = TlsClient(require_tls=self._settings.requires_tls(server))
-        link = NatsLink(client, str(server))
+        link = (AnnouncingNatsLink if REPORTS_LAME_DUCK else NatsLink)(client, str(server))
         if server.tls_name is not None:
             options.setdefault("tls_hostname", server.tls_name)
         options |= {
@@ -138,8 +142,5 @@ class NatsTransport:
                 await close_now(client, attempt)
         self._servers.record_success(server)
         self._last = server, client
-        self._traits = Traits(
-            single_stream=True,
-            max_payload_bytes=client.max_payload,
-        )
+        self._traits = evolve(_TRAITS, max_payload_bytes=client.max_payload)
         return link

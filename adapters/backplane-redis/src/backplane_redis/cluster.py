@@ -30,7 +30,7 @@ class ClusterTransport:
         ConfigurationError: The URL or an option is wrong. The message says what is allowed and shows no secret.
     """
 
-    traits: Traits = Traits(max_payload_bytes=MAX_PAYLOAD_BYTES)
+    traits: Traits = Traits(max_payload_bytes=MAX_PAYLOAD_BYTES, nodes="several")
 
     def __init__(self, url: str, *, connection_kwargs: Mapping[str, Any] | None = None) -> None:
         self._url = RedisUrl.parse_cluster(url)

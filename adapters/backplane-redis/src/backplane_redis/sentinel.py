@@ -34,7 +34,7 @@ class SentinelTransport:
         ConfigurationError: The URL or an option is wrong. The message says what is allowed and shows no secret.
     """
 
-    traits: Traits = RedisTransport.traits
+    traits: Traits = evolve(RedisTransport.traits, nodes="several")
 
     def __init__(self, url: str, *, connection_kwargs: Mapping[str, Any] | None = None) -> None:
         self._url = RedisUrl.parse_sentinel(url)

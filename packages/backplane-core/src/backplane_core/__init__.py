@@ -49,12 +49,12 @@ from backplane_core.options import ConnectOptions, Options, OutboxOverflow, Rout
 from backplane_core.publisher import Publisher, SyncPublisher
 from backplane_core.target import Target
 from backplane_core.transport import (
-    DoubtingLink,
     Frame,
     LeavingLink,
     Link,
     Lost,
-    MultiStreamLink,
+    Proven,
+    ProvingLink,
     Traits,
     Transport,
 )
@@ -73,7 +73,6 @@ __all__ = [
     "Connecting",
     "Connection",
     "DistributedBackplane",
-    "DoubtingLink",
     "EnvelopeError",
     "EnvelopeRejected",
     "Event",
@@ -93,13 +92,14 @@ __all__ = [
     "LinkChanged",
     "LoggingObserver",
     "Lost",
-    "MultiStreamLink",
     "Observer",
     "Options",
     "OriginCollision",
     "OutboxFullError",
     "OutboxOverflow",
     "Overflow",
+    "Proven",
+    "ProvingLink",
     "Publisher",
     "Readiness",
     "Record",

@@ -279,10 +279,10 @@ class _LinkEvents(LinkEvents):
 
     def _mark_doubt(self, in_doubt: InDoubt) -> None:
         self._sender.tear(in_doubt.sent)
-        if in_doubt.in_vain:
+        if in_doubt.deposed:
             for channel, events in in_doubt.sent.items():
                 if events:
-                    self._reporter.report_dropped("doubted", channel, events)
+                    self._reporter.report_dropped("in_doubt", channel, events)
 
     def moved(self, reason: str) -> None:
         self._counters.links += 1

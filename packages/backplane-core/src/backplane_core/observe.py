@@ -112,7 +112,7 @@ class EventDropped:
 
     Args:
         cause: `outbox`: the outbox was full. `unconfirmed`: can't be sent again. `too_large`: over the limit of a new
-            broker. `closed`: not sent before close. `doubted`: sent to a broker node that was deposed, or may have
+            broker. `closed`: not sent before close. `in_doubt`: sent to a broker node that was deposed, or may have
             been; some may have arrived, and a pod that started since then detects no hole.
         channel: The bus channel.
         count: How many events.

@@ -7,18 +7,18 @@ every transport alike. Turn off the client library's own reconnecting, retrying 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from attrs import field, frozen
-from attrs.validators import ge, optional
+from attrs.validators import ge, in_, optional
 
 __all__ = [
-    "DoubtingLink",
     "Frame",
     "LeavingLink",
     "Link",
     "Lost",
-    "MultiStreamLink",
+    "Proven",
+    "ProvingLink",
     "Traits",
     "Transport",
 ]
@@ -53,14 +53,41 @@ class Traits:
         single_stream: The broker's confirmations come in the one ordered stream in which it delivers, and `receive`
             yields what came before one by the time that `send` returns, or in its next list. So a confirmed send proves
             how far this link has heard all, and gaps begin there; else they begin at the last beat that was heard, or
-            where a `MultiStreamLink` says.
+            where a `ProvingLink` says.
         max_payload_bytes: The broker's limit for one payload; None where it has none.
+        nodes: `several` if a link's node may be replaced, or has peers that it may be cut off from: its links are then
+            `ProvingLink`s. `one` if all pods use the same one, always.
+        announces_leave: The broker announces that it will close a link: its links are then `LeavingLink`s.
     """
 
     durable: bool = False
     confirms: bool = True
     single_stream: bool = False
     max_payload_bytes: int | None = field(default=None, validator=optional(ge(1)))
+    nodes: Literal["one", "several"] = field(default="one", validator=in_(("one", "several")))
+    announces_leave: bool = False
+
+
+@frozen(kw_only=True)
+class Proven:
+    """How far a link to one of several nodes has proven what it received and what it sent.
+
+    Moments are of `time.monotonic()`, in seconds, and only ever grow from one answer of a link to its next.
+
+    Args:
+        received_until: All that the broker had for this link until then was yielded before, and taken. A span in which
+            frames of any channel went past this link is not over until its `Lost` was yielded. None: the link is one
+            stream, so core's own beats prove it, and its sends where `Traits.single_stream` says so; then None always.
+        replicated_until: Until then this link's node was surely the one that every pod uses, and in step with its
+            peers: what it confirmed by then had reached them, and what they took had reached it. None: nothing is in
+            doubt.
+        deposed: Whether what was sent after `replicated_until` may have reached nobody, because the node was replaced
+            and went on confirming. False where nearly all of it arrives, as when a node dies.
+    """
+
+    received_until: float | None
+    replicated_until: float | None
+    deposed: bool = False
 
 
 @runtime_checkable
@@ -126,66 +153,36 @@ class Link(Protocol):
         ...
 
 
-@runtime_checkable
-class DoubtingLink(Link, Protocol):
-    """A link to one node of several: its acknowledgements speak only for that node, not for its peers.
+class ProvingLink(Link, Protocol):
+    """A link to one of several nodes, whose confirmations speak only for that node, not for its peers.
 
-    So no answer and no beat proves more than the link is sure of, and a gap begins there at the latest. When the link
-    dies, a beat on each channel that it sent to since then shows other pods what was lost on its way, and numbers
-    missing across the change of links are reported as a hole.
+    Required by `Traits(nodes="several")`. Neither a confirmation nor a beat proves more than this link has proven, and
+    a gap begins there at the latest. When the link dies, a beat on each channel that it sent to since then shows the
+    others what was lost on the way.
     """
 
-    @property
-    def sure_until(self) -> float | None:
-        """The time up to which the node is known to be the one every pod used, fully in sync with its peers.
+    def proven(self) -> Proven:
+        """Return how far this link has proven what it received and sent.
 
-        In seconds of `time.monotonic()`. What it confirmed by then had reached its peers, and what they accepted by
-        then had reached it. Never decreases. None: nothing is in doubt. Read after each send, and when the link is
-        dead.
-        """
-        ...
-
-    @property
-    def in_vain(self) -> bool:
-        """Whether what was sent since then may have reached nobody else: the node was deposed, and still accepted it.
-
-        The sender then counts these events as `dropped["doubted"]`: a pod that never heard of it detects no hole.
-        False if nearly all arrived, as when a node dies. Read once, when the link is dead.
+        Called once the link is open; for each list that `receive` yields, which does not count yet; after each `send`;
+        and once the link is dead. `send` is called each `beat_s` while frames come in, and each `probe_interval_s` at
+        least: the time to have every node answer, so that a frozen one holds up a confirmation.
         """
         ...
 
 
-@runtime_checkable
 class LeavingLink(Link, Protocol):
-    """A link that hears beforehand that its broker will close it. Optional: core then moves, and nothing is missed.
+    """A link that learns beforehand that its broker will close it. Required by `Traits(announces_leave=True)`.
 
-    On a move core opens the next link, subscribes it to the same, reads both for a moment, and only then closes this
-    one. So after its word the link works on as before, until it is closed from either side.
+    Core then moves: it opens the next link, subscribes it to the same channels, reads both for a moment, and only then
+    closes this one, so that nothing is missed. After its announcement the link works on as before, until it is closed
+    from either side.
     """
 
     async def leaving(self) -> str:
-        """Return why, for people, once the broker said that it will close this link; never otherwise.
+        """Return why, for people, once the broker announced that it will close this link; never otherwise.
 
-        Called by one task, which may be cancelled; called again after the word, it returns at once.
-        """
-        ...
-
-
-@runtime_checkable
-class MultiStreamLink(Link, Protocol):
-    """A link whose channels come over several connections, to the nodes of a cluster: one says nothing of another.
-
-    A beat that is heard, or a send that is confirmed, proves its own stream and no other. So this link says itself
-    until when it has heard all. `send` is called each `beat_s` while frames come in, and each `probe_interval_s` at
-    least: the time to have every node answer, so that a frozen one holds up a confirmation.
-    """
-
-    @property
-    def heard_until(self) -> float:
-        """All that the broker had for this link until this moment of `time.monotonic()` was yielded before, and taken.
-
-        It may only grow, and is read when `receive` has yielded: what is in that list does not count yet. A span in
-        which frames of any channel went past this link is not passed until its `Lost` was yielded.
+        Called by one task, which may be cancelled; called again after the announcement, it returns at once.
         """
         ...
 
@@ -209,3 +206,22 @@ class Transport(Protocol):
         Cancellation: leaves no socket and no task behind.
         """
         ...
+
+
+def find_disagreement(traits: Traits, link: Link) -> str | None:
+    """Return how a transport's declaration and its link's methods differ, and what to do about it; None: they agree.
+
+    Args:
+        traits: Read after `Transport.open`.
+        link: What that returned.
+    """
+    for name, declared, trait, kind in (
+        ("proven", traits.nodes == "several", "nodes='several'", "ProvingLink"),
+        ("leaving", traits.announces_leave, "announces_leave=True", "LeavingLink"),
+    ):
+        if callable(getattr(link, name, None)) is declared:
+            continue
+        if declared:
+            return f"the transport's traits say {trait}, and its link has no method {name}(): see {kind}"
+        return f"the transport's link has a method {name}(), and its traits do not say {trait}: declare it"
+    return None

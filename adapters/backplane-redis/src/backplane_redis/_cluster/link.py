@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
-from backplane_core import Frame, Lost, TransportError
+from backplane_core import Frame, Lost, Proven, TransportError
 
 from backplane_redis._cluster.node import ClusterNode
 from backplane_redis._cluster.slots import SlotMap, slot_of
@@ -90,20 +90,9 @@ class ClusterLink:
         state = "live" if self._dead is None else "dead"
         return f"<ClusterLink {nodes} {state}, {len(self._placements)} channels, {len(self._unplaced)} of them moving>"
 
-    @property
-    def heard_until(self) -> float:
-        """The moment until which every node's frames have been received; `time.monotonic()`, in seconds."""
-        return self._heard_until
-
-    @property
-    def sure_until(self) -> float:
-        """The same moment; anything sent later may have gone to a node that no longer owned the slot."""
-        return self._heard_until
-
-    @property
-    def in_vain(self) -> bool:
-        """False: at most a part of it was sent without effect."""
-        return False
+    def proven(self) -> Proven:
+        """Return until when every node's frames were received; what was sent later may have gone to the wrong node."""
+        return Proven(received_until=self._heard_until, replicated_until=self._heard_until)
 
     def adopt(self, address: Address, connection: LinkConnection) -> ClusterNode:
         """Take an open connection to a node."""

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, suppress
 from random import uniform
 from typing import Final
 
-from backplane_core import TransportError
+from backplane_core import Proven, TransportError
 from redis.exceptions import RedisError
 
 from backplane_redis._connection import LinkConnection
@@ -68,16 +68,15 @@ class SentinelLink(RedisLink):
                 stack.push_async_callback(sentinel.close)
             stack.push_async_callback(super().aclose)
 
-    @property
-    def sure_until(self) -> float:
-        """The time until which this node was certain to be the master; `time.monotonic()`, in seconds."""
-        return self._quorum.sure_until
+    def proven(self) -> Proven:
+        """Return until when this node was surely the master, and whether it was replaced while it lived on.
 
-    @property
-    def in_vain(self) -> bool:
-        """Whether it was replaced while it lived on, or nobody could say for long. One that dies is asked about."""
+        A node that nobody could confirm for long counts as replaced; one that just died does not.
+        """
+        sure_until = self._quorum.sure_until
         is_deposed = self._quorum.replaced_by is not None or self._role != b"master"
-        return is_deposed or time.monotonic() - self.sure_until > LONG_S
+        is_deposed = is_deposed or time.monotonic() - sure_until > LONG_S
+        return Proven(received_until=None, replicated_until=sure_until, deposed=is_deposed)
 
     async def _watch(self) -> None:
         """Ask each sentinel, and the node, every `CHECK_S`; a link that can't is dead."""

@@ -25,17 +25,19 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from attrs import frozen
 
 from backplane_core._link.backoff import Backoff
 from backplane_core._link.next_link import NextLink, number_of, with_timeout
+from backplane_core._link.proof import check_link
 from backplane_core._protocol.peers import Peers
 from backplane_core._runtime.faults import log_fault
+from backplane_core._runtime.logging import logger
 from backplane_core._runtime.system import System
 from backplane_core._runtime.tasks import run_bounded
-from backplane_core.errors import TransportError
+from backplane_core.errors import ConfigurationError, TransportError
 from backplane_core.transport import Frame, LeavingLink, Link, Lost, Transport
 
 __all__ = ["Handover", "HandoverOptions"]
@@ -225,14 +227,14 @@ class Handover:
 
     # Moves
 
-    async def succeed(self) -> None:
+    async def run(self) -> None:
         """Wait until the broker announces that it leaves, and move; repeat for ever.
 
         Raises:
             TransportError: The move failed when it was too late to stay, or copies can't be recognized.
         """
-        while isinstance(link := self._link, LeavingLink):
-            self._reason = await link.leaving()
+        while self._moving.transport.traits.announces_leave:
+            self._reason = await cast("LeavingLink", self._link).leaving()
             await asyncio.sleep(self._moving.system.random.uniform(0, SPREAD_S))
             backoff = Backoff(self._moving.system.random)
             while True:
@@ -250,6 +252,12 @@ class Handover:
             return False  # if the old link dies in the meantime, that is reported as usual
         except Exception as error:  # noqa: BLE001 -- as the supervisor does
             log_fault("the transport failed", error)
+            return False
+        try:
+            check_link(self._moving.transport.traits, link)
+        except ConfigurationError as error:
+            logger.error("can't move: %s", error)
+            await run_bounded(link.aclose(), CLOSE_S)
             return False
         old = self._link
         successor = NextLink(link, self._moving.mark, self._moving.timeout_s, dict(self._channels))

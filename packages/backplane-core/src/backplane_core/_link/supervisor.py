@@ -6,7 +6,7 @@ What decides is sans-IO (`Backoff`, `Heartbeat`, `Outbox`, `Subscriptions`); thi
           (back-off)      ├─ subscribe  registry -> link.subscribe(); the first time round: live
                           ├─ write      outbox -> link.send()
                           ├─ watch      beats; a deaf or stalled link is given up
-                          └─ succeed    a link that is about to be closed hands over; see `handover`
+                          └─ handover   a link that is about to be closed hands over to the next one
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from contextlib import suppress
-from typing import Final
+from typing import Final, cast
 
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
@@ -22,17 +22,19 @@ from backplane_core._inbound.watermark import Watermark
 from backplane_core._link.backoff import Backoff
 from backplane_core._link.events import LinkEvents
 from backplane_core._link.handover import Handover, HandoverOptions
+from backplane_core._link.proof import LinkProof, check_link
 from backplane_core._outbound.in_doubt import InDoubtSends
 from backplane_core._outbound.sender import Sender
 from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
 from backplane_core._runtime.faults import first_leaf, log_fault
+from backplane_core._runtime.logging import logger
 from backplane_core._runtime.system import System
 from backplane_core._runtime.tasks import run_bounded
-from backplane_core.errors import TransportError
+from backplane_core.errors import ConfigurationError, TransportError
 from backplane_core.options import Settings
-from backplane_core.transport import LeavingLink, Link, MultiStreamLink, Transport
+from backplane_core.transport import LeavingLink, Link, Transport
 
 __all__ = ["LinkSupervisor"]
 
@@ -101,9 +103,7 @@ class LinkSupervisor:
         self._started: asyncio.Future[None] | None = None
         self._reading = False
         self._stopping = False
-        # The live link, if it says itself until when it has heard all.
-        self._streams: MultiStreamLink | None = None
-        self._in_doubt = InDoubtSends(settings.channel, own.beat_suffix)
+        self._proof = LinkProof(watermark, InDoubtSends(settings.channel, own.beat_suffix))
 
     @property
     def running(self) -> bool:
@@ -114,7 +114,8 @@ class LinkSupervisor:
         """Return once a link is live.
 
         Raises:
-            TransportError: None went live within `connect_timeout_s`, or trying again can't help.
+            TransportError: None was within `connect_timeout_s`, or trying again can't help.
+            ConfigurationError: The transport's links are not what it declares.
         """
         timeout_s = self._settings.connect_timeout_s
         self._started = asyncio.get_running_loop().create_future()
@@ -136,32 +137,48 @@ class LinkSupervisor:
         while True:
             retryable = True
             try:
-                async with asyncio.timeout(self._settings.connect_timeout_s):
-                    link = self._moved_when_asked(await self._transport.open())
+                await self._use_one_link()
             except TimeoutError:
                 self.reason = "no answer from the broker in time"
-            except TransportError as error:
-                self.reason, retryable = str(error), error.retryable
-                if not retryable and self._started is not None and not self._started.done():
-                    self._started.set_exception(error)
+            except (TransportError, ConfigurationError) as error:
+                self.reason = str(error)
+                retryable = isinstance(error, TransportError) and error.retryable
+                if not retryable and self._refuse_start(error):
                     return
             except Exception as error:  # noqa: BLE001 -- a transport's fault is a state and a log line, never silent
                 self.reason = log_fault("the transport failed", error)
-            else:
-                try:
-                    await self._serve(link)
-                except Exception as error:  # noqa: BLE001 -- a fault of ours must not silently end the life of links
-                    self.reason = log_fault("using the link failed", error)
-                finally:
-                    await run_bounded(link.aclose(), LINK_CLOSE_S)
             # Before Python 3.13 a task group forgets that it was cancelled when one of its tasks failed meanwhile.
             if self._stopping:
                 return
             await asyncio.sleep(self._backoff.lost(self._monotonic(), retryable=retryable))
 
+    async def _use_one_link(self) -> None:
+        """Open a link and use it until it dies; raise only if it could not be opened, or is not what it says."""
+        async with asyncio.timeout(self._settings.connect_timeout_s):
+            link = await self._transport.open()
+        try:
+            check_link(self._transport.traits, link)
+            link = self._moved_when_asked(link)
+            await self._serve(link)
+        except ConfigurationError as error:
+            logger.error("the transport can't be used: %s", error)
+            raise
+        except Exception as error:  # noqa: BLE001 -- a fault of ours must not end the life of links, in silence
+            self.reason = log_fault("using the link failed", error)
+        finally:
+            await run_bounded(link.aclose(), LINK_CLOSE_S)
+
+    def _refuse_start(self, error: Exception) -> bool:
+        """Let `start` raise what trying again can't change; False if it has returned already."""
+        if self._started is None or self._started.done():
+            return False
+        self._started.set_exception(error)
+        return True
+
     def _moved_when_asked(self, link: Link) -> Link:
-        if isinstance(link, LeavingLink) and not self._transport.traits.durable:
-            return Handover(link, self._moving)
+        traits = self._transport.traits
+        if traits.announces_leave and not traits.durable:
+            return Handover(cast("LeavingLink", link), self._moving)
         return link
 
     async def _serve(self, link: Link) -> None:
@@ -170,48 +187,31 @@ class LinkSupervisor:
         self._heartbeat.link_opened()
         self._sender.link_opened(self._transport.traits.max_payload_bytes)
         try:
-            self._use(_current(link))
-            self._in_doubt.opened(_current(link), opened_at)
-            self._watermark.ceiling = self._in_doubt.sure_until
+            self._proof.opened(_current(link), self._transport.traits, opened_at)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(link), name="backplane-read")
                 group.create_task(self._subscribe(link, group), name="backplane-subscribe")
                 if isinstance(link, Handover):
-                    group.create_task(link.succeed(), name="backplane-succeed")
+                    group.create_task(link.run(), name="backplane-handover")
         except* TransportError as errors:
             self.reason = str(first_leaf(errors))
         except* Exception as errors:  # noqa: BLE001 -- a link's fault must not end the life of links
             self.reason = log_fault("the link failed", errors)
         finally:
-            self._prove_streams()
+            in_doubt = self._proof.lost()
             self._subscriptions.lost()
-            self._events.lost(self.reason, self._in_doubt.lost())
-
-    def _prove_streams(self) -> None:
-        """Record what a dead link says last about what it has heard."""
-        if self._streams is not None:
-            try:
-                self._watermark.advance(self._streams.heard_until)
-            except Exception as error:  # noqa: BLE001 -- a link's fault must not end the life of links
-                log_fault("the link failed", error)
+            self._events.lost(self.reason, in_doubt)
 
     def moved(self, link: Link, reason: str) -> None:
         """Record that another link took over."""
-        self._use(link)
-        self._in_doubt.moved(link)
-        self._watermark.ceiling = self._in_doubt.sure_until
+        self._proof.moved(link, self._transport.traits)
         self._events.moved(reason)
-
-    def _use(self, link: Link) -> None:
-        self._streams = link if isinstance(link, MultiStreamLink) else None
-        self._watermark.beats_prove = self._streams is None
 
     async def _read(self, link: Link) -> None:
         self._reading = False
         async for batch in link.receive():
             self._reading = True
-            if self._streams is not None:
-                self._watermark.advance(self._streams.heard_until)
+            self._proof.received()
             await self._receiver.take(batch)
             self._reading = False
         raise TransportError("the link ended without saying why")
@@ -293,8 +293,7 @@ class LinkSupervisor:
             written_at = self._monotonic()
             await link.send(frames)
             self._heartbeat.confirmed()
-            self._in_doubt.confirmed(self._sender.outbox.in_flight, self._monotonic())
-            self._watermark.ceiling = self._in_doubt.sure_until
+            self._proof.confirmed(self._sender.outbox.in_flight, self._monotonic())
             if self._transport.traits.single_stream:
                 self._prove(written_at)
             self._sender.confirmed()
@@ -310,7 +309,7 @@ class LinkSupervisor:
             decision = heartbeat.tick(self._monotonic(), self._sender.next_number, torn=self._sender.is_torn)
             if decision == "beat":
                 self._events.beat()
-            elif decision == "ask" and (self._transport.traits.single_stream or self._streams is not None):
+            elif decision == "ask" and (self._transport.traits.single_stream or self._proof.needs_sends):
                 self._sender.ask()
             elif decision == "deaf":
                 raise TransportError(

@@ -1,4 +1,4 @@
-"""What a link sent recently, sans-IO: its node may lose it, or have accepted it without effect; see `DoubtingLink`."""
+"""What a link sent lately, sans-IO: all of it may be lost with its node, or have reached nobody; see `ProvingLink`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Final
 from attrs import define, field, frozen
 
 from backplane_core._protocol.sequence import MAX_CHANNELS
-from backplane_core._runtime.faults import log_fault
-from backplane_core.transport import DoubtingLink, Frame, Link
+from backplane_core.transport import Frame, Proven
 
 __all__ = ["InDoubt", "InDoubtSends"]
 
@@ -26,14 +25,14 @@ class InDoubt:
     """What was in doubt when a link died.
 
     Args:
-        since: The moment after which nothing that the link said proves anything.
-        sent: The channels that frames went to since then, with how many of those were events.
-        in_vain: Whether other pods may have received none of it.
+        since: Nothing that the link said of what came after this moment proves anything.
+        sent: The channels that frames went to since, with how many of those were events.
+        deposed: Whether others may have received none of it.
     """
 
     since: float
     sent: Mapping[str, int]
-    in_vain: bool
+    deposed: bool
 
 
 @define
@@ -58,30 +57,22 @@ class InDoubtSends:
 
     rest: str
     beat_suffix: bytes
-    _link: DoubtingLink | None = field(default=None, init=False)
-    _opened_at: float = field(default=0.0, init=False)
-    sure_until: float | None = field(default=None, init=False)
-    """The moment after which nothing that the link says proves anything; None if all of it does."""
     _spans: deque[Span] = field(factory=deque[Span], init=False)
 
-    def opened(self, link: Link, now: float) -> None:
-        """Record that another link is used from now on."""
-        self._opened_at = now
+    def opened(self) -> None:
+        """Start anew on another link."""
         self._spans.clear()
-        self.moved(link)
 
-    def moved(self, link: Link) -> None:
-        """Record that this link took over; what the other one sent may still be on its way."""
-        self._link = link if isinstance(link, DoubtingLink) else None
-        self.sure_until = None if self._link is None else self._link.sure_until
+    def confirmed(self, frames: Sequence[Frame], replicated_until: float | None, now: float) -> None:
+        """Record that the broker confirmed these, and forget those that it has replicated.
 
-    def confirmed(self, frames: Sequence[Frame], now: float) -> None:
-        """Record that the broker confirmed these, and forget what is no longer in doubt."""
-        if self._link is None:
-            return
-        self.sure_until = sure_until = self._link.sure_until
-        self._forget(sure_until)
-        if sure_until is None or not frames:
+        Args:
+            frames: What was confirmed.
+            replicated_until: What was confirmed by then is not in doubt; None: nothing is.
+            now: The clock.
+        """
+        self._forget(replicated_until)
+        if replicated_until is None or not frames:
             return
         spans = self._spans
         if not spans or (now - spans[-1].begin >= SPAN_S and len(spans) < MAX_SPANS):
@@ -96,25 +87,18 @@ class InDoubtSends:
         if beats := [at for at, frame in zip(channels, frames, strict=True) if frame[1].endswith(beat)]:
             sent.subtract(beats)
 
-    def lost(self) -> InDoubt | None:
-        """Return what is in doubt now that the link is dead; a link that fails to say is not trusted at all."""
-        link, self._link = self._link, None
-        if link is None:
-            return None
-        try:
-            since, in_vain = link.sure_until, link.in_vain
-        except Exception as error:  # noqa: BLE001 -- a link's fault must not end the life of links
-            log_fault("the link failed", error)
-            since, in_vain = self._opened_at, True
+    def lost(self, proven: Proven) -> InDoubt | None:
+        """Return what is in doubt now that the link is dead, by its last answer; None: nothing is."""
+        since = proven.replicated_until
         if since is None:
             return None
         self._forget(since)
         sent = Counter[str]()
         for span in self._spans:
             sent.update(span.sent)
-        return InDoubt(since=since, sent=sent, in_vain=in_vain)
+        return InDoubt(since=since, sent=sent, deposed=proven.deposed)
 
-    def _forget(self, sure_until: float | None) -> None:
+    def _forget(self, replicated_until: float | None) -> None:
         spans = self._spans
-        while spans and (sure_until is None or spans[0].end <= sure_until):
+        while spans and (replicated_until is None or spans[0].end <= replicated_until):
             spans.popleft()

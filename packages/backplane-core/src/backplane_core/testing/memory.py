@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
+from attrs import evolve
+
 from backplane_core.errors import TransportError
 from backplane_core.testing._kit.subscribers import Subscribers
 from backplane_core.transport import Frame, Link, Lost, Traits
@@ -178,17 +180,18 @@ class MemoryTransport:
 
     Args:
         broker: Shared with other transports; None: one of its own.
-        traits: In place of the defaults, to act as a broker with limits.
+        traits: In place of the defaults, to act as a broker with limits. `announces_leave` is always True, since its
+            broker can ask any link to leave.
     """
 
     def __init__(self, broker: MemoryBroker | None = None, traits: Traits | None = None) -> None:
         self.broker: MemoryBroker = MemoryBroker() if broker is None else broker
         """The broker that it opens links to."""
-        self._traits = Traits(single_stream=True) if traits is None else traits
+        self._traits = evolve(Traits(single_stream=True) if traits is None else traits, announces_leave=True)
 
     @property
     def traits(self) -> Traits:
-        """The traits that it was made with; by default `Traits(single_stream=True)`."""
+        """The traits that it was made with, and `announces_leave`; by default also `single_stream`."""
         return self._traits
 
     async def open(self) -> Link:

@@ -17,7 +17,7 @@ from backplane_core.testing._kit.open_link import (
 )
 from backplane_core.testing._kit.waiting import expect_end, expect_nothing_left, expect_return, outage, run_together
 from backplane_core.testing.harness import ContractError, Harness
-from backplane_core.transport import Frame, LeavingLink, Link, Traits
+from backplane_core.transport import Frame, LeavingLink, Link, Proven, ProvingLink, Traits, find_disagreement
 
 LEAVING: Final = "LeavingLink.leaving: it returns once the broker has announced the link's end, and never otherwise"
 LEAST_PAYLOAD_BYTES: Final = 256
@@ -40,6 +40,23 @@ async def check_traits_are_sane(harness: Harness) -> None:
                 raise ContractError(expected, f"max_payload_bytes={limit} {when} open()", "Transport.traits")
         if not isinstance(cast("object", link.link), Link):
             raise ContractError("an object with the five methods of Link", repr(type(link.link)), "Transport.open")
+
+
+@link_check
+async def check_traits_hold(harness: Harness) -> None:
+    """A link has `proven` and `leaving` where `traits` declare them, and only there; `proven` answers as they say."""
+    async with open_links(harness, 1) as (link,):
+        traits = link.transport.traits
+        problem = find_disagreement(traits, link.link)
+        if problem is not None:
+            raise ContractError("traits that say what the link does", problem, "Transport.traits")
+        if traits.nodes == "several":
+            proven = cast("object", cast("ProvingLink", link.link).proven())
+            if not isinstance(proven, Proven):
+                raise ContractError("a Proven", f"a {type(proven).__name__}", "ProvingLink.proven")
+            if traits.single_stream and proven.received_until is not None:
+                expected = "received_until=None, as single_stream=True says that confirmed sends prove it"
+                raise ContractError(expected, "a time", "ProvingLink.proven")
 
 
 @cuts_the_broker
@@ -139,8 +156,9 @@ async def check_leaving_waits_for_the_broker(harness: Harness) -> None:
     """`LeavingLink.leaving` returns only once the broker has announced the end; waiting for it does no harm."""
     channel = new_channel()
     async with expect_nothing_left("a link whose leaving() was cancelled", LEAVING), open_links(harness, 1) as (link,):
-        if not isinstance(leaver := link.link, LeavingLink):
+        if not link.transport.traits.announces_leave:
             return
+        leaver = cast("LeavingLink", link.link)
         await link.subscribe(channel)
         for payload in (b"1", b"2"):
             waiting = asyncio.create_task(leaver.leaving())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+import time
+from typing import Final, cast
 
 from backplane_core.testing._kit.index import link_check
 from backplane_core.testing._kit.open_link import RECEIVE, SEND, OpenLink, expect_same, new_channel, open_links
 from backplane_core.testing.harness import ContractError, Harness
+from backplane_core.transport import Proven, ProvingLink
 
+PROVEN: Final = "ProvingLink.proven: it never says more than what the link has yielded, and never takes it back"
 BATCH: Final = 250
 
 PAYLOADS: Final = (
@@ -196,6 +199,64 @@ async def check_a_confirmation_follows_earlier_frames(harness: Harness) -> None:
             await receiver.send((new_channel(), b"?"))
             await asyncio.sleep(0)  # what the link holds by now is in its next list
             expect_same(receiver.payloads[channel], sent, SINGLE_STREAM)
+
+
+@link_check
+async def check_what_is_proven_was_yielded(harness: Harness) -> None:
+    """With `Traits.nodes="several"`, what the broker had before `received_until` was yielded; no moment goes back."""
+    channel = new_channel()
+    confirmed_at: dict[bytes, float] = {}
+    async with open_links(harness, 2) as (sender, receiver):
+        if receiver.transport.traits.nodes != "several":
+            return
+        watched = WatchedProof(cast("ProvingLink", receiver.link))
+        await receiver.subscribe(channel)
+        for number in range(5):
+            receiver.gate.clear()  # the consumer is busy with the list that this brings, and the rest waits in the link
+            for count in range(20):
+                payload = b"%d:%d" % (number, count)
+                await sender.send((channel, payload))
+                confirmed_at[payload] = time.monotonic()
+            # A time to have every node answer. It need not return before the consumer goes on.
+            asking = asyncio.create_task(receiver.send((new_channel(), b"?")))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            received_until = watched.ask().received_until
+            yielded = set(receiver.payloads[channel])
+            late = [payload for payload in confirmed_at if payload not in yielded]
+            if received_until is not None and late and confirmed_at[late[0]] < received_until:
+                asking.cancel()
+                raise ContractError(
+                    "what the broker had before received_until was yielded",
+                    f"{len(late)} frames were not, the first of them confirmed "
+                    f"{received_until - confirmed_at[late[0]]:.3f} s before it",
+                    PROVEN,
+                )
+            receiver.gate.set()
+            await asking
+            await receiver.wait_for_frames(channel, len(confirmed_at))
+            watched.ask()
+
+
+class WatchedProof:
+    """Asks a link how far it has proven what it received and sent, and compares each answer with the one before."""
+
+    def __init__(self, link: ProvingLink) -> None:
+        self._link = link
+        self._before = link.proven()
+
+    def ask(self) -> Proven:
+        """Return the link's answer.
+
+        Raises:
+            ContractError: It takes back what it said before.
+        """
+        before, self._before = self._before, self._link.proven()
+        for name in ("received_until", "replicated_until"):
+            old, new = getattr(before, name), getattr(self._before, name)
+            if old is not None and new is not None and new < old:
+                raise ContractError(f"{name} only grows", f"it went back by {old - new:.3f} s", PROVEN)
+        return self._before
 
 
 @link_check
