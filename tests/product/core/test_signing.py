@@ -506,7 +506,7 @@ class Narrow(MemoryTransport):
 
     @property
     def traits(self) -> Traits:
-        return Traits(max_payload_bytes=20_000)
+        return Traits(max_payload_bytes=20_000, announces_leave=True)
 
 
 class Measuring(MemoryBroker):
