@@ -78,7 +78,7 @@ class Proven:
         received_until: All that the broker had for this link until then was yielded before, and taken. A span in which
             frames of any channel went past this link is not over until its `Lost` was yielded. None: the link is one
             stream, so core's own beats prove it, and its sends where `Traits.single_stream` says so; then None always.
-        replicated_until: Until then this link's node was surely the one that every pod uses, and in step with its
+        replicated_until: Until then this link's node was certainly the one that every pod uses, and in step with its
             peers: what it confirmed by then had reached them, and what they took had reached it. None: nothing is in
             doubt.
         deposed: Whether what was sent after `replicated_until` may have reached nobody, because the node was replaced

@@ -69,7 +69,7 @@ class SentinelLink(RedisLink):
             stack.push_async_callback(super().aclose)
 
     def proven(self) -> Proven:
-        """Return until when this node was surely the master, and whether it was replaced while it lived on.
+        """Return until when this node was certainly the master, and whether it was replaced while it lived on.
 
         A node that nobody could confirm for long counts as replaced; one that just died does not.
         """
