@@ -543,9 +543,14 @@ class BaseBackplane:
         elif targets[0].wire in registry.holders or targets[0].kind == "everyone":
             entries = registry.entries(targets[0])
         else:  # most pods hold nobody of most targets: not even a call
-            return 0
-        self._turn.used += len(entries) // SINKS_PER_UNIT
-        return self._delivery.deliver(entries, data) if entries else 0
+            entries = ()
+        delivered = 0
+        if entries:
+            self._turn.used += len(entries) // SINKS_PER_UNIT
+            delivered = self._delivery.deliver(entries, data)
+        if self._reporter.held:
+            self._reporter.release()
+        return delivered
 
     async def _end_turn(self) -> None:
         """Let the loop run: a publisher in a tight loop must not starve it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Final
 
@@ -31,6 +32,10 @@ BETWEEN_LOOKS_S: Final = 0.1
 
 MAX_NOTIFIED: Final = 10_000
 """Connections notified of holes within a second before further holes are merged: some 5 ms of work."""
+
+SETTLE_S: Final = 0.1
+"""How long the first frames of a new link wait for the confirmations that are on their way behind them: nearly always
+they are here by then, and each connection hears of one gap, rather than of one per channel."""
 
 SLICE_S: Final = 0.003
 """How long notifying holds the loop before it gives it a turn, as delivery does."""
@@ -60,6 +65,9 @@ class GapNotifier:
     _holes_since: float = field(default=0.0, init=False)
     # How many connections were notified of holes in this second.
     _notified: int = field(default=0, init=False)
+    # Until when frames wait for the rest of the confirmations; None: none has come on this link.
+    _waits_until: float | None = field(default=None, init=False)
+    _settled: asyncio.Event = field(factory=asyncio.Event, init=False)
     # The last outage that the pod was notified of, as far as it goes.
     _covered: Span | None = field(default=None, init=False)
     # Bare sinks that have to wait for their second to be over.
@@ -95,6 +103,8 @@ class GapNotifier:
             channel: The frame's.
             entries: The connections that are to get it.
         """
+        if self._coverage.is_whole and await self._settles_soon():
+            return
         now = self._system.monotonic()
         heard_at = self._coverage.heard_at(channel, now)
         if heard_at is None:
@@ -104,6 +114,25 @@ class GapNotifier:
             channel = self._subscriptions.shared if self._coverage.is_whole else channel
             self._report_outage(channel, heard_at, now)
             await self._notify_of_outage(owed, channel, heard_at, now)
+
+    async def _settles_soon(self) -> bool:
+        """Wait a moment for the link's other confirmations; return whether all is heard, and reported, by then."""
+        now = self._system.monotonic()
+        if self._waits_until is None:
+            self._waits_until = now + SETTLE_S
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._waits_until - now):
+                await self._settled.wait()
+        return self._settled.is_set()
+
+    def lost(self) -> None:
+        """Record that the link was lost."""
+        self._waits_until = None
+        self._settled.clear()
+
+    def settled(self) -> None:
+        """Record that every channel is heard, and that all connections were notified."""
+        self._settled.set()
 
     async def report_settled(self, owed: Settled, now: float) -> None:
         """Report what may have been missed, now that every channel is heard.

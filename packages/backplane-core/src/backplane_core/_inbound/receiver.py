@@ -120,6 +120,7 @@ class Receiver:
         if self._subscriptions.hears and (self._registry.connections or self._was_live):
             await self._gaps.report_settled(owed, now)
         self._coverage.close()
+        self._gaps.settled()
         self._watermark.reported(now)
 
     def lost(self, reason: str, doubted_since: float | None) -> None:
@@ -130,6 +131,7 @@ class Receiver:
             doubted_since: Since when (monotonic) even what the link proved is in doubt; None: it holds.
         """
         at = self._watermark.at
+        self._gaps.lost()
         self._coverage.lost(at if doubted_since is None else min(at, doubted_since))
         self._watermark.lost(f"the link was replaced: {reason}")
         # A pod that leaves a deposed node, or one that is cut off, later than we do may send in vain after our gap's

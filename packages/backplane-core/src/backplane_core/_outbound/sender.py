@@ -318,7 +318,7 @@ class Sender(Outbound):
         self.outbox = Outbox(self.outbox.max_messages, self.outbox.max_bytes)
 
     def _drop(self, frames: Iterable[Frame], cause: str, *, in_publish: bool = False) -> None:
-        report = self._reporter.report_dropped_soon if in_publish else self._reporter.report_dropped
+        report = self._reporter.hold_dropped if in_publish else self._reporter.report_dropped
         counts: dict[str, int] = {}
         beat_suffix = self._own.beat_suffix
         for channel, payload, *_ in frames:

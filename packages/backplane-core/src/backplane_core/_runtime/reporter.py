@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -33,6 +32,8 @@ class Reporter:
     on_gap: GapCallback | None = None
     on_state: Callable[[State], None] | None = None
     counters: Counters = field(factory=Counters, init=False)
+    held: list[Record] = field(factory=list[Record], init=False)
+    """What is reported once the publish at hand is done."""
 
     def notify(self, callback: Callable[[T], None], argument: T) -> None:
         """Call a host's callback; what it raises is counted and named in the log, without its text."""
@@ -59,13 +60,19 @@ class Reporter:
         self.counters.dropped[cause] += count
         self.report(EventDropped(cause=cause, channel=channel, count=count))
 
-    def report_dropped_soon(self, cause: str, channel: str, count: int) -> None:
-        """Count them now, and notify the observer in the loop's next turn.
+    def hold_dropped(self, cause: str, channel: str, count: int) -> None:
+        """Count events that other pods will not get, and notify the observer when the publish at hand is done.
 
-        For what happens inside a publish: an observer that publishes to the same target must not overtake it.
+        An observer that publishes to the same target must not overtake it.
         """
         self.counters.dropped[cause] += count
-        asyncio.get_running_loop().call_soon(self.report, EventDropped(cause=cause, channel=channel, count=count))
+        self.held.append(EventDropped(cause=cause, channel=channel, count=count))
+
+    def release(self) -> None:
+        """Report what was held until a publish was done."""
+        held, self.held = self.held, []
+        for record in held:
+            self.report(record)
 
     def report_state(self, state: State, previous: State, reason: str) -> None:
         """Log a change of state, and hand it to the observer and to `on_state`."""
