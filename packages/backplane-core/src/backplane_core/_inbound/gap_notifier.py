@@ -68,6 +68,7 @@ class GapNotifier:
     # Until when frames wait for the rest of the confirmations; None: none has come on this link.
     _waits_until: float | None = field(default=None, init=False)
     _settled: asyncio.Event = field(factory=asyncio.Event, init=False)
+    _last_gap: tuple[str, Span, Gap] | None = field(default=None, init=False)
     # The last outage that the pod was notified of, as far as it goes.
     _covered: Span | None = field(default=None, init=False)
     # Bare sinks that have to wait for their second to be over.
@@ -159,9 +160,13 @@ class GapNotifier:
             self._reporter.report_gap(self._gap(channel, span))
 
     def _gap(self, channel: str, span: Span) -> Gap:
-        at = self._system.wall_at
-        reason = self._watermark.reason
-        return Gap(channel=channel, cause="reconnect", reason=reason, since=at(span.since), until=at(span.until))
+        """Return the gap for a span: the pod and all connections of a span get the very same one."""
+        known = self._last_gap
+        if known is None or known[:2] != (channel, span):
+            at, reason = self._system.wall_at, self._watermark.reason
+            gap = Gap(channel=channel, cause="reconnect", reason=reason, since=at(span.since), until=at(span.until))
+            known = self._last_gap = (channel, span, gap)
+        return known[2]
 
     # Notify: the connections
 
