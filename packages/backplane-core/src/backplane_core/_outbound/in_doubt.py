@@ -60,7 +60,7 @@ class InDoubtSends:
     _spans: deque[Span] = field(factory=deque[Span], init=False)
 
     def opened(self) -> None:
-        """Start anew on another link."""
+        """Forget the last link: another one is used from now on."""
         self._spans.clear()
 
     def confirmed(self, frames: Sequence[Frame], replicated_until: float | None, now: float) -> None:
