@@ -23,7 +23,7 @@ class LoopBudget:
 
     The invariant: between two turns publishers use up `UNITS`, and one event more for each of them. Those that
     wait for a turn get equal shares of the next: with one it may take 256 small events at once, 64 take 4 each, and
-    1,000 take one each, so that whoever publishes a single event among them waits no longer than for one event of each.
+    1,000 take one each, so that anyone who publishes a single event among them waits no longer than for one event of each.
     Without shares the first to go on would take all each time, and the other 63 one event per turn.
 
     Args:
@@ -32,7 +32,7 @@ class LoopBudget:
 
     Attributes:
         used: Units since the loop last turned.
-        limit: Whoever finds `used` at this, or beyond, waits for the loop.
+        limit: A publisher that finds `used` at this, or beyond, waits for the loop.
     """
 
     __slots__ = ("_ending", "_per_turn", "_share", "_waiting", "limit", "used")
