@@ -23,7 +23,7 @@ class LoopBudget:
 
     The invariant: between two turns publishers use up `UNITS`, and one event more for each of them. Those that
     wait for a turn get equal shares of the next: with one it may take 256 small events at once, 64 take 4 each, and
-    1,000 take one each, so that anyone who publishes a single event among them waits no longer than for one event of each.
+    1,000 take one each, so that anyone who publishes a single event among them waits only for one event of each.
     Without shares the first to go on would take all each time, and the other 63 one event per turn.
 
     Args:
