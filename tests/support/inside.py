@@ -36,27 +36,27 @@ def origin_of(pod: BaseBackplane) -> str:
 
 def frame_from(pod: Any, rest: bytes) -> bytes:
     """Return a frame as if from this pod, unsigned; `rest` begins with the target's value."""
-    return bytes(pod._sender._own.prefix + rest)
+    return bytes(pod._sender.frames._own.prefix + rest)
 
 
 def beat_from(pod: Any, rest: bytes) -> bytes:
     """Return a frame that ends as a beat of this pod does."""
-    return frame_from(pod, rest) + bytes(pod._sender._own.beat_suffix)
+    return frame_from(pod, rest) + bytes(pod._sender.frames._own.beat_suffix)
 
 
 def next_number(pod: Any, channel: str) -> int:
     """Return the number that the pod's next frame on a channel will take."""
-    return int(pod._sender._numbering.peek(channel)[0])
+    return int(pod._sender.frames.numbering.peek(channel)[0])
 
 
 def channel_of(pod: Any, *targets: Target) -> str:
     """Return the channel on which a pod publishes to these targets."""
-    return str(pod._sender._routing.channel(targets))
+    return str(pod._sender.frames._routing.channel(targets))
 
 
 def shared_channel_of(pod: Any) -> str:
     """Return the channel that every pod of the fleet hears."""
-    return str(pod._sender._routing.shared)
+    return str(pod._sender.frames._routing.shared)
 
 
 def tracker_of(pod: Any) -> Tracker:

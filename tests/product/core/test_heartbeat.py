@@ -74,7 +74,7 @@ def test_another_channels_torn_end_is_marked_soon_and_not_at_the_next_probe() ->
     link = Link(15.0, 1.0)
     assert link.run(3) == "alive"
     assert link.beats == 0
-    assert link.heartbeat.tick(link.now + 1, link.accepted, torn=True) == "beat"
+    assert link.heartbeat.tick(link.now + 1, link.accepted, unmarked_tail=True) == "beat"
 
 
 def test_a_loop_that_its_host_blocked_is_not_a_dead_broker() -> None:

@@ -133,7 +133,7 @@ async def test_a_turn_takes_no_more_than_a_quarter_of_the_outbox(bounds: Any) ->
 async def test_it_is_renewed_once_the_loop_has_turned_and_not_before() -> None:
     budget = LoopBudget(10_000, 1 << 30)
     budget.used = budget.limit
-    ending = asyncio.ensure_future(budget.end())
+    ending = asyncio.ensure_future(budget.renew())
     assert budget.used >= budget.limit
     await ending
     assert (budget.used, budget.limit) == (0, UNITS)
@@ -141,11 +141,11 @@ async def test_it_is_renewed_once_the_loop_has_turned_and_not_before() -> None:
 
 async def test_a_publisher_that_is_cancelled_while_it_waits_leaves_its_share_to_the_others() -> None:
     budget = LoopBudget(10_000, 1 << 30)
-    waiting = [asyncio.ensure_future(budget.end()) for _ in range(4)]
+    waiting = [asyncio.ensure_future(budget.renew()) for _ in range(4)]
     await asyncio.sleep(0)
     for one in waiting[:3]:
         one.cancel()
     await asyncio.wait(waiting)
     budget.used = budget.limit
-    await budget.end()
+    await budget.renew()
     assert (budget.used, budget.limit) == (0, UNITS)

@@ -111,7 +111,7 @@ def dropped_numbers_come_again(patch: Patch) -> None:
     def give_back(self: Sender, frame: Frame) -> None:
         make_room(self, frame)
         if self._overflow == "drop_newest":
-            self._numbering.number(frame[0]).last -= 1
+            self.frames.numbering.number(frame[0]).last -= 1
 
     patch.setattr(Sender, "_make_room", give_back)
 
@@ -125,7 +125,7 @@ def no_beats_for_torn_channels(patch: Patch) -> None:
 
     def forget(self: Sender, frames: Iterable[Frame], cause: str) -> None:
         drop(self, frames, cause)
-        self._torn.clear()
+        self._unmarked_tails.clear()
 
     patch.setattr(Sender, "_drop", forget)
 
@@ -217,7 +217,7 @@ MUTATIONS = [
     Mutation("gap begins when the loss is noticed", gap_begins_when_noticed, "missing"),
     Mutation("gap forgets associations under way", gap_forgets_associations, "missing"),
     Mutation("a dropped event's number is used again", dropped_numbers_come_again, "gave the number"),
-    Mutation("no beats", no_beats, "no link is deaf|no tail is torn"),
+    Mutation("no beats", no_beats, "no link is deaf|no tail is unmarked"),
     Mutation("no beats behind a hole", no_beats_for_torn_channels, "was not told|no mark"),
     Mutation("an old link speaks late", old_links_speak_late, "times to|behind"),
     Mutation("holes are not told", holes_are_not_told, "should have told of the holes"),

@@ -309,7 +309,9 @@ class World:
         await self._within(30, "outboxes that stay full", *[pod.backplane.flush() for pod in pods])
         # What was dropped last has nothing behind it that shows the hole, but a beat.
         patience_s = plan.probe_s + 2 * plan.beat_s
-        await self._until(lambda: not any(pod.backplane._sender._torn for pod in pods), "no tail is torn", patience_s)
+        await self._until(
+            lambda: not any(pod.backplane._sender.has_unmarked_tails for pod in pods), "no tail is unmarked", patience_s
+        )
         for index in range(plan.pods):
             self.publish(index, (len(TARGETS) - 1,), (), 1, "nowait")
             await asyncio.sleep(0.1)

@@ -75,6 +75,14 @@ class BaseBackplane:
         """For tests: a class that returns its own runs on its clocks and its chance."""
         return System()
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._states.now}, {self._describe()}>"
+
+    def _describe(self) -> str:
+        """Return what a person at a prompt wants to see of it besides its state; nothing secret."""
+        connections = self.connection_count
+        return f"{connections} connection{'' if connections == 1 else 's'}"
+
     async def __aenter__(self) -> Self:
         self._loop_binding.check()
         return self
@@ -554,7 +562,7 @@ class BaseBackplane:
 
     async def _end_turn(self) -> None:
         """Let the loop run: a publisher in a tight loop must not starve it."""
-        await self._turn.end()
+        await self._turn.renew()
 
     def _finish(self, reason: str) -> None:
         """Forget the connections and be closed."""

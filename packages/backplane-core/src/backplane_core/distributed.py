@@ -22,6 +22,7 @@ from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.routing import make_routing
 from backplane_core._protocol.signing import Signer
+from backplane_core._runtime.credentials import hide_credentials
 from backplane_core._runtime.forks import call_in_child
 from backplane_core._runtime.logging import logger
 from backplane_core._runtime.reporter import Reporter
@@ -111,6 +112,13 @@ class DistributedBackplane(BaseBackplane):
         )
         self._closing: asyncio.Event | None = None
         call_in_child(self._sender)
+
+    def _describe(self) -> str:
+        outbox = self._sender.outbox
+        return (
+            f"{self._settings.channel!r} over {hide_credentials(repr(self._transport))}, {super()._describe()}, "
+            f"{outbox.messages} frames not confirmed"
+        )
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -229,7 +237,7 @@ class DistributedBackplane(BaseBackplane):
             self._finish(reason)
 
     async def _end_turn(self) -> None:
-        await self._turn.end()
+        await self._turn.renew()
         if self._sender.crowded and self._states.now == "live":
             await self._sender.room(self._settings.publish_wait_s)
 
@@ -278,7 +286,7 @@ class _LinkEvents(LinkEvents):
             self._states.enter("degraded", reason)
 
     def _mark_doubt(self, in_doubt: InDoubt) -> None:
-        self._sender.tear(in_doubt.sent)
+        self._sender.mark_tails(in_doubt.sent)
         if in_doubt.deposed:
             for channel, events in in_doubt.sent.items():
                 if events:

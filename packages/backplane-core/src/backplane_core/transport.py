@@ -189,7 +189,10 @@ class LeavingLink(Link, Protocol):
 
 @runtime_checkable
 class Transport(Protocol):
-    """Opens links to one broker. Constructing it checks its settings (`ConfigurationError`) and opens nothing."""
+    """Opens links to one broker. Constructing it checks its settings (`ConfigurationError`) and opens nothing.
+
+    Its `repr` stands in that of the backplane, so it names the broker without a password, token or key.
+    """
 
     @property
     def traits(self) -> Traits:

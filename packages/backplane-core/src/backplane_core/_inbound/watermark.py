@@ -15,6 +15,14 @@ class Watermark:
     the broker before it was written was read too. That a frame was read proves less: it may have been long on its way,
     or have waited to be read, and what came after it died with the link.
 
+    The invariant: every frame that passed the broker until `at` was delivered here, or reported as missing. So a gap
+    that begins at `at` leaves nothing out, however late the pod finds out that its link is dead.
+
+    An example. A beat of 10.0 s comes back at 10.1 s: `at` is 10.0, not 10.1, since a frame that passed the broker in
+    between may still be on its way. At 11.0 s the line is cut, but the loop is busy, and what had arrived by then is
+    read at 15.0 s. The link is found dead and replaced at 16.0 s. The gap is from 10.0 to 16.0 s. If it
+    began with the last frame that was read, it would begin at 15.0 s, and everything since 11.0 s would be missing.
+
     Args:
         heard_at: The last sign of life.
         deaf_since: Since when nothing is heard; None while the link is live.

@@ -100,7 +100,9 @@ class LinkSupervisor:
         self._events = events
         self._backoff = Backoff(system.random)
         self._runner: asyncio.Task[None] | None = None
-        self._started: asyncio.Future[None] | None = None
+        # Set once a link is live, or none ever will be.
+        self._started = asyncio.Event()
+        self._start_error: Exception | None = None
         self._reading = False
         self._stopping = False
         self._proof = LinkProof(watermark, InDoubtSends(settings.channel, own.beat_suffix))
@@ -118,13 +120,14 @@ class LinkSupervisor:
             ConfigurationError: The transport's links are not what it declares.
         """
         timeout_s = self._settings.connect_timeout_s
-        self._started = asyncio.get_running_loop().create_future()
         self._runner = asyncio.create_task(self._run(), name="backplane")
         try:
             async with asyncio.timeout(timeout_s):
-                await self._started
+                await self._started.wait()
         except TimeoutError:
             raise TransportError(f"no connection within {timeout_s:g} s: {self.reason}") from None
+        if self._start_error is not None:
+            raise self._start_error
 
     async def stop(self) -> None:
         """End, and wait for the end: no task and no socket is left."""
@@ -170,9 +173,10 @@ class LinkSupervisor:
 
     def _refuse_start(self, error: Exception) -> bool:
         """Let `start` raise what trying again can't change; False if it has returned already."""
-        if self._started is None or self._started.done():
+        if self._started.is_set():
             return False
-        self._started.set_exception(error)
+        self._start_error = error
+        self._started.set()
         return True
 
     def _moved_when_asked(self, link: Link) -> Link:
@@ -282,8 +286,7 @@ class LinkSupervisor:
         self._backoff.live(self._monotonic())
         self.reason = "connected"
         await self._events.live(self.reason)
-        if self._started is not None and not self._started.done():
-            self._started.set_result(None)
+        self._started.set()
 
     async def _write(self, link: Link) -> None:
         """Write everything that was accepted since the last write, then wait for its confirmation."""
@@ -306,7 +309,9 @@ class LinkSupervisor:
         heartbeat = self._heartbeat
         while True:
             await asyncio.sleep(heartbeat.tick_s)
-            decision = heartbeat.tick(self._monotonic(), self._sender.next_number, torn=self._sender.is_torn)
+            decision = heartbeat.tick(
+                self._monotonic(), self._sender.next_number, unmarked_tail=self._sender.has_unmarked_tails
+            )
             if decision == "beat":
                 self._events.beat()
             elif decision == "ask" and (self._transport.traits.single_stream or self._proof.needs_sends):

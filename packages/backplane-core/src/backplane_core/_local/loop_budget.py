@@ -45,7 +45,7 @@ class LoopBudget:
         self._ending = False
 
     @coroutine
-    def end(self) -> Generator[None]:
+    def renew(self) -> Generator[None]:
         """Let the loop run, then begin a share of the new turn."""
         self._waiting += 1
         if not self._ending:

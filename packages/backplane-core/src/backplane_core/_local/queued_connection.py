@@ -53,6 +53,11 @@ class QueuedConnection(Connection):
         """Size of these events, in bytes of JSON."""
         return self._queue.bytes
 
+    def __repr__(self) -> str:
+        queue = self._queue
+        state = "not entered yet" if not self._is_entered else "open" if queue.is_open else "ended"
+        return f"<Connection {queue.conn_id!r} {state}, {queue.events} events of {queue.bytes} bytes wait>"
+
     async def __aenter__(self) -> Self:
         """Attach, and wait until the broker confirmed the subscriptions for the targets."""
         queue = self._queue

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import asyncio
 
+from attrs import define, field
+
 from backplane_core._runtime.reporter import Reporter
 from backplane_core.errors import ClosedError
 from backplane_core.observe import State
 
 __all__ = ["States"]
+
+
+@define(eq=False)
+class Wait:
+    """One task that waits for a state.
+
+    Args:
+        state: The one that it waits for.
+        is_over: Set once that state was entered, or never will be.
+        was_entered: Which of the two.
+    """
+
+    state: State
+    is_over: asyncio.Event = field(factory=asyncio.Event, init=False)
+    was_entered: bool = field(default=False, init=False)
 
 
 class States:
@@ -22,7 +39,7 @@ class States:
         self.now: State = "connecting"
         self._reporter = reporter
         self._is_child = False
-        self._waiting: list[tuple[State, asyncio.Future[None]]] = []
+        self._waits: list[Wait] = []
 
     def enter(self, state: State, reason: str) -> None:
         """Report a new state, then change to it and wake the tasks that wait for it; a no-op if it is not new."""
@@ -30,13 +47,11 @@ class States:
             return
         self._reporter.report_state(state, self.now, reason)
         self.now = state
-        for wanted, waiter in self._waiting:
-            if waiter.done():
-                continue
-            if wanted == state:
-                waiter.set_result(None)
-            elif state == "closed":
-                waiter.set_exception(ClosedError("the backplane is closed"))
+        for wait in self._waits:
+            if wait.state == state:
+                wait.was_entered = True
+            if wait.was_entered or state == "closed":
+                wait.is_over.set()
 
     def check_open(self) -> None:
         """Return if events and connections are accepted.
@@ -65,12 +80,14 @@ class States:
             return
         if self.now == "closed":
             raise ClosedError("the backplane is closed")
-        entry = (state, asyncio.get_running_loop().create_future())
-        self._waiting.append(entry)
+        wait = Wait(state)
+        self._waits.append(wait)
         try:
             async with asyncio.timeout(timeout_s):
-                await entry[1]
+                await wait.is_over.wait()
         except TimeoutError:
             raise TimeoutError(f"the backplane is {self.now}, not {state}, after {timeout_s} s") from None
         finally:
-            self._waiting.remove(entry)
+            self._waits.remove(wait)
+        if not wait.was_entered:
+            raise ClosedError("the backplane is closed")

@@ -50,6 +50,18 @@ class InDoubtSends:
 
     Unconfirmed frames are not in doubt: they are sent again. Moments are in seconds of the monotonic clock.
 
+    The invariant: every frame that was confirmed after the link's last `replicated_until` is counted here, on its own
+    channel or on `rest`, so that no channel whose last events may be lost is left without a mark.
+
+    An example, with Redis Sentinel. The sentinels confirm the master until 10.0 s, when it is cut off from them and
+    another one is promoted. This pod still reaches the old one, which confirms three events on `user:u1` at 10.5 s and
+    a beat at 11.0 s. At 12.0 s the sentinels name the new master, and the link is dead: in doubt since 10.0 s are three
+    events on `user:u1` and none on the shared channel. The next link beats on both. Pods that knew this one find that
+    its numbers skip by three; for those that started since, the three are counted as `dropped["in_doubt"]`.
+
+    Without this, a pod whose last event went to a deposed master showed its receivers no hole, until it published
+    there again.
+
     Args:
         rest: The channel that frames beyond `MAX_CHANNELS` channels within one span count for.
         beat_suffix: The end of every beat's payload.

@@ -100,8 +100,12 @@ class Outbox:
         Args:
             max_bytes: What one write carries.
             now: The monotonic clock.
+
+        Raises:
+            RuntimeError: The last batch is still in flight.
         """
-        assert not self._in_flight, "one batch at a time: order depends on it"
+        if self._in_flight:
+            raise RuntimeError("one batch at a time: order depends on it")
         waiting = self._waiting
         batch = self._in_flight
         if waiting and self.first_sent_at is None:

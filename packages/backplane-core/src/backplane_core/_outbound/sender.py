@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from attrs import frozen
-
+from backplane_core._outbound.frame_builder import FrameBuilder
 from backplane_core._outbound.outbound import Outbound
 from backplane_core._outbound.outbox import Outbox
-from backplane_core._protocol.frame import FRAME_OVERHEAD_BYTES, build_frame, encode_ids, frame_head
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.routing import Routing
-from backplane_core._protocol.sequence import MAX_CHANNELS, Number, Numbering
-from backplane_core._protocol.signing import SIGNED_HEAD_BYTES, Signer
+from backplane_core._protocol.sequence import MAX_CHANNELS
+from backplane_core._protocol.signing import Signer
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
 from backplane_core._runtime.waking import Confirmation, Waiter, WakeQueue
-from backplane_core.errors import EventTooLargeError, OutboxFullError
 from backplane_core.options import Settings
 from backplane_core.target import Target
 from backplane_core.transport import Frame
@@ -31,26 +27,8 @@ BATCH_BYTES: Final = 512 * 1024
 """What one write carries at most: half a millisecond of work at once, and little to send again where a confirmation is
 lost. Less would leave a busy broker idle between two of them."""
 
-MAX_PLAIN_OVERHEAD_BYTES: Final = 8 * 1024
-"""More than a frame to one target has besides its event: an id of 1,024 bytes is at most 6 KiB, escaped as JSON."""
-
 MARKS_PER_BEAT: Final = 512
 """Lost tails that are marked at once: a fraction of a batch. The others are marked with the next beats."""
-
-
-@frozen
-class Route:
-    """What all frames to one target have in common.
-
-    Args:
-        channel: Theirs.
-        head: What they start with, up to the event.
-        number: The channel's.
-    """
-
-    channel: str
-    head: bytes
-    number: Number
 
 
 class Flush(Confirmation):
@@ -94,30 +72,19 @@ class Sender(Outbound):
         signer: Signer | None = None,
     ) -> None:
         self.outbox = Outbox(settings.outbox_max_messages, settings.outbox_max_bytes)
-        self._routing = routing
+        self.frames = FrameBuilder(own, routing, settings, is_signed=signer is not None)
+        self._shared = routing.shared
         self._overflow = settings.outbox_overflow
-        self._own = own
-        self._prefix = own.prefix
+        self._beat_suffix = own.beat_suffix
         self._peers = peers
         self._reporter = reporter
         self._monotonic = system.monotonic
         # Receivers know a frame's number for at least twice as long: a copy that comes later would be news to them.
         self._resend_s = settings.origin_ttl_s / 2
         self._signer = signer
-        self._head_bytes = 0 if signer is None else SIGNED_HEAD_BYTES  # what a frame grows by on its way to the bus
-        self._numbering = Numbering()
-        # By the target's wire form: so that a publish looks up once what it needs.
-        self._routes: OrderedDict[bytes, Route] = OrderedDict()
-        self._self = (Target.connection(own.origin),)
-        self._max_frame_bytes: int | None = None
-        # An event to one target of at most so many bytes needs no look at its frame; under "raise" each needs one.
-        self._plain_bytes = -1 if self._overflow == "raise" else settings.max_event_bytes
-        self._surely_fits_bytes = self._plain_bytes
         # Channels whose last frames were dropped: nothing shows receivers the hole until a beat there does.
-        self._torn: dict[str, None] = {}
-        # A question to the broker on a channel that nobody hears: only its answer counts.
-        frame = build_frame(self._prefix, self._self, b"null", None, None, None, own.beat_members)
-        self._question: Frame = (f"{routing.shared}:@{own.origin}", frame)
+        self._unmarked_tails: dict[str, None] = {}
+        self._question = self.frames.question()
         self._asking = False
         self._waker = WakeQueue()
         # What the writer awaits while there is nothing to write.
@@ -134,48 +101,20 @@ class Sender(Outbound):
             EventTooLargeError: The frame is over the broker's limit; nothing was taken.
             OutboxFullError: There is no room and the policy is "raise"; nothing was taken.
         """
-        if len(targets) == 1 and not exclude and len(event) <= self._surely_fits_bytes:
-            route = self._routes.get(targets[0].wire)
+        frames = self.frames
+        if len(targets) == 1 and not exclude and len(event) <= frames.fits_bytes:
+            route = frames.routes.get(targets[0].wire)
             if route is None or not (last := route.number.last):
-                frame = self._first_frame(targets, event)
+                frame = frames.first_frame(targets, event)
             else:
                 route.number.last = seq = last + 1
                 frame = (route.channel, b'%b%b,"seq":%d,"prev":%d}' % (route.head, event, seq, last))
         else:
-            frame = self._checked_frame(targets, event, exclude)
+            frame = frames.checked_frame(targets, event, exclude, self.outbox)
         if not self.outbox.offer(frame):
             self._make_room(frame)
         elif self._to_write.waiting:
             self._to_write.wake()
-
-    def _first_frame(self, targets: Sequence[Target], event: bytes) -> Frame:
-        """Return a frame to a target that no route is known to, and know one from now on."""
-        channel, wire = self._routing.channel(targets), targets[0].wire
-        seq, prev = self._numbering.take(channel)
-        if len(self._routes) >= MAX_CHANNELS:
-            self._routes.popitem(last=False)
-        self._routes[wire] = Route(channel, frame_head(self._prefix, wire), self._numbering.number(channel))
-        return (channel, build_frame(self._prefix, targets, event, seq, prev))
-
-    def _checked_frame(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> Frame:
-        """Return a frame that may be too large; raise if it is, before it takes a number."""
-        channel = self._routing.channel(targets)
-        ids = encode_ids(exclude) if exclude else None
-        self._check_frame(channel, targets, event, ids)
-        seq, prev = self._numbering.take(channel)
-        return (channel, build_frame(self._prefix, targets, event, seq, prev, ids))
-
-    def _check_frame(self, channel: str, targets: Sequence[Target], event: bytes, ids: bytes | None) -> None:
-        """Raise if the frame, which is built for its size alone, can't be taken; before it takes a number."""
-        frame = build_frame(self._prefix, targets, event, *self._numbering.peek(channel), ids)
-        size = len(frame)
-        if size > (limit := len(event) + FRAME_OVERHEAD_BYTES):
-            raise EventTooLargeError(size, limit)
-        on_bus = size + self._head_bytes
-        if self._max_frame_bytes is not None and on_bus > self._max_frame_bytes:
-            raise EventTooLargeError(on_bus, self._max_frame_bytes)
-        if self._overflow == "raise" and not self.outbox.has_room(size):
-            raise OutboxFullError(self.outbox.messages, self.outbox.bytes)
 
     def _make_room(self, frame: Frame) -> None:
         if self._overflow == "drop_oldest":
@@ -194,22 +133,21 @@ class Sender(Outbound):
         Returns:
             False if there was no room for all of it, events go first: try again soon.
         """
-        channels = [self._routing.shared]
-        channels += [torn for torn in list(self._torn)[:MARKS_PER_BEAT] if torn != self._routing.shared]
+        channels = [self._shared]
+        channels += [tail for tail in list(self._unmarked_tails)[:MARKS_PER_BEAT] if tail != self._shared]
         for channel in channels:
-            seq, prev = self._numbering.peek(channel)
-            frame = build_frame(self._prefix, self._self, b"null", seq, prev, None, self._own.beat_members)
-            if channel == self._routing.shared:
+            frame, seq = self.frames.beat(channel)
+            if channel == self._shared:
                 # There is never more than one of these on its way: a link that confirms none is given up first.
-                self.outbox.reserve((channel, frame))
-            elif not self.outbox.offer((channel, frame)):
+                self.outbox.reserve(frame)
+            elif not self.outbox.offer(frame):
                 return False
-            self._numbering.take(channel)
-            self._torn.pop(channel, None)
+            self.frames.numbering.take(channel)
+            self._unmarked_tails.pop(channel, None)
             self._to_write.wake()
-            if channel == self._routing.shared:
+            if channel == self._shared:
                 self._peers.beat_sent(seq, now)
-        return not self._torn
+        return not self._unmarked_tails
 
     def ask(self) -> None:
         """Have the broker answer something, without a frame for any pod."""
@@ -257,12 +195,12 @@ class Sender(Outbound):
     @property
     def next_number(self) -> int:
         """The number of the shared channel's next frame: a beat marks the end of that channel, and of no other."""
-        return self._numbering.peek(self._routing.shared)[0]
+        return self.frames.numbering.peek(self._shared)[0]
 
     @property
-    def is_torn(self) -> bool:
+    def has_unmarked_tails(self) -> bool:
         """Whether a beat should show that a channel's last frames were dropped."""
-        return bool(self._torn)
+        return bool(self._unmarked_tails)
 
     # -> link
 
@@ -287,10 +225,10 @@ class Sender(Outbound):
 
     def link_opened(self, max_payload_bytes: int | None) -> None:
         """Drop what this broker would cut the link for."""
-        self._max_frame_bytes = limit = max_payload_bytes
-        if limit is not None:
-            most = limit - self._head_bytes
-            self._surely_fits_bytes = min(self._plain_bytes, most - MAX_PLAIN_OVERHEAD_BYTES)
+        if max_payload_bytes is None:
+            self.frames.unlimit()
+        else:
+            most = self.frames.limit(max_payload_bytes)
             self._drop(self.outbox.discard(lambda frame: len(frame[1]) > most), "too_large")
 
     def confirmed(self) -> None:
@@ -303,11 +241,11 @@ class Sender(Outbound):
         """Send what was in flight again on the next link; or, with `resend=False`, drop it."""
         self._drop(self.outbox.lost(resend=resend), "unconfirmed")
 
-    def tear(self, channels: Iterable[str]) -> None:
-        """Record that what was sent to these may have been lost, so that a beat on each shows it."""
+    def mark_tails(self, channels: Iterable[str]) -> None:
+        """Have a beat on each of these channels show that what was sent there last may have been lost."""
         for channel in channels:
-            if len(self._torn) < MAX_CHANNELS:
-                self._torn[channel] = None
+            if len(self._unmarked_tails) < MAX_CHANNELS:
+                self._unmarked_tails[channel] = None
 
     def close(self) -> None:
         """Drop what is left."""
@@ -320,11 +258,11 @@ class Sender(Outbound):
     def _drop(self, frames: Iterable[Frame], cause: str, *, in_publish: bool = False) -> None:
         report = self._reporter.hold_dropped if in_publish else self._reporter.report_dropped
         counts: dict[str, int] = {}
-        beat_suffix = self._own.beat_suffix
+        beat_suffix = self._beat_suffix
         for channel, payload, *_ in frames:
             # A beat as well: it may have been the mark behind a hole.
-            if len(self._torn) < MAX_CHANNELS:
-                self._torn[channel] = None
+            if len(self._unmarked_tails) < MAX_CHANNELS:
+                self._unmarked_tails[channel] = None
             if not payload.endswith(beat_suffix):  # a beat is no event
                 counts[channel] = counts.get(channel, 0) + 1
         for channel, count in counts.items():

@@ -107,13 +107,13 @@ class Heartbeat:
         if self._unconfirmed is not None:
             self._unconfirmed = 0.0
 
-    def tick(self, now: float, next_number: int, *, torn: bool = False) -> Action:
+    def tick(self, now: float, next_number: int, *, unmarked_tail: bool = False) -> Action:
         """Return what to do now.
 
         Args:
             now: The monotonic clock, in seconds.
             next_number: The number of the next frame on the channel of beats.
-            torn: Whether the last frames of another channel were dropped, which a beat there must reveal.
+            unmarked_tail: Whether the last frames of another channel were dropped, which a beat there must reveal.
         """
         passed = 0.0 if self._last_tick is None else min(now - self._last_tick, 2 * self.tick_s)
         self._last_tick = now
@@ -124,7 +124,7 @@ class Heartbeat:
             self._next_number = next_number
             self._since_frame = 0.0
             self._tail = True
-        self._tail |= torn
+        self._tail |= unmarked_tail
         # The beat and this tick may each be one tick late, and still it must not take more than twice the interval.
         patience_s = self.probe_interval_s - 2 * self.tick_s
         if self._overdue is not None:

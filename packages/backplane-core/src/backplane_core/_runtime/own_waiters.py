@@ -163,12 +163,11 @@ class Waiter:
         """Run the task's next step, now."""
         callback, context = self.callback, self.context
         self.callback = self.context = None
-        if callback is not None and context is not None:
+        if callback is not None and context is not None and self._loop is not None:
             outcome = _GO_ON if self.cancelled is None else self
             try:
                 context.run(callback, outcome)
             except RuntimeError:  # this runs in the task's own context, and one can't be entered twice
-                assert self._loop is not None
                 self._loop.call_soon(callback, outcome, context=context)
 
     # What a task asks of what it awaits

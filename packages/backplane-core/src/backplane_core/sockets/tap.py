@@ -18,13 +18,17 @@ class Tap(asyncio.Protocol):
         transport: Transport of the open connection.
         taken: Called with the bytes of each read.
         ended: Called once when nothing else will come: the other side ended the stream, or the connection is lost.
+
+    Raises:
+        TypeError: The connection has a protocol of another kind, as for datagrams.
     """
 
     def __init__(
         self, transport: asyncio.BaseTransport, taken: Callable[[bytes], None], ended: Callable[[], None]
     ) -> None:
         behind = transport.get_protocol()
-        assert isinstance(behind, asyncio.Protocol)
+        if not isinstance(behind, asyncio.Protocol):
+            raise TypeError(f"a Tap stands in front of a streaming protocol, not of a {type(behind).__name__}")
         self.behind: asyncio.Protocol = behind
         self._taken = taken
         self._ended: Callable[[], None] | None = ended

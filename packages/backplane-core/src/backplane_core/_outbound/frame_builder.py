@@ -1,0 +1,121 @@
+"""From an event to the frame that stands for it on the bus: `FrameBuilder`, which keeps what frames have in common."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from attrs import frozen
+
+from backplane_core._outbound.outbox import Outbox
+from backplane_core._protocol.frame import FRAME_OVERHEAD_BYTES, build_frame, encode_ids, frame_head
+from backplane_core._protocol.own_frames import OwnFrames
+from backplane_core._protocol.routing import Routing
+from backplane_core._protocol.sequence import MAX_CHANNELS, Number, Numbering
+from backplane_core._protocol.signing import SIGNED_HEAD_BYTES
+from backplane_core.errors import EventTooLargeError, OutboxFullError
+from backplane_core.options import Settings
+from backplane_core.target import Target
+from backplane_core.transport import Frame
+
+__all__ = ["FrameBuilder", "Route"]
+
+MAX_PLAIN_OVERHEAD_BYTES: Final = 8 * 1024
+"""More than a frame to one target has besides its event: an id of 1,024 bytes is at most 6 KiB, escaped as JSON."""
+
+
+@frozen
+class Route:
+    """What all frames to one target have in common.
+
+    Args:
+        channel: Theirs.
+        head: What they start with, up to the event.
+        number: The channel's.
+    """
+
+    channel: str
+    head: bytes
+    number: Number
+
+
+class FrameBuilder:
+    """Builds and numbers one pod's frames.
+
+    Nearly every frame is a small event to one target that had one before: for it `Sender.send` reads `fits_bytes` and
+    `routes` itself, without a call. All others are built here.
+
+    Args:
+        own: How this pod's frames are recognized.
+        routing: Maps targets to channels.
+        settings: The backplane's.
+        is_signed: Whether frames grow by a signed head on their way to the bus.
+    """
+
+    def __init__(self, own: OwnFrames, routing: Routing, settings: Settings, *, is_signed: bool) -> None:
+        self.routes: OrderedDict[bytes, Route] = OrderedDict()
+        """By the target's wire form, the oldest first."""
+        # Under "raise" each frame is measured before it takes a number.
+        self._must_measure = settings.outbox_overflow == "raise"
+        self._plain_bytes = -1 if self._must_measure else settings.max_event_bytes
+        self.fits_bytes = self._plain_bytes
+        """An event to one target of at most so many bytes fits for certain, whatever else its frame holds."""
+        self.numbering = Numbering()
+        self._own = own
+        self._routing = routing
+        self._self = (Target.connection(own.origin),)
+        self._head_bytes = SIGNED_HEAD_BYTES if is_signed else 0
+        self._max_frame_bytes: int | None = None
+
+    def first_frame(self, targets: Sequence[Target], event: bytes) -> Frame:
+        """Return a frame to a target without a route, and keep its route from now on."""
+        channel, wire = self._routing.channel(targets), targets[0].wire
+        seq, prev = self.numbering.take(channel)
+        if len(self.routes) >= MAX_CHANNELS:
+            self.routes.popitem(last=False)
+        self.routes[wire] = Route(channel, frame_head(self._own.prefix, wire), self.numbering.number(channel))
+        return (channel, build_frame(self._own.prefix, targets, event, seq, prev))
+
+    def checked_frame(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str], outbox: Outbox) -> Frame:
+        """Return a frame that may be too large; raise if it is, before it takes a number.
+
+        Raises:
+            EventTooLargeError: It is over the limit, or the broker's.
+            OutboxFullError: There is no room and the policy is "raise".
+        """
+        channel = self._routing.channel(targets)
+        ids = encode_ids(exclude) if exclude else None
+        # Built for its size alone, with the number that it would take.
+        size = len(build_frame(self._own.prefix, targets, event, *self.numbering.peek(channel), ids))
+        if size > (limit := len(event) + FRAME_OVERHEAD_BYTES):
+            raise EventTooLargeError(size, limit)
+        on_bus = size + self._head_bytes
+        if self._max_frame_bytes is not None and on_bus > self._max_frame_bytes:
+            raise EventTooLargeError(on_bus, self._max_frame_bytes)
+        if self._must_measure and not outbox.has_room(size):
+            raise OutboxFullError(outbox.messages, outbox.bytes)
+        seq, prev = self.numbering.take(channel)
+        return (channel, build_frame(self._own.prefix, targets, event, seq, prev, ids))
+
+    def beat(self, channel: str) -> tuple[Frame, int]:
+        """Return a beat, with the number that it takes once `numbering.take` says so, and that number."""
+        seq, prev = self.numbering.peek(channel)
+        frame = build_frame(self._own.prefix, self._self, b"null", seq, prev, None, self._own.beat_members)
+        return (channel, frame), seq
+
+    def question(self) -> Frame:
+        """Return a frame on a channel that nobody hears, without a number: only its confirmation counts."""
+        frame = build_frame(self._own.prefix, self._self, b"null", None, None, None, self._own.beat_members)
+        return (f"{self._routing.shared}:@{self._own.origin}", frame)
+
+    def limit(self, max_payload_bytes: int) -> int:
+        """Record the broker's limit, and return the size of the largest plain frame that it takes."""
+        self._max_frame_bytes = max_payload_bytes
+        most = max_payload_bytes - self._head_bytes
+        self.fits_bytes = min(self._plain_bytes, most - MAX_PLAIN_OVERHEAD_BYTES)
+        return most
+
+    def unlimit(self) -> None:
+        """Record that the broker has no limit; an event that fitted for certain still does."""
+        self._max_frame_bytes = None
