@@ -193,7 +193,7 @@ def subscriptions_have_no_deadline(patch: Patch) -> None:
     async def patient(_: LinkSupervisor, asking: Awaitable[None]) -> None:
         await asking
 
-    patch.setattr(LinkSupervisor, "_answered", patient)
+    patch.setattr(LinkSupervisor, "_with_timeout", patient)
 
 
 def interest_is_forgotten(patch: Patch) -> None:

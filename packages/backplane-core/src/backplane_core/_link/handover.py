@@ -154,7 +154,7 @@ class Handover:
                 if not self._sifting:
                     yield batch
                     continue
-                if kept := self._sifted(batch):
+                if kept := self._sift(batch):
                     yield kept
                 if self._successor is not None and self._drained:
                     break
@@ -173,7 +173,7 @@ class Handover:
                 self._settled.set()
             batches = successor.batches
 
-    def _sifted(self, batch: list[Frame | Lost]) -> list[Frame | Lost]:
+    def _sift(self, batch: list[Frame | Lost]) -> list[Frame | Lost]:
         """Return a batch without its marks, and notice the last mark."""
         kept: list[Frame | Lost] = []
         for item in batch:
@@ -202,7 +202,7 @@ class Handover:
             if self._closing:
                 stack.push_async_callback(asyncio.wait, [*self._closing])
             for link in self._open:
-                stack.push_async_callback(_closed, link)
+                stack.push_async_callback(_close_link, link)
             stack.push_async_callback(self._stop_reading)
 
     async def _stop_reading(self) -> None:
@@ -360,5 +360,5 @@ class Handover:
         await asyncio.shield(closing)  # it is called once: if this is cancelled, `aclose` waits for it
 
 
-async def _closed(link: Link) -> None:
+async def _close_link(link: Link) -> None:
     await run_bounded(link.aclose(), CLOSE_S)

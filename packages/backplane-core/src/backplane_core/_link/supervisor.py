@@ -240,11 +240,11 @@ class LinkSupervisor:
         while asked or subscriptions.pending:
             subscribe, unsubscribe = subscriptions.plan(SUBSCRIBE_BATCH, self._monotonic())
             if subscribe:
-                await self._answered(link.subscribe(subscribe))
+                await self._with_timeout(link.subscribe(subscribe))
                 self._receiver.subscribed(subscribe)
                 subscriptions.confirm(subscribe)
             if unsubscribe:
-                await self._answered(link.unsubscribe(unsubscribe))
+                await self._with_timeout(link.unsubscribe(unsubscribe))
                 self._receiver.unsubscribed(unsubscribe)
             asked = bool(subscribe or unsubscribe)
             # A link that answers without a wait, or churn that cancels out, must not hold the loop.
@@ -274,7 +274,7 @@ class LinkSupervisor:
         if not self._reading:
             self._watermark.advance(written_at)
 
-    async def _answered(self, asking: Awaitable[None]) -> None:
+    async def _with_timeout(self, asking: Awaitable[None]) -> None:
         """Limit the wait for the broker: no heartbeat watches a link that is not live yet."""
         try:
             async with asyncio.timeout(self._settings.connect_timeout_s):
