@@ -506,11 +506,12 @@ class World:
             self._end(pod, life)
 
     def _begin(self, pod: Pod, conn_id: str, kind: str) -> Life:
-        """A sink takes the connection's place; what the one before was associated with stays."""
+        """A sink takes the connection's place and keeps its targets; a queue that does starts with its own alone."""
         life = Life(conn_id, pod.log, kind, self.order())
         life.holds += [Hold(Target.connection(conn_id), life.since), Hold(Target.everyone(), life.since)]
         old = pod.lives.get(conn_id)
-        if old is not None and conn_id in pod.backplane._registry.connections:
+        keeps = kind not in {"close", "drop_oldest", "drop_newest"}
+        if keeps and old is not None and conn_id in pod.backplane._registry.connections:
             life.holds += [
                 Hold(hold.target, life.since)
                 for hold in old.holds
