@@ -321,3 +321,19 @@ async def test_what_was_delivered_leaves_no_memory_behind() -> None:
         await take(backplane, batch[EVENTS // 2 :])
         gc.collect()
         assert sys.getallocatedblocks() - before < EVENTS // 20
+
+
+@pytest.mark.parametrize("routing", ROUTINGS)
+async def test_what_was_published_as_people_write_it_leaves_no_memory_behind(routing: Routing) -> None:
+    async with DistributedBackplane(MemoryTransport(MemoryBroker()), routing=routing) as backplane:
+
+        async def publish() -> int:
+            for number in range(EVENTS):
+                await backplane.publish(Target.user(f"u{number % USERS}"), nested_event(number))
+                await backplane.publish_json(Target.user(f"u{number % USERS}"), JSON)
+            await backplane.flush(5)
+            gc.collect()
+            return sys.getallocatedblocks()
+
+        before = await publish()
+        assert await publish() - before < EVENTS // 20
