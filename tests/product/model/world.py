@@ -304,6 +304,8 @@ class World:
         # A deaf link is found by the beat that it does not hear; one that is not live yet, by its timeout.
         patience_s = 2 * (plan.probe_s + plan.beat_s) + CONNECT_TIMEOUT_S
         await self._until(lambda: not any(_deaf(pod) for pod in pods), "no link is deaf", patience_s)
+        # A question whose answer was lost stands in no outbox, and holds up what is published next until it is noticed.
+        await self._until(lambda: not any(map(_owes_an_answer, pods)), "no link owes an answer", patience_s)
         # The longest wait between attempts is 5 s.
         await self._until(lambda: all(pod.backplane.state == "live" for pod in pods), "all pods are live", 20)
         await self._within(30, "outboxes that stay full", *[pod.backplane.flush() for pod in pods])
@@ -606,6 +608,12 @@ class World:
     def step_wall(self, index: int, by_s: float) -> None:
         log = self._pods[index].log
         log.wall_offsets.append(log.wall_offsets[-1] + by_s)
+
+
+def _owes_an_answer(pod: Pod) -> bool:
+    """Whether a pod's link was handed something that the broker has not confirmed."""
+    heartbeat: Any = pod.backplane._supervisor._heartbeat
+    return heartbeat._unconfirmed is not None
 
 
 def _deaf(pod: Pod) -> bool:

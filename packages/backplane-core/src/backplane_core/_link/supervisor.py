@@ -310,7 +310,10 @@ class LinkSupervisor:
         while True:
             await asyncio.sleep(heartbeat.tick_s)
             decision = heartbeat.tick(
-                self._monotonic(), self._sender.next_number, unmarked_tail=self._sender.has_unmarked_tails
+                self._monotonic(),
+                self._sender.next_number,
+                unmarked_tail=self._sender.has_unmarked_tails,
+                is_reading=self._reading,
             )
             if decision == "beat":
                 self._events.beat()

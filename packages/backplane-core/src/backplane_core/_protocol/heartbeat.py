@@ -101,19 +101,19 @@ class Heartbeat:
         self._received = True
 
     def behind(self) -> None:
-        """Record that the reader is behind: the beat, or the broker's answer, may be among what it has not read yet."""
+        """Record that the reader is behind: the beat may be among what it has not read yet."""
         if self._overdue is not None:
             self._overdue = 0.0
-        if self._unconfirmed is not None:
-            self._unconfirmed = 0.0
 
-    def tick(self, now: float, next_number: int, *, unmarked_tail: bool = False) -> Action:
+    def tick(self, now: float, next_number: int, *, unmarked_tail: bool = False, is_reading: bool = False) -> Action:
         """Return what to do now.
 
         Args:
             now: The monotonic clock, in seconds.
             next_number: The number of the next frame on the channel of beats.
             unmarked_tail: Whether the last frames of another channel were dropped, which a beat there must reveal.
+            is_reading: Whether the reader is at work on what came: the broker's answer may stand behind it, so this
+                time does not count against the broker.
         """
         passed = 0.0 if self._last_tick is None else min(now - self._last_tick, 2 * self.tick_s)
         self._last_tick = now
@@ -132,7 +132,7 @@ class Heartbeat:
             if self._overdue > patience_s:
                 return "deaf"
         if self._unconfirmed is not None:
-            self._unconfirmed += passed
+            self._unconfirmed += 0.0 if is_reading else passed
             if self._unconfirmed > patience_s:
                 return "stalled"
         if self._since_beat >= self.probe_interval_s or (self._tail and self._since_frame >= self.beat_s):
