@@ -123,7 +123,7 @@ class Proxy:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._in_loop(lambda: self._spawn(self._accept()))
+        self._in_loop(lambda: self._loop.add_reader(self._listener, self._accept))
         return self
 
     def __exit__(
@@ -164,16 +164,20 @@ class Proxy:
         self.resets += len(chosen)
         return len(chosen)
 
-    async def _accept(self) -> None:
-        while True:
-            pod, _ = await self._loop.sock_accept(self._listener)
-            self.accepted_at.append(time.monotonic())
-            connection = ProxiedConnection(self._loop, pod, socket.socket())
-            if self._refuses:
-                connection.reset()
-            else:
-                self._connections.add(connection)
-                self._spawn_for(connection, self._connect(connection))
+    def _accept(self) -> None:
+        # A callback, not a task in `sock_accept`: cancelling that one can lose a socket that it has just accepted.
+        try:
+            pod, _ = self._listener.accept()
+        except OSError:
+            return  # it went away again
+        pod.setblocking(False)  # noqa: FBT003 -- the standard library's
+        self.accepted_at.append(time.monotonic())
+        connection = ProxiedConnection(self._loop, pod, socket.socket())
+        if self._refuses:
+            connection.reset()
+        else:
+            self._connections.add(connection)
+            self._spawn_for(connection, self._connect(connection))
 
     def _spawn_for(self, connection: ProxiedConnection, coroutine: Coroutine[Any, Any, None]) -> None:
         task = self._spawn(coroutine)
@@ -213,6 +217,7 @@ class Proxy:
         connection.reset()
 
     async def _stop(self) -> None:
+        self._loop.remove_reader(self._listener)
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:
