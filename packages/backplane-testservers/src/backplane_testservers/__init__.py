@@ -7,7 +7,8 @@
 
 `RedisServer`, `RedisCluster`, `SentinelSet`, `NatsServer` and `NatsCluster` start what you describe. `open_broker` and
 `open_own_broker` take what this machine has: a URL from the environment, a server on PATH, one from a wheel, a
-container. `Proxy` stands between a client and a server, and cuts, holds or delays. No server outlives the process
+container. `Proxy` stands between a client and a server, and cuts, holds or delays. `ScriptedRedis` and `ScriptedNats`
+answer as a test's table says, for servers that no machine here has. No server outlives the process
 that started it.
 
 Certificates (`tls`), NATS keys (`nats_keys`), raw questions (`raw_client`) and the search for leftovers (`leftovers`)
@@ -33,14 +34,21 @@ from backplane_testservers.process import ProcessBroker, Tls, free_port
 from backplane_testservers.proxy import Proxy
 from backplane_testservers.redis_cluster import RedisCluster
 from backplane_testservers.redis_server import RedisServer
+from backplane_testservers.scripted import HANG_UP, SILENCE, USUAL, Late
+from backplane_testservers.scripted_nats import ScriptedNats
+from backplane_testservers.scripted_redis import ScriptedRedis
 from backplane_testservers.sentinels import SentinelSet
 
 __all__ = [
+    "HANG_UP",
+    "SILENCE",
+    "USUAL",
     "Broker",
     "BrokerFailed",
     "BrokerUnavailable",
     "ExternalBroker",
     "Kind",
+    "Late",
     "NatsCluster",
     "NatsNode",
     "NatsServer",
@@ -50,6 +58,8 @@ __all__ = [
     "Proxy",
     "RedisCluster",
     "RedisServer",
+    "ScriptedNats",
+    "ScriptedRedis",
     "SentinelSet",
     "Tls",
     "TlsUnavailable",
