@@ -13,6 +13,7 @@ from tests.support.texts import stable_id
 
 DEFAULTS = {
     "connect_timeout_s": 5.0,
+    "wait": True,
     "probe_interval_s": 15.0,
     "beat_s": 1.0,
     "outbox_max_messages": 100_000,

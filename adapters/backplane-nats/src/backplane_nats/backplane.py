@@ -34,8 +34,9 @@ class NatsBackplane(DistributedBackplane):
 
         Raises:
             ConfigurationError: The URL or an option is wrong. Raised at once, before anything is opened.
-            TransportError: When awaited or entered: the broker can't be reached within `connect_timeout_s`.
-            AuthenticationError: When awaited or entered: the broker refused the credentials.
+            TransportError: When awaited or entered: the broker can't be reached within `connect_timeout_s`; never with
+                `wait=False`.
+            AuthenticationError: When awaited or entered: the broker refused the credentials; never with `wait=False`.
 
         Cancellation: leaves nothing behind; the backplane is closed.
         """

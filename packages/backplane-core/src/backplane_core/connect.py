@@ -76,7 +76,7 @@ def connect(url: str | None = None, **options: Unpack[ConnectOptions]) -> Connec
     """Connect to the broker of the URL, or work in memory.
 
     `backplane = await connect(...)`, or `async with connect(...) as backplane:`, which closes it at the end. Either
-    continues once this pod is receiving.
+    continues once this pod is receiving, or at once with `wait=False`.
 
     Args:
         url: `redis://`, `rediss://`, `valkey://`, `nats://` and so on, whatever the installed adapters serve. None or
@@ -89,8 +89,9 @@ def connect(url: str | None = None, **options: Unpack[ConnectOptions]) -> Connec
     Raises:
         AdapterNotInstalledError: No installed adapter serves the scheme; says what to `pip install`.
         ConfigurationError: The URL or an option is wrong. Raised at once, before anything is opened.
-        TransportError: When awaited or entered: the broker can't be reached within `connect_timeout_s`.
-        AuthenticationError: When awaited or entered: the broker refused the credentials.
+        TransportError: When awaited or entered: the broker can't be reached within `connect_timeout_s`; never with
+            `wait=False`.
+        AuthenticationError: When awaited or entered: the broker refused the credentials; never with `wait=False`.
 
     Cancellation: leaves nothing behind; the backplane is closed.
     """
@@ -123,8 +124,9 @@ def connect_from_env(
         ConfigurationError: The kind is unknown, the kind and the URL disagree, there is no URL, or a value or option is
             wrong; says what is allowed. Raised at once, before anything is opened.
         AdapterNotInstalledError: No installed adapter serves the kind or scheme; says what to `pip install`.
-        TransportError: When awaited or entered: the broker can't be reached within `connect_timeout_s`.
-        AuthenticationError: When awaited or entered: the broker refused the credentials.
+        TransportError: When awaited or entered: the broker can't be reached within `connect_timeout_s`; never with
+            `wait=False`.
+        AuthenticationError: When awaited or entered: the broker refused the credentials; never with `wait=False`.
 
     Cancellation: leaves nothing behind; the backplane is closed.
     """

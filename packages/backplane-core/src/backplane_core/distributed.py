@@ -13,6 +13,7 @@ from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._inbound.watermark import Watermark
 from backplane_core._link.events import LinkEvents
+from backplane_core._link.outage_log import OutageLog
 from backplane_core._link.supervisor import LinkSupervisor
 from backplane_core._local.states import States
 from backplane_core._outbound.in_doubt import InDoubt
@@ -96,6 +97,7 @@ class DistributedBackplane(BaseBackplane):
             receiver=self._receiver,
             peers=peers,
             heartbeat=heartbeat,
+            log=OutageLog(self._place),
         )
         self._supervisor = LinkSupervisor(
             transport=transport,
@@ -120,12 +122,22 @@ class DistributedBackplane(BaseBackplane):
             f"{outbox.messages} frames not confirmed"
         )
 
+    @property
+    def _place(self) -> str:
+        """Where it takes part, for the log; without secrets."""
+        settings = self._settings
+        lanes = f" over {settings.lanes} lanes" if settings.lanes > 1 else ""
+        broker = hide_credentials(repr(self._transport))
+        return f"{broker}, channel {settings.channel!r}, {settings.routing}{lanes}"
+
     async def __aenter__(self) -> Self:
         await self.open()
         return self
 
     async def open(self) -> None:
         """Connect, and return once this pod is receiving. `async with` does the same, and closes at the end.
+
+        With `wait=False` it returns at once, `degraded`, and raises nothing of what the broker says.
 
         Raises:
             TransportError: The broker can't be reached within `connect_timeout_s`, or refuses for good.
@@ -141,6 +153,10 @@ class DistributedBackplane(BaseBackplane):
         now = self._system.monotonic()
         self._watermark.begin(now)
         self._coverage.begin(now)
+        if not self._settings.wait:
+            self._states.enter("degraded", "opened without waiting for the broker")
+            self._supervisor.launch()
+            return
         try:
             await self._supervisor.start()
         except BaseException:
@@ -255,6 +271,7 @@ class _LinkEvents(LinkEvents):
         receiver: Receiver,
         peers: Peers,
         heartbeat: Heartbeat,
+        log: OutageLog,
     ) -> None:
         self._states = states
         self._system = system
@@ -264,14 +281,20 @@ class _LinkEvents(LinkEvents):
         self._receiver = receiver
         self._peers = peers
         self._heartbeat = heartbeat
+        self._log = log
 
     async def live(self, reason: str) -> None:
         self._counters.links += 1
         await self._receiver.live()
         self._reporter.report(LinkChanged(live=True, reason=reason, links=self._counters.links))
         if self._states.now in {"connecting", "degraded"}:
-            self._states.enter("live", "connected")
+            self._log.live(self._system.monotonic(), self._receiver.notified_of_outage)
+            self._states.enter("live", reason)
         self.beat()
+
+    def failed(self, reason: str, *, retryable: bool) -> None:
+        if self._states.now == "degraded":
+            self._log.failed(self._system.monotonic(), reason, retryable=retryable)
 
     def lost(self, reason: str, in_doubt: InDoubt | None) -> None:
         self._receiver.lost(reason, None if in_doubt is None else in_doubt.since)
@@ -282,8 +305,10 @@ class _LinkEvents(LinkEvents):
         self._sender.link_lost(resend=self._peers.can_deduplicate(self._system.monotonic()))
         self._reporter.report(LinkChanged(live=False, reason=reason, links=self._counters.links))
         if self._states.now == "live":
-            logger.warning("the link is lost, local delivery goes on: %s", reason)
+            self._log.lost(self._system.monotonic(), reason)
             self._states.enter("degraded", reason)
+        else:
+            self.failed(reason, retryable=True)  # it never went live
 
     def _mark_doubt(self, in_doubt: InDoubt) -> None:
         self._sender.mark_tails(in_doubt.sent)

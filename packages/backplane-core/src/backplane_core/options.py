@@ -26,8 +26,14 @@ class Options(TypedDict, total=False):
     """The options of every backplane. Each says its unit, its default, and why that is the default."""
 
     connect_timeout_s: float
-    """Seconds for which `connect` keeps trying before it raises `TransportError`. Default: `5.0`, longer than a
-    broker's restart, shorter than an orchestrator's patience."""
+    """Seconds for which `connect` keeps trying before it raises `TransportError`, and for which one attempt may last.
+    Default: `5.0`, longer than a broker's restart, shorter than an orchestrator's patience."""
+
+    wait: bool
+    """Whether opening waits until this pod is receiving, and raises if the broker can't be reached. False: the pod
+    starts `degraded`, accepts connections and publishes, and goes live by itself once the broker is there, whatever it
+    said before; `ready()` says what it says. A wrong URL or option is an error either way. Default: `True`, so that a
+    mistake shows where it was made."""
 
     probe_interval_s: float
     """Seconds after which an idle pod checks that it still hears itself; a deaf link is replaced within twice that.
@@ -121,6 +127,7 @@ class Settings:
     """The options of one backplane, checked; `Options` says what each means."""
 
     connect_timeout_s: float = field(default=5.0, validator=gt(0), metadata={_ALLOWED: "seconds, above 0"})
+    wait: bool = field(default=True, metadata={_ALLOWED: "True or False"})
     probe_interval_s: float = field(default=15.0, validator=ge(0.5), metadata={_ALLOWED: "seconds, at least 0.5"})
     beat_s: float = field(default=1.0, validator=gt(0), metadata={_ALLOWED: "seconds, above 0"})
     outbox_max_messages: int = field(

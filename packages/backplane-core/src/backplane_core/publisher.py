@@ -142,8 +142,9 @@ class SyncPublisher:
 
         Raises:
             TransportError: The first publish of this process could not connect within `connect_timeout_s`; it may be
-                tried again. Later ones don't depend on the broker.
-            AuthenticationError: The first publish of this process: the broker refused the credentials.
+                tried again. Later ones don't depend on the broker, and with `wait=False` none does.
+            AuthenticationError: The first publish of this process: the broker refused the credentials; never with
+                `wait=False`.
             InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
                 or something that is not one.
             EventEncodeError: The event is not JSON.
@@ -177,8 +178,9 @@ class SyncPublisher:
 
         Raises:
             TransportError: The first publish of this process could not connect within `connect_timeout_s`; it may be
-                tried again. Later ones don't depend on the broker.
-            AuthenticationError: The first publish of this process: the broker refused the credentials.
+                tried again. Later ones don't depend on the broker, and with `wait=False` none does.
+            AuthenticationError: The first publish of this process: the broker refused the credentials; never with
+                `wait=False`.
             InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
                 or something that is not one.
             EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256

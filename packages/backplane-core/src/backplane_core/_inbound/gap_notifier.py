@@ -69,6 +69,9 @@ class GapNotifier:
     _waits_until: float | None = field(default=None, init=False)
     _settled: asyncio.Event = field(factory=asyncio.Event, init=False)
     _last_gap: tuple[str, Span, Gap] | None = field(default=None, init=False)
+    # When the link was lost, and how many connections were notified of that outage so far.
+    _lost_at: float = field(default=float("-inf"), init=False)
+    notified_of_outage: int = field(default=0, init=False)
     # The last outage that the pod was notified of, as far as it goes.
     _covered: Span | None = field(default=None, init=False)
     # Bare sinks that have to wait for their second to be over.
@@ -130,6 +133,7 @@ class GapNotifier:
         """Record that the link was lost."""
         self._waits_until = None
         self._settled.clear()
+        self._lost_at, self.notified_of_outage = self._system.monotonic(), 0
 
     def settled(self) -> None:
         """Record that every channel is heard, and that all connections were notified."""
@@ -253,6 +257,8 @@ class GapNotifier:
                 moment = now if covered is None else coverage.last_heard(channels_of(entry))
             span = coverage.owes(covered, moment, now)
             if span is not None:
+                is_first = covered is None or covered.until < self._lost_at
+                self.notified_of_outage += is_first and entry.on_gap is not None
                 entry.covered = span
                 by_span.setdefault(span, []).append(entry)
         for span, owed in by_span.items():

@@ -153,6 +153,11 @@ class Receiver:
         self._gaps.close()
 
     @property
+    def notified_of_outage(self) -> int:
+        """How many connections were notified of what they missed since the link was lost."""
+        return self._gaps.notified_of_outage
+
+    @property
     def last_beat_at(self) -> float | None:
         """When this pod last heard itself, Unix time in seconds; None: it never did."""
         return self._own_beats.last_heard_at

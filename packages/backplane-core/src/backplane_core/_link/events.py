@@ -25,6 +25,15 @@ class LinkEvents(Protocol):
         """
         ...
 
+    def failed(self, reason: str, *, retryable: bool) -> None:
+        """Record that no link could be opened, and that another attempt will follow.
+
+        Args:
+            reason: Why, for people.
+            retryable: Whether that one can succeed while nobody changes anything.
+        """
+        ...
+
     def moved(self, reason: str) -> None:
         """Record that another link took over and nothing was missed; frames still to be read may be copies.
 

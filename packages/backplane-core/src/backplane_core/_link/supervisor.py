@@ -28,6 +28,7 @@ from backplane_core._outbound.sender import Sender
 from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
+from backplane_core._runtime.credentials import hide_credentials
 from backplane_core._runtime.faults import first_leaf, log_fault
 from backplane_core._runtime.logging import logger
 from backplane_core._runtime.system import System
@@ -80,7 +81,8 @@ class LinkSupervisor:
         own: OwnFrames,
         events: LinkEvents,
     ) -> None:
-        self.reason = "no answer from the broker yet"
+        self._broker = hide_credentials(repr(transport))
+        self.reason = f"no answer yet from {self._broker}"
         self._transport = transport
         self._settings = settings
         self._monotonic = system.monotonic
@@ -112,8 +114,13 @@ class LinkSupervisor:
         """Whether it was started."""
         return self._runner is not None
 
+    def launch(self) -> None:
+        """Start, and leave it to the events to say how it goes: nothing is given up, whatever the broker says."""
+        self._started.set()
+        self._runner = asyncio.create_task(self._run(), name="backplane")
+
     async def start(self) -> None:
-        """Return once a link is live.
+        """Start, and return once a link is live.
 
         Raises:
             TransportError: None was within `connect_timeout_s`, or trying again can't help.
@@ -138,21 +145,25 @@ class LinkSupervisor:
 
     async def _run(self) -> None:
         while True:
-            retryable = True
+            failure, retryable = "", True
             try:
                 await self._use_one_link()
             except TimeoutError:
-                self.reason = "no answer from the broker in time"
+                failure = f"no answer in time from {self._broker}"
             except (TransportError, ConfigurationError) as error:
-                self.reason = str(error)
+                failure = str(error)
                 retryable = isinstance(error, TransportError) and error.retryable
                 if not retryable and self._refuse_start(error):
                     return
             except Exception as error:  # noqa: BLE001 -- a transport's fault is a state and a log line, never silent
-                self.reason = log_fault("the transport failed", error)
+                failure = log_fault("the transport failed", error)
             # Before Python 3.13 a task group forgets that it was cancelled when one of its tasks failed meanwhile.
             if self._stopping:
                 return
+            if failure:
+                self.reason = failure
+                if self._started.is_set():
+                    self._events.failed(failure, retryable=retryable)
             await asyncio.sleep(self._backoff.lost(self._monotonic(), retryable=retryable))
 
     async def _use_one_link(self) -> None:

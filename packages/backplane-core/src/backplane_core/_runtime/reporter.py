@@ -75,8 +75,9 @@ class Reporter:
             self.report(record)
 
     def report_state(self, state: State, previous: State, reason: str) -> None:
-        """Log a change of state, and hand it to the observer and to `on_state`."""
-        logger.info("%s -> %s: %s", previous, state, reason)
+        """Hand a change of state to the observer and to `on_state`, and log that it ends."""
+        if state in {"draining", "closed"}:  # what becomes of the link has lines of its own
+            logger.info("%s -> %s: %s", previous, state, reason)
         self.report(StateChanged(state=state, previous=previous, reason=reason))
         if self.on_state is not None:
             self.notify(self.on_state, state)
