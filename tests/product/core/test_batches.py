@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from backplane_core import DistributedBackplane, Frame, Target
-from backplane_core._link.supervisor import BUSY_FRAMES, BUSY_TURNS
+from backplane_core._link.writer import BUSY_FRAMES, BUSY_TURNS
 from backplane_core._local.loop_budget import UNITS
 from backplane_core.testing import MemoryBroker, MemoryTransport
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from backplane_core import DistributedBackplane, Link, Target
-from backplane_core._link.supervisor import SUBSCRIBE_BATCH
+from backplane_core._link.subscriber import SUBSCRIBE_BATCH
 from backplane_core.testing import MemoryTransport
 from backplane_core.testing.memory import MemoryLink
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from attrs import frozen
 from backplane_core import Target, connect
-from backplane_core._link.supervisor import SUBSCRIBE_BATCH
+from backplane_core._link.subscriber import SUBSCRIBE_BATCH
 from backplane_testservers import OwnBroker
 
 from tests.product.pods.processes import PodProcess, start_process

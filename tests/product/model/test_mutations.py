@@ -13,7 +13,7 @@ from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
-from backplane_core._link.supervisor import LinkSupervisor
+from backplane_core._link.subscriber import LinkSubscriber
 from backplane_core._local.registry import Entry
 from backplane_core._outbound.outbox import Outbox
 from backplane_core._outbound.sender import Sender
@@ -190,10 +190,10 @@ def copies_of_beats_are_another_pod(patch: Patch) -> None:
 
 
 def subscriptions_have_no_deadline(patch: Patch) -> None:
-    async def patient(_: LinkSupervisor, asking: Awaitable[None]) -> None:
+    async def patient(_: LinkSubscriber, asking: Awaitable[None]) -> None:
         await asking
 
-    patch.setattr(LinkSupervisor, "_with_timeout", patient)
+    patch.setattr(LinkSubscriber, "_with_timeout", patient)
 
 
 def interest_is_forgotten(patch: Patch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import cast
 
@@ -39,6 +40,8 @@ class LinkProof:
         self._opened_at = 0.0
         # Whether the link says itself up to when it received everything, as it has several streams.
         self._says_received = False
+        self.is_reading = False
+        """Whether a list that arrived is being taken."""
 
     @property
     def needs_sends(self) -> bool:
@@ -48,6 +51,7 @@ class LinkProof:
     def opened(self, link: Link, traits: Traits, now: float) -> None:
         """Record that another link is used from now on."""
         self._opened_at = now
+        self.is_reading = False
         self._in_doubt.opened()
         self.moved(link, traits)
 
@@ -61,8 +65,22 @@ class LinkProof:
 
     def received(self) -> None:
         """Ask, before a list that arrived is taken."""
+        self.is_reading = True
         if self._link is not None and self._says_received:
             self._take(self._link.proven())
+
+    def taken(self) -> None:
+        """Record that all that has arrived is taken."""
+        self.is_reading = False
+
+    def answered(self, written_at: float) -> None:
+        """Record that the broker answered, once the reader has taken what may still be in the link, in this turn."""
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self._advance_if_idle, written_at)
+
+    def _advance_if_idle(self, written_at: float) -> None:
+        if not self.is_reading:
+            self._watermark.advance(written_at)
 
     def confirmed(self, frames: Sequence[Frame], now: float) -> None:
         """Ask, and record that the broker confirmed these frames."""

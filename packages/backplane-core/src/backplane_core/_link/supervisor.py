@@ -12,8 +12,6 @@ What decides is sans-IO (`Backoff`, `Heartbeat`, `Outbox`, `Subscriptions`); thi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from contextlib import suppress
 from typing import Final, cast
 
 from backplane_core._inbound.receiver import Receiver
@@ -23,6 +21,8 @@ from backplane_core._link.backoff import Backoff
 from backplane_core._link.events import LinkEvents
 from backplane_core._link.handover import Handover, HandoverOptions
 from backplane_core._link.proof import LinkProof, check_link
+from backplane_core._link.subscriber import LinkSubscriber
+from backplane_core._link.writer import LinkWriter
 from backplane_core._outbound.in_doubt import InDoubtSends
 from backplane_core._outbound.sender import Sender
 from backplane_core._protocol.heartbeat import Heartbeat
@@ -39,12 +39,6 @@ from backplane_core.transport import LeavingLink, Link, Transport
 
 __all__ = ["LinkSupervisor"]
 
-SUBSCRIBE_BATCH: Final = 512
-"""Channels in one command: enough to make the round trip negligible, few enough not to block a broker's loop."""
-BUSY_FRAMES: Final = 256
-BUSY_TURNS: Final = 2
-"""A batch larger than publishers can fill in one turn of the loop shows that they are faster than the link. So the
-next one, unless it is full, waits two turns: in batches of some 500, a frame costs a tenth less on either side."""
 LINK_CLOSE_S: Final = 1.0
 """A frozen broker must not hold up the next link or a shutdown."""
 
@@ -97,7 +91,6 @@ class LinkSupervisor:
         self._sender = sender
         self._receiver = receiver
         self._subscriptions = subscriptions
-        self._watermark = watermark
         self._heartbeat = heartbeat
         self._events = events
         self._backoff = Backoff(system.random)
@@ -105,9 +98,14 @@ class LinkSupervisor:
         # Set once a link is live, or none ever will be.
         self._started = asyncio.Event()
         self._start_error: Exception | None = None
-        self._reading = False
         self._stopping = False
         self._proof = LinkProof(watermark, InDoubtSends(settings.channel, own.beat_suffix))
+        self._subscriber = LinkSubscriber(
+            subscriptions=subscriptions, receiver=receiver, system=system, timeout_s=settings.connect_timeout_s
+        )
+        self._writer = LinkWriter(
+            transport=transport, sender=sender, heartbeat=heartbeat, proof=self._proof, system=system
+        )
 
     @property
     def running(self) -> bool:
@@ -223,97 +221,25 @@ class LinkSupervisor:
         self._events.moved(reason)
 
     async def _read(self, link: Link) -> None:
-        self._reading = False
         async for batch in link.receive():
-            self._reading = True
             self._proof.received()
             await self._receiver.take(batch)
-            self._reading = False
+            self._proof.taken()
         raise TransportError("the link ended without saying why")
 
     async def _subscribe(self, link: Link, group: asyncio.TaskGroup) -> None:
-        """Bring the broker's subscriptions in line with the registry; go live when they are for the first time."""
-        live = False
-        while True:
-            await self._settle(link)
-            if not live:
-                live = True
-                await self._go_live()
-                group.create_task(self._write(link), name="backplane-write")
-                group.create_task(self._watch(), name="backplane-watch")
-            else:
-                await self._receiver.settled()
-                await self._registry_changed()
-
-    async def _settle(self, link: Link) -> None:
-        """Ask in batches until nothing is left to ask for."""
-        subscriptions, asked = self._subscriptions, True
-        while asked or subscriptions.pending:
-            subscribe, unsubscribe = subscriptions.plan(SUBSCRIBE_BATCH, self._monotonic())
-            if subscribe:
-                await self._with_timeout(link.subscribe(subscribe))
-                self._receiver.subscribed(subscribe)
-                subscriptions.confirm(subscribe)
-            if unsubscribe:
-                await self._with_timeout(link.unsubscribe(unsubscribe))
-                self._receiver.unsubscribed(unsubscribe)
-            asked = bool(subscribe or unsubscribe)
-            # A link that answers without a wait, or churn that cancels out, must not hold the loop.
-            await asyncio.sleep(0)
-            if subscriptions.changed.is_set():
-                await self._share_batch()
-
-    async def _registry_changed(self) -> None:
-        """Return once there may be something to ask for."""
-        leave_at = self._subscriptions.next_leave
-        with suppress(TimeoutError):
-            async with asyncio.timeout(None if leave_at is None else leave_at - self._monotonic()):
-                await self._subscriptions.changed.wait()
-        await self._share_batch()
-
-    async def _share_batch(self) -> None:
-        """Wait one more turn of the loop, so that what many tasks associate at once shares a batch."""
-        await asyncio.sleep(0)
-        self._subscriptions.changed.clear()
-
-    def _prove(self, written_at: float) -> None:
-        """Record that the broker answered, once the reader has taken what may still be in the link, in this turn."""
-        loop = asyncio.get_running_loop()
-        loop.call_soon(loop.call_soon, self._prove_if_idle, written_at)
-
-    def _prove_if_idle(self, written_at: float) -> None:
-        if not self._reading:
-            self._watermark.advance(written_at)
-
-    async def _with_timeout(self, asking: Awaitable[None]) -> None:
-        """Limit the wait for the broker: no heartbeat watches a link that is not live yet."""
-        try:
-            async with asyncio.timeout(self._settings.connect_timeout_s):
-                await asking
-        except TimeoutError:
-            raise TransportError("the broker confirms no subscription: it is frozen, or the line is cut") from None
+        """Subscribe to all that is wanted, go live, and follow what changes."""
+        await self._subscriber.settle(link)
+        await self._go_live()
+        group.create_task(self._writer.run(link), name="backplane-write")
+        group.create_task(self._watch(), name="backplane-watch")
+        await self._subscriber.follow(link)
 
     async def _go_live(self) -> None:
         self._backoff.live(self._monotonic())
         self.reason = "connected"
         await self._events.live(self.reason)
         self._started.set()
-
-    async def _write(self, link: Link) -> None:
-        """Write everything that was accepted since the last write, then wait for its confirmation."""
-        while True:
-            frames = await self._sender.next_batch()
-            self._heartbeat.writing()
-            written_at = self._monotonic()
-            await link.send(frames)
-            self._heartbeat.confirmed()
-            self._proof.confirmed(self._sender.outbox.in_flight, self._monotonic())
-            if self._transport.traits.single_stream:
-                self._prove(written_at)
-            self._sender.confirmed()
-            if len(frames) > BUSY_FRAMES and not self._sender.has_batch:
-                for _ in range(BUSY_TURNS):
-                    await asyncio.sleep(0)
 
     async def _watch(self) -> None:
         """Beat, and give up a link that is deaf or stalled."""
@@ -324,7 +250,7 @@ class LinkSupervisor:
                 self._monotonic(),
                 self._sender.next_number,
                 unmarked_tail=self._sender.has_unmarked_tails,
-                is_reading=self._reading,
+                is_reading=self._proof.is_reading,
             )
             if decision == "beat":
                 self._events.beat()

@@ -1,0 +1,92 @@
+"""Brings what one link hears in line with what this pod holds: `LinkSubscriber`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from contextlib import suppress
+from typing import Final
+
+from attrs import frozen
+
+from backplane_core._inbound.receiver import Receiver
+from backplane_core._inbound.subscriptions import Subscriptions
+from backplane_core._runtime.system import System
+from backplane_core.errors import TransportError
+from backplane_core.transport import Link
+
+__all__ = ["SUBSCRIBE_BATCH", "LinkSubscriber"]
+
+SUBSCRIBE_BATCH: Final = 512
+"""Channels in one command: enough to make the round trip negligible, few enough not to block a broker's loop."""
+
+
+@frozen(kw_only=True)
+class LinkSubscriber:
+    """Subscribes and unsubscribes, in batches, until the broker has confirmed all that is wanted.
+
+    Args:
+        subscriptions: Knows what is wanted.
+        receiver: Is notified of what is heard.
+        system: The clock.
+        timeout_s: How long an answer may take.
+    """
+
+    subscriptions: Subscriptions
+    receiver: Receiver
+    system: System
+    timeout_s: float
+
+    async def settle(self, link: Link) -> None:
+        """Ask in batches until nothing is left to ask for.
+
+        Raises:
+            TransportError: The link is dead, or the broker does not answer.
+        """
+        subscriptions, asked = self.subscriptions, True
+        while asked or subscriptions.pending:
+            subscribe, unsubscribe = subscriptions.plan(SUBSCRIBE_BATCH, self.system.monotonic())
+            if subscribe:
+                await self._with_timeout(link.subscribe(subscribe))
+                self.receiver.subscribed(subscribe)
+                subscriptions.confirm(subscribe)
+            if unsubscribe:
+                await self._with_timeout(link.unsubscribe(unsubscribe))
+                self.receiver.unsubscribed(unsubscribe)
+            asked = bool(subscribe or unsubscribe)
+            # A link that answers without a wait, or churn that cancels out, must not hold the loop.
+            await asyncio.sleep(0)
+            if subscriptions.changed.is_set():
+                await self._share_batch()
+
+    async def follow(self, link: Link) -> None:
+        """Ask for what changes, for ever.
+
+        Raises:
+            TransportError: The link is dead, or the broker does not answer.
+        """
+        while True:
+            await self.receiver.settled()
+            await self._changed()
+            await self.settle(link)
+
+    async def _changed(self) -> None:
+        """Return once there may be something to ask for."""
+        leave_at = self.subscriptions.next_leave
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if leave_at is None else leave_at - self.system.monotonic()):
+                await self.subscriptions.changed.wait()
+        await self._share_batch()
+
+    async def _share_batch(self) -> None:
+        """Wait one more turn of the loop, so that what many tasks associate at once shares a batch."""
+        await asyncio.sleep(0)
+        self.subscriptions.changed.clear()
+
+    async def _with_timeout(self, asking: Awaitable[None]) -> None:
+        """Limit the wait for the broker: no heartbeat watches a link that is not live yet."""
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                await asking
+        except TimeoutError:
+            raise TransportError("the broker confirms no subscription: it is frozen, or the line is cut") from None
