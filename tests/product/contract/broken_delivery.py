@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Sequence
 from typing import cast
 
@@ -145,6 +145,41 @@ class ConfirmsTooEarly(Sound):
         await super().aclose()
 
 
+class MergesEqualFrames(Sound):
+    """As PostgreSQL merges equal notifications of one transaction."""
+
+    def sent(self, frames: list[Frame]) -> list[Frame]:
+        return [*dict.fromkeys(frames)]
+
+
+class WaitsForEachFrame(Sound):
+    """It keeps what is unconfirmed by frame, and counts confirmations: of equal ones, one is waited for in vain."""
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        unconfirmed = {frame: asyncio.Event() for frame in frames}
+        await super().send(frames)
+        for event in unconfirmed.values():
+            event.set()
+        if len(unconfirmed) < len(frames):
+            await asyncio.Event().wait()
+
+
+class ConfirmsEqualFramesAtOnce(Sound):
+    """The confirmation of a frame stands for all equal ones, and the last of those is still under way."""
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        if frames and frames[-1] in frames[:-1]:
+            last = frames[-1:]
+            await super().send(frames[:-1])
+            self.later(lambda: self.inner.send(last))
+        else:
+            await super().send(frames)
+
+    async def aclose(self) -> None:
+        await self.give_up_tasks()
+        await super().aclose()
+
+
 class WantsListeners(Sound):
     async def send(self, frames: Sequence[Frame]) -> None:
         if not any(self.transport.broker.subscriber_count(frame[0]) for frame in frames):
@@ -163,6 +198,41 @@ class SubscribesTooEarly(Sound):
 class SubscribesToSome(Sound):
     async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
         await super().subscribe(channels[:100], after=after)
+
+
+class WaitsForTheLastAlone(Sound):
+    """It takes the confirmation of a call's last channel for that of all: true where the broker goes by the order."""
+
+    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
+        await super().subscribe(channels[-1:], after=after)
+        self.later(lambda: self.inner.subscribe(channels[:-1], after=after))
+
+    async def aclose(self) -> None:
+        await self.give_up_tasks()
+        await super().aclose()
+
+
+class ConfirmsByTheOrderOfCalls(Sound):
+    """Whatever the broker confirms confirms the oldest call, and it takes longer over many channels than over one."""
+
+    def __init__(self, link: Link, transport: SoundTransport) -> None:
+        super().__init__(link, transport)
+        self.waiting: deque[asyncio.Event] = deque()
+
+    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
+        mine = asyncio.Event()
+        self.waiting.append(mine)
+
+        async def ask() -> None:
+            await self.inner.subscribe(channels, after=after)
+            self.waiting.popleft().set()
+
+        self.later(ask, len(channels) / 10_000)
+        await mine.wait()
+
+    async def aclose(self) -> None:
+        await self.give_up_tasks()
+        await super().aclose()
 
 
 class SubscribesInsteadOfBefore(Sound):

@@ -7,6 +7,8 @@ from backplane_core import Transport
 from backplane_core.testing import MemoryBroker
 
 from tests.product.contract.broken_delivery import (
+    ConfirmsByTheOrderOfCalls,
+    ConfirmsEqualFramesAtOnce,
     ConfirmsTooEarly,
     CutsNames,
     CutsPayloads,
@@ -22,6 +24,7 @@ from tests.product.contract.broken_delivery import (
     HearsTwiceWhenBack,
     IgnoresUnsubscribe,
     LosesAFrameAfterUnsubscribe,
+    MergesEqualFrames,
     SharesFramesOut,
     SkipsEmptyPayloads,
     SubscribesInsteadOfBefore,
@@ -31,9 +34,16 @@ from tests.product.contract.broken_delivery import (
     TakesPayloadsForText,
     UnsubscribesAllOfNothing,
     UnsubscribesOthers,
+    WaitsForEachFrame,
+    WaitsForTheLastAlone,
     WantsListeners,
     YieldsByteArrays,
     YieldsOneByOne,
+)
+from tests.product.contract.broken_lateness import (
+    EndsTheNextWhenConfirmedLate,
+    GivesUpWhenConfirmedLate,
+    SendsAgainWhenConfirmedLate,
 )
 from tests.product.contract.broken_lives import (
     BlocksTheLoop,
@@ -98,6 +108,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(SwapsNeighbours, ("check_frames_arrive_in_order",)),
     Mutant(Duplicates, ("check_frames_arrive_in_order", "check_own_frames_come_back")),
+    Mutant(MergesEqualFrames, ("check_equal_frames_all_arrive",)),
+    Mutant(WaitsForEachFrame, ("check_equal_frames_all_arrive",)),
+    Mutant(ConfirmsEqualFramesAtOnce, ("check_equal_frames_all_arrive",)),
     Mutant(CutsPayloads, ("check_the_largest_payload_arrives",)),
     Mutant(EndsPayloadsAtNul, ("check_payloads_arrive_unchanged",)),
     Mutant(TakesPayloadsForText, ("check_payloads_arrive_unchanged",)),
@@ -137,6 +150,8 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(SubscribesToSome, ("check_many_channels_in_one_call",)),
     Mutant(SubscribesToSome, ("check_every_target_is_heard_again",), routing="interest"),
+    Mutant(WaitsForTheLastAlone, ("check_each_call_waits_for_its_own_channels", "check_many_channels_in_one_call")),
+    Mutant(ConfirmsByTheOrderOfCalls, ("check_each_call_waits_for_its_own_channels",)),
     Mutant(SubscribesInsteadOfBefore, ("check_calls_may_overlap", "check_a_cancelled_subscribe_confuses_nothing")),
     Mutant(HearsTwiceWhenBack, ("check_a_channel_can_be_heard_again",)),
     Mutant(IgnoresUnsubscribe, ("check_unsubscribe_stops_its_channel", "check_many_channels_in_one_call")),
@@ -163,6 +178,9 @@ MUTANTS: tuple[Mutant, ...] = (
             "check_a_cancelled_send_confuses_nothing",
         ),
     ),
+    Mutant(GivesUpWhenConfirmedLate, ("check_a_late_confirmation_is_waited_for",)),
+    Mutant(SendsAgainWhenConfirmedLate, ("check_a_late_confirmation_is_waited_for",)),
+    Mutant(EndsTheNextWhenConfirmedLate, ("check_a_late_confirmation_ends_no_other_send",)),
     Mutant(HasOneReceiveAlone, ("check_a_cancelled_receive_hides_nothing",)),
     Mutant(HangsWhenDead, ("check_a_cut_ends_receive",)),
     Mutant(EndsWithoutAWord, ("check_a_cut_ends_receive",)),

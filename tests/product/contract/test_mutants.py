@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from backplane_core.testing import FLEET_CHECKS, LINK_CHECKS, ContractError
+from backplane_core import Transport
+from backplane_core.testing import (
+    FLEET_CHECKS,
+    LINK_CHECKS,
+    ContractError,
+    Faults,
+    FaultyTransport,
+    MemoryBroker,
+)
 from backplane_core.testing._kit import waiting
 
+from tests.product.contract.broken_lateness import ConfirmsLate
 from tests.product.contract.harnesses import MemoryHarness
 from tests.product.contract.mutants import MUTANTS, Mutant
 from tests.product.contract.sound import Sound
@@ -42,10 +52,21 @@ async def test_a_broken_transport_is_caught_by_the_check_of_its_promise(mutant: 
     await harness.broker.open().aclose()  # raises if the check left the broker cut
 
 
+def scattered(broker: MemoryBroker) -> Transport:
+    """A broker that confirms late, and subscribes the channels of one call one by one, in any order."""
+    return FaultyTransport(broker, faults=Faults(confirm_s=0.01, deliver_s=0.002, scatter_s=0.02, nodes=3))
+
+
+HONEST = {"sound": Mutant(Sound, ()).transport, "late": Mutant(ConfirmsLate, ()).transport, "scattered": scattered}
+
+
+@pytest.mark.parametrize("transport", HONEST.values(), ids=[*HONEST])
 @pytest.mark.parametrize("check", [*CHECKS])
-async def test_what_the_mutants_are_made_of_is_sound(leaves_nothing: None, check: str) -> None:
+async def test_what_is_honest_passes_and_so_does_what_is_late_or_out_of_order(
+    leaves_nothing: None, check: str, transport: Callable[[MemoryBroker], Transport]
+) -> None:
     arguments = ("interest",) if check in FLEET else ()
-    await CHECKS[check](MemoryHarness(Mutant(Sound, ()).transport), *arguments)
+    await CHECKS[check](MemoryHarness(transport), *arguments)
 
 
 def test_every_check_catches_something() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from itertools import permutations
 from random import Random
 from typing import Any, TypeVar
 
@@ -188,3 +189,22 @@ def test_doors_are_closed_and_confirmations_hang() -> None:
             await (await transport.open()).subscribe(["c"])
 
     play(main())
+
+
+@pytest.mark.parametrize("nodes", [0, 2])
+def test_the_channels_of_one_call_are_heard_one_by_one_or_node_by_node_and_in_any_order(nodes: int) -> None:
+    async def main(seed: int) -> tuple[str, ...]:
+        broker = MemoryBroker()
+        faults = Faults(scatter_s=1, nodes=nodes)
+        link = await FaultyTransport(broker, faults=faults, random=Random(seed)).open()
+        asking = asyncio.create_task(link.subscribe(["a", "b", "c"]))
+        heard: list[str] = []
+        while not asking.done():
+            await asyncio.sleep(0.001)
+            heard += sorted(broker.channels - {*heard})
+        await asking
+        return tuple(heard)
+
+    orders = {play(main(seed)) for seed in range(60)}
+    # Of two nodes one has "a" and "c".
+    assert orders == ({("b", "a", "c"), ("a", "c", "b")} if nodes else {*permutations("abc")})

@@ -24,7 +24,7 @@ from backplane_core import (
 )
 from backplane_core._runtime.system import System
 from backplane_core.testing import Faults, FaultyTransport, MemoryBroker
-from backplane_core.testing.faulty import FaultyLink
+from backplane_core.testing._faulty.link import FaultyLink
 
 from tests.product.model.ledger import (
     NEVER,
@@ -162,7 +162,7 @@ class ModelTransport(FaultyTransport):
 
     @property
     def open_links(self) -> list[FaultyLink]:
-        return list(self._links)
+        return self._open_links
 
 
 class ModelBackplane(DistributedBackplane):

@@ -13,6 +13,24 @@ MISTAKES: Final[Mapping[str, tuple[Edit, ...]]] = {
     "check_send_returns_once_the_broker_has_it": (("            if await pong:\n", "            if True:\n"),),
     "check_a_cut_ends_receive": (('            raise TransportError("the hub closed the connection")\n', ""),),
     "check_calls_pending_at_the_cut_end": (("        while self._waiting:\n", "        while False:\n"),),
+    "check_equal_frames_all_arrive": (
+        ("frame[0], frame[1]) for frame in frames])", "frame[0], frame[1]) for frame in dict.fromkeys(frames)])"),
+    ),
+    "check_a_late_confirmation_is_waited_for": (
+        (
+            """\
+            if await pong:
+                return
+""",
+            """\
+            try:
+                if await asyncio.wait_for(asyncio.shield(pong), 0.5):
+                    return
+            except TimeoutError:
+                raise TransportError("the hub did not answer in time") from None
+""",
+        ),
+    ),
     "check_a_cancelled_subscribe_confuses_nothing": (
         (
             """\

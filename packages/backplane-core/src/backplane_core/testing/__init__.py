@@ -8,7 +8,8 @@ Nothing here imports pytest: any runner, or a loop, does.
 """
 
 from backplane_core.testing.checks import FLEET_CHECKS, LINK_CHECKS, OUTAGE_CHECKS, find_check
-from backplane_core.testing.faulty import Faults, FaultyTransport
+from backplane_core.testing.faults import Faults
+from backplane_core.testing.faulty import FaultyTransport
 from backplane_core.testing.harness import ContractError, FleetCheck, Harness, LinkCheck
 from backplane_core.testing.memory import MemoryBroker, MemoryTransport
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from backplane_core.testing._checks import delivery, subscription, closing, cancel, load, outage
+from backplane_core.testing._checks import delivery, subscription, closing, cancel, lateness, load, outage
 from backplane_core.testing._checks import fleet, fleet_outage
 from backplane_core.testing._kit.index import FLEET, LINK, OUTAGE
 
@@ -16,6 +16,7 @@ __all__ = [
     "delivery",
     "fleet",
     "fleet_outage",
+    "lateness",
     "load",
     "outage",
     "subscription",

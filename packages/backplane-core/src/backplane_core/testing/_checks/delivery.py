@@ -49,6 +49,9 @@ TOKEN_LENGTH: Final = 64
 
 SINGLE_STREAM: Final = "Traits.single_stream: set it only if frames and confirmations come in one ordered stream"
 CONFIRMS: Final = "Link.send: it waits until the broker confirms these frames; if none can, Traits(confirms=False)"
+EQUALS: Final = (
+    "Link.send: frames are counted, not compared; no table by frame or by payload, and no broker that merges"
+)
 NAMES: Final = "how the transport maps channels to the broker's names: no case folding, no truncation, no patterns"
 
 
@@ -87,6 +90,24 @@ async def check_the_largest_payload_arrives(harness: Harness) -> None:
         await receiver.subscribe(channel)
         await sender.send((channel, b"before"), (channel, large), (channel, b"after"))
         expect_same(await receiver.read_all(sender, channel), [b"before", large, b"after"], SEND)
+
+
+@link_check
+async def check_equal_frames_all_arrive(harness: Harness) -> None:
+    """Equal frames of one `send` are frames of their own: all arrive, in their places, and all are confirmed."""
+    channel, twin = new_channel(), new_channel()
+    pair = [b"same", b"same"]
+    # Equal ones far apart: the broker has the last of them long after the first.
+    apart = [b"same", *[b"%0500d" % number for number in range(2_000)], b"same", b"other", b"other", b"same"]
+    async with open_links(harness, 3) as (sender, other, receiver):
+        await receiver.subscribe(channel, twin)
+        await sender.send(*[(name, payload) for payload in pair for name in (channel, twin)])
+        expect_same(await receiver.read_all(sender, channel), pair, EQUALS)
+        expect_same(await receiver.read_all(sender, twin), pair, EQUALS)
+        await sender.send(*[(channel, payload) for payload in apart])
+        # With confirmations nothing overtakes the last of them, unless the confirmation of an equal one stood for it.
+        behind = other if sender.transport.traits.confirms else sender
+        expect_same(await receiver.read_all(behind, channel), [*pair, *apart], EQUALS)
 
 
 @link_check

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from backplane_core.testing._kit.index import link_check
 from backplane_core.testing._kit.open_link import (
@@ -16,6 +17,8 @@ from backplane_core.testing._kit.open_link import (
 )
 from backplane_core.testing._kit.waiting import run_together
 from backplane_core.testing.harness import Harness
+
+OWN: Final = "Link.subscribe: it returns once all of its own channels are confirmed, not once something is"
 
 
 @link_check
@@ -51,6 +54,21 @@ async def check_many_channels_in_one_call(harness: Harness) -> None:
         expect_same(await receiver.read_all(sender, channels[0]), [b"1", b"2"], UNSUBSCRIBE)
         for channel in channels[1:]:
             expect_same(receiver.payloads[channel], [b"1"], UNSUBSCRIBE)
+
+
+@link_check
+async def check_each_call_waits_for_its_own_channels(harness: Harness) -> None:
+    """Each of several `subscribe` calls returns once its own channels are heard, whatever the broker confirms first."""
+    async with open_links(harness, 2) as (sender, receiver):
+
+        async def expect_heard(channels: list[str]) -> None:
+            await receiver.subscribe(*channels)
+            await sender.send(*[(channel, b"now") for channel in channels])
+            for channel in channels:
+                expect_same(await receiver.wait_for_frames(channel, 1), [b"now"], OWN)
+
+        for _ in range(3):
+            await run_together(expect_heard(many_channels()), expect_heard([new_channel()]), expect_heard([]))
 
 
 @link_check

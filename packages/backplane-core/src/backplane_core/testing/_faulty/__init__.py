@@ -1,0 +1,1 @@
+"""What links of a `FaultyTransport` are made of."""
