@@ -66,7 +66,7 @@ async def check_a_late_confirmation_ends_no_other_send(harness: Harness) -> None
 
 
 async def _hold_up(busy: OpenLink, other: OpenLink) -> None:
-    """Keep a link's consumer busy amid more frames than the link holds: in one stream, confirmations wait behind."""
+    """Keep a link's consumer busy while more comes than the link holds: in one stream, confirmations wait behind it."""
     flood, padding = new_channel(), b"x" * FLOOD_BYTES
     await busy.subscribe(flood)
     await other.send((flood, padding))

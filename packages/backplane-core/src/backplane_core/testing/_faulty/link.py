@@ -1,4 +1,4 @@
-"""A link that fails by chance, and when its transport is told to: `FaultyLink`."""
+"""A link that fails by chance, and when its transport makes it fail: `FaultyLink`."""
 
 from __future__ import annotations
 
