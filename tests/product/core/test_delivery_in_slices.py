@@ -30,9 +30,9 @@ async def test_an_event_for_many_sinks_is_delivered_in_slices_however_small_it_i
         slices: list[int] = []
         deliver = Delivery.deliver
 
-        def counted(self: Delivery, entries: Any, data: bytes) -> int:
+        def counted(self: Delivery, entries: Any, *event: Any) -> int:
             slices.append(len(entries))
-            return deliver(self, entries, data)
+            return deliver(self, entries, *event)
 
         monkeypatch.setattr(Delivery, "deliver", counted)
         await take(pod, [frame_of(Target.everyone(), event)])

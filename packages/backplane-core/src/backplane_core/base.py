@@ -7,14 +7,15 @@ from concurrent.futures import Future as ConcurrentFuture
 from types import TracebackType
 from typing import Any, Self, Unpack
 
+from backplane_core._local.aging_queue import make_queue
 from backplane_core._local.arguments import check_target, excluded_ids, normalize_targets
 from backplane_core._local.connection_host import ConnectionHost
 from backplane_core._local.delivery import Delivery
-from backplane_core._local.event_queue import EventQueue
 from backplane_core._local.loop_budget import BYTES_PER_UNIT, SINKS_PER_UNIT, LoopBudget
 from backplane_core._local.queued_connection import QueuedConnection
 from backplane_core._local.registry import Registry
 from backplane_core._local.states import States
+from backplane_core._local.union_event import UnionEvent
 from backplane_core._outbound.outbound import Outbound
 from backplane_core._protocol.json import encode_event, normalize_json
 from backplane_core._runtime.forks import call_in_child
@@ -220,6 +221,7 @@ class BaseBackplane:
         *targets: Target,
         max_pending: int = MAX_PENDING,
         max_pending_bytes: int = MAX_PENDING_BYTES,
+        max_age_s: float | None = None,
         overflow: Overflow = "close",
         on_gap: GapCallback | None = None,
         end_on_gap: bool = False,
@@ -236,6 +238,8 @@ class BaseBackplane:
             max_pending: Events that may wait to be read. By default 1,000: a second of a very busy stream.
             max_pending_bytes: Bytes of JSON that may wait to be read. By default 4 MiB: four events of the largest
                 size.
+            max_age_s: Seconds that an event may wait to be read before the connection ends as too slow; it ends at most
+                a quarter later. By default None, as long as it takes. Requires `overflow="close"`.
             overflow: What a full queue does; see `Overflow`.
             on_gap: Called with each `Gap` of this connection, in stream order: before the first event after the hole.
             end_on_gap: End at the first gap, with `GapError`, so that the host closes the socket (WebSocket close code
@@ -257,16 +261,17 @@ class BaseBackplane:
         conn_id = self._system.new_name() if conn_id is None else check_id(conn_id, "conn_id")
         for target in targets:
             check_target(target)
-        queue = EventQueue(
+        queue = make_queue(
             self._host,
             conn_id,
+            max_age_s,
             max_pending=max_pending,
             max_pending_bytes=max_pending_bytes,
             overflow=overflow,
             end_on_gap=end_on_gap,
-            takes_gaps=end_on_gap or on_gap is not None,
+            on_gap=on_gap,
         )
-        return QueuedConnection(self._host, queue, targets, on_gap)
+        return QueuedConnection(self._host, queue, targets)
 
     @property
     def connection_count(self) -> int:
@@ -545,17 +550,18 @@ class BaseBackplane:
         self._outbound.send(targets, data, exclude)
         self._counters.published += 1
         self._turn.used += 1 + size // BYTES_PER_UNIT
-        registry = self._registry
+        registry, first = self._registry, targets[0]
         if exclude or len(targets) != 1:
             entries = registry.resolve(targets, exclude)
-        elif targets[0].wire in registry.holders or targets[0].kind == "everyone":
-            entries = registry.entries(targets[0])
+        elif first.wire in registry.holders or first.kind == "everyone":
+            entries = registry.entries(first)
         else:  # most pods hold nobody of most targets: not even a call
             entries = ()
         delivered = 0
         if entries:
             self._turn.used += len(entries) // SINKS_PER_UNIT
-            delivered = self._delivery.deliver(entries, data)
+            union = UnionEvent(data, targets) if len(targets) > 1 else None
+            delivered = self._delivery.deliver(entries, data, first.wire, union)
         if self._reporter.held:
             self._reporter.release()
         return delivered

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
 
 from backplane_core.event import Event
+from backplane_core.observe import Gap
 
 __all__ = ["Connection", "Overflow"]
 
@@ -23,8 +25,9 @@ MAX_PENDING_BYTES: Final = 4 * 1024 * 1024
 class Connection(ABC):
     """One socket's bounded queue of events; `backplane.connection(...)` makes it. Attached while it is entered.
 
-    Iterate it for the events. The iteration ends without an error when the backplane drains or closes, or when another
-    `attach` takes the connection's id; events that were queued by then are yielded first.
+    Iterate it for the events, or its `items()` for events and gaps. The iteration ends without an error when the
+    backplane drains or closes, or when another `attach` takes the connection's id; events that were queued by then are
+    yielded first.
 
     Delivery: in order. Nothing is dropped except as `overflow` says, and that is reported as a `Gap`.
     Cancellation: a cancelled iteration loses no event.
@@ -60,6 +63,30 @@ class Connection(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Detach. Events that are still queued are discarded, since the socket is gone."""
+
+    @abstractmethod
+    def items(self) -> AsyncIterator[Event | Gap]:
+        """Return an iterator of events and gaps, in stream order: a gap stands before the first event after the hole.
+
+            async for item in connection.items():
+                await websocket.send_text(item.text if isinstance(item, Event) else '{"reload":true}')
+
+        It ends, or raises, as the iteration of the connection does. The two take from one queue: use one of them.
+
+        Delivery: gaps of the bus, and those that `overflow` left.
+        Cancellation: a cancelled iteration loses no event and no gap.
+        """
+
+    @abstractmethod
+    async def ended(self) -> None:
+        """Return at the moment the connection ends: it overflowed, the backplane drains, or its id was taken over.
+
+        Events that were queued by then can still be read. So a task that waits in a send to a socket that stopped
+        reading can be cancelled at once.
+
+        Raises:
+            ClosedError: This connection has not been entered.
+        """
 
     def __aiter__(self) -> Self:
         return self

@@ -6,7 +6,9 @@ from typing import Any
 
 from attrs import field, frozen
 
+from backplane_core._protocol.frame import decode_target
 from backplane_core._protocol.json import decode_event
+from backplane_core.target import Target
 
 __all__ = ["Event"]
 
@@ -18,10 +20,12 @@ class Event:
     Args:
         json: The event as JSON: UTF-8, one line, fit for a WebSocket text frame or an SSE `data:` line.
         id: The place of the event in a durable log; None on a bus that keeps no log.
+        target_wire: The target as the envelope has it; empty if the event was made by hand.
     """
 
     json: bytes
     id: str | None = field(default=None)
+    target_wire: bytes = field(default=b"")
 
     @property
     def value(self) -> Any:  # noqa: ANN401 -- JSON is what the publisher sent; the reader knows its shape
@@ -36,6 +40,14 @@ class Event:
     def text(self) -> str:
         """The event as JSON text on one line."""
         return self.json.decode()
+
+    @property
+    def target(self) -> Target | None:
+        """The target that it was published to, decoded on each access; None if the event was made by hand.
+
+        Of a union it is the first target that the connection has.
+        """
+        return decode_target(self.target_wire) if self.target_wire else None
 
     def __repr__(self) -> str:
         return f"Event({len(self.json)} bytes, id={self.id!r})"

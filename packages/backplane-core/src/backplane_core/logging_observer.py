@@ -88,7 +88,8 @@ def _line(record: Record) -> tuple[int, tuple[str, ...], str] | None:  # noqa: P
         case Gap():
             missed = "an unknown number of" if record.missed is None else f"up to {record.missed}"
             text = f"{missed} events on {record.channel} were missed ({record.cause}): {record.reason}"
-            return logging.INFO, ("gap", record.cause), text
+            level = logging.WARNING if record.cause == "overflow" else logging.INFO
+            return level, ("gap", record.cause), text
         case LinkChanged():
             text = f"link {record.links} is {'live' if record.live else 'lost'}: {record.reason}"
             return logging.DEBUG, ("link", str(record.live)), text

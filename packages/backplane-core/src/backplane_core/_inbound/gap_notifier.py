@@ -199,7 +199,7 @@ class GapNotifier:
         for entry in entries:
             if entry.on_gap is None or entry.sink is None:
                 continue
-            listening = True
+            listening |= entry.hears_gaps
             since = entry.since + to_wall
             own = gap if since <= gap.since else evolve(gap, since=min(since, gap.until))
             if entry.queue is not None:
@@ -251,7 +251,7 @@ class GapNotifier:
         by_span: dict[Span, list[Entry]] = {}
         listening = False
         for entry in entries:
-            listening |= entry.on_gap is not None
+            listening |= entry.hears_gaps
             covered, moment = entry.covered, heard_at
             if moment is None:
                 moment = now if covered is None else coverage.last_heard(channels_of(entry))

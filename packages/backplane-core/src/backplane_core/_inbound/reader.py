@@ -11,6 +11,7 @@ from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.own_beats import OwnBeats
 from backplane_core._local.delivery import Delivery
 from backplane_core._local.registry import Entry, Registry
+from backplane_core._local.union_event import UnionEvent
 from backplane_core._protocol.frame import (
     FRAME_OVERHEAD_BYTES,
     Head,
@@ -133,7 +134,9 @@ class Reader:
                 ) and not self._admit(channel, payload, head):
                     continue
                 if head.also or head.exclude:
-                    entries = registry.resolve(decode_targets(head), decode_exclude(head))
+                    targets = decode_targets(head)
+                    entries = registry.resolve(targets, decode_exclude(head))
+                    target = targets[0].wire
                 else:
                     target = bytes(head.target)
                     # A foreign pod may write it otherwise, or write none at all.
@@ -148,10 +151,11 @@ class Reader:
                     event = compact(event)
                 if coverage.since is not None:
                     await self._gaps.notify_before(channel, entries)
+                union = UnionEvent(event, decode_targets(head)) if head.also else None
                 if len(entries) <= SLICE_SINKS and size * len(entries) <= SLICE_BYTES:
-                    deliver(entries, event)
+                    deliver(entries, event, target, union)
                 else:
-                    await self._deliver_sliced(entries, event)
+                    await self._deliver_sliced(entries, event, target, union)
             if monotonic() >= self._slice_ends:
                 await self._turn()
 
@@ -219,11 +223,13 @@ class Reader:
             self._missed(channel, self._tracker.hole_since if missing else self._tracker.now, missing + 1, reason)
         raise EnvelopeError(f"not taken: {reason}")
 
-    async def _deliver_sliced(self, entries: Sequence[Entry], event: bytes) -> None:
+    async def _deliver_sliced(
+        self, entries: Sequence[Entry], event: bytes, target: bytes, union: UnionEvent | None
+    ) -> None:
         """Deliver one frame to many sinks; it reaches all of them before the next frame reaches any."""
         step = min(SLICE_SINKS, 1 + SLICE_BYTES // (len(event) + 1))
         for start in range(0, len(entries), step):
-            self._delivery.deliver(entries[start : start + step], event)
+            self._delivery.deliver(entries[start : start + step], event, target, union)
             if self._monotonic() >= self._slice_ends:
                 await self._turn()
 

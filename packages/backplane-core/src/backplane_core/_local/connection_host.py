@@ -65,6 +65,10 @@ class ConnectionHost:
         channel = f"connection:{conn_id}"
         return Gap(channel=channel, cause="overflow", reason=reason, since=now, until=now, missed=1)
 
+    def end_overflowed(self, conn_id: str, reason: str) -> None:
+        """Count an event whose connection ends since it is too far behind; report it when the fan-out is done."""
+        self.reporter.held.append(self.count_overflow(conn_id, reason))
+
     def _check(self, conn_id: str) -> None:
         self._loop_binding.check()
         self._states.check_open()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from attrs import define, field
 
 from backplane_core._local.registry import Entry
+from backplane_core._local.union_event import UnionEvent
 from backplane_core._protocol.json import decode_event
 from backplane_core._runtime.faults import log_stack
 from backplane_core._runtime.reporter import Reporter
@@ -38,6 +40,18 @@ class SinkFailures:
     failed: list[tuple[str, str]] = field(factory=list[tuple[str, str]])
     fatal: BaseException | None = None
 
+    def accepts(self, conn_id: str, answer: object) -> bool:
+        """Return whether a sink that returned this took the event: only False and a coroutine say that it did not."""
+        if answer is False:
+            self.refused += 1
+            return False
+        if inspect.iscoroutine(answer):
+            # It only began its work, and the event would be lost without a word.
+            answer.close()
+            self.failed.append((conn_id, "TypeError (it returned a coroutine, which nobody awaits)"))
+            return False
+        return True
+
 
 class Delivery:
     """Hands events to the sinks of this pod, and counts and reports the outcome.
@@ -54,15 +68,21 @@ class Delivery:
         self.running = False
         """Whether sinks are being called now: in that time none of them may publish."""
 
-    def deliver(self, entries: Sequence[Entry], event: bytes) -> int:
+    def deliver(self, entries: Sequence[Entry], event: bytes, target: bytes, union: UnionEvent | None = None) -> int:
         """Hand an event to each connection, in order; return how many accepted it.
+
+        Args:
+            entries: The connections.
+            event: The event's JSON.
+            target: The one that it is for, as in the envelope.
+            union: The event, if it is for several; then `target` does not matter.
 
         Raises:
             BaseException: A sink raised it, and it is meant for the program; raised once all sinks were served.
         """
         self.running = True
         try:
-            delivered, failures = fan_out(entries, event)
+            delivered, failures = fan_out(entries, event, target, union)
         finally:
             self.running = False
         self._counters.delivered += delivered
@@ -81,9 +101,13 @@ class Delivery:
         counters.sink_errors += len(failures.failed)
         for conn_id, error in failures.failed:
             reporter.report(SinkFailed(conn_id=conn_id, error=error))
+        if reporter.held:  # a queue that overflowed
+            reporter.release()
 
 
-def fan_out(entries: Iterable[Entry], event: bytes) -> tuple[int, SinkFailures | None]:
+def fan_out(
+    entries: Iterable[Entry], event: bytes, target: bytes, union: UnionEvent | None
+) -> tuple[int, SinkFailures | None]:
     """Hand the event to each entry, in order; no sink can harm another. Return how many accepted it."""
     delivered = 0
     failures: SinkFailures | None = None
@@ -97,15 +121,15 @@ def fan_out(entries: Iterable[Entry], event: bytes) -> tuple[int, SinkFailures |
                 taken = sink(event)
             elif entry.queue is not None:
                 if queued is None:
-                    queued = Event(event)
-                taken = sink(queued)
+                    queued = Event(event, None, target)
+                taken = sink(queued if union is None else union.event_for(entry))
             else:
                 taken = sink(decode_event(event))
-            if taken is not False:
+            if taken is None or taken is True:
                 delivered += 1
                 continue
             failures = failures or SinkFailures()
-            failures.refused += 1
+            delivered += failures.accepts(entry.conn_id, taken)
         except EnvelopeError:
             failures = failures or SinkFailures()
             failures.undecodable += 1

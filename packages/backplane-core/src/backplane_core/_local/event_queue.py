@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypedDict, Unpack
 
 from backplane_core._local.connection_host import ConnectionHost
 from backplane_core._local.registry import SinkAttachment
 from backplane_core._runtime.waking import Waiter
 from backplane_core.connection import Overflow
-from backplane_core.errors import BackplaneError, ConfigurationError, GapError, SlowConsumerError
+from backplane_core.errors import BackplaneError, ClosedError, ConfigurationError, GapError, SlowConsumerError
 from backplane_core.event import Event
-from backplane_core.observe import Gap, GapCause
+from backplane_core.observe import Gap, GapCallback, GapCause
 
-__all__ = ["EventQueue", "Hole"]
+__all__ = ["NOT_ENTERED", "EventQueue", "Hole", "QueueOptions"]
 
+NOT_ENTERED: Final = "enter the connection first: async with backplane.connection(...) as connection"
 OVERFLOWS: Final = ("close", "drop_oldest", "drop_newest")
 
 Hole: TypeAlias = dict[GapCause, Gap]
 """One gap per cause, merged. It stands between events, where others are missing."""
+
+
+class QueueOptions(TypedDict):
+    """The options of one connection's queue.
+
+    Args:
+        max_pending: Events that may wait to be read.
+        max_pending_bytes: Bytes of JSON that may wait to be read.
+        overflow: What a full queue does.
+        end_on_gap: Whether to end at the first gap of the bus.
+        on_gap: Called with each gap when the reader comes to it.
+    """
+
+    max_pending: int
+    max_pending_bytes: int
+    overflow: Overflow
+    end_on_gap: bool
+    on_gap: GapCallback | None
 
 
 class EventQueue:
@@ -29,11 +49,7 @@ class EventQueue:
     Args:
         host: Counts what is dropped.
         conn_id: The connection's id.
-        max_pending: Events that may wait to be read.
-        max_pending_bytes: Bytes of JSON that may wait to be read.
-        overflow: What a full queue does.
-        end_on_gap: Whether to end at the first gap of the bus.
-        takes_gaps: Whether gaps of the bus are put among the events.
+        options: See `QueueOptions`.
 
     Raises:
         ConfigurationError: A bound or the policy is not allowed.
@@ -42,32 +58,26 @@ class EventQueue:
     # There may be very many queues, each touched by each event.
     __slots__ = (
         "_end_on_gap",
+        "_ended",
         "_failure",
         "_host",
         "_max_pending",
         "_max_pending_bytes",
+        "_on_gap",
         "_overflow",
         "attachment",
         "bytes",
         "conn_id",
         "events",
+        "hears_gaps",
         "is_open",
         "items",
-        "takes_gaps",
         "waiter",
     )
 
-    def __init__(
-        self,
-        host: ConnectionHost,
-        conn_id: str,
-        *,
-        max_pending: int,
-        max_pending_bytes: int,
-        overflow: Overflow,
-        end_on_gap: bool,
-        takes_gaps: bool,
-    ) -> None:
+    def __init__(self, host: ConnectionHost, conn_id: str, **options: Unpack[QueueOptions]) -> None:
+        max_pending, max_pending_bytes = options["max_pending"], options["max_pending_bytes"]
+        overflow, end_on_gap, on_gap = options["overflow"], options["end_on_gap"], options["on_gap"]
         if overflow not in OVERFLOWS:
             raise ConfigurationError(f"overflow={overflow!r} is not allowed: {', '.join(map(repr, OVERFLOWS))}")
         if end_on_gap and overflow != "close":
@@ -76,7 +86,7 @@ class EventQueue:
             if type(bound) is not int or bound < 1:
                 raise ConfigurationError(f"{name}={bound!r} is not allowed: a whole number, at least 1")
         self.conn_id = conn_id
-        self.takes_gaps = takes_gaps
+        self.hears_gaps = end_on_gap or on_gap is not None
         self.items: deque[Event | Hole] = deque()
         self.events = 0
         self.bytes = 0
@@ -90,8 +100,11 @@ class EventQueue:
         self._max_pending_bytes = max_pending_bytes
         self._overflow: Overflow = overflow
         self._end_on_gap = end_on_gap
-        # Why it ended: at this gap, or (True) because nobody read it in time.
-        self._failure: Gap | bool = False
+        self._on_gap = on_gap
+        # Why it ended: at this gap, or since nobody read it in time.
+        self._failure: Gap | str | None = None
+        # Made for the first who waits for the end.
+        self._ended: asyncio.Event | None = None
 
     def accept(self, event: Event) -> bool:
         """Queue an event if there is room, otherwise follow the policy; return whether it was queued."""
@@ -120,17 +133,51 @@ class EventQueue:
         self.is_open = False
         self._max_pending = 0
         self.waiter.wake()
+        if self._ended is not None:
+            self._ended.set()
+
+    async def ended(self) -> None:
+        """Wait until nothing else is accepted."""
+        if self._ended is None:
+            self._ended = asyncio.Event()
+        if self.is_open:
+            await self._ended.wait()
 
     def error(self) -> BackplaneError | None:
         """Return what the reader raises once everything is read, or None if it just ends."""
         if isinstance(self._failure, Gap):
             return GapError(self._failure)
-        if self._failure:
-            return SlowConsumerError(
-                f"the queue of this connection held {self._max_pending} events or {self._max_pending_bytes} bytes "
-                "that nobody read: close the socket and let the client resync"
-            )
+        if self._failure is not None:
+            return SlowConsumerError(f"{self._failure}: close the socket and let the client resync")
         return None
+
+    async def take(self) -> Event | Hole:
+        """Return what comes next, once it is there.
+
+        Raises:
+            StopAsyncIteration: The connection ended.
+            BackplaneError: See `error`; or the connection has not been entered.
+        """
+        while not self.items:
+            if not self.is_open:
+                raise self.error() or StopAsyncIteration
+            if self.attachment is None:
+                raise ClosedError(NOT_ENTERED)
+            await self.waiter
+        item = self.items.popleft()
+        if isinstance(item, Event):
+            self.events -= 1
+            self.bytes -= len(item.json)
+        return item
+
+    def report(self, hole: Hole) -> None:
+        """Report what is missing here, except to the pod what the bus lost: that was reported when it happened."""
+        reporter = self._host.reporter
+        for gap in hole.values():
+            if gap.cause == "overflow":
+                reporter.report_gap(gap)
+            if self._on_gap is not None:
+                reporter.notify(self._on_gap, gap)
 
     def clear(self) -> list[Gap]:
         """Drop what nobody will read; return the gaps of this queue that were not reported yet."""
@@ -148,7 +195,10 @@ class EventQueue:
                 self._drop_oldest()
             return self.accept(event)
         if self._overflow == "close":
-            self._fail(True)  # noqa: FBT003 -- not a gap
+            self.fail_overflowed(
+                f"{self.events} events of {self.bytes} bytes waited to be read, "
+                f"of at most {self._max_pending} and {self._max_pending_bytes}"
+            )
         else:
             self._put(self._hole_of_one(), at_front=False)
         self.waiter.wake()
@@ -180,7 +230,12 @@ class EventQueue:
         else:
             items.append({gap.cause: gap})
 
-    def _fail(self, why: Gap | bool) -> None:  # noqa: FBT001 -- True means too slow
+    def fail_overflowed(self, reason: str) -> None:
+        """Count what happened, and end with `SlowConsumerError`; it is reported when the fan-out is done."""
+        self._host.end_overflowed(self.conn_id, f"{reason}, so the connection ended")
+        self._fail(reason)
+
+    def _fail(self, why: Gap | str) -> None:
         """Accept nothing else, and end with an error."""
         self._failure = why
         if self.attachment is not None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Self
 
 from backplane_core._local.connection_host import ConnectionHost
-from backplane_core._local.event_queue import EventQueue, Hole
+from backplane_core._local.connection_items import ConnectionItems
+from backplane_core._local.event_queue import NOT_ENTERED, EventQueue
 from backplane_core.connection import Connection
 from backplane_core.errors import ClosedError
 from backplane_core.event import Event
-from backplane_core.observe import GapCallback
+from backplane_core.observe import Gap
 from backplane_core.target import Target
 
 __all__ = ["QueuedConnection"]
@@ -24,18 +25,14 @@ class QueuedConnection(Connection):
         host: The backplane.
         queue: The queue between the bus and the reader.
         targets: The targets that the connection is associated with.
-        on_gap: Called in stream order, before the first event after the hole.
     """
 
-    __slots__ = ("_host", "_is_entered", "_on_gap", "_queue", "_targets")
+    __slots__ = ("_host", "_is_entered", "_queue", "_targets")
 
-    def __init__(
-        self, host: ConnectionHost, queue: EventQueue, targets: Sequence[Target], on_gap: GapCallback | None
-    ) -> None:
+    def __init__(self, host: ConnectionHost, queue: EventQueue, targets: Sequence[Target]) -> None:
         self._host = host
         self._queue = queue
         self._targets = tuple(targets)
-        self._on_gap = on_gap
         self._is_entered = False
 
     @property
@@ -81,6 +78,17 @@ class QueuedConnection(Connection):
         for gap in self._queue.clear():
             self._host.reporter.report_gap(gap)
 
+    def items(self) -> AsyncIterator[Event | Gap]:
+        """Return an iterator of events and gaps, in stream order."""
+        self._queue.hears_gaps = True
+        return ConnectionItems(self._queue)
+
+    async def ended(self) -> None:
+        """Return once nothing else will come."""
+        if not self._is_entered:
+            raise ClosedError(NOT_ENTERED)
+        await self._queue.ended()
+
     async def __anext__(self) -> Event:
         """Return the next event."""
         queue = self._queue
@@ -92,18 +100,9 @@ class QueuedConnection(Connection):
                     queue.events -= 1
                     queue.bytes -= len(item.json)
                     return item
-                self._report(item)
+                queue.report(item)
             if not self._is_entered:
-                raise ClosedError("enter the connection first: async with backplane.connection(...) as connection")
+                raise ClosedError(NOT_ENTERED)
             if not queue.is_open:
                 raise queue.error() or StopAsyncIteration
             await queue.waiter
-
-    def _report(self, hole: Hole) -> None:
-        """Report what is missing here, except to the pod what the bus lost: that was reported when it happened."""
-        reporter = self._host.reporter
-        for gap in hole.values():
-            if gap.cause == "overflow":
-                reporter.report_gap(gap)
-            if self._on_gap is not None:
-                reporter.notify(self._on_gap, gap)

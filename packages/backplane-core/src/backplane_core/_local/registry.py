@@ -17,7 +17,7 @@ from backplane_core.event import Event
 from backplane_core.observe import Gap, GapCallback
 from backplane_core.target import Target
 
-__all__ = ["Entry", "Queue", "Registry", "SinkAttachment", "Span"]
+__all__ = ["Entry", "Queue", "Registry", "SinkAttachment", "Span", "is_implied"]
 
 
 class Queue(Protocol):
@@ -25,11 +25,11 @@ class Queue(Protocol):
 
     Args:
         conn_id: The connection's id.
-        takes_gaps: Whether it wants gaps of the bus in their place among the events.
+        hears_gaps: Whether anybody looks at its gaps.
     """
 
     conn_id: str
-    takes_gaps: bool
+    hears_gaps: bool
 
     def accept(self, event: Event) -> bool:
         """Take the event that all queues share; return False to refuse it."""
@@ -81,6 +81,11 @@ class Entry:
     notified_at: float = float("-inf")
     pending_gap: Gap | None = None
 
+    @property
+    def hears_gaps(self) -> bool:
+        """Whether anybody looks at its gaps."""
+        return self.on_gap is not None if self.queue is None else self.queue.hears_gaps
+
 
 @define
 class Registry:
@@ -127,8 +132,7 @@ class Registry:
             for target in entry.targets:
                 self._unlink(target, entry)
             entry.targets = None
-        on_gap = queue.mark if queue.takes_gaps else None
-        return self.attach(queue.conn_id, queue.accept, raw=False, on_gap=on_gap, now=now, queue=queue)
+        return self.attach(queue.conn_id, queue.accept, raw=False, on_gap=queue.mark, now=now, queue=queue)
 
     def detach(self, conn_id: str) -> None:
         """Remove a connection and all of its associations; a no-op if it is not attached."""
@@ -149,7 +153,7 @@ class Registry:
         entry = self.connections.get(conn_id)
         if entry is None:
             return False
-        if _implied(conn_id, target):
+        if is_implied(conn_id, target):
             return True
         if entry.targets is None:
             entry.targets = set()
@@ -252,6 +256,6 @@ class SinkAttachment:
             self._registry.detach(self._entry.conn_id)
 
 
-def _implied(conn_id: str, target: Target) -> bool:
+def is_implied(conn_id: str, target: Target) -> bool:
     """Return whether every connection, or this one, has the target by itself."""
     return target.kind == "everyone" or (target.kind == "connection" and target.id == conn_id)

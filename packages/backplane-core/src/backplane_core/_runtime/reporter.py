@@ -33,7 +33,7 @@ class Reporter:
     on_state: Callable[[State], None] | None = None
     counters: Counters = field(factory=Counters, init=False)
     held: list[Record] = field(factory=list[Record], init=False)
-    """What is reported once the publish at hand is done."""
+    """What is reported once the publish or the fan-out at hand is done."""
 
     def notify(self, callback: Callable[[T], None], argument: T) -> None:
         """Call a host's callback; what it raises is counted and named in the log, without its text."""
@@ -69,10 +69,13 @@ class Reporter:
         self.held.append(EventDropped(cause=cause, channel=channel, count=count))
 
     def release(self) -> None:
-        """Report what was held until a publish was done."""
+        """Report what was held until a publish, or a fan-out, was done."""
         held, self.held = self.held, []
         for record in held:
-            self.report(record)
+            if isinstance(record, Gap):
+                self.report_gap(record)
+            else:
+                self.report(record)
 
     def report_state(self, state: State, previous: State, reason: str) -> None:
         """Hand a change of state to the observer and to `on_state`, and log that it ends."""
