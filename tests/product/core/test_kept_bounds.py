@@ -181,7 +181,7 @@ def make_sender(clock: Callable[[], float], **options: Any) -> tuple[Sender, Rep
     reporter = Reporter()
     peers = Peers(routing, settings.origin_ttl_s, reporter)
     system = System(monotonic=clock)
-    return Sender(OwnFrames.of("o", routing), routing, settings, peers, reporter, system), reporter
+    return Sender(OwnFrames.of("o", routing, "p"), routing, settings, peers, reporter, system), reporter
 
 
 async def test_what_was_sent_too_long_ago_is_counted_and_not_sent_again() -> None:

@@ -26,6 +26,7 @@ DEFAULTS = {
     "routing": "broadcast",
     "lanes": 1,
     "channel": "backplane",
+    "pod_name": None,
     "signing_keys": None,
 }
 

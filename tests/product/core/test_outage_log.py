@@ -23,12 +23,12 @@ def said(log: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
 
 
 def test_a_start_is_one_line(written: pytest.LogCaptureFixture) -> None:
-    OutageLog(PLACE).live(1.0, 0)
-    assert said(written) == [(logging.INFO, f"live on {PLACE}")]
+    OutageLog("web-3", PLACE).live(1.0, 0)
+    assert said(written) == [(logging.INFO, f"pod 'web-3': live on {PLACE}")]
 
 
 def test_the_end_of_an_outage_has_the_level_of_its_beginning(written: pytest.LogCaptureFixture) -> None:
-    log = OutageLog(PLACE)
+    log = OutageLog("web-3", PLACE)
     log.live(1.0, 0)
     written.clear()
     log.lost(10.0, "cut")
@@ -36,13 +36,13 @@ def test_the_end_of_an_outage_has_the_level_of_its_beginning(written: pytest.Log
     log.failed(10.2, "refused", retryable=True)
     log.live(14.2, 3)
     assert said(written) == [
-        (logging.WARNING, "the link is lost, local delivery goes on: cut"),
-        (logging.WARNING, "live again after 4.2 s; 3 connections were notified of a gap"),
+        (logging.WARNING, "pod 'web-3': the link is lost, local delivery goes on: cut"),
+        (logging.WARNING, "pod 'web-3': live again after 4.2 s; 3 connections were notified of a gap"),
     ]
 
 
 def test_what_does_not_fix_itself_is_an_error_once_an_outage(written: pytest.LogCaptureFixture) -> None:
-    log = OutageLog(PLACE)
+    log = OutageLog("web-3", PLACE)
     for start in (0.0, 100.0):
         written.clear()
         for moment in (1.0, 6.0, 12.0):
@@ -70,6 +70,6 @@ async def test_it_counts_the_connections_that_were_notified_each_once(written: p
             fleet.broker.drop_links()
             await pod.wait_for_state("degraded", timeout_s=5)
             await pod.wait_for_state("live", timeout_s=5)
-            again = [line for _, line in said(written) if line.startswith("live again")]
+            again = [line for _, line in said(written) if "live again" in line]
             assert len(again) == 1
             assert again[0].endswith("; 3 connections were notified of a gap")

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from backplane_core import OriginCollision, Record
+import pytest
+from backplane_core import FleetMismatch, OriginCollision, Record
 from backplane_core._protocol.frame import Head, decode_head
-from backplane_core._protocol.peers import MAX_BEATS, Peers
+from backplane_core._protocol.peers import MAX_BEATS, MAX_NAMES, Peers
 from backplane_core._protocol.routing import make_routing
 from backplane_core._runtime.reporter import Reporter
 from hypothesis import given, settings
@@ -29,11 +30,14 @@ class Pod:
         return self.counters.collisions
 
 
-def beat_of(origin: str, routing: str, lanes: int) -> Head:
-    return decode_head(
-        b'{"origin":"%b","target":{"Connection":"x"},"event":null,"seq":1,"routing":"%b","lanes":%d}'
-        % (origin.encode(), routing.encode(), lanes)
+def beat_of(origin: str, routing: str, lanes: int, pod: str = "null") -> tuple[Head, bytes]:
+    payload = b'{"origin":"%b","target":{"Connection":"x"},"event":null,"seq":1,"pod":%b,"routing":"%b","lanes":%d}' % (
+        origin.encode(),
+        pod.encode(),
+        routing.encode(),
+        lanes,
     )
+    return decode_head(payload), payload
 
 
 @settings(max_examples=300)
@@ -90,11 +94,35 @@ def test_a_beat_older_than_all_that_are_remembered_is_not_ours() -> None:
 def test_a_pod_that_routes_otherwise_is_told_of_once_and_counted_each_time() -> None:
     pod = Pod()
     for _ in range(3):
-        pod.peers.beat(beat_of("other", "interest", 1))
-        pod.peers.beat(beat_of("wide", "broadcast", 4))
-        pod.peers.beat(beat_of("like us", "broadcast", 1))
+        pod.peers.beat(*beat_of("other", "interest", 1, '"web-7"'))
+        pod.peers.beat(*beat_of("wide", "broadcast", 4))
+        pod.peers.beat(*beat_of("like us", "broadcast", 1))
     assert pod.counters.mismatch == 6
-    assert len(pod.records) == 2
+    first, second = pod.records
+    assert isinstance(first, FleetMismatch)
+    assert isinstance(second, FleetMismatch)
+    assert (first.pod, second.pod) == ("web-7", None)
+    assert first.reason.startswith("pod 'web-7' on c and this one")
+    assert second.reason.startswith("another pod on c and this one")
+
+
+@pytest.mark.parametrize(
+    "name", ["5", "[]", '{"a":1}', '""', "true", "null", '"a\\nb"', '"\\u001b[31m"', '"%s"' % ("x" * 129)], ids=repr
+)
+def test_a_name_that_can_not_be_shown_is_no_name_and_refuses_nothing(name: str) -> None:
+    pod = Pod()
+    pod.peers.beat(*beat_of("o", "broadcast", 1, name))
+    assert pod.peers.describe("o") == "another pod"
+    assert pod.records == []
+
+
+def test_names_are_bounded() -> None:
+    pod = Pod()
+    for number in range(MAX_NAMES + 10):
+        pod.peers.beat(*beat_of(f"o{number}", "broadcast", 1, f'"p{number}"'))
+    assert len(pod.peers._names) == MAX_NAMES
+    assert pod.peers.describe("o0") == "another pod"
+    assert pod.peers.describe(f"o{MAX_NAMES}") == f"pod 'p{MAX_NAMES}'"
 
 
 @given(st.floats(0, 1000), st.floats(0, 1000))

@@ -15,7 +15,7 @@ from tests.product.interop.ledger import Ledger
 from tests.product.interop.mixed import Foreign, Member, Python, attach_sockets, traffic
 from tests.support.waiting import until
 
-KNOWN = ("origin", "target", "event", "seq", "prev", "also", "exclude", "routing", "lanes")
+KNOWN = ("origin", "target", "event", "seq", "prev", "also", "exclude", "pod", "routing", "lanes")
 
 
 def settled(pod: ForeignPod) -> bool:

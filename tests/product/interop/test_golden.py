@@ -54,7 +54,7 @@ async def test_a_beat_is_the_golden_one_to_the_byte(name: str) -> None:
     records: list[Record] = []
     reporter = Reporter(observer=records.append)
     peers = Peers(routing, settings.origin_ttl_s, reporter)
-    sender = Sender(OwnFrames.of("6f1c", routing), routing, settings, peers, reporter, System())
+    sender = Sender(OwnFrames.of("6f1c", routing, "web-3"), routing, settings, peers, reporter, System())
     for _ in range(before):
         sender.send((Target.everyone(),), b"1", ())
     sender.beat(0.0)

@@ -48,7 +48,7 @@ async def test_a_pod_starts_without_its_broker_and_goes_live_once_it_is_there(
 ) -> None:
     caplog.set_level(logging.INFO, "backplane")
     states: list[State] = []
-    async with connect(away.url, wait=False, routing=routing, on_state=states.append) as pod:
+    async with connect(away.url, wait=False, routing=routing, on_state=states.append, pod_name="web-3") as pod:
         assert pod.state == "degraded"
         assert not pod.ready()
         socket = Socket("c1")
@@ -71,8 +71,8 @@ async def test_a_pod_starts_without_its_broker_and_goes_live_once_it_is_there(
         assert socket.stream[2] == "from elsewhere"
     assert states == ["degraded", "live", "draining", "closed"]
     first, again = lines(caplog, logging.WARNING)
-    assert first.startswith("no link to the broker yet, local delivery goes on: ")
-    assert again.startswith("live on ")
+    assert first.startswith("pod 'web-3': no link to the broker yet, local delivery goes on: ")
+    assert again.startswith("pod 'web-3': live on ")
     assert again.endswith(" s; 1 connection was notified of a gap")
 
 

@@ -18,8 +18,10 @@ from backplane_core._local.states import States
 from backplane_core._local.union_event import UnionEvent
 from backplane_core._outbound.outbound import Outbound
 from backplane_core._protocol.json import encode_event, normalize_json
+from backplane_core._protocol.pod_name import MAX_POD_NAME
 from backplane_core._runtime.forks import call_in_child
 from backplane_core._runtime.loop_binding import LoopBinding, running_loop
+from backplane_core._runtime.pod_name import default_pod_name
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
 from backplane_core.backplane import Attachment, Sink
@@ -62,6 +64,7 @@ class BaseBackplane:
         )
         self._counters = self._reporter.counters
         self._settings = Settings.of(plain)
+        self._pod_name = self._settings.pod_name or default_pod_name(MAX_POD_NAME)
         self._system = self._make_system()
         self._loop_binding = LoopBinding(moves=self._outlives_loops)
         self._registry = Registry(self._loop_binding)
@@ -480,7 +483,8 @@ class BaseBackplane:
 
     def stats(self) -> Stats:
         """Return a snapshot of this pod's counters."""
-        return self._counters.snapshot(self._states.now, len(self._registry.connections), self._registry.target_count)
+        counters, registry = self._counters, self._registry
+        return counters.snapshot(self._pod_name, self._states.now, len(registry.connections), registry.target_count)
 
     # Closing
 

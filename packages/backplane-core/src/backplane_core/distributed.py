@@ -60,7 +60,7 @@ class DistributedBackplane(BaseBackplane):
         settings, system, reporter = self._settings, self._system, self._reporter
         self._transport = transport
         routing = make_routing(settings.routing, settings.channel, settings.lanes)
-        own = OwnFrames.of(system.new_name(), routing)
+        own = OwnFrames.of(system.new_name(), routing, self._pod_name)
         signer = _make_signer(settings, system)
         peers = Peers(routing, settings.origin_ttl_s, reporter, unnumbered=settings.unnumbered_pods)
         heartbeat = Heartbeat(settings.probe_interval_s, settings.beat_s, self._hears)
@@ -97,7 +97,7 @@ class DistributedBackplane(BaseBackplane):
             receiver=self._receiver,
             peers=peers,
             heartbeat=heartbeat,
-            log=OutageLog(self._place),
+            log=OutageLog(self._pod_name, self._place),
         )
         self._supervisor = LinkSupervisor(
             transport=transport,
@@ -124,7 +124,7 @@ class DistributedBackplane(BaseBackplane):
 
     @property
     def _place(self) -> str:
-        """Where it takes part, for the log; without secrets."""
+        """Where the pod takes part, for the log; without secrets."""
         settings = self._settings
         lanes = f" over {settings.lanes} lanes" if settings.lanes > 1 else ""
         broker = hide_credentials(repr(self._transport))

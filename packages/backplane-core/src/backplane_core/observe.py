@@ -155,11 +155,13 @@ class FleetMismatch:
 
     Args:
         origin: The other pod.
+        pod: Its name (`pod_name`); None if it says none.
         reason: Its settings and ours.
     """
 
     origin: str
     reason: str
+    pod: str | None = None
 
 
 @frozen(kw_only=True)
@@ -209,6 +211,7 @@ class Stats:
 
     Args:
         state: The backplane's state.
+        pod_name: What this pod is called.
         connections: Attached now.
         targets: Distinct targets associated now, without the one that each connection always has.
         published: Events accepted by `publish` on this pod.
@@ -261,3 +264,4 @@ class Stats:
     collisions: int = 0
     outbox_messages: int = 0
     outbox_bytes: int = 0
+    pod_name: str = ""

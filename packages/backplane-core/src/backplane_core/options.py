@@ -10,6 +10,7 @@ import cattrs
 from attrs import Attribute, field, fields, frozen, resolve_types
 from attrs.validators import ge, gt, in_, matches_re, max_len
 
+from backplane_core._protocol.pod_name import is_pod_name
 from backplane_core._protocol.routing import CHANNEL, RoutingName
 from backplane_core._protocol.signing import SigningKeys
 from backplane_core.errors import ConfigurationError
@@ -82,6 +83,10 @@ class Options(TypedDict, total=False):
     """The fleet's name on the bus: words of `[A-Za-z0-9_-]` joined by `:`, at most 200 characters. Pods with the same
     name are one fleet. Default: `"backplane"`."""
 
+    pod_name: str | None
+    """What this pod is called in beats, logs and `stats()`, for people: 1 to 128 printable characters. It needs not be
+    unique, and nothing depends on it. Default: `None`, host name and process id: `web-3-4711`."""
+
     signing_keys: Sequence[str | bytes] | None
     """Keys of the fleet, each 32 random bytes. Frames are signed with the first key and accepted if signed with any of
     them. Default: `None`, frames are neither signed nor checked."""
@@ -122,6 +127,11 @@ _SECRET: Final = "secret"  # noqa: S105 -- a word, no password
 """Metadata of a field whose values must not stand in the error."""
 
 
+def _check_pod_name(_: object, __: object, name: str | None) -> None:
+    if name is not None and not is_pod_name(name):
+        raise ValueError
+
+
 @frozen(kw_only=True)
 class Settings:
     """The options of one backplane, checked; `Options` says what each means."""
@@ -157,6 +167,9 @@ class Settings:
         default="backplane",
         validator=[matches_re(CHANNEL), max_len(200)],
         metadata={_ALLOWED: "words of [A-Za-z0-9_-] joined by ':', at most 200 characters"},
+    )
+    pod_name: str | None = field(
+        default=None, validator=_check_pod_name, metadata={_ALLOWED: "1 to 128 printable characters, or None"}
     )
     signing_keys: SigningKeys | None = field(
         default=None,

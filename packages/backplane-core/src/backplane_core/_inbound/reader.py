@@ -206,9 +206,10 @@ class Reader:
             if missing == DUPLICATE:
                 self._counters.duplicates += 1
                 return False
-            self._missed(channel, self._tracker.hole_since, missing, "a sender's numbers skipped")
+            reason = f"numbers of {self._peers.describe(head.origin)} were skipped"
+            self._missed(channel, self._tracker.hole_since, missing, reason)
         if head.routing is not None and bytes(head.event) == b"null":
-            self._peers.beat(head)
+            self._peers.beat(head, payload)
             return False
         return True
 

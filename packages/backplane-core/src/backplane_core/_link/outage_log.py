@@ -19,9 +19,11 @@ class OutageLog:
     gap. The end has the level of the beginning: a log that shows warnings alone shows both.
 
     Args:
-        place: Broker, channel, routing and pod, for the line at the start; without secrets.
+        pod_name: What each line begins with: workers of one server write to one log.
+        place: Broker, channel and routing, for the line at the start; without secrets.
     """
 
+    pod_name: str
     place: str
     _was_live: bool = field(default=False, init=False)
     # Since when there is no link, on the monotonic clock, and the log says so; None: there is one.
@@ -31,7 +33,7 @@ class OutageLog:
     def lost(self, now: float, reason: str) -> None:
         """Log that a live link died."""
         self._lost_at, self._is_refused = now, False
-        logger.warning("the link is lost, local delivery goes on: %s", reason)
+        logger.warning("pod %r: the link is lost, local delivery goes on: %s", self.pod_name, reason)
 
     def failed(self, now: float, reason: str, *, retryable: bool) -> None:
         """Log that an attempt to open a link failed, if the log does not say so already.
@@ -46,9 +48,10 @@ class OutageLog:
             self._lost_at = now
         if not retryable and not self._is_refused:
             self._is_refused = True
-            logger.error("no link to the broker until this is corrected, tried again every few seconds: %s", reason)
+            text = "pod %r: no link to the broker until this is corrected, tried again every few seconds: %s"
+            logger.error(text, self.pod_name, reason)
         elif is_first:
-            logger.warning("no link to the broker yet, local delivery goes on: %s", reason)
+            logger.warning("pod %r: no link to the broker yet, local delivery goes on: %s", self.pod_name, reason)
 
     def live(self, now: float, notified: int) -> None:
         """Log that a link is live.
@@ -58,9 +61,9 @@ class OutageLog:
             notified: How many connections were notified of a gap.
         """
         if self._lost_at is None:
-            logger.info("live on %s", self.place)
+            logger.info("pod %r: live on %s", self.pod_name, self.place)
         else:
             again = "live again" if self._was_live else f"live on {self.place},"
             what = f"{notified} connection{' was' if notified == 1 else 's were'} notified of a gap"
-            logger.warning("%s after %.1f s; %s", again, now - self._lost_at, what)
+            logger.warning("pod %r: %s after %.1f s; %s", self.pod_name, again, now - self._lost_at, what)
         self._was_live, self._lost_at, self._is_refused = True, None, False

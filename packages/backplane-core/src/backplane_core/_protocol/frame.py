@@ -30,6 +30,7 @@ __all__ = [
     "decode_head",
     "decode_target",
     "decode_targets",
+    "encode_beat_members",
     "encode_ids",
     "frame_head",
     "frame_prefix",
@@ -204,6 +205,11 @@ def frame_prefix(origin: str) -> bytes:
 def frame_head(prefix: bytes, wire: bytes) -> bytes:
     """Return the start of a frame to the target with this wire form; the event comes next."""
     return b'%b%b,"event":' % (prefix, wire)
+
+
+def encode_beat_members(pod_name: str, routing: str, lanes: int) -> bytes:
+    """Return the members that a beat has besides those of any frame, as `,"name":value`."""
+    return b',"pod":%b,"routing":%b,"lanes":%d' % (_encode(pod_name), _encode(routing), lanes)
 
 
 def encode_ids(ids: Iterable[str]) -> bytes:

@@ -6,7 +6,7 @@ from typing import Self
 
 from attrs import frozen
 
-from backplane_core._protocol.frame import frame_prefix
+from backplane_core._protocol.frame import encode_beat_members, frame_prefix
 from backplane_core._protocol.routing import Routing
 
 __all__ = ["OwnFrames"]
@@ -27,9 +27,9 @@ class OwnFrames:
     beat_members: bytes
 
     @classmethod
-    def of(cls, origin: str, routing: Routing) -> Self:
+    def of(cls, origin: str, routing: Routing, pod_name: str) -> Self:
         """Return what the frames of this origin have in common."""
-        beat_members = b',"routing":"%b","lanes":%d' % (routing.name.encode(), routing.lanes)
+        beat_members = encode_beat_members(pod_name, routing.name, routing.lanes)
         return cls(origin, frame_prefix(origin), beat_members)
 
     @property

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final
 
 from attrs import define, field
 
 from backplane_core._protocol.frame import Head
+from backplane_core._protocol.pod_name import decode_pod_name
 from backplane_core._protocol.routing import Routing
 from backplane_core._runtime.logging import logger
 from backplane_core._runtime.reporter import Reporter
@@ -16,6 +18,9 @@ __all__ = ["Peers"]
 
 MAX_MISMATCHED: Final = 1_000
 """Pods whose different routing was already reported: a bound against forged origins."""
+
+MAX_NAMES: Final = 4_096
+"""Pods whose names are known: more than any fleet has, at most 5 MiB if every origin and name is as long as allowed."""
 
 MAX_BEATS: Final = 256
 """Own beats remembered: half a minute of the fastest ones, twice as long as it may take to find a link deaf."""
@@ -52,22 +57,37 @@ class Peers:
     _unnumbered: bool = field(default=False, kw_only=True, alias="unnumbered")
     _mismatched: set[str] = field(factory=set[str], init=False)
     _foreign_at: float = field(default=float("-inf"), init=False)
+    # By origin, the oldest first; None: its beats say none.
+    _names: OrderedDict[str, str | None] = field(factory=OrderedDict[str, "str | None"], init=False)
     _own_beats: dict[int, OwnBeat] = field(factory=dict[int, "OwnBeat"], init=False)  # by number
 
-    def beat(self, head: Head) -> None:
+    def beat(self, head: Head, payload: bytes) -> None:
         """Take the beat of another pod; report, once per pod, if the two do not hear all of each other's events."""
+        if head.origin not in self._names:
+            self._learn_name(head.origin, payload)
         if (head.routing, head.lanes) == (self._routing.name, self._routing.lanes):
             return
         self._reporter.counters.mismatch += 1
         if head.origin not in self._mismatched and len(self._mismatched) < MAX_MISMATCHED:
             self._mismatched.add(head.origin)
             reason = (
-                f"a pod on {self._routing.shared} and this one do not hear all of each other's events: it has "
+                f"{self.describe(head.origin)} on {self._routing.shared} and this one do not hear all of each other's "
+                f"events: it has "
                 f"routing={head.routing!r}, lanes={head.lanes}; this pod has routing={self._routing.name!r}, "
                 f"lanes={self._routing.lanes}"
             )
-            self._reporter.report(FleetMismatch(origin=head.origin, reason=reason))
+            self._reporter.report(FleetMismatch(origin=head.origin, pod=self._names.get(head.origin), reason=reason))
             logger.error(reason)
+
+    def _learn_name(self, origin: str, payload: bytes) -> None:
+        if len(self._names) >= MAX_NAMES:
+            self._names.popitem(last=False)
+        self._names[origin] = decode_pod_name(payload)
+
+    def describe(self, origin: str) -> str:
+        """Return what people call a pod: by its name, if a beat of it said one."""
+        name = self._names.get(origin)
+        return "another pod" if name is None else f"pod {name!r}"
 
     def foreign(self, now: float) -> None:
         """Record that a frame without a number came."""

@@ -35,8 +35,8 @@ class Counters:
     dropped: Counter[str] = field(factory=Counter[str])
     gaps: Counter[str] = field(factory=Counter[str])
 
-    def snapshot(self, state: State, connections: int, targets: int) -> Stats:
+    def snapshot(self, pod_name: str, state: State, connections: int, targets: int) -> Stats:
         """Return the counts as they are now."""
         counts = asdict(self, recurse=False)
         counts["dropped"], counts["gaps"] = dict(self.dropped), dict(self.gaps)
-        return Stats(state=state, connections=connections, targets=targets, **counts)
+        return Stats(pod_name=pod_name, state=state, connections=connections, targets=targets, **counts)
