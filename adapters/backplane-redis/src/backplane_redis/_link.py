@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, Final
 
 import hiredis
 from backplane_core import Frame, Lost
@@ -13,10 +13,8 @@ from backplane_redis._connection import LinkConnection
 from backplane_redis._pipeline import (
     CLOSED,
     MAX_HEADS,
-    NO_MORE,
     OUT_OF_TURN,
     PUSH,
-    NextReply,
     PipelinedConnection,
     pack_command,
 )
@@ -92,8 +90,7 @@ class RedisLink(PipelinedConnection):
         """Take what was read from the socket: hand over the frames, then wake the callers whose replies came."""
         if self._dead is not None:
             return
-        self._parser.feed(data)
-        self._inbox.frames += self.take_read(self._parser.gets)
+        self._inbox.frames += self.take_read(self._parser.parse(data))
         self._inbox.added(len(data))
         self.settle()
 
@@ -106,11 +103,11 @@ class RedisLink(PipelinedConnection):
         self.settle()
         return frames
 
-    def take(self, next_reply: NextReply) -> list[Frame | Lost]:
+    def take(self, replies: Iterator[Any]) -> list[Frame | Lost]:
         """Return the frames among the replies, and count the confirmations."""
         frames: list[Frame | Lost] = []
         names, confirmed = self._names, 0
-        while (reply := next_reply()) is not NO_MORE:
+        for reply in replies:
             if type(reply) is PUSH:
                 if reply[0] == b"message":
                     frames.append((names[reply[1]], reply[2]))

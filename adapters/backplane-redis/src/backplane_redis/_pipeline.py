@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import hiredis
 from attrs import define, field
@@ -16,15 +16,14 @@ from backplane_core.sockets import Confirmation, Inbox
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from backplane_redis._connection import LinkConnection
+from backplane_redis._replies import ReplyParser
 
 __all__ = [
     "CLOSED",
     "MALFORMED",
     "MAX_HEADS",
-    "NO_MORE",
     "OUT_OF_TURN",
     "PUSH",
-    "NextReply",
     "PendingReply",
     "PipelinedConnection",
     "pack_command",
@@ -35,9 +34,6 @@ _READ_BYTES: Final = 1 << 20
 
 MAX_HEADS: Final = 4096
 """Channels whose packed PUBLISH is kept: some 100 bytes each, and a fleet's busy channels are far fewer."""
-
-NO_MORE: Final = object()
-"""What hiredis returns when no whole reply is left. An object of our own: False and None are values of RESP3."""
 
 PUSH: Any = hiredis.PushNotification
 
@@ -60,9 +56,6 @@ OUT_OF_TURN: Final = (
     "the server sent a reply that makes no sense here: Valkey 9.0.0 to 9.1.1 tear messages of 16 KiB and more; "
     "use 9.1.2, or set min-string-size-avoid-copy-reply 1073741824 there"
 )
-
-NextReply: TypeAlias = Callable[[], Any]
-"""Returns one reply per call, then `NO_MORE`."""
 
 
 @define(eq=False)
@@ -102,7 +95,7 @@ class PipelinedConnection(ABC):
         self._connection = connection
         self._where = where
         self._stream = connection.stream()
-        self._parser = hiredis.Reader(notEnoughData=NO_MORE)
+        self._parser = ReplyParser()
         self._inbox = Inbox()
         # Replies since the connection was opened: asked for, and come.
         self._expected = 0
@@ -147,14 +140,13 @@ class PipelinedConnection(ABC):
         with suppress(RedisError, OSError):  # dead already, which is what was asked for
             await self._connection.disconnect()
 
-    async def fetch(self) -> NextReply | None:
+    async def fetch(self) -> Iterator[Any] | None:
         """Wait for bytes and return their replies; None when the connection is gone."""
         with suppress(RedisError, OSError, *MALFORMED):
             if self._stream is None:
-                return iter((await self._read_reply(), NO_MORE)).__next__
+                return iter((await self._read_reply(),))
             if data := await self._stream.read(_READ_BYTES):
-                self._parser.feed(data)
-                return self._parser.gets
+                return self._parser.parse(data)
         return None
 
     async def _read_reply(self) -> Any:  # noqa: ANN401 -- whatever Redis sends
@@ -168,20 +160,20 @@ class PipelinedConnection(ABC):
         """Return the error code that redis-py turned into this exception."""
         return "NOPERM" if isinstance(error, NoPermissionError) else "ERR"
 
-    def take_read(self, next_reply: NextReply | None) -> list[Frame | Lost]:
+    def take_read(self, replies: Iterator[Any] | None) -> list[Frame | Lost]:
         """Return the frames of one read; die if there was none, or if it makes no sense."""
-        if next_reply is None:
+        if replies is None:
             self.die(CLOSED)
             return []
         try:
-            return self.take(next_reply)
+            return self.take(replies)
         except MALFORMED:
             pass
         self.die(OUT_OF_TURN)  # out here: callers wake within it, and would chain an error that may quote a payload
         return []
 
     @abstractmethod
-    def take(self, next_reply: NextReply) -> list[Frame | Lost]:
+    def take(self, replies: Iterator[Any]) -> list[Frame | Lost]:
         """Return the frames among the replies, and count the confirmations; raise one of `MALFORMED` for nonsense."""
 
     def settle(self) -> None:

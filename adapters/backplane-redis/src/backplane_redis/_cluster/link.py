@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from backplane_redis._cluster.node import ClusterNode
 from backplane_redis._cluster.slots import SlotMap, slot_of
 from backplane_redis._connection import LinkConnection
 from backplane_redis._opening import Connector
-from backplane_redis._pipeline import MAX_HEADS, NextReply, PendingReply, pack_command
+from backplane_redis._pipeline import MAX_HEADS, PendingReply, pack_command
 from backplane_redis._url import Address, format_address
 
 __all__ = ["ClusterLink"]
@@ -75,7 +75,7 @@ class ClusterLink:
         self._may_retire = False
         self._heads: dict[str, tuple[ClusterNode, bytes]] = {}
         # At most one entry per node: a pump reads on once its last one was taken. None wakes the reader.
-        self._arrived: asyncio.Queue[tuple[ClusterNode, NextReply | None] | None] = asyncio.Queue()
+        self._arrived: asyncio.Queue[tuple[ClusterNode, Iterator[Any] | None] | None] = asyncio.Queue()
         self._receiving = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._mover: asyncio.Task[None] | None = None
@@ -155,8 +155,8 @@ class ClusterLink:
             while self._dead is None:
                 if (arrived := await self._arrived.get()) is None:
                     continue
-                node, next_reply = arrived
-                if frames := node.take_read(next_reply):
+                node, replies = arrived
+                if frames := node.take_read(replies):
                     yield frames
                 self._advance_heard()
                 node.consumed.set()
@@ -229,11 +229,11 @@ class ClusterLink:
     async def _pump(self, node: ClusterNode) -> None:
         """Read a node's socket, again each time that what was read before has been taken."""
         while True:
-            next_reply = await node.fetch()
+            replies = await node.fetch()
             if node.retired:
                 return
-            self._arrived.put_nowait((node, next_reply))
-            if next_reply is None:
+            self._arrived.put_nowait((node, replies))
+            if replies is None:
                 return
             await node.consumed.wait()
             node.consumed.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, Protocol
 
 import hiredis
@@ -14,10 +14,8 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseErr
 
 from backplane_redis._connection import LinkConnection
 from backplane_redis._pipeline import (
-    NO_MORE,
     OUT_OF_TURN,
     PUSH,
-    NextReply,
     PendingReply,
     PipelinedConnection,
     pack_command,
@@ -136,10 +134,10 @@ class ClusterNode(PipelinedConnection):
         self.retired = True
         await self.aclose()
 
-    def take(self, next_reply: NextReply) -> list[Frame | Lost]:
+    def take(self, replies: Iterator[Any]) -> list[Frame | Lost]:
         frames: list[Frame | Lost] = []
         names = self._names
-        while (reply := next_reply()) is not NO_MORE:
+        for reply in replies:
             if type(reply) is PUSH:
                 if reply[0] == b"smessage":
                     frames.append((names[reply[1]], reply[2]))
