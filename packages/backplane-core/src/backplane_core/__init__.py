@@ -26,6 +26,7 @@ from backplane_core.errors import (
     WrongLoopError,
 )
 from backplane_core.event import Event
+from backplane_core.event_sink import EventAttachment, EventSink
 from backplane_core.logging_observer import LoggingObserver
 from backplane_core.memory import InMemoryBackplane
 from backplane_core.observe import (
@@ -76,8 +77,10 @@ __all__ = [
     "EnvelopeError",
     "EnvelopeRejected",
     "Event",
+    "EventAttachment",
     "EventDropped",
     "EventEncodeError",
+    "EventSink",
     "EventTooLargeError",
     "FleetMismatch",
     "Frame",

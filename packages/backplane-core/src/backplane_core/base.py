@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future as ConcurrentFuture
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Final, Self, Unpack
 
 from backplane_core._local.aging_queue import make_queue
 from backplane_core._local.arguments import check_target, excluded_ids, normalize_targets
 from backplane_core._local.connection_host import ConnectionHost
 from backplane_core._local.delivery import Delivery
+from backplane_core._local.event_attachment import SinkHandle
 from backplane_core._local.loop_budget import BYTES_PER_UNIT, SINKS_PER_UNIT, LoopBudget
 from backplane_core._local.queued_connection import QueuedConnection
 from backplane_core._local.registry import Registry
@@ -31,12 +32,15 @@ from backplane_core.errors import (
     InvalidTargetError,
     ReentrantPublishError,
 )
+from backplane_core.event_sink import EventAttachment, EventSink
 from backplane_core.logging_observer import LoggingObserver
 from backplane_core.observe import GapCallback, Observer, Readiness, State, Stats
 from backplane_core.options import Options, Settings
 from backplane_core.target import Target, check_id
 
 __all__ = ["BaseBackplane"]
+
+REENTRANT: Final = "a sink may not publish while an event is delivered: use loop.call_soon"
 
 
 class BaseBackplane:
@@ -193,13 +197,59 @@ class BaseBackplane:
         Delivery: events published on this pod arrive from now on, whatever is returned.
         Cancellation: the association stays.
         """
-        self._loop_binding.check()
-        self._states.check_open()
-        check_target(target)
-        if not self._registry.associate(conn_id, target):
-            self._counters.unknown_connections += 1
+        return self._associate(conn_id, target) and await self._host.confirm((target,))
+
+    def associate_nowait(self, conn_id: str, target: Target) -> bool:
+        """Add a target to a connection as `associate` does, without waiting for the broker.
+
+        Args:
+            conn_id: The id of an attached connection.
+            target: The target to add. One that it has already changes nothing.
+
+        Returns:
+            Whether a connection of that id is attached; if not, nothing changes.
+
+        Raises:
+            InvalidTargetError: `target` is not a `Target`.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: events published on this pod arrive from now on; those of other pods once the broker has confirmed the
+            subscription. If that is not so already, the connection gets a `Gap` for the time until then.
+        """
+        if not self._associate(conn_id, target):
             return False
-        return await self._host.confirm((target,))
+        self._host.owe((target,))
+        return True
+
+    async def attach_events(self, sink: EventSink, *targets: Target) -> EventAttachment:
+        """Attach a connection that takes shared events and gaps by itself; see `EventSink`.
+
+        Args:
+            sink: The connection; it starts with these targets alone, also if it takes over the id of another.
+            targets: The targets whose events it gets, besides those of `Target.connection(sink.conn_id)`.
+
+        Returns:
+            The attachment, which detaches this sink and no later one.
+
+        Raises:
+            InvalidTargetError: The id or a target is not of the right form.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: events published on this pod arrive from now on; those of other pods once the broker has confirmed the
+            subscriptions, which is when this returns, or later if the link is down: then it gets a `Gap`.
+        Cancellation: the sink is detached.
+        """
+        for target in targets:
+            check_target(target)
+        attachment = self._host.attach_queue(sink, targets)
+        try:
+            await self._host.confirm((Target.connection(sink.conn_id), *targets))
+        except BaseException:
+            attachment.drop()
+            raise
+        return SinkHandle(self._host, attachment)
 
     async def dissociate(self, conn_id: str, target: Target) -> None:
         """Remove a target from a connection. An unknown id or target is a no-op.
@@ -245,8 +295,8 @@ class BaseBackplane:
                 a quarter later. By default None, as long as it takes. Requires `overflow="close"`.
             overflow: What a full queue does; see `Overflow`.
             on_gap: Called with each `Gap` of this connection, in stream order: before the first event after the hole.
-            end_on_gap: End at the first gap, with `GapError`, so that the host closes the socket (WebSocket close code
-                1012) and the client reconnects and reloads. Requires `overflow="close"`.
+            end_on_gap: End at the first gap that is not open, with `GapError`, so that the host closes the socket
+                (WebSocket close code 1012) and the client reconnects and reloads. Requires `overflow="close"`.
 
         Returns:
             The connection, not attached yet.
@@ -434,6 +484,41 @@ class BaseBackplane:
         """
         return self._accept(target, data, exclude, is_json=True)
 
+    def publish_local(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
+        """Deliver an event to the connections of this pod alone, for what concerns no other: its drain, its deafness.
+
+        Args:
+            target: One target, or several, at most 2,048: their union, each connection once.
+            event: None, bool, int, finite float, str, UUID (sent as its text), Enum (sent as the str or int that it
+                is, else as its value), list, tuple, or dict with str keys, of the same.
+            exclude: Ids of connections that must not get it; at most 65,536.
+
+        Returns:
+            How many connections took it.
+
+        Raises:
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
+                or something that is not one.
+            EventEncodeError: The event is not JSON.
+            EventTooLargeError: The event is larger than `max_event_bytes`.
+            ReentrantPublishError: Called by a sink, while an event is being delivered.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: exactly once, in order, before this returns; nothing goes to the broker.
+        """
+        self._loop_binding.check()
+        self._states.check_open()
+        if self._delivery.running:
+            raise ReentrantPublishError(REENTRANT)
+        targets = normalize_targets(target)
+        entries = self._registry.resolve(targets, excluded_ids(exclude))
+        data = encode_event(event)
+        if len(data) > self._settings.max_event_bytes:
+            raise EventTooLargeError(len(data), self._settings.max_event_bytes)
+        union = UnionEvent(data, targets) if len(targets) > 1 else None
+        return self._delivery.deliver(entries, data, targets[0].wire, union)
+
     def publish_threadsafe(
         self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()
     ) -> ConcurrentFuture[int]:
@@ -534,8 +619,23 @@ class BaseBackplane:
 
     # For subclasses
 
+    def _associate(self, conn_id: str, target: Target) -> bool:
+        """Add a target to a connection; return whether it is attached."""
+        self._loop_binding.check()
+        self._states.check_open()
+        check_target(target)
+        if self._registry.associate(conn_id, target):
+            return True
+        self._counters.unknown_connections += 1
+        return False
+
     def _accept(
-        self, target: Target | Iterable[Target], event: object, exclude: Iterable[str], *, is_json: bool = False
+        self,
+        target: Target | Iterable[Target],
+        event: object,
+        exclude: Iterable[str],
+        *,
+        is_json: bool = False,
     ) -> int:
         """Take an event for the other pods and deliver it to this one's connections, or raise before anyone has it."""
         if running_loop() is not self._loop_binding.loop:
@@ -543,7 +643,7 @@ class BaseBackplane:
         if self._states.now != "live":
             self._states.check_open()
         if self._delivery.running:
-            raise ReentrantPublishError("a sink may not publish while an event is delivered: use loop.call_soon")
+            raise ReentrantPublishError(REENTRANT)
         targets = (target,) if type(target) is Target else normalize_targets(target)
         if exclude:
             exclude = excluded_ids(exclude)

@@ -155,6 +155,7 @@ class DistributedBackplane(BaseBackplane):
         self._coverage.begin(now)
         if not self._settings.wait:
             self._states.enter("degraded", "opened without waiting for the broker")
+            self._receiver.opened_deaf()
             self._supervisor.launch()
             return
         try:

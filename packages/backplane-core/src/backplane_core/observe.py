@@ -45,6 +45,7 @@ class Gap:
         since: Start of the span, Unix time in seconds (wall clock, for people).
         until: End of the span, Unix time in seconds.
         missed: How many events on the channel were missed: an upper bound for one connection. None if unknown.
+        is_open: Whether it goes on: this pod is still deaf. Another gap follows, which reaches to the end.
     """
 
     channel: str
@@ -53,6 +54,7 @@ class Gap:
     since: float
     until: float
     missed: int | None = None
+    is_open: bool = False
 
     def merge(self, later: Gap) -> Gap:
         """Return one gap that covers both.
@@ -68,6 +70,7 @@ class Gap:
             since=min(self.since, later.since),
             until=max(self.until, later.until),
             missed=missed,
+            is_open=later.is_open,
         )
 
 

@@ -54,6 +54,10 @@ class Options(TypedDict, total=False):
     outbox_overflow: OutboxOverflow
     """What a full outbox does; see `OutboxOverflow`. Default: `"drop_newest"`, with which an outage leaves one hole."""
 
+    stale_after_s: float
+    """Seconds of deafness after which connections get a gap that is still open (`Gap.is_open`), so that a page can say
+    that it is not live. It ends no connection. Default: `10.0`, longer than a broker's restart. 0: never."""
+
     publish_wait_s: float
     """Seconds for which one `publish` may wait for room once the outbox is more than half full. Default: `0.005`, less
     than people notice. 0: it never waits."""
@@ -151,6 +155,7 @@ class Settings:
         validator=in_(get_args(OutboxOverflow)),
         metadata={_ALLOWED: "'drop_newest', 'drop_oldest' or 'raise'"},
     )
+    stale_after_s: float = field(default=10.0, validator=ge(0), metadata={_ALLOWED: "seconds, 0 or more"})
     publish_wait_s: float = field(default=0.005, validator=ge(0), metadata={_ALLOWED: "seconds, 0 or more"})
     max_event_bytes: int = field(
         default=1024 * 1024, validator=ge(1), metadata={_ALLOWED: "a whole number of bytes, at least 1"}

@@ -47,14 +47,19 @@ class ChannelSubscriber(Subscriber):
 
     async def confirm(self, targets: Sequence[Target]) -> bool:
         """Wait until the broker confirmed that all of these are heard; False at once while the link is down."""
-        confirmed = self._subscriptions.confirmed
-        channels = [channel for target in targets if (channel := self._routing.interest(target)) is not None]
-        for channel in channels:
+        for channel in self._channels(targets):
             if not self._is_deaf:
                 await self._subscriptions.wait_confirmed(channel)
-        missing = [channel for channel in channels if not confirmed(channel)]
+        return not self.owe(targets) and not self._is_deaf
+
+    def owe(self, targets: Sequence[Target]) -> bool:
+        """Owe a gap for each of these that is not confirmed; return whether there is one."""
+        missing = [channel for channel in self._channels(targets) if not self._subscriptions.confirmed(channel)]
         self._coverage.owe(missing)
-        return not missing and not self._is_deaf
+        return bool(missing)
+
+    def _channels(self, targets: Sequence[Target]) -> list[str]:
+        return [channel for target in targets if (channel := self._routing.interest(target)) is not None]
 
     @property
     def _is_deaf(self) -> bool:

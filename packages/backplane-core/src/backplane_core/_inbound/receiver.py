@@ -8,6 +8,7 @@ from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.own_beats import OwnBeats
 from backplane_core._inbound.reader import Reader
+from backplane_core._inbound.stale_notice import StaleNotice
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._inbound.verifier import Verifier
 from backplane_core._inbound.watermark import Watermark
@@ -69,6 +70,14 @@ class Receiver:
         self._coverage = coverage
         self._tracker = _make_tracker(settings)
         self._gaps = GapNotifier(reporter, system, subscriptions, coverage, watermark)
+        self._stale = StaleNotice(
+            stale_after_s=settings.stale_after_s,
+            registry=registry,
+            gaps=self._gaps,
+            watermark=watermark,
+            system=system,
+            channel=subscriptions.shared,
+        )
         self._own_beats = OwnBeats(subscriptions.shared, heartbeat, peers, watermark, system)
         self._verifier = (
             None if signer is None else Verifier(signer, own, settings.max_event_bytes + FRAME_OVERHEAD_BYTES, reporter)
@@ -99,6 +108,7 @@ class Receiver:
 
     async def live(self) -> None:
         """Record that the link went live: every channel is heard. Report what was missed until then."""
+        self._stale.over()
         self._watermark.live(self._system.monotonic())
         await self.settled()
         self._was_live = True
@@ -123,6 +133,10 @@ class Receiver:
         self._gaps.settled()
         self._watermark.reported(now)
 
+    def opened_deaf(self) -> None:
+        """Record that the pod was opened without a link."""
+        self._stale.deaf()
+
     def lost(self, reason: str, doubted_since: float | None) -> None:
         """Record that the link died.
 
@@ -134,6 +148,7 @@ class Receiver:
         self._gaps.lost()
         self._coverage.lost(at if doubted_since is None else min(at, doubted_since))
         self._watermark.lost(f"the link was replaced: {reason}")
+        self._stale.deaf()
         # A pod that leaves a deposed node, or one that is cut off, later than we do may send in vain after our gap's
         # end.
         self._tracker.cut(told=doubted_since is None)
@@ -150,6 +165,7 @@ class Receiver:
 
     def close(self) -> None:
         """Notify now of what was held back, and leave no timer behind."""
+        self._stale.over()
         self._gaps.close()
 
     @property

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backplane_core._local.arguments import check_sink
-from backplane_core._local.registry import Queue, Registry, SinkAttachment
+from backplane_core._local.registry import Registry, SinkAttachment
 from backplane_core._local.states import States
 from backplane_core._runtime.loop_binding import LoopBinding
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
 from backplane_core._runtime.waking import WakeQueue
 from backplane_core.backplane import Sink
+from backplane_core.event_sink import EventSink
 from backplane_core.observe import Gap, GapCallback
 from backplane_core.target import Target, check_id
 
@@ -46,7 +47,7 @@ class ConnectionHost:
         check_sink(sink)
         return self._registry.attach(conn_id, sink, raw=raw, on_gap=on_gap, now=self._system.monotonic())
 
-    def attach_queue(self, queue: Queue, targets: Sequence[Target]) -> SinkAttachment:
+    def attach_queue(self, queue: EventSink, targets: Sequence[Target]) -> SinkAttachment:
         """Attach a connection's queue and associate it with its targets, all at once."""
         self._check(queue.conn_id)
         attachment = self._registry.attach_queue(queue, self._system.monotonic())
@@ -57,6 +58,10 @@ class ConnectionHost:
     async def confirm(self, targets: Sequence[Target]) -> bool:
         """Wait until the broker confirmed the subscriptions for all of these; False at once while the link is down."""
         return await self._registry.subscriber.confirm(targets)
+
+    def owe(self, targets: Sequence[Target]) -> None:
+        """Owe a gap to the connections of these, until the broker has confirmed the subscriptions."""
+        self._registry.subscriber.owe(targets)
 
     def count_overflow(self, conn_id: str, reason: str) -> Gap:
         """Count an event that the queue of a connection dropped, and return the gap that it leaves."""

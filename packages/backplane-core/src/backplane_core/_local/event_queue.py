@@ -121,7 +121,8 @@ class EventQueue:
     def mark(self, gap: Gap) -> None:
         """Put a gap of the bus after what came before it."""
         self._put(gap, at_front=False)
-        if self._end_on_gap:
+        # One that is open says nothing of what is missing: the client would come back to a pod that is still deaf.
+        if self._end_on_gap and not gap.is_open:
             self._fail(gap)
         self.waiter.wake()
 

@@ -6,42 +6,17 @@ Pure bookkeeping: synchronous, no clock, no loop.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 from attrs import define, field, frozen
 
 from backplane_core._local.subscriber import Subscriber
 from backplane_core._runtime.loop_binding import LoopBinding
 from backplane_core.backplane import Sink
-from backplane_core.event import Event
+from backplane_core.event_sink import EventSink
 from backplane_core.observe import Gap, GapCallback
 from backplane_core.target import Target
 
-__all__ = ["Entry", "Queue", "Registry", "SinkAttachment", "Span", "is_implied"]
-
-
-class Queue(Protocol):
-    """A connection's queue, as those see it who put something in.
-
-    Args:
-        conn_id: The connection's id.
-        hears_gaps: Whether anybody looks at its gaps.
-    """
-
-    conn_id: str
-    hears_gaps: bool
-
-    def accept(self, event: Event) -> bool:
-        """Take the event that all queues share; return False to refuse it."""
-        ...
-
-    def mark(self, gap: Gap) -> None:
-        """Take a gap, in its place among the events."""
-        ...
-
-    def end(self) -> None:
-        """Take nothing more: the connection is detached or replaced, or the backplane drains."""
-        ...
+__all__ = ["Entry", "Registry", "SinkAttachment", "Span", "is_implied"]
 
 
 @frozen
@@ -74,7 +49,7 @@ class Entry:
     raw: bool
     on_gap: GapCallback | None
     since: float
-    queue: Queue | None = None
+    queue: EventSink | None = None
     generation: int = 0
     targets: set[Target] | None = None
     covered: Span | None = None
@@ -105,7 +80,14 @@ class Registry:
     holders: dict[bytes, Entry | dict[str, Entry]] = field(factory=dict[bytes, "Entry | dict[str, Entry]"], init=False)
 
     def attach(
-        self, conn_id: str, sink: Sink, *, raw: bool, on_gap: GapCallback | None, now: float, queue: Queue | None = None
+        self,
+        conn_id: str,
+        sink: Sink,
+        *,
+        raw: bool,
+        on_gap: GapCallback | None,
+        now: float,
+        queue: EventSink | None = None,
     ) -> SinkAttachment:
         """Attach a connection, or replace its sink and keep its targets."""
         entry = self.connections.get(conn_id)
@@ -122,7 +104,7 @@ class Registry:
             replaced.end()
         return SinkAttachment(self, entry, entry.generation)
 
-    def attach_queue(self, queue: Queue, now: float) -> SinkAttachment:
+    def attach_queue(self, queue: EventSink, now: float) -> SinkAttachment:
         """Attach a connection by its queue; one that had the id ends, and leaves none of its targets behind.
 
         The id may have been another user's: what was meant for that one must not reach this one.

@@ -15,6 +15,10 @@ class Subscriber:
     def touch(self, target: Target) -> None:
         """Record that the pod gained its first or lost its last connection of a target."""
 
+    def owe(self, targets: Sequence[Target]) -> bool:  # noqa: ARG002 -- in memory nothing is missed
+        """Owe a gap to the connections of each of these that is not confirmed; return whether there is one."""
+        return False
+
     async def confirm(self, targets: Sequence[Target]) -> bool:  # noqa: ARG002 -- in memory there is nothing to confirm
         """Wait until the broker confirmed the subscriptions for all of these; False at once while the link is down."""
         return True

@@ -1,0 +1,41 @@
+"""What `attach_events` returns: an attachment that its sink can end."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from backplane_core._local.connection_host import ConnectionHost
+from backplane_core._local.registry import SinkAttachment
+
+__all__ = ["SinkHandle"]
+
+
+@frozen
+class SinkHandle:
+    """See `EventAttachment`.
+
+    Args:
+        host: The backplane.
+        attachment: Of the sink.
+    """
+
+    _host: ConnectionHost
+    _attachment: SinkAttachment
+
+    @property
+    def conn_id(self) -> str:
+        """The connection's id."""
+        return self._attachment.conn_id
+
+    async def detach(self) -> None:
+        """Detach this sink; a no-op if it was detached or replaced meanwhile."""
+        await self._attachment.detach()
+
+    def detach_nowait(self) -> None:
+        """Detach at once."""
+        self._attachment.drop()
+
+    def end_overflowed(self, reason: str) -> None:
+        """Detach at once, and count it as an overflow that is reported when the fan-out is done."""
+        self._host.end_overflowed(self.conn_id, f"{reason}, so the connection ended")
+        self._attachment.drop()

@@ -1,0 +1,67 @@
+"""How a host takes events and gaps by itself, without a queue and a task of ours in between: `EventSink`."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from backplane_core.backplane import Attachment
+from backplane_core.event import Event
+from backplane_core.observe import Gap
+
+__all__ = ["EventAttachment", "EventSink"]
+
+
+class EventSink(Protocol):
+    """One connection's own way out: it shares each event with all others, and gets gaps in their place among them.
+
+    For what writes to very many sockets and makes one frame per event for all of them, as `backplane_asgi` does.
+    A `Connection` is easier. No method may block, publish, or raise; what is raised is contained and reported.
+
+    Args:
+        conn_id: The connection's id.
+        hears_gaps: Whether anybody looks at its gaps; if nobody does, the log warns of them.
+    """
+
+    conn_id: str
+    hears_gaps: bool
+
+    def accept(self, event: Event) -> bool:
+        """Take an event, in the event loop, while it is being delivered to all.
+
+        Args:
+            event: One object for all connections; told apart from others by its identity.
+
+        Returns:
+            False to refuse it; then it does not count as delivered.
+        """
+        ...
+
+    def mark(self, gap: Gap) -> None:
+        """Take a gap: what is missing stood behind what was accepted so far.
+
+        Args:
+            gap: What may have been missed.
+        """
+        ...
+
+    def end(self) -> None:
+        """Take note that nothing else comes: detached, drained, or the id was taken over. It may come twice."""
+        ...
+
+
+class EventAttachment(Attachment, Protocol):
+    """One attached `EventSink`; what `attach_events` returns."""
+
+    def detach_nowait(self) -> None:
+        """Detach at once, from within the sink as well; a no-op if it was detached or replaced."""
+        ...
+
+    def end_overflowed(self, reason: str) -> None:
+        """Detach at once since the socket is too far behind, and count and report that as an overflow.
+
+        Call it where the sink refuses the event that did not fit.
+
+        Args:
+            reason: What was exceeded, for people; nothing secret.
+        """
+        ...
