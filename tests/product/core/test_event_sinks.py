@@ -19,7 +19,6 @@ from backplane_core import (
     ReentrantPublishError,
     Target,
 )
-from backplane_core.testing import Faults, FaultyTransport, MemoryTransport
 
 from tests.support.fleets import MemoryFleet
 from tests.support.waiting import until
@@ -185,15 +184,14 @@ async def test_an_unknown_connection_gets_no_target(backplane: BaseBackplane) ->
 
 
 async def test_a_deaf_pod_notifies_its_connections_while_it_is_deaf() -> None:
-    fleet, faults = MemoryFleet(), Faults()
+    fleet = MemoryFleet()
     async with fleet.stack:
-        pod = await fleet.pod(FaultyTransport(MemoryTransport(fleet.broker), faults), stale_after_s=0.05)
+        pod = await fleet.pod(stale_after_s=0.05)
         stream, bare = Stream(), list[Gap]()
         await pod.attach_events(stream, USER)
         await pod.attach("bare", lambda _: None, on_gap=bare.append)
         async with pod.connection("ends", USER, end_on_gap=True) as ending:
-            faults.refuse_open = 1.0
-            fleet.broker.drop_links()
+            fleet.broker.cut()
             await until(lambda: stream.items and bare, "both know that the pod is deaf")
             (gap,) = stream.items
             assert isinstance(gap, Gap)
@@ -206,7 +204,7 @@ async def test_a_deaf_pod_notifies_its_connections_while_it_is_deaf() -> None:
             assert len(stream.items) == len(late.items) == 1, "once per outage"
             assert pod.connection_count == 4, "an open gap ends nobody"
             assert pod.stats().gaps.get("reconnect", 0) == 0
-            faults.refuse_open = 0.0
+            fleet.broker.restore()
             await until(lambda: len(stream.items) == 2, "the outage is over")
             await ending.ended()
         last = stream.items[1]
@@ -217,10 +215,9 @@ async def test_a_deaf_pod_notifies_its_connections_while_it_is_deaf() -> None:
 
 
 async def test_a_short_outage_and_a_pod_that_is_not_to_say_so_notify_nobody() -> None:
-    fleet, faults = MemoryFleet(), Faults()
+    fleet = MemoryFleet()
     async with fleet.stack:
-        transport = FaultyTransport(MemoryTransport(fleet.broker), faults)
-        patient, silent = await fleet.pod(transport, stale_after_s=60), await fleet.pod(transport, stale_after_s=0)
+        patient, silent = await fleet.pod(stale_after_s=60), await fleet.pod(stale_after_s=0)
         streams = [Stream(), Stream()]
         await patient.attach_events(streams[0], USER)
         await silent.attach_events(streams[1], USER)
