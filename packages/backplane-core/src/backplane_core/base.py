@@ -512,12 +512,13 @@ class BaseBackplane:
         if self._delivery.running:
             raise ReentrantPublishError(REENTRANT)
         targets = normalize_targets(target)
+        first = targets[0]
         entries = self._registry.resolve(targets, excluded_ids(exclude))
         data = encode_event(event)
         if len(data) > self._settings.max_event_bytes:
             raise EventTooLargeError(len(data), self._settings.max_event_bytes)
         union = UnionEvent(data, targets) if len(targets) > 1 else None
-        return self._delivery.deliver(entries, data, targets[0].wire, union)
+        return self._delivery.deliver(entries, data, first.wire, union)
 
     def publish_threadsafe(
         self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()
