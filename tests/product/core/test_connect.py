@@ -66,8 +66,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         assert group == "backplane.transports"
         return [EntryPoint(name, value, group) for name, value in adapters.items()]
 
-    # By name: the package itself has a function called connect.
-    monkeypatch.setattr(import_module("backplane_core.connect"), "entry_points", entry_points)
+    monkeypatch.setattr(import_module("backplane_core.adapters"), "entry_points", entry_points)
     MADE.calls.clear()
     return adapters
 
@@ -184,8 +183,10 @@ async def test_a_broker_that_is_away_is_told_within_the_timeout(
 
 KINDS: list[tuple[dict[str, str], str | None]] = [
     ({}, None),
-    ({"BACKPLANE": "", "BACKPLANE_URL": ""}, None),
-    ({"BACKPLANE": "  ", "BACKPLANE_URL": " "}, None),
+    ({"BACKPLANE": ""}, None),
+    ({"BACKPLANE": "  "}, None),
+    ({"BACKPLANE": "memory", "BACKPLANE_URL": ""}, None),
+    ({"BACKPLANE": "redis", "BACKPLANE_URL": "", "BACKPLANE_REDIS_URL": "redis://r"}, "redis://r"),
     ({"BACKPLANE": "memory"}, None),
     ({"BACKPLANE": " InMemory "}, None),
     ({"BACKPLANE": "memory", "BACKPLANE_URL": "memory://"}, None),
@@ -212,6 +213,9 @@ async def test_the_environment_picks_the_kind_and_the_url(
 
 
 WRONG: list[tuple[dict[str, str], list[str]]] = [
+    ({"BACKPLANE_URL": ""}, ["BACKPLANE_URL is set and empty", "BACKPLANE=memory"]),
+    ({"BACKPLANE": " ", "BACKPLANE_URL": " \n"}, ["BACKPLANE_URL is set and empty"]),
+    ({"BACKPLANE_URL": "", "BACKPLANE_REDIS_URL": f"redis://:{SECRET}@r"}, ["BACKPLANE_URL is set and empty"]),
     ({"BACKPLANE": "redsi"}, ["BACKPLANE", "redis", "valkey", "nats", "memory"]),
     ({"BACKPLANE": "redis"}, ["BACKPLANE_URL", "BACKPLANE_REDIS_URL"]),
     ({"BACKPLANE": "nats"}, ["BACKPLANE_URL", "BACKPLANE_NATS_URL"]),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Unpack
 
+from backplane_core._runtime.logging import logger
+from backplane_core._runtime.workers import find_workers
 from backplane_core.base import BaseBackplane
 from backplane_core.options import Options
 
@@ -25,4 +27,10 @@ class InMemoryBackplane(BaseBackplane):
 
     def __init__(self, **options: Unpack[Options]) -> None:
         super().__init__(**options)
+        workers = find_workers()
+        if workers is None:
+            logger.info("pod %r: live in memory, reaches no other process", self._pod_name)
+        else:
+            text = "pod %r: live in memory, reaches no other process, and there seem to be several (%s): set a URL"
+            logger.warning(text, self._pod_name, workers)
         self._states.enter("live", "in memory")

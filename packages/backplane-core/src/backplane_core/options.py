@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
-from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
+from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args, get_origin
 
 import cattrs
 from attrs import Attribute, field, fields, frozen, resolve_types
@@ -127,6 +127,12 @@ ADAPTER_NAMES: Final = tuple(name for name in ConnectOptions.__annotations__ if 
 _ALLOWED: Final = "allowed"
 """Metadata of a field: which values are allowed, for the error."""
 
+_SWITCHES: Final = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
+"""How text says True and False, in upper or lower case."""
+
 _SECRET: Final = "secret"  # noqa: S105 -- a word, no password
 """Metadata of a field whose values must not stand in the error."""
 
@@ -213,6 +219,31 @@ class Settings:
         if settings.routing == "interest" and settings.lanes > 1:
             raise ConfigurationError("lanes are for routing='broadcast'; routing='interest' has a channel per target")
         return settings
+
+
+def check_text(name: str, text: str) -> str | bool:
+    """Return the value of an option that was written as text, for `Settings.of`.
+
+    Args:
+        name: The option's.
+        text: Not empty.
+
+    Raises:
+        ConfigurationError: It is not allowed; says what is, and nothing of the text.
+    """
+    attribute: Attribute[Any] = getattr(fields(Settings), name)
+    value: str | bool = text
+    if attribute.type is bool:
+        value = _SWITCHES.get(text.lower(), text)
+    elif get_origin(attribute.type) is Literal:
+        value = text.lower()
+    try:
+        Settings.of({name: value})
+    except ConfigurationError:
+        problem = str(attribute.metadata[_ALLOWED])
+    else:
+        return value
+    raise ConfigurationError(problem)  # out here, where no `__context__` carries the text
 
 
 resolve_types(Settings)  # the annotations are strings; cattrs wants the types

@@ -14,8 +14,8 @@ from typing import Any, Final, NoReturn, Self, TypeVar, Unpack
 
 from backplane_core._runtime.forks import call_in_child
 from backplane_core._runtime.logging import logger
+from backplane_core.adapters import MEMORY, make_transport, scheme_of
 from backplane_core.backplane import Sink
-from backplane_core.connect import MEMORY, make_transport, scheme_of
 from backplane_core.distributed import DistributedBackplane
 from backplane_core.errors import ClosedError, ConfigurationError, ReentrantPublishError
 from backplane_core.observe import GapCallback, Stats
