@@ -22,6 +22,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "wait": (" False ", False),
     "probe_interval_s": ("4", 4.0),
     "beat_s": ("0.5", 0.5),
+    "stale_after_s": ("9", 9.0),
     "outbox_max_messages": ("10", 10),
     "outbox_max_bytes": ("4096", 4096),
     "outbox_overflow": ("Drop_Oldest", "drop_oldest"),
