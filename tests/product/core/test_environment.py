@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 import pytest
+from attrs import fields
 from backplane_core import ConfigurationError, DistributedBackplane, connect_from_env
 from backplane_core.options import Settings
 
@@ -52,7 +53,7 @@ def settings_of(env: dict[str, str], **options: Any) -> Settings:
 def test_every_option_that_is_text_has_a_variable(installed: dict[str, str], written: pytest.LogCaptureFixture) -> None:
     settings = settings_of({**URL, **{f"BACKPLANE_{name.upper()}": text for name, (text, _) in TEXTS.items()}})
     assert {name: getattr(settings, name) for name in TEXTS} == {name: value for name, (_, value) in TEXTS.items()}
-    assert {attribute.name for attribute in Settings.__attrs_attrs__} == {*TEXTS, "signing_keys"}
+    assert {attribute.name for attribute in fields(Settings)} == {*TEXTS, "signing_keys"}
     assert written.text == ""
 
 
