@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
 from functools import partial
@@ -11,9 +12,9 @@ from typing import Any
 
 import pytest
 from backplane_core import LinkChanged, Target, Traits
-from backplane_core._link import handover as succession
-from backplane_core._link import next_link as successor_module
-from backplane_core._link.next_link import number_of
+from backplane_core._link import handover as handover_module
+from backplane_core._link import move as move_module
+from backplane_core._link import next_link as next_link_module
 from backplane_core.testing import Faults, FaultyTransport
 
 from tests.support.fleets import MemoryFleet
@@ -28,7 +29,7 @@ LAGS = Faults(deliver_s=0.03)
 
 @pytest.fixture(autouse=True)
 def no_spread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(succession, "SPREAD_S", 0.0)
+    monkeypatch.setattr(handover_module, "SPREAD_S", 0.0)
 
 
 @asynccontextmanager
@@ -100,20 +101,62 @@ async def test_a_planned_move_costs_no_event_no_copy_and_no_gap(fleet: MemoryFle
     assert [record.reason for record in records if isinstance(record, LinkChanged)][1] == "moved: works ahead"
 
 
+async def test_a_link_that_nothing_comes_by_moves_again_and_again(fleet: MemoryFleet) -> None:
+    records: list[Any] = []
+    slow, quick = FaultyTransport(fleet.broker, faults=LAGS), FaultyTransport(fleet.broker)
+    here, there = await fleet.pod(slow, observer=records.append, probe_interval_s=60), await fleet.pod()
+    socket = await fleet.socket(there, "t", USER)
+    slow.open = quick.open  # type: ignore[method-assign]
+    for move in range(1, 5):
+        old = [*slow._links, *quick._links]
+        for link in old:
+            link.ask_to_leave("works ahead")
+        await until(partial(has_moved, records, move), "the move")
+        await until(partial(_gone, old, quick._links), "the old link is closed")
+        await here.publish(USER, move)
+        await here.flush(5)
+        await socket.has(move)
+    assert socket.stream == [1, 2, 3, 4]
+    assert [record.live for record in records if isinstance(record, LinkChanged)] == [True] * 5
+    assert here.stats().decode_errors == there.stats().decode_errors == 0, "no mark got through"
+
+
+async def test_a_reader_that_is_busy_does_not_make_a_move_fail(fleet: MemoryFleet) -> None:
+    transport = FaultyTransport(fleet.broker)
+    here = await fleet.pod(transport, connect_timeout_s=0.3)
+    there = await fleet.pod()
+    gaps: list[Any] = []
+    took: list[Any] = []
+
+    def slow(event: Any) -> None:
+        took.append(event)
+        time.sleep(0.002)  # a sink that holds the loop
+
+    await here.attach("h", slow, on_gap=gaps.append)
+    await here.associate("h", USER)
+    next(iter(transport._links)).ask_to_leave("works ahead")
+    for number in range(1_000):
+        await there.publish(USER, number)
+    await until(lambda: here.stats().links == 2, "the move")
+    await until(lambda: len(took) == 1_000, "all that was published")
+    assert took == [*range(1_000)]
+    assert gaps == []
+
+
 async def test_what_only_the_next_link_heard_is_not_lost(fleet: MemoryFleet, monkeypatch: pytest.MonkeyPatch) -> None:
     here, there = await fleet.pod(), await fleet.pod()
     socket = await fleet.socket(here, "h", USER)
-    switch: Any = succession.Handover._switch
+    switch: Any = handover_module.Handover._switch
 
-    async def deaf_then_switched(relay: Any, old: Any, successor: Any, *, passes: bool) -> None:
+    async def deaf_then_switched(relay: Any, old: Any, next_link: Any, move: Any) -> None:
         fleet.broker._subscribers.unsubscribe(old, channel_of(here, USER))
         await there.publish(USER, "late")
         await there.flush(5)
         beat(here)
         await here.flush(5)
-        await switch(relay, old, successor, passes=passes)
+        await switch(relay, old, next_link, move)
 
-    monkeypatch.setattr(succession.Handover, "_switch", deaf_then_switched)
+    monkeypatch.setattr(handover_module.Handover, "_switch", deaf_then_switched)
     next(iter(fleet.broker._subscribers.links)).ask_to_leave("works ahead")
     await until(lambda: here.stats().links == 2, "the move")
     await socket.has(1)
@@ -153,13 +196,13 @@ async def test_an_association_amid_a_switch_holds_afterwards(
 ) -> None:
     here, there = await fleet.pod(), await fleet.pod()
     socket = await fleet.socket(here, "h")
-    switch: Any = succession.Handover._switch
+    switch: Any = handover_module.Handover._switch
 
-    async def associated_then_switched(relay: Any, old: Any, successor: Any, *, passes: bool) -> None:
+    async def associated_then_switched(relay: Any, old: Any, next_link: Any, move: Any) -> None:
         assert await here.associate("h", USER) is True
-        await switch(relay, old, successor, passes=passes)
+        await switch(relay, old, next_link, move)
 
-    monkeypatch.setattr(succession.Handover, "_switch", associated_then_switched)
+    monkeypatch.setattr(handover_module.Handover, "_switch", associated_then_switched)
     next(iter(fleet.broker._subscribers.links)).ask_to_leave("works ahead")
     await until(lambda: here.stats().links == 2, "the move")
     await until(lambda: fleet.broker.link_count == 2, "the old link is closed")
@@ -224,7 +267,7 @@ async def test_where_copies_cannot_be_told_the_link_is_replaced_with_a_gap(fleet
 async def test_a_node_that_passes_nothing_on_is_left_with_a_gap(
     fleet: MemoryFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(succession, "MARK_S", 0.05)
+    monkeypatch.setattr(move_module, "MARK_S", 0.05)
     transport = FaultyTransport(fleet.broker)
     here = await fleet.pod(transport)
     socket = await fleet.socket(here, "h", USER)
@@ -232,7 +275,7 @@ async def test_a_node_that_passes_nothing_on_is_left_with_a_gap(
     def deaf_to_marks(_self: Any, batch: Any) -> None:
         """The next link hears no mark."""
 
-    monkeypatch.setattr(successor_module.NextLink, "_take", deaf_to_marks)
+    monkeypatch.setattr(next_link_module.NextLink, "_hold", deaf_to_marks)
     next(iter(transport._links)).ask_to_leave("works ahead")
     await until(lambda: here.stats().links == 2, "the move")
     await until(lambda: len(socket.gaps) == 1, "the gap")
@@ -249,10 +292,3 @@ async def test_closing_during_a_move_leaves_nothing(leaves_nothing: None, after_
         await asyncio.sleep(after_s)  # wherever it may be then
         await pod.aclose()
         assert fleet.broker.link_count == 0
-
-
-@pytest.mark.parametrize(
-    ("mark", "number"), [(b"1", 1), (b"42", 42), (b"", 0), (b"x", 0), (b"-1", 0), (b"\xb2", 0), (b"9" * 5_000, 0)]
-)
-def test_a_mark_that_is_none_counts_for_nothing(mark: bytes, number: int) -> None:
-    assert number_of(mark) == number

@@ -233,7 +233,7 @@ def test_a_link_whose_reader_is_behind_is_neither_deaf_nor_stalled() -> None:
     for _ in range(200):
         now += heartbeat.tick_s
         heartbeat.behind()
-        assert heartbeat.tick(now, 1, is_reading=True) not in {"deaf", "stalled"}
+        assert heartbeat.tick(now, 1, is_held_up=True) not in {"deaf", "stalled"}
     actions = set[str]()
     for _ in range(50):
         now += heartbeat.tick_s

@@ -8,13 +8,14 @@ from typing import Final
 
 from attrs import define, field
 
+from backplane_core._link.marks import Marks, Sieve
+from backplane_core._runtime.faults import log_fault
 from backplane_core.errors import TransportError
 from backplane_core.transport import Frame, Link, Lost
 
-__all__ = ["NextLink", "number_of", "with_timeout"]
+__all__ = ["NextLink", "with_timeout"]
 
 SUBSCRIBE_BATCH: Final = 512
-MAX_MARKS: Final = 999_999_999
 HELD_BYTES: Final = 32 << 20
 """Some 100,000 frames. Beyond that the next link is not read until the switch, and its broker's own limit applies."""
 
@@ -32,30 +33,26 @@ async def with_timeout(asking: Awaitable[object], timeout_s: float) -> None:
         raise TransportError("the broker does not answer: it is frozen, or the line is cut") from None
 
 
-def number_of(mark: bytes) -> int:
-    """Return the number of a mark, or 0 if it is not one: anyone on the bus may write to its channel."""
-    return int(mark) if mark.isdigit() and len(mark) <= len(str(MAX_MARKS)) else 0
-
-
 @define(eq=False)
 class NextLink:
     """The next link, read at the same time as the old one.
 
     Args:
         link: The link, already open.
-        mark: The channel of marks.
+        marks: What is looked for in it.
         timeout_s: How long each of its answers may take.
         backlog: The channels that it has yet to subscribe to.
+        changed: Set when it brought something, or died.
     """
 
     link: Link
-    mark: str
+    marks: Marks
     timeout_s: float
     backlog: dict[str, None]
-    heard: int = field(default=0, init=False)
-    """The number of the last mark heard."""
-    batches: AsyncIterator[list[Frame | Lost]] = field(init=False)
-    changed: asyncio.Event = field(factory=asyncio.Event, init=False)
+    changed: asyncio.Event
+    sieve: Sieve = field(init=False)
+    _batches: AsyncIterator[list[Frame | Lost]] = field(init=False)
+    _reading: asyncio.Task[None] = field(init=False)
     # One at a time: an unsubscribe must not overtake a subscribe.
     _asking: asyncio.Lock = field(factory=asyncio.Lock, init=False)
     _held: list[Frame | Lost] = field(factory=list[Frame | Lost], init=False)
@@ -64,28 +61,31 @@ class NextLink:
     _failure: str | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.batches = self.link.receive()
+        self.sieve = Sieve(self.marks)
+        self.sieve.begin()
+        self._batches = self.link.receive()
+        self._reading = asyncio.create_task(self._read(), name="backplane-next-link")
 
-    async def read(self) -> None:
-        """Read until released, and then the one batch that is already being awaited."""
+    async def _read(self) -> None:
+        """Read until released, and then the one batch that is already being awaited: to cancel that could lose it."""
         try:
             while not self._released.is_set():
-                self._take(await anext(self.batches))
+                self._hold(await anext(self._batches))
                 if self._held_bytes > HELD_BYTES:
                     await self._released.wait()
         except StopAsyncIteration:
             self.fail("the link ended without saying why")
         except TransportError as error:
             self.fail(str(error))
+        except Exception as error:  # noqa: BLE001 -- as the supervisor does
+            self.fail(log_fault("the transport failed", error))
 
-    def _take(self, batch: Sequence[Frame | Lost]) -> None:
-        for item in batch:
-            if isinstance(item, Lost) or item[0] != self.mark:
-                self._held.append(item)
-                self._held_bytes += 0 if isinstance(item, Lost) else len(item[1])
-            else:
-                self.heard = number_of(item[1]) or self.heard
-                self.changed.set()
+    def _hold(self, batch: list[Frame | Lost]) -> None:
+        # Once it is released its marks are for whoever reads it: they may be those of another move by now.
+        kept = batch if self._released.is_set() else self.sieve.sift(batch)
+        self._held += kept
+        self._held_bytes += sum(len(item[1]) for item in kept if not isinstance(item, Lost))
+        self.changed.set()
 
     def fail(self, reason: str) -> None:
         """Record that the link is dead."""
@@ -101,18 +101,37 @@ class NextLink:
         if self._failure is not None:
             raise TransportError(self._failure)
 
-    def take_held(self) -> list[Frame | Lost]:
-        """Return the frames held, and forget them."""
-        held, self._held = self._held, []
-        return held
-
     def lose(self, reason: str) -> None:
         """Note, ahead of the frames held, that frames may be missing."""
         self._held.insert(0, Lost(None, reason))
 
     def release(self) -> None:
-        """Let `read` end."""
+        """Let `receive` go on: nothing is held back any longer."""
         self._released.set()
+
+    async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
+        """Yield, once released, what was held, and then what the link brings.
+
+        Raises:
+            TransportError: The link is dead.
+        """
+        if held := self._take_held():
+            yield held
+        await self._reading  # a quiet link: until it brings something, as any `receive` does
+        if held := self._take_held():
+            yield held
+        self.check()
+        async for batch in self._batches:
+            yield batch
+
+    def _take_held(self) -> list[Frame | Lost]:
+        held, self._held = self._held, []
+        return held
+
+    async def stop(self) -> None:
+        """Read no further, and leave no task behind."""
+        self._reading.cancel()
+        await asyncio.wait({self._reading})
 
     async def catch_up(self) -> None:
         """Subscribe to everything that the old link is subscribed to.
@@ -126,7 +145,8 @@ class NextLink:
                 batch = [self.backlog.popitem()[0] for _ in range(min(SUBSCRIBE_BATCH, len(self.backlog)))]
                 await with_timeout(self.link.subscribe(batch), self.timeout_s)
         # Last: a node that knows of this subscription knows of all.
-        await with_timeout(self.link.subscribe([self.mark]), self.timeout_s)
+        await with_timeout(self.link.subscribe([self.marks.channel]), self.timeout_s)
+        self.sieve.is_subscribed = True
 
     async def subscribe(self, channels: Sequence[str]) -> None:
         """Subscribe to what the old link has just been subscribed to."""
@@ -142,4 +162,5 @@ class NextLink:
             heard = [channel for channel in channels if channel not in self.backlog]
             for channel in channels:
                 self.backlog.pop(channel, None)
-            await with_timeout(self.link.unsubscribe(heard), self.timeout_s)
+            if heard:
+                await with_timeout(self.link.unsubscribe(heard), self.timeout_s)

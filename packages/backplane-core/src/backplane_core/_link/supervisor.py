@@ -19,7 +19,8 @@ from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._inbound.watermark import Watermark
 from backplane_core._link.backoff import Backoff
 from backplane_core._link.events import LinkEvents
-from backplane_core._link.handover import Handover, HandoverOptions
+from backplane_core._link.handover import Handover
+from backplane_core._link.handover_options import HandoverOptions
 from backplane_core._link.proof import LinkProof, check_link
 from backplane_core._link.subscriber import LinkSubscriber
 from backplane_core._link.writer import LinkWriter
@@ -232,7 +233,7 @@ class LinkSupervisor:
         await self._subscriber.settle(link)
         await self._go_live()
         group.create_task(self._writer.run(link), name="backplane-write")
-        group.create_task(self._watch(), name="backplane-watch")
+        group.create_task(self._watch(link), name="backplane-watch")
         await self._subscriber.follow(link)
 
     async def _go_live(self) -> None:

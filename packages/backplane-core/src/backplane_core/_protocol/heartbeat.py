@@ -105,15 +105,16 @@ class Heartbeat:
         if self._overdue is not None:
             self._overdue = 0.0
 
-    def tick(self, now: float, next_number: int, *, unmarked_tail: bool = False, is_reading: bool = False) -> Action:
+    def tick(self, now: float, next_number: int, *, unmarked_tail: bool = False, is_held_up: bool = False) -> Action:
         """Return what to do now.
 
         Args:
             now: The monotonic clock, in seconds.
             next_number: The number of the next frame on the channel of beats.
             unmarked_tail: Whether the last frames of another channel were dropped, which a beat there must reveal.
-            is_reading: Whether the reader is at work on what came: the broker's answer may stand behind it, so this
-                time does not count against the broker.
+            is_held_up: Whether this pod itself holds up what the broker should answer: its reader is at work on what
+                came, behind which the answer may stand, or a move makes sends wait. This time does not count against
+                the broker.
         """
         passed = 0.0 if self._last_tick is None else min(now - self._last_tick, 2 * self.tick_s)
         self._last_tick = now
@@ -132,7 +133,7 @@ class Heartbeat:
             if self._overdue > patience_s:
                 return "deaf"
         if self._unconfirmed is not None:
-            self._unconfirmed += 0.0 if is_reading else passed
+            self._unconfirmed += 0.0 if is_held_up else passed
             if self._unconfirmed > patience_s:
                 return "stalled"
         if self._since_beat >= self.probe_interval_s or (self._tail and self._since_frame >= self.beat_s):
