@@ -242,7 +242,7 @@ class LinkSupervisor:
         await self._events.live(self.reason)
         self._started.set()
 
-    async def _watch(self) -> None:
+    async def _watch(self, link: Link) -> None:
         """Beat, and give up a link that is deaf or stalled."""
         heartbeat = self._heartbeat
         while True:
@@ -251,7 +251,7 @@ class LinkSupervisor:
                 self._monotonic(),
                 self._sender.next_number,
                 unmarked_tail=self._sender.has_unmarked_tails,
-                is_reading=self._proof.is_reading,
+                is_held_up=self._proof.is_reading or (isinstance(link, Handover) and link.holds_sends),
             )
             if decision == "beat":
                 self._events.beat()
