@@ -61,7 +61,7 @@ class Move:
     The next link may still owe some of the marks ("trail"); with the last one the move is finished.
 
     It exists because the marks of two moves were once mixed up, where no frame came between them: all sends were held
-    until the link was given up, after 5.1 s amid a rolling upgrade of the brokers.
+    until the link was given up, after 5.1 s during a rolling upgrade of the brokers.
 
     Args:
         marks: Numbers the marks.

@@ -81,7 +81,7 @@ class NextLink:
             self.fail(log_fault("the transport failed", error))
 
     def _hold(self, batch: list[Frame | Lost]) -> None:
-        # Once it is released its marks are for whoever reads it: they may be those of another move by now.
+        # Once released, its marks are left to `receive`: they may be those of another move by now.
         kept = batch if self._released.is_set() else self.sieve.sift(batch)
         self._held += kept
         self._held_bytes += sum(len(item[1]) for item in kept if not isinstance(item, Lost))
