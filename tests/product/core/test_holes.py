@@ -19,10 +19,12 @@ USER = Target.user("u1")
 
 
 class DyingLink(MemoryLink):
-    """Delivers what it was told to send, and dies before it says so."""
+    """Delivers what it was told to send, and dies of every event before it says so."""
 
     async def send(self, frames: Sequence[Frame]) -> None:
         await super().send(frames)
+        if all(frame[1].endswith(b'"lanes":1}') for frame in frames):  # beats and questions
+            return
         raise TransportError("the confirmation was lost")
 
 

@@ -176,7 +176,7 @@ def test_whoever_is_back_within_a_moment_costs_no_command() -> None:
     for planned_between in (True, False, True):
         pod.leave(Target.user("u1"))
         assert pod.plan() == ([], [])
-        assert pod.subscriptions.next_leave == pod.now + LINGER_S
+        assert pod.subscriptions.next_look == pod.now + LINGER_S
         pod.now += LINGER_S * 0.9
         assert pod.plan() == ([], [])
         assert pod.subscriptions.confirmed(channel)
@@ -185,7 +185,7 @@ def test_whoever_is_back_within_a_moment_costs_no_command() -> None:
             assert pod.plan() == ([], [])
         pod.now += LINGER_S
         assert pod.plan() == ([], [])
-    assert pod.subscriptions.next_leave is None
+    assert pod.subscriptions.next_look is None
 
 
 def test_who_is_not_back_is_left_when_its_moment_is_over_and_not_before() -> None:
@@ -198,7 +198,7 @@ def test_who_is_not_back_is_left_when_its_moment_is_over_and_not_before() -> Non
         pod.leave(Target.user(str(number)))
         assert pod.plan() == ([], [])
         pod.now += LINGER_S / 4
-    while (leave_at := pod.subscriptions.next_leave) is not None:
+    while (leave_at := pod.subscriptions.next_look) is not None:
         pod.now = leave_at
         left.append((pod.now, pod.plan()[1]))
     began = LINGER_S  # settling took so long
@@ -230,7 +230,7 @@ def test_a_lost_link_leaves_nothing_that_lingers() -> None:
     pod.leave(Target.user("u1"))
     assert pod.plan() == ([], [])
     pod.subscriptions.lost()
-    assert pod.subscriptions.next_leave is None
+    assert pod.subscriptions.next_look is None
     assert pod.plan() == ([SHARED], [])
 
 

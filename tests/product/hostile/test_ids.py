@@ -22,6 +22,7 @@ from redis.asyncio import Redis
 from tests.conftest import StartServer
 from tests.product.hostile.bus import opened
 from tests.support.fleets import Fleet
+from tests.support.inside import origin_of
 from tests.support.waiting import DEADLINE_S, until
 
 KINDS = ("connection", "session", "user", "org", "agent")
@@ -198,6 +199,8 @@ def meant(channel: str, routing: str, pods: Sequence[DistributedBackplane]) -> t
         published.update({names.channel((target,)): 2 for target in TARGETS})
     # What each pod got confirmed beyond that went over the shared channel: the event to everyone, and beats.
     published[channel] = sum(pod.stats().sent for pod in pods) - sum(published.values())
+    # And one question of each, on a channel of its own, when its link was opened.
+    published.update(f"{channel}:@{origin_of(pod)}" for pod in pods)
     return heard, published
 
 

@@ -15,6 +15,7 @@ from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._link.subscriber import LinkSubscriber
 from backplane_core._local.registry import Entry
+from backplane_core._outbound.losses import Losses
 from backplane_core._outbound.outbox import Outbox
 from backplane_core._outbound.sender import Sender
 from backplane_core._protocol.frame import Head, decode_target
@@ -121,13 +122,13 @@ def no_beats(patch: Patch) -> None:
 
 
 def no_beats_for_torn_channels(patch: Patch) -> None:
-    drop = Sender._drop
+    drop = Losses.dropped
 
-    def forget(self: Sender, frames: Iterable[Frame], cause: str) -> None:
+    def forget(self: Losses, frames: Iterable[Frame], cause: str) -> None:
         drop(self, frames, cause)
-        self._unmarked_tails.clear()
+        self.tails.clear()
 
-    patch.setattr(Sender, "_drop", forget)
+    patch.setattr(Losses, "dropped", forget)
 
 
 def old_links_speak_late(patch: Patch) -> None:

@@ -21,7 +21,9 @@ from backplane_core.errors import (
     InvalidTargetError,
     OutboxFullError,
     ReentrantPublishError,
+    RefusedError,
     SlowConsumerError,
+    TargetDeniedError,
     TransportError,
     WrongLoopError,
 )
@@ -45,6 +47,7 @@ from backplane_core.observe import (
     State,
     StateChanged,
     Stats,
+    SubscriptionRefused,
 )
 from backplane_core.options import ConnectOptions, Options, OutboxOverflow, RoutingName
 from backplane_core.publisher import Publisher, SyncPublisher
@@ -56,6 +59,7 @@ from backplane_core.transport import (
     Lost,
     Proven,
     ProvingLink,
+    Refusal,
     Traits,
     Transport,
 )
@@ -107,6 +111,8 @@ __all__ = [
     "Readiness",
     "Record",
     "ReentrantPublishError",
+    "Refusal",
+    "RefusedError",
     "RoutingName",
     "Sink",
     "SinkFailed",
@@ -114,8 +120,10 @@ __all__ = [
     "State",
     "StateChanged",
     "Stats",
+    "SubscriptionRefused",
     "SyncPublisher",
     "Target",
+    "TargetDeniedError",
     "Traits",
     "Transport",
     "TransportError",

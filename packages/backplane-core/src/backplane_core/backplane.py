@@ -58,6 +58,7 @@ class Backplane(Protocol):
         Raises:
             InvalidTargetError: The id is not of that form.
             ConfigurationError: The sink is not a plain callable.
+            TargetDeniedError: The broker does not let this pod hear the connection. Nothing was changed.
             ClosedError: The backplane is draining or closed.
             WrongLoopError: Called outside of the backplane's event loop.
 
@@ -94,6 +95,7 @@ class Backplane(Protocol):
 
         Raises:
             InvalidTargetError: `target` is not a `Target`.
+            TargetDeniedError: The broker does not let this pod hear the target. Nothing was changed.
             ClosedError: The backplane is draining or closed.
             WrongLoopError: Called outside of the backplane's event loop.
 

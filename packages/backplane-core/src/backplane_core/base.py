@@ -31,6 +31,7 @@ from backplane_core.errors import (
     EventTooLargeError,
     InvalidTargetError,
     ReentrantPublishError,
+    TargetDeniedError,
 )
 from backplane_core.event_sink import EventAttachment, EventSink
 from backplane_core.logging_observer import LoggingObserver
@@ -152,6 +153,7 @@ class BaseBackplane:
         Raises:
             InvalidTargetError: The id is not of that form.
             ConfigurationError: The sink is not a plain callable.
+            TargetDeniedError: The broker does not let this pod hear the connection. Nothing was changed.
             ClosedError: The backplane is draining or closed.
             WrongLoopError: Called outside of the backplane's event loop.
 
@@ -160,7 +162,11 @@ class BaseBackplane:
         Cancellation: the sink stays attached.
         """
         attachment = self._host.attach(conn_id, sink, raw=raw, on_gap=on_gap)
-        await self._host.confirm((Target.connection(conn_id),))
+        try:
+            await self._host.confirm((Target.connection(conn_id),))
+        except TargetDeniedError:
+            attachment.drop()
+            raise
         return attachment
 
     async def detach(self, conn_id: str) -> None:
@@ -191,13 +197,23 @@ class BaseBackplane:
 
         Raises:
             InvalidTargetError: `target` is not a `Target`.
+            TargetDeniedError: The broker does not let this pod hear the target. Nothing was changed.
             ClosedError: The backplane is draining or closed.
             WrongLoopError: Called outside of the backplane's event loop.
 
         Delivery: events published on this pod arrive from now on, whatever is returned.
         Cancellation: the association stays.
         """
-        return self._associate(conn_id, target) and await self._host.confirm((target,))
+        entry = self._registry.connections.get(conn_id)
+        had_it = entry is not None and entry.targets is not None and target in entry.targets
+        if not self._associate(conn_id, target):
+            return False
+        try:
+            return await self._host.confirm((target,))
+        except TargetDeniedError:
+            if not had_it:
+                self._registry.dissociate(conn_id, target)
+            raise
 
     def associate_nowait(self, conn_id: str, target: Target) -> bool:
         """Add a target to a connection as `associate` does, without waiting for the broker.

@@ -181,7 +181,11 @@ class DistributedBackplane(BaseBackplane):
         """Return a snapshot of this pod's counters."""
         outbox = self._sender.outbox
         return evolve(
-            super().stats(), sent=outbox.confirmed, outbox_messages=outbox.messages, outbox_bytes=outbox.bytes
+            super().stats(),
+            sent=outbox.confirmed,
+            denied=self._subscriptions.denied_count,
+            outbox_messages=outbox.messages,
+            outbox_bytes=outbox.bytes,
         )
 
     async def flush(self, timeout_s: float | None = None) -> None:
@@ -291,7 +295,6 @@ class _LinkEvents(LinkEvents):
         if self._states.now in {"connecting", "degraded"}:
             self._log.live(self._system.monotonic(), self._receiver.notified_of_outage)
             self._states.enter("live", reason)
-        self.beat()
 
     def failed(self, reason: str, *, retryable: bool) -> None:
         if self._states.now == "degraded":
@@ -303,7 +306,7 @@ class _LinkEvents(LinkEvents):
             self._mark_doubt(in_doubt)
         self._peers.link_lost()
         # An unnumbered pod must not get copies: what was in flight is then counted, and a hole for the others.
-        self._sender.link_lost(resend=self._peers.can_deduplicate(self._system.monotonic()))
+        self._sender.link_lost(reason, resend=self._peers.can_deduplicate(self._system.monotonic()))
         self._reporter.report(LinkChanged(live=False, reason=reason, links=self._counters.links))
         if self._states.now == "live":
             self._log.lost(self._system.monotonic(), reason)

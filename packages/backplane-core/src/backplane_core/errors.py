@@ -5,7 +5,10 @@ No message, repr or `__cause__` of these contains a password, token, key or even
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from backplane_core.observe import Gap
+from backplane_core.transport import Refusal
 
 __all__ = [
     "AdapterNotInstalledError",
@@ -20,7 +23,9 @@ __all__ = [
     "InvalidTargetError",
     "OutboxFullError",
     "ReentrantPublishError",
+    "RefusedError",
     "SlowConsumerError",
+    "TargetDeniedError",
     "TransportError",
     "WrongLoopError",
 ]
@@ -197,3 +202,40 @@ class AuthenticationError(TransportError):
 
     def __init__(self, message: str, *, retryable: bool = False) -> None:
         super().__init__(message, retryable=retryable)
+
+
+class RefusedError(TransportError):
+    """The broker refused some of what one call of a link asked for.
+
+    Raised by the links of transports, and handled by core: a refused event is counted and reported, a refused channel
+    is a `TargetDeniedError` for those who wait for it. Everything else that the call asked for was done.
+
+    Args:
+        refusals: What was refused, in the order of the call's frames or channels; at least one.
+        ends_link: The link died of the first refusal: the broker took what stood before it, and nothing behind it.
+    """
+
+    def __init__(self, refusals: Sequence[Refusal], *, ends_link: bool = False) -> None:
+        super().__init__(refusals[0].reason)
+        self.refusals: Sequence[Refusal] = tuple(refusals)
+        self.ends_link: bool = ends_link
+
+
+class TargetDeniedError(BackplaneError):
+    """The broker does not let this pod hear a target: its user lacks the permission for the target's channel.
+
+    Raised by `associate`, `attach` and entering a connection. Nothing was changed, and no other target is affected.
+    Grant what the message names.
+
+    Args:
+        channel: The target's channel.
+        reason: The broker's, and what to grant.
+    """
+
+    def __init__(self, channel: str, reason: str) -> None:
+        super().__init__(channel, reason)
+        self.channel: str = channel
+        self.reason: str = reason
+
+    def __str__(self) -> str:
+        return f"this pod may not hear the target: {self.reason}"

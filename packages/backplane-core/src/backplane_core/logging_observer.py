@@ -20,6 +20,7 @@ from backplane_core.observe import (
     Record,
     SinkFailed,
     StateChanged,
+    SubscriptionRefused,
 )
 
 __all__ = ["LoggingObserver"]
@@ -76,7 +77,12 @@ def _line(record: Record) -> tuple[int, tuple[str, ...], str] | None:  # noqa: P
     match record:
         case EventDropped():
             text = f"{record.count} events for other pods were dropped ({record.cause}) on {record.channel}"
+            if record.reason is not None:
+                text = f"{text}, {record.size} bytes: {record.reason}"
             return logging.WARNING, ("dropped", record.cause), text
+        case SubscriptionRefused():
+            text = f"{record.channel} is not heard: {record.reason}"
+            return logging.ERROR, ("refused",), text
         case SinkFailed():
             text = f"the sink of connection {record.conn_id!r} raised {record.error}"
             return logging.WARNING, ("sink", record.conn_id), text

@@ -23,6 +23,7 @@ __all__ = [
     "State",
     "StateChanged",
     "Stats",
+    "SubscriptionRefused",
 ]
 
 State: TypeAlias = Literal["connecting", "live", "degraded", "draining", "closed"]
@@ -116,14 +117,35 @@ class EventDropped:
     Args:
         cause: `outbox`: the outbox was full. `unconfirmed`: can't be sent again. `too_large`: over the limit of a new
             broker. `closed`: not sent before close. `in_doubt`: sent to a broker node that was deposed, or may have
-            been; some may have arrived, and a pod that started since then detects no hole.
+            been; some may have arrived, and a pod that started since then detects no hole. `refused`: the broker
+            refused it, or killed two links in a row when it was sent alone; one record per event.
         channel: The bus channel.
         count: How many events.
+        size: The frame's size in bytes, under `refused`; None otherwise.
+        reason: The broker's, under `refused`, for people; None otherwise.
     """
 
     cause: str
     channel: str
     count: int
+    size: int | None = None
+    reason: str | None = None
+
+
+@frozen(kw_only=True)
+class SubscriptionRefused:
+    """The broker does not let this pod hear a channel that its connections need; all others are heard.
+
+    Reported when it begins. It is asked for again now and then; once it is heard, its connections get a `Gap` for the
+    time until then.
+
+    Args:
+        channel: The bus channel.
+        reason: The broker's, and what to grant.
+    """
+
+    channel: str
+    reason: str
 
 
 @frozen(kw_only=True)
@@ -183,7 +205,15 @@ class OriginCollision:
 
 
 Record: TypeAlias = (
-    StateChanged | LinkChanged | EventDropped | SinkFailed | EnvelopeRejected | FleetMismatch | OriginCollision | Gap
+    StateChanged
+    | LinkChanged
+    | EventDropped
+    | SubscriptionRefused
+    | SinkFailed
+    | EnvelopeRejected
+    | FleetMismatch
+    | OriginCollision
+    | Gap
 )
 Observer: TypeAlias = Callable[[Record], None]
 
@@ -236,6 +266,7 @@ class Stats:
         observer_errors: Callbacks of the host (`on_gap`, `on_state`, `observer`) that raised.
         unknown_connections: `associate` of a connection that is not attached.
         links: Links that went live.
+        denied: Channels that this pod needs and may not hear, now; see `SubscriptionRefused`.
         mismatch: Beats heard from pods with other routing or lanes.
         collisions: Beats heard under this pod's origin that it did not send.
         outbox_messages: Frames accepted and not yet confirmed.
@@ -263,6 +294,7 @@ class Stats:
     observer_errors: int = 0
     unknown_connections: int = 0
     links: int = 0
+    denied: int = 0
     mismatch: int = 0
     collisions: int = 0
     outbox_messages: int = 0

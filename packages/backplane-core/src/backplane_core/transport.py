@@ -19,6 +19,7 @@ __all__ = [
     "Lost",
     "Proven",
     "ProvingLink",
+    "Refusal",
     "Traits",
     "Transport",
 ]
@@ -43,8 +44,23 @@ class Lost:
 
 
 @frozen(kw_only=True)
+class Refusal:
+    """One frame or channel that the broker refused; see `RefusedError`.
+
+    Args:
+        index: Its place among the frames or channels of the call.
+        reason: Why, for people: what was asked for, what the broker said, what to do. Without payload or secret.
+        is_denied: Whether a permission for the channel is missing, so that others on it are refused as well.
+    """
+
+    index: int
+    reason: str
+    is_denied: bool = False
+
+
+@frozen(kw_only=True)
 class Traits:
-    """What a transport can do. Read after each `Transport.open`, so that a broker's own limits can be filled in.
+    """What a transport can do. Read after each `Transport.open`, and while a link lives: some limits are stated late.
 
     Args:
         durable: Frames survive in a log and carry cursors.
@@ -108,7 +124,8 @@ class Link(Protocol):
             after: On a durable transport the cursor to resume behind.
 
         Raises:
-            TransportError: The link is dead, or the broker refused.
+            TransportError: The link is dead.
+            RefusedError: The link lives; the broker refused some, and confirmed all others.
         """
         ...
 
@@ -133,7 +150,8 @@ class Link(Protocol):
                 unless one is larger.
 
         Raises:
-            TransportError: The link is dead, or the broker refused a frame.
+            TransportError: The link is dead.
+            RefusedError: The broker refused some frames, and took all others; it says whether the link lives.
         """
         ...
 

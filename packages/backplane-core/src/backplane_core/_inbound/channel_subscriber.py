@@ -10,6 +10,7 @@ from backplane_core._inbound.watermark import Watermark
 from backplane_core._local.subscriber import Subscriber
 from backplane_core._protocol.routing import Routing
 from backplane_core._runtime.system import System
+from backplane_core.errors import TargetDeniedError
 from backplane_core.target import Target
 
 __all__ = ["ChannelSubscriber"]
@@ -46,10 +47,16 @@ class ChannelSubscriber(Subscriber):
             self._coverage.forget(channel)
 
     async def confirm(self, targets: Sequence[Target]) -> bool:
-        """Wait until the broker confirmed that all of these are heard; False at once while the link is down."""
+        """Wait until the broker confirmed that all of these are heard; False at once while the link is down.
+
+        Raises:
+            TargetDeniedError: The broker refused one of them.
+        """
         for channel in self._channels(targets):
             if not self._is_deaf:
                 await self._subscriptions.wait_confirmed(channel)
+            if (reason := self._subscriptions.denial(channel)) is not None:
+                raise TargetDeniedError(channel, reason)
         return not self.owe(targets) and not self._is_deaf
 
     def owe(self, targets: Sequence[Target]) -> bool:

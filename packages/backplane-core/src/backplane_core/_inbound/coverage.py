@@ -98,6 +98,14 @@ class Coverage:
         """Record that nobody wants a channel any longer."""
         self._requests.pop(channel, None)
 
+    def deny(self, channel: str) -> bool:
+        """Record that the broker refuses a channel; return whether it has connections that were not made to wait.
+
+        Those have to be notified now. What they miss from now on is owed once the channel is heard.
+        """
+        request = self._requests.pop(channel, None)
+        return request is None or request.owed
+
     def lost(self, since: float) -> None:
         """Record that the link died, and that everything up to `since` was heard."""
         known = [since, *[request.at for request in self._requests.values()]]

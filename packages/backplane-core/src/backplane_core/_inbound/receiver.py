@@ -22,6 +22,7 @@ from backplane_core._protocol.sequence import Tracker
 from backplane_core._protocol.signing import Signer
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
+from backplane_core.observe import SubscriptionRefused
 from backplane_core.options import Settings
 from backplane_core.transport import Frame, Lost
 
@@ -63,6 +64,7 @@ class Receiver:
         signer: Signer | None,
     ) -> None:
         self._system = system
+        self._reporter = reporter
         self._registry = registry
         self._subscriptions = subscriptions
         self._watermark = watermark
@@ -120,6 +122,17 @@ class Receiver:
         for channel in channels:
             self._tracker.heard(channel, now)
 
+    def denied(self, channel: str, reason: str) -> None:
+        """Report that the broker refuses a channel; notify the connections that don't wait for its answer."""
+        self._reporter.report(SubscriptionRefused(channel=channel, reason=reason))
+        if self._coverage.deny(channel):
+            self._gaps.report_hole(channel, self._watermark.at, None, f"the channel is not heard: {reason}")
+
+    def owe(self, denied: Iterable[tuple[str, float]]) -> None:
+        """Record that channels which were refused since some moment are about to be heard."""
+        for channel, since in denied:
+            self._coverage.ask(channel, since, owed=True)
+
     async def settled(self) -> None:
         """Report what is owed, now that every channel that is wanted is heard."""
         owed = self._coverage.settled()
@@ -131,7 +144,8 @@ class Receiver:
             await self._gaps.report_settled(owed, now)
         self._coverage.close()
         self._gaps.settled()
-        self._watermark.reported(now)
+        if owed.channels is None:  # else there are connections that nothing was reported to
+            self._watermark.reported(now)
 
     def opened_deaf(self) -> None:
         """Record that the pod was opened without a link."""

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final
 
+from attrs import frozen
+
 from backplane_core._local.registry import Entry, Registry
 from backplane_core._protocol.routing import Routing
 from backplane_core.target import Target
@@ -25,6 +27,26 @@ MAX_LINGERING: Final = 16_384
 LOOKS: Final = 8
 """Touched channels that one plan looks at, for each that it may ask for: churn that cancels out must not hold the
 loop."""
+
+
+DENIED_S: Final = 30.0
+"""How long until a channel that was refused is asked for again: permissions are changed by hand, and brokers log what
+they refuse."""
+
+
+@frozen
+class Denial:
+    """A channel that the broker refuses.
+
+    Args:
+        reason: Why, for people.
+        since: When it was refused first.
+        again_at: When to ask for it again.
+    """
+
+    reason: str
+    since: float
+    again_at: float
 
 
 class Subscriptions:
@@ -51,6 +73,8 @@ class Subscriptions:
         # Confirmed, but held by nobody, and until when they are heard all the same; the oldest first.
         self._lingering: dict[str, float] = {}
         self._unconfirmed: set[str] = set()
+        # Refused by the broker, in the order in which they are asked for again.
+        self._denied: dict[str, Denial] = {}
         # What those wait for who wait for a channel; many on one share one.
         self._waiting: dict[str, asyncio.Event] = {}
 
@@ -68,12 +92,14 @@ class Subscriptions:
                 # Never asked for: while the broker is away nobody plans, and churn must leave nothing behind.
                 self._targets.pop(channel, None)
                 self._touched.pop(channel, None)
+                self._denied.pop(channel, None)
             return False
         return channel not in self._confirmed
 
     async def wait_confirmed(self, channel: str) -> None:
-        """Return once the broker confirmed a channel; or nobody wants it any longer, or the link is lost."""
-        if channel not in self._confirmed:
+        """Return once the broker confirmed or denied a channel; or nobody wants it any longer, or the link is lost."""
+        is_asked = channel not in self._denied or channel in self._unconfirmed or channel in self._touched
+        if channel not in self._confirmed and is_asked:
             waiting = self._waiting.get(channel)
             if waiting is None:
                 waiting = self._waiting[channel] = asyncio.Event()
@@ -92,6 +118,8 @@ class Subscriptions:
         """
         subscribe: list[str] = []
         looks = limit * LOOKS
+        for channel in [channel for channel, denial in islice(self._denied.items(), limit) if denial.again_at <= now]:
+            self._touched[channel] = None
         while self._again and len(subscribe) < limit and looks:
             looks -= 1
             self._look(self._again.pop(), now, subscribe)
@@ -112,6 +140,7 @@ class Subscriptions:
             self._lingering.setdefault(channel, now + LINGER_S)
         else:
             self._targets.pop(channel, None)
+            self._denied.pop(channel, None)
 
     def _wanted(self, channel: str) -> bool:
         if channel not in self._targets:  # looked at twice: touched, and asked for again
@@ -131,6 +160,32 @@ class Subscriptions:
                 self._confirmed.remove(channel)
                 unsubscribe.append(channel)
         return unsubscribe
+
+    def is_base(self, channel: str) -> bool:
+        """Whether every pod hears the channel, whatever its connections are."""
+        return channel in self._routing.base
+
+    def deny(self, channel: str, reason: str, now: float) -> bool:
+        """Record that the broker refused a channel, and let those go on who wait for it; return whether it is news."""
+        before = self._denied.pop(channel, None)
+        self._denied[channel] = Denial(reason, now if before is None else before.since, now + DENIED_S)
+        self._unconfirmed.discard(channel)
+        self._wake((channel,))
+        return before is None
+
+    def denial(self, channel: str) -> str | None:
+        """Return why the broker refuses a channel; None: it does not, or was not asked yet."""
+        denial = self._denied.get(channel)
+        return None if denial is None or channel in self._confirmed else denial.reason
+
+    def take_denied(self, channels: Iterable[str]) -> list[tuple[str, float]]:
+        """Return since when those of the channels were refused that are heard now, and forget that they were."""
+        return [(channel, self._denied.pop(channel).since) for channel in channels if channel in self._denied]
+
+    @property
+    def denied_count(self) -> int:
+        """How many channels the broker refuses."""
+        return len(self._denied)
 
     def confirm(self, channels: Iterable[str]) -> None:
         """Record that the broker confirmed that these are heard, and let those go on who wait for it."""
@@ -179,9 +234,10 @@ class Subscriptions:
         return bool(self._touched or self._again)
 
     @property
-    def next_leave(self) -> float | None:
-        """When the next channel is to be left, in the monotonic clock's seconds."""
-        return next(iter(self._lingering.values()), None)
+    def next_look(self) -> float | None:
+        """When the next channel is to be left, or asked for again, in the monotonic clock's seconds."""
+        due = [*islice(self._lingering.values(), 1), *[one.again_at for one in islice(self._denied.values(), 1)]]
+        return min(due, default=None)
 
     @property
     def settled(self) -> bool:

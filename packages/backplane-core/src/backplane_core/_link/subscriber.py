@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -12,7 +12,7 @@ from attrs import frozen
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._runtime.system import System
-from backplane_core.errors import TransportError
+from backplane_core.errors import AuthenticationError, RefusedError, TransportError
 from backplane_core.transport import Link
 
 __all__ = ["SUBSCRIBE_BATCH", "LinkSubscriber"]
@@ -42,14 +42,13 @@ class LinkSubscriber:
 
         Raises:
             TransportError: The link is dead, or the broker does not answer.
+            AuthenticationError: This pod may not hear a channel that every pod hears.
         """
         subscriptions, asked = self.subscriptions, True
         while asked or subscriptions.pending:
             subscribe, unsubscribe = subscriptions.plan(SUBSCRIBE_BATCH, self.system.monotonic())
             if subscribe:
-                await self._with_timeout(link.subscribe(subscribe))
-                self.receiver.subscribed(subscribe)
-                subscriptions.confirm(subscribe)
+                await self._subscribe(link, subscribe)
             if unsubscribe:
                 await self._with_timeout(link.unsubscribe(unsubscribe))
                 self.receiver.unsubscribed(unsubscribe)
@@ -58,6 +57,25 @@ class LinkSubscriber:
             await asyncio.sleep(0)
             if subscriptions.changed.is_set():
                 await self._share_batch()
+
+    async def _subscribe(self, link: Link, channels: Sequence[str]) -> None:
+        subscriptions, receiver = self.subscriptions, self.receiver
+        try:
+            await self._with_timeout(link.subscribe(channels))
+        except RefusedError as error:
+            for refusal in error.refusals:
+                if subscriptions.is_base(channels[refusal.index]):
+                    raise AuthenticationError(refusal.reason) from None
+            now = self.system.monotonic()
+            for refusal in error.refusals:
+                channel = channels[refusal.index]
+                if subscriptions.deny(channel, refusal.reason, now):
+                    receiver.denied(channel, refusal.reason)
+            refused = {refusal.index for refusal in error.refusals}
+            channels = [channel for place, channel in enumerate(channels) if place not in refused]
+        receiver.owe(subscriptions.take_denied(channels))
+        receiver.subscribed(channels)
+        subscriptions.confirm(channels)
 
     async def follow(self, link: Link) -> None:
         """Ask for what changes, for ever.
@@ -72,9 +90,9 @@ class LinkSubscriber:
 
     async def _changed(self) -> None:
         """Return once there may be something to ask for."""
-        leave_at = self.subscriptions.next_leave
+        look_at = self.subscriptions.next_look
         with suppress(TimeoutError):
-            async with asyncio.timeout(None if leave_at is None else leave_at - self.system.monotonic()):
+            async with asyncio.timeout(None if look_at is None else look_at - self.system.monotonic()):
                 await self.subscriptions.changed.wait()
         await self._share_batch()
 

@@ -18,6 +18,7 @@ from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._inbound.watermark import Watermark
 from backplane_core._link.backoff import Backoff
+from backplane_core._link.ending import most_telling
 from backplane_core._link.events import LinkEvents
 from backplane_core._link.handover import Handover
 from backplane_core._link.handover_options import HandoverOptions
@@ -30,7 +31,7 @@ from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
 from backplane_core._runtime.credentials import hide_credentials
-from backplane_core._runtime.faults import first_leaf, log_fault
+from backplane_core._runtime.faults import log_fault
 from backplane_core._runtime.logging import logger
 from backplane_core._runtime.system import System
 from backplane_core._runtime.tasks import run_bounded
@@ -100,12 +101,20 @@ class LinkSupervisor:
         self._started = asyncio.Event()
         self._start_error: Exception | None = None
         self._stopping = False
+        # Whether a link is live only once a beat has passed: the first one, and the next after one that was denied, or
+        # died of one frame. Otherwise an answer to a question is enough.
+        self._must_prove = True
         self._proof = LinkProof(watermark, InDoubtSends(settings.channel, own.beat_suffix))
         self._subscriber = LinkSubscriber(
             subscriptions=subscriptions, receiver=receiver, system=system, timeout_s=settings.connect_timeout_s
         )
         self._writer = LinkWriter(
-            transport=transport, sender=sender, heartbeat=heartbeat, proof=self._proof, system=system
+            transport=transport,
+            sender=sender,
+            heartbeat=heartbeat,
+            proof=self._proof,
+            system=system,
+            timeout_s=settings.connect_timeout_s,
         )
 
     @property
@@ -166,7 +175,7 @@ class LinkSupervisor:
             await asyncio.sleep(self._backoff.lost(self._monotonic(), retryable=retryable))
 
     async def _use_one_link(self) -> None:
-        """Open a link and use it until it dies; raise only if it could not be opened, or is not what it says."""
+        """Open a link and use it until it dies; raise if there was none, or if trying again can't help."""
         async with asyncio.timeout(self._settings.connect_timeout_s):
             link = await self._transport.open()
         try:
@@ -175,6 +184,8 @@ class LinkSupervisor:
             await self._serve(link)
         except ConfigurationError as error:
             logger.error("the transport can't be used: %s", error)
+            raise
+        except TransportError:
             raise
         except Exception as error:  # noqa: BLE001 -- a fault of ours must not end the life of links, in silence
             self.reason = log_fault("using the link failed", error)
@@ -196,10 +207,11 @@ class LinkSupervisor:
         return link
 
     async def _serve(self, link: Link) -> None:
-        """Use a link until it dies."""
+        """Use a link until it dies; raise if the next one will die as well, for want of a permission."""
         opened_at = self._monotonic()
         self._heartbeat.link_opened()
-        self._sender.link_opened(self._transport.traits.max_payload_bytes)
+        self._sender.limit(self._transport.traits.max_payload_bytes)
+        failure: TransportError | None = None
         try:
             self._proof.opened(_current(link), self._transport.traits, opened_at)
             async with asyncio.TaskGroup() as group:
@@ -208,13 +220,17 @@ class LinkSupervisor:
                 if isinstance(link, Handover):
                     group.create_task(link.run(), name="backplane-handover")
         except* TransportError as errors:
-            self.reason = str(first_leaf(errors))
+            failure = most_telling(errors)
+            self.reason = str(failure)
         except* Exception as errors:  # noqa: BLE001 -- a link's fault must not end the life of links
             self.reason = log_fault("the link failed", errors)
         finally:
             in_doubt = self._proof.lost()
             self._subscriptions.lost()
             self._events.lost(self.reason, in_doubt)
+        if failure is not None and not failure.retryable:
+            self._must_prove = True
+            raise failure
 
     def moved(self, link: Link, reason: str) -> None:
         """Record that another link took over."""
@@ -229,14 +245,23 @@ class LinkSupervisor:
         raise TransportError("the link ended without saying why")
 
     async def _subscribe(self, link: Link, group: asyncio.TaskGroup) -> None:
-        """Subscribe to all that is wanted, go live, and follow what changes."""
+        """Subscribe to all that is wanted, go live once this pod has proven that it may publish, and follow changes."""
         await self._subscriber.settle(link)
+        await self._writer.prove(link)
+        self._sender.limit(self._transport.traits.max_payload_bytes)
+        must_prove = self._must_prove or self._sender.kills_links
+        if must_prove:
+            self._events.beat()
+            await self._writer.pass_beat(link)
         await self._go_live()
+        if not must_prove:
+            self._events.beat()
         group.create_task(self._writer.run(link), name="backplane-write")
         group.create_task(self._watch(link), name="backplane-watch")
         await self._subscriber.follow(link)
 
     async def _go_live(self) -> None:
+        self._must_prove = False
         self._backoff.live(self._monotonic())
         self.reason = "connected"
         await self._events.live(self.reason)
@@ -247,6 +272,7 @@ class LinkSupervisor:
         heartbeat = self._heartbeat
         while True:
             await asyncio.sleep(heartbeat.tick_s)
+            self._sender.limit(self._transport.traits.max_payload_bytes)
             decision = heartbeat.tick(
                 self._monotonic(),
                 self._sender.next_number,

@@ -7,10 +7,12 @@ from typing import Final
 
 from attrs import frozen
 
+from backplane_core._link.next_link import with_timeout
 from backplane_core._link.proof import LinkProof
 from backplane_core._outbound.sender import Sender
 from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._runtime.system import System
+from backplane_core.errors import AuthenticationError, RefusedError
 from backplane_core.transport import Link, Transport
 
 __all__ = ["BUSY_FRAMES", "BUSY_TURNS", "LinkWriter"]
@@ -31,6 +33,7 @@ class LinkWriter:
         heartbeat: Decides whether the broker still confirms.
         proof: Records what confirmations prove.
         system: The clock.
+        timeout_s: How long an answer may take, while no heartbeat watches the link.
     """
 
     transport: Transport
@@ -38,6 +41,7 @@ class LinkWriter:
     heartbeat: Heartbeat
     proof: LinkProof
     system: System
+    timeout_s: float
 
     async def run(self, link: Link) -> None:
         """Write everything that was accepted since the last write, then wait for its confirmation; repeat for ever."""
@@ -47,13 +51,44 @@ class LinkWriter:
                 for _ in range(BUSY_TURNS):
                     await asyncio.sleep(0)
 
+    async def prove(self, link: Link) -> None:
+        """Return once the broker has answered a frame that no pod hears, which proves that this pod may publish.
+
+        Raises:
+            TransportError: The link is dead, or the broker does not answer.
+            AuthenticationError: This pod may not publish there.
+        """
+        try:
+            await with_timeout(link.send(self.sender.question()), self.timeout_s)
+        except RefusedError as error:
+            raise AuthenticationError(str(error)) from None
+
+    async def pass_beat(self, link: Link) -> None:
+        """Write what was accepted until now, a beat at its end, and return once the broker has all of it.
+
+        Raises:
+            TransportError: The link is dead, or the broker does not answer.
+            AuthenticationError: This pod may not publish what every pod does.
+        """
+        end = self.sender.end()
+        while not end.is_passed:
+            await with_timeout(self._write_batch(link), self.timeout_s)
+
     async def _write_batch(self, link: Link) -> int:
-        """Write one batch, as soon as there is one, and return how many frames that were, all of them confirmed."""
+        """Write one batch, as soon as there is one, and return how many frames that were, all of them settled."""
         sender, monotonic = self.sender, self.system.monotonic
         frames = await sender.next_batch()
         self.heartbeat.writing()
         written_at = monotonic()
-        await link.send(frames)
+        try:
+            await link.send(frames)
+        except RefusedError as error:
+            answer = sender.refused(error.refusals, ends_link=error.ends_link)
+            self.proof.confirmed(answer.taken, monotonic())
+            if answer.denied is not None:
+                raise AuthenticationError(answer.denied) from None
+            if error.ends_link:
+                raise
         self.heartbeat.confirmed()
         self.proof.confirmed(sender.outbox.in_flight, monotonic())
         if self.transport.traits.single_stream:

@@ -8,14 +8,14 @@ offer -> waiting -> take -> in flight -> confirm
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from attrs import define, field
 
 from backplane_core.transport import Frame
 
-__all__ = ["Mark", "Outbox"]
+__all__ = ["End", "Mark", "Outbox"]
 
 
 class Mark(Protocol):
@@ -30,6 +30,18 @@ class Mark(Protocol):
     def set(self, confirmed: bool, /) -> None:  # noqa: FBT001 -- as of an `Confirmation`
         """Take True: it is passed."""
         ...
+
+
+@define(eq=False)
+class End:
+    """The end of what was accepted until now."""
+
+    behind: int = 0
+    is_passed: bool = field(default=False, init=False)
+
+    def set(self, confirmed: bool, /) -> None:  # noqa: FBT001 -- as of any `Mark`
+        """Take True: all before it is settled."""
+        self.is_passed = confirmed
 
 
 @define
@@ -94,12 +106,13 @@ class Outbox:
         self._drop(dropped, range(first, first + len(dropped)))
         return dropped
 
-    def take(self, max_bytes: int, now: float = 0.0) -> list[Frame]:
+    def take(self, max_bytes: int, now: float = 0.0, max_frames: int | None = None) -> list[Frame]:
         """Return the next frames, at least one if any waits; they are in flight until `confirm` or `lost`.
 
         Args:
             max_bytes: What one write carries.
             now: The monotonic clock.
+            max_frames: The most frames; None: as many as that.
 
         Raises:
             RuntimeError: The last batch is still in flight.
@@ -110,13 +123,13 @@ class Outbox:
         batch = self._in_flight
         if waiting and self.first_sent_at is None:
             self.first_sent_at = now
-        if self.bytes < max_bytes:
+        if max_frames is None and self.bytes < max_bytes:
             batch.extend(waiting)
             waiting.clear()
             self._sent_before = 0
             return batch
         size = 0
-        while waiting and size < max_bytes:
+        while waiting and size < max_bytes and (max_frames is None or len(batch) < max_frames):
             frame = waiting.popleft()
             size += len(frame[1])
             batch.append(frame)
@@ -128,6 +141,15 @@ class Outbox:
         frames = self._land()
         self.confirmed += len(frames)
         return len(frames)
+
+    def settle(self, *, confirmed: Collection[int], dropped: Collection[int]) -> None:
+        """Settle some of what is in flight, by its place in it; the rest stays in flight."""
+        places = sorted([*confirmed, *dropped])
+        frames = [self._in_flight[place] for place in places]
+        settled = frozenset(places)
+        self._in_flight = [frame for place, frame in enumerate(self._in_flight) if place not in settled]
+        self.confirmed += len(confirmed)
+        self._drop(frames, places)
 
     def lost(self, *, resend: bool) -> list[Frame]:
         """Put what is in flight back to the front, since the link died; or, with `resend=False`, drop and return it."""

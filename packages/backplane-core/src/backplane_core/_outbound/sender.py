@@ -7,19 +7,21 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from backplane_core._outbound.frame_builder import FrameBuilder
+from backplane_core._outbound.losses import Losses
 from backplane_core._outbound.outbound import Outbound
-from backplane_core._outbound.outbox import Outbox
+from backplane_core._outbound.outbox import End, Outbox
+from backplane_core._outbound.poison import PoisonSearch
+from backplane_core._outbound.refused import Answer, RefusedBatches
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.routing import Routing
-from backplane_core._protocol.sequence import MAX_CHANNELS
 from backplane_core._protocol.signing import Signer
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
 from backplane_core._runtime.waking import Confirmation, Waiter, WakeQueue
 from backplane_core.options import Settings
 from backplane_core.target import Target
-from backplane_core.transport import Frame
+from backplane_core.transport import Frame, Refusal
 
 __all__ = ["Sender"]
 
@@ -29,6 +31,10 @@ lost. Less would leave a busy broker idle between two of them."""
 
 MARKS_PER_BEAT: Final = 512
 """Lost tails that are marked at once: a fraction of a batch. The others are marked with the next beats."""
+
+
+MAX_BEATS: Final = 8
+"""Beats that may wait beyond the bounds of the outbox."""
 
 
 class Flush(Confirmation):
@@ -74,18 +80,19 @@ class Sender(Outbound):
         self.outbox = Outbox(settings.outbox_max_messages, settings.outbox_max_bytes)
         self.frames = FrameBuilder(own, routing, settings, is_signed=signer is not None)
         self._shared = routing.shared
+        self._poison = PoisonSearch()
         self._overflow = settings.outbox_overflow
-        self._beat_suffix = own.beat_suffix
+        self._losses = Losses(own, reporter)
+        self._refused = RefusedBatches(self._losses, routing)
         self._peers = peers
-        self._reporter = reporter
         self._monotonic = system.monotonic
         # Receivers know a frame's number for at least twice as long: a copy that comes later would be news to them.
         self._resend_s = settings.origin_ttl_s / 2
         self._signer = signer
-        # Channels whose last frames were dropped: nothing shows receivers the hole until a beat there does.
-        self._unmarked_tails: dict[str, None] = {}
         self._question = self.frames.question()
+        self._max_payload_bytes: int | None = None
         self._asking = False
+        self._beats: list[End] = []
         self._waker = WakeQueue()
         # What the writer awaits while there is nothing to write.
         self._to_write = Waiter(self._waker)
@@ -118,11 +125,11 @@ class Sender(Outbound):
 
     def _make_room(self, frame: Frame) -> None:
         if self._overflow == "drop_oldest":
-            self._drop(self.outbox.evict(len(frame[1])), "outbox", in_publish=True)
+            self._losses.dropped(self.outbox.evict(len(frame[1])), "outbox", in_publish=True)
             if self.outbox.offer(frame):
                 self._to_write.wake()
                 return
-        self._drop((frame,), "outbox", in_publish=True)
+        self._losses.dropped((frame,), "outbox", in_publish=True)
 
     def beat(self, now: float) -> bool:
         """Say that we live, what our last numbers are, and how we route.
@@ -134,20 +141,24 @@ class Sender(Outbound):
             False if there was no room for all of it, events go first: try again soon.
         """
         channels = [self._shared]
-        channels += [tail for tail in list(self._unmarked_tails)[:MARKS_PER_BEAT] if tail != self._shared]
+        channels += [tail for tail in list(self._losses.tails)[:MARKS_PER_BEAT] if tail != self._shared]
         for channel in channels:
             frame, seq = self.frames.beat(channel)
             if channel == self._shared:
-                # There is never more than one of these on its way: a link that confirms none is given up first.
+                # A link that confirms none is given up, but the next one may be as well.
+                self._beats = [end for end in self._beats if not end.is_passed]
+                if len(self._beats) >= MAX_BEATS:
+                    return False
                 self.outbox.reserve(frame)
+                self._beats.append(self.end())
             elif not self.outbox.offer(frame):
                 return False
             self.frames.numbering.take(channel)
-            self._unmarked_tails.pop(channel, None)
+            self._losses.tails.pop(channel, None)
             self._to_write.wake()
             if channel == self._shared:
                 self._peers.beat_sent(seq, now)
-        return not self._unmarked_tails
+        return not self._losses.tails
 
     def ask(self) -> None:
         """Have the broker answer something, without a frame for any pod."""
@@ -200,9 +211,14 @@ class Sender(Outbound):
     @property
     def has_unmarked_tails(self) -> bool:
         """Whether a beat should show that a channel's last frames were dropped."""
-        return bool(self._unmarked_tails)
+        return bool(self._losses.tails)
 
     # -> link
+
+    @property
+    def kills_links(self) -> bool:
+        """Whether the last link died of the frame that comes next: the next link may, too."""
+        return self._poison.is_close
 
     @property
     def has_batch(self) -> bool:
@@ -213,8 +229,8 @@ class Sender(Outbound):
         """Return all that was accepted since the last batch, as soon as there is anything; it is in flight then."""
         first_sent_at = self.outbox.first_sent_at
         if first_sent_at is not None and self._monotonic() - first_sent_at > self._resend_s:
-            self._drop(self.outbox.drop_sent(), "unconfirmed")
-        while not (frames := self.outbox.take(BATCH_BYTES, self._monotonic())):
+            self._losses.dropped(self.outbox.drop_sent(), "unconfirmed")
+        while not (frames := self.outbox.take(BATCH_BYTES, self._monotonic(), self._poison.limit)):
             if self._asking:
                 frames = [self._question]
                 break
@@ -223,47 +239,62 @@ class Sender(Outbound):
         # Signed as late as this: what waited out a long outage bears the time at which it is sent.
         return frames if self._signer is None else self._signer.sign_all(frames)
 
-    def link_opened(self, max_payload_bytes: int | None) -> None:
-        """Drop what this broker would cut the link for."""
+    def question(self) -> Sequence[Frame]:
+        """Return a batch that makes the broker answer, without a frame for any pod."""
+        return [self._question] if self._signer is None else self._signer.sign_all([self._question])
+
+    def end(self) -> End:
+        """Return what is passed once all that was accepted until now is settled."""
+        end = End()
+        self.outbox.mark(end)
+        return end
+
+    def limit(self, max_payload_bytes: int | None) -> None:
+        """Take the broker's limit for one frame: drop what it would cut the link for; publishes raise from now on."""
+        if max_payload_bytes == self._max_payload_bytes:
+            return
+        self._max_payload_bytes = max_payload_bytes
         if max_payload_bytes is None:
             self.frames.unlimit()
         else:
             most = self.frames.limit(max_payload_bytes)
-            self._drop(self.outbox.discard(lambda frame: len(frame[1]) > most), "too_large")
+            self._losses.dropped(self.outbox.discard(lambda frame: len(frame[1]) > most), "too_large")
 
     def confirmed(self) -> None:
         """Record that the broker has what was in flight."""
-        self.outbox.confirm()
+        self._poison.confirmed(self.outbox.confirm())
         if not self.outbox.over_half:
             self._room.set()
 
-    def link_lost(self, *, resend: bool) -> None:
-        """Send what was in flight again on the next link; or, with `resend=False`, drop it."""
-        self._drop(self.outbox.lost(resend=resend), "unconfirmed")
+    def refused(self, refusals: Sequence[Refusal], *, ends_link: bool) -> Answer:
+        """Settle a batch that the broker refused something of; see `RefusedBatches`."""
+        answer = self._refused.settle(self.outbox, refusals, ends_link=ends_link)
+        self._poison.confirmed(answer.settled)
+        return answer
+
+    def link_lost(self, reason: str, *, resend: bool) -> None:
+        """Send what was in flight again on the next link; or, with `resend=False`, drop it.
+
+        A frame that links die of is given up.
+        """
+        outbox = self.outbox
+        if not resend:
+            self._poison.clear()
+            self._losses.dropped(outbox.lost(resend=False), "unconfirmed")
+        elif self._poison.died(outbox.in_flight):
+            for frame in outbox.lost(resend=False):
+                self._losses.refused(frame, f"each link that carried it alone died: {reason}", is_denied=False)
+        else:
+            outbox.lost(resend=True)
 
     def mark_tails(self, channels: Iterable[str]) -> None:
         """Have a beat on each of these channels show that what was sent there last may have been lost."""
-        for channel in channels:
-            if len(self._unmarked_tails) < MAX_CHANNELS:
-                self._unmarked_tails[channel] = None
+        self._losses.mark_tails(channels)
 
     def close(self) -> None:
         """Drop what is left."""
-        self._drop([*self.outbox.lost(resend=False), *self.outbox.discard(lambda _: True)], "closed")
+        self._losses.dropped([*self.outbox.lost(resend=False), *self.outbox.discard(lambda _: True)], "closed")
 
     def forked(self) -> None:
         """Forget what is left, uncounted, in a forked child: it is the parent's to send."""
         self.outbox = Outbox(self.outbox.max_messages, self.outbox.max_bytes)
-
-    def _drop(self, frames: Iterable[Frame], cause: str, *, in_publish: bool = False) -> None:
-        report = self._reporter.hold_dropped if in_publish else self._reporter.report_dropped
-        counts: dict[str, int] = {}
-        beat_suffix = self._beat_suffix
-        for channel, payload, *_ in frames:
-            # A beat as well: it may have been the mark behind a hole.
-            if len(self._unmarked_tails) < MAX_CHANNELS:
-                self._unmarked_tails[channel] = None
-            if not payload.endswith(beat_suffix):  # a beat is no event
-                counts[channel] = counts.get(channel, 0) + 1
-        for channel, count in counts.items():
-            report(cause, channel, count)

@@ -1,0 +1,78 @@
+"""What will not reach other pods: `Losses` counts and reports it, and knows where a beat must show the hole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from backplane_core._protocol.own_frames import OwnFrames
+from backplane_core._protocol.sequence import MAX_CHANNELS
+from backplane_core._runtime.reporter import Reporter
+from backplane_core.observe import EventDropped
+from backplane_core.transport import Frame
+
+__all__ = ["Losses"]
+
+REFUSED: Final = "refused"
+
+
+class Losses:
+    """One pod's frames that were dropped. Events are counted and reported, beats are not.
+
+    Args:
+        own: How a beat is recognized.
+        reporter: Counts, and notifies the host.
+    """
+
+    def __init__(self, own: OwnFrames, reporter: Reporter) -> None:
+        self.tails: dict[str, None] = {}
+        """Channels whose last frames were dropped: nothing shows receivers the hole until a beat there does."""
+        self._beat_suffix = own.beat_suffix
+        self._reporter = reporter
+
+    def mark_tails(self, channels: Iterable[str]) -> None:
+        """Have a beat on each of these channels show that what was sent there last may have been lost."""
+        for channel in channels:
+            if len(self.tails) < MAX_CHANNELS:
+                self.tails[channel] = None
+
+    def dropped(self, frames: Iterable[Frame], cause: str, *, in_publish: bool = False) -> None:
+        """Count and report frames that are dropped.
+
+        Args:
+            frames: Unsigned.
+            cause: See `EventDropped`.
+            in_publish: Whether a publish drops them: an observer is notified once it is done.
+        """
+        report = self._reporter.hold_dropped if in_publish else self._reporter.report_dropped
+        counts: dict[str, int] = {}
+        for frame in frames:
+            channel = frame[0]
+            # A beat as well: it may have been the mark behind a hole.
+            self.mark_tails((channel,))
+            if not self._is_beat(frame):
+                counts[channel] = counts.get(channel, 0) + 1
+        for channel, count in counts.items():
+            report(cause, channel, count)
+
+    def refused(self, frame: Frame, reason: str, *, is_denied: bool) -> None:
+        """Count and report one frame that the broker refused.
+
+        A channel that is denied gets no beat, as that would be refused too: receivers see the hole with the next event
+        that the broker takes there. Nor does one whose beat was refused, or beats and refusals would never end.
+
+        Args:
+            frame: Unsigned.
+            reason: The broker's.
+            is_denied: Whether the channel is denied.
+        """
+        if self._is_beat(frame):
+            return
+        channel, payload = frame[0], frame[1]
+        if not is_denied:
+            self.mark_tails((channel,))
+        self._reporter.counters.dropped[REFUSED] += 1
+        self._reporter.report(EventDropped(cause=REFUSED, channel=channel, count=1, size=len(payload), reason=reason))
+
+    def _is_beat(self, frame: Frame) -> bool:
+        return frame[1].endswith(self._beat_suffix)
