@@ -204,6 +204,7 @@ class BaseBackplane:
         Delivery: events published on this pod arrive from now on, whatever is returned.
         Cancellation: the association stays.
         """
+        check_target(target)
         entry = self._registry.connections.get(conn_id)
         had_it = entry is not None and entry.targets is not None and target in entry.targets
         if not self._associate(conn_id, target):
