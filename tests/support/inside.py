@@ -72,8 +72,7 @@ def detach_now(attachment: Any) -> None:
 
 def gaps_wait(pod: Any) -> bool:
     """Return whether a gap waits to be reported: those of one socket come a second apart."""
-    notifier = pod._receiver._gaps
-    return bool(notifier._late) or any(notifier._holes.values())
+    return bool(pod._receiver._gaps.waits)
 
 
 def subscription_count(pod: Any) -> int:

@@ -10,7 +10,8 @@ from typing import TypeVar
 import pytest
 from backplane_core import Gap, GapCallback
 from backplane_core._inbound.coverage import Coverage
-from backplane_core._inbound.gap_notifier import SLICE_ENTRIES, SLICE_S, GapNotifier
+from backplane_core._inbound.gap_notifier import GapNotifier
+from backplane_core._inbound.slices import SLICE_ENTRIES, SLICE_S
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._inbound.watermark import Watermark
 from backplane_core._local.registry import Entry, Registry

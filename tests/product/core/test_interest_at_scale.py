@@ -200,8 +200,8 @@ async def test_each_connection_hears_of_the_gap_before_anything_newer_though_the
 ) -> None:
     here = await fleet.pod()
     sockets = [await fleet.socket(pod, f"c{number}", Target.org("acme")) for number in range(50)]
-    monkeypatch.setattr("backplane_core._inbound.gap_notifier.SLICE_ENTRIES", 1)
-    monkeypatch.setattr("backplane_core._inbound.gap_notifier.SLICE_S", 0.0)
+    monkeypatch.setattr("backplane_core._inbound.slices.SLICE_ENTRIES", 1)
+    monkeypatch.setattr("backplane_core._inbound.slices.SLICE_S", 0.0)
     held = transport.answered if ends == "with its first frame" else transport.heard
     held.clear()
     transport.asked.clear()
@@ -236,8 +236,8 @@ async def test_a_link_that_dies_while_a_gap_is_told_leaves_nobody_untold(
     fleet: MemoryFleet, pod: DistributedBackplane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sockets = [await fleet.socket(pod, f"c{number}") for number in range(50)]
-    monkeypatch.setattr("backplane_core._inbound.gap_notifier.SLICE_ENTRIES", 1)
-    monkeypatch.setattr("backplane_core._inbound.gap_notifier.SLICE_S", 0.0)
+    monkeypatch.setattr("backplane_core._inbound.slices.SLICE_ENTRIES", 1)
+    monkeypatch.setattr("backplane_core._inbound.slices.SLICE_S", 0.0)
     fleet.broker.drop_links()
     await turns_until(lambda: bool(sockets[0].gaps))
     assert not sockets[-1].gaps

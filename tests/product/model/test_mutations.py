@@ -9,8 +9,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import pytest
 from attrs import evolve, frozen
 from backplane_core import Frame, Gap, Lost, Target
+from backplane_core._inbound.connection_notifier import ConnectionNotifier
 from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.gap_notifier import GapNotifier
+from backplane_core._inbound.outage_notifier import OutageNotifier
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._link.subscriber import LinkSubscriber
@@ -76,20 +78,20 @@ def no_cut(patch: Patch) -> None:
 
 
 def gap_told_late(patch: Patch) -> None:
-    notify = GapNotifier.notify
+    notify = ConnectionNotifier.notify
 
-    def late(self: GapNotifier, entries: Iterable[Entry], gap: Gap) -> bool:
+    def late(self: ConnectionNotifier, entries: Iterable[Entry], gap: Gap) -> bool:
         asyncio.get_running_loop().call_later(0.2, notify, self, list(entries), gap)
         return True
 
-    patch.setattr(GapNotifier, "notify", late)
+    patch.setattr(ConnectionNotifier, "notify", late)
 
 
 def no_gap(patch: Patch) -> None:
     async def nobody(*_: object) -> bool:
         return True
 
-    patch.setattr(GapNotifier, "_notify_of_outage", nobody)
+    patch.setattr(OutageNotifier, "_notify", nobody)
 
 
 def gap_begins_when_noticed(patch: Patch) -> None:
@@ -183,7 +185,7 @@ def unions_are_their_first(patch: Patch) -> None:
 
 
 def gaps_come_as_they_may(patch: Patch) -> None:
-    patch.setattr("backplane_core._inbound.gap_notifier.BETWEEN_GAPS_S", 0.0)
+    patch.setattr("backplane_core._inbound.connection_notifier.BETWEEN_GAPS_S", 0.0)
 
 
 def copies_of_beats_are_another_pod(patch: Patch) -> None:

@@ -104,7 +104,7 @@ class Reader:
         """Deliver a batch, in order; gives the loop a turn each few milliseconds."""
         registry, counters, monotonic = self._registry, self._counters, self._monotonic
         prefix, beat_suffix, deliver = self._prefix, self._beat_suffix, self._delivery.deliver
-        coverage = self._coverage
+        coverage, owed_holes = self._coverage, self._gaps.owed_holes
         find, follows, max_event_bytes = registry.find, self._tracker.follows, self._max_event_bytes
         self._slice_ends = monotonic() + SLICE_S
         for number, frame in enumerate(batch, 1):
@@ -149,7 +149,7 @@ class Reader:
                 event = bytes(head.event)
                 if 10 in event or 13 in event:  # noqa: PLR2004 -- LF and CR; seven times cheaper than as bytes
                     event = compact(event)
-                if coverage.since is not None:
+                if owed_holes or coverage.since is not None:
                     await self._gaps.notify_before(channel, entries)
                 union = UnionEvent(event, decode_targets(head)) if head.also else None
                 if len(entries) <= SLICE_SINKS and size * len(entries) <= SLICE_BYTES:

@@ -211,16 +211,14 @@ class Subscriptions:
         """The channel that all pods hear; see `Routing.shared`."""
         return self._routing.shared
 
-    def listeners(self, channel: str) -> Sequence[Entry]:
-        """Return the connections that a channel's frames may have been for."""
-        everybody = list(self._registry.connections.values())
-        if channel == self._routing.shared:
-            return everybody
+    def listeners(self, channel: str) -> Sequence[Entry] | None:
+        """Return the connections of the one target that a channel is for; None: it may concern everybody."""
         target = self._targets.get(channel)
-        if target is not None:
-            return self._registry.entries(target)
-        # A lane: many targets share it.
-        return [entry for entry in everybody if channel in self.channels_of(entry)]
+        return None if target is None else self._registry.entries(target)
+
+    def everybody(self) -> Sequence[Entry]:
+        """Return all connections; see `channels_of` for what brings events to each."""
+        return list(self._registry.connections.values())
 
     def channels_of(self, entry: Entry) -> Iterable[str]:
         """Yield the channels that bring events for a connection, the shared one first."""

@@ -40,6 +40,7 @@ class Entry:
         since: When it was attached, in the monotonic clock's seconds.
         generation: Counts the sinks it has had; an `Attachment` of an earlier one is stale.
         covered: The last outage that it was notified of, as far as it goes.
+        last_hole: The number of the last hole that it knows of, see `Holes`.
         notified_at: When it was last notified of a gap, in the monotonic clock's seconds.
         pending_gap: Gaps that it was not notified of yet, merged.
     """
@@ -53,6 +54,7 @@ class Entry:
     generation: int = 0
     targets: set[Target] | None = None
     covered: Span | None = None
+    last_hole: int = 0
     notified_at: float = float("-inf")
     pending_gap: Gap | None = None
 

@@ -1,0 +1,106 @@
+"""Notifies connections of gaps: a queue at once, a bare sink at most once a second: `ConnectionNotifier`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final
+
+from attrs import define, evolve, field
+
+from backplane_core._inbound import slices
+from backplane_core._local.registry import Entry
+from backplane_core._runtime.reporter import Reporter
+from backplane_core._runtime.system import System
+from backplane_core.observe import Gap
+
+__all__ = ["ConnectionNotifier"]
+
+BETWEEN_GAPS_S: Final = 1.0
+"""A storm of holes is one fact for a socket's owner, who will reload once."""
+BETWEEN_LOOKS_S: Final = 0.1
+"""Sinks that are due one after the other are notified together: each look goes through all of them."""
+
+
+@define(eq=False)
+class ConnectionNotifier:
+    """Hands gaps to connections, each its own part, and merges what comes too often.
+
+    Args:
+        reporter: Calls the host's callbacks.
+        system: The clocks.
+    """
+
+    _reporter: Reporter
+    _system: System
+    # Bare sinks that have to wait for their second to be over.
+    _late: dict[Entry, None] = field(factory=dict[Entry, None], init=False)
+    _timer: asyncio.TimerHandle | None = field(default=None, init=False)
+
+    @property
+    def waits(self) -> bool:
+        """Whether anyone has a gap yet to come."""
+        return bool(self._late)
+
+    def notify(self, entries: Iterable[Entry], gap: Gap) -> bool:
+        """Notify each of the part of the gap that it was attached for; return whether any of them listens."""
+        now = self._system.monotonic()
+        to_wall = self._system.wall() - now
+        listening = False
+        for entry in entries:
+            if entry.on_gap is None or entry.sink is None:
+                continue
+            listening |= entry.hears_gaps
+            since = entry.since + to_wall
+            own = gap if since <= gap.since else evolve(gap, since=min(since, gap.until))
+            if entry.queue is not None:
+                # It merges what stands together, and must know of each hole before the first event behind it.
+                entry.on_gap(own)
+            elif entry.pending_gap is not None:
+                entry.pending_gap = entry.pending_gap.merge(own)
+            elif now - entry.notified_at < BETWEEN_GAPS_S:
+                entry.pending_gap = own
+                self._late[entry] = None
+            else:
+                entry.notified_at = now
+                self._reporter.notify(entry.on_gap, own)
+        self._look_later()
+        return listening
+
+    def close(self) -> None:
+        """Notify now of what is held back, and leave no timer behind."""
+        self._notify_late(list(self._late))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look_later(self) -> None:
+        """Come back when the first that is late may be notified."""
+        if self._timer is None and self._late:
+            first = min([entry.notified_at for entry in self._late])
+            wait_s = first + BETWEEN_GAPS_S - self._system.monotonic()
+            self._timer = asyncio.get_running_loop().call_later(max(wait_s, BETWEEN_LOOKS_S), self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = self._system.monotonic()
+        due = now - BETWEEN_GAPS_S
+        late = (entry for entry in [*self._late] if entry.notified_at <= due)
+        while part := [*islice(late, slices.SLICE_ENTRIES)]:
+            self._notify_late(part)
+            if self._system.monotonic() - now >= slices.SLICE_S:
+                if self._timer is not None:  # a gap that was reported just now has set one
+                    self._timer.cancel()
+                self._timer = asyncio.get_running_loop().call_later(0, self._look)
+                return
+        self._look_later()
+
+    def _notify_late(self, entries: Iterable[Entry]) -> None:
+        now = self._system.monotonic()
+        for entry in entries:
+            self._late.pop(entry, None)
+            gap, entry.pending_gap = entry.pending_gap, None
+            if gap is not None and entry.on_gap is not None:
+                entry.notified_at = now
+                self._reporter.notify(entry.on_gap, gap)
