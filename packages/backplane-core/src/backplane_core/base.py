@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future as ConcurrentFuture
+from threading import get_ident
 from types import TracebackType
 from typing import Any, Final, Self, Unpack
 
@@ -21,7 +22,7 @@ from backplane_core._outbound.outbound import Outbound
 from backplane_core._protocol.json import encode_event, normalize_json
 from backplane_core._protocol.pod_name import MAX_POD_NAME
 from backplane_core._runtime.forks import call_in_child
-from backplane_core._runtime.loop_binding import LoopBinding, running_loop
+from backplane_core._runtime.loop_binding import LoopBinding
 from backplane_core._runtime.pod_name import default_pod_name
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
@@ -656,8 +657,9 @@ class BaseBackplane:
         is_json: bool = False,
     ) -> int:
         """Take an event for the other pods and deliver it to this one's connections, or raise before anyone has it."""
-        if running_loop() is not self._loop_binding.loop:
-            self._loop_binding.check()
+        binding = self._loop_binding
+        if get_ident() != binding.thread or not binding.is_running():
+            binding.check()
         if self._states.now != "live":
             self._states.check_open()
         if self._delivery.running:

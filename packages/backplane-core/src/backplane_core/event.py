@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from attrs import field, frozen
 
@@ -51,3 +51,17 @@ class Event:
 
     def __repr__(self) -> str:
         return f"Event({len(self.json)} bytes, id={self.id!r})"
+
+
+_new: Final = object.__new__
+# A frozen object rejects `setattr`; its slots take a value in half the time of `object.__setattr__`.
+_set_json, _set_id, _set_target_wire = (Event.__dict__[name].__set__ for name in ("json", "id", "target_wire"))
+
+
+def make_event(json: bytes, target_wire: bytes) -> Event:
+    """Return `Event(json, None, target_wire)` in half the time: a pod makes one for each event that it delivers."""
+    event = _new(Event)
+    _set_json(event, json)
+    _set_id(event, None)
+    _set_target_wire(event, target_wire)
+    return event

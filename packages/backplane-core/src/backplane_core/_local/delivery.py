@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from attrs import define, field
@@ -14,10 +14,10 @@ from backplane_core._protocol.json import decode_event
 from backplane_core._runtime.faults import log_stack
 from backplane_core._runtime.reporter import Reporter
 from backplane_core.errors import EnvelopeError
-from backplane_core.event import Event
+from backplane_core.event import Event, make_event
 from backplane_core.observe import EnvelopeRejected, SinkFailed
 
-__all__ = ["Delivery", "SinkFailures", "fan_out"]
+__all__ = ["Delivery", "SinkFailures"]
 
 # What a sink may raise but we must not contain: it is meant for the program, not for us. A `CancelledError` is not: it
 # comes from a future that the sink asked, and would end the task that publishes, or reads, though nobody cancelled it.
@@ -52,6 +52,17 @@ class SinkFailures:
             return False
         return True
 
+    def add(self, conn_id: str, error: BaseException) -> None:
+        """Record what was raised by a sink, or before it was called."""
+        if isinstance(error, EnvelopeError):
+            self.undecodable += 1
+            return
+        self.failed.append((conn_id, type(error).__name__))
+        if isinstance(error, _NOT_OURS):
+            self.fatal = error
+        else:
+            log_stack("a sink raised", error)
+
 
 class Delivery:
     """Hands events to the sinks of this pod, and counts and reports the outcome.
@@ -69,7 +80,7 @@ class Delivery:
         """Whether sinks are being called now: in that time none of them may publish."""
 
     def deliver(self, entries: Sequence[Entry], event: bytes, target: bytes, union: UnionEvent | None = None) -> int:
-        """Hand an event to each connection, in order; return how many accepted it.
+        """Hand an event to each connection, in order; no sink can harm another. Return how many accepted it.
 
         Args:
             entries: The connections.
@@ -80,9 +91,32 @@ class Delivery:
         Raises:
             BaseException: A sink raised it, and it is meant for the program; raised once all sinks were served.
         """
+        delivered = 0
+        failures: SinkFailures | None = None
+        shared: Event | None = None
         self.running = True
         try:
-            delivered, failures = fan_out(entries, event, target, union)
+            for entry in entries:
+                sink = entry.sink
+                if sink is None:
+                    continue
+                try:
+                    if entry.raw:
+                        taken = sink(event)
+                    elif entry.queue is not None:
+                        if shared is None:
+                            shared = make_event(event, target)
+                        taken = sink(shared if union is None else union.event_for(entry))
+                    else:
+                        taken = sink(decode_event(event))
+                    if taken is None or taken is True:
+                        delivered += 1
+                        continue
+                    failures = failures or SinkFailures()
+                    delivered += failures.accepts(entry.conn_id, taken)
+                except BaseException as error:  # noqa: BLE001 -- contained and recorded, or raised when all were served
+                    failures = failures or SinkFailures()
+                    failures.add(entry.conn_id, error)
         finally:
             self.running = False
         self._counters.delivered += delivered
@@ -103,41 +137,3 @@ class Delivery:
             reporter.report(SinkFailed(conn_id=conn_id, error=error))
         if reporter.held:  # a queue that overflowed
             reporter.release()
-
-
-def fan_out(
-    entries: Iterable[Entry], event: bytes, target: bytes, union: UnionEvent | None
-) -> tuple[int, SinkFailures | None]:
-    """Hand the event to each entry, in order; no sink can harm another. Return how many accepted it."""
-    delivered = 0
-    failures: SinkFailures | None = None
-    queued: Event | None = None
-    for entry in entries:
-        sink = entry.sink
-        if sink is None:
-            continue
-        try:
-            if entry.raw:
-                taken = sink(event)
-            elif entry.queue is not None:
-                if queued is None:
-                    queued = Event(event, None, target)
-                taken = sink(queued if union is None else union.event_for(entry))
-            else:
-                taken = sink(decode_event(event))
-            if taken is None or taken is True:
-                delivered += 1
-                continue
-            failures = failures or SinkFailures()
-            delivered += failures.accepts(entry.conn_id, taken)
-        except EnvelopeError:
-            failures = failures or SinkFailures()
-            failures.undecodable += 1
-        except BaseException as error:  # noqa: BLE001 -- contained and recorded, or raised when all were served
-            failures = failures or SinkFailures()
-            failures.failed.append((entry.conn_id, type(error).__name__))
-            if isinstance(error, _NOT_OURS):
-                failures.fatal = error
-            else:
-                log_stack("a sink raised", error)
-    return delivered, failures

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from attrs import define, field
 
 from backplane_core._local.registry import Entry, is_implied
-from backplane_core.event import Event
+from backplane_core.event import Event, make_event
 from backplane_core.target import Target
 
 __all__ = ["UnionEvent"]
@@ -34,5 +34,5 @@ class UnionEvent:
         target = next(matching, self._targets[0])
         made = self._made.get(target)
         if made is None:
-            made = self._made[target] = Event(self._json, None, target.wire)
+            made = self._made[target] = make_event(self._json, target.wire)
         return made

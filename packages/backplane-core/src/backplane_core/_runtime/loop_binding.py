@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
+from threading import get_ident
 from typing import Final, TypeVar
 
 from backplane_core.errors import ClosedError, WrongLoopError
@@ -17,6 +18,10 @@ T = TypeVar("T")
 running_loop: Final = asyncio._get_running_loop  # noqa: SLF001
 
 
+def _never() -> bool:
+    return False
+
+
 class LoopBinding:
     """Belongs to the event loop of the first use, and to no other.
 
@@ -24,11 +29,16 @@ class LoopBinding:
         moves: Whether another loop may follow once that one is closed: what has no task of its own can, as a test
             suite wants it.
         loop: The loop; None before the first use.
+        thread: The thread that the loop runs in. There no other can run while it does, so a publish looks at this and
+            `is_running()` and calls `check` only if they don't hold: to ask asyncio is a system call on Python 3.11.
+        is_running: Whether the loop runs.
         is_child: Whether this is a forked child: then nothing here may be touched.
     """
 
     def __init__(self, *, moves: bool) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.thread: int | None = None
+        self.is_running: Callable[[], bool] = _never
         self.is_child = False
         self._moves = moves
 
@@ -43,14 +53,17 @@ class LoopBinding:
             WrongLoopError: This is another loop, another thread, or no loop at all.
         """
         running = running_loop()
-        if running is self.loop or self.is_child:
+        if self.is_child:
             return
-        if self.loop is None or (self.loop.is_closed() and self._moves):
+        if running is not self.loop:
+            if self.loop is not None and not (self._moves and self.loop.is_closed()):
+                raise WrongLoopError(
+                    "this backplane belongs to another event loop: use it there, or publish_threadsafe() from other "
+                    "threads"
+                )
             self.loop = running
-            return
-        raise WrongLoopError(
-            "this backplane belongs to another event loop: use it there, or publish_threadsafe() from other threads"
-        )
+        if running is not None:
+            self.thread, self.is_running = get_ident(), running.is_running
 
     def call_threadsafe(self, section: Callable[[], T]) -> Future[T]:
         """Run a section in the loop, from any thread; the future holds what it returns or raises.
