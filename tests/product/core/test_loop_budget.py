@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -120,6 +120,22 @@ async def test_an_event_that_many_sinks_take_uses_up_more() -> None:
             await backplane.attach(f"c{number}", len, raw=True)
             await backplane.associate(f"c{number}", USER)
         assert await suspensions(backplane, 1, 10) == 5
+
+
+@pytest.mark.parametrize("way", ["sinks", "queues"])
+async def test_an_event_for_thousands_of_this_pod_is_a_turn_of_its_own(way: str) -> None:
+    """Ten of them in a row would hold the loop for tens of milliseconds."""
+    connections, events = 5_000, 10
+    assert connections // SINKS_PER_UNIT >= UNITS
+    async with InMemoryBackplane() as backplane, AsyncExitStack() as stack:
+        for number in range(connections):
+            if way == "queues":
+                await stack.enter_async_context(backplane.connection(f"c{number}", USER))
+            else:
+                await backplane.attach(f"c{number}", len, raw=True)
+                await backplane.associate(f"c{number}", USER)
+        assert await suspensions(backplane, 1, events) == events
+        assert backplane.stats().delivered == events * connections
 
 
 @pytest.mark.parametrize("bounds", [{"outbox_max_messages": 40}, {"outbox_max_bytes": 40 * BYTES_PER_UNIT}], ids=repr)

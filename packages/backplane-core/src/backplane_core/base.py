@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future as ConcurrentFuture
 from threading import get_ident
 from types import TracebackType
@@ -690,9 +690,9 @@ class BaseBackplane:
             self._reporter.release()
         return delivered
 
-    async def _end_turn(self) -> None:
-        """Let the loop run: a publisher in a tight loop must not starve it."""
-        await self._turn.renew()
+    def _end_turn(self) -> Awaitable[None]:
+        """Let the loop run, once this is awaited: a publisher in a tight loop must not starve it."""
+        return self._turn.renew()
 
     def _finish(self, reason: str) -> None:
         """Forget the connections and be closed."""

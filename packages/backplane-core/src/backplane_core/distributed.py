@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Self, Unpack
 
 from attrs import evolve
@@ -257,10 +258,12 @@ class DistributedBackplane(BaseBackplane):
             self._receiver.close()
             self._finish(reason)
 
-    async def _end_turn(self) -> None:
-        await self._turn.renew()
-        if self._sender.crowded and self._states.now == "live":
-            await self._sender.room(self._settings.publish_wait_s)
+    def _end_turn(self) -> Awaitable[None]:
+        return self._wait_for_room() if self._sender.crowded and self._states.now == "live" else super()._end_turn()
+
+    async def _wait_for_room(self) -> None:
+        await super()._end_turn()
+        await self._sender.room(self._settings.publish_wait_s)
 
 
 class _LinkEvents(LinkEvents):
