@@ -47,6 +47,28 @@ def test_a_slot_that_moved_is_found_where_the_error_says() -> None:
     assert ("2001:db8::1", 6380) not in slots.owners
 
 
+ONLY_IPS: list[Any] = [
+    [0, 5460, [b"?", 6379, b"id", {b"ip": b"10.0.0.1"}]],
+    [5461, 10922, [b"?", 6379, b"id", [b"ip", b"10.0.0.2"]]],
+    [10923, 16383, [b"?", 6380, b"id", [b"hostname", b"", b"ip", b"10.0.0.3"]]],
+]
+
+
+def test_a_cluster_that_prefers_names_and_has_none_says_its_addresses_behind_its_ids() -> None:
+    slots = SlotMap.parse(ONLY_IPS, BY)
+    assert slots.owners == {("10.0.0.1", 6379), ("10.0.0.2", 6379), ("10.0.0.3", 6380)}
+
+
+def test_a_slot_that_moved_to_a_node_without_a_name_is_found_at_the_only_node_on_that_port() -> None:
+    slots = SlotMap.parse(ONLY_IPS, BY)
+    slots.correct("0 ?:6380", ("10.0.0.1", 6379))
+    assert slots.owner(0) == ("10.0.0.3", 6380)
+    slots.correct("10923 ?:6379", ("10.0.0.3", 6380))
+    assert slots.owner(10923) == ("10.0.0.3", 6379), "two are on that port: ask, where they are asked"
+    slots.correct("1 ?:6379", ("10.0.0.1", 6379))
+    assert slots.owner(1) in {("10.0.0.2", 6379), ("10.0.0.3", 6379), ("10.0.0.1", 6379)}
+
+
 def test_an_address_is_shown_as_a_url_has_it() -> None:
     assert format_address(("redis.example", 6379)) == "redis.example:6379"
     assert format_address(("::1", 7000)) == "[::1]:7000"

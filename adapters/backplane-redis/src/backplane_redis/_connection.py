@@ -4,6 +4,8 @@ All private names that the adapter uses stand here, each behind a check; checked
 
 - `_reader` and `_writer` of redis-py's connection: bytes are parsed by hiredis alone, a third of what redis-py's own
   `read_response` costs per message, and a socket to a frozen server is closed at once.
+- `_connect` and `_connection_arguments` of redis-py's connection, overridden: where they are not called, redis-py opens
+  the socket itself.
 - `_buffer` of asyncio's `StreamReader`, in CPython 3.11 to 3.13: whether bytes are left that the socket's callback will
   not see again.
 """
@@ -11,11 +13,13 @@ All private names that the adapter uses stand here, each behind a check; checked
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from typing import Any, Final, cast
 
+from backplane_core.sockets import Dialer
 from redis.asyncio.connection import AbstractConnection, Connection, DefaultParser
 
 __all__ = ["LinkConnection", "make_connection"]
@@ -23,6 +27,35 @@ __all__ = ["LinkConnection", "make_connection"]
 
 class LinkConnection(AbstractConnection):
     """A connection that gives access to its byte stream, and closes at once."""
+
+    dialer: Dialer | None = None
+    """Opens its socket; None: redis-py does, which tries the addresses of a name one after the other."""
+    tls_hostname: str | None = None
+    """The name that the server's certificate must hold, if not its host's."""
+    _dialed: socket.socket | None = None
+
+    async def _connect(self) -> None:
+        host, port = getattr(self, "host", None), getattr(self, "port", None)
+        if self.dialer is not None and isinstance(host, str) and isinstance(port, int):
+            async with asyncio.timeout(self.socket_connect_timeout):
+                self._dialed = await self.dialer.open(host, port)
+        try:
+            await super()._connect()  # type: ignore[safe-super,no-untyped-call]  # another base has one
+        except BaseException:
+            if self._dialed is not None:
+                self._dialed.close()
+            raise
+        finally:
+            self._dialed = None
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        arguments: dict[str, Any] = {**cast("Any", super())._connection_arguments()}  # noqa: SLF001 -- overridden here
+        if "ssl" in arguments:
+            arguments["server_hostname"] = self.tls_hostname or arguments["host"]
+        if self._dialed is not None:
+            del arguments["host"], arguments["port"]
+            arguments["sock"] = self._dialed
+        return arguments
 
     def stream(self) -> asyncio.StreamReader | None:
         """Return the stream of unparsed bytes; None where this redis-py keeps it under another name."""

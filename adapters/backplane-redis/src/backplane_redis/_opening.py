@@ -10,8 +10,10 @@ from typing import Any, Final
 import redis.exceptions as redis_errors
 from attrs import frozen
 from backplane_core import AuthenticationError, ConfigurationError, TransportError
+from backplane_core.sockets import AddressMap, Dialer
 
 from backplane_redis._connection import LinkConnection, make_connection
+from backplane_redis._tls import SharedTls
 from backplane_redis._url import Address, RedisUrl, format_address
 
 __all__ = ["Connector"]
@@ -53,17 +55,29 @@ class Connector:
     Args:
         options: redis-py's.
         url: For errors.
+        addresses: Where the addresses that servers announce can be reached; None: where they say.
+        tls_hostname: The name that each certificate must hold; None: that of the address.
 
     Raises:
         ConfigurationError: No connection can be made with these options.
     """
 
-    def __init__(self, options: Mapping[str, Any], url: RedisUrl) -> None:
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        url: RedisUrl,
+        *,
+        addresses: AddressMap | None = None,
+        tls_hostname: str | None = None,
+    ) -> None:
         self._options = options
+        self._addresses = addresses or AddressMap()
+        self._tls_hostname = tls_hostname
+        self._dialer = Dialer()
+        self._hosts = url.hosts
         try:
             # Otherwise a missing certificate file would show at the first open, as a broken connection.
-            if tls := getattr(make_connection(options), "ssl_context", None):
-                tls.get()
+            self._tls = SharedTls.of(make_connection(options))
         except (redis_errors.RedisError, OSError, ValueError, TypeError, AttributeError) as error:
             problem = str(error) or type(error).__name__
         else:
@@ -84,27 +98,49 @@ class Connector:
 
         Cancellation: leaves no socket behind.
         """
-        place = {} if address is None else {"host": address[0], "port": address[1]}
+        reached = None if address is None else self._addresses.reachable(*address)
+        place = {} if reached is None else {"host": reached[0], "port": reached[1]}
         connection = make_connection({**self._options, **place})
+        connection.dialer, connection.tls_hostname = self._dialer, self._tls_hostname
         try:
+            if self._tls is not None:
+                await self._tls.give(connection)
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's gap
         except BaseException as error:
             # redis-py leaves the socket open when a credential provider raises or is cancelled.
             await connection.disconnect(nowait=True)
-            if not isinstance(error, Exception):
+            if not isinstance(error, Exception) or isinstance(error, ConfigurationError):
                 raise
             where = self._options["path"] if address is None else format_address(address)
-            failure = _explain(error, f"can't connect to {peer} at {where}")
+            if reached != address and reached is not None:
+                where = f"{where} (by address_map {format_address(reached)})"
+            hint = "" if address is None or address in self._hosts else _hint_for_announced(error)
+            failure = _explain(error, f"can't connect to {peer} at {where}{hint}")
         else:
             return connection
         raise failure  # out here, without `__context__`: a server before Redis 6 quotes the password of HELLO
 
 
-def _explain(error: Exception, what: str) -> TransportError:
-    """Return the error to raise. It quotes none of redis-py's texts: they may hold secrets."""
-    causes: list[BaseException] = [error]
+def _causes(error: BaseException) -> list[BaseException]:
+    causes = [error]
     while cause := causes[-1].__cause__ or causes[-1].__context__:
         causes.append(cause)
+    return causes
+
+
+def _hint_for_announced(error: BaseException) -> str:
+    """Return what to set if an address that no URL names can't be reached, or shows another one's certificate."""
+    causes = _causes(error)
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+        return " (which it announced: set tls_hostname to the name in its certificate)"
+    if any(isinstance(cause, OSError) for cause in causes):
+        return " (which it announced: set address_map if it can't be reached there)"
+    return ""
+
+
+def _explain(error: Exception, what: str) -> TransportError:
+    """Return the error to raise. It quotes none of redis-py's texts: they may hold secrets."""
+    causes = _causes(error)
     if any(isinstance(cause, RuntimeError) and "interpreter shutdown" in str(cause) for cause in causes):
         return TransportError(f"{what}: the interpreter exits, and can no longer look up host names")
     for hint in _HINTS:

@@ -12,6 +12,7 @@ from backplane_redis._cluster.link import ClusterLink
 from backplane_redis._link import MAX_PAYLOAD_BYTES
 from backplane_redis._opening import Connector
 from backplane_redis._options import connection_options
+from backplane_redis._reaching import Reaching
 from backplane_redis._url import RedisUrl
 
 __all__ = ["ClusterTransport"]
@@ -25,6 +26,8 @@ class ClusterTransport:
             `valkeys-cluster` (TLS). One node is enough to find the others; name several for when one is away. Options
             go into the query.
         connection_kwargs: Options of redis-py's connection that don't fit a URL; the URL's own win.
+        address_map: Where the addresses that nodes announce can be reached, if not there: `announced=reachable`,
+            several separated by commas, or a mapping. It may stand in the query as well.
 
     Raises:
         ConfigurationError: The URL or an option is wrong. The message says what is allowed and shows no secret.
@@ -32,12 +35,23 @@ class ClusterTransport:
 
     traits: Traits = Traits(max_payload_bytes=MAX_PAYLOAD_BYTES, nodes="several")
 
-    def __init__(self, url: str, *, connection_kwargs: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        connection_kwargs: Mapping[str, Any] | None = None,
+        address_map: Mapping[str, str] | str | None = None,
+    ) -> None:
         self._url = RedisUrl.parse_cluster(url)
-        given = connection_kwargs or {}
-        if "db" in {*given, *self._url.query}:
+        reaching = Reaching.parse(self._url, connection_kwargs, announces=True, address_map=address_map)
+        if "db" in {*reaching.given, *self._url.query}:
             raise ConfigurationError(f"{self._url} has no option 'db': a cluster has one database")
-        self._connector = Connector(connection_options(self._url, given), self._url)
+        self._connector = Connector(
+            connection_options(reaching.url, reaching.given),
+            self._url,
+            addresses=reaching.addresses,
+            tls_hostname=reaching.tls_hostname,
+        )
         # The nodes to ask, in this order: the URL's hosts, and those that were found.
         self._askable = list(self._url.hosts)
 

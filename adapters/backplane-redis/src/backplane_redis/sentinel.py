@@ -10,6 +10,7 @@ from backplane_core import ConfigurationError, Link, Traits
 
 from backplane_redis._opening import Connector
 from backplane_redis._options import connection_options, sentinel_options
+from backplane_redis._reaching import Reaching
 from backplane_redis._sentinel.client import Sentinel
 from backplane_redis._sentinel.discovery import connect_to_master, find_master
 from backplane_redis._sentinel.link import SentinelLink
@@ -29,6 +30,8 @@ class SentinelTransport:
             `sentinel_username`, `sentinel_password`.
         connection_kwargs: As `RedisTransport`; and `sentinel_kwargs`, a mapping of what differs for connections to
             sentinels: `username`, `password`, `credential_provider`, `ssl` (True or False), `ssl_*`.
+        address_map: Where the masters that the sentinels name can be reached, if not there: `announced=reachable`,
+            several separated by commas, or a mapping. It may stand in the query as well.
 
     Raises:
         ConfigurationError: The URL or an option is wrong. The message says what is allowed and shows no secret.
@@ -36,20 +39,29 @@ class SentinelTransport:
 
     traits: Traits = evolve(RedisTransport.traits, nodes="several")
 
-    def __init__(self, url: str, *, connection_kwargs: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        connection_kwargs: Mapping[str, Any] | None = None,
+        address_map: Mapping[str, str] | str | None = None,
+    ) -> None:
         self._url = RedisUrl.parse_sentinel(url)
-        query = dict(self._url.query)
+        reaching = Reaching.parse(self._url, connection_kwargs, announces=True, address_map=address_map)
+        query = dict(reaching.url.query)
         login = {
             name: query.pop(f"sentinel_{name}") for name in ("username", "password") if f"sentinel_{name}" in query
         }
-        given = dict(connection_kwargs or {})
+        given = dict(reaching.given)
         own = given.pop("sentinel_kwargs", {})
         if not isinstance(own, Mapping):
             raise ConfigurationError(f"{self._url}: sentinel_kwargs must be a mapping of options")
         own = {**cast("Mapping[str, Any]", own), **login}
         node = connection_options(evolve(self._url, query=query), given)
-        self._to_node = Connector(node, self._url)
-        self._to_sentinel = Connector(sentinel_options(self._url, node, own), self._url)
+        self._to_node = Connector(node, self._url, addresses=reaching.addresses, tls_hostname=reaching.tls_hostname)
+        self._to_sentinel = Connector(
+            sentinel_options(self._url, node, own), self._url, tls_hostname=reaching.tls_hostname
+        )
 
     def __repr__(self) -> str:
         return f"SentinelTransport('{self._url}')"

@@ -10,6 +10,7 @@ from backplane_core import Link, Traits
 from backplane_redis._link import MAX_PAYLOAD_BYTES, RedisLink
 from backplane_redis._opening import Connector
 from backplane_redis._options import connection_options
+from backplane_redis._reaching import Reaching
 from backplane_redis._url import RedisUrl, format_address
 
 __all__ = ["RedisTransport"]
@@ -31,7 +32,9 @@ class RedisTransport:
 
     def __init__(self, url: str, *, connection_kwargs: Mapping[str, Any] | None = None) -> None:
         self._url = RedisUrl.parse(url)
-        self._connector = Connector(connection_options(self._url, connection_kwargs or {}), self._url)
+        reaching = Reaching.parse(self._url, connection_kwargs, announces=False)
+        options = connection_options(reaching.url, reaching.given)
+        self._connector = Connector(options, self._url, tls_hostname=reaching.tls_hostname)
 
     def __repr__(self) -> str:
         return f"RedisTransport('{self._url}')"

@@ -72,7 +72,7 @@ def own_option_names(url: str) -> list[str]:
     Raises:
         AdapterNotInstalledError: No installed adapter serves the scheme; says what to `pip install`.
     """
-    return [name for name in _names_of(_load(scheme_of(url))) if name not in ADAPTER_NAMES]
+    return [name for name in _names_of(_load(scheme_of(url))) if name != "connection_kwargs"]
 
 
 def _load(scheme: str) -> Callable[..., Transport]:
@@ -107,8 +107,8 @@ def split_options(options: Mapping[str, object]) -> tuple[dict[str, Any], dict[s
         own = dict[str, object]()
     if not isinstance(own, Mapping):
         raise ConfigurationError(f"transport_options is a mapping of names to values, not {type(own).__name__}")
-    kwargs = rest.pop("connection_kwargs", None)
-    return rest, {**own, **({} if kwargs is None else {"connection_kwargs": kwargs})}
+    named = {name: rest.pop(name) for name in ADAPTER_NAMES if name in rest}
+    return rest, {**own, **{name: value for name, value in named.items() if value is not None}}
 
 
 def scheme_of(url: object) -> str:

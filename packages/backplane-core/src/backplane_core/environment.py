@@ -89,7 +89,7 @@ class Environment:
                 options[name] = _checked(variable, name, text)
         if _KEYS not in options and self._variable(_KEYS) in self.variables:
             options[_KEYS] = self._keys()
-        texts = {name: text for name in own if (text := self._read(self._variable(name)))}
+        texts = {name: text for name in own if name not in options and (text := self._read(self._variable(name)))}
         if texts:
             options["transport_options"] = {**texts, **(options.get("transport_options") or {})}
         return cast("ConnectOptions", options)

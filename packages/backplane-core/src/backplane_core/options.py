@@ -107,11 +107,16 @@ class Options(TypedDict, total=False):
 
 
 class ConnectOptions(Options, total=False):
-    """The options of `connect`, `connect_from_env` and the publishers: `Options`, and two for the URL's adapter."""
+    """The options of `connect`, `connect_from_env` and the publishers: `Options`, and three for the URL's adapter."""
 
     connection_kwargs: Mapping[str, Any] | None
     """Arguments for the adapter's client library that a URL can't express, such as an `ssl.SSLContext`; the adapter's
     page names them. Default: `None`. In memory it has no effect."""
+
+    address_map: Mapping[str, str] | str | None
+    """Where the addresses that a cluster or sentinels announce can be reached, if not there (NAT, port forwards,
+    containers): `announced=reachable`, several separated by commas, or a mapping. Default: `None`, they are reached
+    where they say. In memory it has no effect; an adapter whose broker announces nothing refuses it."""
 
     transport_options: Mapping[str, object] | None
     """Options of an adapter that are its own, by name; its author may publish a `TypedDict` for them. Default: `None`.

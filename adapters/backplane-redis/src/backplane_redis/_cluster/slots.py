@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, cast
 
 from redis.crc import key_slot
 
@@ -15,6 +15,10 @@ __all__ = ["SlotMap", "slot_of"]
 SLOTS: Final = 16384
 """Fixed by the cluster specification."""
 _NOBODY: Final = -1
+_MORE: Final = 3  # what a node's description has before its further addresses
+
+UNKNOWN: Final = "?"
+"""What stands for a host name that the cluster has not."""
 
 
 def slot_of(channel: str) -> int:
@@ -43,7 +47,7 @@ class SlotMap:
             reply: Ranges of slots, each with its master first; replicas are ignored.
             asked: Where the reply comes from, which is the address of a node that does not know its own.
         """
-        return cls([(first, last, (_host(master[0], asked), master[1])) for first, last, master, *_ in reply])
+        return cls([(first, last, (_host_of(master, asked), master[1])) for first, last, master, *_ in reply])
 
     def owner(self, slot: int) -> Address | None:
         """Return the node that serves a slot; None: no node does."""
@@ -54,12 +58,19 @@ class SlotMap:
         """Record what an error reply `MOVED slot host:port` says.
 
         Args:
-            moved: The reply without its first word. Its host may be empty: it is the one that was asked.
+            moved: The reply without its first word. Its host may be empty or `?`: it is the one that was asked.
             asked: The node that refused.
         """
         slot, _, endpoint = moved.partition(" ")
         host, _, port = endpoint.rpartition(":")
-        self._owners[int(slot)] = self._index((host or asked[0], int(port)))
+        self._owners[int(slot)] = self._index(self._named(host, int(port), asked))
+
+    def _named(self, host: str, port: int, asked: Address) -> Address:
+        if host != UNKNOWN:
+            return host or asked[0], port
+        # It is sure that it is another one: the only node on that port, if one alone is known there.
+        known = [node for node in self._nodes if node[1] == port and node != asked]
+        return known[0] if len(known) == 1 else (asked[0], port)
 
     @property
     def owners(self) -> set[Address]:
@@ -72,6 +83,18 @@ class SlotMap:
         return self._nodes.index(address)
 
 
-def _host(host: bytes | None, asked: Address) -> str:
-    """Return the host that a node reports; `?` and nothing mean that it does not know."""
-    return asked[0] if host is None or host in {b"", b"?"} else host.decode()
+def _host_of(node: Sequence[Any], asked: Address) -> str:
+    """Return the host of a node, as CLUSTER SLOTS describes it.
+
+    A cluster that prefers host names and was given none says `?`, and the IP address behind the node's id. Nothing, or
+    `?` without an address, means that clients reach it where they asked.
+    """
+    host: bytes | None = node[0]
+    if host == UNKNOWN.encode():
+        more: Any = node[3] if len(node) > _MORE else ()
+        # A map in RESP3, a flat list in RESP2.
+        known = cast(
+            "dict[bytes, bytes]", more if isinstance(more, dict) else dict(zip(more[::2], more[1::2], strict=False))
+        )
+        host = known.get(b"ip")
+    return asked[0] if not host else host.decode()

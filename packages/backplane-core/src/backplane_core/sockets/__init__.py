@@ -1,10 +1,12 @@
-"""From a transport's socket to core.
+"""For transports over sockets: from a name to a connection, and from a socket to core.
 
 In the turn of the loop in which the bytes came, without a task in between.
 """
 
+from backplane_core.sockets.address_map import AddressMap
 from backplane_core.sockets.confirmation import Confirmation
+from backplane_core.sockets.dialer import Dialer
 from backplane_core.sockets.inbox import Inbox, Source
 from backplane_core.sockets.tap import Tap
 
-__all__ = ["Confirmation", "Inbox", "Source", "Tap"]
+__all__ = ["AddressMap", "Confirmation", "Dialer", "Inbox", "Source", "Tap"]
