@@ -6,7 +6,8 @@ All private names of nats-py that these need stand here, each behind a check; ch
 - `_reading_task`, `_flusher_task`, `_ping_interval_task`: when one of them ends the connection is dead, and nats-py may
   not report that.
 - `_server_info`: whether the server is a node of a cluster.
-- `_transport` with its `_io_writer` and `_io_reader`: a socket to a frozen server closes only by `abort()`.
+- `_transport` with its `_io_writer` and `_io_reader`: a socket to a frozen server closes only by `abort()`. It is set
+  before the client connects, so that the addresses of a name are tried at the same time.
 
 Where one has another name, closing waits for nats-py, and gaps become longer than they need to be.
 """
@@ -19,7 +20,11 @@ from contextlib import suppress
 from typing import Any, Final, cast
 
 import nats.errors
+from backplane_core.sockets import Dialer
 from nats.aio.client import Client
+
+from backplane_nats._dialing import make_transport
+from backplane_nats._tls import TlsContextWanted
 
 __all__ = ["TlsClient", "close_now", "get_tasks", "get_transport", "is_clustered"]
 
@@ -35,18 +40,26 @@ class TlsClient(Client):
 
     Args:
         require_tls: Whether nothing may be sent without TLS.
+        context: For TLS, unless one is given to `connect`; None: none was made yet.
+        dialer: Opens its socket.
     """
 
-    def __init__(self, *, require_tls: bool) -> None:
+    def __init__(self, *, require_tls: bool, context: ssl.SSLContext | None, dialer: Dialer) -> None:
         super().__init__()
         self._require_tls = require_tls
+        self._context = context
         self._encrypted = False
+        if hasattr(self, "_transport"):
+            self._transport = make_transport(dialer)
 
     @property
     def ssl_context(self) -> ssl.SSLContext:
         """What nats-py reads when, and only when, it starts TLS."""
         self._encrypted = True
-        return super().ssl_context
+        given: ssl.SSLContext | None = cast("Any", self).options.get("tls") or self._context
+        if given is None:
+            raise TlsContextWanted
+        return given
 
     @property
     def is_secure(self) -> bool:

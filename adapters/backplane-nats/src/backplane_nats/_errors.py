@@ -51,6 +51,10 @@ def _from_nats(error: nats.errors.Error, where: object) -> TransportError:
         return TransportError(f"{where} offers no TLS; nothing was sent to it", retryable=False)
     if isinstance(error, nats.errors.MaxPayloadError):
         return TransportError(f"{where} accepts no frame of that size (its max_payload)", retryable=False)
+    if "empty response" in text:
+        return TransportError(
+            f"{where} says nothing: is it NATS, and does it want the TLS handshake first (tls_handshake_first=true)?"
+        )
     if "permissions violation" in text.lower():
         return TransportError(f"{where} denies this user a subject (here in lower case): {text}")
     return TransportError(f"{where}: {text}")

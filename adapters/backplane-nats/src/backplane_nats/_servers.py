@@ -20,6 +20,7 @@ class Servers:
     def __init__(self, settings: Settings) -> None:
         self._own = settings.servers
         self._discovers = settings.discovers
+        self._addresses = settings.addresses
         self._shuffles = not settings.options.get("dont_randomize")
         self._announced: Mapping[str, Server] = {}
         # By address, in the order in which they failed or were left.
@@ -61,6 +62,6 @@ class Servers:
 
         A server that announces none may be cut off, so that changes nothing.
         """
-        found = [server.neighbour(address) for address in addresses]
+        found = [server.neighbour(address, self._addresses) for address in addresses]
         if self._discovers and found:
             self._announced = {neighbour.address: neighbour for neighbour in found if neighbour is not None}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import ipaddress
 import re
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, cast
@@ -13,17 +12,22 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from attrs import evolve, field, frozen
 from backplane_core import ConfigurationError
+from backplane_core.sockets import AddressMap
 from nats.aio.client import Client, RawCredentials
+
+from backplane_nats._tls import TlsFiles
 
 __all__ = ["REPORTS_LAME_DUCK", "Server", "Settings", "to_subject"]
 
 _SCHEMES: Final = ("nats", "tls")
 _IGNORE: Final = "ignore_discovered_servers"
-_QUERY: Final = ("ca", "creds", _IGNORE, "nkey")
-_FORMS: Final = (
-    "{nats|tls}://[user:password@|token@]host[:port][,...]"
-    "[?{creds|nkey}=/path][&ca=/path][&ignore_discovered_servers={true|false}]"
-)
+_MAP: Final = "address_map"
+_NO_MAP: Final = AddressMap()
+_FILES: Final = ("ca", "cert", "key")
+_TEXTS: Final = (*_FILES, _MAP, "name", "tls_hostname")
+_SWITCHES: Final = (_IGNORE, "dont_randomize", "tls_handshake_first")
+_QUERY: Final = tuple(sorted({*_TEXTS, *_SWITCHES, "creds", "nkey"}))
+_FORMS: Final = f"{{nats|tls}}://[user:password@|token@]host[:port][,...][?option=value&...], with {', '.join(_QUERY)}"
 _ENCODE: Final = "percent-encode user, password and token (quote(text, safe=''))"
 _CHANNEL: Final = re.compile(r"[A-Za-z0-9_@=-]+(?::[A-Za-z0-9_@=-]+)*", re.ASCII)
 _HOST: Final = re.compile(r"[A-Za-z0-9._:%-]+", re.ASCII)
@@ -93,8 +97,13 @@ class Server:
     credentials: Mapping[str, str] = field(repr=False)
     tls_name: str | None = None
 
-    def neighbour(self, address: str) -> Server | None:
-        """Return a server that this one announces, by its address; all else is as here. None if that is no address."""
+    def neighbour(self, address: str, addresses: AddressMap = _NO_MAP) -> Server | None:
+        """Return a server that this one announces; all else is as here. None if it announces no address.
+
+        Args:
+            address: As announced.
+            addresses: Where announced servers can be reached.
+        """
         try:
             found = _server(f"{self.scheme}://{address}")
         except ConfigurationError:
@@ -104,7 +113,8 @@ class Server:
         # Certificates seldom name an IP address, so the announced one must show the name that the URL's author trusts.
         trusted = self.tls_name or (None if _is_ip(self.host) else self.host)
         name = trusted if _is_ip(found.host) else None
-        return evolve(found, credentials=self.credentials, tls_name=name)
+        host, port = addresses.reachable(found.host, found.port)
+        return evolve(found, host=host, port=port, credentials=self.credentials, tls_name=name)
 
     @property
     def address(self) -> str:
@@ -124,16 +134,25 @@ class Settings:
     Args:
         servers: In the URL's order.
         options: Of nats-py's `connect`, from the query and `connection_kwargs`.
+        files: What TLS is configured with by the query.
+        addresses: Where announced servers can be reached.
         discovers: Whether servers that the cluster announces are tried as well.
     """
 
     servers: tuple[Server, ...]
     options: Mapping[str, Any] = field(repr=False)
+    files: TlsFiles = field(factory=TlsFiles)
+    addresses: AddressMap = field(factory=AddressMap)
     discovers: bool = True
 
     @classmethod
-    def parse(cls, url: str, connection_kwargs: Mapping[str, Any] | None) -> Settings:
-        """Parse and check both. Files are read only to check that they are there and of the right form.
+    def parse(
+        cls,
+        url: str,
+        connection_kwargs: Mapping[str, Any] | None,
+        address_map: Mapping[str, str] | str | None = None,
+    ) -> Settings:
+        """Parse and check all of them. Files are read only to check that they are there and of the right form.
 
         Raises:
             ConfigurationError: Something is wrong. The message says what is allowed and shows no secret.
@@ -143,20 +162,28 @@ class Settings:
         options = {**_check(connection_kwargs or {})}
         given = {name for server in servers for name in server.credentials}
         found = _from_query(query)
-        discovers = not _parse_switch(found.pop(_IGNORE, "false"))
+        discovers = not found.pop(_IGNORE, False)
+        files = TlsFiles(*[found.pop(name, None) for name in _FILES])
+        files.check()
+        if files != TlsFiles() and options.get("tls") is not None:
+            raise ConfigurationError("the NATS URL's query and connection_kwargs both configure 'tls': give it once")
+        if _MAP in found and address_map is not None:
+            raise ConfigurationError(f"the NATS URL's query and the option {_MAP} both map addresses: give one")
+        addresses = AddressMap.parse(found.pop(_MAP, address_map))
         for name, value in found.items():
             if name in options:
                 raise ConfigurationError(f"the NATS URL's query and connection_kwargs both set {name!r}: give it once")
             options[name] = value
         if twice := sorted(given & options.keys()):
             raise ConfigurationError(f"the NATS URL and connection_kwargs both set {', '.join(twice)}: give it once")
-        settings = cls(servers=servers, options=options, discovers=discovers)
+        settings = cls(servers=servers, options=options, files=files, addresses=addresses, discovers=discovers)
         settings.connect_options()
         return settings
 
     def requires_tls(self, server: Server) -> bool:
         """Return whether nothing may be sent to a server without TLS: by its scheme, or because TLS was configured."""
-        return server.scheme == "tls" or any(self.options.get(name) for name in _TLS_OPTIONS)
+        configured = self.files != TlsFiles() or any(self.options.get(name) for name in _TLS_OPTIONS)
+        return server.scheme == "tls" or configured
 
     def connect_options(self) -> dict[str, Any]:
         """Return the options with the credential files read; again on each call, since such files are rotated.
@@ -220,23 +247,18 @@ def _from_query(query: str) -> dict[str, Any]:
         found[name] = value
     if "creds" in found and "nkey" in found:
         raise ConfigurationError("the NATS URL's query has both creds and nkey: give one")
-    options: dict[str, Any] = {name: found[name] for name in (_IGNORE,) if name in found}
+    options: dict[str, Any] = {name: found[name] for name in _TEXTS if name in found}
+    options |= {name: _parse_switch(name, found[name]) for name in _SWITCHES if name in found}
     if path := found.get("creds"):
         options["user_credentials"] = path
     if path := found.get("nkey"):
         options["nkeys_seed"] = path
-    if path := found.get("ca"):
-        _read(path, "CA")
-        try:
-            options["tls"] = ssl.create_default_context(cafile=path)
-        except ssl.SSLError:
-            raise ConfigurationError(f"the CA file {path!r} holds no PEM certificate") from None
     return options
 
 
-def _parse_switch(switch: str) -> bool:
+def _parse_switch(name: str, switch: str) -> bool:
     if switch not in {"true", "false"}:
-        raise ConfigurationError(f"the NATS URL's {_IGNORE} must be true or false")
+        raise ConfigurationError(f"the NATS URL's {name} must be true or false")
     return switch == "true"
 
 
@@ -251,7 +273,8 @@ def _is_ip(host: str) -> bool:
 def _servers(base: str) -> tuple[Server, ...]:
     scheme, found, _ = base.partition("://")
     if scheme not in _SCHEMES or not found:
-        raise ConfigurationError(f"a NATS URL starts with nats:// or tls://. Form: {_FORMS}")
+        hint = ": WebSocket servers are not supported" if scheme in {"ws", "wss"} else ""
+        raise ConfigurationError(f"a NATS URL starts with nats:// or tls://{hint}. Form: {_FORMS}")
     servers: list[Server] = []
     for part in base.split(","):
         server = _server(part if "://" in part else f"{scheme}://{part}")

@@ -9,12 +9,14 @@ from typing import Any, Final
 import nats.errors
 from attrs import evolve
 from backplane_core import AuthenticationError, ConfigurationError, Link, Traits, TransportError
+from backplane_core.sockets import Dialer
 
 from backplane_nats._client import TlsClient, close_now
 from backplane_nats._errors import explain
 from backplane_nats._link import AnnouncingNatsLink, NatsLink
 from backplane_nats._servers import Servers
 from backplane_nats._settings import REPORTS_LAME_DUCK, Server, Settings
+from backplane_nats._tls import SharedTls, TlsContextWanted
 
 __all__ = ["NatsTransport"]
 
@@ -57,14 +59,24 @@ class NatsTransport:
             Percent-encode user, password and token. Servers that the cluster announces are tried as well, unless
             `ignore_discovered_servers=true`.
         connection_kwargs: Options of nats-py's `connect` that don't fit a URL: `tls` (an `SSLContext`),
-            `tls_hostname`, `user_jwt_cb`, `signature_cb`, `nkeys_seed_str`, a callable for `password` ...
+            `user_jwt_cb`, `signature_cb`, `nkeys_seed_str`, a callable for `password` ...
+        address_map: Where the servers that a cluster announces can be reached, if not there: `announced=reachable`,
+            several separated by commas, or a mapping. It may stand in the query as well.
 
     Raises:
         ConfigurationError: The URL or an option is wrong. The message says what is allowed and shows no secret.
     """
 
-    def __init__(self, url: str, *, connection_kwargs: Mapping[str, Any] | None = None) -> None:
-        self._settings = Settings.parse(url, connection_kwargs)
+    def __init__(
+        self,
+        url: str,
+        *,
+        connection_kwargs: Mapping[str, Any] | None = None,
+        address_map: Mapping[str, str] | str | None = None,
+    ) -> None:
+        self._settings = Settings.parse(url, connection_kwargs, address_map)
+        self._tls = SharedTls(self._settings.files)
+        self._dialer = Dialer()
         self._servers = Servers(self._settings)
         self._last: tuple[Server, TlsClient] | None = None
         self._traits = evolve(_TRAITS, max_payload_bytes=_DEFAULT_MAX_PAYLOAD_BYTES)
@@ -112,10 +124,14 @@ class NatsTransport:
         # Failures are returned, not raised inside `except`: an error's __context__ could lead to secrets.
         try:
             options = {**_OPTIONS, **self._settings.connect_options()}
+            if self._settings.requires_tls(server) and options.get("tls") is None:
+                await self._tls.make()
         except ConfigurationError as error:
             # Retryable, as the file was fine when the transport was made: it may be in the middle of its rotation.
             return TransportError(str(error))
-        client = TlsClient(require_tls=self._settings.requires_tls(server))
+        client = TlsClient(
+            require_tls=self._settings.requires_tls(server), context=self._tls.context, dialer=self._dialer
+        )
         link = (AnnouncingNatsLink if REPORTS_LAME_DUCK else NatsLink)(client, str(server))
         if server.tls_name is not None:
             options.setdefault("tls_hostname", server.tls_name)
@@ -130,6 +146,8 @@ class NatsTransport:
         is_open = False
         try:
             await asyncio.wait({attempt})
+            if self._tls.context is None and isinstance(attempt.exception(), TlsContextWanted):
+                return await self._attempt_with_tls(server, alone=alone)
             if (reason := attempt.exception()) is not None:
                 return explain(reason, server)
             if not client.is_secure:
@@ -144,3 +162,11 @@ class NatsTransport:
         self._last = server, client
         self._traits = evolve(_TRAITS, max_payload_bytes=client.max_payload)
         return link
+
+    async def _attempt_with_tls(self, server: Server, *, alone: bool) -> NatsLink | TransportError:
+        """Try again at a server that wants TLS although the URL asks for none, and for which no context was made."""
+        try:
+            await self._tls.make()
+        except ConfigurationError as error:
+            return TransportError(str(error), retryable=False)
+        return await self._attempt(server, alone=alone)

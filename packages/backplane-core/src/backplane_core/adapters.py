@@ -30,6 +30,8 @@ TLS_SCHEMES: Final = frozenset(
 )
 """Schemes that ask for an encrypted line. A kind of this sort never goes with a URL that has none."""
 
+_WEBSOCKET_SCHEMES: Final = ("ws", "wss")
+
 MEMORY: Final = ("memory", "inmemory")
 
 # Only a hint for the error: which distribution to install for a scheme that nothing installed serves.
@@ -132,7 +134,12 @@ def _listed() -> str:
 
 def _not_installed(scheme: str) -> ConfigurationError:
     distribution = _DISTRIBUTIONS.get(_base(scheme))
-    if distribution is None:
+    if scheme in _WEBSOCKET_SCHEMES:
+        return AdapterNotInstalledError(
+            f"no installed adapter serves {scheme}://: NATS over WebSocket is not supported; "
+            "take its nats:// or tls:// port"
+        )
+    if distribution is None or _base(scheme) in installed():
         return AdapterNotInstalledError(f"no installed adapter serves {scheme}://; there are {_listed()}")
     return AdapterNotInstalledError(f"no installed adapter serves {scheme}://: pip install {distribution}")
 

@@ -1,0 +1,52 @@
+"""nats-py's transport over a socket that `Dialer` opens: `DialingTransport`.
+
+It sets what nats-py's own `connect` sets: `_io_reader`, `_io_writer` and their `_bare_` twins, as nats-py 2.10.0 to
+2.16.0 call them. Where they have other names, nats-py opens the socket itself: see `make_transport`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+from urllib.parse import ParseResult
+
+from backplane_core.sockets import Dialer
+from nats.aio.transport import TcpTransport
+
+__all__ = ["make_transport"]
+
+_SET: Final = frozenset({"_bare_io_reader", "_bare_io_writer", "_io_reader", "_io_writer"})
+
+
+class DialingTransport(TcpTransport):
+    """Connects to the first address of a name that answers.
+
+    Args:
+        dialer: Opens the sockets of a `NatsTransport`.
+    """
+
+    def __init__(self, dialer: Dialer) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # nats-py's gap
+        self._dialer = dialer
+
+    async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
+        """Connect, within `connect_timeout` seconds."""
+        async with asyncio.timeout(connect_timeout):
+            connected = await self._dialer.open(uri.hostname or "", uri.port or 0)
+            try:
+                reader, writer = await asyncio.open_connection(sock=connected, limit=buffer_size)
+            except BaseException:
+                connected.close()
+                raise
+        self._bare_io_reader = self._io_reader = reader
+        self._bare_io_writer = self._io_writer = writer
+
+    def __bool__(self) -> bool:
+        """Return True from the start: nats-py replaces a transport that is false."""
+        return True
+
+
+def make_transport(dialer: Dialer) -> Any:  # noqa: ANN401 -- None, or what nats-py's client holds
+    """Return a transport for a client that is not connected yet; None where nats-py has to make its own."""
+    transport = DialingTransport(dialer)
+    return transport if vars(transport).keys() >= _SET else None
