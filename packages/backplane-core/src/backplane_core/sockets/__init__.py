@@ -1,6 +1,6 @@
-"""For transports over sockets: from a name to a connection, and from a socket to core.
+"""From a name to a socket, and to core.
 
-In the turn of the loop in which the bytes came, without a task in between.
+For transports over an asyncio client library, in the turn of the loop in which the bytes came, without a task.
 """
 
 from backplane_core.sockets.address_map import AddressMap
