@@ -22,8 +22,13 @@ sys.path.insert(0, str(ROOT))
 
 from backplane_testservers import open_broker  # noqa: E402 -- the workspace's own helper, found by the line above
 
-DISTRIBUTIONS = ("backplane-core", "backplane-redis", "backplane-nats")
-CLIENTS = {"backplane-core": set[str](), "backplane-redis": {"redis", "hiredis"}, "backplane-nats": {"nats-py"}}
+DISTRIBUTIONS = ("backplane-core", "backplane-redis", "backplane-nats", "backplane-asgi")
+CLIENTS = {
+    "backplane-core": set[str](),
+    "backplane-redis": {"redis", "hiredis"},
+    "backplane-nats": {"nats-py"},
+    "backplane-asgi": set[str](),
+}
 
 SCENARIO = """
 import asyncio, sys

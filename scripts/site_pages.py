@@ -27,6 +27,7 @@ SHOWN: Final = {
     "SECURITY.md": "explanation/security.md",
     "adapters/backplane-redis/README.md": "reference/redis.md",
     "adapters/backplane-nats/README.md": "reference/nats.md",
+    "packages/backplane-asgi/README.md": "reference/asgi.md",
 }
 """Files of the repository, and the pages that show them."""
 
@@ -38,6 +39,8 @@ PUBLIC: Final = frozenset(
         "backplane_core.testing.pytest_plugin",
         "backplane_redis",
         "backplane_nats",
+        "backplane_asgi",
+        "backplane_asgi.uvicorn",
     }
 )
 """Modules of which the reference shows every name."""

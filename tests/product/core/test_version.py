@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from types import ModuleType
 
+import backplane_asgi
 import backplane_core
 import backplane_nats
 import backplane_redis
@@ -14,6 +15,7 @@ DISTRIBUTIONS = {
     "backplane-core": backplane_core,
     "backplane-redis": backplane_redis,
     "backplane-nats": backplane_nats,
+    "backplane-asgi": backplane_asgi,
 }
 
 

@@ -126,6 +126,7 @@ def make_template(root: Path) -> Copy:
     for path in _released(filter(None, listed.split("\0"))):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / path, root / path)
+    _leave_out_others(root)
     for group in ("node", "release"):
         # Made once, in the workspace itself.
         (root / f".venv-{group}").symlink_to(ROOT / f".venv-{group}")
@@ -134,6 +135,20 @@ def make_template(root: Path) -> Copy:
     copy.set_versions(VERSIONS)
     copy.commit("The workspace")
     return copy
+
+
+def _leave_out_others(root: Path) -> None:
+    """Leave three distributions: what holds for them holds for any number, and no test must count those of today."""
+    project, lock = root / "pyproject.toml", root / "package-lock.json"
+    packages = json.loads(lock.read_text())
+    for it in read_workspace(root):
+        if it.name not in VERSIONS:
+            shutil.rmtree(root / it.folder)
+            project.write_text(
+                project.read_text().replace(f'"{it.name}", ', "").replace(f"{it.name} = {{ workspace = true }}\n", "")
+            )
+            del packages["packages"][str(it.folder)], packages["packages"][f"node_modules/{it.name}"]
+    lock.write_text(json.dumps(packages, indent=2) + "\n")
 
 
 def _released(paths: Iterable[str]) -> Sequence[str]:

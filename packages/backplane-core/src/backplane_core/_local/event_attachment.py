@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from attrs import frozen
 
 from backplane_core._local.connection_host import ConnectionHost
@@ -39,3 +41,5 @@ class SinkHandle:
         """Detach at once, and count it as an overflow that is reported when the fan-out is done."""
         self._host.end_overflowed(self.conn_id, f"{reason}, so the connection ended")
         self._attachment.drop()
+        # No fan-out may be under way, and then none would report it.
+        asyncio.get_running_loop().call_soon(self._host.reporter.release)

@@ -1,0 +1,1 @@
+"""Small answers over plain HTTP, and who may ask from which page."""

@@ -1,0 +1,65 @@
+"""What the endpoints of one backplane have in common: its sockets and their counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final, Literal, TypeAlias
+from weakref import WeakKeyDictionary
+
+from attrs import define, field
+from backplane_core import BaseBackplane
+
+from backplane_asgi._sockets.encoding import Encoding, FrameEncoding, MessageEncoding, StreamEncoding
+from backplane_asgi._sockets.histogram import Histogram
+from backplane_asgi._sockets.outbound import Outbound
+
+__all__ = ["KINDS", "Hub", "Kind", "hub_of"]
+
+Kind: TypeAlias = Literal["websocket", "sse"]
+"""How a client is connected."""
+KINDS: Final[tuple[Kind, ...]] = ("websocket", "sse")
+
+
+@define(eq=False)
+class Hub:
+    """The sockets of one backplane and their counts.
+
+    Args:
+        open: The sockets that are open, by how they are connected.
+        closed: Ended sockets, by how they were connected and the code; 0 if the client went.
+        refused: Refused clients, by how they came and why.
+        sent_bytes: Bytes that sockets which have ended had been sent.
+        published: How long publishes by HTTP took.
+        is_stopping: Whether the process was asked to stop: health says so before the backplane drains.
+    """
+
+    open: dict[Kind, dict[Outbound, None]] = field(factory=lambda: {kind: {} for kind in KINDS}, init=False)
+    closed: Counter[tuple[Kind, int]] = field(factory=Counter[tuple[Kind, int]], init=False)
+    refused: Counter[tuple[Kind, str]] = field(factory=Counter[tuple[Kind, str]], init=False)
+    sent_bytes: int = field(default=0, init=False)
+    published: Histogram = field(factory=Histogram, init=False)
+    is_stopping: bool = field(default=False, init=False)
+    frames: Encoding = field(factory=FrameEncoding, init=False)
+    messages: Encoding = field(factory=MessageEncoding, init=False)
+    stream: Encoding = field(factory=StreamEncoding, init=False)
+
+    def opened(self, kind: Kind, outbound: Outbound) -> None:
+        """Count a socket that is open from now on."""
+        self.open[kind][outbound] = None
+
+    def ended(self, kind: Kind, outbound: Outbound, code: int) -> None:
+        """Count a socket that has ended."""
+        self.open[kind].pop(outbound, None)
+        self.closed[kind, code] += 1
+        self.sent_bytes += outbound.sent_bytes
+
+
+_hubs: Final[WeakKeyDictionary[BaseBackplane, Hub]] = WeakKeyDictionary()
+
+
+def hub_of(backplane: BaseBackplane) -> Hub:
+    """Return what the endpoints of this backplane share."""
+    hub = _hubs.get(backplane)
+    if hub is None:
+        hub = _hubs[backplane] = Hub()
+    return hub

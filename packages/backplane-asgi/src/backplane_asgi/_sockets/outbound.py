@@ -1,0 +1,231 @@
+"""What waits to be written to one socket, bounded in items, bytes and age: `Outbound`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+from attrs import frozen
+from backplane_core import Event, EventAttachment, Gap
+
+from backplane_asgi._sockets.encoding import Encoding, gap_json
+from backplane_asgi._sockets.flusher import Flusher
+from backplane_asgi._sockets.port import Port
+
+__all__ = ["ENDED", "GAP", "SLOW", "STOPPING", "Ending", "Limits", "Outbound"]
+
+CONTROL_BYTES: Final = 64
+"""What a control message counts for, in a socket that is behind."""
+
+
+@frozen
+class Ending:
+    """Why a socket is closed, as its client learns it.
+
+    Args:
+        code: A WebSocket close code.
+        reason: For people; at most 123 bytes.
+    """
+
+    code: int
+    reason: str
+
+
+GAP: Final = Ending(1012, "events may have been missed: come back and reload")
+SLOW: Final = Ending(1012, "too far behind: come back and reload")
+STOPPING: Final = Ending(1001, "this server is about to stop: come back, another takes over")
+ENDED: Final = Ending(0, "")
+"""The backplane ended the connection; whether it drains, or another took the id, is seen at the end."""
+
+
+@frozen(kw_only=True)
+class Limits:
+    """How far behind a socket may be.
+
+    Args:
+        max_pending: Items that may wait.
+        max_pending_bytes: Bytes that may wait.
+        max_age_s: Seconds that the first of them may wait.
+    """
+
+    max_pending: int
+    max_pending_bytes: int
+    max_age_s: float
+
+
+class Outbound:
+    """One socket's way out: takes events and gaps from the backplane, and writes them when its turn comes.
+
+    The invariant: what it accepted is written in order, or the socket is closed with a code that says that something
+    may be missing.
+
+    Args:
+        conn_id: The connection's id.
+        encoding: Shared by all sockets of the same form.
+        flusher: Of this loop.
+        limits: How far behind it may be.
+        closes_on_gap: Whether a gap ends it; else the gap is written.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_closes_on_gap",
+        "_encoding",
+        "_flusher",
+        "_is_queued",
+        "_limits",
+        "_max_bytes",
+        "_max_items",
+        "_port",
+        "_until_end",
+        "attachment",
+        "bytes",
+        "conn_id",
+        "ending",
+        "hears_gaps",
+        "items",
+        "max_age_s",
+        "sent_bytes",
+    )
+
+    def __init__(
+        self, conn_id: str, encoding: Encoding, flusher: Flusher, limits: Limits, *, closes_on_gap: bool
+    ) -> None:
+        self.conn_id = conn_id
+        self.hears_gaps = True
+        self.items: list[Any] = []
+        self.bytes = 0
+        self.sent_bytes = 0
+        self.max_age_s = limits.max_age_s
+        self.ending: Ending | None = None
+        """Why it is being closed; None: it is open."""
+        self.attachment: EventAttachment | None = None
+        self._encoding = encoding
+        self._flusher = flusher
+        self._limits = limits
+        self._max_items, self._max_bytes = limits.max_pending, limits.max_pending_bytes
+        self._closes_on_gap = closes_on_gap
+        self._is_queued = False
+        self._port: Port | None = None
+        self._until_end: asyncio.Timeout | None = None
+
+    # What the backplane calls
+
+    def accept(self, event: Event) -> bool:
+        """Take an event, unless too much waits: then the socket is closed."""
+        encoding = self._encoding
+        if encoding.event is not event:
+            encoding.encode(event)
+        size = self.bytes + encoding.size
+        items = self.items
+        if size > self._max_bytes or len(items) >= self._max_items:
+            self._overflowed("too much waits to be written to the socket")
+            return False
+        self.bytes = size
+        items.append(encoding.item)
+        if not self._is_queued:
+            self._is_queued = True
+            flusher = self._flusher
+            flusher.dirty.append(self)
+            if not flusher.is_running:
+                flusher.start()
+        return True
+
+    def mark(self, gap: Gap) -> None:
+        """Write a gap in its place, or close the socket; one that is open says nothing of what is missing."""
+        if not self._closes_on_gap:
+            self.put_control(gap_json(gap))
+        elif not gap.is_open:
+            self.finish(GAP)
+
+    def end(self) -> None:
+        """Close the socket: the backplane drains, or another connection took the id."""
+        self.finish(ENDED)
+
+    # What the endpoint calls
+
+    @asynccontextmanager
+    async def opened(self, port: Port) -> AsyncGenerator[None]:
+        """Write from now on; what is awaited in the block is cancelled once the socket is to be closed."""
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None) as self._until_end:
+                    self._port = port
+                    if self.ending is not None:
+                        self._expire()
+                    self.flush()
+                    yield
+        finally:
+            self._until_end = None
+
+    def control_item(self, data: bytes) -> Any:  # noqa: ANN401 -- as its encoding makes them
+        """Return a control message in this socket's form."""
+        return self._encoding.control_item(data)
+
+    def put_control(self, data: bytes) -> None:
+        """Write a control message in its place among the events."""
+        self.put(self._encoding.control_item(data))
+
+    def put(self, item: Any) -> None:  # noqa: ANN401 -- as its encoding makes them
+        """Write an item in its place among the events."""
+        if self.ending is not None:
+            return
+        if len(self.items) >= self._max_items:
+            self._overflowed("too much waits to be written to the socket")
+            return
+        self.bytes += CONTROL_BYTES
+        self.items.append(item)
+        self.flush()
+
+    def finish(self, ending: Ending) -> None:
+        """Accept nothing else, and close the socket, for the first reason that there is."""
+        if self.ending is None:
+            self.ending = ending
+            self._max_items = self._max_bytes = 0
+            self._expire()
+
+    def leave(self) -> None:
+        """Record that the endpoint is through: nothing is written any longer."""
+        self._until_end = None
+        self._port = None
+        self.ending = self.ending or ENDED
+        self._max_items = self._max_bytes = 0
+        self._flusher.caught_up(self)
+
+    # What the flusher and the port call
+
+    def flush(self) -> None:
+        """Write all that waits, if the socket takes it."""
+        self._is_queued = False
+        items, port = self.items, self._port
+        if port is None or not items:
+            return
+        written = port.write_items(items)
+        if written:
+            self.sent_bytes += written
+            self.items = []
+            self.bytes = 0
+        if port.is_blocked:
+            self._flusher.behind(self)
+
+    def resume(self) -> None:
+        """Write what came while the socket took nothing."""
+        self._flusher.caught_up(self)
+        self.flush()
+
+    def too_old(self) -> None:
+        """Close the socket, which has taken nothing for too long."""
+        self._overflowed(f"the socket took nothing for {self.max_age_s:g} s")
+
+    def _overflowed(self, reason: str) -> None:
+        if self.ending is not None:
+            return
+        self.finish(SLOW)
+        if self.attachment is not None:
+            self.attachment.end_overflowed(reason)
+
+    def _expire(self) -> None:
+        if self._until_end is not None:
+            self._until_end.reschedule(asyncio.get_running_loop().time())

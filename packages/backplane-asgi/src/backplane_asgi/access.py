@@ -1,0 +1,117 @@
+"""Who may do what: a `Request` goes to the host's `authenticate`, which returns a `Grant` or raises `Refused`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, Final, TypeAlias
+from urllib.parse import parse_qsl
+
+from attrs import field, frozen
+from backplane_core import Target
+
+from backplane_asgi._types import Scope
+
+__all__ = ["Authenticate", "Grant", "Refused", "Request"]
+
+UNAUTHORIZED: Final = 4401
+FORBIDDEN: Final = 4403
+
+
+@frozen(repr=False)
+class Request:
+    """What a client asked with, for `authenticate`. Its repr shows nothing of it, as tokens are in there.
+
+    Args:
+        scope: The ASGI scope of the connection.
+    """
+
+    scope: Scope
+
+    @property
+    def path_params(self) -> Mapping[str, Any]:
+        """What the framework's router took from the path; empty where it passes nothing on."""
+        found: Mapping[str, Any] = self.scope.get("path_params") or {}
+        return found
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The parameters of the query, the last of each name. Servers log them: a token does not belong there."""
+        return dict(parse_qsl(self.scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True))
+
+    def header(self, name: str) -> str | None:
+        """Return the last header of that name; None if there is none.
+
+        Args:
+            name: Its name, in any case.
+        """
+        wanted = name.lower().encode()
+        found = [value for key, value in self.scope.get("headers", ()) if key.lower() == wanted]
+        return found[-1].decode("latin-1") if found else None
+
+    @property
+    def cookies(self) -> Mapping[str, str]:
+        """The cookies; empty if the header is malformed."""
+        try:
+            return {name: morsel.value for name, morsel in SimpleCookie(self.header("cookie") or "").items()}
+        except CookieError:
+            return {}
+
+    @property
+    def bearer(self) -> str | None:
+        """The token of `Authorization: Bearer …`, or of a WebSocket's second subprotocol `bearer`, or None.
+
+        A browser can set no header on a WebSocket: `new WebSocket(url, ["bearer", token])` is the usual way out.
+        """
+        scheme, _, token = (self.header("authorization") or "").partition(" ")
+        if scheme.lower() == "bearer" and token:
+            return token.strip()
+        offered: Sequence[str] = self.scope.get("subprotocols") or ()
+        word, token = [*offered, "", ""][:2]
+        return token or None if word == "bearer" else None
+
+    @property
+    def last_event_id(self) -> str | None:
+        """The id of the last event that an EventSource got; None at its first request."""
+        return self.header("last-event-id")
+
+    def __repr__(self) -> str:
+        return f"<Request {self.scope.get('type')}>"
+
+
+@frozen(kw_only=True)
+class Grant:
+    """What one client may do.
+
+    Args:
+        targets: The targets whose events it gets.
+        conn_id: The connection's id, for `exclude` and `Target.connection`; None: a new one. If clients may choose it,
+            they may take each other's over: make it from what you have verified.
+        may_subscribe: The targets that it may subscribe to by itself; anything with `in`. By default none.
+        may_publish: The targets that it may publish to; anything with `in`. By default none.
+        expires_at: Unix time in seconds at which the socket is closed with 4401; None: never.
+    """
+
+    targets: Sequence[Target] = ()
+    conn_id: str | None = None
+    may_subscribe: Collection[Target] = field(factory=frozenset[Target])
+    may_publish: Collection[Target] = field(factory=frozenset[Target])
+    expires_at: float | None = None
+
+
+class Refused(Exception):  # noqa: N818 -- what a host raises reads as a sentence
+    """Raise it in `authenticate`: the client gets the code and the reason, and is not connected.
+
+    Args:
+        code: 4401: not authenticated, 4403: not allowed; a WebSocket is closed with it. Over HTTP that is 401 and 403.
+        reason: What the client is to know, at most 123 bytes; nothing secret.
+    """
+
+    def __init__(self, code: int = UNAUTHORIZED, reason: str = "not authenticated") -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+Authenticate: TypeAlias = Callable[[Request], Awaitable[Grant]]
+"""The host's decision: an async function that takes a `Request` and returns a `Grant`, or raises `Refused`."""

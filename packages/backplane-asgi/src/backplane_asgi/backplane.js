@@ -1,0 +1,165 @@
+// Events of a Backplane service in a web page: a WebSocket, or server-sent events where that does not get through.
+//
+//   import { connect } from "/events/backplane.js";
+//   const events = connect("/events", {
+//     onEvent: (event) => show(event),         // the JSON value that was published
+//     onGap: (gap) => reload(),                // events may be missing: load the state anew
+//     onState: (state) => badge(state),        // "connecting", "live", "stale", "closed"
+//   });
+//   events.subscribe("room:42");
+//
+// It comes back by itself, after a random wait, until `close()`, or a close code that says not to (44xx).
+
+const FIRST_WAIT_S = 1; // doubles with each attempt that fails
+const LONGEST_WAIT_S = 30;
+const SILENT_S = 25; // after so long without a message it asks for a sign of life
+const ANSWER_S = 10; // and comes anew if none comes within this
+const ATTEMPTS = 3; // sockets in a row that never opened, until it tries a stream
+
+export function connect(url, options = {}) {
+  return new Client(url, options);
+}
+
+class Client {
+  constructor(url, { onEvent, onGap, onState, sse = null, random = Math.random, protocols = [] }) {
+    this.onEvent = onEvent ?? (() => {});
+    this.onGap = onGap ?? (() => {});
+    this.onState = onState ?? (() => {});
+    this.url = new URL(url, location.href);
+    this.streamUrl = sse === null ? null : new URL(sse, location.href);
+    this.random = random;
+    this.protocols = protocols;
+    this.targets = new Set();
+    this.state = null;
+    this.lastEventId = null; // where a durable bus could go on; a stream sends it by itself
+    this.wasOpen = false;
+    this.failures = 0;
+    this.isClosed = false;
+    this.enter("connecting");
+    this.open();
+  }
+
+  // Get the events of another target, if the server allows it; again after each reconnect.
+  subscribe(target) {
+    this.targets.add(target);
+    this.say({ backplane: "subscribe", target });
+  }
+
+  unsubscribe(target) {
+    this.targets.delete(target);
+    this.say({ backplane: "unsubscribe", target });
+  }
+
+  close() {
+    this.isClosed = true;
+    this.release();
+    this.enter("closed");
+  }
+
+  open() {
+    if (this.isClosed) return;
+    const isLost = this.streamUrl !== null && !this.wasOpen && this.failures >= ATTEMPTS;
+    if (isLost || typeof WebSocket === "undefined") this.openStream();
+    else this.openSocket();
+  }
+
+  openSocket() {
+    const url = new URL(this.url);
+    url.protocol = url.protocol.replace("http", "ws");
+    const socket = (this.socket = new WebSocket(url, this.protocols));
+    socket.onopen = () => {
+      this.opened();
+      for (const target of this.targets) this.say({ backplane: "subscribe", target });
+      this.watch();
+    };
+    socket.onmessage = ({ data }) => {
+      this.watch();
+      this.take(JSON.parse(data));
+    };
+    socket.onclose = ({ code, reason }) => {
+      if (this.socket !== socket) return;
+      if (code >= 4400 && code < 4500) this.give(code, reason);
+      else this.comeBack();
+    };
+  }
+
+  openStream() {
+    const stream = (this.stream = new EventSource(this.streamUrl, { withCredentials: true }));
+    stream.onopen = () => this.opened();
+    stream.onmessage = ({ data, lastEventId }) => {
+      this.lastEventId = lastEventId || this.lastEventId;
+      this.take(JSON.parse(data));
+    };
+    stream.addEventListener("gap", ({ data }) => this.take(JSON.parse(data)));
+    stream.onerror = () => {
+      if (this.stream !== stream) return;
+      // A browser gives a stream up for good at any status but 200, a proxy's 502 in a deploy too.
+      if (stream.readyState === EventSource.CLOSED) this.comeBack();
+      else this.enter("connecting");
+    };
+  }
+
+  opened() {
+    this.failures = 0;
+    this.enter("live");
+    // What was published while it was away is missing.
+    if (this.wasOpen) this.onGap({ cause: "disconnected", missed: null, open: false });
+    this.wasOpen = true;
+  }
+
+  take(message) {
+    if (message === null || typeof message !== "object" || !("backplane" in message)) {
+      this.onEvent(message);
+    } else if (message.backplane === "gap") {
+      this.enter(message.open ? "stale" : "live");
+      this.onGap(message);
+    } else if (message.backplane === "ping") {
+      this.say({ backplane: "pong" });
+    }
+  }
+
+  say(message) {
+    if (this.socket?.readyState === 1) this.socket.send(JSON.stringify(message));
+  }
+
+  // A line that broke somewhere looks like one on which nothing happens.
+  watch() {
+    clearTimeout(this.silence);
+    this.silence = setTimeout(() => {
+      this.say({ backplane: "ping" });
+      this.silence = setTimeout(() => this.comeBack(), ANSWER_S * 1000);
+    }, SILENT_S * 1000);
+  }
+
+  comeBack() {
+    this.release();
+    if (this.isClosed) return;
+    this.enter("connecting");
+    const longest = Math.min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** this.failures);
+    this.failures += 1;
+    // Thousands of pages that lost the same server must not come back in the same moment.
+    this.timer = setTimeout(() => this.open(), longest * (0.5 + this.random()) * 1000);
+  }
+
+  give(code, reason) {
+    this.isClosed = true;
+    this.release();
+    this.enter("closed", { code, reason });
+  }
+
+  release() {
+    clearTimeout(this.timer);
+    clearTimeout(this.silence);
+    const { socket, stream } = this;
+    this.socket = this.stream = undefined;
+    socket?.close();
+    stream?.close();
+  }
+
+  enter(state, why = null) {
+    if (state !== this.state) {
+      this.state = state;
+      this.onState(state, why);
+    }
+  }
+}

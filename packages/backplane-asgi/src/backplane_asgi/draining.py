@@ -1,0 +1,121 @@
+"""`drain_on_signal`: end sockets well before the server stops."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, Final
+
+from backplane_core import BackplaneError, BaseBackplane
+
+from backplane_asgi._sockets.hub import KINDS, Hub, hub_of
+from backplane_asgi._sockets.outbound import STOPPING
+
+__all__ = ["drain_on_signal"]
+
+STEP_S: Final = 0.1
+"""How often some of the sockets are closed, where they are spread."""
+
+
+@contextmanager
+def drain_on_signal(
+    backplane: BaseBackplane,
+    *,
+    delay_s: float = 0.0,
+    spread_s: float = 0.0,
+    flush_s: float = 5.0,
+    signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
+) -> Generator[None]:
+    """Drain the backplane when the process is asked to stop, and only then let the server have the signal.
+
+        async with connect_from_env() as backplane:
+            with drain_on_signal(backplane):
+                yield {"backplane": backplane}
+
+    A server that gets the signal first closes all WebSockets at once, by its own code, and waits for ever for streams
+    (SSE). With this, readiness says no at once, each WebSocket is closed with 1001 and each stream ends, and what was
+    published is sent; then the server's own handler is called. A second signal goes to the server at once.
+
+    Args:
+        backplane: The backplane.
+        delay_s: Seconds between readiness saying no and the first close, for a load balancer to notice. By default 0.
+        spread_s: Seconds over which the sockets are closed, so that their clients don't all come back at once: some
+            0.5 ms of processor time each. By default 0.
+        flush_s: Seconds that sending what was published may take. By default 5.
+        signals: The signals. By default SIGTERM and SIGINT.
+
+    Returns:
+        A context manager, to be entered in the main thread, in the lifespan of the app, where the server has set its
+        handlers.
+
+    Raises:
+        ValueError: Not in the main thread, where alone signals are handled.
+    """
+    draining = Draining(backplane, hub_of(backplane), delay_s, spread_s, flush_s)
+    previous = {number: signal.getsignal(number) for number in signals}
+    for number in signals:
+        signal.signal(number, draining.on_signal)
+    draining.previous = previous
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            # Unless another has been set since: that one is not ours to take away.
+            if signal.getsignal(number) == draining.on_signal:
+                signal.signal(number, handler)
+
+
+class Draining:
+    """What happens between the signal and the server's own handler."""
+
+    def __init__(self, backplane: BaseBackplane, hub: Hub, delay_s: float, spread_s: float, flush_s: float) -> None:
+        self.previous: dict[signal.Signals, Any] = {}
+        self._backplane = backplane
+        self._hub = hub
+        self._delay_s = delay_s
+        self._spread_s = spread_s
+        self._flush_s = flush_s
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+        self._number: int | None = None
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Begin to drain; a second signal is the server's at once."""
+        if self._number is not None or self._loop.is_closed():
+            self._pass_on(number, frame)
+            return
+        self._number = number
+        self._loop.call_soon_threadsafe(self._start, number)
+
+    def _start(self, number: int) -> None:
+        self._hub.is_stopping = True
+        self._task = self._loop.create_task(self._drain(number), name="backplane: drain on signal")
+
+    async def _drain(self, number: int) -> None:
+        try:
+            await asyncio.sleep(self._delay_s)
+            await self._close_some_by_some()
+            with suppress(TimeoutError, BackplaneError):
+                await self._backplane.drain(self._flush_s)
+        finally:
+            self._pass_on(number, None)
+
+    async def _close_some_by_some(self) -> None:
+        """Close the sockets evenly over the time; those that come meanwhile are left to the drain."""
+        sockets = [socket for kind in KINDS for socket in self._hub.open[kind]]
+        steps = max(1, round(self._spread_s / STEP_S))
+        for step in range(steps if self._spread_s else 0):
+            for socket in sockets[step::steps]:
+                socket.finish(STOPPING)
+            await asyncio.sleep(STEP_S)
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        handler = self.previous.get(signal.Signals(number))
+        if callable(handler):
+            handler(number, frame)
+        elif handler == signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)

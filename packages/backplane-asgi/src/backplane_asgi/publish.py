@@ -1,0 +1,124 @@
+"""`publish_endpoint`: publish by HTTP, from what has no Backplane of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from attrs import frozen
+from backplane_core import (
+    BaseBackplane,
+    ClosedError,
+    EventEncodeError,
+    EventTooLargeError,
+    InvalidTargetError,
+    OutboxFullError,
+    Target,
+)
+
+from backplane_asgi._finding import find_backplane
+from backplane_asgi._http.answers import answer, answer_json, read_body
+from backplane_asgi._sockets.commands import read_target
+from backplane_asgi._sockets.hub import hub_of
+from backplane_asgi._types import ASGIApp, Receive, Scope, Send
+from backplane_asgi.access import UNAUTHORIZED, Authenticate, Grant, Refused, Request
+
+__all__ = ["publish_endpoint"]
+
+BEFORE_RETRY_S: Final = b"1"
+"""Seconds until a publish that found no room may be tried again: an outbox of a healthy link is emptied sooner."""
+
+
+class Body(msgspec.Struct, forbid_unknown_fields=True):
+    """What a request holds; the event stays as it is."""
+
+    target: str | list[str]
+    event: msgspec.Raw
+    exclude: list[str] = []
+
+
+_decode: Final = msgspec.json.Decoder(Body).decode
+
+
+def publish_endpoint(
+    backplane: BaseBackplane | str = "backplane", *, authenticate: Authenticate, max_body_bytes: int = 1024 * 1024
+) -> ASGIApp:
+    """Return an ASGI app that publishes what is posted to it: `{"target": "user:u1", "event": {"kind": "ready"}}`.
+
+    `target` may be a list, and `exclude` a list of connection ids. The answer is `{"delivered": 3}`: how many
+    connections of *this pod* took the event; what other pods deliver is not known. Refusals are JSON with an `error`:
+    401 and 403: as `authenticate` and `Grant.may_publish` say. 413: too large. 415: not `application/json`, which no
+    form of another site can send. 422: what is wrong with the body. 503: try again.
+
+    Args:
+        backplane: The backplane, or its name in the state that the app's lifespan yields.
+        authenticate: Decides what may be published: its grant's `may_publish` has to hold every target.
+        max_body_bytes: Bytes of the largest request. By default 1 MiB, as of the largest event.
+
+    Returns:
+        The app: route or mount it where you like.
+
+    Delivery: as `publish` promises.
+    """
+    return PublishEndpoint(backplane=backplane, authenticate=authenticate, max_body_bytes=max_body_bytes)
+
+
+@frozen(kw_only=True)
+class PublishEndpoint:
+    """See `publish_endpoint`."""
+
+    backplane: BaseBackplane | str
+    authenticate: Authenticate
+    max_body_bytes: int
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope.get("method") != "POST":
+            await answer(send, 405, b"POST alone\n", headers=[(b"allow", b"POST")])
+            return
+        request = Request(scope)
+        if (request.header("content-type") or "").partition(";")[0].strip().lower() != "application/json":
+            await answer_json(send, 415, {"error": "Content-Type must be application/json"})
+            return
+        backplane = find_backplane(self.backplane, scope)
+        try:
+            grant = await self.authenticate(request)
+        except Refused as refused:
+            await answer_json(send, 401 if refused.code == UNAUTHORIZED else 403, {"error": refused.reason})
+            return
+        body = await read_body(receive, self.max_body_bytes)
+        if body is None:
+            await answer_json(send, 413, {"error": f"at most {self.max_body_bytes} bytes"})
+            return
+        began = time.perf_counter()
+        status, value = await _publish(backplane, grant, body)
+        hub_of(backplane).published.observe(time.perf_counter() - began)
+        await answer_json(send, status, value, [(b"retry-after", BEFORE_RETRY_S)] if status == 503 else ())  # noqa: PLR2004
+
+
+async def _publish(backplane: BaseBackplane, grant: Grant, body: bytes) -> tuple[int, dict[str, object]]:
+    """Publish what a body says; return the status and the answer."""
+    try:
+        asked = _decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        # What msgspec says names members and types, and no value.
+        return 422, {
+            "error": f"not what is expected: {error}" if isinstance(error, msgspec.DecodeError) else "not JSON"
+        }
+    try:
+        targets = _targets(asked.target)
+        if not all(target in grant.may_publish for target in targets):
+            return 403, {"error": "this target is not allowed"}
+        return 200, {"delivered": await backplane.publish_json(targets, bytes(asked.event), exclude=asked.exclude)}
+    except (InvalidTargetError, EventEncodeError) as error:
+        return 422, {"error": str(error)}
+    except EventTooLargeError as error:
+        return 413, {"error": str(error)}
+    except (OutboxFullError, ClosedError) as error:
+        return 503, {"error": str(error)}
+
+
+def _targets(target: str | Sequence[str]) -> list[Target]:
+    return [read_target(text) for text in ([target] if isinstance(target, str) else target)]

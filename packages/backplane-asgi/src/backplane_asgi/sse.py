@@ -1,0 +1,188 @@
+"""`sse_endpoint`: the events of a user's targets, as server-sent events of any ASGI app."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from random import uniform
+from typing import Final
+from uuid import uuid4
+
+from attrs import frozen
+from backplane_core import BaseBackplane, ClosedError, ConfigurationError
+
+from backplane_asgi._finding import find_backplane
+from backplane_asgi._http.answers import answer
+from backplane_asgi._http.origins import Origins
+from backplane_asgi._sockets.expiry import closing_at
+from backplane_asgi._sockets.flusher import flusher_of
+from backplane_asgi._sockets.hub import hub_of
+from backplane_asgi._sockets.outbound import ENDED, SLOW, Limits, Outbound
+from backplane_asgi._sockets.port import StreamPort
+from backplane_asgi._sockets.pulse import Pulse
+from backplane_asgi._types import ASGIApp, Receive, Scope, Send
+from backplane_asgi.access import UNAUTHORIZED, Authenticate, Grant, Refused, Request
+from backplane_asgi.script import is_script, send_script
+
+__all__ = ["sse_endpoint"]
+
+WRITE_S: Final = 1.0
+"""How long the end of a stream may take to be written."""
+
+COMMENT: Final = b": \n\n"
+"""Says nothing, and shows proxies and browsers that the stream lives."""
+
+HEADERS: Final = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # nginx would keep events until it has 4 KiB of them
+)
+
+
+def sse_endpoint(
+    backplane: BaseBackplane | str = "backplane",
+    *,
+    authenticate: Authenticate,
+    on_gap: str = "frame",
+    origins: Sequence[str] | None = None,
+    max_pending: int = 1_000,
+    max_pending_bytes: int = 1024 * 1024,
+    max_age_s: float = 10.0,
+    comment_s: float = 15.0,
+    retry_s: float = 2.0,
+) -> ASGIApp:
+    """Return an ASGI app that hands a client the events of its targets, as a stream that an `EventSource` reads.
+
+    A browser's `EventSource` gives up for good on any status but 200, so a server that is about to stop answers 200,
+    with a time after which to come back, and ends. It sends 401 and 403 where `authenticate` refuses for good.
+
+    Args:
+        backplane: The backplane, or its name in the state that the app's lifespan yields.
+        authenticate: Decides which events the client gets. An `EventSource` can set no header: use a cookie.
+        on_gap: What the client gets at a gap. `"frame"`, the default: `event: gap` with JSON in its place among the
+            events. `"close"`: the stream ends, and the client comes back.
+        origins: Web pages that may connect, as `https://app.example`; `["*"]`: any. None: those of the host that is
+            asked.
+        max_pending: Events that may wait to be written. By default 1,000: a second of a very busy stream.
+        max_pending_bytes: Bytes that may wait to be written. By default 1 MiB.
+        max_age_s: Seconds for which the stream may take nothing of what waits. By default 10, less than people wait.
+        comment_s: Seconds between two signs of life on a silent stream. By default 15, half of the usual 30 s after
+            which a proxy ends it.
+        retry_s: Seconds after which a client comes back to a stream that ended, on the average: each is told a time of
+            its own between half and one and a half of it, so that they don't come at once. By default 2.
+
+    Returns:
+        The app: route or mount it where you like. Asked for `…/backplane.js`, it answers with the client.
+
+    Raises:
+        ConfigurationError: An argument is not allowed.
+
+    Delivery: events published once the stream has begun arrive, in order; what is missed is an `event: gap`, or the end
+        of the stream, as `on_gap` says.
+    """
+    if on_gap not in {"close", "frame"}:
+        raise ConfigurationError(f"on_gap={on_gap!r} is not allowed: 'close' or 'frame'")
+    limits = Limits(max_pending=max_pending, max_pending_bytes=max_pending_bytes, max_age_s=max_age_s)
+    return SseEndpoint(
+        backplane=backplane,
+        authenticate=authenticate,
+        origins=Origins.of(origins),
+        limits=limits,
+        pulse=Pulse(comment_s),
+        on_gap=on_gap,
+        retry_s=retry_s,
+    )
+
+
+@frozen(kw_only=True)
+class SseEndpoint:
+    """See `sse_endpoint`."""
+
+    backplane: BaseBackplane | str
+    authenticate: Authenticate
+    origins: Origins
+    limits: Limits
+    pulse: Pulse
+    on_gap: str
+    retry_s: float
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one client."""
+        if is_script(scope):
+            await send_script(scope, send)
+        elif scope.get("method") != "GET":
+            await answer(send, 405, b"GET alone\n", headers=[(b"allow", b"GET")])
+        else:
+            with suppress(OSError):  # the client went while something was being sent
+                await self._stream(scope, receive, send)
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        backplane = find_backplane(self.backplane, scope)
+        hub, request = hub_of(backplane), Request(scope)
+        if not self.origins.admits(request):
+            hub.refused["sse", "origin"] += 1
+            await answer(send, 403, b"this page may not connect\n")
+            return
+        cors = self.origins.cors(request)
+        try:
+            grant = await self.authenticate(request)
+        except Refused as refused:
+            hub.refused["sse", str(refused.code)] += 1
+            status = 401 if refused.code == UNAUTHORIZED else 403
+            await answer(send, status, f"{refused.reason}\n".encode(), headers=cors)
+            return
+        outbound = Outbound(
+            grant.conn_id or uuid4().hex,
+            hub.stream,
+            flusher_of(asyncio.get_running_loop()),
+            self.limits,
+            closes_on_gap=self.on_gap == "close",
+        )
+        with suppress(ClosedError):  # it is about to stop: begin, and end
+            outbound.attachment = await backplane.attach_events(outbound, *grant.targets)
+            hub.opened("sse", outbound)
+        try:
+            await self._run(outbound, grant, cors, receive, send)
+        finally:
+            if outbound.attachment is not None:
+                outbound.attachment.detach_nowait()
+            outbound.leave()
+            hub.ended("sse", outbound, 0)
+
+    async def _run(
+        self, outbound: Outbound, grant: Grant, cors: list[tuple[bytes, bytes]], receive: Receive, send: Send
+    ) -> None:
+        retry_ms = uniform(0.5, 1.5) * self.retry_s * 1_000  # noqa: S311 -- a spread, no secret
+        await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *cors]})
+        begin = b"retry: %d\n%b" % (retry_ms, COMMENT)
+        await send({"type": "http.response.body", "body": begin, "more_body": True})
+        port = StreamPort(send, outbound)
+        has_gone = False
+        if outbound.attachment is not None:
+            self.pulse.add(outbound, COMMENT)
+            try:
+                with closing_at(grant.expires_at, outbound):
+                    async with outbound.opened(port):
+                        while (await receive())["type"] != "http.disconnect":
+                            pass
+                        has_gone = True
+            finally:
+                self.pulse.remove(outbound)
+        if has_gone:
+            await port.stop()
+        else:
+            await self._end(outbound, port, send)
+
+    async def _end(self, outbound: Outbound, port: StreamPort, send: Send) -> None:
+        """End the stream behind what was accepted; one that takes nothing is left to the server."""
+        if outbound.ending in {None, ENDED}:
+            outbound.flush()
+        with suppress(TimeoutError, RuntimeError, OSError):
+            async with asyncio.timeout(WRITE_S):
+                if outbound.ending is not SLOW:
+                    await port.wait_idle()
+                await port.stop()
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                return
+        await port.stop()

@@ -1,0 +1,74 @@
+"""The app that tests start under a real server: `uvicorn tests.product.asgi.service:app`. Plain ASGI, no framework."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from backplane_asgi import (
+    ASGIApp,
+    Grant,
+    Receive,
+    Refused,
+    Request,
+    Scope,
+    Send,
+    drain_on_signal,
+    health_endpoint,
+    metrics_endpoint,
+    publish_endpoint,
+    sse_endpoint,
+    websocket_endpoint,
+)
+from backplane_core import Target, connect_from_env
+
+OPTIONS: dict[str, Any] = json.loads(os.environ.get("SERVICE_OPTIONS", "{}"))
+STALE_AFTER_S = float(os.environ.get("SERVICE_STALE_AFTER_S", "10"))
+SPREAD_S = float(os.environ.get("SERVICE_SPREAD_S", "0"))
+
+
+async def authenticate(request: Request) -> Grant:
+    user = request.bearer or request.query.get("user")
+    if user is None:
+        raise Refused
+    if user == "mallory":
+        raise Refused(4403, "not you")
+    rooms = frozenset(Target("room", str(number)) for number in range(200))
+    expires_at = request.query.get("expires_at")
+    return Grant(
+        targets=[Target.user(user)],
+        conn_id=request.query.get("conn_id"),
+        may_subscribe=rooms,
+        may_publish=rooms | {Target.user(user)},
+        expires_at=None if expires_at is None else float(expires_at),
+    )
+
+
+ROUTES: dict[str, ASGIApp] = {
+    "/ws": websocket_endpoint(authenticate=authenticate, **OPTIONS),
+    "/frames": websocket_endpoint(authenticate=authenticate, on_gap="frame", **OPTIONS),
+    "/open": websocket_endpoint(authenticate=authenticate, origins=["https://app.example"], ping_s=0.2),
+    "/sse": sse_endpoint(authenticate=authenticate, comment_s=0.5, **OPTIONS),
+    "/publish": publish_endpoint(authenticate=authenticate, max_body_bytes=200_000),
+    "/health": health_endpoint(patience_s=0.5),
+    "/metrics": metrics_endpoint(),
+}
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        await lifespan(scope, receive, send)
+        return
+    path = "/" + str(scope["path"]).split("/")[1]
+    await ROUTES[path](scope, receive, send)
+
+
+async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    async with connect_from_env(wait=False, stale_after_s=STALE_AFTER_S) as backplane:
+        scope["state"]["backplane"] = backplane
+        with drain_on_signal(backplane, spread_s=SPREAD_S):
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+    await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,150 @@
+"""Server-sent events of real clients, at a real server: framing, gaps, and that a stream ends when the server does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from attrs import define, field
+
+from tests.product.asgi.servers import Server, serve
+
+
+@define
+class Stream:
+    """Reads an event stream as the standard says, comments and all."""
+
+    lines: AsyncIterator[str]
+    status: int
+    headers: Any
+    comments: int = 0
+    retry: list[int] = field(factory=list[int])
+
+    async def next(self) -> tuple[str, Any]:
+        """Return the next event: its name and its JSON."""
+        name = "message"
+        async with asyncio.timeout(20):
+            async for line in self.lines:
+                if line.startswith(":"):
+                    self.comments += 1
+                elif line.startswith("retry: "):
+                    self.retry.append(int(line[7:]))
+                elif line.startswith("event: "):
+                    name = line[7:]
+                elif line.startswith("data: "):
+                    return name, json.loads(line[6:])
+        return "end", None
+
+    async def message(self) -> Any:
+        name, data = await self.next()
+        assert name == "message", name
+        return data
+
+
+@asynccontextmanager
+async def stream(server: Server, path: str, **options: Any) -> AsyncIterator[Stream]:
+    async with server.client.stream("GET", path, **options) as answer:
+        yield Stream(answer.aiter_lines(), answer.status_code, answer.headers)
+
+
+async def test_events_are_data_lines_in_order_and_the_first_bytes_come_at_once() -> None:
+    async with serve() as server, stream(server, "/sse?user=ann") as ann, stream(server, "/sse?user=bob") as bob:
+        assert ann.status == 200
+        assert ann.headers["content-type"].startswith("text/event-stream")
+        assert (ann.headers["cache-control"], ann.headers["x-accel-buffering"]) == ("no-store", "no")
+        await server.metric_is("backplane_connections", 2)
+        for number in range(20):
+            assert await server.publish("user:ann", {"n": number, "text": "two\nlines\r\nü"}) == 1
+        assert [await ann.message() for _ in range(20)] == [{"n": n, "text": "two\nlines\r\nü"} for n in range(20)]
+        assert await server.publish("user:bob", "for bob", user="bob") == 1
+        assert await bob.message() == "for bob"
+        assert 1_000 <= ann.retry[0] <= 3_000
+
+
+async def test_a_silent_stream_shows_that_it_lives() -> None:
+    async with serve() as server, stream(server, "/sse?user=ann") as ann:
+        lines = [line async for line in first(ann.lines, 6)]
+        assert lines.count(": ") + lines.count(":") >= 2
+
+
+async def first(lines: AsyncIterator[str], count: int) -> AsyncIterator[str]:
+    async with asyncio.timeout(20):
+        for _ in range(count):
+            yield await anext(lines)
+
+
+async def test_a_client_that_is_refused_gets_a_status_after_which_it_does_not_come_back() -> None:
+    async with serve() as server:
+        assert (await server.get("/sse")).status_code == 401
+        assert (await server.get("/sse?user=mallory")).status_code == 403
+        assert (await server.get("/sse?user=ann", headers={"Origin": "https://evil.example"})).status_code == 403
+        assert (await server.client.post("/sse?user=ann")).status_code == 405
+
+
+async def test_a_gap_stands_among_the_events(redis_server: Any) -> None:
+    async with serve(redis_server.url) as server, stream(server, "/sse?user=ann") as ann:
+        await server.metric_is("backplane_connections", 1)
+        redis_server.kill()
+        await asyncio.to_thread(redis_server.start)
+        gap = {"backplane": "gap", "cause": "reconnect", "missed": None, "open": False}
+        assert await ann.next() == ("gap", gap)
+        await server.publish("user:ann", "after")
+        assert await ann.message() == "after"
+
+
+async def test_sigterm_ends_a_stream_whole_and_within_a_second() -> None:
+    async with serve() as server, stream(server, "/sse?user=ann") as ann:
+        await server.metric_is("backplane_connections", 1)
+        await server.publish("user:ann", "last")
+        server.terminate()
+        began = time.monotonic()
+        assert await ann.message() == "last"
+        assert await ann.next() == ("end", None)  # httpx would raise at a body that is not whole
+        await server.ends()
+        assert time.monotonic() - began < 20, "it would be for ever"
+
+
+async def test_a_server_that_is_about_to_stop_answers_200_and_ends() -> None:
+    async with serve(SERVICE_SPREAD_S="60") as server, stream(server, "/sse?user=ann"):
+        await server.metric_is("backplane_connections", 1)
+        server.terminate()
+        for _ in range(1_000):
+            if (await server.get("/health/ready")).status_code == 503:
+                break
+            await asyncio.sleep(0.01)
+        assert (await server.get("/health/ready")).json()["state"] == "draining"
+
+
+async def test_a_client_that_goes_is_detached_and_an_expired_grant_ends_the_stream() -> None:
+    async with serve() as server:
+        async with stream(server, "/sse?user=ann"):
+            await server.metric_is("backplane_connections", 1)
+        await server.metric_is("backplane_connections", 0)
+        async with stream(server, f"/sse?user=ann&expires_at={time.time() + 0.3}") as ann:
+            assert await ann.next() == ("end", None)
+
+
+@pytest.mark.parametrize("options", ['{"max_pending_bytes": 200000, "max_age_s": 60}', '{"max_age_s": 0.5}'])
+async def test_a_stream_that_nobody_reads_is_cut_and_others_get_everything(options: str) -> None:
+    event = {"text": "x" * 90_000}
+    async with serve(SERVICE_OPTIONS=options) as server, stream(server, "/sse?user=ann") as witness:
+        async with server.raw() as (reader, writer):
+            writer.write(b"GET /sse?user=ann HTTP/1.1\r\nHost: h\r\n\r\n")
+            await reader.readuntil(b"retry: ")
+            await server.metric_is("backplane_connections", 2)
+            for _ in range(200):
+                await server.publish("user:ann", event)
+                assert await witness.message() == event
+                if await server.metric("backplane_connections") == 1:
+                    break
+            await server.metric_is("backplane_connections", 1)
+            assert await server.metric("backplane_overflowed_events_total") == 1
+            await server.publish("user:ann", "still here")
+            assert await witness.message() == "still here"
+        server.terminate()
+        await server.ends()
