@@ -40,7 +40,6 @@ PUBLIC: Final = frozenset(
         "backplane_redis",
         "backplane_nats",
         "backplane_asgi",
-        "backplane_asgi.uvicorn",
     }
 )
 """Modules of which the reference shows every name."""

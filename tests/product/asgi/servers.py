@@ -72,10 +72,10 @@ class Server:
 
     async def metric_is(self, name: str, value: float) -> None:
         for _ in range(3_000):
-            if (found := await self.metric(name)) == value:
+            if await self.metric(name) == value:
                 return
             await asyncio.sleep(0.01)
-        raise AssertionError(f"{name} is {found}, not {value}")
+        raise AssertionError(f"{name} is {await self.metric(name)}, not {value}")
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -47,7 +47,7 @@ class Stream:
 
 
 @asynccontextmanager
-async def stream(server: Server, path: str, **options: Any) -> AsyncIterator[Stream]:
+async def stream(server: Server, path: str, **options: Any) -> AsyncGenerator[Stream]:
     async with server.client.stream("GET", path, **options) as answer:
         yield Stream(answer.aiter_lines(), answer.status_code, answer.headers)
 

@@ -122,7 +122,7 @@ async def test_a_client_subscribes_within_what_it_may() -> None:
 
 async def test_a_client_may_have_so_many_targets_and_no_more() -> None:
     async with serve() as server, server.websocket("/ws?user=ann") as ann:
-        answers = []
+        answers: list[str] = []
         for number in range(130):
             await ann.send(json.dumps({"backplane": "subscribe", "target": f"room:{number}"}))
             answers.append((await receive(ann))["backplane"])

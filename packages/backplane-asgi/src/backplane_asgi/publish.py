@@ -49,7 +49,7 @@ def publish_endpoint(
 
     `target` may be a list, and `exclude` a list of connection ids. The answer is `{"delivered": 3}`: how many
     connections of *this pod* took the event; what other pods deliver is not known. Refusals are JSON with an `error`:
-    401 and 403: as `authenticate` and `Grant.may_publish` say. 413: too large. 415: not `application/json`, which no
+    401 and 403: `authenticate` or `Grant.may_publish` says no. 413: too large. 415: not `application/json`, which no
     form of another site can send. 422: what is wrong with the body. 503: try again.
 
     Args:
@@ -60,7 +60,7 @@ def publish_endpoint(
     Returns:
         The app: route or mount it where you like.
 
-    Delivery: as `publish` promises.
+    Delivery: to the connections of this pod before the answer is sent; to those of other pods at most once, in order.
     """
     return PublishEndpoint(backplane=backplane, authenticate=authenticate, max_body_bytes=max_body_bytes)
 

@@ -22,7 +22,7 @@ def text_frame(data: bytes) -> bytes:
 
 
 def gap_json(gap: Gap) -> bytes:
-    """Return what a client is told of a gap: nothing of brokers and their addresses, as its `reason` has."""
+    """Return what a client learns of a gap: nothing of brokers and their addresses, as its `reason` has."""
     return msgspec.json.encode({"backplane": "gap", "cause": gap.cause, "missed": gap.missed, "open": gap.is_open})
 
 
