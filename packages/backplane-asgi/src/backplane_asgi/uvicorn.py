@@ -1,8 +1,8 @@
 """uvicorn's WebSocket protocol that takes ready frames: `uvicorn app:app --ws backplane_asgi.uvicorn:PreparedProtocol`.
 
-ASGI has no message for an encoded frame, so each `send` makes a frame of its own. With this protocol one frame is made per
-event and pod, and written to each socket's transport: half the processor time for one event, an eighth in bursts. The
-endpoints use it where it is, and plain `send` anywhere else.
+ASGI has no message for an encoded frame, so each `send` makes a frame of its own. With this protocol one frame is made
+per event and pod, and written to each socket's transport: half the processor time for one event, an eighth in bursts.
+The endpoints use it where it is, and plain `send` anywhere else.
 """
 
 from __future__ import annotations
