@@ -69,7 +69,7 @@ def sse_endpoint(
         max_age_s: Seconds for which the stream may take nothing of what waits. By default 10, less than people wait.
         comment_s: Seconds between two signs of life on a silent stream. By default 15, half of the usual 30 s after
             which a proxy ends it.
-        retry_s: Seconds after which a client comes back to a stream that ended, on the average: each is told a time of
+        retry_s: Seconds after which a client comes back to a stream that ended, on the average: each gets a time of
             its own between half and one and a half of it, so that they don't come at once. By default 2.
 
     Returns:
