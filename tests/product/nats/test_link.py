@@ -8,7 +8,7 @@ from typing import Any
 
 import nats
 import pytest
-from backplane_core import AuthenticationError, ConfigurationError, Frame, Link, Lost, TransportError
+from backplane_core import AuthenticationError, ConfigurationError, Frame, Link, Lost, RefusedError, TransportError
 from backplane_core.sockets import Inbox
 from backplane_nats._inline_io import InlineIO
 from backplane_nats._public_io import PublicIO
@@ -180,9 +180,8 @@ async def test_the_largest_frame_passes_and_a_larger_one_raises_and_harms_nobody
     async with opened(server.url) as link, listening(link) as listener:
         await link.subscribe(["c"])
         await link.send([("c", b"x" * 100_000)])
-        with pytest.raises(TransportError, match="max_payload") as caught:
+        with pytest.raises(RefusedError, match="max_payload"):
             await link.send([("c", b"y" * 100_001)])
-        assert not caught.value.retryable
         await link.send([("c", b"z")])
         assert await listener.until(2) == [("c", b"x" * 100_000), ("c", b"z")]
 
@@ -324,23 +323,38 @@ PERMISSIONS = """authorization {users: [{user: u, password: pw-6f1c, permissions
   publish: {allow: ["ok.>", "c"]}, subscribe: {allow: ["ok.>", "c", "_INBOX.>"]}}}]}"""
 
 
-async def test_a_denied_subscription_is_an_error_of_the_call_and_of_the_link(start: StartServer) -> None:
+async def test_a_denied_subscription_is_refused_alone(start: StartServer) -> None:
     server = start(NatsServer(extra=[PERMISSIONS]))
     async with opened(server.url.replace("://", "://u:pw-6f1c@")) as link, listening(link) as listener:
         await link.subscribe(["ok:1"])
-        with pytest.raises(TransportError, match=r'permissions violation for subscription to "denied\.one"') as caught:
-            await link.subscribe(["ok:2", "denied:one"])
-        assert caught.value.retryable
-        assert "denied.one" in str(await listener.error())
+        for _ in range(2):
+            with pytest.raises(RefusedError, match=r'may not subscribe to "denied\.one"') as caught:
+                await link.subscribe(["ok:2", "denied:one"])
+            assert [(one.index, one.is_denied) for one in caught.value.refusals] == [(1, True)]
+            assert not caught.value.ends_link
+        await link.send([("ok:1", b"1"), ("ok:2", b"2")])
+        assert await listener.until(2) == [("ok:1", b"1"), ("ok:2", b"2")]
 
 
-async def test_a_denied_publish_is_an_error_of_the_call_and_of_the_link(start: StartServer) -> None:
+async def test_a_denied_publish_is_refused_alone(start: StartServer) -> None:
     server = start(NatsServer(extra=[PERMISSIONS]))
     async with opened(server.url.replace("://", "://u:pw-6f1c@")) as link, listening(link) as listener:
-        await link.send([("ok:1", b"")])
-        with pytest.raises(TransportError, match=r'permissions violation for publish to "denied"'):
-            await link.send([("c", b""), ("denied", b""), ("c", b"")])
-        assert "denied" in str(await listener.error())
+        await link.subscribe(["c"])
+        with pytest.raises(RefusedError, match=r'may not publish on "denied"') as caught:
+            await link.send([("c", b"1"), ("denied", b""), ("c", b"2"), ("denied", b"")])
+        assert [(one.index, one.is_denied) for one in caught.value.refusals] == [(1, True), (3, True)]
+        await link.send([("c", b"3")])
+        assert await listener.until(3) == [("c", b"1"), ("c", b"2"), ("c", b"3")]
+
+
+async def test_a_frame_over_the_limit_is_refused_alone(start: StartServer) -> None:
+    server = start(NatsServer(max_payload=1_000))
+    async with opened(server.url) as link, listening(link) as listener:
+        await link.subscribe(["c"])
+        with pytest.raises(RefusedError, match="1000 bytes at most") as caught:
+            await link.send([("c", b"x" * 1_001), ("c", b"1"), ("c", b"x" * 1_001)])
+        assert [(one.index, one.is_denied) for one in caught.value.refusals] == [(0, False), (2, False)]
+        assert await listener.until(1) == [("c", b"1")]
 
 
 @pytest.mark.parametrize("with_end", [True, False])

@@ -2,6 +2,8 @@
 
 All private names of nats-py that these need stand here, each behind a check; checked with nats-py 2.10.0 to 2.16.0:
 
+- `_process_info`, `_max_payload`: a limit that the server states after CONNECT, such as an account's own; nats-py takes
+  only that of the first INFO.
 - `_connect_command`: the last moment before the password is written.
 - `_reading_task`, `_flusher_task`, `_ping_interval_task`: when one of them ends the connection is dead, and nats-py may
   not report that.
@@ -65,6 +67,13 @@ class TlsClient(Client):
     def is_secure(self) -> bool:
         """Whether the connection is encrypted, or need not be."""
         return self._encrypted or not self._require_tls
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT001, FBT002 -- nats-py's own
+        untyped: Any = super()
+        await untyped._process_info(info, initial_connection)  # noqa: SLF001 -- see above
+        limit = info.get("max_payload")
+        if isinstance(limit, int) and limit > 0:
+            self._max_payload = limit
 
     def _connect_command(self) -> bytes:
         if not self.is_secure:

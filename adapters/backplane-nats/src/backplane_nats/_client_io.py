@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from backplane_core import Frame
-from backplane_core.sockets import Confirmation
+
+from backplane_nats._written import Denial, Written
 
 __all__ = ["ClientIO"]
 
@@ -22,16 +23,24 @@ class ClientIO(Protocol):
         """How many channels are subscribed."""
         ...
 
-    async def subscribe(self, channels: Sequence[str]) -> Confirmation:
+    async def subscribe(self, channels: Sequence[str]) -> Written:
         """Subscribe these channels; those that are subscribed already are left alone."""
         ...
 
-    async def unsubscribe(self, channels: Sequence[str]) -> Confirmation:
+    async def unsubscribe(self, channels: Sequence[str]) -> Written:
         """Unsubscribe these channels; unknown ones are left alone."""
         ...
 
-    async def send(self, frames: Sequence[Frame]) -> Confirmation:
-        """Publish these frames, in order."""
+    async def send(self, frames: Sequence[Frame]) -> Written:
+        """Publish these frames, in order.
+
+        Raises:
+            MaxPayloadError: One is too large; nothing was written.
+        """
+        ...
+
+    def deny(self, denial: Denial, *, in_lower_case: bool) -> bool:
+        """Take a denial; return whether it is about what was written last and is not confirmed yet."""
         ...
 
     async def aclose(self) -> None:

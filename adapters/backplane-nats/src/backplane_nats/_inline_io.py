@@ -20,13 +20,14 @@ from typing import Any, Final
 
 import nats.errors
 from backplane_core import Frame
-from backplane_core.sockets import Confirmation, Inbox
+from backplane_core.sockets import Inbox
 from nats.aio.client import Client
 from nats.protocol.parser import Parser
 
 from backplane_nats._client import get_transport
 from backplane_nats._inline_parser import InlineParser
 from backplane_nats._settings import to_subject
+from backplane_nats._written import Command, Denial, Written, parse_denial
 
 __all__ = ["InlineIO", "make_inline_io"]
 
@@ -56,18 +57,6 @@ def make_inline_io(client: Client, inbox: Inbox) -> InlineIO | None:
     return InlineIO(client, inbox, transport)
 
 
-class _Pong:
-    """A confirmation, as nats-py's list of awaited PONGs holds it."""
-
-    __slots__ = ("_confirmation",)
-
-    def __init__(self, confirmation: Confirmation) -> None:
-        self._confirmation = confirmation
-
-    def set_result(self, result: bool) -> None:  # noqa: FBT001 -- nats-py's own
-        self._confirmation.set(result)
-
-
 class InlineIO:
     """One write to the socket per call, with the PING behind it; what arrives is taken by an `InlineParser`.
 
@@ -91,7 +80,7 @@ class InlineIO:
         """How many channels are subscribed."""
         return len(self._ids)
 
-    async def subscribe(self, channels: Sequence[str]) -> Confirmation:
+    async def subscribe(self, channels: Sequence[str]) -> Written:
         """Subscribe these channels; those that are subscribed already are left alone."""
         lines: list[bytes] = []
         for channel in channels:
@@ -101,19 +90,23 @@ class InlineIO:
                 self._ids[channel] = self._last_id
                 self._parser.set_channel(subject, channel)
                 lines.append(b"SUB %b %d\r\n" % (subject, self._last_id))
-        return self._write(lines)
+        return self._write(lines, "subscribe", channels)
 
-    async def unsubscribe(self, channels: Sequence[str]) -> Confirmation:
+    async def unsubscribe(self, channels: Sequence[str]) -> Written:
         """Unsubscribe these channels; unknown ones are left alone."""
         lines: list[bytes] = []
         for channel in channels:
             if (number := self._ids.pop(channel, None)) is not None:
                 self._parser.set_channel(to_subject(channel).encode(), None)
                 lines.append(b"UNSUB %d\r\n" % number)
-        return self._write(lines)
+        return self._write(lines, "unsubscribe", channels)
 
-    async def send(self, frames: Sequence[Frame]) -> Confirmation:
-        """Publish these frames, in order."""
+    async def send(self, frames: Sequence[Frame]) -> Written:
+        """Publish these frames, in order.
+
+        Raises:
+            MaxPayloadError: One is too large; nothing was written.
+        """
         limit = self._client.max_payload
         heads = self._heads
         lines: list[bytes] = []
@@ -127,16 +120,31 @@ class InlineIO:
             if len(payload) > limit:
                 raise nats.errors.MaxPayloadError
             lines.append(b"%b%d\r\n%b\r\n" % (head, len(payload), payload))
-        return self._write(lines)
+        return self._write(lines, "publish", frames)
 
-    def _write(self, lines: list[bytes]) -> Confirmation:
+    def _write(self, lines: list[bytes], command: Command, items: Sequence[str | Frame]) -> Written:
         # nats-py writes its own PINGs straight to the socket too, so PONGs come in the order of `_pongs`.
         lines.append(b"PING\r\n")
         self._write_to_socket(b"".join(lines))
         # Only now: each microsecond before the write is latency.
-        confirmation = self._new_confirmation()
-        self._client._pongs.append(_Pong(confirmation))  # noqa: SLF001 -- see above
-        return confirmation
+        written = Written(self._new_confirmation(), command, items)
+        self._client._pongs.append(written)  # noqa: SLF001 -- see above
+        return written
+
+    def on_line(self, line: bytes) -> bool:
+        """Take a denial of what is not confirmed yet; False for any other line."""
+        denial = parse_denial(line.decode(errors="replace")) if line.startswith(b"-ERR") else None
+        return denial is not None and self.deny(denial, in_lower_case=False)
+
+    def deny(self, denial: Denial, *, in_lower_case: bool) -> bool:
+        """Take a denial; return whether it is about what was written last and is not confirmed yet."""
+        written = next((one for one in self._client._pongs if isinstance(one, Written)), None)  # noqa: SLF001 -- see above
+        denied = () if written is None else written.deny(denial, in_lower_case=in_lower_case)
+        if written is not None and written.command == "subscribe":
+            for channel in denied:
+                if self._ids.pop(channel, None) is not None:
+                    self._parser.set_channel(to_subject(channel).encode(), None)
+        return bool(denied)
 
     def on_pongs(self, count: int) -> None:
         """Do what nats-py's `_process_pong` does, so many times."""

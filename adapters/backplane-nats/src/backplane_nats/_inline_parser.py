@@ -11,7 +11,7 @@ from backplane_core.sockets import Inbox, Tap
 from nats.aio.client import Client
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
-__all__ = ["InlineParser", "PongListener"]
+__all__ = ["InlineParser", "LineListener"]
 
 _MAX_LINE_BYTES: Final = 1 << 20
 """No control line is longer: INFO of a large cluster takes some kilobytes."""
@@ -32,11 +32,15 @@ _CALL: Final = b"\0"
 """Put into nats-py's stream, this makes its read loop call `parse`. No line of the protocol ends with it."""
 
 
-class PongListener(Protocol):
-    """Learns of confirmations."""
+class LineListener(Protocol):
+    """Learns of confirmations, and of lines that are neither a message nor a PONG."""
 
     def on_pongs(self, count: int) -> None:
         """Take so many PONGs; the frames that came before them are in the inbox."""
+        ...
+
+    def on_line(self, line: bytes) -> bool:
+        """Take a line, after all that came before it; return whether it is settled so, and nothing for nats-py."""
         ...
 
 
@@ -67,10 +71,10 @@ class InlineParser(Parser):
         client: Not read from yet; this takes its parser's place.
         inbox: Takes the frames, and pauses the transport while its reader is behind.
         transport: The client's.
-        listener: Learns of PONGs.
+        listener: Learns of PONGs, and of what nats-py would handle.
     """
 
-    def __init__(self, client: Client, inbox: Inbox, transport: asyncio.Transport, listener: PongListener) -> None:
+    def __init__(self, client: Client, inbox: Inbox, transport: asyncio.Transport, listener: LineListener) -> None:
         super().__init__(client)  # pyright: ignore[reportUnknownMemberType] -- nats-py does not type it
         self._inbox = inbox
         self._transport = transport
@@ -116,7 +120,8 @@ class InlineParser(Parser):
         self._have += sum(map(len, self._early))
         self._early.clear()
         while self._line is not None:
-            await super().parse(self._line)
+            if not self._listener.on_line(self._line):
+                await super().parse(self._line)
             if self.buf or self.state != AWAITING_CONTROL_LINE:
                 raise nats.errors.ProtocolError
             self._line = None

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any, Final, TypeVar
 
 import nats.errors
-from backplane_core import Frame, Lost, Proven, TransportError
+from attrs import evolve
+from backplane_core import Frame, Lost, Proven, Refusal, RefusedError, TransportError
 from backplane_core.sockets import Confirmation, Inbox
 from nats.aio.client import Client
 
@@ -18,6 +19,7 @@ from backplane_nats._errors import explain
 from backplane_nats._inline_io import make_inline_io
 from backplane_nats._public_io import PublicIO
 from backplane_nats._settings import REPORTS_LAME_DUCK
+from backplane_nats._written import Written, parse_denial
 
 __all__ = ["AnnouncingNatsLink", "NatsLink"]
 
@@ -104,8 +106,11 @@ class NatsLink:
         if isinstance(error, nats.errors.UnexpectedEOF):
             # The server's last -ERR, if there was one, says more.
             error = self._client.last_error or error
-        # A permission violation is reported only here and leaves the connection up: a link that went on would be deaf
-        # without anybody knowing. All else is about one message's headers, which nobody reads.
+        denial = parse_denial(str(error))
+        if denial is not None and self._io.deny(denial, in_lower_case=True):
+            return
+        # A permission that was taken away is reported only here and leaves the connection up: a link that went on would
+        # be deaf without anybody knowing. All else is about one message's headers, which nobody reads.
         if isinstance(error, (nats.errors.Error, OSError)):
             self._end(error)
 
@@ -126,18 +131,19 @@ class NatsLink:
             # A new one each time: the same object raised in several tasks would collect all their tracebacks.
             raise type(self._failure)(str(self._failure), retryable=self._failure.retryable)
 
-    async def _confirm(
-        self, write: Callable[[Sequence[_Item]], Awaitable[Confirmation]], items: Sequence[_Item]
-    ) -> None:
+    async def _confirm(self, write: Callable[[Sequence[_Item]], Awaitable[Written]], items: Sequence[_Item]) -> None:
         """Write, and return once the server's PONG came."""
         self._raise_if_dead()
         try:
-            confirmation = await write(items)
+            written = await write(items)
+        except nats.errors.MaxPayloadError:
+            raise
         except RuntimeError:  # uvloop, on a closed transport
             refused = explain(None, self._where)
         except (nats.errors.Error, OSError) as error:
             refused = explain(error, self._where)
         else:
+            confirmation = written.confirmation
             self._unconfirmed.add(confirmation)
             if self._failure is not None:
                 confirmation.set(False)
@@ -148,6 +154,8 @@ class NatsLink:
             # Also when the PONG did come: an error too many costs a copy, one too few loses frames.
             self._raise_if_dead()
             if self._client.is_connected:
+                if written.refused:
+                    raise RefusedError(sorted(written.refused, key=_place))
                 return
             # flush() of a dead client returns as if all were well.
             refused = explain(self._client.last_error, self._where)
@@ -158,7 +166,8 @@ class NatsLink:
         """Return once the server has subscribed all of these; frames published from then on arrive.
 
         Raises:
-            TransportError: The link is dead; or this user may not subscribe to one of them, which kills the link.
+            TransportError: The link is dead.
+            RefusedError: This user may not subscribe to some of them; all others are subscribed.
         """
         await self._confirm(self._io.subscribe, channels)
 
@@ -174,12 +183,30 @@ class NatsLink:
         """Write all frames in order; return once the server has taken them all.
 
         Raises:
-            TransportError: The link is dead; a frame is too large; or this user may not publish there, which kills the
-                link.
+            TransportError: The link is dead.
+            RefusedError: Some frames are too large, or this user may not publish there; all others were taken.
         """
         written_at = time.monotonic()
-        await self._confirm(self._io.send, frames)
-        self._written_at = written_at
+        try:
+            await self._confirm(self._io.send, frames)
+        except nats.errors.MaxPayloadError:
+            pass
+        else:
+            self._written_at = written_at
+            return
+        await self._send_what_fits(frames)  # out here, without `__context__`
+
+    async def _send_what_fits(self, frames: Sequence[Frame]) -> None:
+        """Send the frames that the server has no limit for, and refuse the others."""
+        limit = self._client.max_payload
+        places = [place for place, frame in enumerate(frames) if len(frame[1]) <= limit]
+        reason = f"{self._where} takes {limit} bytes at most (its max_payload)"
+        refusals = [Refusal(index=place, reason=reason) for place in range(len(frames)) if place not in set(places)]
+        try:
+            await self.send([frames[place] for place in places])
+        except RefusedError as error:
+            refusals += [evolve(refusal, index=places[refusal.index]) for refusal in error.refusals]
+        raise RefusedError(sorted(refusals, key=_place))
 
     def proven(self) -> Proven:
         """Return until when what was confirmed had reached the other nodes too; a server alone has nothing in doubt.
@@ -209,6 +236,10 @@ class NatsLink:
         self._end(None)
         await close_now(self._client)
         await self._io.aclose()
+
+
+def _place(refusal: Refusal) -> int:
+    return refusal.index
 
 
 class AnnouncingNatsLink(NatsLink):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
+import nats.errors
 from backplane_core import Frame
-from backplane_core.sockets import Confirmation, Inbox
+from backplane_core.sockets import Inbox
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from backplane_nats._settings import to_subject
+from backplane_nats._written import Command, Denial, Written
 
 __all__ = ["PublicIO"]
 
@@ -57,6 +60,8 @@ class PublicIO:
         self._inbox = inbox
         self._subscriptions: dict[str, Subscription] = {}
         self._unused: asyncio.Queue[Msg] = asyncio.Queue()
+        # Oldest first.
+        self._written: deque[Written] = deque()
         self._flushes: set[asyncio.Task[None]] = set()
 
     @property
@@ -64,8 +69,9 @@ class PublicIO:
         """How many channels are subscribed."""
         return len(self._subscriptions)
 
-    async def subscribe(self, channels: Sequence[str]) -> Confirmation:
+    async def subscribe(self, channels: Sequence[str]) -> Written:
         """Subscribe these channels; those that are subscribed already are left alone."""
+        written = self._begin("subscribe", channels)
         for channel in channels:
             if channel not in self._subscriptions:
                 delivery = _Delivery(self._inbox, channel)
@@ -75,37 +81,65 @@ class PublicIO:
                 if isinstance(getattr(subscription, "_pending_queue", None), asyncio.Queue):
                     subscription._pending_queue = self._unused  # noqa: SLF001 -- checked in the line above
                 self._subscriptions[channel] = subscription
-        return await self._ping()
+        return await self._ping(written)
 
-    async def unsubscribe(self, channels: Sequence[str]) -> Confirmation:
+    async def unsubscribe(self, channels: Sequence[str]) -> Written:
         """Unsubscribe these channels; unknown ones are left alone."""
+        written = self._begin("unsubscribe", channels)
         for channel in channels:
             if subscription := self._subscriptions.pop(channel, None):
                 await subscription.unsubscribe()
-        return await self._ping()
+        return await self._ping(written)
 
-    async def send(self, frames: Sequence[Frame]) -> Confirmation:
-        """Publish these frames, in order."""
+    async def send(self, frames: Sequence[Frame]) -> Written:
+        """Publish these frames, in order.
+
+        Raises:
+            MaxPayloadError: One is too large; nothing was written.
+        """
+        limit = self._client.max_payload
+        if any(len(frame[1]) > limit for frame in frames):
+            raise nats.errors.MaxPayloadError
+        written = self._begin("publish", frames)
         for frame in frames:
             await self._client.publish(to_subject(frame[0]), frame[1])
-        return await self._ping()
+        return await self._ping(written)
 
-    async def _ping(self) -> Confirmation:
+    def _begin(self, command: Command, items: Sequence[str | Frame]) -> Written:
+        """Expect denials of commands that are about to be written."""
+        written = Written(self._inbox.confirmation(), command, items)
+        self._written.append(written)
+        return written
+
+    async def _ping(self, written: Written) -> Written:
         # flush() writes its PING to the socket at once, ahead of commands that wait for nats-py's flusher task, so the
         # PONG would confirm what the server has not seen. So wait until those are written.
         wait_s = 0.0
         while self._client.pending_data_size and self._client.is_connected:
             await asyncio.sleep(wait_s)
             wait_s = _POLL_S
-        confirmation = self._inbox.confirmation()
         # In a task: a cancelled flush() leaves a cancelled future, whose PONG ends nats-py's read loop.
         flush = asyncio.create_task(self._client.flush(timeout=_FLUSH_TIMEOUT_S))
         self._flushes.add(flush)
         flush.add_done_callback(self._flushes.discard)
         flush.add_done_callback(lambda task: task.cancelled() or task.exception())
         # True even if it failed: the link looks at the connection before it believes a confirmation.
-        flush.add_done_callback(lambda _: confirmation.set(True))
-        return confirmation
+        flush.add_done_callback(lambda _: self._settle(written))
+        return written
+
+    def _settle(self, written: Written) -> None:
+        if written in self._written:
+            self._written.remove(written)
+        written.set_result(True)
+
+    def deny(self, denial: Denial, *, in_lower_case: bool) -> bool:
+        """Take a denial; return whether it is about what was written last and is not confirmed yet."""
+        written = self._written[0] if self._written else None
+        denied = () if written is None else written.deny(denial, in_lower_case=in_lower_case)
+        if written is not None and written.command == "subscribe":
+            for channel in denied:
+                self._subscriptions.pop(channel, None)  # the server has none, and nats-py's own is left without effect
+        return bool(denied)
 
     async def aclose(self) -> None:
         """Give up the confirmations that are still due. Call it only once nats-py's read loop has ended."""

@@ -86,7 +86,9 @@ class NatsTransport:
 
     @property
     def traits(self) -> Traits:
-        """What NATS can do; `max_payload_bytes` is the server's own limit after `open`."""
+        """What NATS can do; `max_payload_bytes` is what the server said last: an account's own limit comes late."""
+        if self._last is not None and self._last[1].max_payload != self._traits.max_payload_bytes:
+            self._traits = evolve(_TRAITS, max_payload_bytes=self._last[1].max_payload)
         return self._traits
 
     async def open(self) -> Link:
@@ -160,7 +162,6 @@ class NatsTransport:
                 await close_now(client, attempt)
         self._servers.record_success(server)
         self._last = server, client
-        self._traits = evolve(_TRAITS, max_payload_bytes=client.max_payload)
         return link
 
     async def _attempt_with_tls(self, server: Server, *, alone: bool) -> NatsLink | TransportError:

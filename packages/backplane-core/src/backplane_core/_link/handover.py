@@ -34,7 +34,7 @@ from backplane_core._link.proof import check_link
 from backplane_core._runtime.faults import log_fault
 from backplane_core._runtime.logging import logger
 from backplane_core._runtime.tasks import run_bounded
-from backplane_core.errors import ConfigurationError, TransportError
+from backplane_core.errors import ConfigurationError, RefusedError, TransportError
 from backplane_core.transport import Frame, LeavingLink, Link, Lost
 
 __all__ = ["Handover"]
@@ -86,9 +86,19 @@ class Handover:
         """Subscribe on the link, and on the next one if there is one."""
         link, next_link = self._link, self._next
         self._channels.update(dict.fromkeys(channels))
-        await self._unless_moved(link, link.subscribe(channels, after=after))
-        if next_link is not None:
+        refused: RefusedError | None = None
+        try:
+            await self._unless_moved(link, link.subscribe(channels, after=after))
+        except RefusedError as error:
+            refused = error
+            denied = {channels[refusal.index] for refusal in error.refusals}
+            channels = [channel for channel in channels if channel not in denied]
+            for channel in denied:
+                self._channels.pop(channel, None)
+        if next_link is not None and channels:
             await self._on_next(next_link, next_link.subscribe(channels))
+        if refused is not None:
+            raise refused
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
         """Unsubscribe on the link, and on the next one if there is one."""
@@ -145,6 +155,8 @@ class Handover:
     async def _unless_moved(self, link: Link, asking: Awaitable[None]) -> None:
         try:
             await asking
+        except RefusedError:
+            raise
         except TransportError:
             if self._link is link:
                 raise
