@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -164,15 +164,22 @@ async def test_permissions_that_are_taken_away_and_given_back(
     here = await stack.enter_async_context(connect(url(server, "exact"), routing="interest", probe_interval_s=1))
     there = await stack.enter_async_context(connect(url(server, "full"), routing="interest", probe_interval_s=1))
     near = await attach(here, "near", USER, ORG)
-    for subscribe in (SOME, ALL):
+
+    def is_denied(count: int) -> Callable[[], bool]:
+        return lambda: here.stats().denied == count
+
+    def is_heard(event: str) -> Callable[[], bool]:
+        return lambda: event in near.events
+
+    for subscribe, denied in ((SOME, 1), (ALL, 0)):
         server.extra = [f"authorization: {{users: [{FULL}, {user('exact', ALL, subscribe)}]}}"]
         (server.directory / "nats.conf").write_text(server.config(server.port, server.directory))
         os.kill(server.pid, signal.SIGHUP)
-        await until(lambda wanted=int(subscribe == SOME): here.stats().denied == wanted, "the change is noticed", 60)
+        await until(is_denied(denied), "the change is noticed", 60)
         await here.wait_for_state("live", timeout_s=30)
         await there.wait_for_state("live", timeout_s=30)
         await there.publish(USER, subscribe)
-        await until(lambda subscribe=subscribe: subscribe in near.events, "the other target is heard", 30)
+        await until(is_heard(subscribe), "the other target is heard", 30)
     assert any("not heard" in gap.reason for gap in near.gaps)
     await there.publish(ORG, "again")
-    await until(lambda: "again" in near.events, "the target is heard again", 30)
+    await until(is_heard("again"), "the target is heard again", 30)
