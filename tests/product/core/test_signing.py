@@ -163,12 +163,15 @@ def head(text: str) -> bytes:
 
 
 UNSIGNED, UNKNOWN_WAY, HEAD, STRANGE_KEY, WRONG, LATE = (
-    "it is not signed, and this pod has signing_keys",
-    "it is signed in a way that this pod does not know, which knows backplane-signed-1",
+    "it is not signed, and this pod has signing_keys: give all pods the same ones",
+    "it is signed in a way that this pod does not know, which knows backplane-signed-1: update it",
     "its head is not backplane-signed-1, KID, AT and SIG, with one space between and a line feed behind",
-    "it is signed with a key that this pod does not have",
+    "it is signed with a key that this pod does not have: add that to its signing_keys",
     "its signature is wrong: forged, altered, or made for another channel",
-    "it was signed more than 300 s ago (or ahead): sent again by somebody, or the clocks of two pods differ",
+    (
+        "it was signed more than 300 s ago (or ahead): sent again by somebody, or the clocks of two pods differ: "
+        "set them by NTP"
+    ),
 )
 
 REFUSED: dict[str, tuple[bytes, str]] = {
@@ -338,7 +341,9 @@ async def test_a_pod_without_keys_takes_a_signed_frame_for_nothing_and_says_that
         stats = pod.stats()
     assert (stats.signature_errors, stats.decode_errors) == (0, len(signed))
     reasons = [record.reason for record in records if isinstance(record, EnvelopeRejected)]
-    assert reasons == ["not an envelope: it is signed, and this pod has no signing_keys"] * len(signed)
+    assert reasons == [
+        "not an envelope: it is signed, and this pod has no signing_keys: give it those of the fleet"
+    ] * len(signed)
 
 
 @pytest.mark.parametrize("payload", [SIGNED, by_hand(b"\xff"), SIGNED[:20]])
@@ -493,8 +498,8 @@ async def test_signed_and_unsigned_pods_on_one_channel_say_so(routing: str, capl
         assert (signed.stats().decode_errors, plain.stats().signature_errors) == (0, 0)
     reasons = {name: {one.reason for one in all_ if isinstance(one, EnvelopeRejected)} for name, all_ in seen.items()}
     assert reasons == {
-        "signed": {"not taken: it is not signed, and this pod has signing_keys"},
-        "plain": {"not an envelope: it is signed, and this pod has no signing_keys"},
+        "signed": {"not taken: it is not signed, and this pod has signing_keys: give all pods the same ones"},
+        "plain": {"not an envelope: it is signed, and this pod has no signing_keys: give it those of the fleet"},
     }
     for secret in ("s3cr3t", KEY.decode(), KID):
         assert secret not in caplog.text

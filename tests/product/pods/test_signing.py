@@ -209,11 +209,11 @@ async def test_a_pod_without_keys_one_with_others_and_one_with_the_fleets_say_th
         name: {one.reason for one in all_ if isinstance(one, EnvelopeRejected)} for name, all_ in records.items()
     }
     others = {
-        "not taken: it is not signed, and this pod has signing_keys",
-        "not taken: it is signed with a key that this pod does not have",
+        "not taken: it is not signed, and this pod has signing_keys: give all pods the same ones",
+        "not taken: it is signed with a key that this pod does not have: add that to its signing_keys",
     }
     assert reasons == {
-        "plain": {"not an envelope: it is signed, and this pod has no signing_keys"},
+        "plain": {"not an envelope: it is signed, and this pod has no signing_keys: give it those of the fleet"},
         "signed": others,
         "strange": others,
     }

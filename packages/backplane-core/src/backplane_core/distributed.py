@@ -167,16 +167,21 @@ class DistributedBackplane(BaseBackplane):
 
     def ready(self) -> Readiness:
         """Return whether this pod receives what others publish, or since when not and why; for a readiness probe."""
-        if self._states.now == "live":
+        if self._states.now == "live" and self._watermark.refusal is None:
             return Readiness(live=True, last_beat=self._receiver.last_beat_at)
         ending = self._states.now in {"draining", "closed"}
         deaf_since = self._watermark.deaf_since
         return Readiness(
             live=False,
             deaf_since=self._system.wall() if deaf_since is None else self._system.wall_at(deaf_since),
-            reason=f"the backplane is {self._states.now}" if ending else self._supervisor.reason,
+            reason=f"the backplane is {self._states.now}" if ending else self._deaf_reason,
             last_beat=self._receiver.last_beat_at,
         )
+
+    @property
+    def _deaf_reason(self) -> str:
+        refusal = self._watermark.refusal
+        return self._supervisor.reason if refusal is None or self._states.now != "live" else refusal
 
     def stats(self) -> Stats:
         """Return a snapshot of this pod's counters."""

@@ -9,6 +9,7 @@ from typing import Final, NoReturn
 from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.own_beats import OwnBeats
+from backplane_core._inbound.refusals import Refusals
 from backplane_core._local.delivery import Delivery
 from backplane_core._local.registry import Entry, Registry
 from backplane_core._local.union_event import UnionEvent
@@ -26,6 +27,7 @@ from backplane_core._protocol.json import compact
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.sequence import DUPLICATE, Tracker
+from backplane_core._runtime.logging import logger
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
 from backplane_core.errors import EnvelopeError
@@ -61,6 +63,7 @@ class Reader:
         gaps: Reports frames that are missing.
         coverage: Knows which channels may have missed something that nobody was notified of.
         reporter: Counts, and gets what was rejected.
+        refusals: Notes what is refused.
         max_event_bytes: The largest event that is taken.
         needs_seq: Refuse frames without a number, of which a copy could not be known: in a fleet that signs, anyone who
             hears a frame can send it again.
@@ -80,6 +83,7 @@ class Reader:
         gaps: GapNotifier,
         coverage: Coverage,
         reporter: Reporter,
+        refusals: Refusals,
         max_event_bytes: int,
         needs_seq: bool,
     ) -> None:
@@ -95,6 +99,8 @@ class Reader:
         self._coverage = coverage
         self._counters = reporter.counters
         self._reporter = reporter
+        self._refusals = refusals
+        self._refused = 0
         self._max_event_bytes = max_event_bytes
         self._max_frame_bytes = max_event_bytes + FRAME_OVERHEAD_BYTES
         self._needs_seq = needs_seq
@@ -142,8 +148,7 @@ class Reader:
                     # A foreign pod may write it otherwise, or write none at all.
                     entries = find(target) or registry.entries(decode_target(target))
             except EnvelopeError as error:
-                counters.decode_errors += 1
-                self._reporter.report(EnvelopeRejected(channel=channel, reason=str(error)))
+                self._reject(channel, payload, str(error))
                 continue
             if entries:
                 event = bytes(head.event)
@@ -158,6 +163,18 @@ class Reader:
                     await self._deliver_sliced(entries, event, target, union)
             if monotonic() >= self._slice_ends:
                 await self._turn()
+
+    @property
+    def accepted(self) -> int:
+        """How many frames of other pods were accepted since the start."""
+        return self._counters.received - self._refused
+
+    def _reject(self, channel: str, payload: bytes, reason: str) -> None:
+        self._counters.decode_errors += 1
+        self._refused += 1
+        self._reporter.report(EnvelopeRejected(channel=channel, reason=reason))
+        if self._refusals.note(payload, reason):
+            logger.warning("frames of another pod are refused, counted in stats() and logged once: %s", reason)
 
     def _lost(self, lost: Frame | Lost | None) -> None:
         if isinstance(lost, Lost):
@@ -192,7 +209,8 @@ class Reader:
                 self._counters.echoed += 1
             return False
         if len(payload) > self._max_event_bytes and (size := len(bytes(head.event))) > self._max_event_bytes:
-            self._refuse(channel, head, f"an event of {size} bytes, the limit is {self._max_event_bytes}")
+            limit = f"the limit is {self._max_event_bytes}: give all pods the same max_event_bytes"
+            self._refuse(channel, head, f"an event of {size} bytes, {limit}")
         if head.seq is None:
             if self._needs_seq:
                 raise EnvelopeError("not taken: a signed frame has seq, for a copy of it could not be known")

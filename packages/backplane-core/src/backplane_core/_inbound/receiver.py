@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.own_beats import OwnBeats
 from backplane_core._inbound.reader import Reader
+from backplane_core._inbound.refusals import Refusals
 from backplane_core._inbound.stale_notice import StaleNotice
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._inbound.verifier import Verifier
@@ -20,6 +22,7 @@ from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.sequence import Tracker
 from backplane_core._protocol.signing import Signer
+from backplane_core._runtime.logging import logger
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
 from backplane_core.observe import SubscriptionRefused
@@ -27,6 +30,11 @@ from backplane_core.options import Settings
 from backplane_core.transport import Frame, Lost
 
 __all__ = ["Receiver"]
+
+
+PATIENCE_PROBES: Final = 2
+"""Probe intervals without a frame of another pod that is accepted, while others are refused, until this pod says that
+it is deaf. A pod that is idle beats once in its own, which is the same all over a fleet."""
 
 
 class Receiver:
@@ -81,9 +89,9 @@ class Receiver:
             channel=subscriptions.shared,
         )
         self._own_beats = OwnBeats(subscriptions.shared, heartbeat, peers, watermark, system)
-        self._verifier = (
-            None if signer is None else Verifier(signer, own, settings.max_event_bytes + FRAME_OVERHEAD_BYTES, reporter)
-        )
+        self._refusals = Refusals(PATIENCE_PROBES * settings.probe_interval_s)
+        max_frame_bytes = settings.max_event_bytes + FRAME_OVERHEAD_BYTES
+        self._verifier = None if signer is None else Verifier(signer, own, max_frame_bytes, reporter, self._refusals)
         self._reader = Reader(
             own=own,
             system=system,
@@ -96,6 +104,7 @@ class Receiver:
             gaps=self._gaps,
             coverage=coverage,
             reporter=reporter,
+            refusals=self._refusals,
             max_event_bytes=settings.max_event_bytes,
             needs_seq=signer is not None,
         )
@@ -106,13 +115,35 @@ class Receiver:
         self._watermark.heard_at = self._system.monotonic()
         self._heartbeat.received()
         self._tracker.now = self._watermark.at
+        accepted = self._reader.accepted
         await self._reader.process(batch if self._verifier is None else self._verifier.verified(batch))
+        if self._refusals.is_open:
+            await self._judge_refusals(accepted=self._reader.accepted > accepted)
+
+    async def _judge_refusals(self, *, accepted: bool) -> None:
+        now, refusals = self._system.monotonic(), self._refusals
+        verdict = refusals.judge(now, self._watermark.at, accepted=accepted)
+        if verdict == "refuses all" and refusals.since is not None:
+            reason = f"everything that other pods send is refused, and what they publish is missed: {refusals.reason}"
+            logger.error("%s", reason)
+            self._watermark.refuse(refusals.since, reason)
+            self._gaps.lost()
+            self._coverage.lost(refusals.since)
+            self._tracker.cut()  # what is missing across it is in its gap
+            self._stale.deaf(at_once=True)
+        elif verdict == "accepts again":
+            logger.warning("what other pods send is accepted again")
+            self._watermark.accept()
+            self._stale.over()
+            self._coverage.heard(self._subscriptions.confirmed_channels, now)
+            await self.settled()
 
     async def live(self) -> None:
         """Record that the link went live: every channel is heard. Report what was missed until then."""
-        self._stale.over()
         self._watermark.live(self._system.monotonic())
-        await self.settled()
+        if not self._refusals.is_deaf:
+            self._stale.over()
+            await self.settled()
         self._was_live = True
 
     def subscribed(self, channels: Sequence[str]) -> None:
@@ -136,7 +167,7 @@ class Receiver:
     async def settled(self) -> None:
         """Report what is owed, now that every channel that is wanted is heard."""
         owed = self._coverage.settled()
-        if owed is None:
+        if owed is None or self._refusals.is_deaf:  # it goes on until something is accepted
             return
         now = self._system.monotonic()
         # Who attached before the first link went live has missed something; the pod itself has not yet.

@@ -57,11 +57,18 @@ class StaleNotice:
         # All that were attached by then have been notified in this outage.
         self._notified_until = float("-inf")
 
-    def deaf(self) -> None:
-        """Record that the pod is deaf from now on, or still is."""
-        if self._stale_after_s and self._timer is None:
+    def deaf(self, *, at_once: bool = False) -> None:
+        """Record that the pod is deaf from now on, or still is.
+
+        Args:
+            at_once: Notify now: it has been deaf for long, and nobody knew.
+        """
+        if self._timer is None:
             self._notified_until = float("-inf")
-            self._look_later()
+            if at_once:
+                self._look()
+            else:
+                self._look_later()
 
     def over(self) -> None:
         """Record that it hears again, or closes."""
@@ -70,7 +77,8 @@ class StaleNotice:
             self._timer = None
 
     def _look_later(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self._stale_after_s, self._look)
+        later = self._stale_after_s
+        self._timer = asyncio.get_running_loop().call_later(later, self._look) if later else None
 
     def _look(self) -> None:
         now = self._system.monotonic()

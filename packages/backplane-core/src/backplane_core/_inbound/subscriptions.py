@@ -8,7 +8,7 @@ longer: a page that is reloaded is back by then, and nothing was asked of the br
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -196,6 +196,11 @@ class Subscriptions:
     def confirmed(self, channel: str) -> bool:
         """Whether the broker confirmed the channel, and we have not asked to leave it since."""
         return channel in self._confirmed
+
+    @property
+    def confirmed_channels(self) -> Collection[str]:
+        """What the broker confirmed."""
+        return self._confirmed
 
     def lost(self) -> None:
         """Record that the link is lost: nothing is confirmed, and all that is wanted must be asked for again."""

@@ -29,6 +29,7 @@ class Watermark:
         at: All that passed the broker until then was delivered here, or told as missing.
         reason: Why it is deaf, for people.
         beats_prove: Whether a beat that is heard proves that all before it was heard: in a link of one stream.
+        refusal: Why everything that others send is refused although the link is live; None: it is not.
         ceiling: Nothing that the link says of a later moment proves anything; None: all that it says does.
     """
 
@@ -36,6 +37,7 @@ class Watermark:
     deaf_since: float | None = field(init=False)
     at: float = field(init=False)
     reason: str = field(default="not connected until now", init=False)
+    refusal: str | None = field(default=None, init=False)
     beats_prove: bool = field(default=True, init=False)
     ceiling: float | None = field(default=None, init=False)
 
@@ -48,6 +50,8 @@ class Watermark:
 
     def advance(self, written_at: float) -> None:
         """Record that what was written then came back, or was answered in order, and all before it is delivered."""
+        if self.refusal is not None:
+            return  # what came was not taken
         if self.ceiling is not None:
             written_at = min(written_at, self.ceiling)
         self.at = max(self.at, written_at)
@@ -60,8 +64,20 @@ class Watermark:
 
     def live(self, now: float) -> None:
         """Record that the link is live: every channel is heard."""
-        self.deaf_since = None
         self.heard_at = now
+        if self.refusal is None:
+            self.deaf_since = None
+        else:
+            self.reason = self.refusal
+
+    def refuse(self, since: float, reason: str) -> None:
+        """Record that everything that others send is refused, since then at the latest."""
+        self.at, self.reason, self.refusal = min(self.at, since), reason, reason
+        self.deaf_since = since
+
+    def accept(self) -> None:
+        """Record that what others send is taken again, on a link that is live."""
+        self.refusal = self.deaf_since = None
 
     def reported(self, now: float) -> None:
         """Record that whatever is missing until then has been reported."""

@@ -111,7 +111,7 @@ def read_head(payload: bytes) -> Head:
     except RecursionError:
         problem = "nested too deep"
     if payload.startswith(SIGNED_START):
-        problem = "it is signed, and this pod has no signing_keys"
+        problem = "it is signed, and this pod has no signing_keys: give it those of the fleet"
     # Out here, where no `__context__` carries the frame.
     raise EnvelopeError(f"not an envelope: {problem}")
 

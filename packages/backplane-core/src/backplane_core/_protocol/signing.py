@@ -169,7 +169,7 @@ class Signer:
                     return frame
                 raise SignatureError(
                     f"not taken: it was signed more than {self._window_s:g} s ago (or ahead): sent again by somebody, "
-                    "or the clocks of two pods differ"
+                    "or the clocks of two pods differ: set them by NTP"
                 )
         raise SignatureError(f"not taken: {self._problem(payload)}")
 
@@ -184,13 +184,13 @@ class Signer:
     def _problem(self, payload: bytes) -> str:
         """Return why a frame was rejected, without any of its bytes."""
         if not payload.startswith(SIGNED_START):
-            return "it is not signed, and this pod has signing_keys"
+            return "it is not signed, and this pod has signing_keys: give all pods the same ones"
         if not payload.startswith(_VERSION) and not _VERSION.startswith(payload):
-            return "it is signed in a way that this pod does not know, which knows backplane-signed-1"
+            return "it is signed in a way that this pod does not know, which knows backplane-signed-1: update it"
         if not _HEAD.match(payload):
             return "its head is not backplane-signed-1, KID, AT and SIG, with one space between and a line feed behind"
         if payload[_KID] not in self._keyed:
-            return "it is signed with a key that this pod does not have"
+            return "it is signed with a key that this pod does not have: add that to its signing_keys"
         return "its signature is wrong: forged, altered, or made for another channel"
 
 
