@@ -31,8 +31,9 @@ State: TypeAlias = Literal["connecting", "live", "degraded", "draining", "closed
 continues. `draining`: rejects publishes, sends what it accepted. `closed`: finished."""
 
 GapCause: TypeAlias = Literal["reconnect", "sequence", "overflow", "trimmed", "epoch"]
-"""`reconnect`: the link was replaced, or everything that came over it was refused. `sequence`: the numbers of a sender skipped. `overflow`: a bounded queue of this
-pod was full. `trimmed`, `epoch`: a durable log no longer holds what was missed, or is a different log."""
+"""`reconnect`: the link was replaced, or everything that came over it was refused. `sequence`: the numbers of a sender
+skipped. `overflow`: a bounded queue of this pod was full. `trimmed`, `epoch`: a durable log no longer holds what was
+missed, or is a different log."""
 
 
 @frozen(kw_only=True)

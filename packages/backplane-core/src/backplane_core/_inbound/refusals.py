@@ -31,7 +31,7 @@ class Refusals:
     accepted, or none is refused for as long.
 
     The invariant: one sender that is refused never makes a pod deaf that others reach, as each of these sends a beat
-    within the time. Bytes that don't look like a pod's frame count for nothing: noise on the bus must not take pods out
+    within the time. Bytes that don't look like a pod's frame do not count: noise on the bus must not take pods out
     of service.
 
     An example with probe_interval_s=15, so a patience of 30 s. The clock of this pod is slow. The frame of 10.0 s is
