@@ -42,7 +42,7 @@ def fleet(request: pytest.FixtureRequest) -> MemoryFleet:
 
 
 async def pod(fleet: MemoryFleet, *keys: str, skew_s: float = 0.0, **options: Any) -> Skewed:
-    chosen = {**QUICK, "routing": fleet.routing, "signing_keys": list(keys) or None, **options}
+    chosen: dict[str, Any] = {**QUICK, "routing": fleet.routing, "signing_keys": list(keys) or None, **options}
     made = Skewed(MemoryTransport(fleet.broker), **chosen)
     made.skew_s = skew_s
     return await fleet.stack.enter_async_context(made)
