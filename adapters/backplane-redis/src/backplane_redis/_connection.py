@@ -22,6 +22,8 @@ from typing import Any, Final, cast
 from backplane_core.sockets import Dialer
 from redis.asyncio.connection import AbstractConnection, Connection, DefaultParser
 
+from backplane_redis._credentials import Credentials
+
 __all__ = ["LinkConnection", "make_connection"]
 
 
@@ -32,6 +34,8 @@ class LinkConnection(AbstractConnection):
     """Opens its socket; None: redis-py does, which tries the addresses of a name one after the other."""
     tls_hostname: str | None = None
     """The name that the server's certificate must hold, if not its host's."""
+    credentials: Credentials | None = None
+    """The caller's provider; None: there is none."""
     _dialed: socket.socket | None = None
 
     async def _connect(self) -> None:

@@ -123,6 +123,9 @@ class RedisLink(PipelinedConnection):
             else:
                 self._replies += confirmed
                 confirmed = 0
+                if self.takes_renewal(reply):
+                    confirmed = 1
+                    continue
                 if isinstance(reply, hiredis.ReplyError):
                     self._fatal = self.describe_refusal(str(reply).partition(" ")[0])
                 elif self._accept_other(reply):

@@ -13,6 +13,7 @@ from backplane_core import AuthenticationError, ConfigurationError, TransportErr
 from backplane_core.sockets import AddressMap, Dialer
 
 from backplane_redis._connection import LinkConnection, make_connection
+from backplane_redis._credentials import Credentials
 from backplane_redis._tls import SharedTls
 from backplane_redis._url import Address, RedisUrl, format_address
 
@@ -57,6 +58,7 @@ class Connector:
         url: For errors.
         addresses: Where the addresses that servers announce can be reached; None: where they say.
         tls_hostname: The name that each certificate must hold; None: that of the address.
+        renew_s: Seconds after which live connections authenticate again; None: if the provider announces it.
 
     Raises:
         ConfigurationError: No connection can be made with these options.
@@ -69,8 +71,11 @@ class Connector:
         *,
         addresses: AddressMap | None = None,
         tls_hostname: str | None = None,
+        renew_s: float | None = None,
     ) -> None:
-        self._options = options
+        provider = options.get("credential_provider")
+        self._credentials = None if provider is None else Credentials(provider, renew_s)
+        self._options = {**options, "credential_provider": self._credentials} if self._credentials else options
         self._addresses = addresses or AddressMap()
         self._tls_hostname = tls_hostname
         self._dialer = Dialer()
@@ -102,6 +107,7 @@ class Connector:
         place = {} if reached is None else {"host": reached[0], "port": reached[1]}
         connection = make_connection({**self._options, **place})
         connection.dialer, connection.tls_hostname = self._dialer, self._tls_hostname
+        connection.credentials = self._credentials
         try:
             if self._tls is not None:
                 await self._tls.give(connection)
@@ -115,7 +121,8 @@ class Connector:
             if reached != address and reached is not None:
                 where = f"{where} (by address_map {format_address(reached)})"
             hint = "" if address is None or address in self._hosts else _hint_for_announced(error)
-            failure = _explain(error, f"can't connect to {peer} at {where}{hint}")
+            failure = _explain(error, f"can't connect to {peer} at {where}")
+            failure = type(failure)(f"{failure}{hint}", retryable=failure.retryable)
         else:
             return connection
         raise failure  # out here, without `__context__`: a server before Redis 6 quotes the password of HELLO
@@ -132,9 +139,9 @@ def _hint_for_announced(error: BaseException) -> str:
     """Return what to set if an address that no URL names can't be reached, or shows another one's certificate."""
     causes = _causes(error)
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
-        return " (which it announced: set tls_hostname to the name in its certificate)"
+        return "; this address was announced: tls_hostname says which name its certificate must hold instead"
     if any(isinstance(cause, OSError) for cause in causes):
-        return " (which it announced: set address_map if it can't be reached there)"
+        return "; this address was announced: if it can't be reached from here, address_map says where it can"
     return ""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -29,6 +31,8 @@ __all__ = [
     "pack_command",
 ]
 
+logger: Final = logging.getLogger("backplane")
+
 _READ_BYTES: Final = 1 << 20
 """Takes all that asyncio has buffered in one read: fewer turns of the loop, larger batches."""
 
@@ -47,6 +51,8 @@ _CODES: Final = frozenset(
     )
 )
 """Codes that an error may name; any other first word may be a piece of a payload, where a server tears messages."""
+
+_AUTH: Final = "AUTH"
 
 CLOSED: Final = (
     "the server closed the connection: a restart, CLIENT KILL, an ACL change, or this process read too slowly "
@@ -104,6 +110,8 @@ class PipelinedConnection(ABC):
         # The channels that are subscribed, by their bytes: a message's channel is looked up, not decoded.
         self._names: dict[bytes, str] = {}
         self._dead: str | None = None
+        # Keeps the credentials from expiring.
+        self._renewal = None if connection.credentials is None else connection.credentials.keep(self)
 
     def __repr__(self) -> str:
         state = "live" if self._dead is None else "dead"
@@ -134,9 +142,39 @@ class PipelinedConnection(ABC):
         if not await pending.confirmation:
             raise self.error()
 
+    async def renew(self, login: Sequence[str]) -> None:
+        """Authenticate again, in the middle of everything: the reply is counted like any.
+
+        A refusal leaves the link as it is. The server ends it once the old credentials have expired.
+
+        Raises:
+            TransportError: The link is dead.
+        """
+        await self.wait_confirmed(await self.write(_AUTH, ("",), pack_command(_AUTH, *login)))
+
+    def takes_renewal(self, reply: object) -> bool:
+        """Return whether a reply answers `renew`; log a refusal.
+
+        Only if the next reply is that one, as a torn message may look like it.
+        """
+        pending = self.next_pending()
+        if pending is None or pending.command != _AUTH:
+            return False
+        refused = isinstance(reply, hiredis.ReplyError)
+        if refused:  # by its code alone: the rest may quote anything
+            text = "Redis at %s refused renewed credentials (%s); the link goes on with those that it has"
+            logger.warning(text, self._where, str(reply).partition(" ")[0] if self._is_code(reply) else "an error")
+        return refused or reply in {b"OK", "OK"}
+
+    @staticmethod
+    def _is_code(reply: object) -> bool:
+        return str(reply).partition(" ")[0] in _CODES
+
     async def aclose(self) -> None:
         """Close the socket at once; pending calls raise."""
         self.die("it was closed")
+        if self._renewal is not None and self._renewal is not asyncio.current_task():
+            await asyncio.wait([self._renewal])
         with suppress(RedisError, OSError):  # dead already, which is what was asked for
             await self._connection.disconnect()
 
@@ -205,6 +243,8 @@ class PipelinedConnection(ABC):
         """Mark the link dead, for the first reason given, and wake every caller that waits."""
         if self._dead is None:
             self._dead = reason
+            if self._renewal is not None:
+                self._renewal.cancel()
         pending = [*self._pending]
         self._pending.clear()
         for one in pending:

@@ -1,9 +1,9 @@
-"""How servers are reached and known, apart from what redis-py's connections are made with: `Reaching`."""
+"""How servers are reached, known and logged in to, apart from what redis-py's connections are made with: `Reaching`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from attrs import evolve, field, frozen
 from backplane_core import ConfigurationError
@@ -14,6 +14,7 @@ from backplane_redis._url import RedisUrl
 __all__ = ["Reaching"]
 
 _HOSTNAME: Final = "tls_hostname"
+_RENEW: Final = "renew_credentials_s"
 _MAP: Final = "address_map"
 
 
@@ -26,12 +27,14 @@ class Reaching:
         given: The caller's `connection_kwargs`, without these options.
         addresses: Where announced addresses can be reached.
         tls_hostname: The name that each certificate must hold; None: that of the address.
+        renew_s: Seconds after which live connections authenticate again; None: if the provider announces it.
     """
 
     url: RedisUrl
     given: Mapping[str, Any] = field(repr=False)
     addresses: AddressMap
     tls_hostname: str | None
+    renew_s: float | None
 
     @classmethod
     def parse(
@@ -54,6 +57,9 @@ class Reaching:
             ConfigurationError: One is given twice, or wrong.
         """
         query, rest = dict(url.query), dict(given or {})
+        renew_s = _seconds(url, query.pop(_RENEW, rest.pop(_RENEW, None)))
+        if renew_s is not None and rest.get("credential_provider") is None:
+            raise ConfigurationError(f"{url}: {_RENEW} goes with a credential_provider")
         hostname: Any = rest.pop(_HOSTNAME, None)
         hostname = query.pop(_HOSTNAME, hostname)
         if hostname is not None and (not url.uses_tls or not isinstance(hostname, str) or not hostname):
@@ -67,4 +73,17 @@ class Reaching:
             given=rest,
             addresses=AddressMap.parse(address_map),
             tls_hostname=hostname,
+            renew_s=renew_s,
         )
+
+
+def _seconds(url: RedisUrl, value: object) -> float | None:
+    if value is None:
+        return None
+    try:
+        seconds = float(cast("str", value))
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ConfigurationError(f"{url}: {_RENEW} is a number of seconds above 0")
+    return seconds

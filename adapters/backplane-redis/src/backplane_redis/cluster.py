@@ -51,6 +51,7 @@ class ClusterTransport:
             self._url,
             addresses=reaching.addresses,
             tls_hostname=reaching.tls_hostname,
+            renew_s=reaching.renew_s,
         )
         # The nodes to ask, in this order: the URL's hosts, and those that were found.
         self._askable = list(self._url.hosts)

@@ -58,7 +58,9 @@ class SentinelTransport:
             raise ConfigurationError(f"{self._url}: sentinel_kwargs must be a mapping of options")
         own = {**cast("Mapping[str, Any]", own), **login}
         node = connection_options(evolve(self._url, query=query), given)
-        self._to_node = Connector(node, self._url, addresses=reaching.addresses, tls_hostname=reaching.tls_hostname)
+        self._to_node = Connector(
+            node, self._url, addresses=reaching.addresses, tls_hostname=reaching.tls_hostname, renew_s=reaching.renew_s
+        )
         self._to_sentinel = Connector(
             sentinel_options(self._url, node, own), self._url, tls_hostname=reaching.tls_hostname
         )

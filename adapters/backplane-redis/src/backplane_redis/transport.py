@@ -34,7 +34,7 @@ class RedisTransport:
         self._url = RedisUrl.parse(url)
         reaching = Reaching.parse(self._url, connection_kwargs, announces=False)
         options = connection_options(reaching.url, reaching.given)
-        self._connector = Connector(options, self._url, tls_hostname=reaching.tls_hostname)
+        self._connector = Connector(options, self._url, tls_hostname=reaching.tls_hostname, renew_s=reaching.renew_s)
 
     def __repr__(self) -> str:
         return f"RedisTransport('{self._url}')"
