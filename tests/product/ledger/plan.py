@@ -1,0 +1,201 @@
+"""What a run does, from its seed alone: `draw`.
+
+A plan is plain data, so that it can be printed, compared and cut down. What it leaves to chance later on (which target
+an actor picks next) comes from `Random`s that are seeded with the plan's seed and the actor's name: an actor that is
+left out changes nothing for the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import Any, Final, Literal, TypeAlias
+
+from attrs import evolve, field, frozen
+from backplane_core import Target
+
+from tests.product.ledger.buses import SINGLE, BusName
+from tests.product.ledger.faults import KINDS, Fault
+from tests.product.ledger.faults.line import Narrow
+
+__all__ = ["KEYS", "OFTEN_LEFT", "TARGETS", "Plan", "PodPlan", "SenderKind", "SenderPlan", "draw"]
+
+SenderKind: TypeAlias = Literal["Publisher", "SyncPublisher"]
+SocketKind: TypeAlias = Literal["sink", "queue"]
+
+TARGETS: Final = (
+    *[Target.user(f"u{number}") for number in range(5)],
+    *[Target("room", f"r{number}") for number in range(3)],
+    Target.org("acme"),
+)
+"""What connections associate with; besides these, their own ids and everyone."""
+OFTEN_LEFT: Final = TARGETS[:3]
+"""Connections that stay hold none of these, so that whole pods leave them and take them up again."""
+MANY: Final = 700
+"""More channels than one batch of subscriptions carries."""
+KEYS: Final = ("k" * 32, "j" * 32)
+COMMON: Final[Mapping[BusName, int]] = {"redis": 8, "nats": 8, "redis-cluster": 2, "nats-cluster": 2, "sentinel": 1}
+
+
+@frozen(kw_only=True)
+class PodPlan:
+    """One pod.
+
+    Args:
+        options: Its own.
+        steady: The kinds of its connections that stay.
+        fickle: How many that come and go.
+        filler: How many more targets one of its connections holds: so many more channels under `interest`.
+        rate_per_s: Of what it publishes.
+        slow_s: How long its slower sinks take for an event.
+        slow_gap_s: How long its sinks take to be notified of a gap.
+        late_s: How late its line is, in each direction, give or take a half.
+    """
+
+    options: Mapping[str, Any]
+    steady: Sequence[SocketKind]
+    fickle: int
+    filler: int
+    rate_per_s: int
+    slow_s: float
+    slow_gap_s: float
+    late_s: float
+
+
+@frozen(kw_only=True)
+class SenderPlan:
+    """One process that only publishes: here a thread, or a task.
+
+    Args:
+        kind: Its class.
+        line: The pod whose line it shares; None: it has one of its own that nobody hurts.
+        options: Its own.
+        rate_per_s: Of what it publishes.
+    """
+
+    kind: SenderKind
+    line: int | None
+    options: Mapping[str, Any]
+    rate_per_s: int
+
+
+@frozen(kw_only=True)
+class Plan:
+    """One run.
+
+    Args:
+        seed: What it was drawn from.
+        bus: The broker.
+        options: Of the whole fleet.
+        padding: Bytes that the largest events are padded with.
+        pods: Two to four.
+        senders: None to three.
+        faults: What goes wrong.
+        run_s: How long it lasts at least.
+        last_round: Whether everyone publishes to every target once more when all is healed.
+    """
+
+    seed: int
+    bus: BusName
+    options: Mapping[str, Any]
+    padding: int
+    pods: Sequence[PodPlan]
+    senders: Sequence[SenderPlan]
+    faults: Sequence[Fault] = field()
+    run_s: float
+    last_round: bool
+
+    def random(self, name: str) -> Random:
+        """Return an actor's own source of chance."""
+        return Random(f"{self.seed} {name}")
+
+    def without(self, fault: Fault) -> Plan:
+        """Return the same with a fault less."""
+        return evolve(self, faults=[one for one in self.faults if one is not fault])
+
+
+def draw(seed: int, bus: BusName | None = None) -> Plan:
+    """Return the plan of a seed; over a broker of one's choice, the rest stays as like as it can."""
+    random = Random(seed)
+    drawn = random.choices([*COMMON], weights=[*COMMON.values()])[0]
+    bus = bus or drawn
+    routing: dict[str, Any] = random.choice(({"routing": "broadcast"}, {"routing": "interest"}))
+    if routing["routing"] == "broadcast" and random.random() < 0.4:
+        routing["lanes"] = random.choice((2, 5))
+    fleet: dict[str, Any] = {
+        **routing,
+        "probe_interval_s": random.choice((0.5, 0.5, 0.8)),
+        "beat_s": random.choice((0.2, 0.5, 1.0)),
+        "connect_timeout_s": random.choice((1.0, 3.0)),
+    }
+    if random.random() < 0.3:
+        fleet["signing_keys"] = KEYS
+    if random.random() < 0.1:
+        fleet["origin_ttl_s"] = random.choice((2.0, 6.0))
+    padding = random.choice((0, 0, 100, 1_000, 4_000))
+    tiny = random.random() < 0.35
+    pods = [_pod(random, padding, tiny=tiny, interest=fleet["routing"] == "interest") for _ in range(_pods(random))]
+    pods[0] = evolve(pods[0], rate_per_s=max(20, pods[0].rate_per_s))
+    senders = [_sender(random, bus, len(pods), tiny=tiny) for _ in range(random.choice((0, 1, 1, 2, 3)))]
+    run_s = round(random.uniform(1.0, 2.0), 2)
+    return Plan(
+        seed=seed,
+        bus=bus,
+        options=fleet,
+        padding=padding,
+        pods=pods,
+        senders=senders,
+        faults=_faults(random, bus, pods, run_s),
+        run_s=run_s,
+        last_round=random.random() < 0.5,
+    )
+
+
+def _pods(random: Random) -> int:
+    return random.choice((2, 2, 3, 4))
+
+
+def _pod(random: Random, padding: int, *, tiny: bool, interest: bool) -> PodPlan:
+    options = _outbox(random) if tiny else {}
+    if padding and random.random() < 0.25:
+        options["max_event_bytes"] = random.choice((padding // 2, padding + 200))
+    return PodPlan(
+        options=options,
+        steady=[random.choice(("sink", "queue")) for _ in range(random.randint(1, 4))],
+        fickle=random.randint(0, 4),
+        filler=random.choice((0, 0, 40, MANY)) if interest else 0,
+        rate_per_s=random.choice((0, 20, 60, 150)),
+        slow_s=random.choice((0, 0, 0, 0.001, 0.004)),
+        slow_gap_s=random.choice((0, 0, 0.004)),
+        late_s=random.choice((0, 0, 0.03, 0.1)),
+    )
+
+
+def _sender(random: Random, bus: BusName, pods: int, *, tiny: bool) -> SenderPlan:
+    line = random.randrange(pods) if bus in SINGLE and random.random() < 0.6 else None
+    return SenderPlan(
+        kind=random.choice(("Publisher", "SyncPublisher")),
+        line=line,
+        options=_outbox(random) if tiny else {},
+        rate_per_s=random.choice((20, 60, 150)),
+    )
+
+
+def _outbox(random: Random) -> dict[str, Any]:
+    options: dict[str, Any] = {"outbox_overflow": random.choice(("drop_newest", "drop_oldest", "raise"))}
+    if random.random() < 0.5:
+        options["outbox_max_messages"] = random.choice((1, 5, 40))
+    if random.random() < 0.5:
+        options["outbox_max_bytes"] = random.choice((1_024, 4_096, 20_000))
+    return options
+
+
+def _faults(random: Random, bus: BusName, pods: Sequence[PodPlan], run_s: float) -> list[Fault]:
+    kinds = [kind for kind in KINDS if bus in kind.buses]
+    chosen = [random.choice(kinds) for _ in range(random.choice((1, 2, 2, 3, 4)))]
+    faults = [kind.draw(random, at_s=round(random.uniform(0.1, run_s), 2), pods=len(pods)) for kind in chosen]
+    # Only where there is much to ask for again does a narrow line show more than any other.
+    for number, pod in enumerate(pods):
+        if pod.filler == MANY and bus in Narrow.buses:
+            faults.append(Narrow(at_s=0.5, for_s=round(random.uniform(0.5, 2), 2), pod=number))
+    return faults

@@ -1,0 +1,169 @@
+"""A pod of a run: a backplane, its connections, what it publishes, and the pod that takes its place: `Pod`."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from random import Random
+from typing import Any
+
+from attrs import define, field
+from backplane_core import BaseBackplane, EventDropped, Gap, LinkChanged, Record, StateChanged, TransportError, connect
+from backplane_testservers import Proxy
+
+from tests.product.ledger.book import Book
+from tests.product.ledger.plan import Plan, PodPlan
+from tests.product.ledger.senders import BackplaneSender, Mail, Sender
+from tests.product.ledger.sockets import Slot
+from tests.product.ledger.story import Story
+
+__all__ = ["Pod"]
+
+FLUSH_S = 60.0
+
+
+@define(eq=False)
+class Pod(Sender):
+    """One pod, and its successors.
+
+    Args:
+        plan: Of the run.
+        index: Its place in the plan.
+        url: Where it connects.
+        proxy: What stands there.
+        options: Of the fleet.
+        mail: What it publishes.
+        book: What is written down.
+        story: For people.
+        stopped: When nothing is to change any more.
+    """
+
+    plan: Plan
+    index: int
+    url: str
+    proxy: Proxy | None
+    options: dict[str, Any]
+    mail: Mail
+    book: Book
+    story: Story
+    stopped: asyncio.Event
+    name: str = field(init=False)
+    backplane: BaseBackplane = field(init=False)
+    sink_errors: int = 0
+    _generation: int = -1
+    _sender: BackplaneSender = field(init=False)
+    _watching: asyncio.Task[None] | None = None
+    _slots: list[Slot] = field(factory=list[Slot])
+    _living: list[asyncio.Task[None]] = field(factory=list[asyncio.Task[None]])
+    _random: Random = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._random = self.plan.random(f"pod {self.index}")
+        self.heal_line()
+
+    def heal_line(self) -> None:
+        if self.proxy is not None:
+            self.proxy.heal()
+            for way in (self.proxy.up, self.proxy.down):
+                way.delay(self.own.late_s, jitter_s=self.own.late_s / 2)
+
+    @property
+    def own(self) -> PodPlan:
+        """Its part of the plan."""
+        return self.plan.pods[self.index]
+
+    @property
+    def links(self) -> int:
+        """How many links went live, of its predecessors too."""
+        return self._links + self.backplane.stats().links
+
+    _links: int = 0
+
+    async def open(self) -> None:
+        """Open the backplane and its connections."""
+        self._generation += 1
+        self.name = f"p{self.index}" if not self._generation else f"p{self.index}.{self._generation}"
+        while True:
+            options: dict[str, Any] = {**self.options, **self.own.options}
+            observe, on_gap = partial(self._observe, self.name), partial(self._told, self.name)
+            try:
+                self.backplane = await connect(self.url, observer=observe, on_gap=on_gap, **options)
+            except TransportError as error:
+                self.story.say(self.name, f"could not open: {error}")
+            else:
+                break
+        self._sender = BackplaneSender(self.name, self.backplane, self.mail, self._random)
+        self._watching = asyncio.create_task(self._sender.watch(), name=f"watch {self.name}")
+        self._open_slots()
+
+    def _open_slots(self) -> None:
+        kinds = [*self.own.steady, *[None] * self.own.fickle]
+        self._slots = [
+            Slot(
+                book=self.book,
+                backplane=self.backplane,
+                pod=self.name,
+                conn_id=f"p{self.index}-c{number}",
+                random=self.plan.random(f"slot {self.name} {number}"),
+                stays=kind,
+                filler=self.own.filler if number == 0 else 0,
+                slow_s=self.own.slow_s,
+                slow_gap_s=self.own.slow_gap_s,
+                stopped=self.stopped,
+            )
+            for number, kind in enumerate(kinds)
+        ]
+        self._living = [asyncio.create_task(slot.live(), name=f"slot {slot.conn_id}") for slot in self._slots]
+
+    def _observe(self, name: str, record: Record) -> None:
+        if isinstance(record, EventDropped):
+            self.book.dropped(name, record.channel, record.cause, record.count)
+            self.story.say(name, f"counts {record.count} as dropped: {record.cause} on {record.channel}")
+        elif isinstance(record, LinkChanged):
+            self.story.say(name, f"link {record.links} is {'live' if record.live else 'lost'}: {record.reason}")
+        elif isinstance(record, StateChanged):
+            self.story.say(name, f"is {record.state}")
+
+    def _told(self, name: str, gap: Gap) -> None:
+        self.story.say(name, f"gap on {gap.channel}: {gap.cause}, {self.story.span(gap)}, missed {gap.missed}")
+
+    async def restart(self, drain_s: float) -> None:
+        self._links = self.links
+        await self._close(drain_s)
+        await self.open()
+
+    async def run(self, stopped: asyncio.Event) -> None:
+        while not stopped.is_set():
+            if not self.own.rate_per_s:
+                await stopped.wait()
+                return
+            for _ in range(self._random.choice((1, 1, 1, 8))):
+                if not await self._sender.publish(self.mail.next(self._sender.name, self._random)):
+                    break  # the next one is about to open
+            await asyncio.sleep(self._random.expovariate(self.own.rate_per_s / 2.75))
+
+    async def rest(self) -> None:
+        """Return once no connection comes or goes any more."""
+        await asyncio.gather(*self._living)
+
+    async def finish(self, *, last_round: bool) -> None:
+        for event in self.mail.last_round(self.name) if last_round and self.own.rate_per_s else ():
+            await self._sender.publish(event)
+        await self._sender.flush(FLUSH_S)
+
+    async def close(self) -> None:
+        await self._close(5.0)
+
+    async def _close(self, drain_s: float) -> None:
+        for slot in self._slots:
+            if slot.life is not None and not self.stopped.is_set():
+                self.book.end(slot.life, closing=True)
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+        await self.backplane.aclose(drain_s)
+        self._sender.settled(self._sender.pending)
+        await asyncio.gather(*self._living)
+        await asyncio.gather(*[reader for slot in self._slots for reader in slot.readers])
+        stats = self.backplane.stats()
+        self.sink_errors += stats.sink_errors + stats.observer_errors

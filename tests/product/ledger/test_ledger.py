@@ -1,0 +1,92 @@
+"""A random fleet over a real broker that is hurt: each event comes once and in order, or a gap or a counter says so.
+
+A run that fails says how to replay it, what happened in it, and what is wrong. For more than a few runs:
+`uv run python -m tests.product.ledger --long`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import Final
+
+import pytest
+from attrs import evolve
+from backplane_testservers import BrokerUnavailable
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.conftest import skip_or_fail
+from tests.product.ledger.buses import BUS_NAMES, SINGLE, start_bus
+from tests.product.ledger.campaign import describe, play_seed
+from tests.product.ledger.faults import KINDS
+from tests.product.ledger.faults.base import Fault, HurtWorld
+from tests.product.ledger.plan import draw
+from tests.product.ledger.world import play
+
+RUNS_EACH: Final = 2
+"""Seeds in one test: some ten seconds, so that workers share them evenly."""
+TESTS: Final = 4
+TESTS_FULL: Final = 80
+"""Some three minutes of CI's four workers."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "first_seed" in metafunc.fixturenames:
+        full = metafunc.config.getoption("--full") or metafunc.config.getoption("--long")
+        metafunc.parametrize("first_seed", [RUNS_EACH * n for n in range(TESTS_FULL if full else TESTS)])
+
+
+@pytest.mark.timeout(600)
+def test_whatever_is_hurt_each_event_comes_once_and_in_order_or_a_gap_or_a_counter_says_so(first_seed: int) -> None:
+    for seed in range(first_seed, first_seed + RUNS_EACH):
+        try:
+            result = play_seed(seed)
+        except BrokerUnavailable as error:
+            skip_or_fail(error)
+        assert not result.problems, result.report
+
+
+@given(seed=st.integers(min_value=0, max_value=2**40))
+def test_a_seed_is_one_plan_and_its_faults_can_happen_there(seed: int) -> None:
+    plan = draw(seed)
+    assert plan == draw(seed)
+    assert plan.faults
+    for fault in plan.faults:
+        assert plan.bus in fault.buses
+        assert 0 <= fault.at_s <= plan.run_s
+
+
+def test_every_kind_of_fault_and_every_broker_is_drawn() -> None:
+    plans = [draw(seed) for seed in range(1_000)]
+    assert {type(fault) for plan in plans for fault in plan.faults} == set(KINDS)
+    assert {plan.bus for plan in plans} == set(BUS_NAMES)
+
+
+@pytest.mark.parametrize("bus", sorted(SINGLE))
+def test_a_fault_that_was_not_seen_to_happen_fails_the_run(bus: str) -> None:
+    class Harmless(Fault):
+        """It hurts nothing, and says nothing."""
+
+        @property
+        def place(self) -> str:
+            return "nowhere"
+
+        async def happen(self, world: HurtWorld) -> None:
+            del world
+
+    name = next(one for one in BUS_NAMES if one == bus)
+    plan = evolve(draw(1, name), faults=[Harmless(at_s=0, for_s=0)])
+    try:
+        with start_bus(name) as server:
+            outcome = asyncio.run(play(plan, server))
+    except BrokerUnavailable as error:
+        skip_or_fail(error)
+    assert "was not seen" in describe(outcome)
+    assert f"python -m tests.product.ledger {plan.seed} --bus {bus}" in describe(outcome)
+
+
+def test_actors_decide_by_chance_of_their_own() -> None:
+    plan = draw(1)
+    assert plan.random("a").random() == plan.random("a").random() != plan.random("b").random()
+    assert isinstance(plan.random("a"), Random)

@@ -1,0 +1,210 @@
+"""The ledger finds faults that once were: with one of them put back into core, a few seeds break a promise."""
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import pytest
+from attrs import frozen
+from backplane_core import Frame, Gap, Target
+from backplane_core._inbound.coverage import Coverage
+from backplane_core._inbound.gap_notifier import GapNotifier
+from backplane_core._inbound.receiver import Receiver
+from backplane_core._inbound.subscriptions import Subscriptions
+from backplane_core._local.registry import Entry, Queue, Registry
+from backplane_core._outbound.outbox import Outbox
+from backplane_core._outbound.sender import Sender
+from backplane_core._protocol.frame import Head, decode_target
+from backplane_core._protocol.sequence import Tracker
+
+from tests.product.ledger.buses import BusName
+from tests.product.ledger.campaign import play_seed
+
+Patch = pytest.MonkeyPatch
+
+
+@frozen
+class Fault:
+    """A fault that is put back, and where it shows.
+
+    Args:
+        name: What is wrong with it.
+        apply: Puts it back.
+        breaks: What the ledger says then.
+        bus: Where.
+        seeds: Some that show it.
+    """
+
+    name: str
+    apply: Callable[[Patch], None]
+    breaks: str
+    bus: BusName
+    seeds: range
+
+
+def nothing(*_: object, **__: object) -> None:
+    """Takes the place of what is left out."""
+
+
+def gap_ends_with_the_first_frame(patch: Patch) -> None:
+    """The first frame of a new link counts as proof that all channels are heard."""
+    heard_at = Coverage.heard_at
+
+    def all_heard_at(self: Coverage, channel: str, now: float) -> float | None:
+        if self._everybody:
+            for asked in self._requests:
+                self._heard.setdefault(asked, now)
+        return heard_at(self, channel, now)
+
+    def heard(self: Coverage, channels: Iterable[str], now: float) -> None:
+        for channel in channels:
+            request = self._requests.pop(channel, None)
+            if self._everybody or (request is not None and request.owed):
+                self._heard.setdefault(channel, min(self._heard.values(), default=now))
+
+    patch.setattr(Coverage, "heard_at", all_heard_at)
+    patch.setattr(Coverage, "heard", heard)
+    patch.setattr("backplane_core._inbound.gap_notifier.SETTLE_S", 0.0)
+
+
+def numbers_are_forgotten_with_the_channel(patch: Patch) -> None:
+    leave = Tracker.leave
+
+    def forget(self: Tracker, channel: str, now: float) -> None:
+        leave(self, channel, now)
+        for last in list(self._channels.get(channel, {}).values()):
+            self._order.remove(last)
+            self._forget(last)
+
+    patch.setattr(Tracker, "leave", forget)
+
+
+def copies_are_delivered(patch: Patch) -> None:
+    accept = Tracker.accept
+
+    def accept_all(self: Tracker, channel: str, origin: str, seq: int, prev: int | None) -> int:
+        return max(0, accept(self, channel, origin, seq, prev))
+
+    patch.setattr(Tracker, "accept", accept_all)
+
+
+def nothing_is_sent_again(patch: Patch) -> None:
+    def lost(self: Outbox, *, resend: bool) -> list[Frame]:
+        del resend
+        self._land()
+        return []
+
+    patch.setattr(Outbox, "lost", lost)
+
+
+def what_is_sent_again_comes_last(patch: Patch) -> None:
+    def lost(self: Outbox, *, resend: bool) -> list[Frame]:
+        del resend
+        self._waiting.extend(self._in_flight)
+        self._in_flight = []
+        return []
+
+    patch.setattr(Outbox, "lost", lost)
+
+
+def nobody_is_notified_of_an_outage(patch: Patch) -> None:
+    async def nobody(*_: object) -> bool:
+        return True
+
+    patch.setattr(GapNotifier, "_notify_of_outage", nobody)
+
+
+def gaps_begin_when_the_loss_is_noticed(patch: Patch) -> None:
+    lost = Receiver.lost
+
+    def noticed(self: Receiver, reason: str, doubted_since: float | None) -> None:
+        self._watermark.at = self._watermark.heard_at
+        lost(self, reason, doubted_since)
+
+    patch.setattr(Receiver, "lost", noticed)
+
+
+def gaps_come_late(patch: Patch) -> None:
+    notify = GapNotifier.notify
+
+    def late(self: GapNotifier, entries: Iterable[Entry], gap: Gap) -> bool:
+        asyncio.get_running_loop().call_later(0.2, notify, self, list(entries), gap)
+        return True
+
+    patch.setattr(GapNotifier, "notify", late)
+
+
+def a_full_outbox_counts_nothing(patch: Patch) -> None:
+    def drop(self: Sender, frames: Iterable[Frame], cause: str, *, in_publish: bool = False) -> None:
+        del self, cause, in_publish
+        list(frames)
+
+    patch.setattr(Sender, "_drop", drop)
+    patch.setattr(GapNotifier, "report_hole", nothing)
+
+
+def only_base_channels_are_asked_for_again(patch: Patch) -> None:
+    def lost(self: Subscriptions) -> None:
+        self._confirmed.clear()
+        self._unconfirmed.clear()
+        self._again = [channel for channel, target in self._targets.items() if target is None]
+
+    patch.setattr(Subscriptions, "lost", lost)
+
+
+def excluded_connections_are_served(patch: Patch) -> None:
+    def nobody(_: Head) -> tuple[str, ...]:
+        return ()
+
+    patch.setattr("backplane_core._inbound.reader.decode_exclude", nobody)
+
+
+def a_union_is_its_first_target(patch: Patch) -> None:
+    def first(head: Head) -> tuple[Target, ...]:
+        return (decode_target(bytes(head.target)),)
+
+    patch.setattr("backplane_core._inbound.reader.decode_targets", first)
+
+
+def an_id_that_is_taken_over_keeps_its_targets(patch: Patch) -> None:
+    def attach_queue(self: Registry, queue: Queue, now: float) -> object:
+        on_gap = queue.mark if queue.takes_gaps else None
+        return self.attach(queue.conn_id, queue.accept, raw=False, on_gap=on_gap, now=now, queue=queue)
+
+    patch.setattr(Registry, "attach_queue", attach_queue)
+
+
+FAULTS = [
+    Fault("a gap ends with the first frame", gap_ends_with_the_first_frame, "loss", "nats", range(40)),
+    Fault("numbers go with their channel", numbers_are_forgotten_with_the_channel, "copy", "redis", range(40)),
+    Fault("copies are delivered", copies_are_delivered, "copy", "redis", range(40)),
+    Fault("nothing is sent again", nothing_is_sent_again, "loss", "nats", range(40)),
+    Fault("what is sent again comes last", what_is_sent_again_comes_last, "inversion|loss", "redis", range(40)),
+    Fault("nobody is notified", nobody_is_notified_of_an_outage, "loss", "redis", range(40)),
+    Fault("a gap begins too late", gaps_begin_when_the_loss_is_noticed, "loss", "redis", range(40)),
+    Fault("gaps come late", gaps_come_late, "late gap", "nats", range(40)),
+    Fault("nothing is counted", a_full_outbox_counts_nothing, "loss", "redis", range(40)),
+    Fault("targets are not asked for again", only_base_channels_are_asked_for_again, "loss", "redis", range(40)),
+    Fault("excluded connections are served", excluded_connections_are_served, "alien", "redis", range(40)),
+    Fault("a union is its first target", a_union_is_its_first_target, "loss", "nats", range(40)),
+    Fault("a taken id keeps its targets", an_id_that_is_taken_over_keeps_its_targets, "alien", "redis", range(40)),
+]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
+def test_the_ledger_finds_an_old_fault(
+    fault: Fault, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
+    fault.apply(monkeypatch)
+    reports: list[str] = []
+    for seed in fault.seeds:
+        result = play_seed(seed, fault.bus)
+        if any(f"\n{word}: " in result.report for word in fault.breaks.split("|")):
+            record_property("the seed that shows it", seed)
+            print(fault.name, seed)
+            return
+        reports.append(result.report)
+    pytest.fail(f"{len(reports)} runs did not notice; the last report: {reports[-1][:2_000]}")
