@@ -11,12 +11,11 @@ It ends with 1 if a run failed: with how to replay it, what happened in it, and 
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 import time
 
 from tests.product.ledger.buses import BUS_NAMES
-from tests.product.ledger.campaign import Campaign, play_seed
+from tests.product.ledger.campaign import Campaign, play_seed, quiet
 
 LONG_MINUTES = 60.0
 
@@ -45,8 +44,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=int(time.time()), help="the first new seed")
     parser.add_argument("--jobs", type=int, default=4, help="how many at a time (%(default)s)")
     options = parser.parse_args()
-    # What goes wrong is the point; the story says it.
-    logging.getLogger("backplane").setLevel(logging.CRITICAL)
+    quiet()
     if options.seeds:
         results = [play_seed(seed, options.bus) for seed in options.seeds for _ in range(options.times)]
         for result in results:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import multiprocessing
 import time
 from collections import Counter
@@ -16,11 +17,11 @@ from tests.product.ledger.buses import BusName, start_bus
 from tests.product.ledger.plan import draw
 from tests.product.ledger.world import Outcome, play
 
-__all__ = ["Campaign", "Result", "play_seed"]
+__all__ = ["Campaign", "Result", "describe", "play_seed", "quiet"]
 
 SHOWN_PROBLEMS: Final = 20
 SHOWN_LINES: Final = 200
-FIRST_TASKS: Final = 50
+TASKS: Final = 50
 """Runs of one process before another takes its place: what one leaves behind does not grow for hours."""
 
 
@@ -73,6 +74,11 @@ def play_seed(seed: int, bus_name: BusName | None = None) -> Result:
         return Result.of(asyncio.run(play(plan, bus)))
 
 
+def quiet() -> None:
+    """Keep what the pods log from the terminal: what goes wrong is the point, and the story says it."""
+    logging.getLogger("backplane").setLevel(logging.CRITICAL)
+
+
 @define
 class Campaign:
     """Runs of one seed after the other, until there are enough or the time is up.
@@ -101,7 +107,7 @@ class Campaign:
         """Play them all, and return the ones that failed."""
         context = multiprocessing.get_context("spawn")
         seeds = self._seeds()
-        with ProcessPoolExecutor(self.jobs, context, max_tasks_per_child=FIRST_TASKS) as pool:
+        with ProcessPoolExecutor(self.jobs, context, quiet, max_tasks_per_child=TASKS) as pool:
             playing: dict[Future[Result], int] = {}
             while True:
                 while len(playing) < self.jobs and (seed := next(seeds, None)) is not None:
