@@ -6,13 +6,13 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import count
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from attrs import define, field, frozen
 from backplane_core import Gap, Target
 from backplane_core._protocol.routing import Routing
 
-__all__ = ["NEVER", "Book", "Heard", "Hold", "Life", "Published", "Told"]
+__all__ = ["NEVER", "Book", "Heard", "Hold", "Kind", "Life", "Published", "Told"]
 
 NEVER: Final = 2**62
 """The order of what has not happened."""
@@ -226,13 +226,15 @@ class Book:
             for hold in life.holds:
                 hold.ended = min(hold.ended, life.ended)
 
-    def heard(self, life: Life, value: Any) -> None:
+    def heard(self, life: Life, value: object) -> None:
         """Record what a connection got: `[sender, number, ...]`."""
         event: Published | None = None
-        if isinstance(value, list) and len(value) >= 2:
-            mine = self._by_sender.get(str(value[0]), [])
-            number = int(value[1])
-            event = mine[number] if 0 <= number < len(mine) else None
+        match value:
+            case [str(sender), int(number), *_]:  # padding follows
+                mine = self._by_sender.get(sender, [])
+                event = mine[number] if 0 <= number < len(mine) else None
+            case _:
+                pass
         life.stream.append(Heard(event, self.order(), time.time()))
 
     def told(self, life: Life, gap: Gap) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -19,7 +19,7 @@ SINGLE: Final[frozenset[BusName]] = frozenset({"redis", "nats"})
 
 
 @contextmanager
-def start_bus(name: BusName) -> Iterator[Bus]:
+def start_bus(name: BusName) -> Generator[Bus]:
     """Start a broker of the run's own.
 
     Raises:

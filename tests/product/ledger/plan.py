@@ -18,10 +18,12 @@ from tests.product.ledger.buses import SINGLE, BusName
 from tests.product.ledger.faults import KINDS, Fault
 from tests.product.ledger.faults.line import Narrow
 
-__all__ = ["KEYS", "OFTEN_LEFT", "TARGETS", "Plan", "PodPlan", "SenderKind", "SenderPlan", "draw"]
+__all__ = ["KEYS", "OFTEN_LEFT", "TARGETS", "Habit", "Plan", "PodPlan", "SenderKind", "SenderPlan", "draw"]
 
 SenderKind: TypeAlias = Literal["Publisher", "SyncPublisher"]
-SocketKind: TypeAlias = Literal["sink", "queue"]
+Habit: TypeAlias = Literal["sink", "queue", "fickle", "leaver"]
+"""A connection stays, as a sink or a queue; or it comes and goes, as either; or it stays, and leaves its target again
+and again for a little longer than its pod keeps the channel."""
 
 TARGETS: Final = (
     *[Target.user(f"u{number}") for number in range(5)],
@@ -31,6 +33,9 @@ TARGETS: Final = (
 """What connections associate with; besides these, their own ids and everyone."""
 OFTEN_LEFT: Final = TARGETS[:3]
 """Connections that stay hold none of these, so that whole pods leave them and take them up again."""
+STAYING: Final[tuple[Habit, ...]] = ("sink", "queue")
+FICKLE: Final[tuple[Habit, ...]] = ("fickle",)
+LEAVER: Final[tuple[Habit, ...]] = ("leaver",)
 MANY: Final = 700
 """More channels than one batch of subscriptions carries."""
 KEYS: Final = ("k" * 32, "j" * 32)
@@ -43,8 +48,7 @@ class PodPlan:
 
     Args:
         options: Its own.
-        steady: The kinds of its connections that stay.
-        fickle: How many that come and go.
+        habits: Of its connections, one each.
         filler: How many more targets one of its connections holds: so many more channels under `interest`.
         rate_per_s: Of what it publishes.
         slow_s: How long its slower sinks take for an event.
@@ -53,8 +57,7 @@ class PodPlan:
     """
 
     options: Mapping[str, Any]
-    steady: Sequence[SocketKind]
-    fickle: int
+    habits: Sequence[Habit]
     filler: int
     rate_per_s: int
     slow_s: float
@@ -117,8 +120,9 @@ class Plan:
 def draw(seed: int, bus: BusName | None = None) -> Plan:
     """Return the plan of a seed; over a broker of one's choice, the rest stays as like as it can."""
     random = Random(seed)
-    drawn = random.choices([*COMMON], weights=[*COMMON.values()])[0]
-    bus = bus or drawn
+    names, weights = zip(*COMMON.items(), strict=True)
+    drawn: BusName = random.choices(names, weights=weights)[0]
+    over = bus or drawn
     routing: dict[str, Any] = random.choice(({"routing": "broadcast"}, {"routing": "interest"}))
     if routing["routing"] == "broadcast" and random.random() < 0.4:
         routing["lanes"] = random.choice((2, 5))
@@ -130,22 +134,25 @@ def draw(seed: int, bus: BusName | None = None) -> Plan:
     }
     if random.random() < 0.3:
         fleet["signing_keys"] = KEYS
+    if random.random() < 0.3:
+        fleet["stale_after_s"] = random.choice((0, 0.3))
     if random.random() < 0.1:
         fleet["origin_ttl_s"] = random.choice((2.0, 6.0))
     padding = random.choice((0, 0, 100, 1_000, 4_000))
     tiny = random.random() < 0.35
     pods = [_pod(random, padding, tiny=tiny, interest=fleet["routing"] == "interest") for _ in range(_pods(random))]
     pods[0] = evolve(pods[0], rate_per_s=max(20, pods[0].rate_per_s))
-    senders = [_sender(random, bus, len(pods), tiny=tiny) for _ in range(random.choice((0, 1, 1, 2, 3)))]
-    run_s = round(random.uniform(1.0, 2.0), 2)
+    senders = [_sender(random, over, len(pods), tiny=tiny) for _ in range(random.choice((0, 1, 1, 2, 3)))]
+    leave = any("leaver" in pod.habits for pod in pods)
+    run_s = round(random.uniform(2.0, 3.5) if leave else random.uniform(1.0, 2.0), 2)
     return Plan(
         seed=seed,
-        bus=bus,
+        bus=over,
         options=fleet,
         padding=padding,
         pods=pods,
         senders=senders,
-        faults=_faults(random, bus, pods, run_s),
+        faults=_faults(random, over, pods, run_s),
         run_s=run_s,
         last_round=random.random() < 0.5,
     )
@@ -161,14 +168,20 @@ def _pod(random: Random, padding: int, *, tiny: bool, interest: bool) -> PodPlan
         options["max_event_bytes"] = random.choice((padding // 2, padding + 200))
     return PodPlan(
         options=options,
-        steady=[random.choice(("sink", "queue")) for _ in range(random.randint(1, 4))],
-        fickle=random.randint(0, 4),
+        habits=_habits(random),
         filler=random.choice((0, 0, 40, MANY)) if interest else 0,
         rate_per_s=random.choice((0, 20, 60, 150)),
         slow_s=random.choice((0, 0, 0, 0.001, 0.004)),
         slow_gap_s=random.choice((0, 0, 0.004)),
         late_s=random.choice((0, 0, 0.03, 0.1)),
     )
+
+
+def _habits(random: Random) -> list[Habit]:
+    habits: list[Habit] = [random.choice(STAYING) for _ in range(random.randint(1, 4))]
+    habits += FICKLE * random.randint(0, 4)
+    habits += LEAVER * random.choice((0, 0, len(OFTEN_LEFT)))
+    return habits
 
 
 def _sender(random: Random, bus: BusName, pods: int, *, tiny: bool) -> SenderPlan:

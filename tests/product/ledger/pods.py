@@ -12,7 +12,7 @@ from backplane_core import BaseBackplane, EventDropped, Gap, LinkChanged, Record
 from backplane_testservers import Proxy
 
 from tests.product.ledger.book import Book
-from tests.product.ledger.plan import Plan, PodPlan
+from tests.product.ledger.plan import OFTEN_LEFT, Plan, PodPlan
 from tests.product.ledger.senders import BackplaneSender, Mail, Sender
 from tests.product.ledger.sockets import Slot
 from tests.product.ledger.story import Story
@@ -97,21 +97,21 @@ class Pod(Sender):
         self._open_slots()
 
     def _open_slots(self) -> None:
-        kinds = [*self.own.steady, *[None] * self.own.fickle]
         self._slots = [
             Slot(
                 book=self.book,
                 backplane=self.backplane,
                 pod=self.name,
                 conn_id=f"p{self.index}-c{number}",
+                favourite=OFTEN_LEFT[number % len(OFTEN_LEFT)],
                 random=self.plan.random(f"slot {self.name} {number}"),
-                stays=kind,
+                habit=habit,
                 filler=self.own.filler if number == 0 else 0,
                 slow_s=self.own.slow_s,
                 slow_gap_s=self.own.slow_gap_s,
                 stopped=self.stopped,
             )
-            for number, kind in enumerate(kinds)
+            for number, habit in enumerate(self.own.habits)
         ]
         self._living = [asyncio.create_task(slot.live(), name=f"slot {slot.conn_id}") for slot in self._slots]
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Final, get_args
 
 from attrs import define, field
 from backplane_core import BaseBackplane, ClosedError, Connection, Gap, GapError, Overflow, SlowConsumerError, Target
 
-from tests.product.ledger.book import Book, Life
-from tests.product.ledger.plan import OFTEN_LEFT, TARGETS, SocketKind
+from tests.product.ledger.book import Book, Kind, Life
+from tests.product.ledger.plan import OFTEN_LEFT, TARGETS, Habit
 
 __all__ = ["Slot"]
 
-KINDS: Final[tuple[SocketKind, ...]] = get_args(SocketKind)
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+LEFT_S: Final = (0.01, 1.05, 1.2, 1.4)
+"""A pod keeps a channel that nobody holds for a second."""
 QUEUES: Final[tuple[Overflow, ...]] = ("close", "close", "drop_oldest", "drop_newest")
 
 
@@ -31,7 +33,8 @@ class Slot:
         pod: The pod's name.
         conn_id: The id.
         random: Decides.
-        stays: None: it comes and goes. Else it attaches once, as this, and stays.
+        habit: What it does.
+        favourite: What it leaves and takes up again, if that is its habit.
         filler: How many more targets it holds.
         slow_s: How long its slower sinks take for an event.
         slow_gap_s: How long its sinks take to be notified of a gap.
@@ -43,7 +46,8 @@ class Slot:
     pod: str
     conn_id: str
     random: Random
-    stays: SocketKind | None
+    habit: Habit
+    favourite: Target
     filler: int
     slow_s: float
     slow_gap_s: float
@@ -54,22 +58,33 @@ class Slot:
     async def live(self) -> None:
         """Attach, change, detach, and do it again, until all is to stay as it is or the pod closes."""
         try:
-            while not self.stopped.is_set():
-                await self._live_once(self.random.choice(KINDS) if self.stays is None else self.stays)
-                if self.stays is not None:
-                    return
+            if self.habit == "leaver":
+                await self._leave_and_return()
+            elif self.habit == "fickle":
+                while not self.stopped.is_set():
+                    await self._come_and_go()
+            else:
+                await self._begin_as(self.habit, TARGETS[len(OFTEN_LEFT) :])
         except ClosedError:
             return
 
-    async def _live_once(self, kind: SocketKind) -> None:
-        choice = TARGETS if self.stays is None else TARGETS[len(OFTEN_LEFT) :]
+    async def _begin_as(self, kind: Kind, choice: Sequence[Target]) -> Life | None:
         targets = self.random.sample(choice, self.random.randint(1, 4))
         targets += [Target("filler", f"{self.conn_id}-{number}") for number in range(self.filler)]
         self.random.shuffle(targets)
-        life = await (self._attach(targets) if kind == "sink" else self._open(targets))
+        return await (self._attach(targets) if kind == "sink" else self._open(targets))
+
+    async def _leave_and_return(self) -> None:
+        life = await self._attach([self.favourite])
+        while not self.stopped.is_set():
+            await self._pause(0.6)
+            await self._leave(life, self.favourite)
+            await asyncio.sleep(self.random.choice(LEFT_S))
+            await self._associate(life, self.favourite)
+
+    async def _come_and_go(self) -> None:
+        life = await self._begin_as(self.random.choice(KINDS), TARGETS)
         if life is None:
-            return
-        if self.stays is not None:
             return
         for _ in range(self.random.randint(0, 4)):
             await self._pause(0.3)
@@ -77,10 +92,8 @@ class Slot:
                 return
             await self._change(life)
         await self._pause(0.6)
-        if self.stopped.is_set():
-            return
-        # Otherwise the next one takes the id over.
-        if self.random.random() < 0.6:
+        # Otherwise the next one takes the id over; or it stays, at the end.
+        if self.random.random() < 0.6 and not self.stopped.is_set():
             self.book.end(life)
             await self.backplane.detach(self.conn_id)
             await self._pause(0.2)
@@ -97,10 +110,8 @@ class Slot:
             self.conn_id, self._sink(life, raw=raw), raw=raw, on_gap=lambda gap: self._told(life, gap)
         )
         self.book.owe(life.holds, confirmed=False)
-        if len(targets) > len(TARGETS):
-            await asyncio.gather(*[self._associate(life, target) for target in targets])
-        for target in targets:
-            await self._associate(life, target)
+        # All at once: a line that is late would take its time for one after the other.
+        await asyncio.gather(*[self._associate(life, target) for target in targets])
         return life
 
     def _told(self, life: Life, gap: Gap) -> None:
@@ -130,17 +141,21 @@ class Slot:
         self.book.owe([hold], confirmed=confirmed)
 
     async def _change(self, life: Life) -> None:
-        """Take up a target, or give one up; at times come back to it, a little later than the pod keeps its channel."""
+        """Take up a target, or give one up, and come back to it at times."""
         target = self.random.choice(OFTEN_LEFT)
-        hold = life.held(target)
-        if hold is None:
+        if life.held(target) is None:
             await self._associate(life, target)
             return
-        hold.ended = self.book.order()
-        await self.backplane.dissociate(self.conn_id, target)
-        if self.random.random() < 0.5:
-            await asyncio.sleep(self.random.choice((0.01, 1.1, 1.3)))
+        await self._leave(life, target)
+        if self.random.random() < 0.3:
+            await self._pause(0.1)
             await self._associate(life, target)
+
+    async def _leave(self, life: Life, target: Target) -> None:
+        hold = life.held(target)
+        if hold is not None:
+            hold.ended = self.book.order()
+        await self.backplane.dissociate(self.conn_id, target)
 
     # A queue with a reader
 
@@ -153,7 +168,7 @@ class Slot:
             max_pending=self.random.choice((10, 1_000, 1_000)),
             overflow=overflow,
             on_gap=lambda gap: self.book.told(lives[0], gap),
-            end_on_gap=overflow == "close" and self.stays is None and self.random.random() < 0.3,
+            end_on_gap=overflow == "close" and self.habit == "fickle" and self.random.random() < 0.3,
         )
         entered: asyncio.Future[Life | None] = asyncio.get_running_loop().create_future()
         reader = self._read(connection, targets, lives, entered, pause_s=0.003 if self.random.random() < 0.4 else 0.0)
@@ -191,7 +206,7 @@ class Slot:
         """Return which link is live; None: none is, so that nobody waits for confirmations."""
         return self.backplane.stats().links if self.backplane.state == "live" else None
 
-    def _begin(self, kind: SocketKind, targets: list[Target]) -> Life:
+    def _begin(self, kind: Kind, targets: list[Target]) -> Life:
         if self.life is not None:
             self.book.end(self.life)
         self.life = self.book.begin(self.conn_id, self.pod, kind, targets)

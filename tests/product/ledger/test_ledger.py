@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import skip_or_fail
-from tests.product.ledger.buses import BUS_NAMES, SINGLE, start_bus
+from tests.product.ledger.buses import BUS_NAMES, SINGLE, BusName, start_bus
 from tests.product.ledger.campaign import describe, play_seed
 from tests.product.ledger.faults import KINDS
 from tests.product.ledger.faults.base import Fault, HurtWorld
@@ -64,7 +64,7 @@ def test_every_kind_of_fault_and_every_broker_is_drawn() -> None:
 
 
 @pytest.mark.parametrize("bus", sorted(SINGLE))
-def test_a_fault_that_was_not_seen_to_happen_fails_the_run(bus: str) -> None:
+def test_a_fault_that_was_not_seen_to_happen_fails_the_run(bus: BusName) -> None:
     class Harmless(Fault):
         """It hurts nothing, and says nothing."""
 
@@ -75,10 +75,9 @@ def test_a_fault_that_was_not_seen_to_happen_fails_the_run(bus: str) -> None:
         async def happen(self, world: HurtWorld) -> None:
             del world
 
-    name = next(one for one in BUS_NAMES if one == bus)
-    plan = evolve(draw(1, name), faults=[Harmless(at_s=0, for_s=0)])
+    plan = evolve(draw(1, bus), faults=[Harmless(at_s=0, for_s=0)])
     try:
-        with start_bus(name) as server:
+        with start_bus(bus) as server:
             outcome = asyncio.run(play(plan, server))
     except BrokerUnavailable as error:
         skip_or_fail(error)

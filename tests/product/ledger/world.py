@@ -8,7 +8,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
-from typing import Final
+from typing import Final, cast
 
 from attrs import define, field, frozen
 from backplane_core import Gap
@@ -121,11 +121,7 @@ class World:
         proxies: list[Proxy | None] = [None] * len(plan.pods)
         if plan.bus in SINGLE:
             proxies = [stack.enter_context(Proxy(self.server.host, self.server.port)) for _ in plan.pods]
-        conn_ids = [
-            f"p{index}-c{number}"
-            for index, pod in enumerate(plan.pods)
-            for number in range(len(pod.steady) + pod.fickle)
-        ]
+        conn_ids = [f"p{index}-c{number}" for index, pod in enumerate(plan.pods) for number in range(len(pod.habits))]
         mail = Mail(self.book, conn_ids, plan.padding)
         for index, proxy in enumerate(proxies):
             where = url if proxy is None else proxy.url(url)
@@ -254,6 +250,7 @@ async def play(plan: Plan, bus: Bus) -> Outcome:
 
 def _leaf(error: BaseException) -> BaseException:
     """Return the first error within groups of them."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return _leaf(group.exceptions[0])
     return error

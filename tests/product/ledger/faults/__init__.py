@@ -1,9 +1,9 @@
 """All kinds of faults. To add one:
 
-1. Write a frozen class that extends `Fault`, or `LineFault` for one pod's line; fields beyond those are what its `draw`
-   decides. `buses` says over which brokers it can happen.
-2. In `happen`: hurt something, wait with `world.until` until that can be seen, call `world.saw`, wait `for_s`, heal, and
-   wait until the pods have recovered as far as the promise says.
+1. Write a frozen class that extends `Fault`, or `LineFault` for one pod's line. Further fields are what its `draw`
+   decides; `buses` says over which brokers it can happen.
+2. In `happen`: hurt something, wait with `world.until` until that can be seen, call `world.saw`, wait `for_s`, heal,
+   and wait until the pods have recovered as far as the promise says.
 3. Name it in `KINDS`, and every plan may draw it.
 
 What it needs of the run belongs into `HurtWorld` or `HurtPod`. How a loss is judged stays as it is: a fault that needs
