@@ -6,7 +6,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import count
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, cast
 
 from attrs import define, field, frozen
 from backplane_core import Gap, Target
@@ -229,12 +229,10 @@ class Book:
     def heard(self, life: Life, value: object) -> None:
         """Record what a connection got: `[sender, number, ...]`."""
         event: Published | None = None
-        match value:
-            case [str(sender), int(number), *_]:  # padding follows
-                mine = self._by_sender.get(sender, [])
-                event = mine[number] if 0 <= number < len(mine) else None
-            case _:
-                pass
+        items = cast("Sequence[object]", value) if isinstance(value, list) else ()
+        if len(items) >= 2 and isinstance(items[1], int):  # padding follows
+            mine = self._by_sender.get(str(items[0]), [])
+            event = mine[items[1]] if 0 <= items[1] < len(mine) else None
         life.stream.append(Heard(event, self.order(), time.time()))
 
     def told(self, life: Life, gap: Gap) -> None:
