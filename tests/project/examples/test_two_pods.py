@@ -24,6 +24,9 @@ from tests.support.waiting import wait_until
 
 ALL_WELL = "All 20 deliveries arrived, each once, and nothing else."
 ESCAPE = "\x1b["
+CROWD = 6
+"""A run's processes: itself, the broker and its guard, three children."""
+INTERRUPTIONS = 10
 
 
 @pytest.fixture
@@ -164,26 +167,39 @@ def test_an_output_without_such_characters_gets_plain_signs(example: Example) ->
     assert done.stdout.isascii()
 
 
-@pytest.mark.parametrize("crowd", range(1, 7))  # itself, the broker and its guard, three children
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("crowd", range(1, CROWD + 1))
 @pytest.mark.parametrize("later_s", [0, 0.02])
-def test_ctrl_c_at_any_moment_leaves_no_process(example: Example, crowd: int, later_s: float) -> None:
+def test_ctrl_c_at_any_moment_leaves_no_process(crowd: int, later_s: float) -> None:
     needs_server("nats")
+    for _ in range(INTERRUPTIONS):
+        example = Example("two_pods.py")
+        was_in_time = interrupted(example, crowd, later_s)
+        example.assert_gone()
+        if was_in_time:
+            return
+    pytest.fail(f"{INTERRUPTIONS} runs were over before they could be interrupted")
+
+
+def interrupted(example: Example, crowd: int, later_s: float) -> bool:
+    """Interrupt a run once it has so many processes; return whether that came before it was done.
+
+    A look at all processes takes long on a busy machine, and a run goes on meanwhile.
+    """
     with example.start() as process:
         wait_until(
             lambda: process.poll() is not None or len(example.processes()) >= crowd,
             lambda: f"only these: {example.processes()}",
         )
-        interrupted = process.poll() is None
+        is_running = process.poll() is None
         with suppress(subprocess.TimeoutExpired):
             process.wait(later_s)
         # As a terminal does: to the whole process group.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGINT)
         process.communicate(timeout=RUN_S)
-    example.assert_gone()
     # What comes so late that all is done changes nothing.
-    assert interrupted
-    assert process.returncode != 0 or later_s or crowd == 6
+    return is_running and (process.returncode != 0 or bool(later_s) or crowd == CROWD)
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda end: end.name)
