@@ -19,7 +19,7 @@ from attrs import define, field, frozen
 
 from tests.product.ledger.book import NEVER, Book, Heard, Hold, Life, Published, Told
 
-__all__ = ["Violation", "find_losses", "find_violations"]
+__all__ = ["Violation", "What", "find_losses", "find_violations"]
 
 MARGIN_S: Final = 0.02
 """Two readings of the wall clock, and one of the monotonic clock that is converted to it."""
