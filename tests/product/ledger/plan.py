@@ -36,6 +36,9 @@ OFTEN_LEFT: Final = TARGETS[:3]
 STAYING: Final[tuple[Habit, ...]] = ("sink", "queue")
 FICKLE: Final[tuple[Habit, ...]] = ("fickle",)
 LEAVER: Final[tuple[Habit, ...]] = ("leaver",)
+BUSY: Final = (0, 0, 0, 0.02, 0.08)
+"""The share of the loop's time that one slow sink of a pod may take: all pods of a run share one loop, and one that can't
+keep up never settles."""
 MANY: Final = 700
 """More channels than one batch of subscriptions carries."""
 KEYS: Final = ("k" * 32, "j" * 32)
@@ -143,6 +146,8 @@ def draw(seed: int, bus: BusName | None = None) -> Plan:
     pods = [_pod(random, padding, tiny=tiny, interest=fleet["routing"] == "interest") for _ in range(_pods(random))]
     pods[0] = evolve(pods[0], rate_per_s=max(20, pods[0].rate_per_s))
     senders = [_sender(random, over, len(pods), tiny=tiny) for _ in range(random.choice((0, 1, 1, 2, 3)))]
+    rate_per_s = sum([sender.rate_per_s for sender in (*pods, *senders)])
+    pods = [evolve(pod, slow_s=round(random.choice(BUSY) / rate_per_s, 6)) for pod in pods]
     leave = any("leaver" in pod.habits for pod in pods)
     run_s = round(random.uniform(2.0, 3.5) if leave else random.uniform(1.0, 2.0), 2)
     return Plan(
@@ -171,7 +176,7 @@ def _pod(random: Random, padding: int, *, tiny: bool, interest: bool) -> PodPlan
         habits=_habits(random),
         filler=random.choice((0, 0, 40, MANY)) if interest else 0,
         rate_per_s=random.choice((0, 20, 60, 150)),
-        slow_s=random.choice((0, 0, 0, 0.001, 0.004)),
+        slow_s=0,
         slow_gap_s=random.choice((0, 0, 0.004)),
         late_s=random.choice((0, 0, 0.03, 0.1)),
     )
