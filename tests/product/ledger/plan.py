@@ -37,8 +37,8 @@ STAYING: Final[tuple[Habit, ...]] = ("sink", "queue")
 FICKLE: Final[tuple[Habit, ...]] = ("fickle",)
 LEAVER: Final[tuple[Habit, ...]] = ("leaver",)
 BUSY: Final = (0, 0, 0, 0.02, 0.08)
-"""The share of the loop's time that one slow sink of a pod may take: all pods of a run share one loop, and one that can't
-keep up never settles."""
+"""The share of the loop's time that one slow sink of a pod may take: all pods of a run share one loop, and where that
+can't keep up nothing ever settles."""
 MANY: Final = 700
 """More channels than one batch of subscriptions carries."""
 KEYS: Final = ("k" * 32, "j" * 32)
@@ -146,7 +146,7 @@ def draw(seed: int, bus: BusName | None = None) -> Plan:
     pods = [_pod(random, padding, tiny=tiny, interest=fleet["routing"] == "interest") for _ in range(_pods(random))]
     pods[0] = evolve(pods[0], rate_per_s=max(20, pods[0].rate_per_s))
     senders = [_sender(random, over, len(pods), tiny=tiny) for _ in range(random.choice((0, 1, 1, 2, 3)))]
-    rate_per_s = sum([sender.rate_per_s for sender in (*pods, *senders)])
+    rate_per_s = sum([pod.rate_per_s for pod in pods]) + sum([sender.rate_per_s for sender in senders])
     pods = [evolve(pod, slow_s=round(random.choice(BUSY) / rate_per_s, 6)) for pod in pods]
     leave = any("leaver" in pod.habits for pod in pods)
     run_s = round(random.uniform(2.0, 3.5) if leave else random.uniform(1.0, 2.0), 2)
