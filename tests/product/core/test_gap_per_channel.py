@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from backplane_core import DistributedBackplane, Gap, Link, Target
+from backplane_core import DistributedBackplane, Frame, Gap, Link, Lost, Target
 from backplane_core.testing import MemoryBroker, MemoryTransport
 from backplane_core.testing.memory import MemoryLink
 
@@ -23,29 +23,38 @@ class OneByOneLink(MemoryLink):
 
     asked: asyncio.Event
     release: asyncio.Event
+    flows: asyncio.Event
+
+    async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
+        async for batch in super().receive():
+            await self.flows.wait()
+            yield batch
 
     async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
         late = [channel for channel in channels if channel.endswith(":late")]
         await super().subscribe([channel for channel in channels if channel not in late])
-        self.asked.set()
-        await self.release.wait()
-        await super().subscribe(late)
+        if late:
+            self.asked.set()
+            await self.release.wait()
+            await super().subscribe(late)
 
 
 class OneByOneTransport(MemoryTransport):
-    """Opens such links; `release` lets the late ones be heard."""
+    """Opens such links; `release` lets the late ones be heard, and without `flows` all frames stay on their way."""
 
     def __init__(self, broker: MemoryBroker) -> None:
         super().__init__(broker)
         self.asked, self.release = asyncio.Event(), asyncio.Event()
         self.release.set()
+        self.flows = asyncio.Event()
+        self.flows.set()
 
     async def open(self) -> Link:
         link = await super().open()
         assert isinstance(link, MemoryLink)
         link.__class__ = OneByOneLink
         assert isinstance(link, OneByOneLink)
-        link.asked, link.release = self.asked, self.release
+        link.asked, link.release, link.flows = self.asked, self.release, self.flows
         return link
 
 
@@ -135,6 +144,35 @@ async def test_the_gap_of_a_channel_comes_before_its_first_newer_event_though_ot
     await here.publish(LATE, "first")
     await late.has("first")
     assert [isinstance(item, Gap) for item in late.items] == [True, False]
+
+
+async def test_what_was_on_its_way_when_the_last_channel_was_heard_is_covered_where_an_earlier_one_was_reported(
+    fleet: MemoryFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its own notice and the last confirmation, a connection's events may be on their way, and get lost."""
+    here, transport = await fleet.pod(), OneByOneTransport(fleet.broker)
+    there = await fleet.pod(transport=transport, max_event_bytes=100)
+    early = await queue(fleet, there, "c1", EARLY)
+    await queue(fleet, there, "c2", LATE)
+    monkeypatch.setattr("backplane_core._link.subscriber.SUBSCRIBE_BATCH", 1)  # so that each is confirmed by itself
+    transport.release.clear()
+    fleet.broker.drop_links()
+    await here.wait_for_state("degraded", timeout_s=5)
+    await here.wait_for_state("live", timeout_s=5)
+    await until(lambda: fleet.broker.subscriber_count("backplane:@user:early") == 1, "the early channel is heard")
+    await here.publish(EARLY, "first")
+    await early.has("first")
+    (reported,) = early.gaps
+    transport.flows.clear()
+    await until(lambda: time.time() > reported.until, "a moment that was not reported")
+    missed_at = time.time()
+    await here.publish(EARLY, "x" * 1_000)
+    await here.flush(5)
+    transport.release.set()
+    await there.wait_for_state("live", timeout_s=5)
+    transport.flows.set()
+    await until(lambda: early.gaps[-1].cause == "sequence", "the event that is too large is reported as missing")
+    assert covered(early.gaps, missed_at)
 
 
 @pytest.mark.parametrize("how", ["associate", "connection"])

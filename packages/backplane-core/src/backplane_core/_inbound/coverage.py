@@ -147,6 +147,11 @@ class Coverage:
         return max(self._heard.values(), default=float("-inf"))
 
     @property
+    def first_heard_of_all(self) -> float | None:
+        """When the first channel of all that are concerned was heard again; None: none was."""
+        return min(self._heard.values(), default=None)
+
+    @property
     def is_whole(self) -> bool:
         """Whether the span concerns every connection: the link was lost."""
         return self._everybody

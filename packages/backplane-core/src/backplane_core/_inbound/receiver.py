@@ -170,13 +170,15 @@ class Receiver:
         if owed is None or self._refusals.is_deaf:  # it goes on until something is accepted
             return
         now = self._system.monotonic()
+        first_heard = self._coverage.first_heard_of_all
         # Who attached before the first link went live has missed something; the pod itself has not yet.
         if self._subscriptions.hears and (self._registry.connections or self._was_live):
             await self._gaps.report_settled(owed, now)
         self._coverage.close()
         self._gaps.settled()
         if owed.channels is None:  # else there are connections that nothing was reported to
-            self._watermark.reported(now)
+            # Those whose channel was heard early were notified up to then: what passed since may be on its way to us.
+            self._watermark.reported(now if first_heard is None else first_heard)
 
     def opened_deaf(self) -> None:
         """Record that the pod was opened without a link."""
