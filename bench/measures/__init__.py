@@ -15,7 +15,6 @@ from bench.measures.memory import Memory
 from bench.measures.micro import Micro
 from bench.measures.outage import Outage
 from bench.measures.profile import Profile
-from bench.measures.recovery import Recovery
 from bench.measures.signing import Signing
 from bench.measures.throughput import Throughput
 
@@ -32,7 +31,6 @@ MEASURES: Final[Mapping[str, type[Measure[Any]]]] = {
         Memory,
         Interest,
         Outage,
-        Recovery,
         Signing,
         Profile,
         BrokerCost,

@@ -17,7 +17,6 @@ from bench.measures.latency import Latency
 from bench.measures.memory import Memory
 from bench.measures.micro import Micro
 from bench.measures.outage import Outage
-from bench.measures.recovery import Recovery
 from bench.measures.signing import Signing
 from bench.measures.throughput import Throughput
 from bench.subjects.lineup import SUBJECTS
@@ -180,13 +179,6 @@ def test_publishing_is_measured_while_the_broker_is_away(kind: Kind) -> None:
     found = Outage(events=100, rounds=1, bus=kind).measure(Silent()).publish_ms[kind]
     assert list(found) == ["healthy", "dead", "frozen", "black hole"]
     assert all(0 < percentiles["p50"] <= percentiles["max"] for percentiles in found.values())
-
-
-@pytest.mark.slow
-def test_recovery_is_measured(kind: Kind) -> None:
-    [[back]] = Recovery(outages=(0.5,), rounds=1, bus=kind).measure(Silent()).outages[kind].values()
-    assert back.live_s > 0
-    assert back.event_s > 0
 
 
 def test_signing_is_measured() -> None:

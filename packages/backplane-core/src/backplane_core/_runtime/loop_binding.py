@@ -29,8 +29,8 @@ class LoopBinding:
         moves: Whether another loop may follow once that one is closed: what has no task of its own can, as a test
             suite wants it.
         loop: The loop; None before the first use.
-        thread: The thread that the loop runs in. There no other can run while it does, so a publish looks at this and
-            `is_running()` and calls `check` only if they don't hold: to ask asyncio is a system call on Python 3.11.
+        thread: The thread that the loop runs in. No other loop can run there while it does, so this and `is_running()`
+            say that the caller is in it: to ask asyncio is a system call on Python 3.11. A publish looks for itself.
         is_running: Whether the loop runs.
         is_child: Whether this is a forked child: then nothing here may be touched.
     """
@@ -52,9 +52,9 @@ class LoopBinding:
         Raises:
             WrongLoopError: This is another loop, another thread, or no loop at all.
         """
-        running = running_loop()
-        if self.is_child:
+        if self.is_child or (get_ident() == self.thread and self.is_running()):
             return
+        running = running_loop()
         if running is not self.loop:
             if self.loop is not None and not (self._moves and self.loop.is_closed()):
                 raise WrongLoopError(
