@@ -31,7 +31,7 @@ class LoopBinding:
         loop: The loop; None before the first use.
         thread: The thread that the loop runs in. No other loop can run there while it does, so this and `is_running()`
             say that the caller is in it: to ask asyncio is a system call on Python 3.11. A publish looks for itself.
-        is_running: Whether the loop runs.
+        is_running: Whether the loop runs. If it moves to another thread, the first call from there is what notices.
         is_child: Whether this is a forked child: then nothing here may be touched.
     """
 
