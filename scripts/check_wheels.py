@@ -66,6 +66,23 @@ async def main():
 asyncio.run(main())
 """
 
+ENDPOINT = """
+import asyncio
+from backplane_asgi import browser_script, health_endpoint
+from backplane_core import connect
+
+async def main():
+    answers = []
+    async def send(message):
+        answers.append(message)
+    async with connect() as backplane:
+        await health_endpoint(backplane)({"type": "http", "method": "GET", "path": "/ready"}, None, send)
+    assert answers[0]["status"] == 200, answers
+    assert b"export function connect" in browser_script()
+
+asyncio.run(main())
+"""
+
 
 def run(*command: str | Path, text: str | None = None) -> str:
     """Run a command from the workspace's root; its output is shown only when it fails."""
@@ -117,6 +134,8 @@ def check_distribution(name: str, wheels: Path, environment: Path, urls: Sequenc
         run(python, "-I", "-W", "error", "-c", SCENARIO, url)
     if not urls:
         run(python, "-I", "-W", "error", "-c", IN_MEMORY)
+    if name == "backplane-asgi":
+        run(python, "-I", "-W", "error", "-c", ENDPOINT)
     print(f"{name}: {', '.join(sorted(came))}")
 
 
@@ -140,6 +159,7 @@ def main() -> None:
             "backplane-core": [],
             "backplane-redis": [redis, redis.replace("redis", "valkey")],
             "backplane-nats": [nats],
+            "backplane-asgi": [],
         }
         for name in DISTRIBUTIONS:
             check_distribution(name, wheels, scratch / name, urls[name])

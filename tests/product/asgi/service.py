@@ -61,7 +61,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await lifespan(scope, receive, send)
         return
     path = "/" + str(scope["path"]).split("/")[1]
-    await ROUTES[path](scope, receive, send)
+    await ROUTES.get(path, ROUTES["/health"])(scope, receive, send)
 
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:

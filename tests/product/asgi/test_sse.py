@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from attrs import define, field
+from websockets.exceptions import InvalidStatus
 
 from tests.product.asgi.servers import Server, serve
 
@@ -84,6 +85,9 @@ async def test_a_client_that_is_refused_gets_a_status_after_which_it_does_not_co
         assert (await server.get("/sse?user=mallory")).status_code == 403
         assert (await server.get("/sse?user=ann", headers={"Origin": "https://evil.example"})).status_code == 403
         assert (await server.client.post("/sse?user=ann")).status_code == 405
+        for path in ("/sse?user=ann", "/publish", "/health", "/metrics"):
+            with pytest.raises(InvalidStatus):
+                await server.websocket(path)
 
 
 async def test_a_gap_stands_among_the_events(redis_server: Any) -> None:

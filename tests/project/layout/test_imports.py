@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import backplane_asgi
 import backplane_core
 import backplane_core.sockets
 import backplane_core.testing
@@ -16,7 +17,8 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 CORE = sorted(ROOT.glob("packages/backplane-core/src/**/*.py"))
-ADAPTERS = sorted(ROOT.glob("adapters/*/src/**/*.py"))
+ADAPTERS = sorted([*ROOT.glob("adapters/*/src/**/*.py"), *ROOT.glob("packages/backplane-asgi/src/**/*.py")])
+"""Of whatever is built on core: adapters below its seam, and packages above it."""
 FACES: dict[str, ModuleType] = {"backplane_core": backplane_core, "backplane_core.sockets": backplane_core.sockets}
 
 
@@ -35,8 +37,8 @@ def test_there_is_something_to_look_at() -> None:
     assert len(ADAPTERS) > 6
 
 
-@pytest.mark.parametrize("path", ADAPTERS, ids=lambda path: str(path.relative_to(ROOT / "adapters")))
-def test_an_adapter_imports_only_public_names_of_core(path: Path) -> None:
+@pytest.mark.parametrize("path", ADAPTERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_built_on_core_imports_only_public_names_of_core(path: Path) -> None:
     for module, names in imports(path):
         if module.split(".")[0] == "backplane_core":
             assert module in FACES, f"{module} is not a public face"
@@ -46,25 +48,41 @@ def test_an_adapter_imports_only_public_names_of_core(path: Path) -> None:
 @pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(ROOT / "packages/backplane-core/src")))
 def test_core_imports_no_adapter_and_no_client(path: Path) -> None:
     for module, _ in imports(path):
-        assert module.split(".")[0] not in {"backplane_redis", "backplane_nats", "redis", "nats", "hiredis"}
+        assert module.split(".")[0] not in {
+            "backplane_redis",
+            "backplane_nats",
+            "backplane_asgi",
+            "redis",
+            "nats",
+            "hiredis",
+        }
 
 
 @pytest.mark.parametrize(
-    "package", [*FACES.values(), backplane_core.testing, backplane_redis, backplane_nats], ids=lambda it: it.__name__
+    "package",
+    [*FACES.values(), backplane_core.testing, backplane_redis, backplane_nats, backplane_asgi],
+    ids=lambda it: it.__name__,
 )
 def test_public_names_are_listed_in_order_and_there(package: ModuleType) -> None:
     names: list[str] = package.__all__
     assert names == sorted(names)
     for name in names:
         assert getattr(package, name).__doc__ or name in {
+            "ASGIApp",
+            "Authenticate",
             "Frame",
             "GapCallback",
             "GapCause",
+            "Message",
             "Observer",
+            "OnGap",
             "OutboxOverflow",
             "Overflow",
+            "Receive",
             "Record",
             "RoutingName",
+            "Scope",
+            "Send",
             "Sink",
             "State",
         }

@@ -8,7 +8,7 @@ from attrs import frozen
 from backplane_core import BaseBackplane
 
 from backplane_asgi._finding import find_backplane
-from backplane_asgi._http.answers import answer, answer_json
+from backplane_asgi._http.answers import answer_json, refuses_method
 from backplane_asgi._sockets.hub import hub_of
 from backplane_asgi._types import ASGIApp, Receive, Scope, Send
 
@@ -40,11 +40,11 @@ class HealthEndpoint:
     backplane: BaseBackplane | str
     patience_s: float
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- as ASGI calls it
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope.get("method") not in {"GET", "HEAD"}:
-            await answer(send, 405, b"GET alone\n", headers=[(b"allow", b"GET, HEAD")])
-        elif str(scope.get("path", "")).endswith("/live"):
+        if await refuses_method(scope, receive, send, "GET", "HEAD"):
+            return
+        if str(scope.get("path", "")).endswith("/live"):
             await answer_json(send, 200, {"live": True})
         else:
             backplane = find_backplane(self.backplane, scope)

@@ -11,7 +11,7 @@ from attrs import frozen
 from backplane_core import BaseBackplane, GapCause, State, Stats
 
 from backplane_asgi._finding import find_backplane
-from backplane_asgi._http.answers import answer
+from backplane_asgi._http.answers import answer, refuses_method
 from backplane_asgi._sockets.hub import KINDS, Hub, hub_of
 from backplane_asgi._types import ASGIApp, Receive, Scope, Send
 
@@ -65,10 +65,9 @@ class MetricsEndpoint:
 
     backplane: BaseBackplane | str
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- as ASGI calls it
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope.get("method") not in {"GET", "HEAD"}:
-            await answer(send, 405, b"GET alone\n", headers=[(b"allow", b"GET, HEAD")])
+        if await refuses_method(scope, receive, send, "GET", "HEAD"):
             return
         backplane = find_backplane(self.backplane, scope)
         text = "".join([*_pod_families(backplane), *_gateway_families(hub_of(backplane))])

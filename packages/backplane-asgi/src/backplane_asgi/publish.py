@@ -19,7 +19,7 @@ from backplane_core import (
 )
 
 from backplane_asgi._finding import find_backplane
-from backplane_asgi._http.answers import answer, answer_json, read_body
+from backplane_asgi._http.answers import answer_json, read_body, refuses_method
 from backplane_asgi._sockets.commands import read_target
 from backplane_asgi._sockets.hub import hub_of
 from backplane_asgi._types import ASGIApp, Receive, Scope, Send
@@ -75,8 +75,7 @@ class PublishEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope.get("method") != "POST":
-            await answer(send, 405, b"POST alone\n", headers=[(b"allow", b"POST")])
+        if await refuses_method(scope, receive, send, "POST"):
             return
         request = Request(scope)
         if (request.header("content-type") or "").partition(";")[0].strip().lower() != "application/json":

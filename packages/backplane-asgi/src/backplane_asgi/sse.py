@@ -13,7 +13,7 @@ from attrs import frozen
 from backplane_core import BaseBackplane, ClosedError, ConfigurationError
 
 from backplane_asgi._finding import find_backplane
-from backplane_asgi._http.answers import answer
+from backplane_asgi._http.answers import answer, refuses_method
 from backplane_asgi._http.origins import Origins
 from backplane_asgi._sockets.expiry import closing_at
 from backplane_asgi._sockets.flusher import flusher_of
@@ -111,9 +111,7 @@ class SseEndpoint:
         """Serve one client."""
         if is_script(scope):
             await send_script(scope, send)
-        elif scope.get("method") != "GET":
-            await answer(send, 405, b"GET alone\n", headers=[(b"allow", b"GET")])
-        else:
+        elif not await refuses_method(scope, receive, send, "GET"):
             with suppress(OSError):  # the client went while something was being sent
                 await self._stream(scope, receive, send)
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from backplane_asgi._types import Receive, Send
+from backplane_asgi._types import Receive, Scope, Send
 
-__all__ = ["answer", "answer_json", "read_body"]
+__all__ = ["answer", "answer_json", "read_body", "refuses_method"]
 
 
 async def answer(
@@ -33,6 +33,19 @@ async def answer(
 async def answer_json(send: Send, status: int, value: object, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
     """Send a whole answer of JSON."""
     await answer(send, status, msgspec.json.encode(value), "application/json", headers)
+
+
+async def refuses_method(scope: Scope, receive: Receive, send: Send, *allowed: str) -> bool:
+    """Refuse a request that is none of these methods, or a WebSocket; return whether it was refused."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 4403})  # before it is accepted: an HTTP 403
+        return True
+    if scope["method"] in allowed:
+        return False
+    names = ", ".join(allowed)
+    await answer(send, 405, f"{names} alone\n".encode(), headers=[(b"allow", names.encode())])
+    return True
 
 
 async def read_body(receive: Receive, most_bytes: int) -> bytes | None:

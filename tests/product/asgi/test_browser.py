@@ -1,0 +1,115 @@
+"""`backplane.js` in a real browser, against real servers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, async_playwright
+
+from tests.product.asgi.conftest import FLAGS
+from tests.product.asgi.servers import Server, serve
+
+PAGE = """
+async ([url, options]) => {
+  const { connect } = await import("/ws/backplane.js");
+  window.seen = [];
+  window.events = connect(url, {
+    ...options,
+    random: () => 0,  // as soon as it may
+    onEvent: (event) => seen.push(["event", event]),
+    onGap: (gap) => seen.push(["gap", gap.cause, gap.open]),
+    onState: (state, why) => seen.push(["state", state, why?.code ?? null]),
+  });
+}
+"""
+
+pytestmark = pytest.mark.xdist_group("browser")
+
+
+@asynccontextmanager
+async def page_of(server: Server, chromium: str) -> AsyncGenerator[Page]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        try:
+            page = await browser.new_page()
+            await page.goto(f"{server.url}/health/live")  # any page of this origin
+            yield page
+        finally:
+            await browser.close()
+
+
+async def sees(page: Page, *wanted: Any) -> None:
+    """Wait until the page has seen this, in this order, and perhaps more between."""
+    script = """(wanted) => {
+      const left = wanted.map((it) => JSON.stringify(it));
+      for (const it of window.seen ?? []) if (JSON.stringify(it) === left[0]) left.shift();
+      return left.length === 0;
+    }"""
+    try:
+        await page.wait_for_function(script, arg=list(wanted), timeout=20_000)
+    except Exception as error:
+        raise AssertionError(f"{wanted} is not in {await page.evaluate('window.seen')}") from error
+
+
+async def test_a_page_gets_events_comes_back_and_knows_what_it_may_have_missed(
+    chromium: str, redis_server: Any
+) -> None:
+    async with serve(redis_server.url, SERVICE_STALE_AFTER_S="0.2") as server, page_of(server, chromium) as page:
+        await page.evaluate(PAGE, ["/frames?user=ann", {}])
+        await sees(page, ["state", "connecting", None], ["state", "live", None])
+        assert await server.publish("user:ann", {"n": 1}) == 1
+        await sees(page, ["event", {"n": 1}])
+        await page.evaluate("events.subscribe('room:1')")
+        for _ in range(1_000):
+            if await server.publish("room:1", "in the room"):
+                break
+            await asyncio.sleep(0.01)
+        await sees(page, ["event", "in the room"])
+        # The broker goes, and comes back.
+        redis_server.kill()
+        await sees(page, ["state", "stale", None], ["gap", "reconnect", True])
+        await asyncio.to_thread(redis_server.start)
+        await sees(page, ["gap", "reconnect", True], ["state", "live", None], ["gap", "reconnect", False])
+        # Its connection goes, and it comes back, and subscribes again.
+        await page.evaluate("events.socket.close()")
+        await sees(page, ["state", "connecting", None], ["state", "live", None], ["gap", "disconnected", False])
+        for _ in range(1_000):
+            if await server.publish("room:1", "again"):
+                break
+            await asyncio.sleep(0.01)
+        await sees(page, ["gap", "disconnected", False], ["event", "again"])
+        await page.evaluate("events.close()")
+        await sees(page, ["state", "closed", None])
+        await server.metric_is("backplane_connections", 0)
+
+
+async def test_a_page_that_is_refused_does_not_come_back(chromium: str) -> None:
+    async with serve() as server, page_of(server, chromium) as page:
+        await page.evaluate(PAGE, ["/ws?user=mallory", {}])
+        await sees(page, ["state", "closed", 4403])
+        assert 'reason="4403"} 1\n' in (await server.get("/metrics")).text
+
+
+async def test_a_page_whose_sockets_do_not_get_through_takes_a_stream(chromium: str, redis_server: Any) -> None:
+    async with serve(redis_server.url) as server, page_of(server, chromium) as page:
+        # The server answers 403 to each handshake there, as some proxies do.
+        await page.evaluate(PAGE, ["/sse?user=ann", {"sse": "/sse?user=ann"}])
+        await sees(page, ["state", "live", None])
+        await server.metric_is("backplane_connections", 1)
+        assert await server.publish("user:ann", {"n": 1}) == 1
+        await sees(page, ["event", {"n": 1}])
+        redis_server.kill()
+        await asyncio.to_thread(redis_server.start)
+        await sees(page, ["gap", "reconnect", False])
+
+
+async def test_the_script_is_served_once_and_then_known(chromium: str) -> None:
+    async with serve() as server:
+        answer = await server.get("/sse/backplane.js")
+        assert answer.headers["content-type"].startswith("text/javascript")
+        again = await server.get("/ws/backplane.js", headers={"If-None-Match": answer.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
