@@ -12,6 +12,7 @@ from attrs import define, field
 from backplane_core import DistributedBackplane, EventDropped, Frame, Gap, Link, Proven, Record, Target, Traits
 from backplane_core._outbound import in_doubt as in_doubt_module
 from backplane_core._outbound.in_doubt import InDoubt, InDoubtSends
+from backplane_core._protocol import sequence
 from backplane_core._protocol.sequence import DUPLICATE, Tracker
 from backplane_core.testing import MemoryBroker, MemoryTransport
 from backplane_core.testing.memory import MemoryLink
@@ -254,16 +255,35 @@ def test_a_doubt_of_hours_stays_small_and_counts_all(monkeypatch: pytest.MonkeyP
     assert len(counted) <= 10 + in_doubt_module.MAX_SPANS
 
 
-def test_a_hole_across_a_cut_that_is_not_told_counts_once() -> None:
+def test_a_hole_across_a_cut_counts_once_its_sender_doubts_it_and_only_once() -> None:
     tracker = Tracker(ttl_s=300)
     tracker.now = 5.0
     assert tracker.accept("a", "o", 1, None) == 0
     tracker.now = 7.0
-    tracker.cut(told=False)
-    assert tracker.accept("a", "o", 1, None) == DUPLICATE
-    assert tracker.accept("a", "o", 9, 8) == 7
-    assert tracker.hole_since == 5.0
-    assert tracker.accept("a", "o", 10, 9) == 0
-    assert tracker.accept("a", "new", 10, 9) == 0
     tracker.cut()
-    assert tracker.accept("a", "o", 20, 19) == 0
+    assert tracker.accept("a", "o", 1, None) == DUPLICATE
+    assert tracker.accept("a", "o", 9, 8) == 0
+    tracker.cut()
+    assert tracker.accept("a", "o", 12, 11) == 0
+    assert tracker.accept("a", "new", 10, 9) == 0
+    assert tracker.doubted("a", "new") == 0
+    assert tracker.doubted("b", "o") == 0
+    assert tracker.doubted("a", "o") == 7 + 2
+    assert tracker.hole_since == 5.0
+    assert tracker.doubted("a", "o") == 0
+    assert tracker.accept("a", "o", 14, 12) == 0
+    assert tracker.accept("a", "o", 20, 19) == 5, "on one link a hole counts at once"
+
+
+def test_what_is_remembered_of_holes_across_cuts_is_bounded_and_forgotten_and_the_rest_counts_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sequence, "MAX_ACROSS", 2)
+    tracker = Tracker(ttl_s=300)
+    for channel in "abc":
+        tracker.accept(channel, "o", 1, None)
+    tracker.cut()
+    assert [tracker.accept(channel, "o", 3, 2) for channel in "abc"] == [0, 0, 1]
+    assert tracker.doubted("c", "o") == 0
+    tracker.expire(301.0)
+    assert tracker.doubted("a", "o") == 0

@@ -183,7 +183,7 @@ async def test_a_server_that_is_in_no_cluster_is_refused_for_good(
 @pytest.fixture
 async def old_server() -> AsyncIterator[str]:
     """What a Redis 6.2 in cluster mode answers to a greeting."""
-    hello = b"%2\r\n$7\r\nversion\r\n$6\r\n6.2.14\r\n$4\r\nmode\r\n$7\r\ncluster\r\n"
+    hello = b"%3\r\n+proto\r\n:3\r\n$7\r\nversion\r\n$6\r\n6.2.14\r\n$4\r\nmode\r\n$7\r\ncluster\r\n"
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():

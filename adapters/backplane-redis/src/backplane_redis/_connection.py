@@ -6,6 +6,7 @@ All private names that the adapter uses stand here, each behind a check; checked
   `read_response` costs per message, and a socket to a frozen server is closed at once.
 - `_connect` and `_connection_arguments` of redis-py's connection, overridden: where they are not called, redis-py opens
   the socket itself.
+- `_parser` of redis-py's connection: where there is no `_reader`, replies are read by redis-py.
 - `_buffer` of asyncio's `StreamReader`, in CPython 3.11 to 3.13: whether bytes are left that the socket's callback will
   not see again.
 """
@@ -13,22 +14,44 @@ All private names that the adapter uses stand here, each behind a check; checked
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from typing import Any, Final, cast
 
+import hiredis
 from backplane_core.sockets import Dialer
 from redis.asyncio.connection import AbstractConnection, Connection, DefaultParser
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    ReadOnlyError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from backplane_redis._greeting import Greeting
+from backplane_redis._replies import ReplyParser
 
 from backplane_redis._credentials import Credentials
 
 __all__ = ["LinkConnection", "make_connection"]
 
+_READ_BYTES: Final = 64 * 1024
+_FIRST_BYTES: Final = 64
+
 
 class LinkConnection(AbstractConnection):
-    """A connection that gives access to its byte stream, and closes at once."""
+    """A connection that gives access to its byte stream, and closes at once.
+
+    Args:
+        options: redis-py's.
+    """
 
     dialer: Dialer | None = None
     """Opens its socket; None: redis-py does, which tries the addresses of a name one after the other."""
@@ -37,6 +60,56 @@ class LinkConnection(AbstractConnection):
     credentials: Credentials | None = None
     """The caller's provider; None: there is none."""
     _dialed: socket.socket | None = None
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 -- redis-py's own
+        super().__init__(**options)  # pyright: ignore[reportUnknownMemberType] -- redis-py's gap
+        self.greeting = Greeting()
+        self.replies = ReplyParser()
+        """What was read and not taken yet."""
+        self.first_bytes = b""
+        """The beginning of what was read."""
+
+    def prepare(self) -> None:
+        """Prepare `ask`, once the socket is open."""
+        self.replies = ReplyParser()
+        self.first_bytes = b""
+        parser = getattr(self, "_parser", None)
+        if parser is not None:  # for where there is no stream
+            parser.on_connect(self)
+
+    async def on_connect(self) -> None:
+        """Do nothing: `shake_hands` does it all. redis-py calls this for a Unix socket before it calls that."""
+
+    async def ask(self, *words: str) -> Any:  # noqa: ANN401 -- whatever Redis sends
+        """Send a command and return its reply, an error too; for a connection that no link reads yet.
+
+        Raises:
+            RedisError: The connection is closed.
+            hiredis.ProtocolError: What the server sends is no RESP.
+        """
+        await self.send_command(*words, check_health=False)
+        stream = self.stream()
+        if stream is None:
+            return await self._read_reply()
+        data = b""  # first what is left of an earlier read
+        while True:
+            for reply in self.replies.parse(data):
+                if not isinstance(reply, hiredis.PushNotification):  # nobody asked for those
+                    return reply
+            if not (data := await stream.read(_READ_BYTES)):
+                raise RedisConnectionError
+            self.first_bytes = self.first_bytes or data[:_FIRST_BYTES]
+
+    async def _read_reply(self) -> Any:  # noqa: ANN401 -- whatever Redis sends
+        """Return one reply by redis-py's public API."""
+        try:
+            return await self.read_response(disconnect_on_error=False)  # pyright: ignore[reportUnknownVariableType] -- redis-py's gap
+        except (BusyLoadingError, ResponseError) as error:
+            # redis-py cuts the code off where it has a class for it.
+            code = next((code for kind, code in _CODES if isinstance(error, kind)), "")
+            if not code and not _CODE.match(str(error)):
+                code = "ERR"
+            return hiredis.ReplyError(f"{code} {error}".strip())
 
     async def _connect(self) -> None:
         host, port = getattr(self, "host", None), getattr(self, "port", None)
@@ -91,6 +164,16 @@ class _QuietParser:
         """Pass the push on; redis-py's own method logs it, payload included."""
         return response
 
+
+_CODE: Final = re.compile(r"[A-Z]{2,}\b")
+_CODES: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (NoPermissionError, "NOPERM"),
+    (AuthenticationError, "WRONGPASS"),
+    (BusyLoadingError, "LOADING"),
+    (MasterDownError, "MASTERDOWN"),
+    (ClusterDownError, "CLUSTERDOWN"),
+    (ReadOnlyError, "READONLY"),
+)
 
 # redis-py chooses `DefaultParser` at import, with or without hiredis, so no class statement can name it as a base.
 _PARSER: Final[Any] = type("QuietParser", (_QuietParser, DefaultParser), {})

@@ -6,18 +6,19 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Final
 
 import hiredis
-from backplane_core import Frame, Lost
+from backplane_core import Frame, Lost, Proven
 from backplane_core.sockets import Tap
 
 from backplane_redis._connection import LinkConnection
 from backplane_redis._pipeline import (
     CLOSED,
     MAX_HEADS,
-    OUT_OF_TURN,
     PUSH,
     PipelinedConnection,
     pack_command,
 )
+from backplane_redis._refusals import is_about_rights
+from backplane_redis._standing import Standing
 
 __all__ = ["MAX_PAYLOAD_BYTES", "RedisLink"]
 
@@ -31,10 +32,12 @@ class RedisLink(PipelinedConnection):
     Args:
         connection: Open, and not read from yet.
         where: The server's address, for people.
+        standing: What the node said of itself.
     """
 
-    def __init__(self, connection: LinkConnection, where: str) -> None:
+    def __init__(self, connection: LinkConnection, where: str, standing: Standing) -> None:
         super().__init__(connection, where)
+        self._standing = standing
         self._heads: dict[str, bytes] = {}
         # Why it must die; it does so once the frames that were read together with the reason are handed over.
         self._fatal: str | None = None
@@ -48,7 +51,7 @@ class RedisLink(PipelinedConnection):
         await self._run("UNSUBSCRIBE", channels, pack_command("UNSUBSCRIBE", *channels))
 
     async def send(self, frames: Sequence[Frame]) -> None:
-        """Write all frames in one go; return once Redis answered each PUBLISH.
+        """Write all frames in one go; return once Redis answered each PUBLISH, and for its role if that was due.
 
         Cancellation: the link stays live when cancelled while it waits for replies, and is dead when cancelled in the
         middle of the write.
@@ -62,7 +65,26 @@ class RedisLink(PipelinedConnection):
                     heads.clear()
                 head = heads[frame[0]] = b"*3" + pack_command("PUBLISH", frame[0])[2:] + b"$"
             parts.append(b"%b%d\r\n%b\r\n" % (head, len(frame[1]), frame[1]))
-        await self._run("PUBLISH", frames, b"".join(parts))
+        if not parts:
+            return
+        pending = await self.write("PUBLISH", frames, b"".join(parts))
+        if pending.written_at >= self._standing.ask_at:
+            # Behind the frames: a node that is the primary now was so when it took them.
+            await self.ask_standing()
+        await self.wait_confirmed(pending)
+
+    async def ask_standing(self) -> None:
+        """Ask the node for its role, and return once it has answered; the link dies of the wrong answer."""
+        standing = self._standing
+        if standing.question is None:
+            return
+        pending = await self.write(standing.question.command, ("",), standing.question.data)
+        standing.asked(pending.written_at)
+        await self.wait_confirmed(pending)
+
+    def proven(self) -> Proven:
+        """Return until when the node was certainly the one that all pods use."""
+        return self._standing.proven()
 
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
         """Yield what arrived, one list per read; while the caller is busy the socket is paused."""
@@ -123,26 +145,38 @@ class RedisLink(PipelinedConnection):
             else:
                 self._replies += confirmed
                 confirmed = 0
-                if self.takes_renewal(reply):
+                if self.takes_renewal(reply) or self._accept_other(reply):
                     confirmed = 1
                     continue
                 if isinstance(reply, hiredis.ReplyError):
                     self._fatal = self.describe_refusal(str(reply).partition(" ")[0])
-                elif self._accept_other(reply):
-                    confirmed = 1
-                    continue
                 else:  # not quoted: it may be a payload
-                    self._fatal = OUT_OF_TURN
+                    self._fatal = self.nonsense
                 break
         self._replies += confirmed
         return frames
 
-    def _accept_other(self, _reply: object) -> bool:
-        """Take a reply that is no push, number or error; return whether a command asked for one. Here none does."""
-        return False
+    def _accept_other(self, reply: object) -> bool:
+        """Take a reply that is no push or number; return whether it answers the question for the node's role.
+
+        Only if the next reply is that one, as a torn message may look like it.
+        """
+        pending, standing = self.next_pending(), self._standing
+        if pending is None or standing.question is None or pending.command != standing.question.command:
+            return False
+        if not isinstance(reply, hiredis.ReplyError):
+            standing.take(reply, pending.written_at)
+            return True
+        if not is_about_rights(str(reply)):
+            return False
+        standing.refused()
+        return True
 
     def settle(self) -> None:
         """Wake the callers whose replies are all there; then die, if a reply was fatal."""
+        if self._standing.problem is not None:
+            # First: what is not confirmed yet is sent again, to the next node.
+            self.die(self._standing.problem)
         super().settle()
         if self._fatal is not None:
             self.die(self._fatal)

@@ -7,13 +7,16 @@ import ssl
 from collections.abc import Mapping
 from typing import Any, Final
 
+import hiredis
 import redis.exceptions as redis_errors
 from attrs import frozen
-from backplane_core import AuthenticationError, ConfigurationError, TransportError
+from backplane_core import ConfigurationError, TransportError
 from backplane_core.sockets import AddressMap, Dialer
 
 from backplane_redis._connection import LinkConnection, make_connection
 from backplane_redis._credentials import Credentials
+from backplane_redis._handshake import Refused, shake_hands
+from backplane_redis._refusals import describe_foreign, make_refusal
 from backplane_redis._tls import SharedTls
 from backplane_redis._url import Address, RedisUrl, format_address
 
@@ -31,8 +34,6 @@ class _Hint:
 
 # redis-py wraps errors differently per kind of socket, so all causes are searched; the most telling kinds stand first.
 _HINTS: Final = (
-    _Hint(redis_errors.NoPermissionError, "the user lacks +client|setname, or +select"),
-    _Hint(redis_errors.AuthenticationError, "user name or password is wrong or missing"),
     _Hint(
         ssl.SSLCertVerificationError,
         "its certificate can't be verified, {0.verify_message}; set ssl_ca_certs to the CA's file, and connect by a "
@@ -44,10 +45,13 @@ _HINTS: Final = (
     _Hint(ConnectionRefusedError, "nothing listens there: is the server running, and the port right?"),
     _Hint(FileNotFoundError, "there is no such socket: is the server running, and the path right?"),
     _Hint(TimeoutError, "no answer in time: check address and firewall"),
-    _Hint(redis_errors.ResponseError, "handshake refused: needs Redis 6 or newer, with that database", retryable=False),
-    _Hint(redis_errors.RedisError, "it closed the connection: does the port want TLS, has it reached maxclients?"),
+    _Hint(
+        redis_errors.RedisError,
+        "it closed the connection: does the port want TLS (rediss://), has it reached its maxclients, or is it a proxy "
+        "that knows no HELLO?",
+    ),
+    _Hint(ConnectionError, "it closed the connection: does the port want TLS (rediss://)?"),
 )
-_CREDENTIALS: Final = (redis_errors.NoPermissionError, redis_errors.AuthenticationError)
 
 
 class Connector:
@@ -105,7 +109,7 @@ class Connector:
         """
         reached = None if address is None else self._addresses.reachable(*address)
         place = {} if reached is None else {"host": reached[0], "port": reached[1]}
-        connection = make_connection({**self._options, **place})
+        connection = make_connection({**self._options, **place, "redis_connect_func": shake_hands})
         connection.dialer, connection.tls_hostname = self._dialer, self._tls_hostname
         connection.credentials = self._credentials
         try:
@@ -121,7 +125,7 @@ class Connector:
             if reached != address and reached is not None:
                 where = f"{where} (by address_map {format_address(reached)})"
             hint = "" if address is None or address in self._hosts else _hint_for_announced(error)
-            failure = _explain(error, f"can't connect to {peer} at {where}")
+            failure = _explain(error, f"can't connect to {peer} at {where}", connection)
             failure = type(failure)(f"{failure}{hint}", retryable=failure.retryable)
         else:
             return connection
@@ -145,15 +149,18 @@ def _hint_for_announced(error: BaseException) -> str:
     return ""
 
 
-def _explain(error: Exception, what: str) -> TransportError:
+def _explain(error: Exception, what: str, connection: LinkConnection) -> TransportError:
     """Return the error to raise. It quotes none of redis-py's texts: they may hold secrets."""
     causes = _causes(error)
     if any(isinstance(cause, RuntimeError) and "interpreter shutdown" in str(cause) for cause in causes):
         return TransportError(f"{what}: the interpreter exits, and can no longer look up host names")
+    for cause in causes:
+        if isinstance(cause, Refused):
+            return make_refusal(what, cause.step, cause.text, database=connection.db)
+        if isinstance(cause, hiredis.ProtocolError):
+            return TransportError(f"{what}: {describe_foreign(connection.first_bytes)}", retryable=False)
     for hint in _HINTS:
         for cause in causes:
             if isinstance(cause, hint.kind):
-                text = f"{what}: {hint.text.format(cause)}"
-                is_refusal = isinstance(cause, _CREDENTIALS)
-                return AuthenticationError(text) if is_refusal else TransportError(text, retryable=hint.retryable)
+                return TransportError(f"{what}: {hint.text.format(cause)}", retryable=hint.retryable)
     return TransportError(f"{what}: {type(error).__name__} in a credential provider?")

@@ -18,13 +18,11 @@ from backplane_core.sockets import Confirmation, Inbox
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from backplane_redis._connection import LinkConnection
-from backplane_redis._replies import ReplyParser
 
 __all__ = [
     "CLOSED",
     "MALFORMED",
     "MAX_HEADS",
-    "OUT_OF_TURN",
     "PUSH",
     "PendingReply",
     "PipelinedConnection",
@@ -58,8 +56,9 @@ CLOSED: Final = (
     "the server closed the connection: a restart, CLIENT KILL, an ACL change, or this process read too slowly "
     "for client-output-buffer-limit pubsub"
 )
-OUT_OF_TURN: Final = (
-    "the server sent a reply that makes no sense here: Valkey 9.0.0 to 9.1.1 tear messages of 16 KiB and more; "
+OUT_OF_TURN: Final = "the server sent a reply that makes no sense here"
+TORN: Final = (
+    f"{OUT_OF_TURN}: Valkey 9.0.0 to 9.1.1 tear messages of 16 KiB and more; "
     "use 9.1.2, or set min-string-size-avoid-copy-reply 1073741824 there"
 )
 
@@ -101,7 +100,7 @@ class PipelinedConnection(ABC):
         self._connection = connection
         self._where = where
         self._stream = connection.stream()
-        self._parser = ReplyParser()
+        self._parser = connection.replies
         self._inbox = Inbox()
         # Replies since the connection was opened: asked for, and come.
         self._expected = 0
@@ -112,6 +111,11 @@ class PipelinedConnection(ABC):
         self._dead: str | None = None
         # Keeps the credentials from expiring.
         self._renewal = None if connection.credentials is None else connection.credentials.keep(self)
+
+    @property
+    def nonsense(self) -> str:
+        """What it means that the server sent what no server should."""
+        return TORN if self._connection.greeting.tears_messages else OUT_OF_TURN
 
     def __repr__(self) -> str:
         state = "live" if self._dead is None else "dead"
@@ -207,7 +211,7 @@ class PipelinedConnection(ABC):
             return self.take(replies)
         except MALFORMED:
             pass
-        self.die(OUT_OF_TURN)  # out here: callers wake within it, and would chain an error that may quote a payload
+        self.die(self.nonsense)  # out here: callers wake within it, and would chain an error that may quote a payload
         return []
 
     @abstractmethod
@@ -227,7 +231,7 @@ class PipelinedConnection(ABC):
         """Return what an error reply means, by its code alone: the rest of its text may quote the payload."""
         pending = self.next_pending()
         if code not in _CODES:
-            return OUT_OF_TURN
+            return self.nonsense
         if pending is None:
             return f"the server sent {code}"
         operand = pending.operands[self._replies - pending.total]  # counted from the end

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from backplane_core import Link, Traits
 
+from backplane_redis._connection import LinkConnection
+from backplane_redis._kinds import check_node
 from backplane_redis._link import MAX_PAYLOAD_BYTES, RedisLink
 from backplane_redis._opening import Connector
 from backplane_redis._options import connection_options
 from backplane_redis._reaching import Reaching
+from backplane_redis._standing import Question, Standing, first_question
 from backplane_redis._url import RedisUrl, format_address
 
 __all__ = ["RedisTransport"]
+
+logger: Final = logging.getLogger("backplane")
 
 
 class RedisTransport:
@@ -28,13 +34,15 @@ class RedisTransport:
         ConfigurationError: The URL or an option is wrong. The message says what is allowed and shows no secret.
     """
 
-    traits: Traits = Traits(single_stream=True, max_payload_bytes=MAX_PAYLOAD_BYTES)
+    traits: Traits = Traits(single_stream=True, max_payload_bytes=MAX_PAYLOAD_BYTES, nodes="several")
 
     def __init__(self, url: str, *, connection_kwargs: Mapping[str, Any] | None = None) -> None:
         self._url = RedisUrl.parse(url)
         reaching = Reaching.parse(self._url, connection_kwargs, announces=False)
         options = connection_options(reaching.url, reaching.given)
         self._connector = Connector(options, self._url, tls_hostname=reaching.tls_hostname, renew_s=reaching.renew_s)
+        # What the user may not ask is asked once: each refusal stands in the server's ACL LOG.
+        self._refused: set[Question] = set()
 
     def __repr__(self) -> str:
         return f"RedisTransport('{self._url}')"
@@ -43,11 +51,31 @@ class RedisTransport:
         """Connect, authenticate and switch to RESP3, in one attempt.
 
         Raises:
-            TransportError: The server can't be reached, or TLS or the handshake failed.
+            TransportError: The server can't be reached, TLS or the handshake failed, or it is a replica.
             AuthenticationError: The server refused the credentials.
 
         Cancellation: leaves no socket behind.
         """
         address = self._url.hosts[0] if self._url.hosts else None
         where = format_address(address) if address else self._url.path
-        return RedisLink(await self._connector.open(address), where)
+        connection = await self._connector.open(address)
+        try:
+            standing = await self._check(connection, where)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return RedisLink(connection, where, standing)
+
+    async def _check(self, connection: LinkConnection, where: str) -> Standing:
+        wanted = first_question(connection.greeting)
+        question = wanted.otherwise if wanted is not None and wanted in self._refused else wanted
+        standing = await check_node(connection, where, question)
+        if question is not None and standing.question is not question:
+            self._refused.add(question)
+            if standing.question is None:
+                logger.warning(
+                    "Redis at %s does not say whether it is still in its cluster: grant +cluster|info, or connect with "
+                    "redis-cluster://",
+                    where,
+                )
+        return standing

@@ -323,7 +323,7 @@ class _LinkEvents(LinkEvents):
             self.failed(reason, retryable=True)  # it never went live
 
     def _mark_doubt(self, in_doubt: InDoubt) -> None:
-        self._sender.mark_tails(in_doubt.sent)
+        self._sender.doubt(in_doubt.sent)
         if in_doubt.deposed:
             for channel, events in in_doubt.sent.items():
                 if events:

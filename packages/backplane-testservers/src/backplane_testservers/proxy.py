@@ -88,6 +88,7 @@ class Proxy:
         self._listener = socket.create_server((HOST, 0), backlog=512)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
         self._listener.setblocking(False)  # noqa: FBT003 -- the standard library's
+        self.host = HOST
         self.port: int = self._listener.getsockname()[1]
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -102,6 +103,10 @@ class Proxy:
     def connections(self) -> int:
         """How many connections are open."""
         return len(self._connections)
+
+    def lead_to(self, host: str, port: int) -> None:
+        """Connect new connections to another broker from now on, as a name that was moved does; open ones stay."""
+        self._target = (host, port)
 
     def refuse(self) -> None:
         """Give new connections an RST at once; open ones stay."""

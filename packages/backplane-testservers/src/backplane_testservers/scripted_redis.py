@@ -100,7 +100,8 @@ class ScriptedRedis(ScriptedServer):
             case "HELLO":
                 answer = self._hello(connection, operands)
             case "ROLE":
-                answer = array(b"master" if self.role == "master" else b"slave")
+                is_master = self.role == "master"
+                answer = b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n" if is_master else array(b"slave", b"127.0.0.1", 6379)
             case "SUBSCRIBE" | "SSUBSCRIBE":
                 answer = b"".join([self.subscribe(connection, name, channel) for channel in operands])
             case "UNSUBSCRIBE" | "SUNSUBSCRIBE":

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, cast
+from typing import Any, Final
 
+import hiredis
 import redis.exceptions as redis_errors
 from backplane_core import AuthenticationError, TransportError
 
 from backplane_redis._cluster.slots import SlotMap
 from backplane_redis._connection import LinkConnection
+from backplane_redis._greeting import Greeting
+from backplane_redis._kinds import advise_url
 from backplane_redis._opening import Connector
 from backplane_redis._url import Address, format_address
 
@@ -35,12 +38,12 @@ async def ask_for_slots(connector: Connector, address: Address) -> tuple[LinkCon
     try:
         async with asyncio.timeout(ASK_S):
             connection = await connector.open(address)
-            hello = await _ask(connection, "HELLO")
-            slots = _read_slots(hello, await _ask(connection, "CLUSTER", "SLOTS"), address)
+            slots = _read_slots(connection.greeting, await connection.ask("CLUSTER", "SLOTS"), address)
     except BaseException as error:
         if connection is not None:
             await connection.disconnect(nowait=True)
-        if isinstance(error, redis_errors.RedisError | OSError) and not isinstance(error, TimeoutError):
+        closed = (redis_errors.RedisError, hiredis.ProtocolError, OSError)
+        if isinstance(error, closed) and not isinstance(error, TimeoutError):
             problem = f"can't connect to Redis at {where}: it closed the connection"
         elif not isinstance(error, TimeoutError):
             raise
@@ -49,30 +52,21 @@ async def ask_for_slots(connector: Connector, address: Address) -> tuple[LinkCon
     raise TransportError(problem)  # out here, without `__context__`
 
 
-async def _ask(connection: LinkConnection, *words: str) -> Any:  # noqa: ANN401 -- whatever Redis sends
-    """Send a command and return its reply; an error reply too."""
-    await connection.send_command(*words, check_health=False)
-    try:
-        return await connection.read_response()  # pyright: ignore[reportUnknownVariableType] -- redis-py's gap
-    except redis_errors.ResponseError as error:
-        return error
-
-
-def _read_slots(hello: Any, reply: Any, address: Address) -> SlotMap:  # noqa: ANN401 -- whatever Redis sends
+def _read_slots(greeting: Greeting, reply: Any, address: Address) -> SlotMap:  # noqa: ANN401 -- whatever Redis sends
     """Return a node's view, if it is a node of a cluster that has sharded pub/sub."""
-    where = format_address(address)
-    known = cast("dict[bytes, bytes]", hello) if isinstance(hello, dict) else {}
-    version = known.get(b"version", b"0").decode()
+    where, version = format_address(address), greeting.version
+    if greeting.mode == "sentinel":
+        raise TransportError(f"can't use Redis at {where}: {advise_url('sentinel')}", retryable=False)
     major, _, _ = version.partition(".")
     if major.isdecimal() and int(major) < OLDEST_MAJOR:
         raise TransportError(
             f"the server at {where} has version {version}: sharded pub/sub needs Redis or Valkey 7", retryable=False
         )
-    if known.get(b"mode") != b"cluster":
+    if greeting.mode != "cluster":
         raise TransportError(
             f"the server at {where} is not in cluster mode: connect with redis:// instead", retryable=False
         )
-    if isinstance(reply, redis_errors.NoPermissionError):
+    if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOPERM"):
         raise AuthenticationError(f"can't ask Redis at {where} for the cluster's slots: the user lacks +cluster|slots")
     if isinstance(reply, Exception) or not reply:
         raise TransportError(f"Redis at {where} knows of no node that serves a slot: is the cluster set up?")

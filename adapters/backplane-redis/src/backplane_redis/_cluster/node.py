@@ -14,7 +14,6 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseErr
 
 from backplane_redis._connection import LinkConnection
 from backplane_redis._pipeline import (
-    OUT_OF_TURN,
     PUSH,
     PendingReply,
     PipelinedConnection,
@@ -185,7 +184,7 @@ class ClusterNode(PipelinedConnection):
             self.slots = reply
             self._replies += 1
             return True
-        self.die(OUT_OF_TURN)
+        self.die(self.nonsense)
         return False
 
     def settle(self) -> None:

@@ -7,13 +7,15 @@ import time
 from contextlib import suppress
 from typing import Any, Final
 
-import redis.exceptions as redis_errors
+import hiredis
 from attrs import define, field
 from backplane_core import AuthenticationError, TransportError
-from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from backplane_redis._connection import LinkConnection
+from backplane_redis._handshake import Refused
 from backplane_redis._opening import Connector
+from backplane_redis._refusals import is_about_rights
 from backplane_redis._sentinel.quorum import Answer
 from backplane_redis._url import Address, format_address
 
@@ -52,13 +54,16 @@ class Sentinel:
                 answer = await self._ask(service)
         except TimeoutError:
             failure = TransportError(f"the sentinel at {where} does not answer within {ANSWER_S:g} s")
-        except redis_errors.AuthenticationError:
-            failure = AuthenticationError(f"the sentinel at {where} refuses: its own password is missing")
-        except NoPermissionError:
-            failure = AuthenticationError(
-                f"the sentinel at {where} refuses: the user lacks +sentinel|get-master-addr-by-name or +sentinel|master"
-            )
-        except (RedisError, OSError, ValueError, TypeError, AttributeError):  # or its answer makes no sense
+        except Refused as refused:
+            failure = _explain(refused.text, where)
+        except (
+            RedisError,
+            hiredis.ProtocolError,
+            OSError,
+            ValueError,
+            TypeError,
+            AttributeError,
+        ):  # or its answer makes no sense
             failure = TransportError(f"the sentinel at {where} closed the connection, or is none")
         else:
             return answer
@@ -78,10 +83,10 @@ class Sentinel:
         host, port = master
         try:
             details = await _reply(self._connection, "SENTINEL", "MASTER", service)
-        except NoPermissionError:
-            raise
-        except ResponseError:  # the service was removed in between
-            return Answer(asked_at, None)
+        except Refused as refused:
+            if is_about_rights(refused.text):
+                raise
+            return Answer(asked_at, None)  # the service was removed in between
         known = dict(zip(details[::2], details[1::2], strict=True))
         # If a failover came in between, the epoch is not that of the first answer.
         same = (known.get(b"ip"), known.get(b"port")) == (host, port)
@@ -96,5 +101,21 @@ class Sentinel:
 
 
 async def _reply(connection: LinkConnection, *words: str) -> Any:  # noqa: ANN401 -- whatever Redis sends
-    await connection.send_command(*words)
-    return await connection.read_response()  # pyright: ignore[reportUnknownVariableType] -- redis-py's gap
+    reply = await connection.ask(*words)
+    if isinstance(reply, hiredis.ReplyError):
+        raise Refused(" ".join(words[:2]), str(reply))
+    return reply
+
+
+def _explain(text: str, where: str) -> TransportError:
+    """Return what a sentinel's refusal means."""
+    code, _, _ = text.partition(" ")
+    if code == "NOAUTH":
+        return AuthenticationError(f"the sentinel at {where} refuses: its own password is missing")
+    if code == "NOPERM":
+        return AuthenticationError(
+            f"the sentinel at {where} refuses: the user lacks +sentinel|get-master-addr-by-name or +sentinel|master"
+        )
+    if is_about_rights(text):
+        return TransportError(f"there is no sentinel at {where}, but a Redis server: connect with redis://")
+    return TransportError(f"the sentinel at {where} refuses to answer")

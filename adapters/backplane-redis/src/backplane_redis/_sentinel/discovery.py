@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import Final
 
 from backplane_core import AuthenticationError, TransportError
-from redis.exceptions import NoPermissionError, RedisError
 
 from backplane_redis._connection import LinkConnection
 from backplane_redis._opening import Connector
@@ -64,35 +63,20 @@ async def connect_to_master(connector: Connector, master: Address, service: str)
 
     Raises:
         TransportError: It can't be reached, or is a replica.
-        AuthenticationError: It refused the credentials, or the user may not ask for its role.
+        AuthenticationError: It refused the credentials.
     """
     where, peer = format_address(master), f"the master of {service!r}"
     try:
         async with asyncio.timeout(NODE_S):
             connection = await connector.open(master, peer=peer)
-            role = await _ask_role(connection)
     except TimeoutError:
         failure = TransportError(f"can't connect to {peer} at {where}: no answer within {NODE_S:g} s")
-    except NoPermissionError:
-        failure = AuthenticationError(f"can't connect to {peer} at {where}: the user lacks +role")
-    except (RedisError, OSError):
-        failure = TransportError(f"can't connect to {peer} at {where}: it closed the connection")
     else:
-        if role == b"master":
+        if not connection.greeting.is_replica:
             return connection
         await connection.disconnect()
         failure = TransportError(f"{peer} at {where} is a replica now; the sentinels don't know its successor yet")
     raise failure  # out here, without `__context__`
-
-
-async def _ask_role(connection: LinkConnection) -> object:
-    try:
-        await connection.send_command("ROLE")
-        reply = cast("object", await connection.read_response())
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
-    return cast("list[object]", reply)[0] if isinstance(reply, list) and reply else None
 
 
 def _no_answer(failures: Sequence[TransportError], service: str) -> TransportError:

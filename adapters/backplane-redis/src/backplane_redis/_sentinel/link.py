@@ -16,6 +16,7 @@ from backplane_redis._connection import LinkConnection
 from backplane_redis._link import RedisLink
 from backplane_redis._sentinel.client import Sentinel
 from backplane_redis._sentinel.quorum import NEWS_S, Answer, SentinelQuorum
+from backplane_redis._standing import HELLO, Standing
 from backplane_redis._url import Address, format_address
 
 __all__ = ["SentinelLink"]
@@ -25,8 +26,6 @@ CHECK_S: Final = 1.0
 
 LONG_S: Final = NEWS_S + 4 * CHECK_S
 """While sentinels answer, a master is unconfirmed for less than this; after it, the link may have missed a failover."""
-
-_ROLE: Final = b"*1\r\n$4\r\nROLE\r\n"
 
 
 class SentinelLink(RedisLink):
@@ -52,11 +51,10 @@ class SentinelLink(RedisLink):
         quorum: SentinelQuorum,
         service: str,
     ) -> None:
-        super().__init__(connection, format_address(master))
+        super().__init__(connection, format_address(master), Standing(HELLO, time.monotonic()))
         self._sentinels = sentinels
         self._quorum = quorum
         self._service = service
-        self._role: object = b"master"
         self._watching = asyncio.create_task(self._watch(), name="backplane-sentinel")
 
     async def aclose(self) -> None:
@@ -74,7 +72,7 @@ class SentinelLink(RedisLink):
         A node that nobody could confirm for long counts as replaced; one that just died does not.
         """
         sure_until = self._quorum.sure_until
-        is_deposed = self._quorum.replaced_by is not None or self._role != b"master"
+        is_deposed = self._quorum.replaced_by is not None or self._standing.problem is not None
         is_deposed = is_deposed or time.monotonic() - sure_until > LONG_S
         return Proven(received_until=None, replicated_until=sure_until, deposed=is_deposed)
 
@@ -105,22 +103,13 @@ class SentinelLink(RedisLink):
     async def _check_role(self) -> None:
         while self._dead is None:
             await self._pause()
-            await self._run("ROLE", ("role",), _ROLE)
-            if self._role != b"master":
-                await self._leave(f"the master of {self._service!r} has become a replica")
+            # However little is sent: the sentinels may take long to notice.
+            await self.ask_standing()
 
     @staticmethod
     async def _pause() -> None:
         # At random: after a failover a whole fleet would otherwise ask at the same moment.
         await asyncio.sleep(uniform(0.75, 1.25) * CHECK_S)  # noqa: S311 -- no secret
-
-    def _accept_other(self, reply: object) -> bool:
-        """Take the reply to ROLE, a list; only if the next reply is that one, as a torn message may be a list too."""
-        pending = self.next_pending()
-        if pending is None or pending.command != "ROLE" or not isinstance(reply, list) or not reply:
-            return False
-        self._role = reply[0]
-        return True
 
     async def _leave(self, reason: str) -> None:
         """Mark the link dead, and close its socket, which wakes the reader."""

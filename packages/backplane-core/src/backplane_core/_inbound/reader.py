@@ -227,6 +227,9 @@ class Reader:
             reason = f"numbers of {self._peers.describe(head.origin)} were skipped"
             self._missed(channel, self._tracker.hole_since, missing, reason)
         if head.routing is not None and bytes(head.event) == b"null":
+            if head.doubt and (missing := self._tracker.doubted(channel, head.origin)):
+                reason = f"the broker of {self._peers.describe(head.origin)} was replaced"
+                self._missed(channel, self._tracker.hole_since, missing, reason)
             self._peers.beat(head, payload)
             return False
         return True

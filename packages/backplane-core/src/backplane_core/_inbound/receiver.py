@@ -196,9 +196,7 @@ class Receiver:
         self._coverage.lost(at if doubted_since is None else min(at, doubted_since))
         self._watermark.lost(f"the link was replaced: {reason}")
         self._stale.deaf()
-        # A pod that leaves a deposed node, or one that is cut off, later than we do may send in vain after our gap's
-        # end.
-        self._tracker.cut(told=doubted_since is None)
+        self._tracker.cut()
 
     def unsubscribed(self, channels: Iterable[str]) -> None:
         """Record that the link left these channels: what passes meanwhile is not missing."""

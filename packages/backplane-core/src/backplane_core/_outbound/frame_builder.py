@@ -98,10 +98,16 @@ class FrameBuilder:
         seq, prev = self.numbering.take(channel)
         return (channel, build_frame(self._own.prefix, targets, event, seq, prev, ids))
 
-    def beat(self, channel: str) -> tuple[Frame, int]:
-        """Return a beat, with the number that it takes once `numbering.take` says so, and that number."""
+    def beat(self, channel: str, *, doubt: bool = False) -> tuple[Frame, int]:
+        """Return a beat, with the number that it takes once `numbering.take` says so, and that number.
+
+        Args:
+            channel: Where to.
+            doubt: Whether what was sent there before may have reached nobody, although the broker confirmed it.
+        """
         seq, prev = self.numbering.peek(channel)
-        frame = build_frame(self._own.prefix, self._self, b"null", seq, prev, None, self._own.beat_members)
+        suffix = self._own.doubt_suffix if doubt else self._own.beat_suffix
+        frame = build_frame(self._own.prefix, self._self, b"null", seq, prev, None, suffix[:-1])
         return (channel, frame), seq
 
     def question(self) -> Frame:

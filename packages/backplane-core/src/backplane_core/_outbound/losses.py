@@ -25,16 +25,22 @@ class Losses:
     """
 
     def __init__(self, own: OwnFrames, reporter: Reporter) -> None:
-        self.tails: dict[str, None] = {}
-        """Channels whose last frames were dropped: nothing shows receivers the hole until a beat there does."""
+        self.tails: dict[str, bool] = {}
+        """Channels whose last frames were dropped, or are in doubt (True): nothing shows receivers the hole until a
+        beat there does."""
         self._beat_suffix = own.beat_suffix
+        self._doubt_suffix = own.doubt_suffix
         self._reporter = reporter
 
-    def mark_tails(self, channels: Iterable[str]) -> None:
-        """Have a beat on each of these channels show that what was sent there last may have been lost."""
+    def doubt(self, channels: Iterable[str]) -> None:
+        """Have a beat on each of these channels show that what was sent there last may have reached nobody."""
         for channel in channels:
-            if len(self.tails) < MAX_CHANNELS:
-                self.tails[channel] = None
+            self._mark_tail(channel, doubt=True)
+
+    def _mark_tail(self, channel: str, *, doubt: bool) -> None:
+        known = self.tails.get(channel)
+        if known is not None or len(self.tails) < MAX_CHANNELS:
+            self.tails[channel] = doubt or bool(known)
 
     def dropped(self, frames: Iterable[Frame], cause: str, *, in_publish: bool = False) -> None:
         """Count and report frames that are dropped.
@@ -49,7 +55,7 @@ class Losses:
         for frame in frames:
             channel = frame[0]
             # A beat as well: it may have been the mark behind a hole.
-            self.mark_tails((channel,))
+            self._mark_tail(channel, doubt=frame[1].endswith(self._doubt_suffix))
             if not self._is_beat(frame):
                 counts[channel] = counts.get(channel, 0) + 1
         for channel, count in counts.items():
@@ -70,7 +76,7 @@ class Losses:
             return
         channel, payload = frame[0], frame[1]
         if not is_denied:
-            self.mark_tails((channel,))
+            self._mark_tail(channel, doubt=False)
         self._reporter.counters.dropped[REFUSED] += 1
         self._reporter.report(EventDropped(cause=REFUSED, channel=channel, count=1, size=len(payload), reason=reason))
 

@@ -143,7 +143,7 @@ class Sender(Outbound):
         channels = [self._shared]
         channels += [tail for tail in list(self._losses.tails)[:MARKS_PER_BEAT] if tail != self._shared]
         for channel in channels:
-            frame, seq = self.frames.beat(channel)
+            frame, seq = self.frames.beat(channel, doubt=self._losses.tails.get(channel, False))
             if channel == self._shared:
                 # A link that confirms none is given up, but the next one may be as well.
                 self._beats = [end for end in self._beats if not end.is_passed]
@@ -287,9 +287,9 @@ class Sender(Outbound):
         else:
             outbox.lost(resend=True)
 
-    def mark_tails(self, channels: Iterable[str]) -> None:
-        """Have a beat on each of these channels show that what was sent there last may have been lost."""
-        self._losses.mark_tails(channels)
+    def doubt(self, channels: Iterable[str]) -> None:
+        """Have a beat on each of these channels show that what was sent there last may have reached nobody."""
+        self._losses.doubt(channels)
 
     def close(self) -> None:
         """Drop what is left."""

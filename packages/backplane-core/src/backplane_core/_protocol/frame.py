@@ -76,6 +76,7 @@ class Head(msgspec.Struct, gc=False):
     # Beats only.
     routing: Annotated[str, Meta(max_length=64)] | None = None
     lanes: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    doubt: bool | None = None
 
 
 _decode_head: Final = msgspec.json.Decoder(Head).decode

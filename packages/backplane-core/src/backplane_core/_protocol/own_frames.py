@@ -33,6 +33,11 @@ class OwnFrames:
         return cls(origin, frame_prefix(origin), beat_members)
 
     @property
+    def doubt_suffix(self) -> bytes:
+        """The end of every beat that doubts what was sent before it."""
+        return b',"doubt":true' + self.beat_suffix
+
+    @property
     def beat_suffix(self) -> bytes:
         """The end of every beat. No other frame ends so: after an event come numbers and lists, never these members."""
         return self.beat_members + b"}"

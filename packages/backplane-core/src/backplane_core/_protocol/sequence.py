@@ -11,7 +11,7 @@ from collections import OrderedDict, deque
 from itertools import islice
 from typing import Final
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 __all__ = ["DUPLICATE", "Number", "Numbering", "Tracker"]
 
@@ -26,6 +26,8 @@ MAX_ORIGIN_BYTES: Final = 64 * 1024 * 1024
 """The names in them: anyone on the bus can make up origins of 1,024 bytes each."""
 MAX_LEFT: Final = 65_536
 """Channels that were left and whose numbers may come late."""
+MAX_ACROSS: Final = 65_536
+"""Holes across a replaced link that are remembered, one per sender and channel: 16 MiB."""
 
 SWEEP: Final = 4_096
 """Numbers that one call of `expire` looks at: 1 ms."""
@@ -127,13 +129,32 @@ class Left:
     heard_at: float | None = None
 
 
+@frozen
+class Across:
+    """A hole across a link that was replaced: the gap of the outage covers it, unless its sender says otherwise.
+
+    Args:
+        missing: How many frames.
+        since: When the frame before them passed the broker, at the earliest.
+        at: When the frame behind them did.
+    """
+
+    missing: int
+    since: float
+    at: float
+
+
 @define
 class Tracker:
     """The receiver's memory: the last number heard per channel and origin.
 
     The invariants: a frame whose number was heard within `ttl_s` is a copy, whatever happened meanwhile to the link or
     to the channel. A hole is reported only where every frame of it should have been heard: on one link, on a channel
-    that was heard throughout.
+    that was heard throughout; or where its sender doubts that the fleet heard it.
+
+    A hole across a replaced link is part of that outage's gap, as the sender was on the same node all along. Unless it
+    was not: its node was replaced, and went on confirming to it what nobody else heard, after this pod had moved on.
+    Only the sender knows. So such a hole is remembered, and counts once the sender marks the channel as doubted.
 
     An example. Sender `o` publishes 1, 2, 3 on `user:u1`; 2 is lost, so 3 (which follows on 2) finds 1: one frame is
     missing. The link is replaced; 3 comes again: a copy. 7 comes, which follows on 6: nothing is missing that the gap
@@ -165,9 +186,10 @@ class Tracker:
     _order: deque[Last] = field(factory=deque[Last], init=False)
     _origin_bytes: int = field(default=0, init=False)
     _left: OrderedDict[str, Left] = field(factory=OrderedDict[str, Left], init=False)
-    # Links that were replaced so far, and how many there were when one was whose holes are not covered by its gap.
+    # Links that were replaced so far.
     _link: int = field(default=0, init=False)
-    _uncovered: int = field(default=0, init=False)
+    # By channel and origin, in the order in which they were found.
+    _across: OrderedDict[tuple[str, str], Across] = field(factory=OrderedDict[tuple[str, str], Across], init=False)
 
     def follows(self, channel: str, origin: str, seq: int | None, prev: int | None) -> bool:
         """Take a frame if it is the very next one of a sender that is known there; return whether it was."""
@@ -191,15 +213,36 @@ class Tracker:
         if seq <= last.seq:
             return DUPLICATE
         missing = 0
-        if prev is not None and prev > last.seq and link != _LEFT and self._counts(last):
+        if prev is not None and prev > last.seq and _LEFT not in {link, last.link}:
             missing = prev - last.seq
-            self.hole_since = last.at
+            if last.link != self._link and self._remember(channel, last, missing):
+                missing = 0
+            else:
+                self.hole_since = last.at
         last.seq, last.at, last.link = seq, self.now, link
         return missing
 
-    def _counts(self, last: Last) -> bool:
-        """Whether everything after this frame should have been heard, or is covered by no other gap."""
-        return last.link == self._link or 0 <= last.link < self._uncovered
+    def _remember(self, channel: str, last: Last, missing: int) -> bool:
+        """Remember a hole across a replaced link; return False where there is no room: then it counts at once."""
+        key, since = (channel, last.origin), last.at
+        known = self._across.pop(key, None)
+        if known is not None:
+            missing, since = missing + known.missing, known.since
+        elif len(self._across) >= MAX_ACROSS:
+            return False
+        self._across[key] = Across(missing, since, self.now)
+        return True
+
+    def doubted(self, channel: str, origin: str) -> int:
+        """Return how many frames that this sender doubts were taken for part of an outage here, and forget them.
+
+        `hole_since` is then when the frame before them passed the broker.
+        """
+        across = self._across.pop((channel, origin), None)
+        if across is None:
+            return 0
+        self.hole_since = across.since
+        return across.missing
 
     def _is_heard(self, channel: str) -> bool:
         """Whether all that is read now of a channel came after it was heard for the last time."""
@@ -211,15 +254,9 @@ class Tracker:
         del self._left[channel]
         return True
 
-    def cut(self, *, told: bool = True) -> None:
-        """Record that the link was replaced; copies must still be known.
-
-        Args:
-            told: What is missing across the cut is in its gap. Else a hole across it counts as any other.
-        """
+    def cut(self) -> None:
+        """Record that the link was replaced; copies must still be known."""
         self._link += 1
-        if not told:
-            self._uncovered = self._link
 
     def leave(self, channel: str, now: float) -> None:
         """Record that the channel is no longer heard: what passes meanwhile is not missing. Copies are still known.
@@ -248,6 +285,10 @@ class Tracker:
             if now - left.at <= self.ttl_s:
                 break
             del self._left[channel]
+        for key, across in [*islice(self._across.items(), SWEEP_FOR_ROOM)]:
+            if now - across.at <= self.ttl_s:
+                break
+            del self._across[key]
 
     def _add(self, last: Last) -> None:
         size = len(last.origin)

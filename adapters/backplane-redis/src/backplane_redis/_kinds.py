@@ -1,0 +1,58 @@
+"""What kind of server a connection leads to, and what to do where it is another than the URL says."""
+
+from __future__ import annotations
+
+import time
+
+import hiredis
+from backplane_core import TransportError
+from redis.exceptions import RedisError
+
+from backplane_redis._connection import LinkConnection
+from backplane_redis._standing import Question, Standing
+
+__all__ = ["advise_url", "check_node"]
+
+
+def advise_url(mode: str) -> str:
+    """Return which URL a server of this mode wants, as part of a sentence."""
+    return {
+        "sentinel": "it is a sentinel: connect with redis+sentinel://host:port/SERVICE",
+        "cluster": "it is a node of a cluster: connect with redis-cluster://",
+    }.get(mode, "it is a server that belongs to no cluster: connect with redis://")
+
+
+async def check_node(connection: LinkConnection, where: str, question: Question | None) -> Standing:
+    """Return what the node says of itself; raise unless pods reach all others there.
+
+    Args:
+        connection: Just opened.
+        where: Its address, for people.
+        question: What to ask it.
+
+    Raises:
+        TransportError: It is a sentinel, a replica, or a node that belongs to no cluster; or it closed the connection.
+    """
+    if connection.greeting.mode == "sentinel":
+        raise TransportError(f"can't use Redis at {where}: {advise_url('sentinel')}", retryable=False)
+    standing, closed = Standing(question, time.monotonic()), False
+    try:
+        await _ask(connection, standing)
+    except (RedisError, OSError, hiredis.ProtocolError):
+        closed = True
+    problem = "it closed the connection" if closed else standing.problem
+    if problem is not None:
+        raise TransportError(f"can't use Redis at {where}: {problem}")
+    return standing
+
+
+async def _ask(connection: LinkConnection, standing: Standing) -> None:
+    """Have the node answer a question that the user may ask, if there is any."""
+    while standing.question is not None:
+        asked_at = time.monotonic()
+        reply = await connection.ask(*standing.question.command.split())
+        if not isinstance(reply, hiredis.ReplyError):
+            standing.asked(asked_at)
+            standing.take(reply, asked_at)
+            return
+        standing.refused()
