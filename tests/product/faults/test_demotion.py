@@ -168,6 +168,8 @@ async def test_without_the_question_a_pod_stays_for_ever_and_without_the_overlap
     early = await rig.pod_at(name.url(pair.primary.url))
     theirs = await rig.sockets(early, 5)
     execute(pair.replica, "REPLICAOF", "NO", "ONE")
+    # The old one goes on by itself, or it would get all that the new one published meanwhile, as it follows that one.
+    execute(pair.primary, "SET", "history", "of its own")
     name.lead_to(pair.replica.host, pair.replica.port)
     late = await rig.pod_at(name.url(pair.primary.url))
     async with rig.traffic(late):  # while both are primaries
@@ -238,7 +240,7 @@ async def test_a_publisher_leaves_a_demoted_primary(pair: Pair, channel: str, ki
                 lost = got[0]
                 assert stats is not None
                 assert got == list(range(lost, published))
-                assert stats.links == 2
+                assert stats.links <= 2
                 assert stats.dropped.get("in_doubt", 0) >= lost
         await before.wait_for_state("live")
 

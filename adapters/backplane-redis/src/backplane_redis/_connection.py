@@ -35,10 +35,9 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from backplane_redis._credentials import Credentials
 from backplane_redis._greeting import Greeting
 from backplane_redis._replies import ReplyParser
-
-from backplane_redis._credentials import Credentials
 
 __all__ = ["LinkConnection", "make_connection"]
 
