@@ -7,6 +7,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,7 +17,6 @@ from backplane_core import (
     BaseBackplane,
     ClosedError,
     ConfigurationError,
-    ConnectOptions,
     EventEncodeError,
     EventTooLargeError,
     InvalidTargetError,
@@ -110,6 +110,7 @@ async def test_a_sync_publisher_shows_its_state_and_no_secret(url: str, channel:
     def work() -> None:
         with SyncPublisher(url, channel=channel) as publisher:
             publisher.publish(USER, 1)
+            publisher.flush(5)
             assert repr(publisher).endswith(f"on {channel!r}: live>")
         assert repr(publisher).endswith(": closed>")
 
@@ -216,16 +217,49 @@ async def test_closing_while_threads_publish_leaves_no_thread_waiting(url: str, 
     await asyncio.to_thread(work)
 
 
-async def test_a_broker_that_is_away_raises_within_the_timeout_and_can_be_tried_again(
+async def test_a_broker_that_is_away_holds_up_no_publish_and_gets_everything_later(
     broker: OwnBroker, channel: str
 ) -> None:
     def work() -> None:
-        with SyncPublisher(broker.url, channel=channel, connect_timeout_s=0.3) as publisher:
-            with pytest.raises(TransportError):
-                publisher.publish(USER, 1)
+        with SyncPublisher(broker.url, channel=channel, publish_wait_s=60.0) as publisher:
+            threads = [threading.Thread(target=publisher.publish, args=(USER, number)) for number in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(5)
+                assert not thread.is_alive(), "a publish waits for the broker"
+            with pytest.raises(TimeoutError):
+                publisher.flush(0.1)
             broker.start()
-            publisher._options = ConnectOptions(channel=channel)
-            assert publisher.publish(USER, 2) == 0
+            publisher.flush(20)
+            stats = publisher.stats()
+            assert stats is not None
+            assert (stats.published, stats.dropped, stats.links) == (8, {}, 1)
+
+    broker.stop()
+    await asyncio.to_thread(work)
+
+
+async def test_with_wait_every_thread_gets_the_error_of_one_attempt_and_the_next_publish_tries_again(
+    broker: OwnBroker, channel: str
+) -> None:
+    def work() -> None:
+        with SyncPublisher(broker.url, channel=channel, connect_timeout_s=1.0, wait=True) as publisher:
+            outcomes: list[list[BaseException | None]] = []
+            threads = [
+                threading.Thread(target=lambda: outcomes.append(in_a_thread(lambda: publisher.publish(USER, 1))))
+                for _ in range(16)
+            ]
+            begun = time.monotonic()
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            took = time.monotonic() - begun
+            assert [type(error) for [error] in outcomes] == [TransportError] * 16
+            assert took < 16, "one attempt after the other"
+            broker.start()
+            publisher.publish(USER, 2)
             publisher.flush(5)
 
     broker.stop()
@@ -326,22 +360,22 @@ def in_a_thread(call: Any) -> list[BaseException | None]:
     return outcome
 
 
-def test_an_observer_that_publishes_with_its_own_publisher_gets_an_error_and_nobody_hangs(
-    url: str, channel: str
-) -> None:
+def test_an_observer_may_publish_with_its_own_publisher_and_may_not_wait_for_it(url: str, channel: str) -> None:
     failures: list[str] = []
 
     def observe(_: object) -> None:
-        try:
-            publisher.publish(USER, "from inside")
-        except ReentrantPublishError as error:
-            failures.append(str(error))
+        publisher.publish(USER, "from inside")
+        for call in (publisher.flush, publisher.close):
+            try:
+                call()
+            except ReentrantPublishError as error:
+                failures.append(str(error))
 
     publisher = SyncPublisher(url, channel=channel, observer=observe, outbox_max_messages=1)
     outcome = in_a_thread(lambda: [publisher.publish(USER, number) for number in range(50)])
     assert outcome == [None]
+    assert in_a_thread(publisher.close) == [None]
     assert failures
-    publisher.close()
 
 
 def test_an_observer_that_ends_the_program_strands_no_caller(url: str, channel: str) -> None:

@@ -50,7 +50,8 @@ from backplane_core.observe import (
     SubscriptionRefused,
 )
 from backplane_core.options import ConnectOptions, Options, OutboxOverflow, RoutingName
-from backplane_core.publisher import Publisher, SyncPublisher
+from backplane_core.publisher import Publisher
+from backplane_core.sync_publisher import SyncPublisher
 from backplane_core.target import Target
 from backplane_core.transport import (
     Frame,

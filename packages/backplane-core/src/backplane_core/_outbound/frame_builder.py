@@ -85,18 +85,29 @@ class FrameBuilder:
             OutboxFullError: There is no room and the policy is "raise".
         """
         channel = self._routing.channel(targets)
+        size = self.check_size(targets, event, exclude)
+        if self._must_measure and not outbox.has_room(size):
+            raise OutboxFullError(outbox.messages, outbox.bytes)
+        seq, prev = self.numbering.take(channel)
         ids = encode_ids(exclude) if exclude else None
-        # Built for its size alone, with the number that it would take.
-        size = len(build_frame(self._own.prefix, targets, event, *self.numbering.peek(channel), ids))
+        return (channel, build_frame(self._own.prefix, targets, event, seq, prev, ids))
+
+    def check_size(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> int:
+        """Return the size of the frame that this event would take now, and use nothing up.
+
+        Raises:
+            EventTooLargeError: It is over the limit, or the broker's.
+        """
+        ids = encode_ids(exclude) if exclude else None
+        size = len(
+            build_frame(self._own.prefix, targets, event, *self.numbering.peek(self._routing.channel(targets)), ids)
+        )
         if size > (limit := len(event) + FRAME_OVERHEAD_BYTES):
             raise EventTooLargeError(size, limit)
         on_bus = size + self._head_bytes
         if self._max_frame_bytes is not None and on_bus > self._max_frame_bytes:
             raise EventTooLargeError(on_bus, self._max_frame_bytes)
-        if self._must_measure and not outbox.has_room(size):
-            raise OutboxFullError(outbox.messages, outbox.bytes)
-        seq, prev = self.numbering.take(channel)
-        return (channel, build_frame(self._own.prefix, targets, event, seq, prev, ids))
+        return size
 
     def beat(self, channel: str, *, doubt: bool = False) -> tuple[Frame, int]:
         """Return a beat, with the number that it takes once `numbering.take` says so, and that number.

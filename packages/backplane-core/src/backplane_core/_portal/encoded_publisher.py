@@ -1,0 +1,75 @@
+"""A publisher whose events were encoded in the threads that published them: `EncodedPublisher`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backplane_core._portal.intake import Item
+from backplane_core.errors import ClosedError, EventTooLargeError, OutboxFullError
+from backplane_core.options import Settings
+from backplane_core.publisher import Publisher
+from backplane_core.target import Target
+
+__all__ = ["EncodedPublisher"]
+
+
+class EncodedPublisher(Publisher):
+    """Checks events in the threads that publish them, and takes them in its loop."""
+
+    # From any thread: what these read may be a moment old.
+
+    @property
+    def settings(self) -> Settings:
+        """Its options, checked."""
+        return self._settings
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether threads should give the writer time."""
+        return self._states.now == "live" and self._sender.outbox.over_half
+
+    def has_room(self, size: int) -> bool:
+        """Return whether the outbox takes an event of so many bytes."""
+        return self._sender.outbox.has_room(size)
+
+    def check_size(self, targets: Sequence[Target], data: bytes, exclude: Sequence[str]) -> None:
+        """Return if the event fits, also through the broker.
+
+        Raises:
+            EventTooLargeError: It does not.
+        """
+        if len(data) > self._settings.max_event_bytes:
+            raise EventTooLargeError(len(data), self._settings.max_event_bytes)
+        frames = self._sender.frames
+        if exclude or len(targets) != 1 or len(data) > frames.fits_bytes:
+            frames.check_size(targets, data, exclude)
+
+    # In the loop
+
+    def take(self, item: Item) -> None:
+        """Take an event; count it as dropped if that is not possible any more."""
+        targets, data, exclude = item
+        try:
+            self._states.check_open()
+            self._outbound.send(targets, data, exclude)
+        except ClosedError:
+            self._drop("closed", 1)
+        except OutboxFullError:
+            self.refused(1)
+        except EventTooLargeError:  # the broker's limit came meanwhile
+            self._drop("too_large", 1)
+        else:
+            self._counters.published += 1
+            if self._reporter.held:
+                self._reporter.release()
+
+    def refused(self, count: int) -> None:
+        """Count events that were dropped since the loop could not keep up with its threads."""
+        self._drop("outbox", count)
+
+    def count_dropped(self) -> None:
+        """Count an event that was dropped for want of room, without a record."""
+        self._counters.dropped["outbox"] += 1
+
+    def _drop(self, cause: str, count: int) -> None:
+        self._reporter.report_dropped(cause, self._settings.channel, count)

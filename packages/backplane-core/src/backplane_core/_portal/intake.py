@@ -1,0 +1,156 @@
+"""The way of events from any thread into a portal's loop: `Intake`, which neither waits nor takes a lock."""
+
+from __future__ import annotations
+
+from collections import deque
+from time import monotonic
+from typing import Final, Protocol, TypeAlias
+
+from backplane_core._portal.native import pause
+from backplane_core._portal.portal import Portal
+from backplane_core._runtime.loop_binding import running_loop
+from backplane_core.errors import OutboxFullError
+from backplane_core.options import Settings
+from backplane_core.target import Target
+
+__all__ = ["Intake", "Item", "Taker"]
+
+Item: TypeAlias = tuple[tuple[Target, ...], bytes, tuple[str, ...]]
+"""An event as JSON, with its targets and the ids that must not get it."""
+
+PER_TURN: Final = 256
+"""Events taken until the loop turns, so that the writer gets its turn: what all publishers of a loop may use up."""
+CROWDED_MESSAGES: Final = 2 * PER_TURN
+CROWDED_BYTES: Final = 1024 * 1024
+"""What may wait for the loop before a thread that publishes gives it time: a few milliseconds of work."""
+
+
+class Taker(Protocol):
+    """What takes the events in the loop."""
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether a thread should give it time."""
+        ...
+
+    def has_room(self, size: int) -> bool:
+        """Return whether one more event of so many bytes fits."""
+        ...
+
+    def take(self, item: Item) -> None:
+        """Take an event. It raises nothing: what it can't take it counts."""
+        ...
+
+    def refused(self, count: int) -> None:
+        """Count events that were dropped because the loop could not keep up."""
+        ...
+
+
+class Intake:
+    """Events that were accepted from threads, on their way into the loop: in order for each thread.
+
+    Args:
+        settings: The publisher's.
+        taker: Takes them in the loop.
+    """
+
+    def __init__(self, settings: Settings, taker: Taker) -> None:
+        self.closed = False
+        self._settings = settings
+        self._taker = taker
+        self._portal: Portal | None = None
+        # None stands for an event that was refused for want of room.
+        self._items: deque[Item | None] = deque()
+        # Two threads may add at the same time and lose one's bytes; so it starts anew whenever nothing waits.
+        self._bytes = 0
+        self._wakes = False
+        self._waited_in_vain = False
+
+    def open(self, portal: Portal) -> None:
+        """Hand over what came early, and from now on all that comes."""
+        self._portal = portal
+        portal.soon(self.serve)
+
+    # From any thread
+
+    def put(self, item: Item) -> bool:
+        """Accept an event, or return False: it takes nothing more.
+
+        Raises:
+            OutboxFullError: There is no room, and the policy is "raise".
+        """
+        size = len(item[1])
+        waiting = len(self._items)
+        is_full = waiting >= self._settings.outbox_max_messages or (
+            0 < self._bytes > self._settings.outbox_max_bytes - size
+        )
+        if self._settings.outbox_overflow == "raise" and (is_full or not self._taker.has_room(self._bytes + size)):
+            raise OutboxFullError(waiting, self._bytes)
+        entry = None if is_full else item
+        self._items.append(entry)
+        self._bytes += 0 if is_full else size
+        if self.closed:  # perhaps nobody looks any more
+            try:
+                self._items.remove(entry)
+            except ValueError:  # somebody did
+                return True
+            return False
+        if not self._wakes and self._portal is not None:
+            self._wakes = True
+            self._portal.soon(self.serve)
+        return True
+
+    def give_time(self) -> None:
+        """Wait for room, `publish_wait_s` at most; in an event loop's thread never.
+
+        While the outbox stays half full, only the first one waits for that: the broker may need longer than anybody
+        should wait.
+        """
+        outbox_is_crowded = self._taker.is_crowded
+        if not outbox_is_crowded:
+            self._waited_in_vain = False
+        elif self._waited_in_vain:
+            outbox_is_crowded = False
+        if not (outbox_is_crowded or self._is_crowded) or running_loop() is not None:
+            return
+        deadline = monotonic() + self._settings.publish_wait_s
+        while self._is_crowded or (outbox_is_crowded and self._taker.is_crowded):
+            if monotonic() >= deadline:
+                self._waited_in_vain = outbox_is_crowded
+                break
+            pause()
+
+    @property
+    def _is_crowded(self) -> bool:
+        return len(self._items) >= CROWDED_MESSAGES or self._bytes >= CROWDED_BYTES
+
+    # In the loop
+
+    def serve(self) -> None:
+        """Pass on what waits, and let the loop turn in between."""
+        self._wakes = False  # first: what is put from now on wakes again
+        self._pass_on(PER_TURN)
+        if self._items and self._portal is not None:
+            self._wakes = True
+            self._portal.soon(self.serve)
+
+    def serve_all(self) -> None:
+        """Pass on everything that waits now."""
+        self._pass_on(len(self._items))
+
+    def _pass_on(self, most: int) -> None:
+        refused = 0
+        for _ in range(min(most, len(self._items))):
+            try:
+                item = self._items.popleft()
+            except IndexError:  # a thread took its own back
+                break
+            if item is None:
+                refused += 1
+            else:
+                self._bytes -= len(item[1])
+                self._taker.take(item)
+        if refused:
+            self._taker.refused(refused)
+        if not self._items:
+            self._bytes = 0

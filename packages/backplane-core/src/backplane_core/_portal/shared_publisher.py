@@ -1,0 +1,223 @@
+"""One process's publisher of one URL: `SharedPublisher`, which all `SyncPublisher`s with the same options share."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Hashable, Mapping
+from typing import Any, Final, TypeAlias
+
+from backplane_core._portal.encoded_publisher import EncodedPublisher
+from backplane_core._portal.intake import Intake, Item
+from backplane_core._portal.native import pause
+from backplane_core._portal.portal import Portal, Resident, enter
+from backplane_core._runtime.logging import logger
+from backplane_core.errors import ClosedError
+from backplane_core.observe import State, Stats
+
+__all__ = ["SharedPublisher", "share"]
+
+Key: TypeAlias = tuple[int, str, Hashable]
+
+
+class SharedPublisher(Resident):
+    """A publisher in this process's portal, for one or more holders; it connects when the first of them publishes.
+
+    Args:
+        key: Who asks for the same gets this one.
+        url: The broker's.
+        options: The publisher's.
+    """
+
+    def __init__(self, key: Key, url: str, options: Mapping[str, Any]) -> None:
+        self.pid = key[0]
+        self.key = key
+        """Who asks for the same gets this one."""
+        self._publisher = EncodedPublisher(url, **options)
+        self._intake = Intake(self._publisher.settings, self._publisher)
+        self._portal: Portal | None = None
+        self._holders: set[object] = set()
+        self._opening: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[None] | None = None
+
+    # From any thread
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes nothing more."""
+        return self._intake.closed
+
+    @property
+    def state(self) -> State:
+        """The publisher's."""
+        return self._publisher.state
+
+    def start(self) -> None:
+        """Enter the portal, and connect."""
+        portal = enter(self)
+        self._portal = portal
+        portal.soon(self._open)
+        self._intake.open(portal)
+
+    def give_up(self) -> None:
+        """Take nothing: it could not start."""
+        self._intake.closed = True
+        _forget(self)
+
+    def hold(self, holder: object) -> bool:
+        """Let it live until this holder lets go, too; False if it is closing."""
+        self._holders.add(holder)
+        if self._intake.closed:
+            self._holders.discard(holder)
+            return False
+        return True
+
+    def let_go(self, holder: object, drain_s: float) -> None:
+        """Send what was accepted; the last holder closes it."""
+        self._holders.discard(holder)
+        portal = self._entered()
+        self._intake.closed = not self._holders  # whoever holds it from now on sees that
+        if self._holders:
+            self._intake.closed = False
+            try:
+                self.flush(drain_s)
+            except TimeoutError as error:
+                logger.warning("closing: %s", error)
+            return
+        _forget(self)
+        portal.run(self.leave(drain_s))
+        portal.wait_until_gone()
+
+    def put(self, item: Item) -> bool:
+        """Accept an event, or return False: it is closed, and another one may be had.
+
+        Raises:
+            EventTooLargeError: The event does not fit.
+            OutboxFullError: There is no room, and the policy is "raise".
+        """
+        self._publisher.check_size(*item)
+        if self.is_current and not self._publisher.has_room(len(item[1])):
+            # An observer that publishes what is dropped would feed itself for ever: so this is counted, and no record.
+            self._publisher.count_dropped()
+            return True
+        if not self._intake.put(item):
+            return False
+        self._intake.give_time()
+        return True
+
+    def wait_until_open(self) -> None:
+        """Return once it is connected.
+
+        Raises:
+            TransportError: It could not within `connect_timeout_s`. This one is closed then.
+            AuthenticationError: The broker refused the credentials.
+        """
+        self._entered().run(self._wait_until_open())
+
+    def flush(self, timeout_s: float | None) -> None:
+        """Return once the broker has what was accepted before; see `SyncPublisher.flush`."""
+        self._entered().run(self._flush(timeout_s))
+
+    def stats(self) -> Stats:
+        """Return the publisher's counters, with all that was accepted before."""
+        portal = self._entered()
+        return self._publisher.stats() if portal.is_current else portal.run(self._stats())
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this is the loop's own thread."""
+        return self._portal is not None and self._portal.is_current
+
+    def _entered(self) -> Portal:
+        # Another thread made it a moment ago, and is about to start it.
+        while self._portal is None:
+            if self._intake.closed:
+                raise ClosedError("the publisher could not start")
+            pause()
+        return self._portal
+
+    # In the portal's loop
+
+    def _open(self) -> None:
+        self._opening = asyncio.ensure_future(self._publisher.open())
+        self._opening.add_done_callback(self._opened)
+
+    def _opened(self, opening: asyncio.Task[None]) -> None:
+        if opening.cancelled() or opening.exception() is not None:  # raised to those who wait for it
+            self._intake.closed = True
+            _forget(self)
+            if self._portal is not None:
+                self._portal.dismiss(self)
+
+    async def _wait_until_open(self) -> None:
+        if self._opening is not None:
+            await asyncio.shield(self._opening)
+
+    async def _flush(self, timeout_s: float | None) -> None:
+        self._intake.serve_all()
+        await self._publisher.flush(timeout_s)
+
+    async def _stats(self) -> Stats:
+        self._intake.serve_all()
+        return self._publisher.stats()
+
+    async def leave(self, drain_s: float) -> None:
+        """Take what was accepted, send it for at most so many seconds, and close."""
+        if self._leaving is None:
+            self._leaving = asyncio.ensure_future(self._leave(drain_s))
+        await self._leaving
+
+    async def _leave(self, drain_s: float) -> None:
+        self._intake.closed = True
+        self._intake.serve_all()
+        try:
+            await self._publisher.aclose(drain_s)
+        finally:
+            if self._portal is not None:
+                self._portal.dismiss(self)
+
+
+_shared: Final[dict[Key, SharedPublisher]] = {}
+
+
+def share(holder: object, url: str, options: Mapping[str, Any]) -> SharedPublisher:
+    """Return this process's publisher of that URL with these options, held; start it if there is none.
+
+    Raises:
+        ClosedError: The interpreter is ending.
+        ConfigurationError: No thread can run here.
+    """
+    key = (os.getpid(), url, _frozen(options))
+    while True:
+        found = _shared.get(key)
+        if found is None:
+            new = SharedPublisher(key, url, options)
+            found = _shared.setdefault(key, new)  # atomic: one of several threads wins, and starts it
+            if found is new:
+                try:
+                    new.start()
+                except BaseException:
+                    new.give_up()
+                    raise
+        if found.hold(holder):
+            return found
+        _forget(found)
+
+
+def _forget(shared: SharedPublisher) -> None:
+    """Let nobody new find it."""
+    if _shared.get(shared.key) is shared:
+        _shared.pop(shared.key, None)
+
+
+def _frozen(value: object) -> Hashable:
+    """Return something that is equal for equal options; what can't be compared is equal to itself alone."""
+    if isinstance(value, Mapping):
+        return frozenset([(name, _frozen(each)) for name, each in value.items()])
+    if isinstance(value, (list, tuple)):
+        return tuple([_frozen(each) for each in value])
+    try:
+        hash(value)
+    except TypeError:
+        return id(value)
+    return value
