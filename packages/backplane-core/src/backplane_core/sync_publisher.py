@@ -180,7 +180,7 @@ class SyncPublisher:
                 raise ClosedError("the publisher is closed")
             shared = self._own()
             if shared is None:
-                shared = share(self._token, self._url, self._options)
+                shared = share(self._token, self._url, self._options, self._settings)
                 if self._settings.wait:
                     shared.wait_until_open()
                 self._shared = shared

@@ -25,12 +25,13 @@ class EncodedPublisher(Publisher):
 
     @property
     def is_crowded(self) -> bool:
-        """Whether threads should give the writer time."""
+        """Whether the broker has as much to confirm as is good."""
         return self._states.now == "live" and self._sender.outbox.over_half
 
-    def has_room(self, size: int) -> bool:
-        """Return whether the outbox takes an event of so many bytes."""
-        return self._sender.outbox.has_room(size)
+    def has_room(self, messages: int, size: int) -> bool:
+        """Return whether the outbox takes so many more events of so many bytes together."""
+        outbox = self._sender.outbox
+        return outbox.messages + messages <= outbox.max_messages and outbox.bytes + size <= outbox.max_bytes
 
     def check_size(self, targets: Sequence[Target], data: bytes, exclude: Sequence[str]) -> None:
         """Return if the event fits, also through the broker.
@@ -55,20 +56,22 @@ class EncodedPublisher(Publisher):
         except ClosedError:
             self._drop("closed", 1)
         except OutboxFullError:
-            self.refused(1)
+            self._drop("outbox", 1)
         except EventTooLargeError:  # the broker's limit came meanwhile
             self._drop("too_large", 1)
         else:
-            self._counters.published += 1
             if self._reporter.held:
                 self._reporter.release()
+        self._counters.published += 1
 
     def refused(self, count: int) -> None:
         """Count events that were dropped since the loop could not keep up with its threads."""
+        self._counters.published += count
         self._drop("outbox", count)
 
     def count_dropped(self) -> None:
         """Count an event that was dropped for want of room, without a record."""
+        self._counters.published += 1
         self._counters.dropped["outbox"] += 1
 
     def _drop(self, cause: str, count: int) -> None:

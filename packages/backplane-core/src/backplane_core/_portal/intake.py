@@ -20,6 +20,8 @@ Item: TypeAlias = tuple[tuple[Target, ...], bytes, tuple[str, ...]]
 
 PER_TURN: Final = 256
 """Events taken until the loop turns, so that the writer gets its turn: what all publishers of a loop may use up."""
+LOOK_AGAIN_S: Final = 0.001
+"""Seconds until a full outbox is looked at again: as long as a broker takes to confirm a batch."""
 CROWDED_MESSAGES: Final = 2 * PER_TURN
 CROWDED_BYTES: Final = 1024 * 1024
 """What may wait for the loop before a thread that publishes gives it time: a few milliseconds of work."""
@@ -30,11 +32,11 @@ class Taker(Protocol):
 
     @property
     def is_crowded(self) -> bool:
-        """Whether a thread should give it time."""
+        """Whether the broker has as much to confirm as is good."""
         ...
 
-    def has_room(self, size: int) -> bool:
-        """Return whether one more event of so many bytes fits."""
+    def has_room(self, messages: int, size: int) -> bool:
+        """Return whether so many more events of so many bytes together fit."""
         ...
 
     def take(self, item: Item) -> None:
@@ -51,14 +53,17 @@ class Intake:
 
     Args:
         settings: The publisher's.
-        taker: Takes them in the loop.
     """
 
-    def __init__(self, settings: Settings, taker: Taker) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.closed = False
         self._settings = settings
-        self._taker = taker
+        # Where the outbox is small, threads must not outrun it.
+        self._crowded_messages = min(CROWDED_MESSAGES, max(1, settings.outbox_max_messages // 4))
+        self._crowded_bytes = min(CROWDED_BYTES, settings.outbox_max_bytes // 4)
+        # Both come with the loop.
         self._portal: Portal | None = None
+        self._taker: Taker | None = None
         # None stands for an event that was refused for want of room.
         self._items: deque[Item | None] = deque()
         # Two threads may add at the same time and lose one's bytes; so it starts anew whenever nothing waits.
@@ -66,10 +71,10 @@ class Intake:
         self._wakes = False
         self._waited_in_vain = False
 
-    def open(self, portal: Portal) -> None:
-        """Hand over what came early, and from now on all that comes."""
-        self._portal = portal
-        portal.soon(self.serve)
+    def open(self, portal: Portal, taker: Taker) -> None:
+        """Hand over what came early, and from now on all that comes; called in the loop."""
+        self._portal, self._taker = portal, taker
+        self.serve()
 
     # From any thread
 
@@ -84,7 +89,10 @@ class Intake:
         is_full = waiting >= self._settings.outbox_max_messages or (
             0 < self._bytes > self._settings.outbox_max_bytes - size
         )
-        if self._settings.outbox_overflow == "raise" and (is_full or not self._taker.has_room(self._bytes + size)):
+        taker = self._taker
+        if self._settings.outbox_overflow == "raise" and (
+            is_full or (taker is not None and not taker.has_room(waiting + 1, self._bytes + size))
+        ):
             raise OutboxFullError(waiting, self._bytes)
         entry = None if is_full else item
         self._items.append(entry)
@@ -103,43 +111,48 @@ class Intake:
     def give_time(self) -> None:
         """Wait for room, `publish_wait_s` at most; in an event loop's thread never.
 
-        While the outbox stays half full, only the first one waits for that: the broker may need longer than anybody
-        should wait.
+        If the broker keeps the outbox full for as long, nobody waits again until there was room.
         """
-        outbox_is_crowded = self._taker.is_crowded
-        if not outbox_is_crowded:
+        if not self._is_crowded:
             self._waited_in_vain = False
-        elif self._waited_in_vain:
-            outbox_is_crowded = False
-        if not (outbox_is_crowded or self._is_crowded) or running_loop() is not None:
-            return
-        deadline = monotonic() + self._settings.publish_wait_s
-        while self._is_crowded or (outbox_is_crowded and self._taker.is_crowded):
-            if monotonic() >= deadline:
-                self._waited_in_vain = outbox_is_crowded
-                break
-            pause()
+        elif not self._waited_in_vain and running_loop() is None:
+            deadline = monotonic() + self._settings.publish_wait_s
+            while self._is_crowded:
+                if monotonic() >= deadline:
+                    self._waited_in_vain = self._taker is not None and self._taker.is_crowded
+                    break
+                pause()
 
     @property
     def _is_crowded(self) -> bool:
-        return len(self._items) >= CROWDED_MESSAGES or self._bytes >= CROWDED_BYTES
+        return len(self._items) >= self._crowded_messages or self._bytes > self._crowded_bytes
 
     # In the loop
 
     def serve(self) -> None:
-        """Pass on what waits, and let the loop turn in between."""
+        """Pass on what waits, and let the loop turn in between; hold it back while the broker takes what it has."""
         self._wakes = False  # first: what is put from now on wakes again
-        self._pass_on(PER_TURN)
-        if self._items and self._portal is not None:
+        portal, taker = self._portal, self._taker
+        if portal is None or taker is None:
+            return
+        crowded = taker.is_crowded
+        if not crowded:
+            self._pass_on(PER_TURN)
+        if self._items:
             self._wakes = True
-            self._portal.soon(self.serve)
+            if crowded:
+                portal.later(LOOK_AGAIN_S, self.serve)
+            else:
+                portal.soon(self.serve)
 
     def serve_all(self) -> None:
         """Pass on everything that waits now."""
         self._pass_on(len(self._items))
 
     def _pass_on(self, most: int) -> None:
-        refused = 0
+        taker, refused = self._taker, 0
+        if taker is None:
+            return
         for _ in range(min(most, len(self._items))):
             try:
                 item = self._items.popleft()
@@ -149,8 +162,8 @@ class Intake:
                 refused += 1
             else:
                 self._bytes -= len(item[1])
-                self._taker.take(item)
+                taker.take(item)
         if refused:
-            self._taker.refused(refused)
+            taker.refused(refused)
         if not self._items:
             self._bytes = 0

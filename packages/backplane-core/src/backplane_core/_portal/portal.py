@@ -88,6 +88,11 @@ class Portal:
             with suppress(RuntimeError):  # closed
                 loop.call_soon_threadsafe(self._run_handed)
 
+    def later(self, delay_s: float, section: Callable[[], object]) -> None:
+        """Run a section in the loop after so many seconds; called in the loop."""
+        if self._loop is not None:
+            self._loop.call_later(delay_s, section)
+
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the loop, and return what it returns. Not for the loop's own thread, see `is_current`.
 

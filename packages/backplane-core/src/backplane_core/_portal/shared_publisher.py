@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Hashable, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Final, TypeAlias, cast
 
 from backplane_core._portal.encoded_publisher import EncodedPublisher
 from backplane_core._portal.intake import Intake, Item
 from backplane_core._portal.native import pause
 from backplane_core._portal.portal import Portal, Resident, enter
 from backplane_core._runtime.logging import logger
-from backplane_core.errors import ClosedError
+from backplane_core.errors import ClosedError, EventTooLargeError
 from backplane_core.observe import State, Stats
+from backplane_core.options import Settings
 
 __all__ = ["SharedPublisher", "share"]
 
@@ -23,18 +24,25 @@ Key: TypeAlias = tuple[int, str, Hashable]
 class SharedPublisher(Resident):
     """A publisher in this process's portal, for one or more holders; it connects when the first of them publishes.
 
+    Making one costs nothing, as a signal handler may do so while another is made: the publisher itself is made in the
+    loop.
+
     Args:
         key: Who asks for the same gets this one.
         url: The broker's.
-        options: The publisher's.
+        options: The publisher's; they are known to be right.
+        settings: The same, checked.
     """
 
-    def __init__(self, key: Key, url: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, key: Key, url: str, options: Mapping[str, Any], settings: Settings) -> None:
         self.pid = key[0]
         self.key = key
         """Who asks for the same gets this one."""
-        self._publisher = EncodedPublisher(url, **options)
-        self._intake = Intake(self._publisher.settings, self._publisher)
+        self._url = url
+        self._options = options
+        self._settings = settings
+        self._publisher: EncodedPublisher | None = None
+        self._intake = Intake(settings)
         self._portal: Portal | None = None
         self._holders: set[object] = set()
         self._opening: asyncio.Task[None] | None = None
@@ -50,14 +58,13 @@ class SharedPublisher(Resident):
     @property
     def state(self) -> State:
         """The publisher's."""
-        return self._publisher.state
+        return "connecting" if self._publisher is None else self._publisher.state
 
     def start(self) -> None:
         """Enter the portal, and connect."""
         portal = enter(self)
         self._portal = portal
         portal.soon(self._open)
-        self._intake.open(portal)
 
     def give_up(self) -> None:
         """Take nothing: it could not start."""
@@ -95,10 +102,14 @@ class SharedPublisher(Resident):
             EventTooLargeError: The event does not fit.
             OutboxFullError: There is no room, and the policy is "raise".
         """
-        self._publisher.check_size(*item)
-        if self.is_current and not self._publisher.has_room(len(item[1])):
+        publisher = self._publisher
+        if publisher is not None:
+            publisher.check_size(*item)
+        elif len(item[1]) > self._settings.max_event_bytes:
+            raise EventTooLargeError(len(item[1]), self._settings.max_event_bytes)
+        if publisher is not None and self.is_current and not publisher.has_room(1, len(item[1])):
             # An observer that publishes what is dropped would feed itself for ever: so this is counted, and no record.
-            self._publisher.count_dropped()
+            publisher.count_dropped()
             return True
         if not self._intake.put(item):
             return False
@@ -121,7 +132,9 @@ class SharedPublisher(Resident):
     def stats(self) -> Stats:
         """Return the publisher's counters, with all that was accepted before."""
         portal = self._entered()
-        return self._publisher.stats() if portal.is_current else portal.run(self._stats())
+        if portal.is_current and self._publisher is not None:
+            return self._publisher.stats()
+        return portal.run(self._stats())
 
     @property
     def is_current(self) -> bool:
@@ -139,8 +152,11 @@ class SharedPublisher(Resident):
     # In the portal's loop
 
     def _open(self) -> None:
-        self._opening = asyncio.ensure_future(self._publisher.open())
+        self._publisher = publisher = EncodedPublisher(self._url, **self._options)
+        self._opening = asyncio.ensure_future(publisher.open())
         self._opening.add_done_callback(self._opened)
+        if self._portal is not None:
+            self._intake.open(self._portal, publisher)
 
     def _opened(self, opening: asyncio.Task[None]) -> None:
         if opening.cancelled() or opening.exception() is not None:  # raised to those who wait for it
@@ -154,12 +170,17 @@ class SharedPublisher(Resident):
             await asyncio.shield(self._opening)
 
     async def _flush(self, timeout_s: float | None) -> None:
-        self._intake.serve_all()
-        await self._publisher.flush(timeout_s)
+        await self._served().flush(timeout_s)
 
     async def _stats(self) -> Stats:
+        return self._served().stats()
+
+    def _served(self) -> EncodedPublisher:
+        """Return the publisher, with all that was accepted before."""
+        if self._publisher is None:  # `_open` was handed over before anything else
+            raise ClosedError("the publisher could not start")
         self._intake.serve_all()
-        return self._publisher.stats()
+        return self._publisher
 
     async def leave(self, drain_s: float) -> None:
         """Take what was accepted, send it for at most so many seconds, and close."""
@@ -169,9 +190,8 @@ class SharedPublisher(Resident):
 
     async def _leave(self, drain_s: float) -> None:
         self._intake.closed = True
-        self._intake.serve_all()
         try:
-            await self._publisher.aclose(drain_s)
+            await self._served().aclose(drain_s)
         finally:
             if self._portal is not None:
                 self._portal.dismiss(self)
@@ -180,8 +200,14 @@ class SharedPublisher(Resident):
 _shared: Final[dict[Key, SharedPublisher]] = {}
 
 
-def share(holder: object, url: str, options: Mapping[str, Any]) -> SharedPublisher:
+def share(holder: object, url: str, options: Mapping[str, Any], settings: Settings) -> SharedPublisher:
     """Return this process's publisher of that URL with these options, held; start it if there is none.
+
+    Args:
+        holder: Anything of one's own; see `SharedPublisher.let_go`.
+        url: The broker's.
+        options: The publisher's.
+        settings: The same, checked.
 
     Raises:
         ClosedError: The interpreter is ending.
@@ -191,7 +217,7 @@ def share(holder: object, url: str, options: Mapping[str, Any]) -> SharedPublish
     while True:
         found = _shared.get(key)
         if found is None:
-            new = SharedPublisher(key, url, options)
+            new = SharedPublisher(key, url, options, settings)
             found = _shared.setdefault(key, new)  # atomic: one of several threads wins, and starts it
             if found is new:
                 try:
@@ -213,9 +239,9 @@ def _forget(shared: SharedPublisher) -> None:
 def _frozen(value: object) -> Hashable:
     """Return something that is equal for equal options; what can't be compared is equal to itself alone."""
     if isinstance(value, Mapping):
-        return frozenset([(name, _frozen(each)) for name, each in value.items()])
+        return frozenset([(str(name), _frozen(each)) for name, each in cast("Mapping[str, object]", value).items()])
     if isinstance(value, (list, tuple)):
-        return tuple([_frozen(each) for each in value])
+        return tuple([_frozen(each) for each in cast("Sequence[object]", value)])
     try:
         hash(value)
     except TypeError:
