@@ -634,7 +634,8 @@ class BaseBackplane:
             WrongLoopError: Called outside of the backplane's event loop.
         """
         await self.drain(drain_s)
-        self._finish("aclose() was called")
+        self._registry.detach_all()
+        self._states.enter("closed", "aclose() was called")
 
     # For subclasses
 
@@ -693,9 +694,3 @@ class BaseBackplane:
     def _end_turn(self) -> Awaitable[None]:
         """Let the loop run, once this is awaited: a publisher in a tight loop must not starve it."""
         return self._turn.renew()
-
-    def _finish(self, reason: str) -> None:
-        """Forget the connections and be closed."""
-        for conn_id in list(self._registry.connections):
-            self._registry.detach(conn_id)
-        self._states.enter("closed", reason)

@@ -16,6 +16,7 @@ from backplane_core._inbound.watermark import Watermark
 from backplane_core._link.events import LinkEvents
 from backplane_core._link.outage_log import OutageLog
 from backplane_core._link.supervisor import LinkSupervisor
+from backplane_core._local.registry import Registry
 from backplane_core._local.states import States
 from backplane_core._outbound.in_doubt import InDoubt
 from backplane_core._outbound.sender import Sender
@@ -90,6 +91,7 @@ class DistributedBackplane(BaseBackplane):
             signer=signer,
         )
         # Up and down: one link after the other
+        self._ending = _Ending(self._states, self._registry, self._sender, self._subscriptions, self._receiver)
         self._link_events = _LinkEvents(
             states=self._states,
             system=system,
@@ -99,6 +101,7 @@ class DistributedBackplane(BaseBackplane):
             peers=peers,
             heartbeat=heartbeat,
             log=OutageLog(self._pod_name, self._place),
+            ending=self._ending,
         )
         self._supervisor = LinkSupervisor(
             transport=transport,
@@ -258,10 +261,7 @@ class DistributedBackplane(BaseBackplane):
         try:
             await self._supervisor.stop()
         finally:
-            self._sender.close()
-            self._subscriptions.lost()
-            self._receiver.close()
-            self._finish(reason)
+            self._ending.end(reason)
 
     def _end_turn(self) -> Awaitable[None]:
         return self._wait_for_room() if self._sender.crowded and self._states.now == "live" else super()._end_turn()
@@ -269,6 +269,26 @@ class DistributedBackplane(BaseBackplane):
     async def _wait_for_room(self) -> None:
         await super()._end_turn()
         await self._sender.room(self._settings.publish_wait_s)
+
+
+class _Ending:
+    """How a pod's parts end once its link is gone: connections end, and what was not sent is counted."""
+
+    def __init__(
+        self, states: States, registry: Registry, sender: Sender, subscriptions: Subscriptions, receiver: Receiver
+    ) -> None:
+        self._states = states
+        self._registry = registry
+        self._sender = sender
+        self._subscriptions = subscriptions
+        self._receiver = receiver
+
+    def end(self, reason: str) -> None:
+        self._sender.close()
+        self._subscriptions.lost()
+        self._receiver.close()
+        self._registry.detach_all()
+        self._states.enter("closed", reason)
 
 
 class _LinkEvents(LinkEvents):
@@ -285,6 +305,7 @@ class _LinkEvents(LinkEvents):
         peers: Peers,
         heartbeat: Heartbeat,
         log: OutageLog,
+        ending: _Ending,
     ) -> None:
         self._states = states
         self._system = system
@@ -295,6 +316,7 @@ class _LinkEvents(LinkEvents):
         self._peers = peers
         self._heartbeat = heartbeat
         self._log = log
+        self._ending = ending
 
     async def live(self, reason: str) -> None:
         self._counters.links += 1
@@ -328,6 +350,9 @@ class _LinkEvents(LinkEvents):
             for channel, events in in_doubt.sent.items():
                 if events:
                     self._reporter.report_dropped("in_doubt", channel, events)
+
+    def abandoned(self) -> None:
+        self._ending.end("its event loop ended")
 
     def moved(self, reason: str) -> None:
         self._counters.links += 1

@@ -42,6 +42,10 @@ class LinkEvents(Protocol):
         """
         ...
 
+    def abandoned(self) -> None:
+        """Record that the event loop ended, and nobody had closed the backplane: it is closed now."""
+        ...
+
     def beat(self) -> None:
         """Send a beat."""
         ...

@@ -152,6 +152,14 @@ class LinkSupervisor:
             await asyncio.wait([self._runner])
 
     async def _run(self) -> None:
+        try:
+            await self._use_links()
+        except asyncio.CancelledError:
+            if not self._stopping:  # `asyncio.run` ends, and cancels whatever is left
+                self._events.abandoned()
+            raise
+
+    async def _use_links(self) -> None:
         while True:
             failure, retryable = "", True
             try:
@@ -212,8 +220,26 @@ class LinkSupervisor:
         self._heartbeat.link_opened()
         self._sender.limit(self._transport.traits.max_payload_bytes)
         failure: TransportError | None = None
+        is_abandoned = False
         try:
             self._proof.opened(_current(link), self._transport.traits, opened_at)
+            failure = await self._run_tasks(link)
+        except asyncio.CancelledError:
+            is_abandoned = not self._stopping
+            raise
+        finally:
+            in_doubt = self._proof.lost()
+            self._subscriptions.lost()
+            if not is_abandoned:
+                self._events.lost(self.reason, in_doubt)
+        if failure is not None and not failure.retryable:
+            self._must_prove = True
+            raise failure
+
+    async def _run_tasks(self, link: Link) -> TransportError | None:
+        """Read, write, subscribe and watch, until one of these finds that the link is dead; return why, if it said."""
+        failure: TransportError | None = None
+        try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(link), name="backplane-read")
                 group.create_task(self._subscribe(link, group), name="backplane-subscribe")
@@ -224,13 +250,7 @@ class LinkSupervisor:
             self.reason = str(failure)
         except* Exception as errors:  # noqa: BLE001 -- a link's fault must not end the life of links
             self.reason = log_fault("the link failed", errors)
-        finally:
-            in_doubt = self._proof.lost()
-            self._subscriptions.lost()
-            self._events.lost(self.reason, in_doubt)
-        if failure is not None and not failure.retryable:
-            self._must_prove = True
-            raise failure
+        return failure
 
     def moved(self, link: Link, reason: str) -> None:
         """Record that another link took over."""

@@ -132,6 +132,11 @@ class Registry:
         if entry.queue is not None:
             entry.queue.end()
 
+    def detach_all(self) -> None:
+        """Remove every connection."""
+        for conn_id in list(self.connections):
+            self.detach(conn_id)
+
     def associate(self, conn_id: str, target: Target) -> bool:
         """Add a target to a connection; False if that is not attached."""
         entry = self.connections.get(conn_id)
