@@ -31,6 +31,7 @@ PLACES: Final[Mapping[str, tuple[float, float]]] = {
     "_outbound": (1, 2),
     "_local": (0, 3),
     "testing": (2, 3),
+    "_portal": (2, 2),
     "_protocol": (0.5, 4),
     "sockets": (1.5, 4),
     "_runtime": (0.5, 5),
