@@ -82,9 +82,13 @@ async def test_what_a_child_could_not_send_is_told_when_it_ends(
     (project / "send.py").write_text(SEND.format(tasks=1))
     env = {"CELERY_BROKER_URL": redis_server.url, "BACKPLANE_URL": nats_server.url, "C_FORCE_ROOT": "1"}
     worker = ("-m", "celery", "-A", "tasks", "worker", "--pool", "prefork", "-c", "1", "--loglevel", "INFO")
-    async with program(project, *worker, env=env) as celery:
+    async with (
+        connect(nats_server.url) as backplane,
+        backplane.connection(None, Target.user("ann")) as connection,
+        program(project, *worker, env=env) as celery,
+    ):
         await send_tasks(project, env)
-        await celery.says("succeeded in")
+        await next_job(connection)  # so the child is connected
         nats_server.kill()
         await celery.says("the link is lost")
         await send_tasks(project, env)

@@ -65,7 +65,7 @@ def test_every_folder_is_drawn_and_says_what_it_is_for() -> None:
 def test_every_public_module_is_drawn() -> None:
     holds, speaks = bands()
     assert sorted(holds + speaks) == modules()
-    assert "publisher" in holds
+    assert "sync_publisher" in holds
     assert "target" in speaks
 
 

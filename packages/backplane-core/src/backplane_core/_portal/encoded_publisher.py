@@ -48,7 +48,7 @@ class EncodedPublisher(Publisher):
     # In the loop
 
     def take(self, item: Item) -> None:
-        """Take an event; count it as dropped if that is not possible any more."""
+        """Take an event; count it as dropped where that is not possible."""
         targets, data, exclude = item
         try:
             self._states.check_open()

@@ -66,7 +66,7 @@ class Intake:
         self._taker: Taker | None = None
         # None stands for an event that was refused for want of room.
         self._items: deque[Item | None] = deque()
-        # Two threads may add at the same time and lose one's bytes; so it starts anew whenever nothing waits.
+        # Two threads may add at the same time and lose one's bytes; so it is set to 0 whenever nothing waits.
         self._bytes = 0
         self._wakes = False
         self._waited_in_vain = False
@@ -97,7 +97,7 @@ class Intake:
         entry = None if is_full else item
         self._items.append(entry)
         self._bytes += 0 if is_full else size
-        if self.closed:  # perhaps nobody looks any more
+        if self.closed:  # perhaps nobody looks at it again
             try:
                 self._items.remove(entry)
             except ValueError:  # somebody did

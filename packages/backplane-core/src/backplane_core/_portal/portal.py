@@ -177,7 +177,7 @@ _portals: Final[dict[int, Portal]] = {}
 """By process: a forked child finds none, and leaves its parent's alone."""
 
 _ending: Final[set[int]] = set()
-"""Processes that are ending: nothing starts there any more."""
+"""Processes that are ending: nothing new starts there."""
 
 _tasks: Final[set[asyncio.Task[Any]]] = set()
 """Of the portals: a loop alone does not keep its tasks alive."""

@@ -28,7 +28,7 @@ class SharedPublisher(Resident):
     loop.
 
     Args:
-        key: Who asks for the same gets this one.
+        key: Publishers with the same key share this one.
         url: The broker's.
         options: The publisher's; they are known to be right.
         settings: The same, checked.
@@ -37,7 +37,7 @@ class SharedPublisher(Resident):
     def __init__(self, key: Key, url: str, options: Mapping[str, Any], settings: Settings) -> None:
         self.pid = key[0]
         self.key = key
-        """Who asks for the same gets this one."""
+        """Publishers with the same key share this one."""
         self._url = url
         self._options = options
         self._settings = settings
@@ -83,7 +83,7 @@ class SharedPublisher(Resident):
         """Send what was accepted; the last holder closes it."""
         self._holders.discard(holder)
         portal = self._entered()
-        self._intake.closed = not self._holders  # whoever holds it from now on sees that
+        self._intake.closed = not self._holders  # a holder that comes from now on sees that
         if self._holders:
             self._intake.closed = False
             try:
