@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import threading
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import nats.errors
 from attrs import frozen
 from backplane_core import ConfigurationError
+from backplane_core.sockets import off_loop
 
 __all__ = ["SharedTls", "TlsContextWanted", "TlsFiles"]
 
@@ -88,7 +88,7 @@ class SharedTls:
         Raises:
             ConfigurationError: Its files can't be used.
         """
-        if self.context is None and not await asyncio.to_thread(self._make):
+        if self.context is None and not await off_loop(self._make):
             raise ConfigurationError("the files of the NATS URL's ca, cert and key hold nothing that TLS can use")
 
     def _make(self) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import threading
 from pathlib import Path
 from typing import Any, Final, Self, cast
 
 from backplane_core import ConfigurationError
+from backplane_core.sockets import off_loop
 
 from backplane_redis._connection import LinkConnection
 
@@ -74,7 +74,7 @@ class SharedTls:
             ConfigurationError: It can't be made.
         """
         if not self._is_made:
-            problem = await asyncio.to_thread(self._make)
+            problem = await off_loop(self._make)
             if problem is not None:
                 raise ConfigurationError(f"the TLS options can't be used: {problem}")
         cast("Any", connection).ssl_context = self._context

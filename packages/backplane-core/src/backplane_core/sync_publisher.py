@@ -87,7 +87,7 @@ class SyncPublisher:
             ConfigurationError: This process runs no threads: uWSGI without `--enable-threads`.
             TransportError: With `wait=True`, at the first publish of a process: it could not connect within
                 `connect_timeout_s`. The next one tries again.
-            AuthenticationError: With `wait=True`, at the first publish of a process: the broker refused the credentials.
+            AuthenticationError: With `wait=True`, at a first publish: the broker refused the credentials.
 
         Delivery: if it raises, nobody has received anything. Otherwise the event is sent once the broker takes it, in
             order for each thread; what can't be sent is counted, and becomes a `Gap` at the receivers. It waits at
@@ -125,7 +125,7 @@ class SyncPublisher:
             ConfigurationError: This process runs no threads: uWSGI without `--enable-threads`.
             TransportError: With `wait=True`, at the first publish of a process: it could not connect within
                 `connect_timeout_s`. The next one tries again.
-            AuthenticationError: With `wait=True`, at the first publish of a process: the broker refused the credentials.
+            AuthenticationError: With `wait=True`, at a first publish: the broker refused the credentials.
 
         Delivery: if it raises, nobody has received anything. Otherwise the event is sent once the broker takes it, in
             order for each thread; what can't be sent is counted, and becomes a `Gap` at the receivers. It waits at

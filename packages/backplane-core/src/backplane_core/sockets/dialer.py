@@ -51,8 +51,7 @@ class Dialer:
 
         Cancellation: leaves no socket behind.
         """
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = self._in_turn((host, port), _interleave([(family, place) for family, _, _, _, place in found]))
+        addresses = self._in_turn((host, port), _interleave(await _look_up(host, port)))
         race = _Race(addresses[:MAX_ADDRESSES])
         try:
             address, connected = await race.run()
@@ -72,6 +71,17 @@ class Dialer:
             return addresses
         behind = addresses.index(taken) + 1
         return [*addresses[behind:], *addresses[:behind]]
+
+
+async def _look_up(host: str, port: int) -> list[_Address]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except RuntimeError as error:
+        if "shutdown" not in str(error):
+            raise
+        # The loop's threads are gone, as `off_loop` explains.
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, place) for family, _, _, _, place in found]
 
 
 class _Race:
