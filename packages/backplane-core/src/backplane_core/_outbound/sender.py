@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from backplane_core._outbound.flushes import Flush, Flushes
 from backplane_core._outbound.frame_builder import FrameBuilder
 from backplane_core._outbound.losses import Losses
 from backplane_core._outbound.outbound import Outbound
@@ -18,7 +19,7 @@ from backplane_core._protocol.routing import Routing
 from backplane_core._protocol.signing import Signer
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
-from backplane_core._runtime.waking import Confirmation, Waiter, WakeQueue
+from backplane_core._runtime.waking import Waiter, WakeQueue
 from backplane_core.options import Settings
 from backplane_core.target import Target
 from backplane_core.transport import Frame, Refusal
@@ -35,24 +36,6 @@ MARKS_PER_BEAT: Final = 512
 
 MAX_BEATS: Final = 8
 """Beats that may wait beyond the bounds of the outbox."""
-
-
-class Flush(Confirmation):
-    """What a flush awaits: whether all was settled in time.
-
-    Args:
-        behind: Its place; see `Mark`.
-    """
-
-    __slots__ = ("behind",)
-
-    behind: int
-
-    def set(self, confirmed: bool, /) -> None:  # noqa: FBT001 -- as of any confirmation
-        """Confirm or refuse, the first time; its task runs soon: many flush at once, and a task confirms them."""
-        if self.value is None:
-            self.value = confirmed
-            self.wake()
 
 
 class Sender(Outbound):
@@ -96,6 +79,7 @@ class Sender(Outbound):
         self._waker = WakeQueue()
         # What the writer awaits while there is nothing to write.
         self._to_write = Waiter(self._waker)
+        self._flushes = Flushes()
         self._room = asyncio.Event()
         self._waited_in_vain = False
 
@@ -193,13 +177,13 @@ class Sender(Outbound):
             return 0
         flush = Flush(self._waker)
         self.outbox.mark(flush)
-        # Cheaper than asyncio.timeout: a publisher may flush behind each event.
-        timer = None if timeout_s is None else asyncio.get_running_loop().call_later(timeout_s, flush.set, False)  # noqa: FBT003 -- it is late
+        if timeout_s is not None:
+            self._flushes.begin(flush, timeout_s)
         try:
             return 0 if await flush else flush.behind - self.outbox.settled
         finally:
-            if timer is not None:
-                timer.cancel()
+            if timeout_s is not None:
+                self._flushes.end(flush)
             if not flush.value:
                 self.outbox.forget(flush)
 
