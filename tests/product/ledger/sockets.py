@@ -137,7 +137,11 @@ class Slot:
         if life.held(target) is not None:
             return
         hold = self.book.hold(life, target)
-        confirmed = await self.backplane.associate(self.conn_id, target)
+        if self.random.random() < 0.3:
+            self.backplane.associate_nowait(self.conn_id, target)
+            confirmed = False
+        else:
+            confirmed = await self.backplane.associate(self.conn_id, target)
         self.book.owe([hold], confirmed=confirmed)
 
     async def _change(self, life: Life) -> None:
@@ -162,16 +166,18 @@ class Slot:
     async def _open(self, targets: list[Target]) -> Life | None:
         overflow = self.random.choice(QUEUES)
         lives: list[Life] = []  # begins when it is entered
+        takes_items = self.random.random() < 0.5
         connection = self.backplane.connection(
             self.conn_id,
             *targets,
             max_pending=self.random.choice((10, 1_000, 1_000)),
             overflow=overflow,
-            on_gap=lambda gap: self.book.told(lives[0], gap),
+            on_gap=None if takes_items else lambda gap: self.book.told(lives[0], gap),
             end_on_gap=overflow == "close" and self.habit == "fickle" and self.random.random() < 0.3,
         )
         entered: asyncio.Future[Life | None] = asyncio.get_running_loop().create_future()
-        reader = self._read(connection, targets, lives, entered, pause_s=0.003 if self.random.random() < 0.4 else 0.0)
+        pause_s = 0.003 if self.random.random() < 0.4 else 0.0
+        reader = self._read(connection, targets, lives, entered, pause_s=pause_s, takes_items=takes_items)
         self.readers.append(asyncio.create_task(reader, name=f"reader of {self.conn_id}"))
         return await entered
 
@@ -183,6 +189,7 @@ class Slot:
         entered: asyncio.Future[Life | None],
         *,
         pause_s: float,
+        takes_items: bool,
     ) -> None:
         life = self._begin("queue", targets)
         lives.append(life)
@@ -191,8 +198,11 @@ class Slot:
             async with connection:
                 self.book.owe(life.holds, confirmed=links is not None and links == self._links_if_live())
                 entered.set_result(life)
-                async for event in connection:
-                    self.book.heard(life, event.value)
+                async for item in connection.items() if takes_items else connection:
+                    if isinstance(item, Gap):
+                        self.book.told(life, item)
+                    else:
+                        self.book.heard(life, item.value)
                     if pause_s:
                         await asyncio.sleep(pause_s)
         except (ClosedError, GapError, SlowConsumerError):
