@@ -1,6 +1,7 @@
 """Replays runs of the ledger by their seeds, or plays new ones for as long as you like.
 
     uv run python -m tests.product.ledger 4711                    # replay one; --times 10, as no two runs are alike
+    uv run python -m tests.product.ledger 4711 --shrink           # and find out what of it is needed to fail
     uv run python -m tests.product.ledger --runs 500              # many
     uv run python -m tests.product.ledger --long                  # an hour of them
     uv run python -m tests.product.ledger --long --minutes 30
@@ -15,7 +16,7 @@ import sys
 import time
 
 from tests.product.ledger.buses import BUS_NAMES
-from tests.product.ledger.campaign import Campaign, play_seed, quiet
+from tests.product.ledger.campaign import Campaign, play_seed, quiet, shrink
 
 LONG_MINUTES = 60.0
 
@@ -37,6 +38,7 @@ def main() -> int:
     )
     parser.add_argument("seeds", type=int, nargs="*", help="replay these")
     parser.add_argument("--times", type=int, default=1, help="how often each is replayed")
+    parser.add_argument("--shrink", action="store_true", help="leave out what it does not need to fail")
     parser.add_argument("--bus", choices=BUS_NAMES, help="over this broker, whatever the seeds draw")
     parser.add_argument("--runs", type=int, help="how many new ones")
     parser.add_argument("--long", action="store_true", help="as many as there is time for")
@@ -46,7 +48,10 @@ def main() -> int:
     options = parser.parse_args()
     quiet()
     if options.seeds:
-        results = [play_seed(seed, options.bus) for seed in options.seeds for _ in range(options.times)]
+        if options.shrink:
+            results = [shrink(seed, options.bus, options.times, say) for seed in options.seeds]
+        else:
+            results = [play_seed(seed, options.bus) for seed in options.seeds for _ in range(options.times)]
         for result in results:
             say(result.report or f"{result.seed} over {result.bus}: all that is promised holds; {result.counts}")
         return any(result.problems for result in results)

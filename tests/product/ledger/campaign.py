@@ -14,10 +14,10 @@ from typing import Final
 from attrs import define, field, frozen
 
 from tests.product.ledger.buses import BusName, start_bus
-from tests.product.ledger.plan import draw
+from tests.product.ledger.plan import Plan, draw
 from tests.product.ledger.world import Outcome, play
 
-__all__ = ["Campaign", "Result", "describe", "play_seed", "quiet"]
+__all__ = ["Campaign", "Result", "describe", "play_seed", "quiet", "shrink"]
 
 SHOWN_PROBLEMS: Final = 20
 SHOWN_LINES: Final = 200
@@ -72,6 +72,33 @@ def play_seed(seed: int, bus_name: BusName | None = None) -> Result:
     plan = draw(seed, bus_name)
     with start_bus(plan.bus) as bus:
         return Result.of(asyncio.run(play(plan, bus)))
+
+
+def shrink(seed: int, bus_name: BusName | None, times: int, say: Callable[[str], None]) -> Result:
+    """Cut the plan of a seed that fails down to what it needs to fail, and return what the last failure came to.
+
+    Args:
+        seed: Its seed.
+        bus_name: Over this broker; None: over the one that it draws.
+        times: How often a smaller plan is played before it counts as one that does not fail: no two runs are alike.
+        say: Takes what was left out so far.
+    """
+    plan = draw(seed, bus_name)
+    with start_bus(plan.bus) as bus:
+
+        def fails(tried: Plan) -> Outcome | None:
+            outcomes = (asyncio.run(play(tried, bus)) for _ in range(times))
+            return next((outcome for outcome in outcomes if outcome.problems), None)
+
+        smallest = failed = fails(plan)
+        while failed is not None:
+            smallest = failed
+            left = f"{len(failed.plan.faults)} faults, {len(failed.plan.senders)} senders"
+            say(f"it fails with {left}, {sum([len(pod.habits) for pod in failed.plan.pods])} connections")
+            failed = next(filter(None, map(fails, failed.plan.smaller())), None)
+    if smallest is None:
+        return Result(seed, plan.bus, 0, "", {})
+    return Result.of(smallest)
 
 
 def quiet() -> None:

@@ -7,9 +7,9 @@ left out changes nothing for the others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from attrs import evolve, field, frozen
 from backplane_core import Target
@@ -19,6 +19,8 @@ from tests.product.ledger.faults import KINDS, Fault
 from tests.product.ledger.faults.line import Narrow
 
 __all__ = ["KEYS", "OFTEN_LEFT", "TARGETS", "Habit", "Plan", "PodPlan", "SenderKind", "SenderPlan", "draw"]
+
+T = TypeVar("T")
 
 SenderKind: TypeAlias = Literal["Publisher", "SyncPublisher"]
 Habit: TypeAlias = Literal["sink", "queue", "fickle", "leaver"]
@@ -115,9 +117,20 @@ class Plan:
         """Return an actor's own source of chance."""
         return Random(f"{self.seed} {name}")
 
-    def without(self, fault: Fault) -> Plan:
-        """Return the same with a fault less."""
-        return evolve(self, faults=[one for one in self.faults if one is not fault])
+    def smaller(self) -> Iterator[Plan]:
+        """Yield plans with one thing less each: a fault, a sender, a connection."""
+        for number in range(len(self.faults) if len(self.faults) > 1 else 0):
+            yield evolve(self, faults=_without(self.faults, number))
+        for number in range(len(self.senders)):
+            yield evolve(self, senders=_without(self.senders, number))
+        for index, pod in enumerate(self.pods):
+            for number in range(len(pod.habits)):
+                fewer = evolve(pod, habits=_without(pod.habits, number))
+                yield evolve(self, pods=[*self.pods[:index], fewer, *self.pods[index + 1 :]])
+
+
+def _without(items: Sequence[T], number: int) -> list[T]:
+    return [*items[:number], *items[number + 1 :]]
 
 
 def draw(seed: int, bus: BusName | None = None) -> Plan:

@@ -51,6 +51,7 @@ class Pod(Sender):
     backplane: BaseBackplane = field(init=False)
     sink_errors: int = 0
     _generation: int = -1
+    _earlier_links: int = 0
     _sender: BackplaneSender = field(init=False)
     _watching: asyncio.Task[None] | None = None
     _slots: list[Slot] = field(factory=list[Slot])
@@ -75,9 +76,7 @@ class Pod(Sender):
     @property
     def links(self) -> int:
         """How many links went live, of its predecessors too."""
-        return self._links + self.backplane.stats().links
-
-    _links: int = 0
+        return self._earlier_links + self.backplane.stats().links
 
     async def open(self) -> None:
         """Open the backplane and its connections."""
@@ -128,7 +127,7 @@ class Pod(Sender):
         self.story.say(name, f"gap on {gap.channel}: {gap.cause}, {self.story.span(gap)}, missed {gap.missed}")
 
     async def restart(self, drain_s: float) -> None:
-        self._links = self.links
+        self._earlier_links = self.links
         await self._close(drain_s)
         await self.open()
 

@@ -15,6 +15,7 @@ from backplane_core import (
     ClosedError,
     EventDropped,
     EventTooLargeError,
+    Observer,
     OutboxFullError,
     Publisher,
     Record,
@@ -26,7 +27,7 @@ from backplane_core import (
 from tests.product.ledger.book import Book, Published
 from tests.product.ledger.plan import TARGETS
 
-__all__ = ["WATCH_S", "BackplaneSender", "LoopSender", "Mail", "Sender", "ThreadSender"]
+__all__ = ["BackplaneSender", "LoopSender", "Mail", "Sender", "ThreadSender"]
 
 WATCH_S: Final = 0.005
 FLUSH_S: Final = 60.0
@@ -54,6 +55,15 @@ class Mail:
     def last_round(self, name: str) -> list[Published]:
         """Write down an event to every target."""
         return [self.book.publish(name, [target]) for target in (*TARGETS, Target.everyone())]
+
+    def counter(self, name: str) -> Observer:
+        """Return an observer that writes down what a sender counts as dropped."""
+
+        def observe(record: Record) -> None:
+            if isinstance(record, EventDropped):
+                self.book.dropped(name, record.channel, record.cause, record.count)
+
+        return observe
 
     def value(self, event: Published) -> list[Any]:
         """Return what is sent."""
@@ -134,12 +144,8 @@ class BackplaneSender:
 
     def settled(self, events: Sequence[Published]) -> None:
         self.mail.book.confirmed(events)
-        del self.pending[: len(events)]
-
-    def observe(self, record: Record) -> None:
-        """Write down what it counts as dropped."""
-        if isinstance(record, EventDropped):
-            self.mail.book.dropped(self.name, record.channel, record.cause, record.count)
+        done = set(events)  # two may flush at a time
+        self.pending = [event for event in self.pending if event not in done]
 
 
 @define(eq=False)
@@ -167,12 +173,8 @@ class LoopSender(Sender):
             await asyncio.wait([watching])
 
     async def _open(self) -> BackplaneSender:
-        def observe(record: Record) -> None:
-            if isinstance(record, EventDropped):
-                self.mail.book.dropped(self.name, record.channel, record.cause, record.count)
-
         while True:
-            publisher = Publisher(self.url, observer=observe, **self.options)
+            publisher = Publisher(self.url, observer=self.mail.counter(self.name), **self.options)
             try:
                 await publisher.open()
             except TransportError:
@@ -206,11 +208,7 @@ class ThreadSender(Sender):
     _stopped: threading.Event = field(factory=threading.Event)
 
     def __attrs_post_init__(self) -> None:
-        self._publisher = SyncPublisher(self.url, observer=self._observe, **self.options)
-
-    def _observe(self, record: Record) -> None:
-        if isinstance(record, EventDropped):
-            self.mail.book.dropped(self.name, record.channel, record.cause, record.count)
+        self._publisher = SyncPublisher(self.url, observer=self.mail.counter(self.name), **self.options)
 
     async def run(self, stopped: asyncio.Event) -> None:
         running = asyncio.create_task(asyncio.to_thread(self._run), name=f"thread {self.name}")

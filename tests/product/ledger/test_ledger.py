@@ -57,6 +57,13 @@ def test_a_seed_is_one_plan_and_its_faults_can_happen_there(seed: int) -> None:
         assert 0 <= fault.at_s <= plan.run_s
 
 
+def test_a_plan_is_cut_down_by_one_thing_at_a_time() -> None:
+    plan = draw(1005, "nats")
+    sizes = [len(one.faults) + len(one.senders) + sum([len(pod.habits) for pod in one.pods]) for one in plan.smaller()]
+    whole = len(plan.faults) + len(plan.senders) + sum([len(pod.habits) for pod in plan.pods])
+    assert sizes == [whole - 1] * whole
+
+
 def test_every_kind_of_fault_and_every_broker_is_drawn() -> None:
     plans = [draw(seed) for seed in range(1_000)]
     assert {type(fault) for plan in plans for fault in plan.faults} == set(KINDS)
