@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import ssl
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import attrs
 import pytest
-from backplane_core import AuthenticationError, BackplaneError, ConfigurationError, Transport, TransportError
+from backplane_core import AuthenticationError, BackplaneError, ConfigurationError, Transport, TransportError, connect
 from backplane_nats._settings import _STRINGS_ONLY  # pyright: ignore[reportPrivateUsage] -- what this nats-py can
 from backplane_nats.transport import NatsTransport
 from backplane_testservers import NatsServer, OwnBroker, free_port
@@ -19,6 +20,7 @@ from backplane_testservers.tls import Certificates
 
 from tests.conftest import StartServer
 from tests.product.nats.helpers import PROMPT_S, listening, opened, speaking, tapped, texts_of
+from tests.support.waiting import until
 
 PASSWORD = "p@ss/w:rd?,#%"
 ENCODED = "p%40ss%2Fw%3Ard%3F%2C%23%25"
@@ -186,6 +188,30 @@ async def test_a_wrong_nkey_is_refused_without_being_quoted(
         assert isinstance(error, AuthenticationError)
         for text in (*texts_of(error), repr(transport), caplog.text):
             assert wrong[4:20] not in text
+
+
+@pytest.mark.skipif("password" in _STRINGS_ONLY, reason="this nats-py takes no callable for a password")
+async def test_a_slow_provider_does_not_hold_the_loop(start: StartServer) -> None:
+    server = start(NatsServer(user="u", password=PASSWORD))
+    held, asked = threading.Event(), list[int]()
+
+    def provider() -> str:
+        asked.append(1)
+        assert held.wait(30)
+        return PASSWORD
+
+    url = server.url.replace(f"u:{ENCODED}@", "")
+    kwargs = {"user": "u", "password": provider}
+    pod = await connect(url, wait=False, connect_timeout_s=0.2, connection_kwargs=kwargs)
+    try:
+        await until(
+            lambda: "no answer in time" in (pod.ready().reason or ""), "an attempt that timed out: the loop runs"
+        )
+        assert len(asked) == 1
+        held.set()
+        await pod.wait_for_state("live", timeout_s=30)
+    finally:
+        await pod.aclose(0)
 
 
 @pytest.mark.skipif("password" in _STRINGS_ONLY, reason="this nats-py takes no callable for a password")

@@ -14,6 +14,7 @@ from backplane_core.sockets import Dialer
 from backplane_nats._client import TlsClient, close_now
 from backplane_nats._errors import explain
 from backplane_nats._link import AnnouncingNatsLink, NatsLink
+from backplane_nats._providers import Providers
 from backplane_nats._servers import Servers
 from backplane_nats._settings import REPORTS_LAME_DUCK, Server, Settings
 from backplane_nats._tls import SharedTls, TlsContextWanted
@@ -76,6 +77,7 @@ class NatsTransport:
     ) -> None:
         self._settings = Settings.parse(url, connection_kwargs, address_map)
         self._tls = SharedTls(self._settings.files)
+        self._providers = Providers(self._settings.options)
         self._dialer = Dialer()
         self._servers = Servers(self._settings)
         self._last: tuple[Server, TlsClient] | None = None
@@ -144,7 +146,7 @@ class NatsTransport:
         }
         # In a task of its own: CPython 3.11's wait_for, which nats-py uses, swallows a cancellation that comes
         # together with the answer.
-        attempt = asyncio.create_task(link.connect(options))
+        attempt = asyncio.create_task(self._connect(link, options))
         is_open = False
         try:
             await asyncio.wait({attempt})
@@ -163,6 +165,9 @@ class NatsTransport:
         self._servers.record_success(server)
         self._last = server, client
         return link
+
+    async def _connect(self, link: NatsLink, options: Mapping[str, Any]) -> None:
+        await link.connect({**options, **await self._providers.answers()})
 
     async def _attempt_with_tls(self, server: Server, *, alone: bool) -> NatsLink | TransportError:
         """Try again at a server that wants TLS although the URL asks for none, and for which no context was made."""

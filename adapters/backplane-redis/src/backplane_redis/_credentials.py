@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future as ConcurrentFuture
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 from attrs import define, field
 from backplane_core import TransportError
+from backplane_core.sockets import SlowCall
 from redis.credentials import CredentialProvider, StreamingCredentialProvider
 
 __all__ = ["Credentials", "Renewable"]
@@ -97,7 +96,7 @@ class Credentials(CredentialProvider):
         self._own_method: Callable[[], Any] | None = None
         if type(provider).get_credentials_async is not CredentialProvider.get_credentials_async:
             self._own_method = provider.get_credentials_async
-        self._asking: ConcurrentFuture[_Login] | None = None
+        self._call = SlowCall(self.get_credentials)
         self._listener: _Listener | None = None
         if isinstance(provider, StreamingCredentialProvider) and provider.is_streaming():
             self._listener = _listeners.get(provider)
@@ -114,20 +113,7 @@ class Credentials(CredentialProvider):
         """Return user name and password, or the password alone, without holding the loop."""
         if self._own_method is not None:
             return cast("_Login", await self._own_method())
-        if self._asking is None or self._asking.done():
-            self._asking = ConcurrentFuture()
-            # No executor's: a provider that hangs would hold up the end of the interpreter.
-            asking = threading.Thread(target=self._ask, args=(self._asking,), name="backplane-credentials", daemon=True)
-            asking.start()
-        answer = asyncio.wrap_future(self._asking)
-        answer.add_done_callback(_retrieve)
-        return await asyncio.shield(answer)
-
-    def _ask(self, asking: ConcurrentFuture[_Login]) -> None:
-        try:
-            asking.set_result(self.get_credentials())
-        except BaseException as error:  # noqa: BLE001 -- it belongs to those who wait
-            asking.set_exception(error)
+        return await self._call.result()
 
     def keep(self, connection: Renewable) -> asyncio.Task[None] | None:
         """Return a task that renews a connection's credentials until it is cancelled; None if nothing ever renews them.
@@ -166,9 +152,3 @@ class Credentials(CredentialProvider):
         except Exception as error:  # noqa: BLE001 -- the caller's; its text may hold a secret
             logger.warning("the credential provider raised %s: no renewed credentials", type(error).__name__)
             return None
-
-
-def _retrieve(answer: asyncio.Future[_Login]) -> None:
-    """Take an error that nobody waits for any longer, so that asyncio does not log it."""
-    if not answer.cancelled():
-        answer.exception()
