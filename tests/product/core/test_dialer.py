@@ -99,3 +99,21 @@ async def test_a_cancelled_attempt_leaves_no_socket(
             await Dialer().open(NAME, 40771)
     assert len(opened) == 2
     assert all(one.fileno() == -1 for one in opened)
+
+
+async def test_where_no_thread_can_be_started_the_addresses_of_last_time_are_used(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = port_of(listener)
+    resolve(monkeypatch, NAME, "127.0.0.9", "127.0.0.1")
+    dialer = Dialer()
+    (await dialer.open(NAME, port)).close()
+
+    async def no_thread(*_: object, **__: object) -> None:
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", no_thread)
+    with await dialer.open(NAME, port) as connected:
+        assert connected.getpeername()[0] == "127.0.0.1"
+    with await Dialer().open("127.0.0.1", port) as connected:
+        assert connected.getpeername()[0] == "127.0.0.1", "resolved here and now"

@@ -342,6 +342,54 @@ async def test_the_end_of_the_interpreter_flushes(
     assert await socket.has(500) == list(range(500))
 
 
+OUTLIVES = """
+import sys
+from backplane_core import SyncPublisher, Target
+
+publisher = SyncPublisher(sys.argv[1], channel=sys.argv[2])
+publisher.publish(Target.user("u1"), "before")
+publisher.flush(10)
+print(flush=True)
+sys.stdin.readline()
+publisher.publish(Target.user("u1"), "while the broker is away")
+print(flush=True)
+"""
+
+
+def start(script: str, *arguments: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", script, *arguments], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_an_interpreter_that_ends_while_the_broker_restarts_sends_the_last_event(
+    broker: OwnBroker, channel: str, host: str
+) -> None:
+    url = broker.url.replace("127.0.0.1", host)
+    child = start(OUTLIVES, url, channel)
+    assert child.stdin is not None
+    assert child.stdout is not None
+
+    async def line() -> None:
+        assert child.stdout is not None
+        async with asyncio.timeout(30):
+            await asyncio.to_thread(child.stdout.readline)
+
+    try:
+        await line()
+        broker.stop()
+        child.stdin.write("\n")
+        child.stdin.flush()
+        await line()
+        await asyncio.to_thread(broker.start)
+        _, errors = await asyncio.to_thread(child.communicate, timeout=30)
+    finally:
+        child.kill()
+    assert child.returncode == 0
+    assert "not confirmed" not in errors, errors
+    assert "Traceback" not in errors, errors
+
+
 # Nothing hangs
 
 

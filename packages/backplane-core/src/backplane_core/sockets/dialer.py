@@ -19,7 +19,7 @@ MAX_ADDRESSES: Final = 16
 """Addresses tried in one attempt: with the wait between them, some four seconds."""
 
 MAX_NAMES: Final = 256
-"""Names whose last address is remembered: more than a cluster announces."""
+"""Names whose addresses are remembered: more than a cluster announces."""
 
 _Address: TypeAlias = "tuple[int, tuple[Any, ...]]"  # family, and what `connect` of such a socket takes
 
@@ -33,10 +33,14 @@ class Dialer:
     then say nothing, which only the caller learns: so the next connection to a name begins with another address.
 
     asyncio's own `happy_eyeballs_delay` does the first half; uvloop has none, and neither begins elsewhere.
+
+    A name is resolved in a thread. While the interpreter ends none can be started, and still a publisher has to send
+    what it accepted, through another link if its broker is restarted just then: the addresses of last time are used.
     """
 
     def __init__(self) -> None:
-        self._taken: OrderedDict[tuple[str, int], _Address] = OrderedDict()
+        # By name: its addresses, the one that was taken last at the end.
+        self._known: OrderedDict[tuple[str, int], Sequence[_Address]] = OrderedDict()
 
     async def open(self, host: str, port: int) -> socket.socket:
         """Return a connected socket, which does not block.
@@ -47,41 +51,46 @@ class Dialer:
 
         Raises:
             OSError: No address could be connected to; says which were tried. A `ConnectionRefusedError` if all refused.
-            socket.gaierror: The name has no address.
+            socket.gaierror: The name has no address, or can't be resolved while the interpreter ends.
 
         Cancellation: leaves no socket behind.
         """
-        addresses = self._in_turn((host, port), _interleave(await _look_up(host, port)))
+        name = host, port
+        addresses = await self._resolve(name)
         race = _Race(addresses[:MAX_ADDRESSES])
         try:
             address, connected = await race.run()
         finally:
             await race.end()
-        self._taken.pop((host, port), None)
-        if len(self._taken) >= MAX_NAMES:
-            self._taken.popitem(last=False)
-        if len(addresses) > 1:
-            self._taken[host, port] = address
+        self._remember(name, _behind(address, addresses))
         return connected
 
-    def _in_turn(self, name: tuple[str, int], addresses: list[_Address]) -> list[_Address]:
-        """Return the addresses, those behind the one that was taken last first."""
-        taken = self._taken.get(name)
-        if taken not in addresses:
-            return addresses
-        behind = addresses.index(taken) + 1
-        return [*addresses[behind:], *addresses[:behind]]
+    async def _resolve(self, name: tuple[str, int]) -> Sequence[_Address]:
+        """Return the addresses of a name, in the order in which they are to be tried."""
+        known = self._known.get(name, ())
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(*name, type=socket.SOCK_STREAM)
+        except RuntimeError as error:
+            if known:
+                return known
+            if "shutdown" not in str(error):
+                raise
+            # The loop's threads are gone, as `off_loop` explains, and nobody else needs the loop any longer.
+            found = socket.getaddrinfo(*name, type=socket.SOCK_STREAM)
+        addresses = _interleave([(family, place) for family, _, _, _, place in found])
+        return _behind(known[-1], addresses) if known and known[-1] in addresses else addresses
+
+    def _remember(self, name: tuple[str, int], addresses: Sequence[_Address]) -> None:
+        self._known.pop(name, None)
+        if len(self._known) >= MAX_NAMES:
+            self._known.popitem(last=False)
+        self._known[name] = addresses[-MAX_ADDRESSES:]
 
 
-async def _look_up(host: str, port: int) -> list[_Address]:
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except RuntimeError as error:
-        if "shutdown" not in str(error):
-            raise
-        # The loop's threads are gone, as `off_loop` explains.
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [(family, place) for family, _, _, _, place in found]
+def _behind(taken: _Address, addresses: Sequence[_Address]) -> Sequence[_Address]:
+    """Return the addresses, those behind this one first, and it last."""
+    behind = addresses.index(taken) + 1
+    return [*addresses[behind:], *addresses[:behind]]
 
 
 class _Race:
