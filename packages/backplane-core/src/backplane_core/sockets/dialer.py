@@ -51,7 +51,7 @@ class Dialer:
 
         Raises:
             OSError: No address could be connected to; says which were tried. A `ConnectionRefusedError` if all refused.
-            socket.gaierror: The name has no address, or can't be resolved while the interpreter ends.
+            socket.gaierror: The name has no address.
 
         Cancellation: leaves no socket behind.
         """
