@@ -115,12 +115,12 @@ def test_an_origin_is_forgotten_when_its_last_frame_is_older_than_its_time_and_n
     tracker = Tracker(ttl_s=300)
     tracker.accept("a", "o", 1, None)
     for now in (200, 400, 600):
-        tracker.now = now
-        tracker.expire(tracker.now)
+        tracker.read_at = now
+        tracker.expire(tracker.read_at)
         assert tracker.accept("a", "o", now, now - 1) > 0
         assert tracker.accept("a", "o", now, now - 1) == DUPLICATE
-    tracker.now = 901
-    tracker.expire(tracker.now)
+    tracker.read_at = 901
+    tracker.expire(tracker.read_at)
     assert (tracker.numbers, tracker._channels) == (0, {})
     assert tracker.accept("a", "o", 1, None) == 0
 
@@ -129,12 +129,23 @@ def test_an_origin_is_remembered_through_cuts_and_then_forgotten_whole() -> None
     tracker = Tracker(ttl_s=10)
     tracker.accept("a", "o", 5, None)
     tracker.cut()
-    tracker.now = 9
-    tracker.expire(tracker.now)
+    tracker.read_at = 9
+    tracker.expire(tracker.read_at)
     assert tracker.accept("a", "o", 5, None) == DUPLICATE
-    tracker.now = 25
-    tracker.expire(tracker.now)
+    tracker.read_at = 25
+    tracker.expire(tracker.read_at)
     assert (tracker.numbers, tracker._channels) == (0, {})
+
+
+def test_what_was_read_after_a_long_outage_is_remembered_although_nothing_proves_yet_when_it_passed() -> None:
+    tracker = Tracker(ttl_s=10)
+    tracker.read_at = 100  # nothing is proven since 1
+    tracker.now = 1
+    tracker.accept("a", "o", 5, None)
+    tracker.expire(105)
+    assert tracker.accept("a", "o", 5, None) == DUPLICATE
+    tracker.expire(111)
+    assert tracker.numbers == 0
 
 
 def test_a_channel_that_was_left_misses_nothing_meanwhile_and_still_knows_its_copies() -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.product.model.plan import draw
 from tests.product.model.run import play, shrink
+from tests.product.model.script import draw
 
 
 def say(text: str) -> None:

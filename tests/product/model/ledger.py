@@ -5,20 +5,43 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from typing import Any, Final
 
 from attrs import define, field, frozen
-from backplane_core import Frame, Gap, Target
+from backplane_core import Attachment, Frame, Gap, Target
 
-__all__ = ["Arrival", "Batch", "Heard", "Hold", "Ledger", "Life", "LinkLog", "Parsed", "PodLog", "Published", "Told"]
+__all__ = [
+    "BUSY_S",
+    "NEVER",
+    "QUEUES",
+    "Arrival",
+    "Batch",
+    "Heard",
+    "Hold",
+    "Ledger",
+    "Life",
+    "LinkLog",
+    "Parsed",
+    "PodLog",
+    "Published",
+    "Told",
+    "Turn",
+]
 
 NEVER: Final = float("inf")
+QUEUES: Final = frozenset({"close", "drop_oldest", "drop_newest"})
+"""Kinds of connections that are read from a queue, by what a full one does."""
+BUSY_S: Final = {"slow": 0.02, "dragging": 0.1}
+"""How long a sink, and a callback for gaps, holds the loop, by the kind of connection."""
 
 _FRAME: Final = re.compile(
-    rb'\{"origin":"([^"]*)","target":.*?,"event":(null|\d+)(?:,"seq":(\d+))?(?:,"prev":(\d+))?', re.DOTALL
+    rb'\{"origin":"([^"]*)","target":.*?,"event":(?:null|(\d+)|\[(\d+),"x+"\])(?:,"seq":(\d+))?(?:,"prev":(\d+))?',
+    re.DOTALL,
 )
+_SIGNED: Final = b"backplane-signed-1 "
 
 
 @frozen
@@ -27,17 +50,21 @@ class Parsed:
 
     origin: str
     event: int | None
+    is_big: bool
     seq: int | None
     prev: int | None
 
     @classmethod
     def of(cls, payload: bytes) -> Parsed:
-        match = _FRAME.match(payload)
+        """Return what a payload says, signed or not."""
+        plain = payload.partition(b"\n")[2] if payload.startswith(_SIGNED) else payload
+        match = _FRAME.match(plain)
         assert match is not None, f"no frame of this model: {payload!r}"
-        origin, event, seq, prev = match.groups()
+        origin, event, big, seq, prev = match.groups()
         return cls(
             origin.decode(),
-            None if event == b"null" else int(event),
+            None if (number := event or big) is None else int(number),
+            big is not None,
             None if seq is None else int(seq),
             None if prev is None else int(prev),
         )
@@ -81,15 +108,25 @@ class Batch:
     done: float = NEVER
 
 
+@frozen
+class Turn:
+    """A channel that was left, or is heard again, at that point of what a link yielded."""
+
+    channel: str
+    at: float
+    left: bool
+
+
 @define(eq=False)
 class LinkLog:
-    """One link: when it fell deaf, when nothing more could be read from it, which frames were read in which batch."""
+    """One link: when its pod went live on it, when it fell deaf, when it ended, what was read when."""
 
     pod: PodLog
     opened: float
+    live_at: float = NEVER
     deaf_at: float = NEVER
     ended: float = NEVER
-    batches: list[Batch | str] = field(factory=list["Batch | str"])  # a channel's name: left at that point
+    batches: list[Batch | Turn] = field(factory=list["Batch | Turn"])
     read: dict[Arrival, Batch] = field(factory=dict["Arrival", "Batch"])
 
 
@@ -100,6 +137,7 @@ class PodLog:
     index: int
     origin: str
     wall_offsets: list[float]
+    is_small: bool = False
     links: list[LinkLog] = field(factory=list[LinkLog])
     gaps: list[Told] = field(factory=list["Told"])
     records: list[Any] = field(factory=list[Any])
@@ -167,10 +205,12 @@ class Life:
     too_slow: bool = False
     # Its pod closed under it; until the last link is gone, what arrives is still delivered.
     closed: bool = False
+    attachment: Attachment | None = None
+    reader: asyncio.Task[Any] | None = None
 
     @property
     def queue(self) -> bool:
-        return self.kind in {"close", "drop_oldest", "drop_newest"}
+        return self.kind in QUEUES
 
     @property
     def gaps(self) -> list[Told]:
@@ -208,3 +248,5 @@ class Ledger:
     # Frames by identity: the broker of a run hands out each copy as a tuple of its own.
     by_frame: dict[int, Arrival] = field(factory=dict[int, Arrival])
     frames: list[Frame] = field(factory=list[Frame])
+    # From when to when sinks and callbacks held the loop.
+    holds: list[tuple[float, float]] = field(factory=list[tuple[float, float]])

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 
 from attrs import evolve, field, frozen
 from backplane_core import Gap
+from backplane_core._inbound import gap_notifier, reader
+from backplane_core._link import subscriber
 from backplane_core._runtime.logging import logger
 
-from tests.product.model.checks import check
-from tests.product.model.ledger import Ledger
+from tests.product.model.ledger import Batch, Ledger
 from tests.product.model.plan import Plan
+from tests.product.model.promises import check
 from tests.product.model.virtual_loop import VirtualLoop, run
 from tests.product.model.world import World
 
@@ -31,13 +34,32 @@ class Outcome:
     seen: Counter[str] = field(factory=Counter[str])
 
 
+@contextmanager
+def fine_grained(plan: Plan) -> Generator[None]:
+    """Have few connections and channels meet what otherwise thousands do: turns between sinks, several batches."""
+    patches = (
+        (gap_notifier, "SLICE_ENTRIES", 1),
+        (reader, "SLICE_SINKS", 1),
+        (subscriber, "SUBSCRIBE_BATCH", plan.batch),
+    )
+    before = [getattr(module, name) for module, name, _ in patches]
+    try:
+        for module, name, value in patches:
+            setattr(module, name, value)
+        yield
+    finally:
+        for (module, name, _), value in zip(patches, before, strict=True):
+            setattr(module, name, value)
+
+
 def play(plan: Plan, trace: Callable[[str], None] | None = None) -> Outcome:
     """Run a plan once."""
     loop = VirtualLoop()
     world = World(plan, loop, trace)
     disabled, logger.disabled = logger.disabled, True
     try:
-        run(loop, world.play())
+        with fine_grained(plan):
+            run(loop, world.play())
     except Exception as error:  # noqa: BLE001 -- whatever it is, the run did not hold
         return Outcome([*world.ledger.violations, f"the run raised {type(error).__name__}: {error}"])
     finally:
@@ -73,7 +95,7 @@ def _seen(ledger: Ledger) -> Counter[str]:
             if link.deaf_at < link.ended:
                 seen["deaf links"] += 1
             seen["batches cut short"] += (
-                len(link.batches) > 0 and not isinstance(link.batches[-1], str) and (link.batches[-1].done > link.ended)
+                len(link.batches) > 0 and isinstance(link.batches[-1], Batch) and (link.batches[-1].done > link.ended)
             )
         for cause, count in pod.stats.dropped.items():
             seen[f"dropped: {cause}"] += count

@@ -9,9 +9,10 @@ from collections import Counter
 
 import pytest
 
-from tests.product.model.plan import Plan, draw
+from tests.product.model.plan import Plan
 from tests.product.model.regressions import PLANS
 from tests.product.model.run import play
+from tests.product.model.script import draw
 
 PARTS = 10
 SEEDS = 200

@@ -26,10 +26,11 @@ from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.sequence import DUPLICATE, Tracker
 from backplane_core.distributed import _LinkEvents
 
-from tests.product.model.plan import draw
+from tests.product.model.old_faults import OLD_FAULTS, OldFault
 from tests.product.model.run import play, shrink
+from tests.product.model.script import draw
 
-SEEDS = 400
+SEEDS = 600
 Patch = pytest.MonkeyPatch
 
 
@@ -126,8 +127,8 @@ def no_beats(patch: Patch) -> None:
 def no_beats_for_torn_channels(patch: Patch) -> None:
     drop = Losses.dropped
 
-    def forget(self: Losses, frames: Iterable[Frame], cause: str) -> None:
-        drop(self, frames, cause)
+    def forget(self: Losses, frames: Iterable[Frame], cause: str, *, in_publish: bool = False) -> None:
+        drop(self, frames, cause, in_publish=in_publish)
         self.tails.clear()
 
     patch.setattr(Losses, "dropped", forget)
@@ -242,6 +243,19 @@ def test_the_model_finds_what_is_switched_off(mutation: Mutation, monkeypatch: p
     for seed in range(SEEDS):
         found = play(draw(seed)).violations
         if any(word in text for text in found for word in mutation.breaks.split("|")):
+            return
+    pytest.fail(f"{SEEDS} runs did not notice; the last violations: {found}")
+
+
+@pytest.mark.parametrize("fault", OLD_FAULTS, ids=[fault.name for fault in OLD_FAULTS])
+def test_the_model_finds_an_old_fault_that_is_put_back(fault: OldFault, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault.apply(monkeypatch)
+    found: list[str] = []
+    for plan in map(draw, range(SEEDS)):
+        if not fault.is_met_by(plan):
+            continue
+        found = play(plan).violations
+        if any(word in text for text in found for word in fault.breaks):
             return
     pytest.fail(f"{SEEDS} runs did not notice; the last violations: {found}")
 

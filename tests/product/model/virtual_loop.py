@@ -39,6 +39,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._selector = self
         self.turns = 0
+        self.holds: list[tuple[float, float]] = []
+        """From when to when code held the loop."""
 
     def time(self) -> float:
         """The virtual clock, from 0, in seconds."""
@@ -47,6 +49,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def spend(self, seconds: float) -> None:
         """Be busy for so long, as code that computes or blocks is: timers come late."""
         self._now = on_tick(self._now + seconds)
+
+    def hold(self, seconds: float) -> None:
+        """Be busy for so long, and write it down."""
+        began = self._now
+        self.spend(seconds)
+        if seconds:
+            self.holds.append((began, self._now))
+
+    @property
+    def held_s(self) -> float:
+        """For how long code held the loop, in all."""
+        return sum([until - since for since, until in self.holds])
 
     def select(self, timeout: float | None) -> tuple[()]:
         """Take the base loop's time to sleep, and do not sleep.

@@ -319,8 +319,8 @@ class _LinkEvents(LinkEvents):
         self._ending = ending
 
     async def live(self, reason: str) -> None:
-        self._counters.links += 1
         await self._receiver.live()
+        self._counters.links += 1  # behind it: closing may end this before anyone is notified
         self._reporter.report(LinkChanged(live=True, reason=reason, links=self._counters.links))
         if self._states.now in {"connecting", "degraded"}:
             self._log.live(self._system.monotonic(), self._receiver.notified_of_outage)

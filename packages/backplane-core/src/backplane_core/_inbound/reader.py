@@ -32,6 +32,7 @@ from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
 from backplane_core.errors import EnvelopeError
 from backplane_core.observe import EnvelopeRejected
+from backplane_core.target import Target
 from backplane_core.transport import Frame, Lost
 
 __all__ = ["Reader"]
@@ -155,14 +156,20 @@ class Reader:
                 if 10 in event or 13 in event:  # noqa: PLR2004 -- LF and CR; seven times cheaper than as bytes
                     event = compact(event)
                 if owed_holes or coverage.since is not None:
-                    await self._gaps.notify_before(channel, entries)
+                    entries = await self._notified(channel, entries, decode_targets(head))
                 union = UnionEvent(event, decode_targets(head)) if head.also else None
                 if len(entries) <= SLICE_SINKS and size * len(entries) <= SLICE_BYTES:
                     deliver(entries, event, target, union)
                 else:
-                    await self._deliver_sliced(entries, event, target, union)
+                    await self._deliver_sliced(entries, event, target, union, decode_targets(head))
             if monotonic() >= self._slice_ends:
                 await self._turn()
+
+    async def _notified(self, channel: str, entries: Sequence[Entry], targets: Sequence[Target]) -> Sequence[Entry]:
+        """Notify connections of what they missed before this frame; return those that still are to get it."""
+        await self._gaps.notify_before(channel, entries)
+        # Others ran meanwhile: a connection may have left the target, and its id may be another user's by now.
+        return self._registry.keep(entries, targets)
 
     @property
     def accepted(self) -> int:
@@ -246,14 +253,23 @@ class Reader:
         raise EnvelopeError(f"not taken: {reason}")
 
     async def _deliver_sliced(
-        self, entries: Sequence[Entry], event: bytes, target: bytes, union: UnionEvent | None
+        self,
+        entries: Sequence[Entry],
+        event: bytes,
+        target: bytes,
+        union: UnionEvent | None,
+        targets: Sequence[Target],
     ) -> None:
         """Deliver one frame to many sinks; it reaches all of them before the next frame reaches any."""
         step = min(SLICE_SINKS, 1 + SLICE_BYTES // (len(event) + 1))
+        turned = False
         for start in range(0, len(entries), step):
-            self._delivery.deliver(entries[start : start + step], event, target, union)
+            part = entries[start : start + step]
+            # As in `_notified`.
+            self._delivery.deliver(self._registry.keep(part, targets) if turned else part, event, target, union)
             if self._monotonic() >= self._slice_ends:
                 await self._turn()
+                turned = True
 
     async def _turn(self) -> None:
         self._heartbeat.behind()

@@ -109,12 +109,15 @@ class Receiver:
             needs_seq=signer is not None,
         )
         self._was_live = False
+        self._lost_at = float("-inf")
 
     async def take(self, batch: Sequence[Frame | Lost]) -> None:
         """Deliver what arrived, in order, and report what is missing in it."""
         self._watermark.heard_at = self._system.monotonic()
         self._heartbeat.received()
-        self._tracker.now = self._watermark.at
+        # What a link brings passed the broker after the link before it had died, although nothing proves more yet.
+        self._tracker.read_at = self._watermark.heard_at
+        self._tracker.now = max(self._watermark.at, self._lost_at)
         accepted = self._reader.accepted
         await self._reader.process(batch if self._verifier is None else self._verifier.verified(batch))
         if self._refusals.is_open:
@@ -192,6 +195,7 @@ class Receiver:
             doubted_since: Since when (monotonic) even what the link proved is in doubt; None: it holds.
         """
         at = self._watermark.at
+        self._lost_at = self._system.monotonic()
         self._gaps.lost()
         self._coverage.lost(at if doubted_since is None else min(at, doubted_since))
         self._watermark.lost(f"the link was replaced: {reason}")
@@ -225,8 +229,8 @@ class Receiver:
 
 
 def _make_tracker(settings: Settings) -> Tracker:
-    # A number is known from when its frame was read, which is at most two probes after the last proof that it was. A
-    # sender sends nothing again that is older than half of origin_ttl_s.
+    # A number is known for so long from when its frame was read. A sender sends nothing again that is older than half
+    # of origin_ttl_s, and what it sent is read within two probes, or the link is given up.
     if settings.signing_keys is None:
         return Tracker(settings.origin_ttl_s + 2 * settings.probe_interval_s)
     # A frame may be signed origin_ttl_s ahead of our clock, and anyone can send it again until it is so long behind it.

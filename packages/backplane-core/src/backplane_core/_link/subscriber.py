@@ -11,6 +11,8 @@ from attrs import frozen
 
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
+from backplane_core._link.patience import Patience
+from backplane_core._link.proof import LinkProof
 from backplane_core._runtime.system import System
 from backplane_core.errors import AuthenticationError, RefusedError, TransportError
 from backplane_core.transport import Link
@@ -28,12 +30,14 @@ class LinkSubscriber:
     Args:
         subscriptions: Knows what is wanted.
         receiver: Is notified of what is heard.
+        proof: Knows whether the reader is at work.
         system: The clock.
         timeout_s: How long an answer may take.
     """
 
     subscriptions: Subscriptions
     receiver: Receiver
+    proof: LinkProof
     system: System
     timeout_s: float
 
@@ -104,7 +108,6 @@ class LinkSubscriber:
     async def _with_timeout(self, asking: Awaitable[None]) -> None:
         """Limit the wait for the broker: no heartbeat watches a link that is not live yet."""
         try:
-            async with asyncio.timeout(self.timeout_s):
-                await asking
+            await Patience(self.timeout_s, self.proof, self.system).wait(asking)
         except TimeoutError:
             raise TransportError("the broker confirms no subscription: it is frozen, or the line is cut") from None

@@ -106,7 +106,11 @@ class LinkSupervisor:
         self._must_prove = True
         self._proof = LinkProof(watermark, InDoubtSends(settings.channel, own.beat_suffix))
         self._subscriber = LinkSubscriber(
-            subscriptions=subscriptions, receiver=receiver, system=system, timeout_s=settings.connect_timeout_s
+            subscriptions=subscriptions,
+            receiver=receiver,
+            proof=self._proof,
+            system=system,
+            timeout_s=settings.connect_timeout_s,
         )
         self._writer = LinkWriter(
             transport=transport,

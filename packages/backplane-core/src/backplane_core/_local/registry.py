@@ -190,6 +190,16 @@ class Registry:
             found = [entry for entry in found if entry.conn_id not in left_out]
         return found
 
+    def keep(self, entries: Sequence[Entry], targets: Sequence[Target]) -> Sequence[Entry]:
+        """Return those of these connections that still have one of the targets."""
+        return [entry for entry in entries if any(self._has(entry, target) for target in targets)]
+
+    def _has(self, entry: Entry, target: Target) -> bool:
+        if target.kind == "everyone":
+            return self.connections.get(entry.conn_id) is entry
+        holders = self.holders.get(target.wire)
+        return entry is (holders.get(entry.conn_id) if isinstance(holders, dict) else holders)
+
     @property
     def target_count(self) -> int:
         """How many distinct targets there are besides the connections themselves."""

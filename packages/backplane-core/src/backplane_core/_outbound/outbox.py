@@ -84,7 +84,7 @@ class Outbox:
         return True
 
     def reserve(self, frame: Frame) -> None:
-        """Put a frame behind the others, beyond the bounds: a sign of life must not wait for room."""
+        """Put a frame behind the others, beyond the bounds: a sign of life, or of a hole, must not wait for room."""
         self.messages += 1
         self.bytes += len(frame[1])
         self._waiting.append(frame)

@@ -122,7 +122,7 @@ class Sender(Outbound):
             now: The monotonic clock.
 
         Returns:
-            False if there was no room for all of it, events go first: try again soon.
+            False if not all of it was taken, since very much waits: try again soon.
         """
         channels = [self._shared]
         channels += [tail for tail in list(self._losses.tails)[:MARKS_PER_BEAT] if tail != self._shared]
@@ -135,8 +135,11 @@ class Sender(Outbound):
                     return False
                 self.outbox.reserve(frame)
                 self._beats.append(self.end())
-            elif not self.outbox.offer(frame):
+            elif self.outbox.bytes > self.outbox.max_bytes + BATCH_BYTES:
                 return False
+            else:
+                # Room of its own, of a batch: in a small outbox the beat and events would never leave it any.
+                self.outbox.reserve(frame)
             self.frames.numbering.take(channel)
             self._losses.tails.pop(channel, None)
             self._to_write.wake()

@@ -106,6 +106,7 @@ class Last:
         origin: The sender.
         seq: The frame's number.
         at: When it passed the broker, at the earliest, in the monotonic clock's seconds.
+        read_at: When it was read.
         link: How many links were replaced before it was heard; `_LEFT` if the channel was left since.
     """
 
@@ -113,6 +114,7 @@ class Last:
     origin: str
     seq: int
     at: float
+    read_at: float
     link: int
 
 
@@ -171,6 +173,8 @@ class Tracker:
         max_numbers: Numbers that are remembered.
         max_origin_bytes: The origins' names in them.
         now: When what is read now passed the broker, at the earliest; set by the caller.
+        read_at: When it is read; set by the caller. A number's age counts from here: a pod that is busy, or was deaf
+            for long, reads what passed the broker long ago as far as it knows.
         hole_since: When the frame before the last hole passed it, at the earliest.
         evicted: Numbers that had to go before their time.
     """
@@ -179,6 +183,7 @@ class Tracker:
     max_numbers: int = MAX_NUMBERS
     max_origin_bytes: int = MAX_ORIGIN_BYTES
     now: float = field(default=0.0, init=False)
+    read_at: float = field(default=0.0, init=False)
     hole_since: float = field(default=0.0, init=False)
     evicted: int = field(default=0, init=False)
     _channels: dict[str, dict[str, Last]] = field(factory=dict[str, dict[str, Last]], init=False)
@@ -199,7 +204,7 @@ class Tracker:
         if last is None or prev != last.seq or seq != last.seq + 1 or last.link != self._link:
             return False
         last.seq += 1
-        last.at = self.now
+        last.at, last.read_at = self.now, self.read_at
         return True
 
     def accept(self, channel: str, origin: str, seq: int, prev: int | None) -> int:
@@ -208,7 +213,7 @@ class Tracker:
         origins = self._channels.get(channel)
         last = None if origins is None else origins.get(origin)
         if last is None:
-            self._add(Last(channel, sys.intern(origin), seq, self.now, link))
+            self._add(Last(channel, sys.intern(origin), seq, self.now, self.read_at, link))
             return 0
         if seq <= last.seq:
             return DUPLICATE
@@ -219,7 +224,7 @@ class Tracker:
                 missing = 0
             else:
                 self.hole_since = last.at
-        last.seq, last.at, last.link = seq, self.now, link
+        last.seq, last.at, last.read_at, last.link = seq, self.now, self.read_at, link
         return missing
 
     def _remember(self, channel: str, last: Last, missing: int) -> bool:
@@ -230,7 +235,7 @@ class Tracker:
             missing, since = missing + known.missing, known.since
         elif len(self._across) >= MAX_ACROSS:
             return False
-        self._across[key] = Across(missing, since, self.now)
+        self._across[key] = Across(missing, since, self.read_at)
         return True
 
     def doubted(self, channel: str, origin: str) -> int:
@@ -292,7 +297,7 @@ class Tracker:
 
     def _add(self, last: Last) -> None:
         size = len(last.origin)
-        self._sweep(2, self.now)
+        self._sweep(2, self.read_at)
         if len(self._order) >= self.max_numbers or self._origin_bytes + size > self.max_origin_bytes:
             self._make_room(size)
         self._channels.setdefault(last.channel, {})[last.origin] = last
@@ -304,7 +309,7 @@ class Tracker:
             len(self._order) >= self.max_numbers or self._origin_bytes + size > self.max_origin_bytes
         ):
             looked_at = [self._order.popleft() for _ in range(min(SWEEP_FOR_ROOM, len(self._order)))]
-            oldest = min(looked_at, key=lambda it: it.at)
+            oldest = min(looked_at, key=lambda it: it.read_at)
             self._order.extend([it for it in looked_at if it is not oldest])
             self._forget(oldest)
             self.evicted += 1
@@ -313,7 +318,7 @@ class Tracker:
         order = self._order
         for _ in range(min(most, len(order))):
             last = order.popleft()
-            if now - last.at > self.ttl_s:
+            if now - last.read_at > self.ttl_s:
                 self._forget(last)
             else:
                 order.append(last)
