@@ -145,6 +145,8 @@ class PodLog:
     confirmed_frames: int = 0
     # When its line got another longest delay, and which.
     delays: list[tuple[float, float]] = field(factory=list[tuple[float, float]])
+    # Whether it came up in time; else its host never used it.
+    started: bool = False
     restarted: bool = False
     stats: Any = None
     replay: Any = None

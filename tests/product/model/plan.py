@@ -57,6 +57,7 @@ class Plan:
         signed: Whether the fleet signs.
         skew_s: In a fleet that signs, how far each pod's clock is ahead of that of the pod before it.
         batch: Channels in one call of a link's `subscribe`, at most.
+        few: Connections that are notified of a hole at once; others are walked to, or notified before their next event.
         small: The pod that takes small events alone; None: all take all.
         memory: Numbers of other pods' frames that a pod remembers; None: plenty.
         alarm: Whether the pods' observers publish when events are dropped.
@@ -79,6 +80,7 @@ class Plan:
     signed: bool = False
     skew_s: float = 0.0
     batch: int = 512
+    few: int = 8
     small: int | None = None
     memory: int | None = None
     alarm: bool = False

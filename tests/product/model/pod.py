@@ -105,7 +105,7 @@ class Pod:
     @property
     def up(self) -> bool:
         """Whether it takes publishes and connections."""
-        return not self.stopping and self.backplane.state in {"live", "degraded"}
+        return self.log.started and not self.stopping and self.backplane.state in {"live", "degraded"}
 
     @property
     def is_deaf(self) -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from attrs import evolve, field, frozen
 from backplane_core import Gap
-from backplane_core._inbound import reader, slices
+from backplane_core._inbound import hole_notifier, reader, slices
 from backplane_core._link import subscriber
 from backplane_core._runtime.logging import logger
 
@@ -39,6 +39,7 @@ def fine_grained(plan: Plan) -> Generator[None]:
     """Have few connections and channels meet what otherwise thousands do: turns between sinks, several batches."""
     patches = (
         (slices, "SLICE_ENTRIES", 1),
+        (hole_notifier, "FEW", plan.few),
         (reader, "SLICE_SINKS", 1),
         (subscriber, "SUBSCRIBE_BATCH", plan.batch),
     )

@@ -48,6 +48,7 @@ def draw(seed: int) -> Plan:
         alarm=not quiet and chance.random() < 0.2,
         quiet=quiet,
         single_stream=chance.random() < 0.5,
+        few=chance.choice([0, 8]),
         steps=script.steps(),
     )
 

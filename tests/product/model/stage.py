@@ -53,6 +53,7 @@ class Stage:
                 life += 1
                 await asyncio.sleep(0.5)
             else:
+                pod.log.started = True
                 return
 
     def faults(self, index: int) -> Faults:
@@ -74,7 +75,7 @@ class Stage:
     def sample(self) -> None:
         """Look at what must hold at any moment: nobody says ready while deaf, memory follows what is held."""
         for pod in self.pods.values():
-            if pod.stopping:
+            if pod.stopping or not pod.log.started:
                 continue
             ready, state = pod.backplane.ready(), pod.backplane.state
             if ready.live != (state == "live"):

@@ -12,6 +12,8 @@ __all__ = ["check_quiet"]
 def check_quiet(ledger: Ledger) -> Iterator[str]:
     """Yield each alarm of a run in which nothing was lost."""
     for pod in ledger.pods:
+        if not pod.started:
+            continue
         # Who takes a target while somebody else leaves it may hear False, and then of a gap until it is heard.
         owed = any(not hold.confirmed for life in ledger.lives if life.pod is pod for hold in life.holds)
         if len(pod.links) != 1:
