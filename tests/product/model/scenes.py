@@ -150,6 +150,9 @@ class Scenes:
             targets = self.chance.choice([*held, *held, EVERYONE])
             wait_s = self.chance.choice([0.05, 0.1, 0.2])
             publishes.append(Step(wait_s, "publish", (other, targets, (), 1, "nowait")))
+            if self.chance.random() < 0.15:  # while its event waits for the notices that come first
+                leaver = self.chance.choice([0, 1])
+                publishes.append(Step(0.02, "dissociate", (sockets[leaver], *held[leaver])))
         return [
             *attach,
             Step(0.5, "publish", (other, self.chance.choice(held), (), 1, "nowait")),
