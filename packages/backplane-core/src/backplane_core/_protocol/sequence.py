@@ -138,7 +138,7 @@ class Across:
     Args:
         missing: How many frames.
         since: When the frame before them passed the broker, at the earliest.
-        at: When the frame behind them did.
+        at: When the frame behind them was read.
     """
 
     missing: int
