@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -11,17 +10,13 @@ import nats
 from attrs import frozen
 from nats.aio.msg import Msg
 
-from bench.events import nested, user_id
+from bench.subjects.running import ClientSender, topic
 from bench.subjects.turn import Socket, Sockets, Turn
 
 __all__ = ["NatsPy"]
 
 # Its own types are partly unknown to a strict checker.
 _nats: Final[Any] = nats
-
-
-def _subject(turn: Turn, user: str) -> str:
-    return f"{turn.channel}.{user}"
 
 
 @frozen(kw_only=True)
@@ -42,11 +37,11 @@ class NatsPy:
     @asynccontextmanager
     async def receiver(self, turn: Turn, sockets: Sockets) -> AsyncGenerator[None]:
         """A callback per subscription."""
-        by_subject = {_subject(turn, user): sockets.of(user) for user in turn.users}
+        by_subject = {topic(turn, user): sockets.of(user) for user in turn.users}
         client = await _nats.connect(turn.url)
         try:
             if self.wildcard:
-                await client.subscribe(_subject(turn, "*"), cb=_Dispatcher(by_subject).on_message)
+                await client.subscribe(topic(turn, "*"), cb=_Dispatcher(by_subject).on_message)
             else:
                 for subject, socket in by_subject.items():
                     await client.subscribe(subject, cb=_Handler(socket).on_message)
@@ -72,23 +67,7 @@ class _Dispatcher:
         self.by_subject[message.subject].take(message.data)
 
 
-@frozen
-class _Publisher:
-    client: Any
-    turn: Turn
-
-    async def publish(self, numbers: Iterable[int]) -> None:
-        """`await client.publish(f"….{user}", json.dumps({…}).encode())`."""
-        turn, client = self.turn, self.client
-        if turn.flat:
-            subject = _subject(turn, turn.users[0])
-            for number in numbers:
-                await client.publish(subject, turn.json(number))
-        else:
-            for number in numbers:
-                user = user_id(number)
-                await client.publish(_subject(turn, user), json.dumps(nested(number, user)).encode())
-
+class _Publisher(ClientSender):
     async def settle(self, _: int, /) -> None:
         """`await client.flush()`."""
         await self.client.flush()

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import hiredis
 import redis.asyncio
-from attrs import define, field, frozen
+from attrs import define, field
 
 from bench.events import nested, user_id
-from bench.subjects.running import WaitingSender, reading
+from bench.subjects.running import ClientSender, WaitingSender, reading, topic
 from bench.subjects.turn import Sockets, Turn
 
 __all__ = ["BATCH", "RedisLoop", "RedisPipeline", "RedisPy"]
@@ -25,10 +25,6 @@ BATCH: Final = 64
 _READ_BYTES: Final = 1 << 20
 # Its own types are partly unknown to a strict checker.
 _redis: Final[Any] = redis.asyncio
-
-
-def _channel(turn: Turn, user: str) -> str:
-    return f"{turn.channel}:{user}"
 
 
 class RedisPy:
@@ -43,7 +39,7 @@ class RedisPy:
     @asynccontextmanager
     async def receiver(self, turn: Turn, sockets: Sockets) -> AsyncGenerator[None]:
         """`async for message in pubsub.listen()`: one subscription for all channels, and a look at each one's name."""
-        by_channel = {_channel(turn, user).encode(): sockets.of(user) for user in turn.users}
+        by_channel = {topic(turn, user).encode(): sockets.of(user) for user in turn.users}
         async with _redis.Redis.from_url(turn.url) as client, client.pubsub() as pubsub:
             await pubsub.subscribe(*by_channel)
             messages = pubsub.listen()
@@ -59,22 +55,8 @@ class RedisPy:
                 yield
 
 
-@frozen
-class _Publisher(WaitingSender):
-    client: Any
-    turn: Turn
-
-    async def publish(self, numbers: Iterable[int]) -> None:
-        """`await client.publish(f"…:{user}", json.dumps({…}))`."""
-        turn, client = self.turn, self.client
-        if turn.flat:
-            channel = _channel(turn, turn.users[0])
-            for number in numbers:
-                await client.publish(channel, turn.json(number))
-        else:
-            for number in numbers:
-                user = user_id(number)
-                await client.publish(_channel(turn, user), json.dumps(nested(number, user)))
+class _Publisher(ClientSender, WaitingSender):
+    """Its publish waits for Redis."""
 
 
 class RedisPipeline(RedisPy):
@@ -95,7 +77,7 @@ class _PipelinePublisher(_Publisher):
             async with self.client.pipeline(transaction=False) as pipeline:
                 for number in batch:
                     user = user_id(number)
-                    pipeline.publish(_channel(self.turn, user), json.dumps(nested(number, user)))
+                    pipeline.publish(topic(self.turn, user), json.dumps(nested(number, user)).encode())
                 await pipeline.execute()
 
 
@@ -113,7 +95,7 @@ class RedisLoop:
     @asynccontextmanager
     async def receiver(self, turn: Turn, sockets: Sockets) -> AsyncGenerator[None]:
         """Hiredis over the connection's own stream."""
-        by_channel = {_channel(turn, user).encode(): sockets.of(user) for user in turn.users}
+        by_channel = {topic(turn, user).encode(): sockets.of(user) for user in turn.users}
         subscribed = asyncio.Event()
         async with _connection(turn.url) as (connection, stream):
             await connection.send_command("SUBSCRIBE", *by_channel)
@@ -194,5 +176,5 @@ class _LoopSender:
 
 
 def _head(turn: Turn, user: str) -> bytes:
-    channel = _channel(turn, user).encode()
+    channel = topic(turn, user).encode()
     return b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$" % (len(channel), channel)

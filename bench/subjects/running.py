@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-__all__ = ["WaitingSender", "reading"]
+from attrs import frozen
+
+from bench.events import nested, user_id
+from bench.subjects.turn import Turn
+
+__all__ = ["ClientSender", "WaitingSender", "reading", "topic"]
 
 
 @asynccontextmanager
@@ -34,3 +40,28 @@ class WaitingSender:
 
     async def settle(self, _: int, /) -> None:
         """Nothing is left to wait for."""
+
+
+def topic(turn: Turn, user: str) -> str:
+    """Return the channel of Redis, or the subject of NATS, that a user's events go to."""
+    return f"{turn.channel}.{user}"
+
+
+@frozen
+class ClientSender:
+    """A bare client's publishing side, as people write it."""
+
+    client: Any
+    turn: Turn
+
+    async def publish(self, numbers: Iterable[int]) -> None:
+        """`await client.publish(f"….{user}", json.dumps({…}).encode())`."""
+        turn, client = self.turn, self.client
+        if turn.flat:
+            to = topic(turn, turn.users[0])
+            for number in numbers:
+                await client.publish(to, turn.json(number))
+        else:
+            for number in numbers:
+                user = user_id(number)
+                await client.publish(topic(turn, user), json.dumps(nested(number, user)).encode())
