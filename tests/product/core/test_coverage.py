@@ -115,7 +115,7 @@ class World:
     def frame(self, name: str) -> None:
         if name not in self.channels or not self.channels[name].heard:
             return
-        heard_at = self.coverage.heard_at(name, self.now) if self.coverage.is_open else None
+        heard_at = self.coverage.heard_at(name, self.now) if self.coverage.since is not None else None
         for socket in self.sockets:
             if name in socket.channels:
                 if heard_at is not None:
@@ -132,13 +132,13 @@ class World:
                 if owed.channels is None or socket.channels.keys() & owed.channels:
                     socket.notify(self.coverage, heard_at, self.now)
             self.coverage.close()
-        assert not self.coverage.is_open
+        assert self.coverage.since is None
         assert not any(socket.silently_missed(name) for socket in self.sockets for name in socket.channels)
         self.proven = self.now
 
     def prove(self) -> None:
         """All that was promised was heard up to now."""
-        if not self.coverage.is_open and all(it.confirmed for it in self.channels.values() if it.promised):
+        if self.coverage.since is None and all(it.confirmed for it in self.channels.values() if it.promised):
             self.proven = self.now
 
     def play(self, step: str, name: str) -> None:
@@ -175,7 +175,7 @@ def test_a_frame_on_one_channel_says_nothing_of_another() -> None:
     assert coverage.last_heard(["shared"]) == 10.2
     assert coverage.last_heard(["shared", "user:u2"]) == 11.4
     coverage.close()
-    assert not coverage.is_open
+    assert coverage.since is None
 
 
 def test_what_is_asked_for_while_a_gap_is_being_reported_stays_owed() -> None:
@@ -196,7 +196,7 @@ def test_what_is_asked_for_while_a_gap_is_being_reported_stays_owed() -> None:
 def test_what_somebody_waits_for_is_owed_once_the_link_dies() -> None:
     coverage = Coverage()
     coverage.ask("user:u1", 1.0, owed=False)
-    assert not coverage.is_open
+    assert coverage.since is None
     coverage.lost(5.0)  # the others' channels are proven until then; this one was never heard
     assert coverage.since == 1.0
 

@@ -63,7 +63,8 @@ def test_each_record_is_one_line(log: pytest.LogCaptureFixture, record: Record, 
 
 def test_a_flood_is_one_line_and_then_a_count(log: pytest.LogCaptureFixture) -> None:
     clock = Clock()
-    observe = LoggingObserver(every_s=10, monotonic=clock)
+    observe = LoggingObserver(every_s=10)
+    observe._monotonic = clock
     for _ in range(500):
         observe(SinkFailed(conn_id="c1", error="KeyError"))
     observe(SinkFailed(conn_id="c2", error="KeyError"))
@@ -78,7 +79,8 @@ def test_a_flood_is_one_line_and_then_a_count(log: pytest.LogCaptureFixture) -> 
 
 def test_its_memory_is_bounded(log: pytest.LogCaptureFixture) -> None:
     clock = Clock()
-    observe = LoggingObserver(every_s=10, monotonic=clock)
+    observe = LoggingObserver(every_s=10)
+    observe._monotonic = clock
     for number in range(5_000):
         observe(SinkFailed(conn_id=str(number), error="KeyError"))
     assert len(log.records) == len(observe._logged) == 1_000

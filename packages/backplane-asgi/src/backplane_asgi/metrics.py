@@ -39,6 +39,7 @@ PLAIN: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("links_total", "links", "counter", "Links to the broker that went live."),
     ("sink_errors_total", "sink_errors", "counter", "Deliveries at which a connection's sink raised."),
     ("fleet_mismatch_total", "mismatch", "counter", "Beats of pods with other routing or lanes."),
+    ("evicted_numbers_total", "numbers_evicted", "counter", "Other pods' numbers that were forgotten too early."),
     ("origin_collisions_total", "collisions", "counter", "Beats under this pod's origin that it did not send."),
 )
 """Name, field of `Stats`, type, help."""

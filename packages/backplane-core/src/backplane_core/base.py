@@ -567,7 +567,7 @@ class BaseBackplane:
         """`connecting`, `live`, `degraded` (the link is down, local delivery goes on), `draining` or `closed`."""
         return self._states.now
 
-    async def wait_for_state(self, state: State, *, timeout_s: float | None = None) -> None:
+    async def wait_for_state(self, state: State, timeout_s: float | None = None) -> None:
         """Return once the backplane is in that state.
 
         Args:

@@ -193,6 +193,7 @@ class DistributedBackplane(BaseBackplane):
             super().stats(),
             sent=outbox.confirmed,
             denied=self._subscriptions.denied_count,
+            numbers_evicted=self._receiver.numbers_evicted,
             outbox_messages=outbox.messages,
             outbox_bytes=outbox.bytes,
         )

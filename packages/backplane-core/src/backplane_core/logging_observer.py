@@ -40,12 +40,11 @@ class LoggingObserver:
         logger: Where to write; the logger `backplane` by default.
         every_s: Seconds between two lines of one kind about one sink, channel or cause. 10: readable, and soon enough
             to act on.
-        monotonic: The clock.
     """
 
     logger: logging.Logger = logger
     every_s: float = 10.0
-    monotonic: Callable[[], float] = time.monotonic
+    _monotonic: Callable[[], float] = field(default=time.monotonic, init=False)
     # Subject -> (when it was last logged, how many more since).
     _logged: dict[tuple[str, ...], tuple[float, int]] = field(
         factory=dict[tuple[str, ...], tuple[float, int]], init=False
@@ -57,7 +56,7 @@ class LoggingObserver:
         if line is None:
             return
         level, subject, text = line
-        now = self.monotonic()
+        now = self._monotonic()
         logged_at, more = self._logged.get(subject, (None, 0))
         if logged_at is not None and now - logged_at < self.every_s:
             self._logged[subject] = (logged_at, more + 1)

@@ -270,6 +270,8 @@ class Stats:
         denied: Channels that this pod needs and may not hear, now; see `SubscriptionRefused`.
         mismatch: Beats heard from pods with other routing or lanes.
         collisions: Beats heard under this pod's origin that it did not send.
+        numbers_evicted: Sequence numbers of other pods that were forgotten before their time, as the table of 1,048,576
+            was full: a hole, or a copy, that follows one of them is not recognized.
         outbox_messages: Frames accepted and not yet confirmed.
         outbox_bytes: Size of these frames, in bytes.
     """
@@ -298,6 +300,7 @@ class Stats:
     denied: int = 0
     mismatch: int = 0
     collisions: int = 0
+    numbers_evicted: int = 0
     outbox_messages: int = 0
     outbox_bytes: int = 0
     pod_name: str = ""

@@ -70,11 +70,6 @@ class Coverage:
     # While a span is open: when channels that it concerns were heard again.
     _heard: dict[str, float] = field(factory=dict[str, float], init=False)
 
-    @property
-    def is_open(self) -> bool:
-        """Whether a frame may have to wait until its connections are notified."""
-        return self.since is not None
-
     def begin(self, now: float) -> None:
         """Record that nothing is heard yet: a connection attached before the first link is owed a gap from then on."""
         self.since, self._everybody = now, True

@@ -223,6 +223,11 @@ class Receiver:
         return self._gaps.notified_of_outage
 
     @property
+    def numbers_evicted(self) -> int:
+        """How many numbers of other pods had to be forgotten before their time."""
+        return self._tracker.evicted
+
+    @property
     def last_beat_at(self) -> float | None:
         """When this pod last heard itself, Unix time in seconds; None: it never did."""
         return self._own_beats.last_heard_at
