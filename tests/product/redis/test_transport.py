@@ -238,7 +238,6 @@ async def test_a_torn_message_ends_the_link_and_is_not_quoted(caplog: pytest.Log
         b"-s3cr3t torn\r\n",
         b"-S3CR3T torn\r\n",
         b">0\r\n",
-        b">3\r\n$7\r\nmessage\r\n$6\r\ns3cr3t\r\n$6\r\ns3cr3t\r\n",
         b">3\r\n$7\r\nmessage\r\n*1\r\n$6\r\ns3cr3t\r\n$6\r\ns3cr3t\r\n",
         b">3\r\n$9\r\nsubscribe\r\n:1\r\n:1\r\n",
         b"s3cr3t\r\n",

@@ -26,6 +26,10 @@ MAX_PAYLOAD_BYTES: Final = 512 * 1024 * 1024
 """Redis' proto-max-bulk-len, unless its operator changed it."""
 
 
+_ARRAY: Any = list
+_PUSHES: Final = frozenset((b"message", b"subscribe", b"unsubscribe"))
+
+
 class RedisLink(PipelinedConnection):
     """A link to one server, by classic pub/sub: frames, subscriptions and confirmations over one connection.
 
@@ -125,21 +129,30 @@ class RedisLink(PipelinedConnection):
         self.settle()
         return frames
 
-    def take(self, replies: Iterator[Any]) -> list[Frame | Lost]:
-        """Return the frames among the replies, and count the confirmations."""
+    def take(self, replies: Iterator[Any]) -> list[Frame | Lost]:  # noqa: C901 -- calls are what it saves
+        """Return the frames among the replies, and count the confirmations.
+
+        Servers that are only like Redis send pushes as arrays, pushes that nobody asked for, attributes in front of a
+        reply, and messages of a channel that was left just before: none of these harms a link.
+        """
         frames: list[Frame | Lost] = []
         names, confirmed = self._names, 0
         for reply in replies:
-            if type(reply) is PUSH:
+            if type(reply) is PUSH or (type(reply) is _ARRAY and reply and reply[0] in _PUSHES):
                 if reply[0] == b"message":
-                    frames.append((names[reply[1]], reply[2]))
+                    name = names.get(reply[1])
+                    if name is not None:
+                        frames.append((name, reply[2]))
                 # Every message of a channel comes between these two confirmations, so each name is decoded once.
                 elif reply[0] == b"subscribe":
                     names[reply[1]] = reply[1].decode()
                     confirmed += 1
                 elif reply[0] == b"unsubscribe":
-                    names.pop(reply[1], None)
-                    confirmed += 1
+                    self._replies += confirmed
+                    confirmed = 0
+                    if not self._may_leave(names.pop(reply[1], None)):
+                        break
+                    confirmed = 1
             elif type(reply) is int:
                 confirmed += 1
             else:
@@ -147,14 +160,21 @@ class RedisLink(PipelinedConnection):
                 confirmed = 0
                 if self.takes_renewal(reply) or self._accept_other(reply):
                     confirmed = 1
-                    continue
-                if isinstance(reply, hiredis.ReplyError):
-                    self._fatal = self.describe_refusal(str(reply).partition(" ")[0])
-                else:  # not quoted: it may be a payload
-                    self._fatal = self.nonsense
-                break
+                elif type(reply) is not _ARRAY:  # one is an attribute: about the next reply, and nobody counts it
+                    is_error = isinstance(reply, hiredis.ReplyError)
+                    # Nothing is quoted: it may be a payload.
+                    self._fatal = self.describe_refusal(str(reply).partition(" ")[0]) if is_error else self.nonsense
+                    break
         self._replies += confirmed
         return frames
+
+    def _may_leave(self, channel: str | None) -> bool:
+        """Return whether a channel was dropped because it was left; the link dies if the server did it by itself."""
+        pending = self.next_pending()
+        if pending is None or pending.command != "UNSUBSCRIBE":
+            self._fatal = f"the server dropped the subscription of channel {channel!r}, which was not left"
+            return False
+        return True
 
     def _accept_other(self, reply: object) -> bool:
         """Take a reply that is no push or number; return whether it answers the question for the node's role.

@@ -201,6 +201,8 @@ class ScriptedServer(ABC):
                     break
         except (OSError, asyncio.IncompleteReadError, ValueError, asyncio.LimitOverrunError):
             pass  # it hung up, or it speaks another protocol
+        except asyncio.CancelledError:
+            pass  # `_stop`: asyncio logs the end of a handler that was cancelled
         except Exception as error:  # noqa: BLE001 -- raised at the end of the test
             self.failures.append(error)
         finally:

@@ -133,13 +133,15 @@ class ClusterNode(PipelinedConnection):
         self.retired = True
         await self.aclose()
 
-    def take(self, replies: Iterator[Any]) -> list[Frame | Lost]:
+    def take(self, replies: Iterator[Any]) -> list[Frame | Lost]:  # noqa: C901 -- calls are what it saves
         frames: list[Frame | Lost] = []
         names = self._names
         for reply in replies:
             if type(reply) is PUSH:
                 if reply[0] == b"smessage":
-                    frames.append((names[reply[1]], reply[2]))
+                    name = names.get(reply[1])
+                    if name is not None:  # else it was left just before
+                        frames.append((name, reply[2]))
                 elif reply[0] == b"ssubscribe":
                     channel = names[reply[1]] = reply[1].decode()
                     self._replies += 1

@@ -1,0 +1,79 @@
+"""Servers that are only like Redis, as their users report them: what comes out of turn harms no link."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import Any
+
+import pytest
+from backplane_core import Target, connect
+from backplane_core._inbound import subscriptions
+from backplane_testservers import ScriptedRedis
+from backplane_testservers.scripted import ScriptedConnection
+from backplane_testservers.scripted_redis import array, push
+
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.usefixtures("leaves_nothing")
+
+USER = Target.user("u1")
+
+
+class LateMessages(ScriptedRedis):
+    """Sends one more message of a channel behind the confirmation that it was left."""
+
+    def unsubscribe(self, connection: ScriptedConnection, name: str, channel: bytes) -> bytes:
+        return super().unsubscribe(connection, name, channel) + push(b"message", channel, b"{}")
+
+
+class Arrays(ScriptedRedis):
+    """Sends pushes as arrays to clients that speak RESP3."""
+
+    @staticmethod
+    def out(connection: ScriptedConnection, *parts: bytes | int | None) -> bytes:
+        return array(*parts)
+
+
+class Talkative(ScriptedRedis):
+    """Sends what nobody asked for in front of each answer: a push of a kind of its own, and an attribute."""
+
+    def usual(self, connection: ScriptedConnection, words: tuple[bytes, ...]) -> bytes:
+        extra = push(b"invalidate", None) + push(b"pong", 1) + b"|1\r\n+ttl\r\n:3600\r\n"
+        return (extra if connection.channels else b"") + super().usual(connection, words)
+
+
+@pytest.mark.parametrize("kind", [LateMessages, Arrays, Talkative])
+@pytest.mark.parametrize("routing", ["broadcast", "interest"])
+async def test_what_a_compatible_server_sends_out_of_turn_costs_no_link_and_no_event(
+    kind: type[ScriptedRedis], routing: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.WARNING)
+    monkeypatch.setattr(subscriptions, "LINGER_S", 0.0)
+    got: list[int] = []
+
+    def arrived(number: int) -> bool:
+        return got[-1:] == [number]
+
+    with kind() as server:
+        options: dict[str, Any] = {"routing": routing}
+        async with connect(server.url, **options) as here, connect(server.url, **options) as there:
+            for number in range(5):
+                await there.attach("c1", got.append)
+                await there.associate("c1", USER)
+                await here.publish(USER, number)
+                await until(partial(arrived, number), "the event arrives")
+                await there.detach("c1")
+                await asyncio.sleep(0.02)
+            assert got == list(range(5))
+            assert here.stats().links == there.stats().links == 1
+            assert dict(there.stats().gaps) == {}
+    assert caplog.records == []
+
+
+async def test_a_subscription_that_the_server_drops_by_itself_ends_the_link() -> None:
+    with ScriptedRedis() as server:
+        async with connect(server.url) as pod:
+            server.say(push(b"unsubscribe", b"backplane", 0))
+            await until(lambda: pod.stats().links == 2, "the link is replaced")
