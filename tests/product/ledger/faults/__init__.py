@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.product.ledger.faults.base import Fault
-from tests.product.ledger.faults.broker import Freeze, Hiccup, Kill
+from tests.product.ledger.faults.broker import Demoted, Freeze, Hiccup, Kill
 from tests.product.ledger.faults.clusters import KillNode, LameDuck, MoveSlots, Promote
 from tests.product.ledger.faults.line import Cut, HalfOpen, Held, Late, Narrow, Refused
 from tests.product.ledger.faults.pod import Blocked, Restart
@@ -25,6 +25,7 @@ __all__ = ["KINDS", "Fault"]
 KINDS: Final[tuple[type[Fault], ...]] = (
     Blocked,
     Cut,
+    Demoted,
     Freeze,
     HalfOpen,
     Held,

@@ -1,17 +1,19 @@
-"""What may go wrong with the whole broker: killed and restarted, frozen for long or for a moment."""
+"""What may go wrong with the whole broker: killed and restarted, frozen for long or for a moment, demoted."""
 
 from __future__ import annotations
 
 import asyncio
 from random import Random
-from typing import Self
+from typing import Any, Self
 
+import redis
 from attrs import frozen
+from backplane_testservers import OwnBroker, free_port
 
 from tests.product.ledger.buses import BusName
 from tests.product.ledger.faults.base import Fault, HurtWorld
 
-__all__ = ["Freeze", "Hiccup", "Kill"]
+__all__ = ["Demoted", "Freeze", "Hiccup", "Kill"]
 
 WHOLE: frozenset[BusName] = frozenset({"redis", "nats", "redis-cluster"})
 
@@ -65,3 +67,27 @@ class Hiccup(_Broker):
         await asyncio.sleep(self.for_s)
         world.server.thaw()
         world.saw(self, f"it stood still for {self.for_s} s")
+
+
+@frozen(kw_only=True)
+class Demoted(_Broker):
+    """A Redis server becomes the replica of one that is not there, lives on, and is a primary again later."""
+
+    buses = frozenset[BusName]({"redis"})
+
+    async def happen(self, world: HurtWorld) -> None:
+        before = {pod.name: pod.links for pod in world.pods}
+        await asyncio.to_thread(_execute, world.server, "REPLICAOF", "127.0.0.1", str(free_port()))
+        try:
+            await world.until(lambda: all(pod.backplane.state != "live" for pod in world.pods), "all pods leave it")
+            world.saw(self, "all pods left it")
+            await asyncio.sleep(self.for_s)
+        finally:
+            await asyncio.to_thread(_execute, world.server, "REPLICAOF", "NO", "ONE")
+        await world.until(lambda: all(pod.links > before.get(pod.name, 0) for pod in world.pods), "all are live again")
+
+
+def _execute(server: OwnBroker, *command: str) -> None:
+    untyped: Any = redis  # as far as a strict checker sees
+    with untyped.Redis(server.host, server.port) as client:
+        client.execute_command(*command)
