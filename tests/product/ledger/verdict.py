@@ -5,8 +5,8 @@ publish and its sender's confirmation. A gap covers it if the two spans meet and
 was published: a client that reloads on the gap sees what the event was about. In the stream of a queue the gap stands
 before the first later event of the same sender and target.
 
-Counted. What no gap covers may be among what its sender counted as dropped, on that very channel: at most so many
-different events; and none that reached another connection, unless the cause says that it may have.
+Counted. What no gap covers may be among what its sender counted as dropped, on that very channel or on the fleet's: at
+most so many different events; and none that reached another connection, unless the cause says that it may have.
 """
 
 from __future__ import annotations
@@ -193,23 +193,46 @@ def _late_gap(life: Life, event: Published, hold: Hold, covering: Iterable[Told]
     return Violation("late gap", life, event, f"{life} got {later.event} before the gap that covers {event}")
 
 
+@define
+class Budget:
+    """How many events of a sender may be missing on a channel, since it counted so many as dropped there.
+
+    Args:
+        total: So many.
+        partial: So many of these may have reached some connections.
+    """
+
+    total: int
+    partial: int
+
+    @classmethod
+    def of(cls, drops: Counter[str]) -> Budget:
+        return cls(drops.total(), sum([drops[cause] for cause in MAY_HAVE_ARRIVED]))
+
+    def excuse(self, *, has_arrived: bool) -> bool:
+        """Return whether one more is excused."""
+        if not self.total or (has_arrived and not self.partial):
+            return False
+        self.total -= 1
+        self.partial -= has_arrived
+        return True
+
+
 def _uncounted(uncovered: Iterable[tuple[Life, Published, Violation | None]], book: Book) -> Iterator[Violation]:
-    by_channel: dict[tuple[str, str], list[tuple[Life, Published, Violation | None]]] = defaultdict(list)
-    for life, event, late in uncovered:
-        by_channel[event.sender, event.channel].append((life, event, late))
     arrived = {
         heard.event for life in book.lives for heard in life.heard if heard.event and heard.event.sender != life.pod
     }
-    for place, missing in by_channel.items():
-        drops = book.drops.get(place, Counter[str]())
-        partial = sum([drops[cause] for cause in MAY_HAVE_ARRIVED])
-        counted: set[Published] = set()
-        for life, event, late in missing:
-            if event not in counted and len(counted) < drops.total() and (partial or event not in arrived):
-                counted.add(event)
-                partial -= event in arrived
-            if event not in counted:
-                yield late or Violation("loss", life, event, _loss(life, event, drops))
+    budgets = {place: Budget.of(drops) for place, drops in book.drops.items()}
+    counted: set[Published] = set()
+    for life, event, late in uncovered:
+        if event in counted:
+            continue
+        # A publisher that drops what its loop never saw counts it on the fleet's channel, whatever it was for.
+        places = (event.sender, event.channel), (event.sender, book.routing.shared)
+        if any(place in budgets and budgets[place].excuse(has_arrived=event in arrived) for place in places):
+            counted.add(event)
+        else:
+            yield late or Violation("loss", life, event, _loss(life, event, book.drops.get(places[0], Counter())))
 
 
 def _loss(life: Life, event: Published, drops: Counter[str]) -> str:
