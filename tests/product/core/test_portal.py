@@ -187,6 +187,8 @@ def test_a_log_handler_that_publishes_hangs_nobody_even_while_the_link_is_cut(
     ended: list[str] = []
     with Proxy(shared_broker.host, shared_broker.port) as proxy:
         publisher = SyncPublisher(proxy.url(shared_broker.url), channel=channel, probe_interval_s=0.5)
+        publisher.publish(USER, "connected, so that there is something to cut")
+        publisher.flush(20)
         handler = ToSockets(publisher)
 
         def work(name: str) -> None:

@@ -51,6 +51,7 @@ from backplane_core.observe import (
 )
 from backplane_core.options import ConnectOptions, Options, OutboxOverflow, RoutingName
 from backplane_core.publisher import Publisher
+from backplane_core.sync_connection import SyncConnection
 from backplane_core.sync_publisher import SyncPublisher
 from backplane_core.target import Target
 from backplane_core.transport import (
@@ -122,6 +123,7 @@ __all__ = [
     "StateChanged",
     "Stats",
     "SubscriptionRefused",
+    "SyncConnection",
     "SyncPublisher",
     "Target",
     "TargetDeniedError",

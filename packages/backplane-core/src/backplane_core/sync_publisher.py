@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 from backplane_core._local.arguments import excluded_ids, normalize_targets
 from backplane_core._portal.encoded_publisher import EncodedPublisher
-from backplane_core._portal.shared_publisher import SharedPublisher, share
+from backplane_core._portal.shared import share
+from backplane_core._portal.shared_publisher import SharedPublisher
 from backplane_core._protocol.json import encode_event, normalize_json
 from backplane_core.adapters import scheme_of
 from backplane_core.errors import ClosedError, ReentrantPublishError
@@ -182,7 +182,7 @@ class SyncPublisher:
                 raise ClosedError("the publisher is closed")
             shared = self._own()
             if shared is None:
-                shared = share(self._token, self._url, self._options, self._settings)
+                shared = share(SharedPublisher, self._token, self._url, self._options, self._settings)
                 if self._settings.wait:
                     shared.wait_until_open()
                 self._shared = shared
@@ -192,7 +192,7 @@ class SyncPublisher:
     def _own(self) -> SharedPublisher | None:
         """Return this process's, if it has one that is open."""
         shared = self._shared
-        return shared if shared is not None and shared.pid == os.getpid() and not shared.is_closed else None
+        return shared if shared is not None and shared.is_own else None
 
 
 def _check_outside(shared: SharedPublisher) -> None:

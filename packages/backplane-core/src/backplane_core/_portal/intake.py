@@ -48,15 +48,22 @@ class Taker(Protocol):
         ...
 
 
+class Door(Protocol):
+    """What is open or closed."""
+
+    is_closed: bool
+
+
 class Intake:
     """Events that were accepted from threads, on their way into the loop: in order for each thread.
 
     Args:
         settings: The publisher's.
+        door: Says when nothing more is taken.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.closed = False
+    def __init__(self, settings: Settings, door: Door) -> None:
+        self._door = door
         self._settings = settings
         # Where the outbox is small, threads must not outrun it.
         self._crowded_messages = min(CROWDED_MESSAGES, max(1, settings.outbox_max_messages // 4))
@@ -97,7 +104,7 @@ class Intake:
         entry = None if is_full else item
         self._items.append(entry)
         self._bytes += 0 if is_full else size
-        if self.closed:  # perhaps nobody looks at it again
+        if self._door.is_closed:  # perhaps nobody looks at it again
             try:
                 self._items.remove(entry)
             except ValueError:  # somebody did

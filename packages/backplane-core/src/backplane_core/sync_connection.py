@@ -1,0 +1,187 @@
+"""Hearing events without an event loop: `SyncConnection`, for scripts, threads, greenlets, shells and tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+from backplane_core._local.arguments import check_target
+from backplane_core._portal.shared import share
+from backplane_core._portal.shared_pod import SharedPod
+from backplane_core.adapters import MEMORY, make_transport, scheme_of
+from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Connection, Overflow
+from backplane_core.distributed import DistributedBackplane
+from backplane_core.errors import ClosedError, ConfigurationError, ReentrantPublishError
+from backplane_core.event import Event
+from backplane_core.observe import Gap
+from backplane_core.options import ConnectOptions, Settings
+from backplane_core.target import Target
+
+__all__ = ["SyncConnection"]
+
+BATCH = 256
+"""Events fetched in one turn of the loop at most, so that a busy stream costs no thread switch for each."""
+
+
+class SyncConnection:
+    """A `Connection` for code without an event loop: enter it, then iterate it for the events of its targets.
+
+        with SyncConnection("redis://localhost:6379", Target.user("u1")) as connection:
+            for event in connection:
+                print(event.value)
+
+    All of a process run in the event loop that its `SyncPublisher`s use, on one thread, and those with the same URL and
+    options share one link. One thread at a time may read; any may close it, which ends the iteration.
+
+    Args:
+        url: The broker's, as `connect` takes it. Not `memory://`, which reaches no other process.
+        targets: The targets whose events it gets.
+        max_pending: Events that may wait to be read. By default 1,000.
+        max_pending_bytes: Bytes of JSON that may wait to be read. By default 4 MiB.
+        overflow: What a full queue does; see `Overflow`. By default "drop_oldest": what was dropped is a `Gap`.
+        options: See `ConnectOptions`. With `wait=False`, entering it does not wait for the broker.
+
+    Raises:
+        AdapterNotInstalledError: No installed adapter serves the scheme; says what to `pip install`.
+        InvalidTargetError: A target is none.
+        ConfigurationError: The URL or an option is wrong.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *targets: Target,
+        max_pending: int = MAX_PENDING,
+        max_pending_bytes: int = MAX_PENDING_BYTES,
+        overflow: Overflow = "drop_oldest",
+        **options: Unpack[ConnectOptions],
+    ) -> None:
+        if scheme_of(url) in MEMORY:
+            raise ConfigurationError("a SyncConnection needs a broker: memory reaches no other process")
+        for target in targets:
+            check_target(target)
+        self._url = url
+        self._targets = targets
+        self._bounds: Mapping[str, Any] = {
+            "max_pending": max_pending,
+            "max_pending_bytes": max_pending_bytes,
+            "overflow": overflow,
+        }
+        self._options: Mapping[str, Any] = options
+        transport, rest = make_transport(url, options)
+        pod = DistributedBackplane(transport, **rest)  # reports what is wrong here
+        pod.connection(None, *targets, **self._bounds)
+        self._settings = Settings.of(
+            {name: value for name, value in rest.items() if name not in {"observer", "on_gap", "on_state"}}
+        )
+        self._pod: SharedPod | None = None
+        self._connection: Connection | None = None
+        self._items: AsyncIterator[Event | Gap] | None = None
+        self._fetched: deque[Event | Gap] = deque()
+        self._fetching: asyncio.Task[None] | None = None
+        self._token = object()
+
+    def __enter__(self) -> Self:
+        """Attach, and return once the broker has confirmed the subscriptions; with `wait=False` at once.
+
+        Raises:
+            TransportError: The broker can't be reached within `connect_timeout_s`; not with `wait=False`.
+            AuthenticationError: The broker refused the credentials; not with `wait=False`.
+            ClosedError: It was entered before, or the process is ending.
+            ConfigurationError: This process runs no threads: uWSGI without `--enable-threads`.
+        """
+        if self._pod is not None:
+            raise ClosedError("a SyncConnection can only be entered once: make another")
+        self._pod = pod = share(SharedPod, self._token, self._url, self._options, self._settings)
+        pod.wait_until_open()
+        try:
+            pod.entered().run(self._attach(pod))
+        except BaseException:
+            pod.let_go(self._token, 0)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Detach, and end the iteration, also one that waits in another thread. Closing it again does nothing."""
+        pod, connection = self._pod, self._connection
+        self._connection = None
+        if pod is not None and connection is not None and pod.is_own:
+            pod.entered().run(connection.__aexit__(None, None, None))
+            pod.let_go(self._token, 5.0)
+
+    def get(self, timeout_s: float | None = None) -> Event | Gap:
+        """Return the next event, or the `Gap` that stands before it.
+
+        Args:
+            timeout_s: Seconds to wait; None: as long as it takes.
+
+        Raises:
+            TimeoutError: Nothing came within `timeout_s`.
+            ClosedError: The connection is closed, or was never entered.
+            SlowConsumerError: It ended because the queue overflowed under the policy "close".
+            ReentrantPublishError: Called in the thread of the event loop, where it would wait for itself.
+
+        Delivery: in order. A call that times out, or that Ctrl-C ends, loses nothing.
+        """
+        while not self._fetched:
+            pod = self._pod
+            if pod is None or self._connection is None or not pod.is_own:
+                raise ClosedError("the connection is closed, or was not entered")
+            if pod.is_current:
+                raise ReentrantPublishError("a callback in the loop's own thread may not wait for an event")
+            pod.entered().run(self._wait(timeout_s))
+        return self._fetched.popleft()
+
+    def items(self) -> Iterator[Event | Gap]:
+        """Yield events and gaps in stream order, until it is closed.
+
+        Raises:
+            SlowConsumerError: It ended because the queue overflowed under the policy "close".
+        """
+        while True:
+            try:
+                item = self.get()
+            except ClosedError:
+                return
+            yield item
+
+    def __iter__(self) -> Iterator[Event]:
+        """Yield events until it is closed. Gaps are passed over: `items` has them."""
+        for item in self.items():
+            if isinstance(item, Event):
+                yield item
+
+    # In the portal's loop
+
+    async def _attach(self, pod: SharedPod) -> None:
+        connection = pod.served().connection(None, *self._targets, **self._bounds)
+        await connection.__aenter__()
+        self._items = connection.items()
+        self._connection = connection
+
+    async def _wait(self, timeout_s: float | None) -> None:
+        """Return once something was fetched. The fetching goes on if this is given up: what it takes is kept."""
+        if self._fetching is None or self._fetching.done():
+            self._fetching = asyncio.ensure_future(self._fetch())
+        async with asyncio.timeout(timeout_s):
+            await asyncio.shield(self._fetching)
+
+    async def _fetch(self) -> None:
+        items, connection = self._items, self._connection
+        if items is None or connection is None:
+            raise ClosedError("the connection is closed")
+        try:
+            self._fetched.append(await anext(items))
+            while connection.pending and len(self._fetched) < BATCH:
+                self._fetched.append(await anext(items))
+        except StopAsyncIteration:
+            if not self._fetched:
+                raise ClosedError("the connection is closed") from None

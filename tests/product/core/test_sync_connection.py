@@ -1,0 +1,194 @@
+"""Code without a loop hears events too: in order, with the gaps between them, and nothing is lost by giving up."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from backplane_core import (
+    ClosedError,
+    ConfigurationError,
+    Event,
+    Gap,
+    InvalidTargetError,
+    RoutingName,
+    SlowConsumerError,
+    SyncConnection,
+    SyncPublisher,
+    Target,
+    TransportError,
+    connect,
+)
+from backplane_testservers import Broker, OwnBroker
+
+from tests.support.waiting import DEADLINE_S, wait_until
+
+USER = Target.user("u1")
+
+
+@pytest.fixture
+def url(shared_broker: Broker) -> str:
+    return shared_broker.url
+
+
+def values(connection: SyncConnection, count: int) -> list[Any]:
+    found: list[Any] = []
+    while len(found) < count:
+        item = connection.get(DEADLINE_S)
+        found.append(item.value if isinstance(item, Event) else item)
+    return found
+
+
+async def test_it_yields_what_others_publish_in_order(
+    url: str, channel: str, routing: RoutingName, leaves_nothing: None
+) -> None:
+    def work() -> None:
+        with (
+            SyncConnection(url, USER, channel=channel, routing=routing) as connection,
+            SyncPublisher(url, channel=channel, routing=routing) as publisher,
+        ):
+            for number in range(500):
+                publisher.publish(USER, number)
+            publisher.publish(Target.user("u2"), "another's")
+            publisher.publish(USER, "end")
+            got: list[Any] = []
+            for event in connection:
+                got.append(event.value)
+                if event.value == "end":
+                    break
+            assert got == [*range(500), "end"]
+            with pytest.raises(TimeoutError):
+                connection.get(0.01)
+
+    await asyncio.to_thread(work)
+
+
+async def test_connections_of_one_url_share_a_link_and_each_hears_its_own(
+    url: str, channel: str, leaves_nothing: None
+) -> None:
+    def work() -> None:
+        connections = [SyncConnection(url, Target.user(f"u{number}"), channel=channel) for number in range(3)]
+        for connection in connections:
+            connection.__enter__()
+        with SyncPublisher(url, channel=channel) as publisher:
+            for number in range(3):
+                publisher.publish(Target.user(f"u{number}"), number)
+        assert [values(connection, 1) for connection in connections] == [[0], [1], [2]]
+        assert [thread.name for thread in threading.enumerate()].count("backplane") == 1
+        for connection in connections:
+            connection.close()
+
+    await asyncio.to_thread(work)
+
+
+async def test_closing_it_ends_the_iteration_of_another_thread(url: str, channel: str, leaves_nothing: None) -> None:
+    def work() -> None:
+        with SyncConnection(url, USER, channel=channel) as connection:
+            ended = threading.Event()
+
+            def read() -> None:
+                for _ in connection:
+                    pass
+                ended.set()
+
+            thread = threading.Thread(target=read, daemon=True)
+            thread.start()
+            wait_until(lambda: connection._fetching is not None, lambda: "the thread reads")  # pyright: ignore[reportPrivateUsage]
+            connection.close()
+            assert ended.wait(DEADLINE_S)
+            with pytest.raises(ClosedError):
+                connection.get(1)
+
+    await asyncio.to_thread(work)
+
+
+async def test_what_a_read_that_timed_out_had_fetched_comes_with_the_next_one(
+    url: str, channel: str, leaves_nothing: None
+) -> None:
+    def work() -> None:
+        with SyncConnection(url, USER, channel=channel) as connection, SyncPublisher(url, channel=channel) as publisher:
+            got: list[Any] = []
+            for number in range(200):
+                publisher.publish(USER, number)
+                try:
+                    item = connection.get(0.0005)
+                except TimeoutError:
+                    continue
+                assert isinstance(item, Event)
+                got.append(item.value)
+            got += values(connection, 200 - len(got))
+            assert got == list(range(200))
+
+    await asyncio.to_thread(work)
+
+
+async def test_a_cut_is_a_gap_in_its_place(broker: OwnBroker, channel: str, leaves_nothing: None) -> None:
+    def work() -> None:
+        with (
+            SyncConnection(broker.url, USER, channel=channel, probe_interval_s=0.5) as connection,
+            SyncPublisher(broker.url, channel=channel, probe_interval_s=0.5) as publisher,
+        ):
+            publisher.publish(USER, "before")
+            assert values(connection, 1) == ["before"]
+            broker.kill()
+            broker.start()
+            got: list[Any] = []
+            while not any(isinstance(item, Gap) for item in got):
+                got += values(connection, 1)
+            publisher.publish(USER, "after")
+            while got[-1] != "after":
+                got += values(connection, 1)
+
+    await asyncio.to_thread(work)
+
+
+async def test_a_slow_reader_gets_a_gap_or_ends_as_it_asked(url: str, channel: str, leaves_nothing: None) -> None:
+    def work() -> None:
+        with (
+            SyncConnection(url, USER, channel=channel, max_pending=10) as drops,
+            SyncConnection(url, USER, channel=channel, max_pending=10, overflow="close") as ends,
+            SyncPublisher(url, channel=channel) as publisher,
+        ):
+            for number in range(100):
+                publisher.publish(USER, number)
+            publisher.publish(Target.everyone(), "end")
+            got: list[Any] = []
+            while not got or got[-1] != "end":
+                got += values(drops, 1)
+            assert any(isinstance(item, Gap) for item in got)
+            with pytest.raises(SlowConsumerError):
+                list(ends)
+
+    await asyncio.to_thread(work)
+
+
+def test_a_wrong_argument_is_an_error_when_it_is_made(url: str, channel: str) -> None:
+    with pytest.raises(ConfigurationError, match="memory"):
+        SyncConnection("memory://", USER)
+    with pytest.raises(ConfigurationError, match="chanel"):
+        SyncConnection(url, USER, chanel=channel)  # type: ignore[call-arg]
+    with pytest.raises(ConfigurationError, match="max_pending"):
+        SyncConnection(url, USER, max_pending=0)
+    with pytest.raises(InvalidTargetError):
+        SyncConnection(url, "u1")  # type: ignore[arg-type]
+    with pytest.raises(ClosedError):
+        SyncConnection(url, USER, channel=channel).get(1)
+
+
+async def test_without_a_broker_entering_raises_or_goes_on_as_it_asked(
+    broker: OwnBroker, channel: str, leaves_nothing: None
+) -> None:
+    def work() -> None:
+        with pytest.raises(TransportError), SyncConnection(broker.url, USER, channel=channel, connect_timeout_s=0.5):
+            pass
+        with SyncConnection(broker.url, USER, channel=channel, wait=False) as connection:
+            broker.start()
+            items = [connection.get(DEADLINE_S)]
+            assert isinstance(items[0], Gap)
+
+    broker.stop()
+    await asyncio.to_thread(work)
+    async with connect(broker.url, channel=channel) as pod:
+        assert pod.ready()
