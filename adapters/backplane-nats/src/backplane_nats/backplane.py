@@ -17,7 +17,12 @@ class NatsBackplane(DistributedBackplane):
 
     @classmethod
     def connect(
-        cls, url: str, *, connection_kwargs: Mapping[str, Any] | None = None, **options: Unpack[Options]
+        cls,
+        url: str,
+        *,
+        connection_kwargs: Mapping[str, Any] | None = None,
+        address_map: Mapping[str, str] | str | None = None,
+        **options: Unpack[Options],
     ) -> Connecting[Self]:
         """Connect to the NATS server or cluster of the URL; the backplane is receiving when this returns.
 
@@ -27,6 +32,7 @@ class NatsBackplane(DistributedBackplane):
         Args:
             url: As `NatsTransport` takes it: `nats://host:4222`, `tls://user:password@host`.
             connection_kwargs: Options of nats-py's `connect` that don't fit a URL.
+            address_map: As `NatsTransport` takes it.
             options: Those that every backplane has, see `backplane_core.Options`: `channel`, `routing` and so on.
 
         Returns:
@@ -40,4 +46,5 @@ class NatsBackplane(DistributedBackplane):
 
         Cancellation: leaves nothing behind; the backplane is closed.
         """
-        return Connecting(cls(NatsTransport(url, connection_kwargs=connection_kwargs), **options))
+        transport = NatsTransport(url, connection_kwargs=connection_kwargs, address_map=address_map)
+        return Connecting(cls(transport, **options))
