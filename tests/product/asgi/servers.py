@@ -34,12 +34,14 @@ class Server:
         process: What runs there.
         log_path: What it writes.
         client: Asks it over HTTP.
+        metrics: The path of its metrics.
     """
 
     port: int
     process: asyncio.subprocess.Process
     log_path: Path
     client: httpx2.AsyncClient
+    metrics: str
 
     @property
     def url(self) -> str:
@@ -67,7 +69,7 @@ class Server:
 
     async def metric(self, name: str) -> float:
         """Return one series of the metrics."""
-        text = (await self.get("/metrics")).text
+        text = (await self.get(self.metrics)).text
         return next(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(f"{name} "))
 
     async def metric_is(self, name: str, value: float) -> None:
@@ -105,6 +107,7 @@ async def serve(
     *options: str,
     ws: str = PREPARED,
     app: str = "tests.product.asgi.service:app",
+    metrics: str = "/metrics",
     **environment: str,
 ) -> AsyncGenerator[Server]:
     """Run the service until the block ends; a traceback in its log fails the test."""
@@ -128,7 +131,7 @@ async def serve(
         listener.close()  # so that nobody waits for a server that has ended
         # Without a TLS context, which takes 50 ms to make.
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=False) as client:
-            server = Server(port, process, log_path, client)
+            server = Server(port, process, log_path, client, metrics)
             try:
                 await until(lambda: "startup complete" in server.log or process.returncode is not None, "it is up")
                 assert process.returncode is None, server.log

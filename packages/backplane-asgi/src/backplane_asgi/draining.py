@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -48,12 +49,12 @@ def drain_on_signal(
         signals: The signals. By default SIGTERM and SIGINT.
 
     Returns:
-        A context manager, to be entered in the main thread, in the lifespan of the app, where the server has set its
-        handlers.
-
-    Raises:
-        ValueError: Not in the main thread, where alone signals are handled.
+        A context manager, to be entered in the lifespan of the app, where the server has set its handlers. In another
+        thread than the main one, as under a test client, no signal comes, and it does nothing.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     draining = Draining(backplane, hub_of(backplane), delay_s, spread_s, flush_s)
     previous = {number: signal.getsignal(number) for number in signals}
     for number in signals:
