@@ -3,7 +3,7 @@
 $ BACKPLANE_URL=redis://localhost:6379 uvicorn examples.web_app:app --ws backplane_asgi.uvicorn:PreparedProtocol
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import backplane_asgi as web
@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 
 @asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
+async def lifespan(_: FastAPI) -> AsyncGenerator[dict[str, object]]:
     """Open one backplane for this process."""
     async with connect_from_env(wait=False) as backplane:
         with web.drain_on_signal(backplane):

@@ -16,14 +16,12 @@ class EventSink(Protocol):
 
     For what writes to very many sockets and makes one frame per event for all of them, as `backplane_asgi` does.
     A `Connection` is easier. No method may block, publish, or raise; what is raised is contained and reported.
-
-    Args:
-        conn_id: The connection's id.
-        hears_gaps: Whether anybody looks at its gaps; if nobody does, the log warns of them.
     """
 
     conn_id: str
+    """The connection's id."""
     hears_gaps: bool
+    """Whether anybody looks at its gaps; if nobody does, the log warns of them."""
 
     def accept(self, event: Event) -> bool:
         """Take an event, in the event loop, while it is being delivered to all.
