@@ -20,7 +20,7 @@ async def lifespan(_: FastAPI) -> AsyncGenerator[dict[str, object]]:
 
 
 async def authenticate(request: web.Request) -> web.Grant:
-    """Let whoever names a user be that user: put your own check here."""
+    """Let anyone be the user that they name: put your own check here."""
     user = request.cookies.get("user")
     if user is None:
         raise web.Refused(4401, "log in first")
