@@ -41,6 +41,8 @@ LEAVER: Final[tuple[Habit, ...]] = ("leaver",)
 BUSY: Final = (0, 0, 0, 0.02, 0.08)
 """The share of the loop's time that one slow sink of a pod may take: all pods of a run share one loop, and where that
 can't keep up nothing ever settles."""
+LATE_S: Final = (0, 0, 0.02, 0.05)
+"""An answer takes up to 0.15 s, and the least patient pod waits 0.25 s for one: later still, and no link lives."""
 MANY: Final = 700
 """More channels than one batch of subscriptions carries."""
 KEYS: Final = ("k" * 32, "j" * 32)
@@ -191,7 +193,7 @@ def _pod(random: Random, padding: int, *, tiny: bool, interest: bool) -> PodPlan
         rate_per_s=random.choice((0, 20, 60, 150)),
         slow_s=0,
         slow_gap_s=random.choice((0, 0, 0.004)),
-        late_s=random.choice((0, 0, 0.03, 0.1)),
+        late_s=random.choice(LATE_S),
     )
 
 

@@ -105,7 +105,7 @@ class World:
             self.stopped.set()
         for pod in self.pods:
             await pod.rest()
-        await self.until(lambda: all(pod.backplane.state == "live" for pod in self.pods), "all pods live at the end")
+        await self.until(self._all_live, "all pods live at the end")
         self.story.say("run", "all is healed")
         for sender in self.senders:
             await sender.finish(last_round=self.plan.last_round)
@@ -153,10 +153,11 @@ class World:
     async def _settle(self) -> None:
         """Return once nothing is missing any more; or once nothing has come for long, so that it never will."""
         quiet_since, before = time.monotonic(), self._progress()
-        while find_losses(self.book) and time.monotonic() - quiet_since < QUIET_S:
+        ends = quiet_since + DEADLINE_S
+        while find_losses(self.book) and time.monotonic() < min(quiet_since + QUIET_S, ends):
             await asyncio.sleep(LOOK_S)
             now = self._progress()
-            if now != before:
+            if now != before or not self._all_live():
                 quiet_since, before = time.monotonic(), now
 
     async def abandon(self) -> None:
@@ -172,6 +173,9 @@ class World:
         for sender in reversed(self.senders):
             with suppress(Exception):
                 await sender.close()
+
+    def _all_live(self) -> bool:
+        return all(pod.backplane.state == "live" for pod in self.pods)
 
     def _progress(self) -> int:
         return sum([len(life.stream) for life in self.book.lives])
