@@ -18,7 +18,7 @@ from backplane_testservers.tls import Certificates
 from redis.credentials import CredentialProvider
 
 from tests.conftest import StartServer
-from tests.product.redis.reading import DEADLINE_S, all_that_is_said, raised, reading
+from tests.product.redis.reading import DEADLINE_S, admin_of, all_that_is_said, raised, reading
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
 
@@ -114,6 +114,19 @@ async def test_wrong_and_missing_passwords_are_authentication_errors_without_the
     assert error.__cause__ is None
     assert error.__context__ is None
     assert_no_secret(all_that_is_said(error), repr(transport), caplog.text)
+
+
+async def test_every_option_that_is_text_works_by_url(start: StartServer, certificates: Certificates) -> None:
+    server = start(RedisServer(tls=certificates.server))
+    keepalive = "socket_keepalive=true&socket_keepalive_options=TCP_KEEPIDLE:60,TCP_KEEPCNT:3"
+    async with admin_of(f"{server.url}?ssl_cert_reqs=none") as admin:
+        for name, seen in (("client_name=pod-7&", b"pod-7"), ("client_name=&", None), ("", b"backplane")):
+            url = f"{server.url}?{name}ssl_cert_reqs=none&ssl_check_hostname=false&{keepalive}"
+            async with reading(url) as (link, _):
+                await link.subscribe(["a"])
+                clients: list[dict[str, str]] = await admin.client_list(_type="pubsub")
+                names = {client["name"] for client in clients}
+                assert names == {"" if seen is None else seen.decode()}
 
 
 async def test_a_user_that_may_not_set_a_name_goes_on_without_and_one_that_may_not_select_is_told_what_to_grant(
@@ -407,7 +420,16 @@ async def test_tls_towards_a_port_that_answers_in_plain_text_says_so() -> None:
         ("unix:///s?socket_keepalive=1", "no option 'socket_keepalive'"),
         ("rediss://localhost?ssl_nonsense=s3cr3t", "ssl_nonsense"),
         ("rediss://:s3cr3t@localhost?ssl_ca_certs=/no/such/file", "No such file"),
-        ("rediss://localhost?ssl_cert_reqs=maybe", "maybe"),
+        (
+            "rediss://localhost?ssl_cert_reqs=CERT_NONE",
+            "'ssl_cert_reqs' can't be used; allowed: none, optional, required",
+        ),
+        ("rediss://localhost?ssl_check_hostname=s3cr3t", "allowed: true, 1, yes, false, 0, no"),
+        ("rediss://localhost?ssl_chek_hostname=false", "no option 'ssl_chek_hostname'; allowed: client_name"),
+        ("redis://localhost?socket_keepalive=s3cr3t", "allowed: true"),
+        ("redis://localhost?socket_keepalive_options=s3cr3t", "allowed: TCP_KEEPIDLE:60"),
+        ("redis://localhost?credential_provider=s3cr3t", "goes into connection_kwargs"),
+        ("redis://h1:7000,h2:7001", "several hosts go with redis-cluster://"),
         ("redis://localhost?db=one", "'db'"),
         ("redis://localhost/3?db=2", "sets 'db' a second time"),
         ("redis://:s3cr3t@localhost?password=s3cr3t2", "sets 'password' a second time"),

@@ -7,10 +7,11 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from backplane_core import ConfigurationError
-from redis.asyncio.connection import URL_QUERY_ARGUMENT_PARSERS, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from backplane_redis._texts import TLS_OPTIONS, BadText, parse_option
 from backplane_redis._url import RedisUrl
 
 __all__ = ["connection_options", "sentinel_options"]
@@ -41,7 +42,7 @@ def connection_options(url: RedisUrl, given: Mapping[str, Any]) -> dict[str, Any
     is_unix = url.scheme == "unix"
     allowed = _ALLOWED if is_unix else (*_ALLOWED, *_SOCKET)
     if unknown := _unknown({*given, *url.query}, allowed, tls=url.uses_tls):
-        tls = "redis-py's ssl_ options" + ("" if url.uses_tls else " with rediss://")
+        tls = ", ".join(TLS_OPTIONS) if url.uses_tls else "redis-py's ssl_ options with rediss://"
         raise ConfigurationError(f"{url} has no option {unknown!r}; allowed: {', '.join(allowed)}, {tls}")
     own: dict[str, Any] = {**url.credentials} if url.database is None else {**url.credentials, "db": url.database}
     if twice := sorted(own.keys() & url.query.keys()):
@@ -49,15 +50,16 @@ def connection_options(url: RedisUrl, given: Mapping[str, Any]) -> dict[str, Any
     options = {**_DEFAULTS, **given, **own}
     for name, text in url.query.items():
         try:
-            options[name] = URL_QUERY_ARGUMENT_PARSERS.get(name, str)(text)
-        except (TypeError, ValueError):
+            options[name] = parse_option(name, text)
+        except BadText as wrong:
+            problem = f"the value of {name!r} can't be used; allowed: {wrong}"
             break
     else:
         options |= _FIXED
         if is_unix:
             return {**options, "path": unquote(url.path), "connection_class": UnixDomainSocketConnection}
         return {**options, "connection_class": SSLConnection} if url.uses_tls else options
-    raise ConfigurationError(f"{url}: the value of {name!r} can't be used")  # out here: the cause quotes it
+    raise ConfigurationError(f"{url}: {problem}")  # out here, without `__context__`
 
 
 def sentinel_options(url: RedisUrl, node: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,4 +88,4 @@ def sentinel_options(url: RedisUrl, node: Mapping[str, Any], own: Mapping[str, A
 
 def _unknown(names: Iterable[str], allowed: tuple[str, ...], *, tls: bool) -> str | None:
     """Return the first option that is not allowed, if any."""
-    return next((name for name in sorted(names) if name not in allowed and not (tls and name.startswith("ssl_"))), None)
+    return next((name for name in sorted(names) if name not in allowed and not (tls and name in TLS_OPTIONS)), None)

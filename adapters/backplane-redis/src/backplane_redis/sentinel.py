@@ -14,6 +14,7 @@ from backplane_redis._reaching import Reaching
 from backplane_redis._sentinel.client import Sentinel
 from backplane_redis._sentinel.discovery import connect_to_master, find_master
 from backplane_redis._sentinel.link import SentinelLink
+from backplane_redis._texts import BadText, parse_switch
 from backplane_redis._url import RedisUrl
 from backplane_redis.transport import RedisTransport
 
@@ -27,7 +28,7 @@ class SentinelTransport:
         url: `redis+sentinel://user:password@host1:26379,host2:26379/service/0`, or with `rediss+sentinel` (TLS),
             `valkey+sentinel`, `valkeys+sentinel` (TLS). Name every sentinel: the majority decides. User and password
             are those of the Redis servers. Options go into the query: those of `RedisTransport`, and
-            `sentinel_username`, `sentinel_password`.
+            `sentinel_username`, `sentinel_password`, `sentinel_ssl` (`true` or `false`, where it differs).
         connection_kwargs: As `RedisTransport`; and `sentinel_kwargs`, a mapping of what differs for connections to
             sentinels: `username`, `password`, `credential_provider`, `ssl` (True or False), `ssl_*`.
         address_map: Where the masters that the sentinels name can be reached, if not there: `announced=reachable`,
@@ -49,9 +50,11 @@ class SentinelTransport:
         self._url = RedisUrl.parse_sentinel(url)
         reaching = Reaching.parse(self._url, connection_kwargs, announces=True, address_map=address_map)
         query = dict(reaching.url.query)
-        login = {
+        login: dict[str, Any] = {
             name: query.pop(f"sentinel_{name}") for name in ("username", "password") if f"sentinel_{name}" in query
         }
+        if (text := query.pop("sentinel_ssl", None)) is not None:
+            login["ssl"] = self._switch(text)
         given = dict(reaching.given)
         own = given.pop("sentinel_kwargs", {})
         if not isinstance(own, Mapping):
@@ -64,6 +67,13 @@ class SentinelTransport:
         self._to_sentinel = Connector(
             sentinel_options(self._url, node, own), self._url, tls_hostname=reaching.tls_hostname
         )
+
+    def _switch(self, text: str) -> bool:
+        try:
+            return parse_switch(text)
+        except BadText as wrong:
+            problem = f"{self._url}: the value of 'sentinel_ssl' can't be used; allowed: {wrong}"
+        raise ConfigurationError(problem)
 
     def __repr__(self) -> str:
         return f"SentinelTransport('{self._url}')"
