@@ -49,6 +49,8 @@ class Ending:
         await self._until(lambda: not any(pod.owes_an_answer for pod in pods), "no link owes an answer", patience_s)
         # The longest wait between attempts is 5 s.
         await self._until(lambda: all(pod.backplane.state == "live" for pod in pods), "all pods are live", 20)
+        if plan.refuses_all:
+            await self._mend_clocks(pods)
         await self._within(30, "outboxes that stay full", *[pod.backplane.flush() for pod in pods])
         # What was dropped last has nothing behind it that shows the hole, but a beat.
         patience_s = plan.probe_s + 2 * plan.beat_s
@@ -60,6 +62,15 @@ class Ending:
         # A bare sink hears of the last hole up to a second later.
         await asyncio.sleep(1.5)
         stage.sample()
+
+    async def _mend_clocks(self, pods: list[Pod]) -> None:
+        """Once each pod has found that it refuses everything, and says so, set their clocks."""
+        patience_s = 4 * self.stage.plan.probe_s + 5
+        refuses = "a pod that refuses everything says that it is not ready"
+        await self._until(lambda: not any(pod.backplane.ready().live for pod in pods), refuses, patience_s)
+        for pod in pods:
+            pod.set_right()
+        await self._until(lambda: all(pod.backplane.ready().live for pod in pods), "all pods are ready", patience_s)
 
     async def _until(self, condition: Callable[[], bool], what: str, patience_s: float) -> None:
         """Wait; only time in which the loop turns counts."""

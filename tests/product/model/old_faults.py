@@ -14,6 +14,7 @@ from backplane_core._inbound.channel_subscriber import ChannelSubscriber
 from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.reader import Reader
+from backplane_core._inbound.refusals import Refusals
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._link.patience import Patience
 from backplane_core._local.event_queue import EventQueue
@@ -27,7 +28,7 @@ from backplane_core._runtime.reporter import Reporter
 
 from tests.product.model.plan import Plan
 
-__all__ = ["OLD_FAULTS", "OldFault"]
+__all__ = ["OLD_FAULTS", "OldFault", "who_refuses_everything_is_ready"]
 
 Patch = pytest.MonkeyPatch
 
@@ -214,6 +215,13 @@ def a_draining_queue_takes_more(patch: Patch) -> None:
 
 def observers_hear_of_drops_amid_the_publish(patch: Patch) -> None:
     patch.setattr(Reporter, "hold_dropped", Reporter.report_dropped)
+
+
+def who_refuses_everything_is_ready(patch: Patch) -> None:
+    def as_before(*_: object, **__: object) -> str:
+        return "as before"
+
+    patch.setattr(Refusals, "judge", as_before)
 
 
 def who_left_the_target_still_gets_the_event(patch: Patch) -> None:

@@ -85,4 +85,10 @@ class Plan:
     memory: int | None = None
     alarm: bool = False
     quiet: bool = False
+
+    @property
+    def refuses_all(self) -> bool:
+        """Whether each pod refuses what the others send, as their clocks are too far apart, until that is mended."""
+        return abs(self.skew_s) > self.ttl_s
+
     steps: tuple[Step, ...] = field(default=(), repr=False)

@@ -102,6 +102,10 @@ class Pod:
         self.transport.faults = faults
         self.log.delays.append((self.recorder.loop.time(), faults.deliver_s))
 
+    def set_right(self) -> None:
+        """Set its clock as that of the first pod is."""
+        self.log.wall_offsets.append(self.log.wall_offsets[-1] - self.recorder.plan.skew_s * self.log.index)
+
     @property
     def up(self) -> bool:
         """Whether it takes publishes and connections."""

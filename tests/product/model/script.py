@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from random import Random
 from typing import Any, Final, Literal
+
+from attrs import evolve
 
 from tests.product.model.plan import SOCKETS, TARGETS, Overflow, Plan, Step
 from tests.product.model.scenes import Scenes
 from tests.product.model.weather import QUIET, WEATHERS
 
-__all__ = ["draw"]
+__all__ = ["draw", "draw_far_apart"]
 
 STEPS: Final = 32
 QUIET_SHARE: Final = 0.2
+FAR_S: Final = 900.0
+"""Further apart than the clocks of a fleet that signs may be."""
 BAD: Final = (*WEATHERS, "cuts", "resets", "stragglers", "losses", "losses", "unconfirmed")
 """Weathers to choose from, those that lose most more often."""
 
@@ -51,6 +57,14 @@ def draw(seed: int) -> Plan:
         few=chance.choice([0, 8]),
         steps=script.steps(),
     )
+
+
+def draw_far_apart(count: int) -> Iterator[Plan]:
+    """Yield runs in which nothing is wrong but the clocks of two pods: each refuses all that the other one sends."""
+    quiet = (plan for plan in map(draw, itertools.count()) if plan.quiet and plan.pods == 2)
+    for plan in itertools.islice(quiet, count):
+        steps = tuple([step for step in plan.steps if step.do != "step_wall"])
+        yield evolve(plan, steps=steps, signed=True, skew_s=FAR_S, ttl_s=300.0, small=None, memory=None, quiet=False)
 
 
 class _Script:

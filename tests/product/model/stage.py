@@ -78,7 +78,8 @@ class Stage:
             if pod.stopping or not pod.log.started:
                 continue
             ready, state = pod.backplane.ready(), pod.backplane.state
-            if ready.live != (state == "live"):
+            # A pod with a link is not ready either while it refuses everything.
+            if ready.live != (state == "live") and (ready.live or not self.plan.refuses_all):
                 self.recorder.blame(f"{pod.log.origin} is {state}, and its readiness says {ready}")
             self._sample_memory(pod)
 

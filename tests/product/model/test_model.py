@@ -12,7 +12,7 @@ import pytest
 from tests.product.model.plan import Plan
 from tests.product.model.regressions import PLANS
 from tests.product.model.run import play
-from tests.product.model.script import draw
+from tests.product.model.script import draw, draw_far_apart
 
 PARTS = 10
 SEEDS = 200
@@ -49,6 +49,11 @@ def test_no_run_breaks_a_promise_whatever_the_broker_does(part: int, *, full: bo
         )
         seen += outcome.seen
     assert [what for what in MUST_BE_SEEN if not seen[what]] == [], "faults that no run met"
+
+
+def test_pods_whose_clocks_are_too_far_apart_are_not_ready_and_report_all_that_they_refuse() -> None:
+    for plan in draw_far_apart(30):
+        assert play(plan).violations == []
 
 
 @pytest.mark.parametrize("plan", PLANS)

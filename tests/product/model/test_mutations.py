@@ -26,9 +26,9 @@ from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.sequence import DUPLICATE, Tracker
 from backplane_core.distributed import _LinkEvents
 
-from tests.product.model.old_faults import OLD_FAULTS, OldFault
+from tests.product.model.old_faults import OLD_FAULTS, OldFault, who_refuses_everything_is_ready
 from tests.product.model.run import play, shrink
-from tests.product.model.script import draw
+from tests.product.model.script import draw, draw_far_apart
 
 SEEDS = 600
 Patch = pytest.MonkeyPatch
@@ -259,6 +259,13 @@ def test_the_model_finds_an_old_fault_that_is_put_back(fault: OldFault, monkeypa
         if any(word in text for text in found for word in fault.breaks):
             return
     pytest.fail(f"{SEEDS} runs did not notice; the last violations: {found}")
+
+
+def test_the_model_finds_a_pod_that_refuses_everything_and_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    who_refuses_everything_is_ready(monkeypatch)
+    found = [text for plan in draw_far_apart(30) for text in play(plan).violations]
+    assert any("says that it is not ready" in text for text in found)
+    assert any("is missing" in text for text in found)
 
 
 def test_a_failing_script_is_cut_down_to_steps_that_are_all_needed(monkeypatch: pytest.MonkeyPatch) -> None:
