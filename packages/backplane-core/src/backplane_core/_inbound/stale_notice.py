@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from itertools import islice
-from typing import Final
 
+from backplane_core._inbound import slices
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.watermark import Watermark
 from backplane_core._local.registry import Entry, Registry
@@ -14,11 +14,6 @@ from backplane_core._runtime.system import System
 from backplane_core.observe import Gap
 
 __all__ = ["StaleNotice"]
-
-SLICE_S: Final = 0.003
-"""How long notifying holds the loop before it gives it a turn."""
-SLICE_ENTRIES: Final = 64
-"""Connections notified between two looks at the clock."""
 
 
 class StaleNotice:
@@ -95,8 +90,8 @@ class StaleNotice:
         self._notify(iter(new), gap)
 
     def _notify(self, entries: Iterator[Entry], gap: Gap) -> None:
-        ends_at = self._system.monotonic() + SLICE_S
-        while part := [*islice(entries, SLICE_ENTRIES)]:
+        ends_at = self._system.monotonic() + slices.SLICE_S
+        while part := [*islice(entries, slices.SLICE_ENTRIES)]:
             self._gaps.notify(part, gap)
             if self._system.monotonic() >= ends_at:
                 self._timer = asyncio.get_running_loop().call_soon(self._notify, entries, gap)
