@@ -244,7 +244,7 @@ def test_a_large_fleet_claims_no_hole_in_an_hour_though_numbers_are_evicted(to_a
     senders = [Sender(f"pod-{number}") for number in range(100)]
     copies = 0
     for second in range(3_600):
-        tracker.now = float(second)
+        tracker.now = tracker.read_at = float(second)
         for number in range(a_second):
             target = chance.randrange(20 if chance.random() < to_a_few else targets)
             channel, origin, seq, prev = chance.choice(senders).frame(target)
@@ -264,7 +264,7 @@ def test_more_pairs_of_a_sender_and_a_channel_than_there_is_room_for_claim_nothi
     for turn in range(3):
         for target in range(100):
             for sender in senders:
-                tracker.now += 0.001
+                tracker.now = tracker.read_at = tracker.now + 0.001
                 channel, origin, seq, prev = sender.frame(target)
                 assert tracker.follows(channel, origin, seq, prev) or tracker.accept(channel, origin, seq, prev) == 0
         assert tracker.evicted >= 5_000 * (turn + 1), "twice as many as there is room for"
