@@ -13,8 +13,9 @@ from backplane_core.observe import Gap
 __all__ = ["Hole", "Holes"]
 
 MAX_APART: Final = 16
-"""Holes of one channel that are kept apart. The next ones are merged with the last: a connection that was notified of
-that one already hears of it again, with a higher upper bound of what it missed."""
+"""Holes of one channel that are kept apart, since some connections know of the first ones already. Beyond it the oldest
+two become one: a connection that knows of one of them alone hears of both, with a higher upper bound of what it missed.
+"""
 
 
 @frozen
@@ -55,22 +56,28 @@ class Holes:
 
     last: int = field(default=0, init=False)
     pending: dict[str, list[Hole]] = field(factory=dict[str, list[Hole]], init=False)
+    # No connection knows of a later one.
+    _known: int = field(default=0, init=False)
 
     def add(self, gap: Gap, now: float) -> None:
         """Record a hole that was found now."""
         self.last += 1
         holes = self.pending.setdefault(gap.channel, [])
-        if len(holes) >= MAX_APART:
+        if holes and holes[-1].number > self._known:
             gap = holes.pop().gap.merge(gap)
         holes.append(Hole(self.last, now, gap))
+        if len(holes) > MAX_APART:
+            first, second = holes[:2]
+            holes[:2] = [Hole(second.number, second.at, first.gap.merge(second.gap))]
 
     def owed(self, entry: Entry, channels: Iterable[str]) -> tuple[Hole, ...]:
-        """Return what a connection does not know of yet, in the order in which it was found.
+        """Return what a connection does not know of yet, in the order in which it was found; it does from now on.
 
         Args:
             entry: The connection.
             channels: What brings events for it.
         """
+        self._known = self.last
         known, since = entry.last_hole, entry.since
         found = [
             hole
