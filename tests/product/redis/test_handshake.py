@@ -154,7 +154,7 @@ async def test_what_makes_no_sense_on_a_link_is_put_down_to_valkey_only_where_th
 
 
 async def test_a_pod_is_back_soon_after_a_script_that_kept_the_server_busy(start: StartServer) -> None:
-    server = start(RedisServer(extra=["busy-reply-threshold 100"]))
+    server = start(RedisServer(extra=["lua-time-limit 100"]))
     script = "local t = redis.call('TIME')[1]; while redis.call('TIME')[1] - t < 4 do end"
     got: list[int] = []
     async with connect(server.url) as pod, connect(server.url) as other, admin_of(server.url) as admin:
