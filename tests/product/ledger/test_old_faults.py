@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 from attrs import evolve, frozen
 from backplane_core import EventSink, Frame, Gap, Target
+from backplane_core._inbound.connection_notifier import ConnectionNotifier
 from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.gap_notifier import GapNotifier
+from backplane_core._inbound.outage_notifier import OutageNotifier
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._local.delivery import Delivery
 from backplane_core._local.registry import Entry, Registry
+from backplane_core._outbound.losses import Losses
 from backplane_core._outbound.outbox import Outbox
-from backplane_core._outbound.sender import Sender
 from backplane_core._protocol.frame import Head, decode_target
 from backplane_core._protocol.sequence import Tracker
 
@@ -74,7 +76,7 @@ def gap_ends_with_the_first_frame(patch: Patch) -> None:
 
     patch.setattr(Coverage, "heard_at", all_heard_at)
     patch.setattr(Coverage, "heard", heard)
-    patch.setattr("backplane_core._inbound.gap_notifier.SETTLE_S", 0.0)
+    patch.setattr("backplane_core._inbound.outage_notifier.SETTLE_S", 0.0)
 
 
 def numbers_are_forgotten_with_the_channel(patch: Patch) -> None:
@@ -124,7 +126,7 @@ def nobody_is_notified_of_an_outage(patch: Patch) -> None:
     async def nobody(*_: object) -> bool:
         return True
 
-    patch.setattr(GapNotifier, "_notify_of_outage", nobody)
+    patch.setattr(OutageNotifier, "_notify", nobody)
 
 
 def gaps_begin_when_the_loss_is_noticed(patch: Patch) -> None:
@@ -138,21 +140,21 @@ def gaps_begin_when_the_loss_is_noticed(patch: Patch) -> None:
 
 
 def gaps_come_late(patch: Patch) -> None:
-    notify = GapNotifier.notify
+    notify = ConnectionNotifier.notify
 
-    def late(self: GapNotifier, entries: Iterable[Entry], gap: Gap) -> bool:
+    def late(self: ConnectionNotifier, entries: Iterable[Entry], gap: Gap) -> bool:
         asyncio.get_running_loop().call_later(0.2, notify, self, list(entries), gap)
         return True
 
-    patch.setattr(GapNotifier, "notify", late)
+    patch.setattr(ConnectionNotifier, "notify", late)
 
 
 def a_full_outbox_counts_nothing(patch: Patch) -> None:
-    def drop(self: Sender, frames: Iterable[Frame], cause: str, *, in_publish: bool = False) -> None:
+    def drop(self: Losses, frames: Iterable[Frame], cause: str, *, in_publish: bool = False) -> None:
         del self, cause, in_publish
         list(frames)
 
-    patch.setattr(Sender, "_drop", drop)
+    patch.setattr(Losses, "dropped", drop)
     patch.setattr(GapNotifier, "report_hole", nothing)
 
 
@@ -230,6 +232,8 @@ BY_DEFAULT = ("copies are delivered", "nobody is notified", "excluded connection
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     full = metafunc.config.getoption("--full") or metafunc.config.getoption("--long")
+    if "mistake" not in metafunc.fixturenames:
+        return
     chosen = [mistake for mistake in MISTAKES if full or mistake.name in BY_DEFAULT]
     metafunc.parametrize("mistake", chosen, ids=[mistake.name for mistake in chosen])
 
@@ -248,3 +252,9 @@ def test_the_ledger_finds_an_old_fault(
                 return
             report = describe(outcome) or report
     pytest.fail(f"{SEEDS} runs did not notice; the last report: {report[-2_000:]}")
+
+
+def test_what_is_put_back_still_has_its_place() -> None:
+    for mistake in MISTAKES:
+        with pytest.MonkeyPatch.context() as patch:
+            mistake.apply(patch)
