@@ -123,14 +123,14 @@ async def test_a_link_that_nothing_comes_by_moves_again_and_again(fleet: MemoryF
 
 async def test_a_reader_that_is_busy_does_not_make_a_move_fail(fleet: MemoryFleet) -> None:
     transport = FaultyTransport(fleet.broker)
-    here = await fleet.pod(transport, connect_timeout_s=0.3)
+    here = await fleet.pod(transport, connect_timeout_s=1.0)
     there = await fleet.pod()
     gaps: list[Any] = []
     took: list[Any] = []
 
     def slow(event: Any) -> None:
         took.append(event)
-        time.sleep(0.002)  # a sink that holds the loop
+        time.sleep(0.003)  # a sink that holds the loop: three seconds in all
 
     await here.attach("h", slow, on_gap=gaps.append)
     await here.associate("h", USER)
