@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from backplane_core import TransportError
+from backplane_core import AuthenticationError, TransportError
 from backplane_redis import RedisTransport
 from backplane_testservers import OwnBroker, RedisServer
 
@@ -253,7 +253,7 @@ async def test_a_missing_permission_is_named(start: StartServer, rules: str, all
         error = await raised(calls[refused])
         assert f"{refused} on channel 'mine:1' was refused (NOPERM)" in str(error)
         assert f"+{refused.lower()}" in str(error)
-        assert error.retryable
+        assert type(error) is AuthenticationError
         assert str(await heard.death()) == str(error)
 
 

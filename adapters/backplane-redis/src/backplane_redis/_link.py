@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 import hiredis
-from backplane_core import Frame, Lost, Proven
+from backplane_core import Frame, Lost, Proven, RefusedError
 from backplane_core.sockets import Tap
 
 from backplane_redis._connection import LinkConnection
+from backplane_redis._limits import Limits
 from backplane_redis._pipeline import (
     CLOSED,
     MAX_HEADS,
@@ -20,10 +21,7 @@ from backplane_redis._pipeline import (
 from backplane_redis._refusals import is_about_rights
 from backplane_redis._standing import Standing
 
-__all__ = ["MAX_PAYLOAD_BYTES", "RedisLink"]
-
-MAX_PAYLOAD_BYTES: Final = 512 * 1024 * 1024
-"""Redis' proto-max-bulk-len, unless its operator changed it."""
+__all__ = ["RedisLink"]
 
 
 _ARRAY: Any = list
@@ -37,18 +35,37 @@ class RedisLink(PipelinedConnection):
         connection: Open, and not read from yet.
         where: The server's address, for people.
         standing: What the node said of itself.
+        limits: What is known of how large a message may be.
     """
 
-    def __init__(self, connection: LinkConnection, where: str, standing: Standing) -> None:
-        super().__init__(connection, where)
+    def __init__(self, connection: LinkConnection, where: str, standing: Standing, limits: Limits) -> None:
+        super().__init__(connection, where, limits)
         self._standing = standing
         self._heads: dict[str, bytes] = {}
         # Why it must die; it does so once the frames that were read together with the reason are handed over.
         self._fatal: str | None = None
 
     async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:  # noqa: ARG002 -- no log here
-        """Return once Redis confirmed every channel."""
-        await self._run("SUBSCRIBE", channels, pack_command("SUBSCRIBE", *channels))
+        """Return once Redis confirmed every channel.
+
+        One that the user may not hear has the whole command refused, which does not say which it is. So each is asked
+        for by itself then, all in one go.
+
+        Raises:
+            TransportError: The link is dead.
+            RefusedError: The user may not hear some of them; all others are confirmed.
+        """
+        if not channels:
+            return
+        whole = pack_command("SUBSCRIBE", *channels)
+        pending = await self.write("SUBSCRIBE", channels, whole, is_one_command=True)
+        await self.wait_confirmed(pending)
+        if pending.refused and len(channels) > 1:
+            each = b"".join([pack_command("SUBSCRIBE", channel) for channel in channels])
+            pending = await self.write("SUBSCRIBE", channels, each)
+            await self.wait_confirmed(pending)
+        if pending.refused:
+            raise RefusedError(pending.refused)
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
         """Return once Redis confirmed that the link no longer hears any of the channels."""
@@ -56,6 +73,10 @@ class RedisLink(PipelinedConnection):
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Write all frames in one go; return once Redis answered each PUBLISH, and for its role if that was due.
+
+        Raises:
+            TransportError: The link is dead.
+            RefusedError: Redis refused some frames, and took all others; or it died of the last of them.
 
         Cancellation: the link stays live when cancelled while it waits for replies, and is dead when cancelled in the
         middle of the write.
@@ -76,6 +97,8 @@ class RedisLink(PipelinedConnection):
             # Behind the frames: a node that is the primary now was so when it took them.
             await self.ask_standing()
         await self.wait_confirmed(pending)
+        if pending.refused:
+            raise RefusedError(pending.refused)
 
     async def ask_standing(self) -> None:
         """Ask the node for its role, and return once it has answered; the link dies of the wrong answer."""
@@ -160,10 +183,12 @@ class RedisLink(PipelinedConnection):
                 confirmed = 0
                 if self.takes_renewal(reply) or self._accept_other(reply):
                     confirmed = 1
+                elif isinstance(reply, hiredis.ReplyError):
+                    self._fatal = self.take_refusal(str(reply))
+                    if self._fatal is not None:
+                        break
                 elif type(reply) is not _ARRAY:  # one is an attribute: about the next reply, and nobody counts it
-                    is_error = isinstance(reply, hiredis.ReplyError)
-                    # Nothing is quoted: it may be a payload.
-                    self._fatal = self.describe_refusal(str(reply).partition(" ")[0]) if is_error else self.nonsense
+                    self._fatal = self.nonsense  # not quoted: it may be a payload
                     break
         self._replies += confirmed
         return frames

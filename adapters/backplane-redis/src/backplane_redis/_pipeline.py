@@ -13,11 +13,13 @@ from typing import Any, Final
 
 import hiredis
 from attrs import define, field
-from backplane_core import Frame, Lost, TransportError
+from backplane_core import AuthenticationError, Frame, Lost, Refusal, RefusedError, TransportError
 from backplane_core.sockets import Confirmation, Inbox
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from backplane_redis._connection import LinkConnection
+from backplane_redis._limits import LEAST_BYTES, Limits
+from backplane_redis._verdicts import grants, is_about_size, is_lacking_command, judge
 
 __all__ = [
     "CLOSED",
@@ -73,7 +75,10 @@ class PendingReply:
         operands: Its channels or frames, one reply each.
         confirmation: True once all replies are there, False if the link dies first.
         written_at: `time.monotonic()` when it was handed to the socket, in seconds.
+        is_one_command: Whether all operands stand in one command, which is refused as a whole.
         moved: Operands that another node serves by now, and the rest of its MOVED error; in a cluster alone.
+        refused: Operands that the server refused, by their place.
+        ends_link: Whether the link died of the last refusal.
     """
 
     total: int
@@ -81,7 +86,15 @@ class PendingReply:
     operands: Sequence[str | Frame] = field(repr=False)
     confirmation: Confirmation
     written_at: float
+    is_one_command: bool = False
     moved: list[tuple[str | Frame, str]] = field(factory=list[tuple[str | Frame, str]], repr=False)
+    refused: list[Refusal] = field(factory=list[Refusal], repr=False)
+    ends_link: bool = False
+
+    @property
+    def largest(self) -> int:
+        """The size of its largest frame, in bytes; 0 if it has none."""
+        return max([0 if isinstance(operand, str) else len(operand[1]) for operand in self.operands], default=0)
 
 
 class PipelinedConnection(ABC):
@@ -94,9 +107,13 @@ class PipelinedConnection(ABC):
     Args:
         connection: Open, and not read from yet.
         where: The server's address, for people.
+        limits: What is known of how large a message may be.
     """
 
-    def __init__(self, connection: LinkConnection, where: str) -> None:
+    def __init__(self, connection: LinkConnection, where: str, limits: Limits) -> None:
+        self.lacks_rights = False
+        """Whether it died because the user may not send a command at all."""
+        self._limits = limits
         self._connection = connection
         self._where = where
         self._stream = connection.stream()
@@ -124,14 +141,17 @@ class PipelinedConnection(ABC):
             f"{self._expected - self._replies} replies due>"
         )
 
-    async def write(self, command: str, operands: Sequence[str | Frame], data: bytes) -> PendingReply:
+    async def write(
+        self, command: str, operands: Sequence[str | Frame], data: bytes, *, is_one_command: bool = False
+    ) -> PendingReply:
         """Write a command, or one per operand, and return what waits for the replies."""
         if not self._connection.is_connected:
             self.die(CLOSED)
         if self._dead is not None:  # redis-py would reconnect silently, without the subscriptions
             raise self.error()
         self._expected += len(operands)
-        pending = PendingReply(self._expected, command, operands, self._inbox.confirmation(), time.monotonic())
+        confirmation = self._inbox.confirmation()
+        pending = PendingReply(self._expected, command, operands, confirmation, time.monotonic(), is_one_command)
         # Nothing is awaited between this and the write, so replies are awaited in the order of the commands.
         self._pending.append(pending)
         try:
@@ -142,8 +162,15 @@ class PipelinedConnection(ABC):
         return pending
 
     async def wait_confirmed(self, pending: PendingReply) -> None:
-        """Return when each operand has its reply."""
+        """Return when each operand has its reply; `refused` says which were errors.
+
+        Raises:
+            TransportError: The link died first.
+            RefusedError: It died of the last refusal.
+        """
         if not await pending.confirmation:
+            if pending.ends_link:
+                raise RefusedError(pending.refused, ends_link=True)
             raise self.error()
 
     async def renew(self, login: Sequence[str]) -> None:
@@ -199,8 +226,11 @@ class PipelinedConnection(ABC):
             return hiredis.ReplyError(self._code(error))
 
     def _code(self, error: ResponseError) -> str:
-        """Return the error code that redis-py turned into this exception."""
-        return "NOPERM" if isinstance(error, NoPermissionError) else "ERR"
+        """Return the error reply that redis-py turned into this exception."""
+        if isinstance(error, NoPermissionError):
+            return f"NOPERM {error}"
+        # redis-py takes the code ERR away, so that a torn message may look like it.
+        return f"ERR {error}" if is_about_size(f"ERR {error}") else "ERR"
 
     def take_read(self, replies: Iterator[Any] | None) -> list[Frame | Lost]:
         """Return the frames of one read; die if there was none, or if it makes no sense."""
@@ -227,8 +257,36 @@ class PipelinedConnection(ABC):
         """Return what the next reply is for."""
         return next((pending for pending in self._pending if pending.total > self._replies), None)
 
+    def take_refusal(self, text: str) -> str | None:
+        """Take an error reply; return why the link must die of it, None if it is about a channel or a frame alone.
+
+        The reply is judged by its first words, and not shown: it may quote the payload.
+        """
+        pending = self.next_pending()
+        code = text.partition(" ")[0]
+        verdict = None if pending is None else judge(pending.command, text)
+        if pending is None or verdict is None:
+            self.lacks_rights = is_lacking_command(text)
+            return self.describe_refusal(code)
+        first = self._replies - pending.total + len(pending.operands)
+        places = range(first, len(pending.operands)) if pending.is_one_command else (first,)
+        for place in places:
+            operand = pending.operands[place]
+            channel = operand if isinstance(operand, str) else operand[0]
+            if verdict.is_size and not isinstance(operand, str):
+                self._limits.refused(len(operand[1]), verdict.max_bytes)
+            reason = f"{pending.command} on channel {channel!r} was refused ({verdict.said})"
+            if verdict.is_denied:
+                reason = f"{reason}: the user lacks the channel, grant {grants(channel)}"
+            pending.refused.append(Refusal(index=place, reason=reason, is_denied=verdict.is_denied))
+        pending.ends_link = verdict.ends_link
+        if verdict.ends_link:
+            return pending.refused[-1].reason
+        self._replies += len(places)
+        return None
+
     def describe_refusal(self, code: str) -> str:
-        """Return what an error reply means, by its code alone: the rest of its text may quote the payload."""
+        """Return what an error reply that is about the whole link means, by its code alone."""
         pending = self.next_pending()
         if code not in _CODES:
             return self.nonsense
@@ -239,24 +297,29 @@ class PipelinedConnection(ABC):
         hint = self._hint(code, pending.command, channel)
         return f"{pending.command} on channel {channel!r} was refused ({code}){hint}"
 
-    def _hint(self, code: str, command: str, channel: str) -> str:
+    def _hint(self, code: str, command: str, channel: str) -> str:  # noqa: ARG002 -- subclasses name the channel
         """Return what to do about a refusal, if there is anything to do."""
-        return f": the user lacks +{command.lower()} or a channel pattern like &{channel}" if code == "NOPERM" else ""
+        return f": the user lacks +{command.lower()}" if code == "NOPERM" else ""
 
     def die(self, reason: str) -> None:
         """Mark the link dead, for the first reason given, and wake every caller that waits."""
+        pending = [*self._pending]
         if self._dead is None:
             self._dead = reason
             if self._renewal is not None:
                 self._renewal.cancel()
-        pending = [*self._pending]
+            if reason is CLOSED and (largest := max([one.largest for one in pending], default=0)):
+                self._limits.died(largest)
+                if largest >= LEAST_BYTES:
+                    self._dead = f"{reason}; or a message of {largest} bytes is over its client-query-buffer-limit"
         self._pending.clear()
         for one in pending:
             one.confirmation.set(False)
         self._inbox.close()
 
     def error(self) -> TransportError:
-        return TransportError(f"the link to Redis at {self._where} is dead: {self._dead}")
+        kind = AuthenticationError if self.lacks_rights else TransportError
+        return kind(f"the link to Redis at {self._where} is dead: {self._dead}")
 
 
 def pack_command(*words: str) -> bytes:

@@ -9,7 +9,7 @@ from backplane_core import ConfigurationError, Link, Traits, TransportError
 
 from backplane_redis._cluster.discovery import ask_for_slots
 from backplane_redis._cluster.link import ClusterLink
-from backplane_redis._link import MAX_PAYLOAD_BYTES
+from backplane_redis._limits import MAX_PAYLOAD_BYTES, Limits, with_limit
 from backplane_redis._opening import Connector
 from backplane_redis._options import connection_options
 from backplane_redis._reaching import Reaching
@@ -33,8 +33,6 @@ class ClusterTransport:
         ConfigurationError: The URL or an option is wrong. The message says what is allowed and shows no secret.
     """
 
-    traits: Traits = Traits(max_payload_bytes=MAX_PAYLOAD_BYTES, nodes="several")
-
     def __init__(
         self,
         url: str,
@@ -56,6 +54,15 @@ class ClusterTransport:
         # The nodes to ask, in this order: the URL's hosts, and those that were found.
         self._askable = list(self._url.hosts)
 
+        self._limits = Limits()
+        self._traits = Traits(max_payload_bytes=MAX_PAYLOAD_BYTES, nodes="several")
+
+    @property
+    def traits(self) -> Traits:
+        """What a cluster can do; `max_payload_bytes` is what its nodes are known to take."""
+        self._traits = with_limit(self._traits, self._limits)
+        return self._traits
+
     def __repr__(self) -> str:
         return f"ClusterTransport('{self._url}')"
 
@@ -76,7 +83,7 @@ class ClusterTransport:
             self._askable.remove(address)
             self._askable.append(address)
             try:
-                connection, slots = await ask_for_slots(self._connector, address)
+                connection, slots = await ask_for_slots(self._connector, address, self._limits)
             except TransportError as error:
                 failures.append(error)
                 continue
@@ -84,7 +91,7 @@ class ClusterTransport:
             still = {*self._url.hosts, *owners, address}
             kept = [one for one in self._askable[:-1] if one in still]
             self._askable = list(dict.fromkeys([*kept, *sorted(owners - {address}), address]))
-            link = ClusterLink(slots, self._connector)
+            link = ClusterLink(slots, self._connector, self._limits)
             if address in owners:
                 link.adopt(address, connection)
             else:

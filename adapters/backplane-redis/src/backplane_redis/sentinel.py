@@ -8,6 +8,7 @@ from typing import Any, cast
 from attrs import evolve
 from backplane_core import ConfigurationError, Link, Traits
 
+from backplane_redis._limits import Limits, with_limit
 from backplane_redis._opening import Connector
 from backplane_redis._options import connection_options, sentinel_options
 from backplane_redis._reaching import Reaching
@@ -16,7 +17,7 @@ from backplane_redis._sentinel.discovery import connect_to_master, find_master
 from backplane_redis._sentinel.link import SentinelLink
 from backplane_redis._texts import BadText, parse_switch
 from backplane_redis._url import RedisUrl
-from backplane_redis.transport import RedisTransport
+from backplane_redis.transport import TRAITS
 
 __all__ = ["SentinelTransport"]
 
@@ -37,8 +38,6 @@ class SentinelTransport:
     Raises:
         ConfigurationError: The URL or an option is wrong. The message says what is allowed and shows no secret.
     """
-
-    traits: Traits = evolve(RedisTransport.traits, nodes="several")
 
     def __init__(
         self,
@@ -67,6 +66,8 @@ class SentinelTransport:
         self._to_sentinel = Connector(
             sentinel_options(self._url, node, own), self._url, tls_hostname=reaching.tls_hostname
         )
+        self._limits = Limits()
+        self._traits = TRAITS
 
     def _switch(self, text: str) -> bool:
         try:
@@ -74,6 +75,12 @@ class SentinelTransport:
         except BadText as wrong:
             problem = f"{self._url}: the value of 'sentinel_ssl' can't be used; allowed: {wrong}"
         raise ConfigurationError(problem)
+
+    @property
+    def traits(self) -> Traits:
+        """What Redis can do; `max_payload_bytes` is what it is known to take."""
+        self._traits = with_limit(self._traits, self._limits)
+        return self._traits
 
     def __repr__(self) -> str:
         return f"SentinelTransport('{self._url}')"
@@ -92,8 +99,13 @@ class SentinelTransport:
         try:
             quorum, master = await find_master(sentinels, service)
             connection = await connect_to_master(self._to_node, master, service)
+            try:
+                await self._limits.ask(connection)
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                raise
             # Nothing is awaited from here on: the link owns every socket.
-            return SentinelLink(connection, master, sentinels, quorum, service)
+            return SentinelLink(connection, master, sentinels, quorum, service, self._limits)
         except BaseException:
             for sentinel in sentinels:
                 await sentinel.close()

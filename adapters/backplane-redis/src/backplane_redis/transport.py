@@ -10,7 +10,8 @@ from backplane_core import Link, Traits
 
 from backplane_redis._connection import LinkConnection
 from backplane_redis._kinds import check_node
-from backplane_redis._link import MAX_PAYLOAD_BYTES, RedisLink
+from backplane_redis._limits import MAX_PAYLOAD_BYTES, Limits, with_limit
+from backplane_redis._link import RedisLink
 from backplane_redis._opening import Connector
 from backplane_redis._options import connection_options
 from backplane_redis._reaching import Reaching
@@ -18,6 +19,8 @@ from backplane_redis._standing import Question, Standing, first_question
 from backplane_redis._url import RedisUrl, format_address
 
 __all__ = ["RedisTransport"]
+
+TRAITS: Final = Traits(single_stream=True, max_payload_bytes=MAX_PAYLOAD_BYTES, nodes="several")
 
 logger: Final = logging.getLogger("backplane")
 
@@ -34,18 +37,24 @@ class RedisTransport:
         ConfigurationError: The URL or an option is wrong. The message says what is allowed and shows no secret.
     """
 
-    traits: Traits = Traits(single_stream=True, max_payload_bytes=MAX_PAYLOAD_BYTES, nodes="several")
-
     def __init__(self, url: str, *, connection_kwargs: Mapping[str, Any] | None = None) -> None:
         self._url = RedisUrl.parse(url)
         reaching = Reaching.parse(self._url, connection_kwargs, announces=False)
         options = connection_options(reaching.url, reaching.given)
         self._connector = Connector(options, self._url, tls_hostname=reaching.tls_hostname, renew_s=reaching.renew_s)
+        self._limits = Limits()
+        self._traits = TRAITS
         # What the user may not ask is asked once: each refusal stands in the server's ACL LOG.
         self._refused: set[Question] = set()
 
     def __repr__(self) -> str:
         return f"RedisTransport('{self._url}')"
+
+    @property
+    def traits(self) -> Traits:
+        """What Redis can do; `max_payload_bytes` is what it is known to take."""
+        self._traits = with_limit(self._traits, self._limits)
+        return self._traits
 
     async def open(self) -> Link:
         """Connect, authenticate and switch to RESP3, in one attempt.
@@ -61,10 +70,11 @@ class RedisTransport:
         connection = await self._connector.open(address)
         try:
             standing = await self._check(connection, where)
+            await self._limits.ask(connection)
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
-        return RedisLink(connection, where, standing)
+        return RedisLink(connection, where, standing, self._limits)
 
     async def _check(self, connection: LinkConnection, where: str) -> Standing:
         wanted = first_question(connection.greeting)

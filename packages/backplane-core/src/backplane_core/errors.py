@@ -212,7 +212,7 @@ class RefusedError(TransportError):
 
     Args:
         refusals: What was refused, in the order of the call's frames or channels; at least one.
-        ends_link: The link died of the first refusal: the broker took what stood before it, and nothing behind it.
+        ends_link: The link died of the last refusal: the broker took the others before it, and nothing behind it.
     """
 
     def __init__(self, refusals: Sequence[Refusal], *, ends_link: bool = False) -> None:

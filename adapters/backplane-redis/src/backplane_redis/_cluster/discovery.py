@@ -13,6 +13,7 @@ from backplane_redis._cluster.slots import SlotMap
 from backplane_redis._connection import LinkConnection
 from backplane_redis._greeting import Greeting
 from backplane_redis._kinds import advise_url
+from backplane_redis._limits import Limits
 from backplane_redis._opening import Connector
 from backplane_redis._url import Address, format_address
 
@@ -25,7 +26,7 @@ OLDEST_MAJOR: Final = 7
 """Sharded pub/sub came with Redis 7.0."""
 
 
-async def ask_for_slots(connector: Connector, address: Address) -> tuple[LinkConnection, SlotMap]:
+async def ask_for_slots(connector: Connector, address: Address, limits: Limits) -> tuple[LinkConnection, SlotMap]:
     """Return a connection to a node, and that node's view of the cluster; within `ASK_S`.
 
     Raises:
@@ -38,6 +39,7 @@ async def ask_for_slots(connector: Connector, address: Address) -> tuple[LinkCon
     try:
         async with asyncio.timeout(ASK_S):
             connection = await connector.open(address)
+            await limits.ask(connection)
             slots = _read_slots(connection.greeting, await connection.ask("CLUSTER", "SLOTS"), address)
     except BaseException as error:
         if connection is not None:

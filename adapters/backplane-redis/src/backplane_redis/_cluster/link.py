@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequen
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
-from backplane_core import Frame, Lost, Proven, TransportError
+from backplane_core import AuthenticationError, Frame, Lost, Proven, TransportError
 
 from backplane_redis._cluster.node import ClusterNode
+from backplane_redis._cluster.refused import Refused
 from backplane_redis._cluster.slots import SlotMap, slot_of
 from backplane_redis._connection import LinkConnection
+from backplane_redis._limits import Limits
 from backplane_redis._opening import Connector
 from backplane_redis._pipeline import MAX_HEADS, PendingReply, pack_command
 from backplane_redis._url import Address, format_address
@@ -58,10 +60,12 @@ class ClusterLink:
     Args:
         slots: Which node serves what, as far as known.
         connector: Connects to nodes.
+        limits: What is known of how large a message may be.
     """
 
-    def __init__(self, slots: SlotMap, connector: Connector) -> None:
+    def __init__(self, slots: SlotMap, connector: Connector, limits: Limits) -> None:
         self._slots = slots
+        self._limits = limits
         self._connector = connector
         self._nodes: dict[Address, ClusterNode] = {}
         # Where each wanted channel is subscribed, or is about to be; None: its node dropped it.
@@ -83,6 +87,7 @@ class ClusterLink:
         # Held while subscriptions are changed, by core or by the mover.
         self._placing = asyncio.Lock()
         self._dead: str | None = None
+        self._lacks_rights = False
         self._heard_until = time.monotonic() - GOSSIP_S
 
     def __repr__(self) -> str:
@@ -96,7 +101,7 @@ class ClusterLink:
 
     def adopt(self, address: Address, connection: LinkConnection) -> ClusterNode:
         """Take an open connection to a node."""
-        node = self._nodes[address] = ClusterNode(connection, address, self)
+        node = self._nodes[address] = ClusterNode(connection, address, self, self._limits)
         if self._receiving:
             self._spawn(self._pump(node))
         return node
@@ -104,7 +109,12 @@ class ClusterLink:
     # Calls of core
 
     async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:  # noqa: ARG002 -- no log here
-        """Return once each channel's own node confirmed it."""
+        """Return once each channel's own node confirmed it.
+
+        Raises:
+            TransportError: The link is dead.
+            RefusedError: The user may not hear some of them; all others are confirmed.
+        """
         async with self._placing:
             await self._subscribe(channels)
 
@@ -128,11 +138,13 @@ class ClusterLink:
         self._raise_if_dead()
         if not frames:
             return
+        given, refused = frames, Refused()
         probes = await self._probe_silent_nodes()
         for attempt in range(ROUNDS):
             await _pause(attempt)
             written = await self._publish(frames)
             await self._all_confirmed(written)
+            refused.collect(written)
             frames = [frame for frame in self._follow_moves(written) if isinstance(frame, tuple)]
             if not frames:
                 break
@@ -145,6 +157,7 @@ class ClusterLink:
         if self._may_retire:  # here, where no frame is on its way to any node
             self._may_retire = False
             await self._retire_nodes()
+        refused.check(given)
 
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
         """Yield what arrived, one list per read; while the caller is busy each socket is read once more at most."""
@@ -197,11 +210,13 @@ class ClusterLink:
 
     def node_died(self, node: ClusterNode, reason: str) -> None:
         """Mark the link dead: one of its nodes is gone."""
+        self._lacks_rights = self._lacks_rights or (self._dead is None and node.lacks_rights)
         self._die(f"{format_address(node.address)}: {reason}")
 
     def error(self) -> TransportError:
         """Return why the link is dead."""
-        return TransportError(f"the link to the Redis cluster is dead: {self._dead}")
+        kind = AuthenticationError if self._lacks_rights else TransportError
+        return kind(f"the link to the Redis cluster is dead: {self._dead}")
 
     # Nodes
 
@@ -307,9 +322,11 @@ class ClusterLink:
 
     async def _subscribe(self, channels: Sequence[str]) -> None:
         """Subscribe each channel at its node, or at the node that this one names instead."""
+        given, refused = channels, Refused()
         for attempt in range(ROUNDS):
             self._raise_if_dead()
             if not channels:
+                refused.check(given)
                 return
             await _pause(attempt)
             by_node = await self._group_by_node(channels)
@@ -321,6 +338,8 @@ class ClusterLink:
                 written.append((node, await node.write_subscribe(names)))
                 probes.append((node, await node.write_probe(now)))
             await self._all_confirmed([*written, *probes])
+            for channel in refused.collect(written):
+                self._placements.pop(channel, None)
             channels = [name for name in self._follow_moves(written) if isinstance(name, str)]
             for node in by_node:
                 if node.is_replica:

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, Protocol
 
 import hiredis
-from backplane_core import Frame, Lost, TransportError
+from backplane_core import Frame, Lost, Refusal, TransportError
 from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError
 
 from backplane_redis._connection import LinkConnection
+from backplane_redis._limits import Limits
 from backplane_redis._pipeline import (
     PUSH,
     PendingReply,
@@ -64,10 +65,11 @@ class ClusterNode(PipelinedConnection):
         connection: Open, and not read from yet.
         address: Where it leads.
         owner: The link that it belongs to.
+        limits: What is known of how large a message may be.
     """
 
-    def __init__(self, connection: LinkConnection, address: Address, owner: NodeOwner) -> None:
-        super().__init__(connection, format_address(address))
+    def __init__(self, connection: LinkConnection, address: Address, owner: NodeOwner, limits: Limits) -> None:
+        super().__init__(connection, format_address(address), limits)
         self.address = address
         self.is_replica = False
         self.consumed = asyncio.Event()
@@ -172,8 +174,13 @@ class ClusterNode(PipelinedConnection):
             is_moved = code == "MOVED" and _ENDPOINT.fullmatch(rest) is not None
             # ASK comes while keys move, and to EXISTS alone: shard channels stay until the slot itself has moved.
             if pending is None or not (is_moved or (code == "ASK" and pending.command == "EXISTS")):
-                self.die(self.describe_refusal(code))
-                return False
+                if code == "NOPERM" and self._may_not_ask(pending):
+                    self._replies += 1
+                    return True
+                fatal = self.take_refusal(str(reply))
+                if fatal is not None:
+                    self.die(fatal)
+                return fatal is None
             if code == "ASK":
                 self._replies += 1
             elif pending.command != "SUNSUBSCRIBE":  # its replies are not counted: moved or left, the channel is gone
@@ -189,11 +196,19 @@ class ClusterNode(PipelinedConnection):
         self.die(self.nonsense)
         return False
 
+    def _may_not_ask(self, pending: PendingReply | None) -> bool:
+        """Return whether this answers a question about a channel that was denied, so that its key may be as well."""
+        if pending is None or pending.command != "EXISTS" or pending.operands[0] in self._names.values():
+            return False
+        pending.refused.append(Refusal(index=0, reason="the user may not ask for this channel", is_denied=True))
+        self._last_channel = ""
+        return True
+
     def settle(self) -> None:
         for pending in self._pending:
             if pending.total > self._replies:
                 break
-            if pending.command == "EXISTS" and not pending.moved:
+            if pending.command == "EXISTS" and not pending.moved and not pending.refused:
                 self.proven_at = pending.written_at
         super().settle()
 

@@ -13,6 +13,7 @@ from backplane_core import Proven, TransportError
 from redis.exceptions import RedisError
 
 from backplane_redis._connection import LinkConnection
+from backplane_redis._limits import Limits
 from backplane_redis._link import RedisLink
 from backplane_redis._sentinel.client import Sentinel
 from backplane_redis._sentinel.quorum import NEWS_S, Answer, SentinelQuorum
@@ -41,17 +42,19 @@ class SentinelLink(RedisLink):
         sentinels: Each of them; the link closes them.
         quorum: What they answered so far.
         service: The name of the service.
+        limits: What is known of how large a message may be.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 -- one caller
         self,
         connection: LinkConnection,
         master: Address,
         sentinels: Sequence[Sentinel],
         quorum: SentinelQuorum,
         service: str,
+        limits: Limits,
     ) -> None:
-        super().__init__(connection, format_address(master), Standing(HELLO, time.monotonic()))
+        super().__init__(connection, format_address(master), Standing(HELLO, time.monotonic()), limits)
         self._sentinels = sentinels
         self._quorum = quorum
         self._service = service

@@ -85,6 +85,7 @@ class LinkWriter:
         except RefusedError as error:
             answer = sender.refused(error.refusals, ends_link=error.ends_link)
             self.proof.confirmed(answer.taken, monotonic())
+            sender.limit(self.transport.traits.max_payload_bytes)  # it may know more now
             if answer.denied is not None:
                 raise AuthenticationError(answer.denied) from None
             if error.ends_link:

@@ -49,13 +49,13 @@ class RefusedBatches:
         Args:
             outbox: Has it.
             refusals: What the broker refused, by its place in the batch.
-            ends_link: The link died of the first refusal: what stood behind it stays in flight.
+            ends_link: The link died of the last refusal: what stood behind it stays in flight.
         """
         in_flight = outbox.in_flight
         if not in_flight:  # a question alone
             return Answer((), 0, refusals[0].reason)
         refused = {one.index for one in refusals}
-        until = refusals[0].index if ends_link else len(in_flight)
+        until = refusals[-1].index if ends_link else len(in_flight)
         taken = [place for place in range(until) if place not in refused]
         kept = [one for one in refusals if one.is_denied and in_flight[one.index][0] in self._base]
         dropped = [one for one in refusals if one not in kept]
