@@ -14,7 +14,7 @@ import redis
 from attrs import define
 from backplane_core import (
     AuthenticationError,
-    DistributedBackplane,
+    BaseBackplane,
     EventDropped,
     EventTooLargeError,
     Publisher,
@@ -125,7 +125,7 @@ def routing(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-def is_refused(pod: DistributedBackplane | SyncPublisher, limit: int = MIB) -> Callable[[], bool]:
+def is_refused(pod: BaseBackplane | SyncPublisher, limit: int = MIB) -> Callable[[], bool]:
     """Whether the pod knows the limit by now."""
 
     def check() -> bool:

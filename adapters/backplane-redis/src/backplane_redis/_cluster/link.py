@@ -16,7 +16,8 @@ from backplane_redis._cluster.slots import SlotMap, slot_of
 from backplane_redis._connection import LinkConnection
 from backplane_redis._limits import Limits
 from backplane_redis._opening import Connector
-from backplane_redis._pipeline import MAX_HEADS, PendingReply, pack_command
+from backplane_redis._pending import PendingReply
+from backplane_redis._pipeline import MAX_HEADS, pack_command
 from backplane_redis._url import Address, format_address
 
 __all__ = ["ClusterLink"]

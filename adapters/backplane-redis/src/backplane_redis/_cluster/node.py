@@ -14,12 +14,8 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseErr
 
 from backplane_redis._connection import LinkConnection
 from backplane_redis._limits import Limits
-from backplane_redis._pipeline import (
-    PUSH,
-    PendingReply,
-    PipelinedConnection,
-    pack_command,
-)
+from backplane_redis._pending import PendingReply
+from backplane_redis._pipeline import PUSH, PipelinedConnection, pack_command
 from backplane_redis._url import Address, format_address
 
 __all__ = ["ClusterNode", "NodeOwner"]

@@ -8,7 +8,7 @@ from attrs import define, evolve, field
 from backplane_core import Frame, Refusal, RefusedError
 
 from backplane_redis._cluster.node import ClusterNode
-from backplane_redis._pipeline import PendingReply
+from backplane_redis._pending import PendingReply
 
 __all__ = ["Refused"]
 
