@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import hiredis
 from attrs import evolve
@@ -82,7 +82,7 @@ def with_limit(traits: Traits, limits: Limits) -> Traits:
 
 
 def _value(reply: Any) -> int | None:  # noqa: ANN401 -- whatever Redis sends
-    words = [*reply.values()] if isinstance(reply, dict) else cast("list[object]", reply)[1:2]
-    found = words[0] if words else None
+    values: list[object] = [*reply.values()] if isinstance(reply, dict) else [*reply][1:2]
+    found = values[0] if values else None
     text = found.decode() if isinstance(found, bytes) else str(found)
     return int(text) if text.isdecimal() else None
