@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import hiredis
 from backplane_core import Frame, Lost, Proven, RefusedError
@@ -152,7 +152,7 @@ class RedisLink(PipelinedConnection):
         self.settle()
         return frames
 
-    def take(self, replies: Iterator[Any]) -> list[Frame | Lost]:  # noqa: C901 -- calls are what it saves
+    def take(self, replies: Iterator[Any]) -> list[Frame | Lost]:  # noqa: C901, PLR0912 -- calls are what it saves
         """Return the frames among the replies, and count the confirmations.
 
         Servers that are only like Redis send pushes as arrays, pushes that nobody asked for, attributes in front of a
