@@ -80,7 +80,7 @@ async def test_a_hole_on_each_lane_costs_one_walk_in_slices() -> None:
     assert rig.subscriptions.looked_at == 0, "to find a hole costs nothing"
     most = await rig.walked()
     assert rig.subscriptions.looked_at == 9_000, "all lanes in one walk"
-    assert SLICE_ENTRIES <= most <= 300 + SLICE_ENTRIES, "3 ms of work at most"
+    assert SLICE_ENTRIES <= most <= 300 + SLICE_ENTRIES, "a slice of work at most"
     for name, gaps in rig.heard.items():
         (gap,) = gaps
         assert gap.channel in rig.expected(name)

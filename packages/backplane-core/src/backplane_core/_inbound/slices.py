@@ -6,7 +6,7 @@ from typing import Final
 
 __all__ = ["SLICE_ENTRIES", "SLICE_S"]
 
-SLICE_S: Final = 0.003
+SLICE_S: Final = 0.002
 """How long notifying holds the loop before it gives it a turn, as delivery does."""
 SLICE_ENTRIES: Final = 64
 """Connections notified between two looks at the clock: some 0.1 ms of work, and of the host's."""
