@@ -96,7 +96,7 @@ async def test_a_database_that_is_not_there_and_one_of_a_cluster_are_named(start
     node = start(RedisServer(extra=["cluster-enabled yes"]))
     failure = await raised(RedisTransport(f"{node.url}/1").open())
     assert not failure.retryable
-    assert "a node of a cluster" in str(failure)
+    assert "a node of a cluster" in str(failure) or "it has no database 1" in str(failure)  # Valkey 9 may have several
     failure = await raised(RedisTransport(node.url).open())
     assert "belongs to no cluster" in str(failure)
 
@@ -165,7 +165,7 @@ async def test_a_pod_is_back_soon_after_a_script_that_kept_the_server_busy(start
         while refused is None or "script" not in str(refused):
             refused = None
             try:
-                await (await RedisTransport(server.url).open()).aclose()
+                await (await RedisTransport(f"{server.url}/1").open()).aclose()
             except TransportError as failure:
                 refused = failure
             assert not running.done(), "it was busy long enough to be seen"

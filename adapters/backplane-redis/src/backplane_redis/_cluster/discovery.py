@@ -59,14 +59,14 @@ def _read_slots(greeting: Greeting, reply: Any, address: Address) -> SlotMap:  #
     where, version = format_address(address), greeting.version
     if greeting.mode == "sentinel":
         raise TransportError(f"can't use Redis at {where}: {advise_url('sentinel')}", retryable=False)
+    if greeting.mode != "cluster":
+        raise TransportError(
+            f"the server at {where} is not in cluster mode: connect with redis:// instead", retryable=False
+        )
     major, _, _ = version.partition(".")
     if major.isdecimal() and int(major) < OLDEST_MAJOR:
         raise TransportError(
             f"the server at {where} has version {version}: sharded pub/sub needs Redis or Valkey 7", retryable=False
-        )
-    if greeting.mode != "cluster":
-        raise TransportError(
-            f"the server at {where} is not in cluster mode: connect with redis:// instead", retryable=False
         )
     if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOPERM"):
         raise AuthenticationError(f"can't ask Redis at {where} for the cluster's slots: the user lacks +cluster|slots")
