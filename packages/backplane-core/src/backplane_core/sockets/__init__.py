@@ -4,10 +4,10 @@ For transports over an asyncio client library, in the turn of the loop in which 
 """
 
 from backplane_core.sockets.address_map import AddressMap
+from backplane_core.sockets.blocking import off_loop
 from backplane_core.sockets.confirmation import Confirmation
 from backplane_core.sockets.dialer import Dialer
 from backplane_core.sockets.inbox import Inbox, Source
-from backplane_core.sockets.off_loop import off_loop
 from backplane_core.sockets.slow_call import SlowCall
 from backplane_core.sockets.tap import Tap
 
