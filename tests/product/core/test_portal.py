@@ -11,7 +11,16 @@ from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 
 import pytest
-from backplane_core import BaseBackplane, ClosedError, OutboxFullError, SyncPublisher, Target, connect
+from backplane_core import (
+    BaseBackplane,
+    ClosedError,
+    Gap,
+    LinkChanged,
+    OutboxFullError,
+    SyncPublisher,
+    Target,
+    connect,
+)
 from backplane_testservers import Broker, OwnBroker, Proxy
 
 from tests.support.sockets import Socket
@@ -142,6 +151,35 @@ async def test_what_does_not_fit_while_the_broker_is_away_is_counted_or_raised(
 
     broker.stop()
     await asyncio.to_thread(work)
+
+
+async def test_what_the_loop_could_not_take_is_a_gap_at_the_receivers(
+    url: str, channel: str, socket: Socket, leaves_nothing: None
+) -> None:
+    held, goes_on = threading.Event(), threading.Event()
+
+    def hold(record: object) -> None:
+        if isinstance(record, LinkChanged) and not held.is_set():
+            held.set()
+            goes_on.wait(30)  # the loop is not there for its threads
+
+    def work() -> None:
+        with SyncPublisher(
+            url, channel=channel, observer=hold, outbox_max_messages=100, publish_wait_s=0.0, beat_s=0.1
+        ) as publisher:
+            publisher.publish(USER, "first")
+            assert held.wait(30)
+            for number in range(150):
+                publisher.publish(USER, number)
+            goes_on.set()
+            publisher.flush(20)
+            stats = publisher.stats()
+            assert stats is not None
+            assert stats.published == 151
+            assert stats.dropped["outbox"] >= 50
+
+    await asyncio.to_thread(work)
+    await until(lambda: any(isinstance(item, Gap) for item in socket.stream), "the hole is told")
 
 
 def accepts(publisher: SyncPublisher) -> bool:

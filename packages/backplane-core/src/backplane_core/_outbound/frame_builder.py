@@ -109,6 +109,12 @@ class FrameBuilder:
             raise EventTooLargeError(on_bus, self._max_frame_bytes)
         return size
 
+    def skip(self, targets: Sequence[Target]) -> str:
+        """Use up the number of a frame to these targets, and return the channel."""
+        channel = self._routing.channel(targets)
+        self.numbering.take(channel)
+        return channel
+
     def beat(self, channel: str, *, doubt: bool = False) -> tuple[Frame, int]:
         """Return a beat, with the number that it takes once `numbering.take` says so, and that number.
 

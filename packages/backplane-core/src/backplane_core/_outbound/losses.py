@@ -61,6 +61,14 @@ class Losses:
         for channel, count in counts.items():
             report(cause, channel, count)
 
+    def skipped(self, channel: str, *, in_silence: bool) -> None:
+        """Count an event that was dropped before it became a frame; `in_silence` without a record."""
+        self._mark_tail(channel, doubt=False)
+        if in_silence:
+            self._reporter.counters.dropped["outbox"] += 1
+        else:
+            self._reporter.report_dropped("outbox", channel, 1)
+
     def refused(self, frame: Frame, reason: str, *, is_denied: bool) -> None:
         """Count and report one frame that the broker refused.
 

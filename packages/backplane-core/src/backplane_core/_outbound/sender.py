@@ -115,6 +115,10 @@ class Sender(Outbound):
                 return
         self._losses.dropped((frame,), "outbox", in_publish=True)
 
+    def skip(self, targets: Sequence[Target], *, in_silence: bool = False) -> None:
+        """Count an event that was dropped before it came here; its number is used up, so receivers see the hole."""
+        self._losses.skipped(self.frames.skip(targets), in_silence=in_silence)
+
     def beat(self, now: float) -> bool:
         """Say that we live, what our last numbers are, and how we route.
 

@@ -56,7 +56,7 @@ class EncodedPublisher(Publisher):
         except ClosedError:
             self._drop("closed", 1)
         except OutboxFullError:
-            self._drop("outbox", 1)
+            self._sender.skip(targets)
         except EventTooLargeError:  # the broker's limit came meanwhile
             self._drop("too_large", 1)
         else:
@@ -64,15 +64,10 @@ class EncodedPublisher(Publisher):
                 self._reporter.release()
         self._counters.published += 1
 
-    def refused(self, count: int) -> None:
-        """Count events that were dropped since the loop could not keep up with its threads."""
-        self._counters.published += count
-        self._drop("outbox", count)
-
-    def count_dropped(self) -> None:
-        """Count an event that was dropped for want of room, without a record."""
+    def refused(self, targets: Sequence[Target], *, in_silence: bool = False) -> None:
+        """Count an event that was dropped for want of room; `in_silence` without a record for the observer."""
         self._counters.published += 1
-        self._counters.dropped["outbox"] += 1
+        self._sender.skip(targets, in_silence=in_silence)
 
     def _drop(self, cause: str, count: int) -> None:
         self._reporter.report_dropped(cause, self._settings.channel, count)

@@ -6,6 +6,8 @@ from collections import deque
 from time import monotonic
 from typing import Final, Protocol, TypeAlias
 
+from attrs import frozen
+
 from backplane_core._portal.native import pause
 from backplane_core._portal.portal import Portal
 from backplane_core._runtime.loop_binding import running_loop
@@ -27,6 +29,17 @@ CROWDED_BYTES: Final = 1024 * 1024
 """What may wait for the loop before a thread that publishes gives it time: a few milliseconds of work."""
 
 
+@frozen(eq=False)
+class Refused:
+    """Stands where an event would that was refused for want of room, so that receivers see the hole there.
+
+    Args:
+        targets: The event's.
+    """
+
+    targets: tuple[Target, ...]
+
+
 class Taker(Protocol):
     """What takes the events in the loop."""
 
@@ -43,8 +56,8 @@ class Taker(Protocol):
         """Take an event. It raises nothing: what it can't take it counts."""
         ...
 
-    def refused(self, count: int) -> None:
-        """Count events that were dropped because the loop could not keep up."""
+    def refused(self, targets: tuple[Target, ...]) -> None:
+        """Count an event that was dropped because the loop could not keep up, so that receivers see the hole."""
         ...
 
 
@@ -71,8 +84,7 @@ class Intake:
         # Both come with the loop.
         self._portal: Portal | None = None
         self._taker: Taker | None = None
-        # None stands for an event that was refused for want of room.
-        self._items: deque[Item | None] = deque()
+        self._items: deque[Item | Refused] = deque()
         # Two threads may add at the same time and lose one's bytes; so it is set to 0 whenever nothing waits.
         self._bytes = 0
         self._wakes = False
@@ -101,7 +113,7 @@ class Intake:
             is_full or (taker is not None and not taker.has_room(waiting + 1, self._bytes + size))
         ):
             raise OutboxFullError(waiting, self._bytes)
-        entry = None if is_full else item
+        entry = Refused(item[0]) if is_full else item
         self._items.append(entry)
         self._bytes += 0 if is_full else size
         if self._door.is_closed:  # perhaps nobody looks at it again
@@ -157,7 +169,7 @@ class Intake:
         self._pass_on(len(self._items))
 
     def _pass_on(self, most: int) -> None:
-        taker, refused = self._taker, 0
+        taker = self._taker
         if taker is None:
             return
         for _ in range(min(most, len(self._items))):
@@ -165,12 +177,10 @@ class Intake:
                 item = self._items.popleft()
             except IndexError:  # a thread took its own back
                 break
-            if item is None:
-                refused += 1
+            if isinstance(item, Refused):
+                taker.refused(item.targets)
             else:
                 self._bytes -= len(item[1])
                 taker.take(item)
-        if refused:
-            taker.refused(refused)
         if not self._items:
             self._bytes = 0

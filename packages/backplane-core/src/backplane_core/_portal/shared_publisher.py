@@ -44,7 +44,7 @@ class SharedPublisher(Shared):
             raise EventTooLargeError(len(item[1]), self.settings.max_event_bytes)
         if publisher is not None and self.is_current and not publisher.has_room(1, len(item[1])):
             # An observer that publishes what is dropped would feed itself for ever: so this is counted, and no record.
-            publisher.count_dropped()
+            publisher.refused(item[0], in_silence=True)
             return True
         if not self._intake.put(item):
             return False
