@@ -92,8 +92,11 @@ async def test_an_accounts_limit_is_taken_from_the_second_info(
 
 
 def test_a_publisher_for_code_without_a_loop_raises_at_the_accounts_limit(limited: NatsServer) -> None:
-    with SyncPublisher(url(limited, "a")) as publisher, pytest.raises(EventTooLargeError):
-        publisher.publish(USER, "x" * 100_000)
+    with SyncPublisher(url(limited, "a")) as publisher:
+        publisher.publish(USER, "small")
+        publisher.flush(10)  # the limit is known once there is a link
+        with pytest.raises(EventTooLargeError):
+            publisher.publish(USER, "x" * 100_000)
 
 
 @pytest.mark.parametrize(
