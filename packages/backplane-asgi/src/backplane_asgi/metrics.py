@@ -36,6 +36,7 @@ PLAIN: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("overflowed_events_total", "overflowed", "counter", "Events that connections which were too far behind lost."),
     ("outbox_messages", "outbox_messages", "gauge", "Frames accepted and not confirmed yet."),
     ("outbox_bytes", "outbox_bytes", "gauge", "Bytes of the frames accepted and not confirmed yet."),
+    ("denied_channels", "denied", "gauge", "Channels that this pod needs and may not hear."),
     ("links_total", "links", "counter", "Links to the broker that went live."),
     ("sink_errors_total", "sink_errors", "counter", "Deliveries at which a connection's sink raised."),
     ("fleet_mismatch_total", "mismatch", "counter", "Beats of pods with other routing or lanes."),
