@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from attrs import asdict, fields
@@ -29,7 +29,7 @@ NOT_SHOWN = {"pod_name", "echoed", "beats", "foreign", "sink_refusals", "observe
 async def scrape(backplane: BaseBackplane, method: str = "GET") -> str:
     sent: list[Mapping[str, Any]] = []
 
-    async def receive() -> Mapping[str, Any]:
+    async def receive() -> MutableMapping[str, Any]:
         return {"type": "http.request"}
 
     async def send(message: Mapping[str, Any]) -> None:

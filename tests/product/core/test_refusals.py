@@ -218,6 +218,25 @@ def test_refusals_alone_decide_and_only_after_a_while() -> None:
     assert not refusals.is_open
 
 
+def test_refusals_that_nothing_follows_are_a_gap_once_the_time_is_over() -> None:
+    refusals = Refusals(patience_s=10.0)
+    refusals.note(FRAME, "too old")
+    assert refusals.judge(100.0, 99.0, accepted=False) == "as before"
+    assert refusals.judge(110.0, 109.0, accepted=False) == "as before"
+    assert refusals.judge(110.1, 109.0, accepted=False) == "refuses all"
+    assert refusals.since == 99.0
+    assert refusals.judge(110.2, 110.1, accepted=False) == "accepts again"
+    assert not refusals.is_open
+
+
+def test_refusals_that_accepted_frames_follow_are_none() -> None:
+    refusals = Refusals(patience_s=10.0)
+    refusals.note(FRAME, "too old")
+    refusals.judge(100.0, 99.0, accepted=False)
+    assert refusals.judge(101.0, 100.0, accepted=True) == "as before"
+    assert refusals.judge(120.0, 119.0, accepted=False) == "as before"
+
+
 def test_one_frame_that_is_accepted_starts_the_wait_again() -> None:
     refusals = Refusals(30.0)
     for now in range(10, 1_000, 10):

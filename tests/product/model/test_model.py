@@ -23,8 +23,6 @@ MUST_BE_SEEN = [
     "deaf links",
     "batches cut short",
     "dropped: outbox",
-    "dropped: unconfirmed",
-    "dropped: closed",
     "gaps: reconnect",
     "gaps: sequence",
     "gaps: overflow",
@@ -34,6 +32,8 @@ MUST_BE_SEEN = [
     "ended as too slow",
     "refused",
 ]
+MUST_BE_SEEN_IN_MANY = ["dropped: unconfirmed", "dropped: closed"]
+"""Seen in one run of fifty: a part of two hundred may well have none."""
 
 
 @pytest.mark.timeout(7200)
@@ -48,7 +48,8 @@ def test_no_run_breaks_a_promise_whatever_the_broker_does(part: int, *, full: bo
             + f"\n\nreplay it alone, cut down: uv run python -m tests.product.model {seed}"
         )
         seen += outcome.seen
-    assert [what for what in MUST_BE_SEEN if not seen[what]] == [], "faults that no run met"
+    expected = [*MUST_BE_SEEN, *(MUST_BE_SEEN_IN_MANY if count >= SEEDS_FULL else ())]
+    assert [what for what in expected if not seen[what]] == [], "faults that no run met"
 
 
 def test_pods_whose_clocks_are_too_far_apart_are_not_ready_and_report_all_that_they_refuse() -> None:

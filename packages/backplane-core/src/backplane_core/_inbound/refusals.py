@@ -28,7 +28,8 @@ class Refusals:
     A clock that is ten minutes slow, another key, or a version that signs in another way, and a fleet's every frame is
     refused, one by one. Each is counted, but nobody looks at a counter. So when frames that look like those of pods
     were refused for `patience_s`, and none of another pod was accepted meanwhile, the pod is deaf, until one is
-    accepted, or none is refused for as long.
+    accepted, or none is refused for as long. If nothing follows the first refusals, the same is found once that time is
+    over, and is over at once.
 
     The invariant: one sender that is refused never makes a pod deaf that others reach, as each of these sends a beat
     within the time. Bytes that don't look like a pod's frame do not count: noise on the bus must not take pods out
@@ -81,11 +82,17 @@ class Refusals:
             accepted: Whether one of another pod was accepted.
         """
         noted, self._noted = self._noted, 0
-        if accepted or (not noted and now - self._last_at > self.patience_s):
+        if not noted and not accepted and now - self._last_at <= self.patience_s:
+            return "as before"
+        if accepted or (not noted and self.is_deaf):
             was_deaf, self.is_deaf, self.since = self.is_deaf, False, None
             return "accepts again" if was_deaf else "as before"
         if not noted:
-            return "as before"
+            if self.since is None:
+                return "as before"
+            # The sender has stopped, or the link was lost, and nobody else was heard: all that came was refused.
+            self.is_deaf = True
+            return "refuses all"
         self._last_at = now
         if self.since is None:
             self.since, self._first_at = sure_until, now
