@@ -1,4 +1,5 @@
 """The metrics of a pod, read as Prometheus reads them: all series are there from the start."""
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 
