@@ -43,7 +43,8 @@ COMMANDS = {
     "sentinel": "+publish +subscribe +unsubscribe +client|setname",
     "cluster": "+spublish +ssubscribe +sunsubscribe +exists +cluster|slots +client|setname",
 }
-KEYS = "%R~backplane %R~backplane:*"
+KEYS = {"redis": "", "sentinel": "", "cluster": "%R~backplane %R~backplane:*"}
+"""Only a cluster is asked about keys, and only Redis 7 and newer, which shard channels, know rights to read alone."""
 CHANNELS = "&backplane &backplane:*"
 SOME = "&backplane &backplane:@user:* &backplane:@connection:*"
 
@@ -75,7 +76,7 @@ class Deployment:
 
     def make_user(self, name: str, channels: str = CHANNELS, *, without: str = "", plus: str = "") -> None:
         commands = COMMANDS[self.kind].replace(f"+{without}", "") if without else COMMANDS[self.kind]
-        words = f"{name} reset on >pw resetchannels {KEYS} {channels} -@all {commands} {plus}"
+        words = f"{name} reset on >pw resetchannels {KEYS[self.kind]} {channels} -@all {commands} {plus}"
         self.execute("ACL", "SETUSER", *words.split())
 
 
