@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from backplane_core import AuthenticationError, Target, TransportError, connect
+from backplane_core import AuthenticationError, Proven, Target, TransportError, connect
 from backplane_redis import ClusterTransport, RedisTransport, SentinelTransport
-from backplane_testservers import HANG_UP, NatsServer, RedisServer, ScriptedRedis
+from backplane_redis._link import RedisLink
+from backplane_testservers import HANG_UP, USUAL, NatsServer, RedisServer, ScriptedRedis
 from backplane_testservers.scripted import Answer
 from backplane_testservers.scripted_redis import error
 from backplane_testservers.tls import Certificates
@@ -86,6 +87,33 @@ async def test_a_name_that_may_not_be_set_is_left_out_and_nothing_else_is_sent(r
             await pod.flush(10)
         assert server.count("CLIENT", "SETNAME") == 1
         assert server.count("CLIENT") == 1
+
+
+BUSY = error("BUSY Valkey is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.")
+
+
+async def test_a_server_that_lets_clients_in_while_it_is_busy_is_asked_for_its_role_again() -> None:
+    # As Valkey 9 does. Taken for a missing right, it would leave everything that is sent there in doubt, for ever.
+    with ScriptedRedis({"ROLE": [BUSY, USUAL]}, server="valkey", version="9.1.2") as server:
+        transport = RedisTransport(server.url)
+        failure = await raised(transport.open())
+        assert failure.retryable
+        assert re.search(f":{server.port}.*a script of another client", str(failure))
+        link = await transport.open()
+        assert isinstance(link, RedisLink)
+        assert link.proven() == Proven(received_until=None, replicated_until=None)
+        await link.aclose()
+        assert server.count("ROLE") == 2
+
+
+@pytest.mark.parametrize(("question", "transport"), [("CLUSTER INFO", "redis"), ("CLUSTER SLOTS", "redis-cluster")])
+async def test_a_busy_node_of_a_cluster_is_no_reason_to_doubt_rights_or_setup(question: str, transport: str) -> None:
+    with ScriptedRedis({question: BUSY}, server="valkey", version="9.1.2", mode="cluster") as server:
+        kind = RedisTransport if transport == "redis" else ClusterTransport
+        failure = await raised(kind(f"{transport}://{server.host}:{server.port}").open())
+        assert failure.retryable
+        assert re.search(f":{server.port}.*a script of another client", str(failure))
+        assert server.count(*question.split()) == 1
 
 
 async def test_a_database_that_is_not_there_and_one_of_a_cluster_are_named(start: StartServer) -> None:

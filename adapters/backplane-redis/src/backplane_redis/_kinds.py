@@ -9,6 +9,7 @@ from backplane_core import TransportError
 from redis.exceptions import RedisError
 
 from backplane_redis._connection import LinkConnection
+from backplane_redis._refusals import is_temporary, make_refusal
 from backplane_redis._standing import Question, Standing
 
 __all__ = ["advise_url", "check_node"]
@@ -31,13 +32,14 @@ async def check_node(connection: LinkConnection, where: str, question: Question 
         question: What to ask it.
 
     Raises:
-        TransportError: It is a sentinel, a replica, or a node that belongs to no cluster; or it closed the connection.
+        TransportError: It is a sentinel, a replica, or a node that belongs to no cluster; or it closed the connection,
+            or can't answer now.
     """
     if connection.greeting.mode == "sentinel":
         raise TransportError(f"can't use Redis at {where}: {advise_url('sentinel')}", retryable=False)
     standing, closed = Standing(question, time.monotonic()), False
     try:
-        await _ask(connection, standing)
+        await _ask(connection, where, standing)
     except (RedisError, OSError, hiredis.ProtocolError):
         closed = True
     problem = "it closed the connection" if closed else standing.problem
@@ -46,8 +48,11 @@ async def check_node(connection: LinkConnection, where: str, question: Question 
     return standing
 
 
-async def _ask(connection: LinkConnection, standing: Standing) -> None:
-    """Have the node answer a question that the user may ask, if there is any."""
+async def _ask(connection: LinkConnection, where: str, standing: Standing) -> None:
+    """Have the node answer a question that the user may ask, if there is any.
+
+    A busy Valkey 9 lets a client in, and refuses this first: nothing is learned of the user's rights from that.
+    """
     while standing.question is not None:
         asked_at = time.monotonic()
         reply = await connection.ask(*standing.question.command.split())
@@ -55,4 +60,6 @@ async def _ask(connection: LinkConnection, standing: Standing) -> None:
             standing.asked(asked_at)
             standing.take(reply, asked_at)
             return
+        if is_temporary(str(reply)):
+            raise make_refusal(f"can't use Redis at {where}", standing.question.command, str(reply), database=None)
         standing.refused()

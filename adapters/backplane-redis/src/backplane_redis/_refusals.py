@@ -9,7 +9,7 @@ from typing import Final
 from attrs import frozen
 from backplane_core import AuthenticationError, TransportError
 
-__all__ = ["describe_foreign", "is_about_rights", "make_refusal"]
+__all__ = ["describe_foreign", "is_about_rights", "is_temporary", "make_refusal"]
 
 _UNKNOWN: Final = (
     r"ERR (?:unknown|unsupported|Unknown|Unsupported) (?:sub)?command|ERR .*\bcommand not (?:found|allowed)"
@@ -70,6 +70,7 @@ _MEANINGS: Final = (
 """No text of the server's is quoted: it may hold the command, and with it the password."""
 
 _RIGHTS: Final = re.compile(f"NOPERM|{_UNKNOWN}")
+_TEMPORARY: Final = re.compile(r"(?:BUSY|LOADING|MASTERDOWN|TRYAGAIN|CLUSTERDOWN)\b")
 _CODE: Final = re.compile("[A-Z]{2,16}")
 
 _FOREIGN: Final[Mapping[bytes, str]] = {
@@ -85,6 +86,11 @@ _FOREIGN: Final[Mapping[bytes, str]] = {
 def is_about_rights(text: str) -> bool:
     """Return whether an error reply says that this user, or everybody, may not send a command at all."""
     return _RIGHTS.match(text) is not None
+
+
+def is_temporary(text: str) -> bool:
+    """Return whether an error reply is about the state that the server is in now, whatever the command and the user."""
+    return _TEMPORARY.match(text) is not None
 
 
 def make_refusal(what: str, step: str, text: str, *, database: object) -> TransportError:

@@ -15,6 +15,7 @@ from backplane_redis._greeting import Greeting
 from backplane_redis._kinds import advise_url
 from backplane_redis._limits import Limits
 from backplane_redis._opening import Connector
+from backplane_redis._refusals import is_temporary, make_refusal
 from backplane_redis._url import Address, format_address
 
 __all__ = ["ask_for_slots"]
@@ -70,6 +71,9 @@ def _read_slots(greeting: Greeting, reply: Any, address: Address) -> SlotMap:  #
         )
     if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOPERM"):
         raise AuthenticationError(f"can't ask Redis at {where} for the cluster's slots: the user lacks +cluster|slots")
+    if isinstance(reply, hiredis.ReplyError) and is_temporary(str(reply)):
+        what = f"can't ask Redis at {where} for the cluster's slots"
+        raise make_refusal(what, "CLUSTER SLOTS", str(reply), database=None)
     if isinstance(reply, Exception) or not reply:
         raise TransportError(f"Redis at {where} knows of no node that serves a slot: is the cluster set up?")
     return SlotMap.parse(reply, address)
