@@ -292,7 +292,6 @@ INFO = b'INFO {"server_id":"x","version":"2.10.0","max_payload":1024,"nonce":"n"
     ("greeting", "close_after"),
     [
         (b"", b""),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", b""),
         (b"INFO {\r\n", b""),
         (INFO, b""),
         (INFO, b"PING"),

@@ -13,13 +13,15 @@ from urllib.parse import ParseResult
 from backplane_core.sockets import Dialer
 from nats.aio.transport import TcpTransport
 
+from backplane_nats._foreign import read_first_line
+
 __all__ = ["make_transport"]
 
 _SET: Final = frozenset({"_bare_io_reader", "_bare_io_writer", "_io_reader", "_io_writer"})
 
 
 class DialingTransport(TcpTransport):
-    """Connects to the first address of a name that answers.
+    """Connects to the first address of a name that answers, and makes sure that it is a NATS server.
 
     Args:
         dialer: Opens the sockets of a `NatsTransport`.
@@ -28,6 +30,7 @@ class DialingTransport(TcpTransport):
     def __init__(self, dialer: Dialer) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # nats-py's gap
         self._dialer = dialer
+        self._greeted = False
 
     async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
         """Connect, within `connect_timeout` seconds."""
@@ -40,6 +43,25 @@ class DialingTransport(TcpTransport):
                 raise
         self._bare_io_reader = self._io_reader = reader
         self._bare_io_writer = self._io_writer = writer
+
+    async def readline(self) -> bytes:
+        """Return the next line.
+
+        Raises:
+            ForeignServerError: It would be the first one, and what is there is no NATS server.
+        """
+        reader = self._io_reader
+        if self._greeted or reader is None:
+            return bytes(await super().readline())  # type: ignore[no-untyped-call]  # nats-py's gap
+        self._greeted = True
+        return await read_first_line(reader, self._peer())
+
+    def _peer(self) -> tuple[str, int] | None:
+        """Return the address at which somebody else may be; None after a TLS handshake, which TLS alone survives."""
+        if self._io_reader is not self._bare_io_reader or self._io_writer is None:
+            return None
+        host, port, *_ = self._io_writer.get_extra_info("peername")
+        return host, port
 
     def __bool__(self) -> bool:
         """Return True from the start: nats-py replaces a transport that is false."""

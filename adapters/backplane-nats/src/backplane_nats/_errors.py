@@ -9,6 +9,8 @@ from typing import Final
 import nats.errors
 from backplane_core import AuthenticationError, TransportError
 
+from backplane_nats._foreign import ForeignServerError
+
 __all__ = ["explain"]
 
 # "Authentication Timeout" is none of these: it means that CONNECT came late, and trying again helps.
@@ -24,15 +26,21 @@ def explain(error: BaseException | None, where: object) -> TransportError:
     """
     if error is None or isinstance(error, nats.errors.UnexpectedEOF):
         return TransportError(f"{where} closed the connection")
+    if isinstance(error, ForeignServerError):
+        return TransportError(f"can't use {where}: {error}", retryable=error.retryable)
     if isinstance(error, nats.errors.Error):
         return _from_nats(error, where)
+    if isinstance(error, OSError):
+        return _from_socket(error, where)
+    return _from_elsewhere(error, where)
+
+
+def _from_socket(error: OSError, where: object) -> TransportError:
     if isinstance(error, ssl.SSLError):
         return _from_tls(error, where)
     if isinstance(error, TimeoutError):
         return TransportError(f"{where} did not answer in time")
-    if isinstance(error, OSError):
-        return TransportError(f"no connection to {where}: {error.strerror or type(error).__name__}")
-    return _from_elsewhere(error, where)
+    return TransportError(f"no connection to {where}: {error.strerror or type(error).__name__}")
 
 
 def _from_elsewhere(error: BaseException, where: object) -> TransportError:
