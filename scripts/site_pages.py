@@ -2,7 +2,7 @@
 
 It is named in mkdocs.yml. Anything wrong is a warning, on which `mkdocs build --strict` fails.
 
-- A line `--8<-- "README.md"` is replaced by that file of the repository.
+- A line `--8<-- "SECURITY.md"` is replaced by that file of the repository.
 - A link to a file of the repository leads to the page that shows it, or else to that file on GitHub.
 - A link to another site is checked for its form, and listed: nothing is fetched.
 - No page may load a script, style, font or picture from another site.
@@ -23,7 +23,6 @@ from urllib.parse import urlsplit
 ROOT: Final = Path(__file__).resolve().parents[1]
 DOCS: Final = ROOT / "docs"
 SHOWN: Final = {
-    "README.md": "index.md",
     "SECURITY.md": "explanation/security.md",
     "adapters/backplane-redis/README.md": "reference/redis.md",
     "adapters/backplane-nats/README.md": "reference/nats.md",

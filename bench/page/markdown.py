@@ -51,8 +51,9 @@ def page(sections: Sequence[Section]) -> str:
     if sections:
         newest = max([section.measured for section in sections], key=lambda one: one.at)
         goals = [goal for section in sections for goal in section.findings.goals]
-        parts += [_machine(newest.machine), _missed(goals), _goals(goals)]
+        parts += [_reached(goals)]
         parts += [_section(section, newest.machine) for section in sections]
+        parts += [_goals(goals), _missed(goals), _machine(newest.machine)]
     return "\n".join([*filter(None, parts), _REPRODUCE])
 
 
@@ -65,8 +66,16 @@ def _machine(machine: Mapping[str, str]) -> str:
     return f"## The machine\n\n{_table(('', ''), [(name, what) for name, what in machine.items()], left=2)}"
 
 
+def _reached(goals: Sequence[Goal]) -> str:
+    """Return how many goals were reached, for the top of the page: which were missed stands behind the plots."""
+    if not goals:
+        return ""
+    reached = sum([goal.reached for goal in goals])
+    text = f"Of our {len(goals)} [goals](#goals), {reached} {'was' if reached == 1 else 'were'} reached"
+    return f"{text}; [what we missed](#what-we-missed).\n" if _missed(goals) else f"{text}.\n"
+
+
 def _missed(goals: Sequence[Goal]) -> str:
-    """Return the goals that were missed, on top: they are the first thing to know."""
     missed = [goal for goal in goals if not goal.reached]
     if not missed:
         return ""
@@ -103,8 +112,9 @@ def figure(value: float) -> str:
 
 def _section(section: Section, newest: Mapping[str, str]) -> str:
     found = section.findings
-    parts = [f"## {section.title}", found.method]
+    parts = [f"## {section.title}"]
     parts += [f"![{plot.title}]({FIGURES}/{plot.key}.svg)" for plot in found.plots]
+    parts += [found.method]
     parts += [_table(found.columns, found.rows).rstrip()]
     parts += ["\n".join([f"- {_indented(note)}" for note in found.notes])] if found.notes else []
     if section.measured.quick:

@@ -1,4 +1,4 @@
-"""README stays short, leads to every page, and its app does what it says."""
+"""README stays short; it and the home page lead to every page; and its app does what it says."""
 
 from __future__ import annotations
 
@@ -30,6 +30,13 @@ def test_readme_links_to_every_page() -> None:
     pages = [page.relative_to(ROOT) for page in sorted((ROOT / "docs").rglob("*.md"))]
     missing = [str(page) for page in pages if not linked & {str(page), *_SHOWN.findall((ROOT / page).read_text())}]
     assert not missing
+
+
+def test_the_home_page_links_to_every_page() -> None:
+    docs = ROOT / "docs"
+    home = docs / "index.md"
+    missing = {str(page.relative_to(docs)) for page in docs.rglob("*.md") if page != home}
+    assert not missing - set(re.findall(r"\]\(([^)#:]+)\)", home.read_text()))
 
 
 async def test_an_event_that_one_process_of_readmes_app_takes_reaches_a_socket_of_another(
