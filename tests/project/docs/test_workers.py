@@ -98,7 +98,7 @@ async def test_what_a_child_could_not_send_is_told_when_it_ends(
 
 
 async def test_a_view_tells_of_what_was_committed_alone(tmp_path: Path, broker: OwnBroker) -> None:
-    project = write_project("docs/how-to/django.md", tmp_path)
+    project = write_project("docs/how-to/flask-and-django.md", tmp_path)
     (project / "site_of_it.py").write_text(DJANGO)
     async with connect(broker.url) as backplane, backplane.connection(None, Target.user("ann")) as connection:
         async with program(project, "site_of_it.py", env={"BACKPLANE_URL": broker.url}) as django:
@@ -106,6 +106,6 @@ async def test_a_view_tells_of_what_was_committed_alone(tmp_path: Path, broker: 
         assert await next_job(connection) == "committed"
 
 
-@pytest.mark.parametrize(("page", "name"), [("celery", "tasks.py"), ("django", "jobs.py")])
+@pytest.mark.parametrize(("page", "name"), [("celery", "tasks.py"), ("flask-and-django", "jobs.py")])
 def test_the_page_has_this_file(tmp_path: Path, page: str, name: str) -> None:
     assert (write_project(f"docs/how-to/{page}.md", tmp_path) / name).exists()
