@@ -128,6 +128,28 @@ async def test_a_node_that_leaves_in_good_order_costs_nobody_anything(
     assert sum([pod.links for pod in pods]) > len(pods), "somebody moved"
 
 
+async def test_a_node_that_was_taken_out_of_its_cluster_is_left_and_what_went_there_is_in_doubt(
+    rig: Rig, nats_cluster: NatsCluster
+) -> None:
+    here, there, _ = await pod_per_node(rig, nats_cluster)
+    await known(rig, here, there)
+    node = node_of(here, nats_cluster)
+    async with rig.traffic(here, there):
+        await rig.more(20, "traffic before the node leaves")
+        await asyncio.to_thread(nats_cluster.take_out, node)
+        await rig.new_link(here, 1)
+        assert node_of(here, nats_cluster) is not node
+        await rig.more(20, "traffic after the move")
+    await rig.settle()
+    rig.ledger.assert_clean()
+    assert node.running, "it would have gone on confirming"
+    assert here.backplane.stats().dropped["in_doubt"] > 0
+    assert (here.links, there.links) == (2, 1)
+    (gap,) = reconnects(here)
+    assert "cut off from the larger part of its cluster" in gap.reason
+    assert "sequence" in {gap.cause for gap in there.gaps}
+
+
 @define
 class Divided:
     """Two nodes, and the only ways between them."""

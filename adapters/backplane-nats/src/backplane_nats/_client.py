@@ -3,7 +3,7 @@
 All private names of nats-py that these need stand here, each behind a check; checked with nats-py 2.10.0 to 2.16.0:
 
 - `_process_info`, `_max_payload`: a limit that the server states after CONNECT, such as an account's own; nats-py takes
-  only that of the first INFO.
+  only that of the first INFO. And the nodes that the server is joined with, of which nats-py forgets none.
 - `_connect_command`: the last moment before the password is written.
 - `_reading_task`, `_flusher_task`, `_ping_interval_task`: when one of them ends the connection is dead, and nats-py may
   not report that.
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from contextlib import suppress
 from typing import Any, Final, cast
 
@@ -26,6 +27,7 @@ from backplane_core.sockets import Dialer
 from nats.aio.client import Client
 
 from backplane_nats._dialing import make_transport
+from backplane_nats._mesh import Mesh
 from backplane_nats._tls import TlsContextWanted
 
 __all__ = ["TlsClient", "close_now", "get_tasks", "get_transport", "is_clustered"]
@@ -51,6 +53,8 @@ class TlsClient(Client):
         self._require_tls = require_tls
         self._context = context
         self._encrypted = False
+        self.mesh = Mesh()
+        """What the server announces of its cluster."""
         if hasattr(self, "_transport"):
             self._transport = make_transport(dialer)
 
@@ -71,6 +75,7 @@ class TlsClient(Client):
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT001, FBT002 -- nats-py's own
         untyped: Any = super()
         await untyped._process_info(info, initial_connection)  # noqa: SLF001 -- see above
+        self.mesh.take(info, time.monotonic())
         limit = info.get("max_payload")
         if isinstance(limit, int) and limit > 0:
             self._max_payload = limit

@@ -15,9 +15,33 @@ from nats.aio.transport import TcpTransport
 
 from backplane_nats._foreign import read_first_line
 
-__all__ = ["make_transport"]
+__all__ = ["make_transport", "open_streams"]
 
 _SET: Final = frozenset({"_bare_io_reader", "_bare_io_writer", "_io_reader", "_io_writer"})
+
+
+async def open_streams(
+    dialer: Dialer, host: str, port: int, limit: int
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to the first address of a name that answers.
+
+    Args:
+        dialer: Opens the socket.
+        host: A name or an address.
+        port: Its port.
+        limit: The longest line that can be read, in bytes.
+
+    Raises:
+        OSError: No address could be connected to.
+
+    Cancellation: leaves no socket behind.
+    """
+    connected = await dialer.open(host, port)
+    try:
+        return await asyncio.open_connection(sock=connected, limit=limit)
+    except BaseException:
+        connected.close()
+        raise
 
 
 class DialingTransport(TcpTransport):
@@ -35,12 +59,7 @@ class DialingTransport(TcpTransport):
     async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
         """Connect, within `connect_timeout` seconds."""
         async with asyncio.timeout(connect_timeout):
-            connected = await self._dialer.open(uri.hostname or "", uri.port or 0)
-            try:
-                reader, writer = await asyncio.open_connection(sock=connected, limit=buffer_size)
-            except BaseException:
-                connected.close()
-                raise
+            reader, writer = await open_streams(self._dialer, uri.hostname or "", uri.port or 0, buffer_size)
         self._bare_io_reader = self._io_reader = reader
         self._bare_io_writer = self._io_writer = writer
 

@@ -19,6 +19,7 @@ from backplane_nats._errors import explain
 from backplane_nats._inline_io import make_inline_io
 from backplane_nats._public_io import PublicIO
 from backplane_nats._settings import REPORTS_LAME_DUCK
+from backplane_nats._split_watch import SplitWatch
 from backplane_nats._written import Written, parse_denial
 
 __all__ = ["AnnouncingNatsLink", "NatsLink"]
@@ -41,9 +42,10 @@ class NatsLink:
     Args:
         client: Not connected yet.
         where: The server, without secrets.
+        watch: Notices that the server was cut off from its cluster; None: nobody does.
     """
 
-    def __init__(self, client: Client, where: str) -> None:
+    def __init__(self, client: Client, where: str, watch: SplitWatch | None) -> None:
         self._client = client
         self._where = where
         self._inbox = Inbox()
@@ -52,6 +54,10 @@ class NatsLink:
         self._failure: TransportError | None = None
         self._is_open = False
         self._asked_to_leave = asyncio.Event()
+        self._watch = watch
+        self._watching: asyncio.Task[None] | None = None
+        self.is_split = False
+        """Whether it died because its server was cut off from the larger part of its cluster."""
         # When the last confirmed send was written.
         self._written_at = time.monotonic()
 
@@ -113,6 +119,21 @@ class NatsLink:
         # be deaf without anybody knowing. All else is about one message's headers, which nobody reads.
         if isinstance(error, (nats.errors.Error, OSError)):
             self._end(error)
+
+    def watch_cluster(self) -> None:
+        """Die from now on if the server is cut off from its cluster. Call it once nothing can cancel the opening."""
+        if self._watch is not None:
+            self._watching = asyncio.create_task(self._leave_if_split(self._watch), name="backplane-nats-split")
+
+    async def _leave_if_split(self, watch: SplitWatch) -> None:
+        await watch.wait_split()
+        if self._failure is None:
+            self.is_split = True
+            self._failure = TransportError(
+                f"{self._where} is cut off from the larger part of its cluster: what is published here reaches no pod "
+                "there"
+            )
+        self._end(None)
 
     async def _on_end(self) -> None:
         if self._is_open:
@@ -211,11 +232,14 @@ class NatsLink:
     def proven(self) -> Proven:
         """Return until when what was confirmed had reached the other nodes too; a server alone has nothing in doubt.
 
-        A node that dies takes no more with it than was on its way, so it never counts as deposed.
+        A node that dies takes no more with it than was on its way, so it does not count as deposed. One that was cut
+        off from its cluster does.
         """
         if not is_clustered(self._client):
             return _ALONE
-        return Proven(received_until=None, replicated_until=self._written_at - ROUTE_LAG_S)
+        lost_at = None if self._watch is None else self._watch.lost_at
+        until = self._written_at if lost_at is None else min(self._written_at, lost_at)
+        return Proven(received_until=None, replicated_until=until - ROUTE_LAG_S, deposed=self.is_split)
 
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
         """Yield what arrived, one list per wake-up; raise when the link is dead and all was yielded.
@@ -234,6 +258,9 @@ class NatsLink:
         if self._failure is None:
             self._failure = TransportError(f"the link to {self._where} was closed")
         self._end(None)
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
         await close_now(self._client)
         await self._io.aclose()
 

@@ -53,6 +53,13 @@ class Servers:
         self._last.pop(server.address, None)
         self._last[server.address] = None
 
+    def put_announced_last(self, server: Server, addresses: Iterable[str]) -> None:
+        """Try all others before these, which one server announces."""
+        for address in addresses:
+            neighbour = server.neighbour(address, self._addresses)
+            if neighbour is not None:
+                self.put_last(neighbour)
+
     def record_success(self, server: Server) -> None:
         """Record that the server accepted the connection."""
         self._last.pop(server.address, None)

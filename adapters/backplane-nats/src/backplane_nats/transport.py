@@ -17,6 +17,7 @@ from backplane_nats._link import AnnouncingNatsLink, NatsLink
 from backplane_nats._providers import Providers
 from backplane_nats._servers import Servers
 from backplane_nats._settings import REPORTS_LAME_DUCK, Server, Settings
+from backplane_nats._split_watch import SplitWatch
 from backplane_nats._tls import SharedTls, TlsContextWanted
 
 __all__ = ["NatsTransport"]
@@ -80,7 +81,7 @@ class NatsTransport:
         self._providers = Providers(self._settings.options)
         self._dialer = Dialer()
         self._servers = Servers(self._settings)
-        self._last: tuple[Server, TlsClient] | None = None
+        self._last: tuple[Server, TlsClient, NatsLink] | None = None
         self._traits = evolve(_TRAITS, max_payload_bytes=_DEFAULT_MAX_PAYLOAD_BYTES)
 
     def __repr__(self) -> str:
@@ -106,8 +107,10 @@ class NatsTransport:
         Cancellation: leaves no socket and no task behind.
         """
         if self._last is not None:
-            server, client = self._last
+            server, client, link = self._last
             self._servers.record_announced(server, [found.netloc for found in client.discovered_servers])
+            if link.is_split:
+                self._servers.put_announced_last(server, client.mesh.here)
             self._servers.put_last(server)
         servers = self._servers.next_order()
         failures: list[TransportError] = []
@@ -136,7 +139,10 @@ class NatsTransport:
         client = TlsClient(
             require_tls=self._settings.requires_tls(server), context=self._tls.context, dialer=self._dialer
         )
-        link = (AnnouncingNatsLink if REPORTS_LAME_DUCK else NatsLink)(client, str(server))
+        watch = SplitWatch(client.mesh, server, self._settings.addresses, self._dialer)
+        kind = AnnouncingNatsLink if REPORTS_LAME_DUCK else NatsLink
+        # Where announced servers are left alone there may be no way to the rest of a cluster.
+        link = kind(client, str(server), watch if self._settings.discovers else None)
         if server.tls_name is not None:
             options.setdefault("tls_hostname", server.tls_name)
         options |= {
@@ -162,8 +168,9 @@ class NatsTransport:
                 # Also when core gave up waiting: the next time the others come first.
                 self._servers.put_last(server)
                 await close_now(client, attempt)
+        link.watch_cluster()
         self._servers.record_success(server)
-        self._last = server, client
+        self._last = server, client, link
         return link
 
     async def _connect(self, link: NatsLink, options: Mapping[str, Any]) -> None:

@@ -47,6 +47,11 @@ class NatsNode(NatsServer):
         """Have it ask its clients to leave: it accepts no new ones, and closes after `lame_duck_grace_period`."""
         self._running().send_signal(signal.SIGUSR2)
 
+    def reload(self) -> None:
+        """Have it read its configuration again: `extra` may have changed. It keeps its clients."""
+        (self.directory / "nats.conf").write_text(self.config(self.port, self.directory))
+        self._running().send_signal(signal.SIGHUP)
+
     def info(self) -> dict[str, Any]:
         """Return the INFO that it sends to each new client, about itself and the cluster."""
         with socket.create_connection((self.host, self.port), timeout=START_TIMEOUT_S) as client:
@@ -128,6 +133,26 @@ class NatsCluster(Broker):
         while any(set(node.info().get("connect_urls", ())) != addresses for node in self.running):
             if time.monotonic() > deadline:
                 raise BrokerFailed(f"the NATS nodes did not find each other within {START_TIMEOUT_S:g} s")
+            time.sleep(_POLL_S)
+
+    def take_out(self, node: NatsNode) -> None:
+        """Have a node leave the cluster, as an operator does: its routes end, and it keeps its clients.
+
+        Return once neither it nor the others announce each other.
+        """
+        others = [one for one in self.running if one is not node]
+        for one in (node, *others):
+            routes = [f"nats://{_HOST}:{other.route_port}" for other in others if one is not node and other is not one]
+            one.extra = [line for line in one.extra if not line.startswith("cluster:")]
+            listen = f'listen: "{_HOST}:{one.route_port}"'
+            one.extra = [*one.extra, f"cluster: {{name: tests, {listen}, routes: {json.dumps(routes)}}}"]
+            one.reload()
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while len(node.info()["connect_urls"]) > 1 or any(
+            len(one.info()["connect_urls"]) > len(others) for one in others
+        ):
+            if time.monotonic() > deadline:
+                raise BrokerFailed(f"the NATS node did not leave its cluster within {START_TIMEOUT_S:g} s")
             time.sleep(_POLL_S)
 
     def close(self) -> None:
