@@ -6,7 +6,7 @@ It is named in mkdocs.yml. Anything wrong is a warning, on which `mkdocs build -
 - A link to a file of the repository leads to the page that shows it, or else to that file on GitHub.
 - A link to another site is checked for its form, and listed: nothing is fetched.
 - No page may load a script, style, font or picture from another site.
-- The reference shows every public name.
+- The reference shows every public name, on one page.
 """
 
 from __future__ import annotations
@@ -52,10 +52,12 @@ _href: Final = re.compile(r'href="([a-z][a-z0-9+.-]*:[^"]*)"', re.IGNORECASE)
 _loaded: Final = re.compile(
     r'<(?:script|img|iframe|source)\b[^>]*\bsrc="(?:https?:)?//[^"]*"|<link\b(?![^>]*rel="canonical")[^>]*href="(?:https?:)?//[^"]*"'
 )
-_reference: Final = re.compile(r"^::: ([a-z_.]+)$", re.MULTILINE)
+_reference: Final = re.compile(r"^::: ([\w.]+)$", re.MULTILINE)
 
 _elsewhere: Final[set[str]] = set()
-_referred: Final[set[str]] = set()
+_pages_of: Final[dict[str, set[str]]] = {}
+_shown_on: Final[dict[str, set[str]]] = {}
+"""The pages on which the reference has a name or a check, by its full path."""
 
 
 class File(Protocol):
@@ -122,7 +124,7 @@ def _moved_text(text: str, written_in: Path, page: Path, repository: str, files:
 
 
 def on_page_content(html: str, *, page: Page, config: Config, files: Files) -> str:  # noqa: ARG001 -- MkDocs' names
-    """Check the form of links to other sites, and that a page of the reference is complete."""
+    """Check the form of links to other sites, and note what the reference shows."""
     name = page.file.src_uri
     urls: list[str] = _href.findall(html)
     for url in urls:
@@ -130,17 +132,12 @@ def on_page_content(html: str, *, page: Page, config: Config, files: Files) -> s
         if parts.scheme != "https" or "." not in parts.netloc or not re.fullmatch(r"[!-~]+", url):
             logger.warning("%s: %r is not the form of a link to another site", name, url)
         _elsewhere.add(url)
-    shown: set[str] = set(re.findall(r'id="([\w.]+)"', html))
-    for module in PUBLIC.intersection(_reference.findall(page.markdown or "")):
-        _referred.add(module)
-        public = importlib.import_module(module)
-        for it in public.__all__:
-            # A function that has its module's name is shown under its full path.
-            if not {f"{module}.{it}", f"{module}.{it}.{it}"} & shown:
-                logger.warning("%s does not show %s.%s", name, module, it)
-        for check in (*getattr(public, "LINK_CHECKS", ()), *getattr(public, "FLEET_CHECKS", ())):
-            if f"{check.__module__}.{check.__name__}" not in shown:
-                logger.warning("%s does not show %s", name, check.__name__)
+    shown: list[str] = re.findall(r'id="([\w.]+)"', html)
+    for reference in _reference.findall(page.markdown or ""):
+        if module := max([one for one in PUBLIC if f"{reference}.".startswith(f"{one}.")], key=len, default=None):
+            _pages_of.setdefault(module, set()).add(name)
+    for it in shown:
+        _shown_on.setdefault(it, set()).add(name)
     return html
 
 
@@ -152,7 +149,20 @@ def on_post_page(output: str, *, page: Page, config: Config) -> str:  # noqa: AR
 
 
 def on_post_build(*, config: Config) -> None:  # noqa: ARG001 -- MkDocs' names
-    """Check that no module is missing, and list the links to other sites."""
-    for module in sorted(PUBLIC - _referred):
-        logger.warning("the reference does not show %s", module)
+    """Check that the reference shows each public name on one page, and list the links to other sites."""
+    for module in sorted(PUBLIC):
+        pages = ", ".join(sorted(_pages_of.get(module, ()))) or "the reference"
+        public = importlib.import_module(module)
+        # A function that has its module's name is shown under its full path.
+        names = [{f"{module}.{it}", f"{module}.{it}.{it}"} for it in public.__all__]
+        checks = (*getattr(public, "LINK_CHECKS", ()), *getattr(public, "FLEET_CHECKS", ()))
+        names += [{f"{check.__module__}.{check.__name__}"} for check in checks]
+        for paths in names:
+            found = {page for path in paths for page in _shown_on.get(path, ())}
+            if not found:
+                logger.warning("%s does not show %s", pages, min(paths, key=len))
+            if len(found) > 1:
+                logger.warning("%s is shown more than once: %s", min(paths, key=len), ", ".join(sorted(found)))
+        if module not in _pages_of:
+            logger.warning("the reference does not show %s", module)
     logger.info("links to other sites, not fetched:\n%s", "\n".join(f"    {url}" for url in sorted(_elsewhere)))
