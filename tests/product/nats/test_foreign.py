@@ -24,6 +24,12 @@ pytestmark = pytest.mark.usefixtures("leaves_nothing")
 SECRET = "s3cret"
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gives a server on a busy machine time to answer who it is."""
+    monkeypatch.setattr("backplane_nats._foreign._ASK_S", DEADLINE_S / 2)
+
+
 async def failure_at(address: str) -> TransportError:
     """Open a link there, and return the error: it names the address, and quotes neither side."""
     async with asyncio.timeout(DEADLINE_S):
@@ -57,6 +63,7 @@ async def test_what_speaks_first_and_is_no_nats_is_named(greeting: bytes, says: 
     assert failure.retryable is retryable
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_real_redis_is_named_whether_it_asks_for_a_password_or_not(start: StartServer) -> None:
     for extra in ([], ["requirepass x"]):
         server = start(RedisServer(extra=extra))
@@ -65,6 +72,7 @@ async def test_a_real_redis_is_named_whether_it_asks_for_a_password_or_not(start
         assert not failure.retryable
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_monitoring_port_is_named(start: StartServer) -> None:
     port = free_port()
     start(NatsServer(extra=[f"http: 127.0.0.1:{port}"]))
@@ -88,6 +96,7 @@ async def tls_port(certificates: Certificates) -> AsyncIterator[int]:
     server.close()
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_port_that_speaks_tls_is_named(start: StartServer, certificates: Certificates, tls_port: int) -> None:
     files = f'cert_file: "{certificates.server.cert}", key_file: "{certificates.server.key}"'
     nats = start(NatsServer(extra=[f"tls: {{{files}, handshake_first: true}}"]))
