@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -26,7 +27,7 @@ SERVERS = {
     "uwsgi": (
         (
             *("-c", UWSGI, "--http-socket", "127.0.0.1:{port}", "--master", "--processes", "2", "--enable-threads"),
-            *("--die-on-term", "--need-app", "--venv", sys.prefix, "--module", "app:app"),
+            *("--die-on-term", "--no-orphans", "--need-app", "--venv", sys.prefix, "--module", "app:app"),
         ),
         "spawned uWSGI worker 2",
     ),
@@ -95,7 +96,9 @@ async def test_a_view_of_flask_reaches_the_sockets_of_who_logged_in(
         program(project, *[part.format(port=port) for part in command], env=env) as flask,
     ):
         await flask.says(ready)
-        async with AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{port}") as client:
+        # uWSGI closes each connection without saying so: a client that used it again could be too late.
+        headers = {"Connection": "close"}
+        async with AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{port}", headers=headers) as client:
             assert (await client.post("/jobs/j7/done")).status_code == 401
             assert (await client.post("/login/ann")).status_code == 204
             cookie = f"session={client.cookies['session']}"
@@ -105,6 +108,9 @@ async def test_a_view_of_flask_reaches_the_sockets_of_who_logged_in(
                     assert await websocket.recv() == '{"kind":"job_done","job":"j7"}'
         assert await is_refused(url, f"{cookie}x")
         assert await is_refused(url, "other=1")
+        flask.process.send_signal(signal.SIGTERM)  # so the workers end too
+        async with asyncio.timeout(DEADLINE_S):
+            await flask.process.wait()
 
 
 async def test_a_session_of_django_opens_the_sockets_of_its_user(project: Path, broker: OwnBroker) -> None:
