@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from backplane_core.sockets import Dialer
+from backplane_testservers.process import free_port
 
 from tests.support.deaf import deaf_address, resolve
 
@@ -83,8 +84,9 @@ async def test_a_name_without_an_address_is_said_to_have_none(leaves_nothing: No
 async def test_a_cancelled_attempt_leaves_no_socket(
     leaves_nothing: None, closing: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    closing.enter_context(deaf_address("127.0.0.2", 40771))
-    closing.enter_context(deaf_address("127.0.0.3", 40771))
+    port = free_port("127.0.0.2")
+    closing.enter_context(deaf_address("127.0.0.2", port))
+    closing.enter_context(deaf_address("127.0.0.3", port))
     resolve(monkeypatch, NAME, "127.0.0.2", "127.0.0.3")
     opened: list[socket.socket] = []
     original = socket.socket
@@ -96,7 +98,7 @@ async def test_a_cancelled_attempt_leaves_no_socket(
     monkeypatch.setattr("backplane_core.sockets.dialer.socket.socket", counted)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):
-            await Dialer().open(NAME, 40771)
+            await Dialer().open(NAME, port)
     assert len(opened) == 2
     assert all(one.fileno() == -1 for one in opened)
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import pytest
 from backplane_core import (
@@ -389,7 +390,8 @@ publishers[1].publish(user, "the end of the process sends this")
 async def test_a_process_of_greenlets_publishes_and_its_greenlets_have_no_loop(
     url: str, channel: str, socket: Socket, library: str
 ) -> None:
-    pytest.importorskip(library)
+    if find_spec(library) is None:  # an import would change this process, too
+        pytest.skip(f"{library} is not installed")
     await run(GREEN, library, url, channel)
     await socket.has(201)
     assert socket.stream.count("the end of the process sends this") == 1

@@ -118,7 +118,7 @@ def test_what_a_backplane_contains_fails_the_test_whatever_async_plugin_there_is
     assert len(ended) == 9 + len(bad)  # the test passes, and then its fixture complains
     assert "the sink of connection 'conn-1' raised KeyError" in ran.output
     assert "on_gap, on_state or the observer raised, 3 times in all" in ran.output  # live, draining, closed
-    assert "1 of 1 pods are still open" in ran.output
+    assert "1 of 1 pods were left open" in ran.output
     assert "secret" not in ran.output.replace(HOST, "").replace('raise KeyError("secret")', "")
 
 

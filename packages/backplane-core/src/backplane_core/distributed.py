@@ -17,7 +17,7 @@ from backplane_core._link.events import LinkEvents
 from backplane_core._link.outage_log import OutageLog
 from backplane_core._link.supervisor import LinkSupervisor
 from backplane_core._local.registry import Registry
-from backplane_core._local.states import States
+from backplane_core._local.states import ABANDONED, States
 from backplane_core._outbound.in_doubt import InDoubt
 from backplane_core._outbound.sender import Sender
 from backplane_core._protocol.heartbeat import Heartbeat
@@ -353,7 +353,7 @@ class _LinkEvents(LinkEvents):
                     self._reporter.report_dropped("in_doubt", channel, events)
 
     def abandoned(self) -> None:
-        self._ending.end("its event loop ended")
+        self._ending.end(ABANDONED)
 
     def moved(self, reason: str) -> None:
         self._counters.links += 1

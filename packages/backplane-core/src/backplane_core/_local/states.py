@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from attrs import define, field
 
@@ -10,7 +11,10 @@ from backplane_core._runtime.reporter import Reporter
 from backplane_core.errors import ClosedError
 from backplane_core.observe import State
 
-__all__ = ["States"]
+__all__ = ["ABANDONED", "States"]
+
+ABANDONED: Final = "its event loop ended"
+"""Why a backplane that nobody closed is closed."""
 
 
 @define(eq=False)

@@ -17,10 +17,11 @@ from typing import Protocol, Unpack
 
 import pytest
 
+from backplane_core._local.states import ABANDONED
 from backplane_core.base import BaseBackplane
 from backplane_core.distributed import DistributedBackplane
 from backplane_core.memory import InMemoryBackplane
-from backplane_core.observe import Observer, Record, SinkFailed
+from backplane_core.observe import Observer, Record, SinkFailed, StateChanged
 from backplane_core.options import Options
 from backplane_core.testing.memory import MemoryBroker, MemoryTransport
 
@@ -52,11 +53,15 @@ class Watch:
     def __init__(self, observer: Observer | None = None) -> None:
         self._observer = observer
         self._failed: list[str] = []
+        self.was_abandoned = False
+        """Whether the event loop ended while the pod was open, which then closes itself."""
 
     def __call__(self, record: Record) -> None:
         """Keep the record if it reports a failure."""
         if isinstance(record, SinkFailed):
             self._failed.append(f"the sink of connection {record.conn_id!r} raised {record.error}")
+        elif isinstance(record, StateChanged) and record.reason == ABANDONED:
+            self.was_abandoned = True
         if self._observer is not None:
             self._observer(record)
 
@@ -107,6 +112,6 @@ def make_pod(backplane_broker: MemoryBroker) -> Iterator[MakePod]:
         return pod
 
     yield make
-    left_open = sum(pod.state not in {"connecting", "closed"} for pod, _ in pods)
-    summary = f"{left_open} of {len(pods)} pods are still open: enter each with async with"
+    left_open = sum(watch.was_abandoned or pod.state not in {"connecting", "closed"} for pod, watch in pods)
+    summary = f"{left_open} of {len(pods)} pods were left open: enter each with async with"
     fail_for([*[failure for pod, watch in pods for failure in watch.failures(pod)], *[summary] * bool(left_open)])
