@@ -312,13 +312,14 @@ class Terminal:
         await terminal.prints()
         return terminal
 
-    async def prints(self) -> None:
-        """Show the next line that the worker prints."""
+    async def prints(self, lines: int = 1) -> None:
+        """Show the next lines that the worker prints."""
         assert self._process.stdout is not None
-        line = await self._process.stdout.readline()
-        if not line:
-            sys.exit(f"worker {self._name} ended")
-        print(f"  {self._name}: {line.decode().strip()}", flush=True)
+        for _ in range(lines):
+            line = await self._process.stdout.readline()
+            if not line:
+                sys.exit(f"worker {self._name} ended")
+            print(f"  {self._name}: {line.decode().strip()}", flush=True)
 
     def types(self, text: str) -> None:
         """Type a line."""
@@ -348,8 +349,8 @@ async def demo() -> None:
             await b.prints()
             async with serve_hub(path):
                 print("The hub is back:")
-                await a.prints()
-                await b.prints()
+                await a.prints(2)  # what the log says of the link, and the gap
+                await b.prints(2)
                 b.types("still there?")
                 await a.prints()
                 await a.close()
