@@ -17,7 +17,7 @@ from backplane_core._link.events import LinkEvents
 from backplane_core._link.outage_log import OutageLog
 from backplane_core._link.supervisor import LinkSupervisor
 from backplane_core._local.registry import Registry
-from backplane_core._local.states import ABANDONED, States
+from backplane_core._local.states import States
 from backplane_core._outbound.in_doubt import InDoubt
 from backplane_core._outbound.sender import Sender
 from backplane_core._protocol.heartbeat import Heartbeat
@@ -28,7 +28,7 @@ from backplane_core._protocol.signing import Signer
 from backplane_core._runtime.credentials import hide_credentials
 from backplane_core._runtime.forks import call_in_child
 from backplane_core._runtime.logging import logger
-from backplane_core._runtime.reporter import Reporter
+from backplane_core._runtime.reporter import ABANDONED, Reporter
 from backplane_core._runtime.system import System
 from backplane_core.base import BaseBackplane
 from backplane_core.errors import ClosedError

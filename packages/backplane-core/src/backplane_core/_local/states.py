@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 from attrs import define, field
 
@@ -11,10 +10,7 @@ from backplane_core._runtime.reporter import Reporter
 from backplane_core.errors import ClosedError
 from backplane_core.observe import State
 
-__all__ = ["ABANDONED", "States"]
-
-ABANDONED: Final = "its event loop ended"
-"""Why a backplane that nobody closed is closed."""
+__all__ = ["States"]
 
 
 @define(eq=False)

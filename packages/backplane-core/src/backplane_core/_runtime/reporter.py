@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from attrs import define, field
 
@@ -12,7 +12,10 @@ from backplane_core._runtime.faults import log_fault
 from backplane_core._runtime.logging import logger
 from backplane_core.observe import EventDropped, Gap, GapCallback, Observer, Record, State, StateChanged
 
-__all__ = ["Reporter"]
+__all__ = ["ABANDONED", "Reporter"]
+
+ABANDONED: Final = "its event loop ended"
+"""Why a backplane that nobody closed is closed."""
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from typing import Protocol, Unpack
 
 import pytest
 
-from backplane_core._local.states import ABANDONED
+from backplane_core._runtime.reporter import ABANDONED
 from backplane_core.base import BaseBackplane
 from backplane_core.distributed import DistributedBackplane
 from backplane_core.memory import InMemoryBackplane
