@@ -227,14 +227,14 @@ MISTAKES = [
 ]
 SEEDS = 40
 BY_DEFAULT = ("copies are delivered", "nobody is notified", "excluded connections are served")
-"""Those that nearly every seed shows; the others run with `--full`."""
+"""Those that nearly every seed shows; the others, which take minutes, run with `--long`."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    full = metafunc.config.getoption("--full") or metafunc.config.getoption("--long")
+    long = metafunc.config.getoption("--long")
     if "mistake" not in metafunc.fixturenames:
         return
-    chosen = [mistake for mistake in MISTAKES if full or mistake.name in BY_DEFAULT]
+    chosen = [mistake for mistake in MISTAKES if long or mistake.name in BY_DEFAULT]
     metafunc.parametrize("mistake", chosen, ids=[mistake.name for mistake in chosen])
 
 

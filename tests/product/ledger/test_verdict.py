@@ -234,6 +234,18 @@ def test_what_reached_another_connection_was_not_dropped_before_it_was_sent(scen
     assert scene.found == []
 
 
+def test_a_queue_excuses_what_its_senders_counters_do_not(scene: Scene) -> None:
+    life = scene.connection()
+    other = scene.connection("sink", "elsewhere", "c2")
+    events = scene.publish(3)
+    scene.hear(life, events[2])
+    for event in events[1:]:
+        scene.hear(other, event)
+    scene.book.dropped("there", events[0].channel, "outbox", 1)  # it never left, so nobody has it
+    scene.overflow(life, 1)  # and this queue dropped the next one
+    assert scene.found == []
+
+
 def test_on_the_senders_own_pod_nothing_is_excused_but_what_its_queue_dropped(scene: Scene) -> None:
     life = scene.connection("queue", "there")
     (event,) = scene.publish(1)

@@ -80,11 +80,17 @@ def find_violations(book: Book) -> list[Violation]:
 
 
 def find_losses(book: Book) -> list[Violation]:
-    """Return what is missing, and neither covered nor counted; while events are on their way, those too."""
+    """Return what is missing, and neither covered nor counted; while events are on their way, those too.
+
+    A queue that overflowed says how many events it dropped, but not which: so it excuses what nothing else does.
+    """
+    dropped = {
+        id(life): sum([told.gap.missed or 0 for told in life.told if told.gap.cause == "overflow"])
+        for life in book.lives
+    }
     found: list[Violation] = []
     uncovered: list[tuple[Life, Published, Violation | None]] = []
     for life in book.lives:
-        overflowed = sum([told.gap.missed or 0 for told in life.told if told.gap.cause == "overflow"])
         heard = Received.of(life)
         for event, hold in _missing(life, heard, book):
             local = event.sender == life.pod
@@ -92,13 +98,17 @@ def find_losses(book: Book) -> list[Violation]:
             late = _late_gap(life, event, hold, covering, heard)
             if covering and late is None:
                 continue
-            if overflowed:
-                overflowed -= 1
-            elif local:
+            if local:
                 found.append(Violation("local loss", life, event, f"{life} did not get {event} of its own pod"))
             else:
                 uncovered.append((life, event, late))
-    return [*found, *_uncounted(uncovered, book)]
+    left: list[Violation] = []
+    for violation in [*found, *_uncounted(uncovered, book)]:
+        if dropped[id(violation.life)]:
+            dropped[id(violation.life)] -= 1
+        else:
+            left.append(violation)
+    return left
 
 
 def _copies(life: Life, heard: Received) -> Iterator[Violation]:

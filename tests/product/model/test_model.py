@@ -16,7 +16,7 @@ from tests.product.model.script import draw, draw_far_apart
 
 PARTS = 10
 SEEDS = 200
-SEEDS_FULL = 1_000
+SEEDS_FULL = 500
 SEEDS_LONG = 20_000
 
 MUST_BE_SEEN = [
