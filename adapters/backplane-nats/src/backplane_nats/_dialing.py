@@ -58,6 +58,8 @@ class DialingTransport(TcpTransport):
 
     async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
         """Connect, within `connect_timeout` seconds."""
+        if self._bare_io_writer is not None:  # of a server that was passed over
+            self._bare_io_writer.transport.abort()
         async with asyncio.timeout(connect_timeout):
             reader, writer = await open_streams(self._dialer, uri.hostname or "", uri.port or 0, buffer_size)
         self._bare_io_reader = self._io_reader = reader
