@@ -171,6 +171,7 @@ class SyncConnection:
         """Return once something was fetched. The fetching goes on if this is given up: what it takes is kept."""
         if self._fetching is None or self._fetching.done():
             self._fetching = asyncio.ensure_future(self._fetch())
+            self._fetching.add_done_callback(_retrieve)  # the reader may have given up, and will not look
         async with asyncio.timeout(timeout_s):
             await asyncio.shield(self._fetching)
 
@@ -185,3 +186,9 @@ class SyncConnection:
         except StopAsyncIteration:
             if not self._fetched:
                 raise ClosedError("the connection is closed") from None
+
+
+def _retrieve(fetching: asyncio.Task[None]) -> None:
+    """Take an error that nobody waits for any longer, so that asyncio does not log it."""
+    if not fetching.cancelled():
+        fetching.exception()
