@@ -158,8 +158,10 @@ async def test_a_slow_reader_gets_a_gap_or_ends_as_it_asked(url: str, channel: s
             while not got or got[-1] != "end":
                 got += values(drops, 1)
             assert any(isinstance(item, Gap) for item in got)
+            queued: list[Any] = []
             with pytest.raises(SlowConsumerError):
-                list(ends)
+                queued.extend(event.value for event in ends)
+            assert queued == list(range(10)), "what was queued before the end comes first"
 
     await asyncio.to_thread(work)
 

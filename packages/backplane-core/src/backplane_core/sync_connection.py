@@ -6,11 +6,12 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Final, Self, Unpack
 
 from backplane_core._local.arguments import check_target
 from backplane_core._portal.shared import share
 from backplane_core._portal.shared_pod import SharedPod
+from backplane_core._runtime.tasks import retrieve_error
 from backplane_core.adapters import MEMORY, make_transport, scheme_of
 from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Connection, Overflow
 from backplane_core.distributed import DistributedBackplane
@@ -22,7 +23,7 @@ from backplane_core.target import Target
 
 __all__ = ["SyncConnection"]
 
-BATCH = 256
+BATCH: Final = 256
 """Events fetched in one turn of the loop at most, so that a busy stream costs no thread switch for each."""
 
 
@@ -171,7 +172,7 @@ class SyncConnection:
         """Return once something was fetched. The fetching goes on if this is given up: what it takes is kept."""
         if self._fetching is None or self._fetching.done():
             self._fetching = asyncio.ensure_future(self._fetch())
-            self._fetching.add_done_callback(_retrieve)  # the reader may have given up, and will not look
+            self._fetching.add_done_callback(retrieve_error)  # the reader may have given up, and will not look
         async with asyncio.timeout(timeout_s):
             await asyncio.shield(self._fetching)
 
@@ -183,12 +184,5 @@ class SyncConnection:
             self._fetched.append(await anext(items))
             while connection.pending and len(self._fetched) < BATCH:
                 self._fetched.append(await anext(items))
-        except StopAsyncIteration:
-            if not self._fetched:
-                raise ClosedError("the connection is closed") from None
-
-
-def _retrieve(fetching: asyncio.Task[None]) -> None:
-    """Take an error that nobody waits for any longer, so that asyncio does not log it."""
-    if not fetching.cancelled():
-        fetching.exception()
+        except StopAsyncIteration:  # of the first one: what is pending comes without waiting
+            raise ClosedError("the connection is closed") from None

@@ -54,11 +54,11 @@ class EncodedPublisher(Publisher):
             self._states.check_open()
             self._outbound.send(targets, data, exclude)
         except ClosedError:
-            self._drop("closed", 1)
+            self._drop("closed")
         except OutboxFullError:
             self._sender.skip(targets)
         except EventTooLargeError:  # the broker's limit came meanwhile
-            self._drop("too_large", 1)
+            self._drop("too_large")
         else:
             if self._reporter.held:
                 self._reporter.release()
@@ -69,5 +69,5 @@ class EncodedPublisher(Publisher):
         self._counters.published += 1
         self._sender.skip(targets, in_silence=in_silence)
 
-    def _drop(self, cause: str, count: int) -> None:
-        self._reporter.report_dropped(cause, self._settings.channel, count)
+    def _drop(self, cause: str) -> None:
+        self._reporter.report_dropped(cause, self._settings.channel, 1)

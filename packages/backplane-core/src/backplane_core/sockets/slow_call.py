@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future as ConcurrentFuture
 from typing import Generic, TypeVar
 
+from backplane_core._runtime.tasks import retrieve_error
+
 __all__ = ["SlowCall"]
 
 T = TypeVar("T")
@@ -36,7 +38,7 @@ class SlowCall(Generic[T]):
             self._running = ConcurrentFuture()
             self._start(self._running)
         answer = asyncio.wrap_future(self._running)
-        answer.add_done_callback(_retrieve)
+        answer.add_done_callback(retrieve_error)
         return await asyncio.shield(answer)
 
     def _start(self, running: ConcurrentFuture[T]) -> None:
@@ -56,9 +58,3 @@ class SlowCall(Generic[T]):
             running.set_exception(error)
         else:
             running.set_result(result)
-
-
-def _retrieve(answer: asyncio.Future[T]) -> None:
-    """Take an error that nobody waits for any longer, so that asyncio does not log it."""
-    if not answer.cancelled():
-        answer.exception()
