@@ -68,7 +68,7 @@ def _checks(testing: griffe.Object | griffe.Alias, decorator: str) -> list[str]:
 
 def _object(name: str, it: griffe.Object | griffe.Alias, indent: str) -> Iterator[str]:
     if isinstance(it, griffe.Class):
-        bases = ", ".join([*map(str, it.bases), *[f"{keyword}={value}" for keyword, value in it.keywords.items()]])
+        bases = ", ".join([*_bases(it), *[f"{keyword}={value}" for keyword, value in it.keywords.items()]])
         decorators = "".join(f"@{decorator.value} " for decorator in it.decorators)
         yield f"{indent}{decorators}class {name}{f'({bases})' if bases else ''}\n"
         # As written, since the order of attrs fields is that of arguments.
@@ -125,13 +125,26 @@ def _resolved(value: str | griffe.Expr) -> str:
 
 
 def public_members(it: griffe.Class) -> dict[str, griffe.Object | griffe.Alias]:
-    """Return the public members; those of private bases too, since a user sees them only here."""
+    """Return the public members; those of private bases too, since a user sees them only here, or at a public base."""
     members: dict[str, griffe.Object | griffe.Alias] = {}
+    shown = {base.path for public in it.mro() if not _is_private(public.path) for base in public.mro()}
     for base in reversed(it.mro()):
-        if base.name.startswith("_"):
+        if _is_private(base.path) and base.path not in shown:
             members |= base.members
     members |= it.members
     return {name: member for name, member in members.items() if _is_public(name)}
+
+
+def _bases(it: griffe.Class) -> Iterator[str]:
+    """Yield the bases as written, but those of our own that users can't import."""
+    for base in it.bases:
+        if isinstance(base, str) or not _is_private(base.canonical_path):
+            yield str(base)
+
+
+def _is_private(path: str) -> bool:
+    """Whether a class is of a private file or folder, or has a private name itself."""
+    return path.startswith("backplane_") and "._" in path
 
 
 def _is_public(name: str) -> bool:

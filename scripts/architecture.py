@@ -26,15 +26,16 @@ ADAPTERS: Final = sorted(ROOT.glob("adapters/*/src/*"))
 Pair: TypeAlias = tuple[str, str]
 
 PLACES: Final[Mapping[str, tuple[float, float]]] = {
-    "_link": (0.5, 1),
-    "_inbound": (0, 2),
-    "_outbound": (1, 2),
-    "_local": (0, 3),
-    "testing": (2, 3),
-    "_portal": (2, 2),
-    "_protocol": (0.5, 4),
-    "sockets": (1.5, 4),
-    "_runtime": (0.5, 5),
+    "_pod": (0.5, 1),
+    "_link": (0.5, 2),
+    "_inbound": (0, 3),
+    "_outbound": (1, 3),
+    "_local": (0, 4),
+    "testing": (2, 4),
+    "_portal": (2, 3),
+    "_protocol": (0.5, 5),
+    "sockets": (1.5, 5),
+    "_runtime": (0.5, 6),
 }
 """Where each folder stands: its column, counted from the left, and its row, counted from the top. Arrows point down."""
 

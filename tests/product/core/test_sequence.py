@@ -7,7 +7,8 @@ import random
 
 import pytest
 from attrs import define
-from backplane_core._protocol.sequence import DUPLICATE, MAX_NUMBERS, Numbering, Tracker
+from backplane_core._protocol.numbering import Numbering
+from backplane_core._protocol.sequence import DUPLICATE, MAX_NUMBERS, Tracker
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

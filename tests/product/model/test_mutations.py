@@ -20,11 +20,11 @@ from backplane_core._local.registry import Entry
 from backplane_core._outbound.losses import Losses
 from backplane_core._outbound.outbox import Outbox
 from backplane_core._outbound.sender import Sender
+from backplane_core._pod.events import PodEvents
 from backplane_core._protocol.frame import Head, decode_target
 from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.sequence import DUPLICATE, Tracker
-from backplane_core.distributed import _LinkEvents
 
 from tests.product.model.old_faults import OLD_FAULTS, OldFault, who_refuses_everything_is_ready
 from tests.product.model.run import play, shrink
@@ -122,7 +122,7 @@ def dropped_numbers_come_again(patch: Patch) -> None:
 
 
 def no_beats(patch: Patch) -> None:
-    patch.setattr(_LinkEvents, "beat", nothing)
+    patch.setattr(PodEvents, "beat", nothing)
 
 
 def no_beats_for_torn_channels(patch: Patch) -> None:
@@ -138,13 +138,13 @@ def no_beats_for_torn_channels(patch: Patch) -> None:
 def old_links_speak_late(patch: Patch) -> None:
     """What a dying link's reader had not processed is processed when the next link is live."""
     kept: dict[Receiver, list[Frame | Lost]] = {}
-    take, live = Receiver.take, _LinkEvents.live
+    take, live = Receiver.take, PodEvents.live
 
     async def keep(self: Receiver, batch: Sequence[Frame | Lost]) -> None:
         kept[self] = list(batch)
         await take(self, batch)
 
-    async def late(self: _LinkEvents, reason: str) -> None:
+    async def late(self: PodEvents, reason: str) -> None:
         await live(self, reason)
         old = kept.pop(self._receiver, None)
         if old:
@@ -154,7 +154,7 @@ def old_links_speak_late(patch: Patch) -> None:
 
     running: set[asyncio.Task[None]] = set()
     patch.setattr(Receiver, "take", keep)
-    patch.setattr(_LinkEvents, "live", late)
+    patch.setattr(PodEvents, "live", late)
 
 
 def holes_are_not_told(patch: Patch) -> None:

@@ -22,6 +22,9 @@ PUBLIC = {
     member for module in MODULES for member in vars(importlib.import_module(module)).values() if inspect.isclass(member)
 }
 
+HALVES = {base for it in PUBLIC for base in it.__mro__ if base.__module__.startswith("backplane_core._pod.")}
+"""What a public class is made of, in files of their own: users see their members only there."""
+
 
 def callables() -> Iterator[tuple[str, Any]]:
     """Yield each public function, and each public method of our public classes, those of their bases included."""
@@ -38,10 +41,10 @@ def callables() -> Iterator[tuple[str, Any]]:
 
 
 def is_ours(cls: type, attribute: str) -> bool:
-    """Whether the attribute is a method or property that public classes of ours alone define."""
+    """Whether the attribute is a method or property that classes of ours alone define, and a public one shows."""
     owners = [base for base in cls.__mro__ if attribute in vars(base)]
     defined = vars(owners[0]).get(attribute) if owners else None
-    return all(owner in PUBLIC for owner in owners) and isinstance(
+    return all(owner in PUBLIC or owner in HALVES for owner in owners) and isinstance(
         defined, (property, classmethod, staticmethod, type(is_ours))
     )
 

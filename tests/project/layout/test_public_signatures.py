@@ -112,8 +112,8 @@ def test_no_public_class_shows_what_is_internal(api: Api) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("def ready(self) -> Readiness:", "def ready(self) -> Registry:"),
-        ("def flush(self, timeout_s: float", "def flush(self, registry: Registry, timeout_s: float"),
+        ("def ready(self) -> Readiness:", "def ready(self) -> Holding:"),
+        ("def flush(self, timeout_s: float", "def flush(self, holding: Holding, timeout_s: float"),
     ],
 )
 def test_a_private_type_in_a_public_signature_is_seen(tmp_path: Path, old: str, new: str) -> None:
@@ -122,7 +122,7 @@ def test_a_private_type_in_a_public_signature_is_seen(tmp_path: Path, old: str, 
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
     (found,) = Api([str(tmp_path)], ["backplane_core"]).private_types()
-    assert found.startswith("backplane_core._local.registry.Registry in backplane_core.base.BaseBackplane.")
+    assert found.startswith("backplane_core._pod.holding.Holding in backplane_core.base.BaseBackplane.")
 
 
 def test_a_method_that_is_not_for_users_is_seen(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from typing import Final, cast
 
 from backplane_core._link.backoff import Backoff
@@ -30,19 +30,14 @@ from backplane_core._link.handover_options import HandoverOptions
 from backplane_core._link.marks import Marks, Sieve
 from backplane_core._link.move import Action, Move
 from backplane_core._link.next_link import NextLink, with_timeout
-from backplane_core._link.proof import check_link
-from backplane_core._runtime.faults import log_fault
-from backplane_core._runtime.logging import logger
-from backplane_core._runtime.tasks import run_bounded
-from backplane_core.errors import ConfigurationError, RefusedError, TransportError
+from backplane_core._link.open_links import OpenLinks
+from backplane_core.errors import RefusedError, TransportError
 from backplane_core.transport import Frame, LeavingLink, Link, Lost
 
-__all__ = ["Handover"]
+__all__ = ["Handover", "move_when_asked"]
 
 SPREAD_S: Final = 1.0
 """All pods on a node learn at once that it leaves, and must not move to the others at once. NATS gives them 10 s."""
-
-CLOSE_S: Final = 1.0
 
 
 class Handover:
@@ -62,8 +57,7 @@ class Handover:
         self._sieve = Sieve(self._marks)
         self._sends: Link = link
         self._sending = asyncio.Lock()
-        self._open: dict[Link, NextLink | None] = {link: None}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._open = OpenLinks(link, moving)
         self._channels: dict[str, None] = {}
         self._reason = ""
         # While a move is under way; the next link until it took over.
@@ -144,13 +138,7 @@ class Handover:
 
     async def aclose(self) -> None:
         """Close all open links, each of them even if this is cancelled while closing another."""
-        async with AsyncExitStack() as stack:
-            if self._closing:
-                stack.push_async_callback(asyncio.wait, [*self._closing])
-            for link, next_link in self._open.items():
-                stack.push_async_callback(run_bounded, link.aclose(), CLOSE_S)
-                if next_link is not None:
-                    stack.push_async_callback(next_link.stop)
+        await self._open.aclose()
 
     async def _unless_moved(self, link: Link, asking: Awaitable[None]) -> None:
         try:
@@ -189,39 +177,23 @@ class Handover:
     async def _try_to_move(self) -> bool:
         """Make one attempt and return whether it succeeded. If not, the old link stays in use."""
         self._check_copies()
-        old, link = self._link, await self._open_next()
+        old, link = self._link, await self._open.open_next()
         if link is None:
             return False
-        next_link = self._open[link] = self._next = NextLink(
+        next_link = self._next = NextLink(
             link, self._marks, self._moving.timeout_s, dict(self._channels), self._changed
         )
+        self._open.add(next_link)
         try:
             move = await self._overlap(old, next_link)
         except TransportError:
             self._next = self._move = None
             await next_link.stop()
-            await self._close(link)
+            await self._open.close(link)
             return False
         await self._switch(old, next_link, move)
-        await self._close(old)
+        await self._open.close(old)
         return True
-
-    async def _open_next(self) -> Link | None:
-        try:
-            async with asyncio.timeout(self._moving.timeout_s):
-                link = await self._moving.transport.open()
-        except (TransportError, TimeoutError):
-            return None  # if the old link dies in the meantime, that is reported as usual
-        except Exception as error:  # noqa: BLE001 -- as the supervisor does
-            log_fault("the transport failed", error)
-            return None
-        try:
-            check_link(self._moving.transport.traits, link)
-        except ConfigurationError as error:
-            logger.error("can't move: %s", error)
-            await run_bounded(link.aclose(), CLOSE_S)
-            return None
-        return link
 
     async def _overlap(self, old: Link, next_link: NextLink) -> Move:
         """Return once both links have been subscribed to everything for a while."""
@@ -300,9 +272,10 @@ class Handover:
                 f"{self._reason}; a move would bring copies, and unnumbered pods' copies can't be recognized"
             )
 
-    async def _close(self, link: Link) -> None:
-        del self._open[link]
-        closing = asyncio.create_task(run_bounded(link.aclose(), CLOSE_S))
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
-        await asyncio.shield(closing)  # it is called once: if this is cancelled, `aclose` waits for it
+
+def move_when_asked(link: Link, moving: HandoverOptions) -> Link:
+    """Return the link as one that moves when its broker leaves, if its transport can say so; else the link itself."""
+    traits = moving.transport.traits
+    if traits.announces_leave and not traits.durable:
+        return Handover(cast("LeavingLink", link), moving)
+    return link

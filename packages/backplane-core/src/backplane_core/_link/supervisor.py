@@ -12,7 +12,7 @@ What decides is sans-IO (`Backoff`, `Heartbeat`, `Outbox`, `Subscriptions`); thi
 from __future__ import annotations
 
 import asyncio
-from typing import Final, cast
+from typing import Final
 
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
@@ -20,10 +20,11 @@ from backplane_core._inbound.watermark import Watermark
 from backplane_core._link.backoff import Backoff
 from backplane_core._link.ending import most_telling
 from backplane_core._link.events import LinkEvents
-from backplane_core._link.handover import Handover
+from backplane_core._link.handover import Handover, move_when_asked
 from backplane_core._link.handover_options import HandoverOptions
 from backplane_core._link.proof import LinkProof, check_link
 from backplane_core._link.subscriber import LinkSubscriber
+from backplane_core._link.watch import LinkWatch
 from backplane_core._link.writer import LinkWriter
 from backplane_core._outbound.in_doubt import InDoubtSends
 from backplane_core._outbound.sender import Sender
@@ -37,7 +38,7 @@ from backplane_core._runtime.system import System
 from backplane_core._runtime.tasks import run_bounded
 from backplane_core.errors import ConfigurationError, TransportError
 from backplane_core.options import Settings
-from backplane_core.transport import LeavingLink, Link, Transport
+from backplane_core.transport import Link, Transport
 
 __all__ = ["LinkSupervisor"]
 
@@ -120,6 +121,14 @@ class LinkSupervisor:
             system=system,
             timeout_s=settings.connect_timeout_s,
         )
+        self._watch = LinkWatch(
+            transport=transport,
+            sender=sender,
+            heartbeat=heartbeat,
+            proof=self._proof,
+            system=system,
+            events=events,
+        )
 
     @property
     def running(self) -> bool:
@@ -192,7 +201,7 @@ class LinkSupervisor:
             link = await self._transport.open()
         try:
             check_link(self._transport.traits, link)
-            link = self._moved_when_asked(link)
+            link = move_when_asked(link, self._moving)
             await self._serve(link)
         except ConfigurationError as error:
             logger.error("the transport can't be used: %s", error)
@@ -211,12 +220,6 @@ class LinkSupervisor:
         self._start_error = error
         self._started.set()
         return True
-
-    def _moved_when_asked(self, link: Link) -> Link:
-        traits = self._transport.traits
-        if traits.announces_leave and not traits.durable:
-            return Handover(cast("LeavingLink", link), self._moving)
-        return link
 
     async def _serve(self, link: Link) -> None:
         """Use a link until it dies; raise if the next one will die as well, for want of a permission."""
@@ -281,7 +284,7 @@ class LinkSupervisor:
         if not must_prove:
             self._events.beat()
         group.create_task(self._writer.run(link), name="backplane-write")
-        group.create_task(self._watch(link), name="backplane-watch")
+        group.create_task(self._watch.run(link), name="backplane-watch")
         await self._subscriber.follow(link)
 
     async def _go_live(self) -> None:
@@ -290,29 +293,6 @@ class LinkSupervisor:
         self.reason = "connected"
         await self._events.live(self.reason)
         self._started.set()
-
-    async def _watch(self, link: Link) -> None:
-        """Beat, and give up a link that is deaf or stalled."""
-        heartbeat = self._heartbeat
-        while True:
-            await asyncio.sleep(heartbeat.tick_s)
-            self._sender.limit(self._transport.traits.max_payload_bytes)
-            decision = heartbeat.tick(
-                self._monotonic(),
-                self._sender.next_number,
-                unmarked_tail=self._sender.has_unmarked_tails,
-                is_held_up=self._proof.is_reading or (isinstance(link, Handover) and link.holds_sends),
-            )
-            if decision == "beat":
-                self._events.beat()
-            elif decision == "ask" and (self._transport.traits.single_stream or self._proof.needs_sends):
-                self._sender.ask()
-            elif decision == "deaf":
-                raise TransportError(
-                    "this pod does not hear itself: the link is half-open, or the broker delivers nothing"
-                )
-            elif decision == "stalled":
-                raise TransportError("the broker confirms nothing: it is frozen, or the line is cut")
 
 
 def _current(link: Link) -> Link:

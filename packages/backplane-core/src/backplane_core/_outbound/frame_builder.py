@@ -10,9 +10,9 @@ from attrs import frozen
 
 from backplane_core._outbound.outbox import Outbox
 from backplane_core._protocol.frame import FRAME_OVERHEAD_BYTES, build_frame, encode_ids, frame_head
+from backplane_core._protocol.numbering import MAX_CHANNELS, Number, Numbering
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.routing import Routing
-from backplane_core._protocol.sequence import MAX_CHANNELS, Number, Numbering
 from backplane_core._protocol.signing import SIGNED_HEAD_BYTES
 from backplane_core.errors import EventTooLargeError, OutboxFullError
 from backplane_core.options import Settings

@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from backplane_core._protocol.sequence import MAX_CHANNELS
+from backplane_core._protocol.numbering import MAX_CHANNELS
 from backplane_core.transport import Frame, Proven
 
 __all__ = ["InDoubt", "InDoubtSends"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from backplane_core._protocol.numbering import MAX_CHANNELS
 from backplane_core._protocol.own_frames import OwnFrames
-from backplane_core._protocol.sequence import MAX_CHANNELS
 from backplane_core._runtime.reporter import Reporter
 from backplane_core.observe import EventDropped
 from backplane_core.transport import Frame

@@ -1,0 +1,90 @@
+"""What every backplane is made of, and the callbacks that it notifies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Unpack
+
+from backplane_core._local.connection_host import ConnectionHost
+from backplane_core._local.delivery import Delivery
+from backplane_core._local.loop_budget import LoopBudget
+from backplane_core._local.registry import Registry
+from backplane_core._local.states import States
+from backplane_core._outbound.outbound import Outbound
+from backplane_core._protocol.pod_name import MAX_POD_NAME
+from backplane_core._runtime.forks import call_in_child
+from backplane_core._runtime.loop_binding import LoopBinding
+from backplane_core._runtime.pod_name import default_pod_name
+from backplane_core._runtime.reporter import Reporter
+from backplane_core._runtime.system import System
+from backplane_core.logging_observer import LoggingObserver
+from backplane_core.observe import GapCallback, Observer, State
+from backplane_core.options import Options, Settings
+
+__all__ = ["Parts"]
+
+
+class Parts:
+    """The parts that the halves of a backplane share.
+
+    Args:
+        options: See `Options`.
+
+    Raises:
+        ConfigurationError: An option is unknown, or its value is not allowed.
+    """
+
+    # What has no task of its own may be used by one loop after another, as a test suite does.
+    _outlives_loops: bool = True
+
+    def __init__(self, **options: Unpack[Options]) -> None:
+        plain: dict[str, Any] = dict(options)
+        observer: Observer | None = plain.pop("observer", None)
+        self._reporter = Reporter(
+            observer=LoggingObserver() if observer is None else observer,
+            on_gap=plain.pop("on_gap", None),
+            on_state=plain.pop("on_state", None),
+        )
+        self._counters = self._reporter.counters
+        self._settings = Settings.of(plain)
+        self._pod_name = self._settings.pod_name or default_pod_name(MAX_POD_NAME)
+        self._system = self._make_system()
+        self._loop_binding = LoopBinding(moves=self._outlives_loops)
+        self._registry = Registry(self._loop_binding)
+        self._delivery = Delivery(self._reporter)
+        self._outbound = Outbound()
+        self._states = States(self._reporter)
+        self._turn = LoopBudget(self._settings.outbox_max_messages, self._settings.outbox_max_bytes)
+        self._host = ConnectionHost(self._loop_binding, self._states, self._registry, self._system, self._reporter)
+        call_in_child(self._loop_binding, self._states)
+
+    def _make_system(self) -> System:
+        """For tests: a class that returns its own runs on its clocks and its chance."""
+        return System()
+
+    @property
+    def observer(self) -> Observer | None:
+        """Called with each `Record` of what happens; None: nothing is called. May be set at any time."""
+        return self._reporter.observer
+
+    @observer.setter
+    def observer(self, observer: Observer | None) -> None:
+        self._reporter.observer = observer
+
+    @property
+    def on_gap(self) -> GapCallback | None:
+        """Called with each `Gap` of this pod; None: nothing is called. May be set at any time."""
+        return self._reporter.on_gap
+
+    @on_gap.setter
+    def on_gap(self, on_gap: GapCallback | None) -> None:
+        self._reporter.on_gap = on_gap
+
+    @property
+    def on_state(self) -> Callable[[State], None] | None:
+        """Called with each new `State`; None: nothing is called. May be set at any time."""
+        return self._reporter.on_state
+
+    @on_state.setter
+    def on_state(self, on_state: Callable[[State], None] | None) -> None:
+        self._reporter.on_state = on_state

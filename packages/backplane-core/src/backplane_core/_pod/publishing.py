@@ -1,0 +1,261 @@
+"""The half of a backplane that publishes: each way to publish, and the one section that all of them pass."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable
+from concurrent.futures import Future as ConcurrentFuture
+from threading import get_ident
+from typing import Final
+
+from backplane_core._local.arguments import excluded_ids, normalize_targets
+from backplane_core._local.loop_budget import BYTES_PER_UNIT, SINKS_PER_UNIT
+from backplane_core._local.union_event import UnionEvent
+from backplane_core._pod.parts import Parts
+from backplane_core._protocol.json import encode_event, normalize_json
+from backplane_core.errors import (
+    EventTooLargeError,
+    ReentrantPublishError,
+)
+from backplane_core.target import Target
+
+__all__ = ["Publishing"]
+
+REENTRANT: Final = "a sink may not publish while an event is delivered: use loop.call_soon"
+
+
+class Publishing(Parts):
+    """Takes events for the other pods, and delivers them to this one's connections."""
+
+    async def publish(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
+        """Deliver an event to every connection of the target, on every pod.
+
+        Args:
+            target: One target, or several, at most 2,048: their union, each connection once.
+            event: None, bool, int, finite float, str, UUID (sent as its text), Enum (sent as the str or int that it
+                is, else as its value), list, tuple, or dict with str keys, of the same.
+            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+
+        Returns:
+            How many connections of this pod took it.
+
+        Raises:
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
+                or something that is not one.
+            EventEncodeError: The event is not JSON.
+            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
+            OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
+            ReentrantPublishError: Called by a sink, while an event is being delivered.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: if it raises, nobody has received anything. It does not depend on the broker's health: what can't be
+            sent is counted, and becomes a `Gap` at the receivers.
+        Cancellation: never undoes it; the event is accepted before the first suspension.
+        """
+        delivered = self._accept(target, event, exclude)
+        if self._turn.used >= self._turn.limit:
+            await self._end_turn()
+        return delivered
+
+    def publish_nowait(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
+        """Deliver an event as `publish` does, without ever suspending: the caller must give the event loop its turns.
+
+        Args:
+            target: One target, or several, at most 2,048: their union, each connection once.
+            event: None, bool, int, finite float, str, UUID (sent as its text), Enum (sent as the str or int that it
+                is, else as its value), list, tuple, or dict with str keys, of the same.
+            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+
+        Returns:
+            How many connections of this pod took it.
+
+        Raises:
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
+                or something that is not one.
+            EventEncodeError: The event is not JSON.
+            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
+            OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
+            ReentrantPublishError: Called by a sink, while an event is being delivered.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: if it raises, nobody has received anything. It does not depend on the broker's health: what can't be
+            sent is counted, and becomes a `Gap` at the receivers. A loop that never suspends outruns the outbox.
+        """
+        return self._accept(target, event, exclude)
+
+    async def publish_json(
+        self,
+        target: Target | Iterable[Target],
+        data: bytes | bytearray | memoryview | str,
+        *,
+        exclude: Iterable[str] = (),
+    ) -> int:
+        """Deliver an event that is JSON already, to every connection of the target, on every pod.
+
+        Args:
+            target: One target, or several, at most 2,048: their union, each connection once.
+            data: One JSON value, for example what a model's `model_dump_json()` returned. It is read once to be sure,
+                and sent as it is, but on one line.
+            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+
+        Returns:
+            How many connections of this pod took it.
+
+        Raises:
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
+                or something that is not one.
+            EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
+                levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
+            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
+            OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
+            ReentrantPublishError: Called by a sink, while an event is being delivered.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: if it raises, nobody has received anything. It does not depend on the broker's health: what can't be
+            sent is counted, and becomes a `Gap` at the receivers.
+        Cancellation: never undoes it; the event is accepted before the first suspension.
+        """
+        delivered = self._accept(target, data, exclude, is_json=True)
+        if self._turn.used >= self._turn.limit:
+            await self._end_turn()
+        return delivered
+
+    def publish_json_nowait(
+        self,
+        target: Target | Iterable[Target],
+        data: bytes | bytearray | memoryview | str,
+        *,
+        exclude: Iterable[str] = (),
+    ) -> int:
+        """Deliver an event that is JSON already, without ever suspending: the caller must give the loop its turns.
+
+        Args:
+            target: One target, or several, at most 2,048: their union, each connection once.
+            data: One JSON value, for example what a model's `model_dump_json()` returned. It is read once to be sure,
+                and sent as it is, but on one line.
+            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+
+        Returns:
+            How many connections of this pod took it.
+
+        Raises:
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
+                or something that is not one.
+            EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
+                levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
+            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
+            OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
+            ReentrantPublishError: Called by a sink, while an event is being delivered.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: if it raises, nobody has received anything. It does not depend on the broker's health: what can't be
+            sent is counted, and becomes a `Gap` at the receivers. A loop that never suspends outruns the outbox.
+        """
+        return self._accept(target, data, exclude, is_json=True)
+
+    def publish_local(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
+        """Deliver an event to the connections of this pod alone, for what concerns no other: its drain, its deafness.
+
+        Args:
+            target: One target, or several, at most 2,048: their union, each connection once.
+            event: None, bool, int, finite float, str, UUID (sent as its text), Enum (sent as the str or int that it
+                is, else as its value), list, tuple, or dict with str keys, of the same.
+            exclude: Ids of connections that must not get it; at most 65,536.
+
+        Returns:
+            How many connections took it.
+
+        Raises:
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
+                or something that is not one.
+            EventEncodeError: The event is not JSON.
+            EventTooLargeError: The event is larger than `max_event_bytes`.
+            ReentrantPublishError: Called by a sink, while an event is being delivered.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: exactly once, in order, before this returns; nothing goes to the broker.
+        """
+        self._loop_binding.check()
+        self._states.check_open()
+        if self._delivery.running:
+            raise ReentrantPublishError(REENTRANT)
+        targets = normalize_targets(target)
+        first = targets[0]
+        entries = self._registry.resolve(targets, excluded_ids(exclude))
+        data = encode_event(event)
+        if len(data) > self._settings.max_event_bytes:
+            raise EventTooLargeError(len(data), self._settings.max_event_bytes)
+        union = UnionEvent(data, targets) if len(targets) > 1 else None
+        return self._delivery.deliver(entries, data, first.wire, union)
+
+    def publish_threadsafe(
+        self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()
+    ) -> ConcurrentFuture[int]:
+        """Deliver an event from another thread than that of the event loop.
+
+        Args:
+            target: One target, or several, at most 2,048: their union, each connection once.
+            event: None, bool, int, finite float, str, UUID (sent as its text), Enum (sent as the str or int that it is,
+                else as its value), list, tuple, or dict with str keys, of the same. It must not change before the
+                future is done.
+            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+
+        Returns:
+            A future of how many connections of this pod took it, or of the error that `publish` would raise.
+
+        Raises:
+            ClosedError: The backplane has not been entered yet, or its event loop is closed.
+
+        Delivery: in the order of the calls, once the event loop gets to it.
+        """
+        return self._loop_binding.call_threadsafe(lambda: self.publish_nowait(target, event, exclude=exclude))
+
+    def _accept(
+        self,
+        target: Target | Iterable[Target],
+        event: object,
+        exclude: Iterable[str],
+        *,
+        is_json: bool = False,
+    ) -> int:
+        """Take an event for the other pods and deliver it to this one's connections, or raise before anyone has it."""
+        binding = self._loop_binding
+        if get_ident() != binding.thread or not binding.is_running():
+            binding.check()
+        if self._states.now != "live":
+            self._states.check_open()
+        if self._delivery.running:
+            raise ReentrantPublishError(REENTRANT)
+        targets = (target,) if type(target) is Target else normalize_targets(target)
+        if exclude:
+            exclude = excluded_ids(exclude)
+        data = normalize_json(event) if is_json else encode_event(event)
+        size = len(data)
+        if size > self._settings.max_event_bytes:
+            raise EventTooLargeError(size, self._settings.max_event_bytes)
+        self._outbound.send(targets, data, exclude)
+        self._counters.published += 1
+        self._turn.used += 1 + size // BYTES_PER_UNIT
+        registry, first = self._registry, targets[0]
+        if exclude or len(targets) != 1:
+            entries = registry.resolve(targets, exclude)
+        elif first.wire in registry.holders or first.kind == "everyone":
+            entries = registry.entries(first)
+        else:  # most pods hold nobody of most targets: not even a call
+            entries = ()
+        delivered = 0
+        if entries:
+            self._turn.used += len(entries) // SINKS_PER_UNIT
+            union = UnionEvent(data, targets) if len(targets) > 1 else None
+            delivered = self._delivery.deliver(entries, data, first.wire, union)
+        if self._reporter.held:
+            self._reporter.release()
+        return delivered
+
+    def _end_turn(self) -> Awaitable[None]:
+        """Let the loop run, once this is awaited: a publisher in a tight loop must not starve it."""
+        return self._turn.renew()
