@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
 from backplane_core import Gap, Target, connect
+from backplane_core._link.backoff import Backoff
 from backplane_testservers import OwnBroker
 
 from tests.conftest import loop_name
@@ -71,3 +73,25 @@ async def test_an_association_made_while_the_broker_is_away_is_confirmed_later_w
         assert before <= gaps[0].since <= gaps[0].until <= time.time()
         await here.publish(Target.user("u1"), "after")
         await until(lambda: got == ["after"], "the event after the restart")
+
+
+async def test_a_broker_that_is_back_is_found_by_the_next_attempt_which_is_at_most_2_s_away(
+    leaves_nothing: None, broker: OwnBroker, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    lost = Backoff.lost
+
+    def record(self: Backoff, now: float, *, retryable: bool = True, silent: bool = False) -> float:
+        waits.append(lost(self, now, retryable=retryable, silent=silent))
+        return waits[-1]
+
+    monkeypatch.setattr(Backoff, "lost", record)
+    monkeypatch.setattr("backplane_core._link.backoff.PATIENCE_S", 1.0)
+    async with connect(broker.url, channel=channel) as pod:
+        broker.kill()
+        await until(lambda: max(waits, default=0) > 1, "the waits have grown", 60)
+        await asyncio.to_thread(broker.start)
+        failed = len(waits)
+        await pod.wait_for_state("live", timeout_s=60)
+        assert len(waits) - failed <= 1, "none but one that was under way when the broker came up"
+    assert max(waits) <= 2.0

@@ -174,11 +174,11 @@ class LinkSupervisor:
 
     async def _use_links(self) -> None:
         while True:
-            failure, retryable = "", True
+            failure, retryable, silent = "", True, False
             try:
                 await self._use_one_link()
             except TimeoutError:
-                failure = f"no answer in time from {self._broker}"
+                failure, silent = f"no answer in time from {self._broker}", True
             except (TransportError, ConfigurationError) as error:
                 failure = str(error)
                 retryable = isinstance(error, TransportError) and error.retryable
@@ -193,7 +193,7 @@ class LinkSupervisor:
                 self.reason = failure
                 if self._started.is_set():
                     self._events.failed(failure, retryable=retryable)
-            await asyncio.sleep(self._backoff.lost(self._monotonic(), retryable=retryable))
+            await asyncio.sleep(self._backoff.lost(self._monotonic(), retryable=retryable, silent=silent))
 
     async def _use_one_link(self) -> None:
         """Open a link and use it until it dies; raise if there was none, or if trying again can't help."""
