@@ -38,7 +38,7 @@ async def main(url):
     async with connect(url, channel="wheels") as here, connect(url, channel="wheels") as there:
         async with there.connection("c1", Target.user("u1")) as connection, Publisher(url, channel="wheels") as worker:
             assert await here.publish(Target.user("u1"), {"n": 1}) == 0
-            await here.flush(5)
+            await here.flush(timeout_s=5)
             await worker.publish(Target.user("u1"), {"n": 2})
             async with asyncio.timeout(5):
                 assert [(await anext(connection)).value for _ in range(2)] == [{"n": 1}, {"n": 2}]

@@ -88,7 +88,7 @@ class _Sender:
 
     async def settle(self, published: int, /) -> None:
         """With broadcast, also until this pod has read what came back: its own echo is part of its cost."""
-        await self.backplane.flush(_FLUSH_S)
+        await self.backplane.flush(timeout_s=_FLUSH_S)
         while self.echoes and self.backplane.stats().echoed < published:  # noqa: ASYNC110 -- only a counter shows echoes
             await asyncio.sleep(0.002)
 
@@ -99,7 +99,7 @@ class _FlushingSender(_Sender):
         for number in numbers:
             user = user_id(number)
             await self.backplane.publish(Target.user(user), nested(number, user))
-            await self.backplane.flush(_FLUSH_S)
+            await self.backplane.flush(timeout_s=_FLUSH_S)
 
 
 async def _read(connection: Connection, socket: Socket) -> None:

@@ -47,7 +47,7 @@ async def test_a_publisher_that_is_faster_than_the_link_is_written_in_batches_of
     async with DistributedBackplane(transport) as backplane:
         for number in range(100 * UNITS):
             await backplane.publish(USER, number)
-        await backplane.flush(30)
+        await backplane.flush(timeout_s=30)
     large = [size for size in transport.batches if size > BUSY_FRAMES]
     assert len(large) > 3
     assert sum(large[1:-1]) / len(large[1:-1]) > (turns + BUSY_TURNS) * UNITS
@@ -64,7 +64,7 @@ async def rounds_of_a_flush(backplane: DistributedBackplane, events: int) -> int
     for number in range(events):
         backplane.publish_nowait(USER, number)
     come_round()
-    await backplane.flush(30)
+    await backplane.flush(timeout_s=30)
     assert handle is not None
     handle.cancel()
     return rounds

@@ -57,11 +57,11 @@ async def test_local_delivery_goes_on_and_what_was_accepted_is_sent_later(fleet:
         assert await here.publish(USER, number) == 1
     assert near.events == list(range(100))
     with pytest.raises(TimeoutError, match=r"^\d+ events"):
-        await here.flush(0.01)
+        await here.flush(timeout_s=0.01)
     assert here.stats().outbox_messages >= 100
     fleet.broker.restore()
     await there.wait_for_state("live", timeout_s=5)
-    await here.flush(5)
+    await here.flush(timeout_s=5)
     # Whoever was deaf when they went out has a gap for it; whoever was back has them all, in order.
     await until(lambda: any(gap.cause == "reconnect" for gap in far.gaps), "a gap")
     assert far.events == sorted(far.events)
@@ -70,14 +70,14 @@ async def test_local_delivery_goes_on_and_what_was_accepted_is_sent_later(fleet:
 
 async def test_flush_waits_for_what_was_accepted_before_it_and_tells_how_many_are_left(fleet: MemoryFleet) -> None:
     pod = await fleet.pod()
-    await pod.flush(5)
+    await pod.flush(timeout_s=5)
     fleet.broker.cut()
     await pod.wait_for_state("degraded", timeout_s=5)
     left = pod.stats().outbox_messages
     for number in range(7):
         await pod.publish(USER, number)
     with pytest.raises(TimeoutError, match=rf"^{left + 7} events"):
-        await pod.flush(0.01)
+        await pod.flush(timeout_s=0.01)
     flushing = asyncio.create_task(pod.flush())
     await asyncio.sleep(0)
     assert not flushing.done()
@@ -168,7 +168,7 @@ async def test_a_gap_lasts_until_every_channel_is_heard_again(confirm_late: int)
         await here.publish(Target.everyone(), "early")
         await far.has(1)
         await here.publish(rooms[-1], "missed")
-        await here.flush(5)
+        await here.flush(timeout_s=5)
         missed_at = time.time()
         release.set()
         await there.wait_for_state("live", timeout_s=5)
@@ -198,13 +198,13 @@ async def test_closing_twice_at_once_or_cancelled_ends_and_leaves_nothing(fleet:
     for pod in pods:
         await pod.publish(USER, 1)
     async with asyncio.timeout(5):
-        await asyncio.gather(pods[0].aclose(0.05), pods[0].aclose(0.05))
+        await asyncio.gather(pods[0].aclose(drain_s=0.05), pods[0].aclose(drain_s=0.05))
         await pods[0].aclose()
-        closing = asyncio.create_task(pods[1].aclose(60))
+        closing = asyncio.create_task(pods[1].aclose(drain_s=60))
         await asyncio.sleep(0)
         closing.cancel()
         await asyncio.wait([closing])
-        await pods[2].aclose(0)
+        await pods[2].aclose(drain_s=0)
     assert [pod.state for pod in pods] == ["closed"] * 3
     for pod in pods:
         assert pod.stats().outbox_messages == pod.stats().outbox_bytes == 0
@@ -224,7 +224,7 @@ async def test_closing_wakes_whoever_waits_for_it_to_flush(fleet: MemoryFleet) -
     flushing = asyncio.create_task(pod.flush())
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
-        await pod.aclose(0)
+        await pod.aclose(drain_s=0)
         await asyncio.wait([flushing])
 
 
@@ -232,7 +232,7 @@ async def test_closing_ends_although_the_link_dies_in_the_same_turn_of_the_loop(
     pod = await fleet.pod()
     fleet.broker.drop_links()
     async with asyncio.timeout(5):
-        await pod.aclose(0)
+        await pod.aclose(drain_s=0)
     assert fleet.broker.link_count == 0
 
 

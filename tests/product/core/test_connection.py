@@ -248,7 +248,7 @@ async def test_it_ends_without_an_error_after_what_was_queued(backplane: BaseBac
         reader = asyncio.create_task(rest())
         await asyncio.sleep(0)
         if end == "drain":
-            await backplane.drain(5)
+            await backplane.drain(timeout_s=5)
         elif end == "aclose":
             await backplane.aclose()
         elif end == "replace":

@@ -109,7 +109,7 @@ async def test_the_end_is_known_when_the_backplane_drains(backplane: BaseBackpla
     async with backplane.connection("c1", USER) as connection:
         waiting = asyncio.create_task(ends(connection))
         await asyncio.sleep(0)
-        await backplane.drain(5)
+        await backplane.drain(timeout_s=5)
         await waiting
 
 

@@ -93,7 +93,7 @@ async def test_a_link_that_is_what_its_transport_declares_is_used(
 ) -> None:
     async with DistributedBackplane(Declaring(traits, kind)) as backplane:
         await backplane.publish(USER, 1)
-        await backplane.flush(5)
+        await backplane.flush(timeout_s=5)
         assert backplane.stats().sent >= 1
 
 

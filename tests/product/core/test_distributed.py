@@ -50,7 +50,7 @@ async def test_a_publish_reaches_both_pods_once_and_its_own_echo_is_skipped(flee
     assert await here.publish([USER, Target.org("acme")], 6, exclude=["near"]) == 0
     await until(lambda: sorted(near.stream) == [1, 2, 3, 4, 5], "what is for the near one")
     await until(lambda: sorted(far.stream) == [1, 3, 4, 6], "what is for the far one")
-    await here.flush(5)
+    await here.flush(timeout_s=5)
     await until(lambda: here.stats().echoed >= 4, "echoes")
     assert len(near.stream) == 5
     assert len(far.stream) == 4
@@ -61,7 +61,7 @@ async def test_a_tight_loop_loses_nothing_because_publish_paces_itself(fleet: Me
     here, _there, near, far = await pair(fleet, outbox_max_messages=2_000)
     for number in range(60_000):
         await here.publish(USER, number)
-    await here.flush(20)
+    await here.flush(timeout_s=20)
     await far.has(60_000)
     assert far.stream == near.stream == list(range(60_000))
     assert here.stats().dropped == {}
@@ -219,7 +219,7 @@ async def test_a_frame_is_what_the_format_says(fleet: MemoryFleet) -> None:
     await link.subscribe(list(dict.fromkeys(channels)))
     await pod.publish(USER, {"k": 1}, exclude=["c9"])
     await pod.publish([USER, Target.everyone()], None)
-    await pod.flush(5)
+    await pod.flush(timeout_s=5)
     frames: list[dict[str, Any]] = []
     async with asyncio.timeout(5):
         async for batch in link.receive():

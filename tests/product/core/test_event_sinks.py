@@ -106,7 +106,7 @@ async def test_one_that_takes_an_id_over_ends_the_other_and_gets_nothing_of_its_
 async def test_a_drain_ends_it(backplane: BaseBackplane) -> None:
     stream = Stream()
     await backplane.attach_events(stream, USER)
-    await backplane.drain(5)
+    await backplane.drain(timeout_s=5)
     assert stream.ends == 1
     with pytest.raises(ClosedError):
         await backplane.attach_events(Stream("c2"), USER)
@@ -153,7 +153,7 @@ async def test_an_event_for_this_pod_is_refused_as_any_other_is(backplane: BaseB
     await backplane.attach("c1", sink)
     assert backplane.publish_local(Target.connection("c1"), 1) == 1
     assert len(raised) == 1
-    await backplane.drain(5)
+    await backplane.drain(timeout_s=5)
     with pytest.raises(ClosedError):
         backplane.publish_local(USER, 1)
 

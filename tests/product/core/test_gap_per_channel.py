@@ -113,7 +113,7 @@ async def test_a_frame_on_one_channel_ends_no_gap_of_another(fleet: MemoryFleet)
     await late.has("heard by all")
     missed_at = time.time()
     await here.publish(LATE, "missed")
-    await here.flush(5)
+    await here.flush(timeout_s=5)
     assert there.state != "live"
     transport.release.set()
     await there.wait_for_state("live", timeout_s=5)
@@ -167,7 +167,7 @@ async def test_what_was_on_its_way_when_the_last_channel_was_heard_is_covered_wh
     await until(lambda: time.time() > reported.until, "a moment that was not reported")
     missed_at = time.time()
     await here.publish(EARLY, "x" * 1_000)
-    await here.flush(5)
+    await here.flush(timeout_s=5)
     transport.release.set()
     await there.wait_for_state("live", timeout_s=5)
     transport.flows.set()
@@ -212,7 +212,7 @@ async def test_who_associates_while_others_are_notified_of_a_reconnect_misses_no
     published: list[tuple[int, float]] = []
     for number in range(400):
         await here.publish(Target.user("returns"), number)
-        await here.flush(5)
+        await here.flush(timeout_s=5)
         published.append((number, time.time()))
         await asyncio.sleep(0.001)
     await here.publish(Target.user("returns"), "last")

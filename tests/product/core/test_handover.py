@@ -114,7 +114,7 @@ async def test_a_link_that_nothing_comes_by_moves_again_and_again(fleet: MemoryF
         await until(partial(has_moved, records, move), "the move")
         await until(partial(_gone, old), "the old link is closed")
         await here.publish(USER, move)
-        await here.flush(5)
+        await here.flush(timeout_s=5)
         await socket.has(move)
     assert socket.stream == [1, 2, 3, 4]
     assert [record.live for record in records if isinstance(record, LinkChanged)] == [True] * 5
@@ -151,9 +151,9 @@ async def test_what_only_the_next_link_heard_is_not_lost(fleet: MemoryFleet, mon
     async def deaf_then_switched(relay: Any, old: Any, next_link: Any, move: Any) -> None:
         fleet.broker._subscribers.unsubscribe(old, channel_of(here, USER))
         await there.publish(USER, "late")
-        await there.flush(5)
+        await there.flush(timeout_s=5)
         beat(here)
-        await here.flush(5)
+        await here.flush(timeout_s=5)
         await switch(relay, old, next_link, move)
 
     monkeypatch.setattr(handover_module.Handover, "_switch", deaf_then_switched)

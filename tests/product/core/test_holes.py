@@ -50,7 +50,7 @@ async def test_a_full_outbox_is_a_hole_of_exactly_that_many_told_before_the_firs
     far = await fleet.socket(there, "far", USER)
     await here.publish(target, "first")
     await far.has(1)
-    await here.flush(5)
+    await here.flush(timeout_s=5)
     # All in one turn of the loop: nothing can be written meanwhile.
     for number in range(25):
         here.publish_nowait(target, number)
@@ -72,7 +72,7 @@ async def test_a_lost_tail_is_noticed_by_the_beat_that_follows_it() -> None:
         far = await fleet.socket(await fleet.pod(), "far", USER)
         await here.publish(USER, "first")
         await far.has(1)
-        await here.flush(5)
+        await here.flush(timeout_s=5)
         for number in range(13):
             here.publish_nowait(USER, number)
         await until(lambda: bool(far.gaps), "the gap of the tail")
@@ -109,7 +109,7 @@ async def test_what_was_in_flight_is_sent_again_and_copies_are_dropped(fleet: Me
     far = await fleet.socket(there, "far", USER)
     await here.publish(USER, 0)
     await far.has(1)
-    await here.flush(5)
+    await here.flush(timeout_s=5)
     transport.dying = True
     fleet.broker.drop_links()
     await there.wait_for_state("degraded", timeout_s=5)
@@ -120,7 +120,7 @@ async def test_what_was_in_flight_is_sent_again_and_copies_are_dropped(fleet: Me
     await far.has(50)
     await until(lambda: there.stats().duplicates >= 20, "copies of what died unconfirmed")
     transport.dying = False
-    await here.flush(5)
+    await here.flush(timeout_s=5)
     assert far.events == list(range(50))
     assert here.stats().dropped == {}
 
@@ -144,5 +144,5 @@ async def test_nothing_is_sent_again_while_a_pod_that_cannot_tell_copies_is_abou
     await until(lambda: here.stats().dropped.get("unconfirmed", 0) == 3, "what is not sent again is counted")
     transport.dying = False
     await here.wait_for_state("live", timeout_s=5)
-    await here.flush(5)
+    await here.flush(timeout_s=5)
     assert there.stats().duplicates == 0

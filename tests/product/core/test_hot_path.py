@@ -122,7 +122,7 @@ async def frames(routing: Routing) -> list[Frame]:
     async with DistributedBackplane(transport, routing=routing) as other:
         for _ in range(EVENTS):
             other.publish_nowait(USER, EVENT)
-        await other.flush(5)
+        await other.flush(timeout_s=5)
     return [frame for frame in transport.frames if b"job_status" in frame[1]]
 
 
@@ -188,12 +188,12 @@ async def test_an_awaited_publish_makes_no_call_more_and_one_write_per_turn() ->
     transport = Recording(MemoryBroker(), forward=False)
     async with DistributedBackplane(transport) as backplane:
         await backplane.publish(USER, EVENT)
-        await backplane.flush(5)
+        await backplane.flush(timeout_s=5)
         before = transport.writes
         with counting() as calls:
             for _ in range(EVENTS):
                 await backplane.publish(USER, EVENT)
-        await backplane.flush(5)
+        await backplane.flush(timeout_s=5)
         # The turns of the loop, and what the link does in them, are shared by 256 events.
         assert_at_most(calls, python=6, c=10)
         assert 0 < transport.writes - before <= EVENTS / 128
@@ -228,7 +228,7 @@ async def test_an_own_echo_makes_no_call_of_python_and_two_of_c() -> None:
     async with DistributedBackplane(transport) as backplane:
         for _ in range(EVENTS):
             backplane.publish_nowait(USER, EVENT)
-        await backplane.flush(5)
+        await backplane.flush(timeout_s=5)
         batch = [frame for frame in transport.frames if b"job_status" in frame[1]]
         echoed = backplane.stats().echoed
         with counting() as calls:
@@ -331,7 +331,7 @@ async def test_what_was_published_as_people_write_it_leaves_no_memory_behind(rou
             for number in range(EVENTS):
                 await backplane.publish(Target.user(f"u{number % USERS}"), nested_event(number))
                 await backplane.publish_json(Target.user(f"u{number % USERS}"), JSON)
-            await backplane.flush(5)
+            await backplane.flush(timeout_s=5)
             gc.collect()
             return sys.getallocatedblocks()
 

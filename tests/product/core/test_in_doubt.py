@@ -80,15 +80,15 @@ async def split(routing: str) -> tuple[Socket, list[Gap], float]:
         socket = await fleet.socket(here, "c1", USER)
         await there.publish(USER, "before")
         await socket.has(1)
-        await there.flush(5)
-        await here.flush(5)
+        await there.flush(timeout_s=5)
+        await here.flush(timeout_s=5)
         # Long ago: every answer since then proves nothing.
         deposed_at = time.time() - 5
         early.links[-1].replicated_until = late.links[-1].replicated_until = time.monotonic() - 5
         await early.follow(here, new)
         assert [gap.cause for gap in socket.gaps] == ["reconnect"]
         await there.publish(USER, "in vain")
-        await there.flush(5)
+        await there.flush(timeout_s=5)
         await late.follow(there, new)
         await until(lambda: len(socket.gaps) > 1, "the hole is told")
     return socket, gaps, deposed_at
@@ -116,13 +116,13 @@ async def test_what_was_sent_to_a_deposed_master_is_counted_by_its_sender_for_po
         late = SeveralNodes(old)
         there = await fleet.pod(late, observer=records.append)
         await there.publish(USER, "before anybody was deposed")
-        await there.flush(5)
+        await there.flush(timeout_s=5)
         old_link = late.links[-1]
         old_link.replicated_until, old_link.deposed = time.monotonic(), True
         for number in range(3):
             await there.publish(USER, number)
         await there.publish(Target.user("u2"), 3)
-        await there.flush(5)
+        await there.flush(timeout_s=5)
         fleet.broker = new
         socket = await fleet.socket(await fleet.pod(), "c1", USER)
         assert there.stats().dropped == {}
@@ -144,12 +144,12 @@ async def test_a_confirmed_tail_that_was_lost_with_its_node_is_told_by_the_next_
         socket = await fleet.socket(here, "c1", USER)
         await there.publish(USER, "first")
         await socket.has(1)
-        await there.flush(5)
+        await there.flush(timeout_s=5)
         node = nodes.links[-1]
         node.replicated_until = time.monotonic()
         node.keeps_to_itself = True
         await there.publish(USER, "the last one")
-        await there.flush(5)
+        await there.flush(timeout_s=5)
         assert there.stats().outbox_messages == 0, "it is confirmed"
         await nodes.follow(there, fleet.broker)
         await until(lambda: len(socket.gaps) == 1, "the hole is told although no event follows")
@@ -166,10 +166,10 @@ async def test_no_answer_and_no_beat_proves_more_than_the_link_is_sure_of() -> N
         here = await fleet.pod(nodes, beat_s=0.05, probe_interval_s=0.5)
         socket = await fleet.socket(here, "h", USER)
         there = await fleet.pod()
-        await here.flush(5)
+        await here.flush(timeout_s=5)
         last_sure_at = time.time()
         nodes.links[-1].replicated_until = time.monotonic()
-        await here.flush(5)
+        await here.flush(timeout_s=5)
         beats = here.stats().beats
         await until(lambda: here.stats().beats > beats + 2, "it hears itself")
         assert sure_until(here, time.monotonic()) == nodes.links[-1].replicated_until
@@ -187,7 +187,7 @@ async def test_a_link_without_doubt_is_as_any_other() -> None:
         there = await fleet.pod(nodes)
         nodes.links[-1].replicated_until = None
         await there.publish(USER, 1)
-        await there.flush(5)
+        await there.flush(timeout_s=5)
         opened_at = time.time()
         gaps: list[Gap] = []
         there.on_gap = gaps.append
@@ -214,7 +214,7 @@ async def test_a_link_that_fails_to_tell_its_doubt_is_replaced_all_the_same(capl
         before = time.time()
         pod = await fleet.pod(nodes, on_gap=gaps.append)
         await pod.publish(USER, 1)
-        await pod.flush(5)
+        await pod.flush(timeout_s=5)
         await nodes.follow(pod, MemoryBroker())
         assert before - 1 <= gaps[0].since <= gaps[0].until
     assert pod.stats().dropped == {"in_doubt": 1}, "it is not trusted at all"

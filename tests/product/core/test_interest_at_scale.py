@@ -209,7 +209,7 @@ async def test_each_connection_hears_of_the_gap_before_anything_newer_though_the
     await here.wait_for_state("degraded", timeout_s=10)
     await here.wait_for_state("live", timeout_s=10)
     await until(lambda: bool(transport.asked), "the subscriptions are on their way")
-    await here.flush(10)  # its beat would be a first frame
+    await here.flush(timeout_s=10)  # its beat would be a first frame
     if held is transport.heard:
         held.set()
     else:

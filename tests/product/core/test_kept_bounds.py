@@ -65,10 +65,10 @@ async def test_a_drained_connection_ends_behind_what_was_queued_though_traffic_g
         for number in range(3):
             await here.publish(USER, number)
         await until(lambda: connection.pending == 3, "three are queued")
-        await there.drain(5)
+        await there.drain(timeout_s=5)
         for number in range(50):
             await here.publish(USER, f"late {number}")
-        await here.flush(5)
+        await here.flush(timeout_s=5)
         assert [event.value async for event in connection] == [0, 1, 2]
 
 

@@ -113,7 +113,7 @@ async def test_after_close_only_leaving_is_allowed(backplane: BaseBackplane) -> 
 
 async def test_draining_refuses_publishes_and_connections(backplane: BaseBackplane) -> None:
     await attach_user(backplane, "c1", json.dumps)
-    await backplane.drain(5)
+    await backplane.drain(timeout_s=5)
     assert backplane.state == "draining"
     assert not backplane.ready()
     assert backplane.ready().reason != "connected"

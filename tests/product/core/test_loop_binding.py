@@ -25,8 +25,8 @@ CALLS: dict[str, Callable[[BaseBackplane], Awaitable[Any]]] = {
     "dissociate": lambda pod: pod.dissociate("c1", USER),
     "detach": lambda pod: pod.detach("c1"),
     "connection": lambda pod: pod.connection("c3", USER).__aenter__(),
-    "flush": lambda pod: pod.flush(1),
-    "drain": lambda pod: pod.drain(1),
+    "flush": lambda pod: pod.flush(timeout_s=1),
+    "drain": lambda pod: pod.drain(timeout_s=1),
     "aclose": lambda pod: pod.aclose(),
 }
 
@@ -140,7 +140,7 @@ async def test_a_forked_child_is_refused_and_sends_no_byte(broker: OwnBroker, ch
         assert answer == "this backplane belongs to the parent process: open one after the fork"
         await here.publish(USER, "after")
         await until(lambda: len(got) >= 3, "the events after the fork")
-        await here.flush(5)
+        await here.flush(timeout_s=5)
         assert got == ["before", "waiting", "after"]
         assert there.stats().duplicates == 0
         assert there.stats().gaps == {}

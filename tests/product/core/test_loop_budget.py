@@ -142,7 +142,7 @@ async def test_an_event_for_thousands_of_this_pod_is_a_turn_of_its_own(way: str)
 async def test_a_turn_takes_no_more_than_a_quarter_of_the_outbox(bounds: Any) -> None:
     async with DistributedBackplane(MemoryTransport(MemoryBroker()), **bounds) as backplane:
         assert await suspensions(backplane, 1, 100) >= 10
-        await backplane.flush(5)
+        await backplane.flush(timeout_s=5)
         assert not backplane.stats().dropped
 
 

@@ -25,7 +25,7 @@ async def pods_with_a_full_outbox(fleet: MemoryFleet, **options: Any) -> tuple[D
     far = await fleet.socket(await fleet.pod(), "far", USER)
     await here.publish(USER, "first")
     await far.has(1)
-    await here.flush(5)
+    await here.flush(timeout_s=5)
     return here, far
 
 
@@ -38,7 +38,7 @@ async def test_what_is_dropped_is_counted_and_a_hole_of_exactly_that_size(
     here, far = await pods_with_a_full_outbox(fleet, outbox_overflow=policy)
     for number in range(13 + KEPT):
         here.publish_nowait(USER, number)
-    await here.flush(5)
+    await here.flush(timeout_s=5)
     assert here.stats().dropped == {"outbox": 13}
     # No event follows: the hole at the end of the channel's numbers shows all the same, by a mark that reaches nobody.
     await until(lambda: sum([gap.missed or 0 for gap in far.gaps]) == 13, "the hole")
@@ -63,14 +63,14 @@ async def test_a_lost_tail_of_a_target_that_is_silent_from_then_on_is_told_to_th
 async def test_raise_refuses_before_anybody_got_anything_and_uses_up_no_number(fleet: MemoryFleet) -> None:
     here, far = await pods_with_a_full_outbox(fleet, outbox_overflow="raise")
     near = await fleet.socket(here, "near", USER)
-    await here.flush(5)
+    await here.flush(timeout_s=5)
     for number in range(KEPT):
         here.publish_nowait(USER, number)
     with pytest.raises(OutboxFullError, match=r"10 events of \d+ bytes .* publish again later") as error:
         here.publish_nowait(USER, {"secret": "payload"})
     assert error.value.messages == KEPT
     assert "payload" not in str(error.value) + repr(error.value)
-    await here.flush(5)
+    await here.flush(timeout_s=5)
     here.publish_nowait(USER, "next")
     await far.has(KEPT + 2)
     assert near.events == [*range(KEPT), "next"]
@@ -108,7 +108,7 @@ async def test_flush_waits_for_its_own_although_others_behind_it_are_dropped(fle
     await here.wait_for_state("degraded", timeout_s=5)
     waiting = here.stats().outbox_messages
     await here.publish(USER, "small")
-    flushing = asyncio.create_task(here.flush(10))
+    flushing = asyncio.create_task(here.flush(timeout_s=10))
     await asyncio.sleep(0)
     for _ in range(waiting + 1):
         await here.publish(USER, "x" * 50_000)

@@ -65,7 +65,7 @@ async def test_publishers_of_one_url_and_options_share_a_connection_and_all_shar
         other = SyncPublisher(url, channel=f"{channel}:other")
         for number, publisher in enumerate([*same, other]):
             publisher.publish(USER, number)
-            publisher.flush(5)
+            publisher.flush(timeout_s=5)
         assert len(portal_threads()) == 1
         for publisher in same:
             stats = publisher.stats()
@@ -107,10 +107,10 @@ async def test_a_thread_that_publishes_without_a_pause_outruns_nothing(
     def work() -> None:
         with SyncPublisher(url, channel=channel, outbox_max_messages=2_000, publish_wait_s=10.0) as publisher:
             publisher.publish(USER, 0)
-            publisher.flush(20)  # until it is connected, the outbox is all there is
+            publisher.flush(timeout_s=20)  # until it is connected, the outbox is all there is
             for number in range(1, 20_000):
                 publisher.publish(USER, number)
-            publisher.flush(20)
+            publisher.flush(timeout_s=20)
             stats = publisher.stats()
             assert stats is not None
             assert stats.dropped == {}
@@ -148,7 +148,7 @@ async def test_what_does_not_fit_while_the_broker_is_away_is_counted_or_raised(
             assert stats is not None
             assert 0 < accepted - stats.dropped.get("outbox", 0) <= 10  # two that race are counted, not forgotten
             for publisher in (counts, raises):
-                publisher.close(0)
+                publisher.close(drain_s=0)
 
     broker.stop()
     await asyncio.to_thread(work)
@@ -173,7 +173,7 @@ async def test_what_the_loop_could_not_take_is_a_gap_at_the_receivers(
             for number in range(150):
                 publisher.publish(USER, number)
             goes_on.set()
-            publisher.flush(20)
+            publisher.flush(timeout_s=20)
             stats = publisher.stats()
             assert stats is not None
             assert stats.published == 151
@@ -227,7 +227,7 @@ def test_a_log_handler_that_publishes_hangs_nobody_even_while_the_link_is_cut(
     with Proxy(shared_broker.host, shared_broker.port) as proxy:
         publisher = SyncPublisher(proxy.url(shared_broker.url), channel=channel, probe_interval_s=0.5)
         publisher.publish(USER, "connected, so that there is something to cut")
-        publisher.flush(20)
+        publisher.flush(timeout_s=20)
         handler = ToSockets(publisher)
 
         def work(name: str) -> None:
@@ -270,7 +270,7 @@ while handled < 400:
     publisher.publish(user, ["main", published])
     published += 1
     if published % 50 == 0:
-        publisher.flush(10)
+        publisher.flush(timeout_s=10)
 signal.setitimer(signal.ITIMER_PROF, 0)
 publisher.publish(user, ["end", published, handled])
 publisher.close()
@@ -322,7 +322,7 @@ while time.monotonic() < deadline:
     publisher.publish(Target.user("u1"), "from main")
 signal.setitimer(signal.ITIMER_PROF, 0)
 print("published", publisher.stats().published > 2)
-publisher.close(0)
+publisher.close(drain_s=0)
 """,
             broker.url,
             channel,
@@ -367,7 +367,7 @@ def work(number):
     for publisher in publishers:
         for count in range(20):
             publisher.publish(user, [number, count])
-        publisher.flush(20)
+        publisher.flush(timeout_s=20)
     assert asyncio._get_running_loop() is None, "another loop runs in this greenlet's thread"
     asyncio.run(asyncio.sleep(0.01))
     ended.append(number)
@@ -378,7 +378,7 @@ for thread in threads:
     thread.join()
 assert len(ended) == 5, ended
 before = turns
-publishers[0].flush(20)
+publishers[0].flush(timeout_s=20)
 time.sleep(0.05)
 assert turns > before, "the other greenlet never ran"
 publishers[0].close()

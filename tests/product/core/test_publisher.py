@@ -79,7 +79,7 @@ async def test_a_publisher_subscribes_to_nothing(redis_url: str, channel: str, l
     ):
         for each in (publisher, other):
             await each.publish(USER, 1)
-            await each.flush(5)
+            await each.flush(timeout_s=5)
         assert await client.pubsub_channels(f"{channel}*") == []
         assert await client.pubsub_numsub(channel) == [(channel.encode(), 0)]
         assert publisher.state == other.state == "live"
@@ -110,7 +110,7 @@ async def test_a_sync_publisher_shows_its_state_and_no_secret(url: str, channel:
     def work() -> None:
         with SyncPublisher(url, channel=channel) as publisher:
             publisher.publish(USER, 1)
-            publisher.flush(5)
+            publisher.flush(timeout_s=5)
             assert repr(publisher).endswith(f"on {channel!r}: live>")
         assert repr(publisher).endswith(": closed>")
 
@@ -158,7 +158,7 @@ async def test_plain_threads_share_a_sync_publisher(
                 thread.start()
             for thread in threads:
                 thread.join()
-            publisher.flush(5)
+            publisher.flush(timeout_s=5)
             stats = publisher.stats()
             assert stats is not None
             assert (stats.published, stats.links) == (400, 1)
@@ -187,7 +187,7 @@ async def test_errors_raise_in_the_caller_and_using_it_after_close_is_one(
         publisher.close()
         with pytest.raises(ClosedError):
             publisher.publish(USER, 1)
-        publisher.flush(1)
+        publisher.flush(timeout_s=1)
 
     await asyncio.to_thread(work)
 
@@ -229,9 +229,9 @@ async def test_a_broker_that_is_away_holds_up_no_publish_and_gets_everything_lat
                 thread.join(5)
                 assert not thread.is_alive(), "a publish waits for the broker"
             with pytest.raises(TimeoutError):
-                publisher.flush(0.1)
+                publisher.flush(timeout_s=0.1)
             broker.start()
-            publisher.flush(20)
+            publisher.flush(timeout_s=20)
             stats = publisher.stats()
             assert stats is not None
             assert (stats.published, stats.dropped, stats.links) == (8, {}, 1)
@@ -260,7 +260,7 @@ async def test_with_wait_every_thread_gets_the_error_of_one_attempt_and_the_next
             assert took < 16, "one attempt after the other"
             broker.start()
             publisher.publish(USER, 2)
-            publisher.flush(5)
+            publisher.flush(timeout_s=5)
 
     broker.stop()
     await asyncio.to_thread(work)
@@ -348,7 +348,7 @@ from backplane_core import SyncPublisher, Target
 
 publisher = SyncPublisher(sys.argv[1], channel=sys.argv[2])
 publisher.publish(Target.user("u1"), "before")
-publisher.flush(10)
+publisher.flush(timeout_s=10)
 print(flush=True)
 sys.stdin.readline()
 publisher.publish(Target.user("u1"), "while the broker is away")

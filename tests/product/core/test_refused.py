@@ -118,7 +118,7 @@ async def test_a_refused_event_is_counted_and_reported_and_the_link_lives(fleet:
     for number in range(5):
         here.publish_nowait(USER, number)
         here.publish_nowait(USER, [number, BAD.decode()])
-    await here.flush(5)
+    await here.flush(timeout_s=5)
     assert await far.has(5) == [0, 1, 2, 3, 4]
     assert rules.opened == 1
     assert here.stats().dropped == {"refused": 5}
@@ -148,7 +148,7 @@ async def test_an_event_that_links_die_of_is_given_up_and_all_others_arrive_once
         here.publish_nowait(USER, number)
         if number == 20:
             here.publish_nowait(OTHER, BAD.decode())
-    await here.flush(30)
+    await here.flush(timeout_s=30)
     assert await far.has(40) == list(range(40))
     assert here.stats().dropped == {"refused": 1}
     assert dropped(records)[0].reason == "each link that carried it alone died: the broker died of it"
@@ -159,7 +159,7 @@ async def test_an_event_that_links_die_of_is_given_up_and_all_others_arrive_once
 async def test_a_limit_that_the_broker_states_late_is_taken_from_then_on(fleet: MemoryFleet) -> None:
     here, rules, _far, _ = await two_pods(fleet)
     await here.publish(USER, "x" * 2_000)
-    await here.flush(5)
+    await here.flush(timeout_s=5)
     rules.max_payload_bytes = 1_000
 
     def is_refused() -> bool:
@@ -256,7 +256,7 @@ async def test_a_target_that_is_denied_later_is_a_gap_and_once_more_when_it_is_h
         await until(lambda: any("not heard" in gap.reason for gap in near.gaps), "its connection knows")
         await there.wait_for_state("live", timeout_s=10)
         await there.publish(OTHER, "missed")
-        await there.flush(5)
+        await there.flush(timeout_s=5)
         before = len(near.gaps)
         rules.no_subscribe = set()
         await until(lambda: here.stats().denied == 0, "it is heard again")

@@ -35,7 +35,7 @@ async def test_a_distributed_one_also_shows_its_broker_its_channel_and_what_is_n
     about = "'app:live' over Named('hub://***@hub.example/app'), 0 connections, 0 frames not confirmed"
     assert repr(backplane) == f"<DistributedBackplane connecting, {about}>"
     async with backplane:
-        await backplane.flush(5)
+        await backplane.flush(timeout_s=5)
         assert repr(backplane) == f"<DistributedBackplane live, {about}>"
         backplane.publish_nowait(USER, SECRET)
         assert repr(backplane) == f"<DistributedBackplane live, {about}>".replace("0 frames", "1 frames")

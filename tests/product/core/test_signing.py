@@ -557,7 +557,7 @@ async def test_a_restarted_broker_that_takes_less_drops_what_would_not_fit_signe
         for letters in [1] * 100 + list(range(19_600, 20_000)):  # each size once: their numbers have three digits
             pod.publish_nowait(USER, "x" * letters)
         async with pod:
-            await pod.flush(5)
+            await pod.flush(timeout_s=5)
             return max(broker.sizes), dict(pod.stats().dropped)
 
     (most, dropped), (most_plain, dropped_plain) = await sizes(signing_keys=[KEY]), await sizes()

@@ -36,7 +36,7 @@ def url(shared_broker: Broker) -> str:
 def values(connection: SyncConnection, count: int) -> list[Any]:
     found: list[Any] = []
     while len(found) < count:
-        item = connection.get(DEADLINE_S)
+        item = connection.get(timeout_s=DEADLINE_S)
         found.append(item.value if isinstance(item, Event) else item)
     return found
 
@@ -60,7 +60,7 @@ async def test_it_yields_what_others_publish_in_order(
                     break
             assert got == [*range(500), "end"]
             with pytest.raises(TimeoutError):
-                connection.get(0.01)
+                connection.get(timeout_s=0.01)
 
     await asyncio.to_thread(work)
 
@@ -99,7 +99,7 @@ async def test_closing_it_ends_the_iteration_of_another_thread(url: str, channel
             connection.close()
             assert ended.wait(DEADLINE_S)
             with pytest.raises(ClosedError):
-                connection.get(1)
+                connection.get(timeout_s=1)
 
     await asyncio.to_thread(work)
 
@@ -113,7 +113,7 @@ async def test_what_a_read_that_timed_out_had_fetched_comes_with_the_next_one(
             for number in range(200):
                 publisher.publish(USER, number)
                 try:
-                    item = connection.get(0.0005)
+                    item = connection.get(timeout_s=0.0005)
                 except TimeoutError:
                     continue
                 assert isinstance(item, Event)
@@ -176,7 +176,7 @@ def test_a_wrong_argument_is_an_error_when_it_is_made(url: str, channel: str) ->
     with pytest.raises(InvalidTargetError):
         SyncConnection(url, "u1")  # type: ignore[arg-type]
     with pytest.raises(ClosedError):
-        SyncConnection(url, USER, channel=channel).get(1)
+        SyncConnection(url, USER, channel=channel).get(timeout_s=1)
 
 
 async def test_without_a_broker_entering_raises_or_goes_on_as_it_asked(
@@ -187,7 +187,7 @@ async def test_without_a_broker_entering_raises_or_goes_on_as_it_asked(
             pass
         with SyncConnection(broker.url, USER, channel=channel, wait=False) as connection:
             broker.start()
-            items = [connection.get(DEADLINE_S)]
+            items = [connection.get(timeout_s=DEADLINE_S)]
             assert isinstance(items[0], Gap)
 
     broker.stop()

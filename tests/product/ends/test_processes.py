@@ -39,7 +39,7 @@ def publish(number, count=20):
 
 def publish_and_flush(number):
     publish(number)
-    publisher.flush(10)
+    publisher.flush(timeout_s=10)
 """
 
 
@@ -190,7 +190,7 @@ LEFT_OPEN = """
         for part in range(20):
             await backplane.publish(Target.user("u1"), [0, part])
         if sys.argv[1] == "flushes":
-            await backplane.flush(10)
+            await backplane.flush(timeout_s=10)
         return backplane
 
     backplane = asyncio.run(main())

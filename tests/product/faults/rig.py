@@ -174,7 +174,7 @@ class Rig:
 
     async def _confirmed(self, pod: Pod, deadline_s: float | None) -> None:
         events = pod.on_the_way[:]
-        await pod.backplane.flush(deadline_s)
+        await pod.backplane.flush(timeout_s=deadline_s)
         self.ledger.has_left(events)
         del pod.on_the_way[: len(events)]
 

@@ -49,7 +49,7 @@ async def test_a_frozen_broker_is_found_and_nothing_arrives_twice_when_it_thaws(
 
 async def test_an_idle_pod_notices_too(leaves_nothing: None, broker: OwnBroker, channel: str) -> None:
     async with connect(broker.url, channel=channel, probe_interval_s=0.5) as pod:
-        await pod.flush(5)
+        await pod.flush(timeout_s=5)
         broker.freeze()
         await pod.wait_for_state("degraded", timeout_s=20)
         broker.thaw()

@@ -75,8 +75,8 @@ STEPS: dict[str, Step] = {
     "associate": lambda pod: pod.associate("c1", Target.user("u9")),
     "connection": enter,
     "publish": publish_at_once,
-    "flush": lambda pod: pod.flush(10),
-    "drain": lambda pod: pod.drain(10),
+    "flush": lambda pod: pod.flush(timeout_s=10),
+    "drain": lambda pod: pod.drain(timeout_s=10),
     "close": lambda pod: pod.aclose(),
 }
 
@@ -120,7 +120,7 @@ async def test_what_is_cancelled_at_any_turn_leaves_nothing(
             # It still works, whatever was cancelled.
             assert await pod.associate("c1", Target.user("u4")) is True
             assert await pod.publish(Target.user("u4"), 1) == 1
-            await pod.flush(10)
+            await pod.flush(timeout_s=10)
         await pod.aclose()
         assert pod.state == "closed"
         if not cut:

@@ -91,7 +91,7 @@ async def test_what_a_silent_nodes_line_swallowed_lies_in_a_gap_although_beats_w
             before = time.time()
             for number in range(1, 51):
                 await here.publish(user, number)
-            await here.flush(10)
+            await here.flush(timeout_s=10)
             published = time.time()
             await until(lambda: there.state == "degraded", "the pod notices")
             assert proxy.down.dropped_bytes > 50

@@ -69,7 +69,7 @@ async def test_a_password_that_is_changed_under_a_pod_is_tried_seldom_and_works_
     assert "password" in (here.backplane.ready().reason or "") or "credentials" in (here.backplane.ready().reason or "")
     rotate(broker, OLD)
     await until(lambda: here.is_live, "the right password again", 60)
-    await here.backplane.flush(10)
+    await here.backplane.flush(timeout_s=10)
     rig.ledger.assert_clean()
     assert len(local.events) == 10
     assert here.backplane.stats().dropped == {}

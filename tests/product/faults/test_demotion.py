@@ -103,7 +103,7 @@ async def test_a_pod_leaves_a_demoted_primary_and_counts_what_it_sent_there_in_v
     for swapped in (1, 2):  # there and back
         await pair.in_step()
         await rig.publish(early)
-        await early.backplane.flush(10)
+        await early.backplane.flush(timeout_s=10)
         pair.swap()
         late = await rig.pod_at(name.url(pair.primary.url))  # never heard of the other one
         sockets = await rig.sockets(late, 5)
@@ -319,7 +319,7 @@ async def test_a_user_who_may_not_ask_a_cluster_for_its_state_is_served_all_the_
         await pod.attach("c1", got.append)
         for _ in range(20):
             await pod.publish(USER, 1)
-            await pod.flush(10)
+            await pod.flush(timeout_s=10)
             await asyncio.sleep(0.05)
         assert pod.stats().links == 1
     assert caplog.text.count("+cluster|info") == 1

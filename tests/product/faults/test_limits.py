@@ -56,7 +56,7 @@ async def test_a_limit_that_shrinks_costs_the_large_events_counted_and_no_other(
     local = await rig.socket(here, "u0")
     await rig.publish(here, 10)
     await rig.more(0, "traffic before")
-    await here.backplane.flush(10)
+    await here.backplane.flush(timeout_s=10)
     broker.max_payload = LOWER
     if how == "restart":
         broker.kill()

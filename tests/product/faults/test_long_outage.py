@@ -28,7 +28,7 @@ async def test_what_the_outbox_has_no_room_for_is_counted_and_a_hole_for_the_oth
     theirs = await rig.sockets(there, 5)
     async with rig.traffic(here):
         await rig.more(20, "traffic before the kill", *theirs)
-    await here.backplane.flush(10)
+    await here.backplane.flush(timeout_s=10)
     broker.kill()
     await rig.all_degraded()
     waiting = here.backplane.stats().outbox_messages

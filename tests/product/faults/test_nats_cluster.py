@@ -203,7 +203,7 @@ async def test_what_a_route_still_held_when_its_node_died_lies_in_the_gap(
         await known(rig, there)
         divided.hold()
         await rig.publish(there, 20)
-        await there.backplane.flush(10)
+        await there.backplane.flush(timeout_s=10)
         rig.ledger.has_left(there.on_the_way)
         there.on_the_way.clear()
         beats = here.backplane.stats().beats
@@ -230,8 +230,8 @@ async def test_a_node_that_is_cut_from_the_others_looks_well_and_the_holes_are_t
         for _ in range(4):
             await rig.publish(there, 5)
             await rig.publish(here, 5)
-            await there.backplane.flush(10)
-            await here.backplane.flush(10)
+            await there.backplane.flush(timeout_s=10)
+            await here.backplane.flush(timeout_s=10)
         assert here.is_live
         assert there.is_live
         assert here.gaps == there.gaps == []

@@ -96,7 +96,7 @@ async def test_what_a_stalled_pod_has_no_room_for_is_counted_and_its_hole_is_not
     theirs = await rig.sockets(there, 5)
     async with rig.traffic(here):
         await rig.more(20, "traffic before the cut", *theirs)
-    await here.backplane.flush(10)
+    await here.backplane.flush(timeout_s=10)
     proxy.up.drop()
     await rig.publish(here, 500)
     dropped = here.backplane.stats().dropped

@@ -199,7 +199,7 @@ async def test_without_the_watch_a_pod_stays_deaf_and_without_the_doubt_its_gap_
         assert there.backplane.ready()
         assert there.gaps == []
         await rig.publish(there, 20)  # the other started since, and can't miss a number of it either
-        await there.backplane.flush(10)  # the old master answers; that proves nothing
+        await there.backplane.flush(timeout_s=10)  # the old master answers; that proves nothing
         if without != "the watch":
             may_ask.set()
             await rig.more(20, "the pod is back", *theirs)

@@ -48,7 +48,7 @@ class Flood:
             on_the_way.append(self.rig.ledger.new("flood", target))
             self.publisher.publish(Target.user(target), [*on_the_way[-1], self.pad])
             if len(on_the_way) >= BURST or number == count - 1:
-                self.publisher.flush(60)
+                self.publisher.flush(timeout_s=60)
                 self.rig.ledger.has_left(on_the_way)
                 on_the_way.clear()
         self.done.append(count)

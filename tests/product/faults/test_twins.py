@@ -74,7 +74,7 @@ async def resent(rig: Rig, *, lost: str) -> None:
     theirs = await rig.sockets(there, 5)
     async with rig.traffic(here):
         await rig.more(20, "traffic before the cut", *theirs)
-    await here.backplane.flush(10)
+    await here.backplane.flush(timeout_s=10)
     getattr(proxy, lost).drop()
     await rig.publish(here, EVENTS)
     await until(lambda: getattr(proxy, lost).dropped_bytes > 0, "the batch is out")

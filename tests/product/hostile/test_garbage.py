@@ -69,7 +69,7 @@ async def test_a_thousand_events_between_hostile_frames_arrive_in_order_and_what
         # Spread evenly: some between any two dozen of good ones.
         due = hostile[number * len(hostile) // 1_000 : (number + 1) * len(hostile) // 1_000]
         for path, data in due:
-            await here.flush(20)
+            await here.flush(timeout_s=20)
             await bus.write(path, [data])
     await settled(here, sockets=[socket])
     assert socket.events == [[SECRET, number] for number in range(good)]
@@ -119,7 +119,7 @@ async def test_more_forged_origins_than_are_remembered_cost_no_event_and_no_gap(
     tracker.max_numbers = 500
     for path in paths(there, channel):
         await here.publish(TARGET, "before")
-        await here.flush(20)
+        await here.flush(timeout_s=20)
         await bus.write(path, [forged(f"{path} {number}", seq=1) for number in range(2_000)])
         await here.publish(TARGET, "after")
     await settled(here, sockets=[socket])

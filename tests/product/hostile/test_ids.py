@@ -211,7 +211,7 @@ async def test_two_hundred_odd_ids_of_five_kinds_reach_their_own_connection_and_
     async with monitored(redis_server) as redis, two_pods(redis_server, channel, routing) as pods:
         await cross_talk(*pods)
         for pod in pods:
-            await pod.flush(DEADLINE_S)
+            await pod.flush(timeout_s=DEADLINE_S)
         heard, published = meant(channel, routing, pods)
         await until(lambda: len(redis.operands("PUBLISH")) >= published.total(), "MONITOR has told all")
         assert Counter(redis.operands("PUBLISH")) == published
@@ -233,7 +233,7 @@ async def test_two_hundred_odd_ids_of_five_kinds_reach_their_own_connection_and_
         async with two_pods(server, channel, routing) as pods:
             await cross_talk(*pods)
             for pod in pods:
-                await pod.flush(DEADLINE_S)
+                await pod.flush(timeout_s=DEADLINE_S)
             heard, published = meant(channel, routing, pods)
             after = await varz(port)
             await until(lambda: everything.qsize() >= published.total(), "all that passed")

@@ -163,7 +163,7 @@ class Pod(Sender):
                 if slot.life is not None:
                     self.book.end(slot.life, closing=True)
         # Nothing may come between: from here on it takes no connection.
-        await self.backplane.aclose(drain_s)
+        await self.backplane.aclose(drain_s=drain_s)
         self._sender.settled(self._sender.pending)
         await asyncio.gather(*self._living)
         await asyncio.gather(*[reader for slot in self._slots for reader in slot.readers])

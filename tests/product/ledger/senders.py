@@ -139,7 +139,7 @@ class BackplaneSender:
     async def flush(self, timeout_s: float | None) -> None:
         """Return once what was published is confirmed, or counted."""
         events = self.pending[:]
-        await self.backplane.flush(timeout_s)
+        await self.backplane.flush(timeout_s=timeout_s)
         self.settled(events)
 
     def settled(self, events: Sequence[Published]) -> None:
@@ -235,7 +235,7 @@ class ThreadSender(Sender):
 
     def _flush(self, timeout_s: float) -> None:
         try:
-            self._publisher.flush(timeout_s)
+            self._publisher.flush(timeout_s=timeout_s)
         except TimeoutError:
             return
         self.mail.book.confirmed(self._pending)

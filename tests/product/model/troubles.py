@@ -82,7 +82,7 @@ class Troubles:
         self.sockets.end_all(pod)
         pod.log.restarted = True
         with suppress(TimeoutError):
-            await pod.backplane.drain(END_S)
+            await pod.backplane.drain(timeout_s=END_S)
         await asyncio.sleep(END_S)
         for reader in readers:
             if not reader.done():
@@ -90,5 +90,5 @@ class Troubles:
         await self._replace(pod, 0)
 
     async def _replace(self, pod: Pod, drain_s: float) -> None:
-        await pod.backplane.aclose(drain_s)
+        await pod.backplane.aclose(drain_s=drain_s)
         await self.stage.start(pod.log.index, int(pod.log.origin.partition("-")[2]) + 1)

@@ -210,7 +210,7 @@ async def test_a_slow_provider_does_not_hold_the_loop(start: StartServer) -> Non
         held.set()
         await pod.wait_for_state("live", timeout_s=30)
     finally:
-        await pod.aclose(0)
+        await pod.aclose(drain_s=0)
 
 
 @pytest.mark.skipif("password" in _STRINGS_ONLY, reason="this nats-py takes no callable for a password")

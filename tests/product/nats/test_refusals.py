@@ -94,7 +94,7 @@ async def test_an_accounts_limit_is_taken_from_the_second_info(
 def test_a_publisher_for_code_without_a_loop_raises_at_the_accounts_limit(limited: NatsServer) -> None:
     with SyncPublisher(url(limited, "a")) as publisher:
         publisher.publish(USER, "small")
-        publisher.flush(10)  # the limit is known once there is a link
+        publisher.flush(timeout_s=10)  # the limit is known once there is a link
         with pytest.raises(EventTooLargeError):
             publisher.publish(USER, "x" * 100_000)
 
@@ -134,7 +134,7 @@ async def test_a_denied_publish_costs_no_other_event(stack: AsyncExitStack, serv
     for number in range(20):
         here.publish_nowait(ORG, "may not be published")
         here.publish_nowait(USER, {"number": number, "filler": "x" * 10_000})
-    await here.flush(10)
+    await here.flush(timeout_s=10)
     assert [event["number"] for event in await far.has(20)] == list(range(20))
     assert here.stats().links == 1
     assert here.stats().dropped == {"refused": 20}

@@ -48,7 +48,7 @@ class Driven:
 
     async def publish(self, target: list[str], events: list[Any]) -> None:
         counts = [await self.pod.publish(Target(*target), event) for event in events]
-        await self.pod.flush(10)
+        await self.pod.flush(timeout_s=10)
         say(counts=counts)
 
     async def stream(self, name: str, targets: list[str], rate: float) -> None:
@@ -68,7 +68,7 @@ class Driven:
             self.streaming.cancel()
             with suppress(asyncio.CancelledError):
                 await self.streaming
-        await self.pod.flush(30)
+        await self.pod.flush(timeout_s=30)
         say(quiet=True)
 
     async def step_clock(self, by: float) -> None:

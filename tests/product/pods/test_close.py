@@ -68,7 +68,7 @@ async def test_closing_with_a_broker_gone_ends_within_its_deadline_and_counts_wh
 ) -> None:
     pod = await connect(broker.url, routing=routing, channel=channel)
     await pod.attach("c1", lambda _: None)
-    await pod.flush(5)
+    await pod.flush(timeout_s=5)
     getattr(broker, fault)()
     for number in range(10):
         await pod.publish(Target.user("u1"), number)

@@ -62,7 +62,7 @@ async def test_a_tight_loop_of_sixty_thousand_publishes_loses_nothing_on_a_live_
     socket = await fleet.socket(there, "c1", Target.user("u1"))
     for number in range(60_000):
         await here.publish(Target.user("u1"), number)
-    await here.flush(30)
+    await here.flush(timeout_s=30)
     assert await socket.has(60_000) == list(range(60_000))
     assert here.stats().dropped == {}
     assert socket.gaps == []

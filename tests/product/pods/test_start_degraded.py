@@ -61,7 +61,7 @@ async def test_a_pod_starts_without_its_broker_and_goes_live_once_it_is_there(
 
         away.start()
         await pod.wait_for_state("live", timeout_s=30)
-        await pod.flush(10)
+        await pod.flush(timeout_s=10)
         assert pod.stats().sent >= 1
         async with connect(away.url, routing=routing) as other:
             await other.publish(USER, "from elsewhere")
@@ -108,7 +108,7 @@ def test_a_sync_publisher_does_not_wait_either(away_sync: OwnBroker) -> None:
     with SyncPublisher(away_sync.url, wait=False) as publisher:
         publisher.publish(USER, 1)
         away_sync.start()
-        publisher.flush(30)
+        publisher.flush(timeout_s=30)
         stats = publisher.stats()
         assert stats is not None
         assert (stats.published, stats.dropped) == (1, {})
@@ -129,7 +129,7 @@ async def test_each_front_door_takes_it(away: OwnBroker) -> None:
     for door in doors:
         pod: BaseBackplane = await door
         assert pod.state == "degraded"
-        await pod.aclose(0)
+        await pod.aclose(drain_s=0)
     async with connect(None, wait=False) as pod:
         assert isinstance(pod, InMemoryBackplane)
         assert pod.ready()
@@ -153,7 +153,7 @@ def test_a_wrong_option_is_an_error_at_once() -> None:
 async def test_a_pod_that_never_went_live_closes_and_counts_what_it_could_not_send(away: OwnBroker) -> None:
     pod = await connect(away.url, wait=False)
     await pod.publish(USER, 1)
-    await pod.aclose(0.05)
+    await pod.aclose(drain_s=0.05)
     assert pod.state == "closed"
     assert pod.stats().dropped["closed"] >= 1
 
@@ -176,6 +176,6 @@ async def test_a_wrong_password_is_logged_once_named_by_ready_and_tried_seldom(
         assert f"{broker.host}:{broker.port}" in reason
         await asyncio.sleep(0)
         assert pod.state == "degraded"
-        await pod.aclose(0)
+        await pod.aclose(drain_s=0)
     assert len(lines(caplog, logging.ERROR)) == 1
     assert SECRET not in caplog.text

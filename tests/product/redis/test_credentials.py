@@ -115,7 +115,7 @@ async def check_renewed(pod: BaseBackplane, tokens: Tokens, *servers: RedisServe
     tokens.announce(Token(NEXT))
     await until(lambda: sum(map(renewals, servers)), "an AUTH on the live link")
     await pod.publish(USER, "still here")
-    await pod.flush(10)
+    await pod.flush(timeout_s=10)
     assert await socket.has(1) == ["still here"]
     assert pod.stats().links == 1
     assert gaps == []
@@ -177,7 +177,7 @@ async def test_a_token_that_is_refused_leaves_the_link_and_is_a_warning(
         await until(lambda: "refused renewed credentials (WRONGPASS)" in caplog.text, "a warning")
         tokens.on_failure[0](RuntimeError("wrong-token"))
         await pod.publish(USER, 1)
-        await pod.flush(10)
+        await pod.flush(timeout_s=10)
         assert pod.stats().links == 1
     assert "the credential provider reports RuntimeError" in caplog.text
     assert "wrong-token" not in caplog.text
@@ -222,7 +222,7 @@ async def test_a_slow_provider_does_not_hold_the_loop_and_is_asked_once_at_a_tim
         plain.held.set()
         await pod.wait_for_state("live", timeout_s=30)
     finally:
-        await pod.aclose(0)
+        await pod.aclose(drain_s=0)
 
 
 async def test_a_provider_with_an_asynchronous_method_is_awaited(server: RedisServer) -> None:

@@ -84,7 +84,7 @@ async def test_a_name_that_may_not_be_set_is_left_out_and_nothing_else_is_sent(r
     with ScriptedRedis({"CLIENT": error(reply), "CLIENT SETINFO": HANG_UP}) as server:
         async with connect(server.url) as pod:
             await pod.publish(Target.user("u1"), 1)
-            await pod.flush(10)
+            await pod.flush(timeout_s=10)
         assert server.count("CLIENT", "SETNAME") == 1
         assert server.count("CLIENT") == 1
 

@@ -159,7 +159,7 @@ async def test_an_event_that_the_server_dies_of_is_given_up_and_all_others_arriv
         here.publish_nowait(USER, number)
         if number == 4:
             here.publish_nowait(ORG, LARGE)
-    await here.flush(60)
+    await here.flush(timeout_s=60)
     assert await far.has(10) == list(range(10))
     assert sum(here.stats().dropped.values()) == 1
     assert set(here.stats().dropped) <= {"refused", "too_large"}
@@ -185,7 +185,7 @@ async def test_a_frame_that_an_error_names_costs_the_link_nothing(stack: AsyncEx
         here.publish_nowait(USER, 1)
         here.publish_nowait(USER, "x" * 150_000)
         here.publish_nowait(USER, 2)
-        await here.flush(10)
+        await here.flush(timeout_s=10)
         assert await far.has(2) == [1, 2]
         assert here.stats().dropped == {"refused": 1}
         assert here.stats().links == 1
@@ -218,7 +218,7 @@ async def test_publishers_give_up_the_same_event(deployment: Deployment, keys: A
         async with Publisher(deployment.url(), signing_keys=keys) as publisher:
             await publisher.publish(ORG, LARGE)
             await publisher.publish(USER, "small")
-            await publisher.flush(60)
+            await publisher.flush(timeout_s=60)
             assert sum(publisher.stats().dropped.values()) == 1
             assert await far.has(1) == ["small"]
             await until(is_refused(publisher), "later ones are refused at once", 60)
@@ -229,7 +229,7 @@ def test_a_publisher_for_code_without_a_loop_gives_up_the_same_event(deployment:
     with SyncPublisher(deployment.url()) as publisher:
         publisher.publish(ORG, LARGE)
         publisher.publish(USER, "small")
-        publisher.flush(60)
+        publisher.flush(timeout_s=60)
         stats: Stats | None = publisher.stats()
         assert stats is not None
         assert sum(stats.dropped.values()) == 1
@@ -286,7 +286,7 @@ async def test_a_denied_publish_costs_no_other_event(stack: AsyncExitStack, depl
     for number in range(20):
         here.publish_nowait(ORG, "may not be published")
         here.publish_nowait(USER, {"number": number, "filler": "x" * 100_000})
-    await here.flush(30)
+    await here.flush(timeout_s=30)
     assert [event["number"] for event in await far.has(20)] == list(range(20))
     assert here.stats().links == 1
     assert here.stats().dropped == {"refused": 20}
@@ -360,7 +360,7 @@ async def test_rights_that_are_taken_away_are_reported_once_and_the_pod_says_sin
         await until(lambda: True, "a turn")
     deployment.make_user("pod")
     await until(lambda: bool(here.ready()), "live again", 30)
-    await here.flush(10)
+    await here.flush(timeout_s=10)
     assert here.stats().links == 2
     assert here.stats().dropped == {}
     assert gaps == 0

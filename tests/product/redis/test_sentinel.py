@@ -104,7 +104,7 @@ async def test_connect_finds_the_adapter_by_each_scheme(plain: SentinelSet, sche
     _, _, rest = plain.url.partition("://")
     async with connect(f"{scheme}://{rest}/0", channel=channel) as backplane:
         assert await backplane.publish(Target.user("u1"), 1) == 0
-        await backplane.flush(DEADLINE_S)
+        await backplane.flush(timeout_s=DEADLINE_S)
 
 
 async def test_a_database_may_stand_in_path_or_query(plain: SentinelSet) -> None:

@@ -157,7 +157,7 @@ async def looking(backplane: InMemoryBackplane) -> None:
     assert_type(stats.signature_errors, int)
     assert_type(stats.dropped, Mapping[str, int])
     await backplane.wait_for_state("live", timeout_s=1)
-    await backplane.flush(1.0)
+    await backplane.flush(timeout_s=1.0)
     await backplane.drain()
     await backplane.aclose(drain_s=1)
 

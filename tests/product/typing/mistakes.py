@@ -97,7 +97,8 @@ def front_doors() -> None:
 def publishers(publisher: SyncPublisher) -> None:
     publisher.publish(Target.user("u1"))  # type: ignore[call-arg]
     publisher.publish_json(Target.user("u1"), {})  # type: ignore[arg-type]
-    publisher.flush("5")  # type: ignore[arg-type]
+    publisher.flush(timeout_s="5")  # type: ignore[arg-type]
+    publisher.flush(5)  # type: ignore[call-arg]
 
 
 class Incomplete:

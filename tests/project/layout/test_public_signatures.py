@@ -73,6 +73,14 @@ class Api:
             if member.docstring is not None and INTERNAL.search(member.docstring.value)
         ]
 
+    def durations(self) -> Iterator[griffe.Parameter]:
+        """Yield the parameters of public functions and methods that are seconds."""
+        for it in self.public.values():
+            functions = public_members(it).values() if isinstance(it, griffe.Class) else [it]
+            for function in functions:
+                if isinstance(function, griffe.Function) and function.name != "__init__":
+                    yield from (parameter for parameter in function.parameters if parameter.name.endswith("_s"))
+
 
 def _annotations(path: str, it: griffe.Object | griffe.Alias) -> Iterator[tuple[str, griffe.Expr | str]]:
     if isinstance(it, griffe.Class):
@@ -109,11 +117,17 @@ def test_no_public_class_shows_what_is_internal(api: Api) -> None:
     assert api.internal_members() == []
 
 
+def test_seconds_are_passed_by_name(api: Api) -> None:
+    durations = list(api.durations())
+    assert {"timeout_s", "drain_s"} <= {parameter.name for parameter in durations}
+    assert [it for it in durations if it.kind is not griffe.ParameterKind.keyword_only] == []
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
         ("def ready(self) -> Readiness:", "def ready(self) -> Holding:"),
-        ("def flush(self, timeout_s: float", "def flush(self, holding: Holding, timeout_s: float"),
+        ("def flush(self, *, timeout_s: float", "def flush(self, holding: Holding, *, timeout_s: float"),
     ],
 )
 def test_a_private_type_in_a_public_signature_is_seen(tmp_path: Path, old: str, new: str) -> None:

@@ -26,7 +26,7 @@ async def test_pods_and_publishers_talk_over_a_stand_in_as_over_a_broker(kind: t
             await here.publish(Target.user("u1"), 1)
             with SyncPublisher(server.url) as publisher:
                 publisher.publish(Target.user("u1"), 2)
-                publisher.flush(10)
+                publisher.flush(timeout_s=10)
             await until(lambda: sorted(map(str, got)) == ["1", "2"], "both arrive")
         assert server.accepted == 3
         await until(lambda: not server.connections, "all are closed")

@@ -100,7 +100,7 @@ class Draining:
             await asyncio.sleep(self._delay_s)
             await self._close_some_by_some()
             with suppress(TimeoutError, BackplaneError):
-                await self._backplane.drain(self._flush_s)
+                await self._backplane.drain(timeout_s=self._flush_s)
         finally:
             self._pass_on(number, None)
 

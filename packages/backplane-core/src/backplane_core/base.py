@@ -48,7 +48,7 @@ class BaseBackplane(Holding, Publishing):
         """`connecting`, `live`, `degraded` (the link is down, local delivery goes on), `draining` or `closed`."""
         return self._states.now
 
-    async def wait_for_state(self, state: State, timeout_s: float | None = None) -> None:
+    async def wait_for_state(self, state: State, *, timeout_s: float | None = None) -> None:
         """Return once the backplane is in that state.
 
         Args:
@@ -73,7 +73,7 @@ class BaseBackplane(Holding, Publishing):
 
     # Closing
 
-    async def flush(self, timeout_s: float | None = None) -> None:  # noqa: ARG002 -- nothing waits in memory
+    async def flush(self, *, timeout_s: float | None = None) -> None:  # noqa: ARG002 -- nothing waits in memory
         """Return once the broker has confirmed everything that was accepted before; in memory at once.
 
         Args:
@@ -85,7 +85,7 @@ class BaseBackplane(Holding, Publishing):
         """
         self._loop_binding.check()
 
-    async def drain(self, timeout_s: float | None = None) -> None:
+    async def drain(self, *, timeout_s: float | None = None) -> None:
         """Refuse publishes and connections from now on, end the connections, flush, and leave the link up.
 
         Args:
@@ -102,9 +102,9 @@ class BaseBackplane(Holding, Publishing):
         for entry in list(self._registry.connections.values()):
             if entry.queue is not None:
                 entry.queue.end()
-        await self.flush(timeout_s)
+        await self.flush(timeout_s=timeout_s)
 
-    async def aclose(self, drain_s: float = 5.0) -> None:
+    async def aclose(self, *, drain_s: float = 5.0) -> None:
         """Drain, then close: connections end, and nothing is left behind. Closing it again is a no-op.
 
         Args:
@@ -114,6 +114,6 @@ class BaseBackplane(Holding, Publishing):
         Raises:
             WrongLoopError: Called outside of the backplane's event loop.
         """
-        await self.drain(drain_s)
+        await self.drain(timeout_s=drain_s)
         self._registry.detach_all()
         self._states.enter("closed", "aclose() was called")

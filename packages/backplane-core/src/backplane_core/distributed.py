@@ -195,7 +195,7 @@ class DistributedBackplane(BaseBackplane):
             outbox_bytes=outbox.bytes,
         )
 
-    async def flush(self, timeout_s: float | None = None) -> None:
+    async def flush(self, *, timeout_s: float | None = None) -> None:
         """Return once the broker has confirmed everything that was accepted before, or it was dropped and counted.
 
         Args:
@@ -210,7 +210,7 @@ class DistributedBackplane(BaseBackplane):
         if left:
             raise TimeoutError(f"{left} events are not confirmed after {timeout_s} s: {self._supervisor.reason}")
 
-    async def drain(self, timeout_s: float | None = None) -> None:
+    async def drain(self, *, timeout_s: float | None = None) -> None:
         """Refuse publishes and connections from now on, end the connections, flush, and leave the link up.
 
         Args:
@@ -223,9 +223,9 @@ class DistributedBackplane(BaseBackplane):
         self._loop_binding.check()
         if self._states.now == "live":
             self._link_events.beat()  # marks the end, so that a lost tail is noticed
-        await super().drain(timeout_s)
+        await super().drain(timeout_s=timeout_s)
 
-    async def aclose(self, drain_s: float = 5.0) -> None:
+    async def aclose(self, *, drain_s: float = 5.0) -> None:
         """Drain, then close: no task, socket or subscription is left. Closing it again is a no-op.
 
         Args:
@@ -246,7 +246,7 @@ class DistributedBackplane(BaseBackplane):
         self._closing = asyncio.Event()
         try:
             # Never opened: nobody would send what waits.
-            await self.drain(drain_s if self._supervisor.running else 0)
+            await self.drain(timeout_s=drain_s if self._supervisor.running else 0)
         except TimeoutError as error:
             logger.warning("closing: %s", error)
         finally:

@@ -118,7 +118,7 @@ class SyncConnection:
             pod.entered().run(connection.__aexit__(None, None, None))
             pod.let_go(self._token, 5.0)
 
-    def get(self, timeout_s: float | None = None) -> Event | Gap:
+    def get(self, *, timeout_s: float | None = None) -> Event | Gap:
         """Return the next event, or the `Gap` that stands before it.
 
         Args:

@@ -134,7 +134,7 @@ class SyncPublisher:
         self._put(target, normalize_json(data), exclude)
         return 0
 
-    def flush(self, timeout_s: float | None = None) -> None:
+    def flush(self, *, timeout_s: float | None = None) -> None:
         """Return once the broker has confirmed everything that this process has published before.
 
         Args:
@@ -158,7 +158,7 @@ class SyncPublisher:
         shared = self._own()
         return None if shared is None else shared.stats()
 
-    def close(self, drain_s: float = 5.0) -> None:
+    def close(self, *, drain_s: float = 5.0) -> None:
         """Send what was accepted, then close. Closing it again does nothing.
 
         Args:

@@ -143,7 +143,7 @@ class Shared(Resident, ABC):
             await asyncio.shield(self._opening)
 
     async def _flush(self, timeout_s: float | None) -> None:
-        await self.served().flush(timeout_s)
+        await self.served().flush(timeout_s=timeout_s)
 
     async def leave(self, drain_s: float) -> None:
         """Take what was accepted, send it for at most so many seconds, and close."""
@@ -154,7 +154,7 @@ class Shared(Resident, ABC):
     async def _leave(self, drain_s: float) -> None:
         self.is_closed = True
         try:
-            await self.served().aclose(drain_s)
+            await self.served().aclose(drain_s=drain_s)
         finally:
             if self.portal is not None:
                 self.portal.dismiss(self)

@@ -190,8 +190,8 @@ async def check_pods_close_during_an_outage(harness: Harness, routing: RoutingNa
     ):
         await _become("degraded", [one, other], RECEIVE)
         one.publish_nowait(U1, "never sent")
-        await expect_return(one.aclose(0.1), "aclose() of a degraded pod", "Link.aclose")
-        await expect_return(other.aclose(0.1), "aclose() of a degraded pod", "Link.aclose")
+        await expect_return(one.aclose(drain_s=0.1), "aclose() of a degraded pod", "Link.aclose")
+        await expect_return(other.aclose(drain_s=0.1), "aclose() of a degraded pod", "Link.aclose")
         dropped = one.stats().dropped
         expect(dropped.get("closed"), "the event that could not be sent is counted as dropped", dropped, SEND)
 

@@ -67,7 +67,7 @@ async def open_pods(
             opened.append(pod)
         yield opened
     finally:
-        await run_together(*[expect_return(pod.aclose(1), "a pod closes", LINKS) for pod in opened])
+        await run_together(*[expect_return(pod.aclose(drain_s=1), "a pod closes", LINKS) for pod in opened])
 
 
 async def attach_socket(pod: DistributedBackplane, *targets: Target, conn_id: str | None = None) -> Socket:
