@@ -9,6 +9,7 @@ from typing import Any
 from backplane_asgi import (
     ASGIApp,
     Grant,
+    Message,
     Receive,
     Refused,
     Request,
@@ -60,8 +61,23 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await lifespan(scope, receive, send)
         return
+    if scope["path"].startswith("/shouting"):
+        send = shouting(send)
+        scope = {**scope, "path": scope["path"].removeprefix("/shouting")}
     path = "/" + str(scope["path"]).split("/")[1]
     await ROUTES.get(path, ROUTES["/health"])(scope, receive, send)
+
+
+def shouting(send: Send) -> Send:
+    """A middleware that changes what is sent."""
+
+    async def shout(message: Message) -> None:
+        if "body" in message:
+            body = message["body"].upper().replace(b"DATA: ", b"data: ").replace(b"RETRY: ", b"retry: ")
+            message = {**message, "body": body}
+        await send(message)
+
+    return shout
 
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from backplane_asgi import Message
-from backplane_asgi import uvicorn as prepared
 from backplane_asgi._sockets.port import SendPort, StreamPort
+from backplane_asgi._uvicorn import fitting
+from backplane_asgi.uvicorn import NEEDED
 
 
 class Woken:
@@ -111,15 +112,15 @@ async def test_what_waits_for_a_stream_is_one_message() -> None:
 def test_a_uvicorn_that_lacks_something_is_not_used_and_the_log_says_so_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepared, "_warned", [])
+    monkeypatch.setattr(fitting, "_warned", set[str]())
 
     class Other:
         transport: Any = None
         writable = "another type"
 
     with caplog.at_level(logging.WARNING, "backplane"):
-        assert not prepared.fits(Other())
-        assert not prepared.fits(Other())
+        assert not fitting.fits(Other(), NEEDED)
+        assert not fitting.fits(Other(), NEEDED)
     (line,) = caplog.messages
     assert "close_timer" in line
     assert "writable" in line

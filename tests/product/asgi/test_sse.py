@@ -6,14 +6,14 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 from attrs import define, field
 from websockets.exceptions import InvalidStatus
 
-from tests.product.asgi.servers import Server, serve
+from tests.product.asgi.servers import HTTP_PROTOCOLS, Server, serve
 
 
 @define
@@ -53,8 +53,13 @@ async def stream(server: Server, path: str, **options: Any) -> AsyncGenerator[St
         yield Stream(answer.aiter_lines(), answer.status_code, answer.headers)
 
 
-async def test_events_are_data_lines_in_order_and_the_first_bytes_come_at_once() -> None:
-    async with serve() as server, stream(server, "/sse?user=ann") as ann, stream(server, "/sse?user=bob") as bob:
+@pytest.mark.parametrize("http", HTTP_PROTOCOLS)
+async def test_events_are_data_lines_in_order_and_the_first_bytes_come_at_once(http: str) -> None:
+    async with (
+        serve(http=http) as server,
+        stream(server, "/sse?user=ann") as ann,
+        stream(server, "/sse?user=bob") as bob,
+    ):
         assert ann.status == 200
         assert ann.headers["content-type"].startswith("text/event-stream")
         assert (ann.headers["cache-control"], ann.headers["x-accel-buffering"]) == ("no-store", "no")
@@ -101,8 +106,9 @@ async def test_a_gap_stands_among_the_events(redis_server: Any) -> None:
         assert await ann.message() == "after"
 
 
-async def test_sigterm_ends_a_stream_whole_and_within_a_second() -> None:
-    async with serve() as server, stream(server, "/sse?user=ann") as ann:
+@pytest.mark.parametrize("http", HTTP_PROTOCOLS)
+async def test_sigterm_ends_a_stream_whole_and_within_a_second(http: str) -> None:
+    async with serve(http=http) as server, stream(server, "/sse?user=ann") as ann:
         await server.metric_is("backplane_connections", 1)
         await server.publish("user:ann", "last")
         server.terminate()
@@ -134,9 +140,10 @@ async def test_a_client_that_goes_is_detached_and_an_expired_grant_ends_the_stre
 
 
 @pytest.mark.parametrize("options", ['{"max_pending_bytes": 200000, "max_age_s": 60}', '{"max_age_s": 0.5}'])
-async def test_a_stream_that_nobody_reads_is_cut_and_others_get_everything(options: str) -> None:
+@pytest.mark.parametrize("http", HTTP_PROTOCOLS[:3])
+async def test_a_stream_that_nobody_reads_is_cut_and_others_get_everything(http: str, options: str) -> None:
     event = {"text": "x" * 90_000}
-    async with serve(SERVICE_OPTIONS=options) as server, stream(server, "/sse?user=ann") as witness:
+    async with serve(http=http, SERVICE_OPTIONS=options) as server, stream(server, "/sse?user=ann") as witness:
         async with server.raw() as (reader, writer):
             writer.write(b"GET /sse?user=ann HTTP/1.1\r\nHost: h\r\n\r\n")
             await reader.readuntil(b"retry: ")
@@ -150,5 +157,65 @@ async def test_a_stream_that_nobody_reads_is_cut_and_others_get_everything(optio
             assert await server.metric("backplane_overflowed_events_total") == 1
             await server.publish("user:ann", "still here")
             assert await witness.message() == "still here"
+            if http not in {"h11", "httptools"}:  # the others wait until the client takes what they have
+                await has_ended(reader)
         server.terminate()
         await server.ends()
+
+
+async def has_ended(reader: asyncio.StreamReader) -> None:
+    """Read what is left, which is not a whole answer."""
+    rest = b""
+    async with asyncio.timeout(20):
+        with suppress(ConnectionResetError):
+            while part := await reader.read(65_536):
+                rest = (rest + part)[-16:]
+    assert not rest.endswith(b"0\r\n\r\n")
+
+
+async def test_a_stream_that_takes_nothing_is_cut_when_the_server_stops() -> None:
+    async with (
+        serve(SERVICE_OPTIONS='{"max_pending_bytes": 20000000, "max_age_s": 60}') as server,
+        server.raw() as line,
+    ):
+        reader, writer = line
+        writer.write(b"GET /sse?user=ann HTTP/1.1\r\nHost: h\r\n\r\n")
+        await reader.readuntil(b"retry: ")
+        await server.metric_is("backplane_connections", 1)
+        for _ in range(50):
+            await server.publish("user:ann", {"text": "x" * 90_000})
+        assert await server.metric("backplane_gateway_send_queue_events") > 0, "it takes nothing"
+        server.terminate()
+        await server.ends()
+        await has_ended(reader)
+
+
+async def test_a_middleware_that_changes_the_body_gets_every_event() -> None:
+    async with serve() as server, stream(server, "/shouting/sse?user=ann") as ann:
+        await server.metric_is("backplane_connections", 1)
+        for number in range(3):
+            await server.publish("user:ann", {"text": f"number {number}"})
+        assert [await ann.message() for _ in range(3)] == [{"TEXT": f"NUMBER {number}"} for number in range(3)]
+
+
+@pytest.mark.parametrize("http", HTTP_PROTOCOLS)
+async def test_a_stream_over_http_1_0_is_bytes_without_a_length(http: str) -> None:
+    async with serve(http=http) as server, server.raw() as (reader, writer):
+        writer.write(b"GET /sse?user=ann HTTP/1.0\r\nHost: h\r\n\r\n")
+        head = await reader.readuntil(b"retry: ")
+        await server.metric_is("backplane_connections", 1)
+        await server.publish("user:ann", "one")
+        body = await reader.readuntil(b'data: "one"\n\n')
+        # uvicorn on httptools sends chunks even so.
+        assert (b"\r\ndata:" in body) == (b"transfer-encoding: chunked" in head)
+
+
+async def test_a_request_right_behind_a_stream_is_answered_when_the_stream_has_ended() -> None:
+    async with serve() as server, server.raw() as (reader, writer):
+        soon = time.time() + 0.5
+        asked = b"GET /sse?user=ann&expires_at=%f HTTP/1.1\r\nHost: h\r\n\r\n" % soon
+        writer.write(asked + b"GET /health/live HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        async with asyncio.timeout(20):
+            answers = await reader.read(-1)
+        assert answers.count(b"HTTP/1.1 200 OK") == 2
+        assert answers.index(b"0\r\n\r\n") < answers.rindex(b"HTTP/1.1 200 OK")

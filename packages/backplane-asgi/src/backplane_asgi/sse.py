@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from random import uniform
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 from attrs import frozen
@@ -17,8 +17,8 @@ from backplane_asgi._http.answers import answer, refuses_method
 from backplane_asgi._http.origins import Origins
 from backplane_asgi._sockets.expiry import closing_at
 from backplane_asgi._sockets.flusher import flusher_of
-from backplane_asgi._sockets.hub import hub_of
-from backplane_asgi._sockets.outbound import ENDED, SLOW, Limits, Outbound
+from backplane_asgi._sockets.hub import Hub, hub_of
+from backplane_asgi._sockets.outbound import SLOW, Limits, Outbound
 from backplane_asgi._sockets.port import StreamPort
 from backplane_asgi._sockets.pulse import Pulse
 from backplane_asgi._types import ASGIApp, Receive, Scope, Send
@@ -130,57 +130,108 @@ class SseEndpoint:
             status = 401 if refused.code == UNAUTHORIZED else 403
             await answer(send, status, f"{refused.reason}\n".encode(), headers=cors)
             return
-        outbound = Outbound(
+        stream = Stream(hub, grant, scope, self)
+        with suppress(ClosedError):  # it is about to stop: begin, and end
+            await stream.attach(backplane)
+        try:
+            await stream.run(cors, receive, send)
+        finally:
+            stream.leave()
+
+
+class Stream:
+    """One client that was admitted.
+
+    Args:
+        hub: Of the backplane.
+        grant: What the client gets.
+        scope: Of its request.
+        endpoint: With the limits and times.
+    """
+
+    def __init__(self, hub: Hub, grant: Grant, scope: Scope, endpoint: SseEndpoint) -> None:
+        self._hub = hub
+        self._grant = grant
+        self._pulse = endpoint.pulse
+        self._retry_s = endpoint.retry_s
+        # The server's way to the transport, where it has one; see backplane_asgi.uvicorn.
+        extensions: Mapping[str, Any] = scope.get("extensions") or {}
+        self._direct: Any = extensions.get("backplane.chunks")
+        self._outbound = Outbound(
             grant.conn_id or uuid4().hex,
             hub.stream,
             flusher_of(asyncio.get_running_loop()),
-            self.limits,
-            closes_on_gap=self.on_gap == "close",
+            endpoint.limits,
+            closes_on_gap=endpoint.on_gap == "close",
         )
-        with suppress(ClosedError):  # it is about to stop: begin, and end
-            outbound.attachment = await backplane.attach_events(outbound, *grant.targets)
-            hub.opened("sse", outbound)
-        try:
-            await self._run(outbound, grant, cors, receive, send)
-        finally:
-            if outbound.attachment is not None:
-                outbound.attachment.detach_nowait()
-            outbound.leave()
-            hub.ended("sse", outbound, 0)
 
-    async def _run(
-        self, outbound: Outbound, grant: Grant, cors: list[tuple[bytes, bytes]], receive: Receive, send: Send
-    ) -> None:
-        retry_ms = uniform(0.5, 1.5) * self.retry_s * 1_000  # noqa: S311 -- a spread, no secret
-        await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *cors]})
+    async def attach(self, backplane: BaseBackplane) -> None:
+        """Attach the client.
+
+        Raises:
+            ClosedError: The backplane takes no connections.
+        """
+        self._outbound.attachment = await backplane.attach_events(self._outbound, *self._grant.targets)
+        self._hub.opened("sse", self._outbound)
+
+    async def run(self, cors: list[tuple[bytes, bytes]], receive: Receive, send: Send) -> None:
+        """Begin the stream, and serve the client until it goes, or has to."""
+        retry_ms = uniform(0.5, 1.5) * self._retry_s * 1_000  # noqa: S311 -- a spread, no secret
         begin = b"retry: %d\n%b" % (retry_ms, COMMENT)
+        await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *cors]})
         await send({"type": "http.response.body", "body": begin, "more_body": True})
-        port = StreamPort(send, outbound)
-        has_gone = False
-        if outbound.attachment is not None:
-            self.pulse.add(outbound, COMMENT)
-            try:
-                with closing_at(grant.expires_at, outbound):
-                    async with outbound.opened(port):
-                        while (await receive())["type"] != "http.disconnect":
-                            pass
-                        has_gone = True
-            finally:
-                self.pulse.remove(outbound)
-        if has_gone:
+        if self._direct is not None and self._direct.admits(begin):
+            self._outbound.use_chunks(self._hub.chunks)
+            self._direct.begin(self._outbound)
+            port, comment = self._direct, self._hub.chunks.body_item(COMMENT)
+        else:
+            self._direct = None
+            port, comment = StreamPort(send, self._outbound), COMMENT
+        if await self._listen(port, comment, receive):
             await port.stop()
         else:
-            await self._end(outbound, port, send)
+            await self._end(port, receive, send)
 
-    async def _end(self, outbound: Outbound, port: StreamPort, send: Send) -> None:
-        """End the stream behind what was accepted; one that takes nothing is left to the server."""
-        if outbound.ending in {None, ENDED}:
-            outbound.flush()
+    def leave(self) -> None:
+        """Take nothing else from the backplane."""
+        if self._outbound.attachment is not None:
+            self._outbound.attachment.detach_nowait()
+        self._outbound.leave()
+        self._hub.ended("sse", self._outbound, 0)
+
+    async def _listen(self, port: StreamPort | Any, comment: bytes, receive: Receive) -> bool:  # noqa: ANN401 -- the server's
+        """Write what comes; return whether the client has gone, rather than that the stream is to end."""
+        outbound = self._outbound
+        if outbound.attachment is None:
+            return False
+        self._pulse.add(outbound, comment)
+        try:
+            with closing_at(self._grant.expires_at, outbound):
+                async with outbound.opened(port):
+                    while (await receive())["type"] != "http.disconnect":
+                        pass
+                    return True
+        finally:
+            self._pulse.remove(outbound)
+        return False
+
+    async def _end(self, port: StreamPort | Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 -- the server's
+        """End the stream behind what was accepted; one that takes nothing is cut, or left to the server."""
+        is_slow = self._outbound.ending is SLOW
+        if not is_slow:
+            self._outbound.flush()
         with suppress(TimeoutError, RuntimeError, OSError):
             async with asyncio.timeout(WRITE_S):
-                if outbound.ending is not SLOW:
+                if not is_slow:
                     await port.wait_idle()
                 await port.stop()
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-                return
+                if not (is_slow and port.is_blocked):
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+                    return
         await port.stop()
+        if self._direct is not None:
+            self._direct.cut()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WRITE_S):
+                    while (await receive())["type"] != "http.disconnect":
+                        pass

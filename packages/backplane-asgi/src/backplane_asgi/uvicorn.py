@@ -1,32 +1,36 @@
-"""uvicorn's WebSocket protocol that takes ready frames: `uvicorn app:app --ws backplane_asgi.uvicorn:PreparedProtocol`.
+"""uvicorn's protocols that take ready bytes.
 
-ASGI has no message for an encoded frame, so each `send` makes a frame of its own. With this protocol one frame is made
-per event and pod, and written to each socket's transport: half the processor time for one event, an eighth in bursts.
-The endpoints use it where it is, and plain `send` anywhere else.
+$ uvicorn app:app --ws backplane_asgi.uvicorn:PreparedProtocol --http backplane_asgi.uvicorn:PreparedHttpProtocol
+
+ASGI has no message for an encoded frame, so each `send` makes a frame of its own. With these protocols one frame is
+made per event and pod, and written to each socket's transport: half the processor time for one event, an eighth in
+bursts. The endpoints use them where they are, and plain `send` anywhere else.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import socket
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from backplane_asgi._sockets.outbound import Outbound
+from backplane_asgi._types import ASGIApp, Receive, Scope, Send
+from backplane_asgi._uvicorn.answer import Answer
+from backplane_asgi._uvicorn.fitting import fits
+from backplane_asgi._uvicorn.transports import bound_kernel_buffer
 
-__all__ = ["PreparedProtocol"]
+if TYPE_CHECKING:
+    from uvicorn.protocols.http.h11_impl import H11Protocol as AutoHTTPProtocol
+else:
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol  # on httptools where that is installed, else on h11
 
-logger: Final = logging.getLogger("backplane")
+__all__ = ["PreparedHttpProtocol", "PreparedProtocol"]
 
-EXTENSION: Final = "backplane.frames"
-"""The name in the scope's `extensions` under which an endpoint finds the protocol."""
-
-SEND_BUFFER_BYTES: Final = 64 * 1024
-"""Of the kernel, per socket. By itself Linux lets a client that never reads pile up 4 MiB, minutes of events, before
-anyone notices; with this it is 0.3 MiB, and still more than a fast line has on its way."""
+FRAMES: Final = "backplane.frames"
+CHUNKS: Final = "backplane.chunks"
+"""The names in the scope's `extensions` under which an endpoint finds the way to the transport."""
 
 GRACE_S: Final = 5.0
 """For how long a socket that is cut may still take its close frame before it is aborted."""
@@ -41,7 +45,10 @@ NEEDED: Final = {
     "disconnected": bool,
     "close_timer": object,
 }
-"""What is used of uvicorn's class, none of which it promises. If one is not there, endpoints send as on any server."""
+"""What is used of uvicorn's classes, none of which it promises. Without one, endpoints send as on any server."""
+NEEDED_OF_HTTP: Final = {"transport": object, "flow": object, "cycle": object}
+NEEDED_OF_FLOW: Final = {"write_paused": bool, "drain": object}
+NEEDED_OF_CYCLE: Final = {"scope": dict, "disconnected": bool, "response_complete": bool}
 
 
 class PreparedProtocol(WebSocketsSansIOProtocol):
@@ -64,16 +71,14 @@ class PreparedProtocol(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over the connection, with a kernel buffer that shows soon that a client does not read."""
         super().connection_made(transport)
-        line = transport.get_extra_info("socket")
-        if line is not None and line.family in {socket.AF_INET, socket.AF_INET6}:
-            line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        bound_kernel_buffer(transport)
 
     def handle_connect(self, event: Any) -> None:  # noqa: ANN401 -- of websockets
         """Begin the app's call, and let it find this protocol."""
         super().handle_connect(event)
         scope = cast("dict[str, Any] | None", getattr(self, "scope", None))
-        if scope is not None and fits(self):
-            scope["extensions"][EXTENSION] = self
+        if scope is not None and fits(self, NEEDED):
+            scope["extensions"][FRAMES] = self
 
     def write_items(self, items: Sequence[bytes]) -> int:
         """Write ready frames at once; return their bytes, or 0 if the socket takes nothing now."""
@@ -122,20 +127,53 @@ class PreparedProtocol(WebSocketsSansIOProtocol):
         super().send_receive_event_to_app()
 
 
-def fits(protocol: object) -> bool:
-    """Return whether uvicorn's class has what is needed; if not, say so once."""
-    missing = [name for name, kind in NEEDED.items() if not isinstance(getattr(protocol, name, Missing), kind)]
-    missing += [name for name in NEEDED if getattr(protocol, name, Missing) is Missing]
-    if missing and not _warned:
-        _warned.append(True)
-        logger.warning(
-            "this uvicorn has no %s: frames are not shared, each socket makes its own", ", ".join(sorted({*missing}))
+class PreparedHttpProtocol(AutoHTTPProtocol):
+    """uvicorn's HTTP protocol, which also writes ready chunks of an event stream, and cuts one that nobody reads.
+
+    All other answers go their usual way.
+    """
+
+    answer: Answer | None = None
+    """The answer that takes chunks, if one does."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- uvicorn's own
+        super().__init__(*args, **kwargs)
+        self._served: ASGIApp = cast("ASGIApp", self.app)
+        self.app = cast("Any", self._serve)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the app, and let it find the way to the transport."""
+        if scope["http_version"] == "1.1" and self._fits(scope):
+            answer = self.answer = Answer(self.transport, self.flow, self.cycle, send)
+            scope.setdefault("extensions", {})[CHUNKS] = answer
+            send = answer.send
+        await self._served(scope, receive, send)
+
+    def _fits(self, scope: Scope) -> bool:
+        return (
+            fits(self, NEEDED_OF_HTTP)
+            and fits(self.flow, NEEDED_OF_FLOW)
+            and fits(self.cycle, NEEDED_OF_CYCLE)
+            # Of requests that came one upon the other, the last has the cycle.
+            and cast("object", self.cycle.scope) is scope
         )
-    return not missing
 
+    def pause_writing(self) -> None:
+        """Record that the client takes nothing now."""
+        super().pause_writing()
+        if self.answer is not None:
+            self.answer.paused()
 
-class Missing:
-    """Stands for an attribute that is not there."""
+    def resume_writing(self) -> None:
+        """Write what waits."""
+        super().resume_writing()
+        if self.answer is not None:
+            self.answer.resumed()
 
-
-_warned: Final[list[bool]] = []
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Write nothing else, and let go of what refers back to this."""
+        super().connection_lost(exc)
+        if self.answer is not None:
+            self.answer.is_blocked = False
+            self.answer = None
+        self.app = cast("Any", self._served)

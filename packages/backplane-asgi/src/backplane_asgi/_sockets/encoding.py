@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from backplane_core import Event, Gap
 
-__all__ = ["Encoding", "FrameEncoding", "MessageEncoding", "StreamEncoding", "gap_json", "text_frame"]
+__all__ = ["ChunkEncoding", "Encoding", "FrameEncoding", "MessageEncoding", "StreamEncoding", "gap_json", "text_frame"]
 
 
 def text_frame(data: bytes) -> bytes:
@@ -99,3 +99,25 @@ class StreamEncoding(Encoding):
     def control_item(self, data: bytes) -> bytes:
         """Return a gap; no other control message goes over a stream."""
         return b"event: gap\ndata: %b\n\n" % data
+
+    def body_item(self, body: bytes) -> bytes:
+        """Return the form of what already is part of a stream."""
+        return body
+
+
+class ChunkEncoding(StreamEncoding):
+    """Server-sent events, for a server that takes an answer's bytes as they are: a chunk each (RFC 9112, 7.1)."""
+
+    __slots__ = ()
+
+    def event_item(self, event: Event) -> bytes:
+        """Return the event's chunk."""
+        return self.body_item(super().event_item(event))
+
+    def control_item(self, data: bytes) -> bytes:
+        """Return the gap's chunk."""
+        return self.body_item(super().control_item(data))
+
+    def body_item(self, body: bytes) -> bytes:
+        """Return the chunk with these bytes."""
+        return b"%x\r\n%b\r\n" % (len(body), body)

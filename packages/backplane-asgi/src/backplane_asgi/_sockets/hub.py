@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from attrs import define, field
 from backplane_core import BaseBackplane
 
-from backplane_asgi._sockets.encoding import Encoding, FrameEncoding, MessageEncoding, StreamEncoding
+from backplane_asgi._sockets.encoding import ChunkEncoding, Encoding, FrameEncoding, MessageEncoding, StreamEncoding
 from backplane_asgi._sockets.histogram import Histogram
 from backplane_asgi._sockets.outbound import Outbound
 
@@ -41,7 +41,8 @@ class Hub:
     is_stopping: bool = field(default=False, init=False)
     frames: Encoding = field(factory=FrameEncoding, init=False)
     messages: Encoding = field(factory=MessageEncoding, init=False)
-    stream: Encoding = field(factory=StreamEncoding, init=False)
+    stream: StreamEncoding = field(factory=StreamEncoding, init=False)
+    chunks: ChunkEncoding = field(factory=ChunkEncoding, init=False)
 
     def opened(self, kind: Kind, outbound: Outbound) -> None:
         """Count a socket that is open from now on."""

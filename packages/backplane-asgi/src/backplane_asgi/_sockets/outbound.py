@@ -10,7 +10,7 @@ from typing import Any, Final
 from attrs import frozen
 from backplane_core import Event, EventAttachment, Gap
 
-from backplane_asgi._sockets.encoding import Encoding, gap_json
+from backplane_asgi._sockets.encoding import ChunkEncoding, Encoding, gap_json
 from backplane_asgi._sockets.flusher import Flusher
 from backplane_asgi._sockets.port import Port
 
@@ -159,6 +159,11 @@ class Outbound:
                     yield
         finally:
             self._until_end = None
+
+    def use_chunks(self, chunks: ChunkEncoding) -> None:
+        """Take the events of a stream as chunks from now on, before it is opened; what came so far becomes chunks."""
+        self._encoding = chunks
+        self.items = [chunks.body_item(item) for item in self.items]
 
     def control_item(self, data: bytes) -> Any:  # noqa: ANN401 -- as its encoding makes them
         """Return a control message in this socket's form."""

@@ -1,0 +1,1 @@
+"""What uvicorn's protocols have in common once they take ready bytes."""
