@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, cast
 
-sys.modules["httptools"] = None  # type: ignore[assignment] -- Python's way to say that there is none
+sys.modules["httptools"] = cast("Any", None)  # Python's way to say that there is none
 
 PreparedHttpProtocol: Final[Any] = import_module("backplane_asgi.uvicorn").PreparedHttpProtocol
 assert PreparedHttpProtocol.__mro__[1].__name__ == "H11Protocol"
