@@ -23,6 +23,10 @@ def _unknown(_name: str) -> str:
     return "3.0.0"
 
 
+def _over_resp2(url: str) -> Transport:
+    return RedisTransport(f"{url}?protocol=2")
+
+
 def _this_node_alone(url: str) -> Transport:
     return NatsTransport(f"{url}?ignore_discovered_servers=true")
 
@@ -56,6 +60,7 @@ def harness(
 
     `_public`: over the adapter's fall-back, the public API of a client library that it does not know.
     `_node`: on one node of a cluster.
+    `_resp2`: over a connection for each direction.
     """
     if request.param == "memory":
         return MemoryHarness()
@@ -65,15 +70,15 @@ def harness(
         if own:
             return cast("Harness", request.getfixturevalue("cut_cluster"))
         return BrokerHarness(cast("Broker", request.getfixturevalue("shared_redis_cluster")), ClusterTransport)
-    kind, _, way = request.param.partition("_")
-    if way == "public":
+    kind, *ways = request.param.split("_")
+    if "public" in ways:
         monkeypatch.setattr(LinkConnection, "stream", no_stream)
         monkeypatch.setattr("backplane_nats._inline_io.version", _unknown)
-    if request.param == "redis_public" and check.__name__ == "check_a_batch_arrives_in_few_lists":
+    if kind == "redis" and "public" in ways and check.__name__ == "check_a_batch_arrives_in_few_lists":
         reason = "redis-py's public API gives one reply per call: slower, and nothing is lost by it"
         request.applymarker(pytest.mark.xfail(raises=ContractError, strict=True, reason=reason))
-    if way == "node":
+    if "node" in ways:
         nats_cluster = cast("NatsCluster", request.getfixturevalue("nats_cluster" if own else "shared_nats_cluster"))
         return BrokerHarness(nats_cluster.nodes[0], _this_node_alone)
     broker = cast("Broker", request.getfixturevalue(f"{kind}_server" if own else f"shared_{kind}"))
-    return BrokerHarness(broker, TRANSPORTS[kind])
+    return BrokerHarness(broker, _over_resp2 if "resp2" in ways else TRANSPORTS[kind])

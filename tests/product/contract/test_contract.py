@@ -13,13 +13,13 @@ from backplane_core.testing import FLEET_CHECKS, LINK_CHECKS, FleetCheck, Harnes
 
 @pytest.mark.every_loop
 @pytest.mark.parametrize("check", LINK_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("harness", ["redis", "cluster", "nats", "nats_node"], indirect=True)
+@pytest.mark.parametrize("harness", ["redis", "redis_resp2", "cluster", "nats", "nats_node"], indirect=True)
 async def test_link(harness: Harness, check: LinkCheck) -> None:
     await check(harness)
 
 
 @pytest.mark.parametrize("check", LINK_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("harness", ["memory", "redis_public", "nats_public"], indirect=True)
+@pytest.mark.parametrize("harness", ["memory", "redis_public", "redis_resp2_public", "nats_public"], indirect=True)
 async def test_link_in_memory_or_by_the_public_api(harness: Harness, check: LinkCheck) -> None:
     await check(harness)
 
@@ -27,7 +27,7 @@ async def test_link_in_memory_or_by_the_public_api(harness: Harness, check: Link
 @pytest.mark.every_loop
 @pytest.mark.parametrize("routing", ["broadcast", "interest"])
 @pytest.mark.parametrize("check", FLEET_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("harness", ["memory", "redis", "cluster", "nats"], indirect=True)
+@pytest.mark.parametrize("harness", ["memory", "redis", "redis_resp2", "cluster", "nats"], indirect=True)
 async def test_fleet(harness: Harness, check: FleetCheck, routing: RoutingName) -> None:
     await check(harness, routing)
 

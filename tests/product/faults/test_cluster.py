@@ -67,7 +67,9 @@ async def test_what_a_silent_nodes_line_swallowed_lies_in_a_gap_although_beats_w
         class PastTheProxy(Connector):
             """Reaches the node directly."""
 
-            async def open(self, address: Address | None = None, *, peer: str = "Redis") -> LinkConnection:
+            async def open(
+                self, address: Address | None = None, *, peer: str = "Redis", protocol: int | None = None
+            ) -> LinkConnection:
                 return await super().open(("127.0.0.1", port) if address and address[1] == proxy.port else address)
 
         monkeypatch.setattr("backplane_redis.cluster.Connector", PastTheProxy)

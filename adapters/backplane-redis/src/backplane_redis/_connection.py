@@ -58,6 +58,8 @@ class LinkConnection(AbstractConnection):
     """The name that the server's certificate must hold, if not its host's."""
     credentials: Credentials | None = None
     """The caller's provider; None: there is none."""
+    may_speak_resp2: bool = False
+    """Whether RESP2 will do if the server knows no RESP3."""
     _dialed: socket.socket | None = None
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 -- redis-py's own

@@ -7,8 +7,9 @@ from typing import Any, Final, Self, cast
 
 from attrs import frozen
 
-__all__ = ["RESP3", "Greeting"]
+__all__ = ["RESP2", "RESP3", "Greeting"]
 
+RESP2: Final = 2
 RESP3: Final = 3
 
 

@@ -1,4 +1,4 @@
-"""The first words on a connection: switch to RESP3, authenticate, set a name, select a database: `shake_hands`.
+"""The first words on a connection: `shake_hands`, which switches to RESP3, authenticates, sets a name, selects a database.
 
 redis-py's own handshake takes every refusal for the same thing, and asks for more than is needed: CLIENT SETINFO, which
 users often may not send and which makes some servers hang up.
@@ -14,7 +14,7 @@ from redis.credentials import UsernamePasswordCredentialProvider
 
 from backplane_redis._connection import LinkConnection
 from backplane_redis._greeting import RESP3, Greeting
-from backplane_redis._refusals import is_about_rights
+from backplane_redis._refusals import is_about_rights, lacks_resp3
 
 __all__ = ["Refused", "shake_hands"]
 
@@ -43,16 +43,13 @@ async def shake_hands(connection: LinkConnection) -> None:
     """
     connection.prepare()
     login = await _credentials(connection)
-    if int(cast("Any", connection.protocol)) == RESP3:
-        auth = ("AUTH", *(login if len(login) > 1 else ("default", *login))) if login else ()
-        reply = await _ask(connection, "HELLO", ("3", *auth))
-        if not isinstance(reply, dict | list):
-            raise hiredis.ProtocolError
-        connection.greeting = Greeting.parse(reply)
-        if not connection.greeting.is_resp3:
-            raise Refused("HELLO", "NOPROTO")
-    elif login:
-        await _ask(connection, "AUTH", login)
+    wants_resp3 = int(cast("Any", connection.protocol)) == RESP3
+    knows_hello = wants_resp3 and await _switch(connection, login)
+    if not connection.greeting.is_resp3:
+        if login:
+            await _ask(connection, "AUTH", login)
+        if knows_hello and not connection.greeting.mode:
+            connection.greeting = Greeting.parse(await connection.ask("HELLO"))
     if connection.client_name:
         try:
             await _ask(connection, "CLIENT SETNAME", (connection.client_name,))
@@ -61,6 +58,38 @@ async def shake_hands(connection: LinkConnection) -> None:
                 raise
     if connection.db:
         await _ask(connection, "SELECT", (str(connection.db),))
+
+
+async def _switch(connection: LinkConnection, login: tuple[str, ...]) -> bool:
+    """Switch to RESP3 and log in, in one step; leave both undone if the server knows no RESP3, and RESP2 will do.
+
+    Returns:
+        Whether the server knows HELLO.
+    """
+    try:
+        reply = await _say_hello(connection, login)
+    except Refused as refused:
+        if not connection.may_speak_resp2 or refused.step != "HELLO" or not lacks_resp3(refused.text):
+            raise
+        return refused.text.startswith("NOPROTO")
+    if not isinstance(reply, dict | list):
+        raise hiredis.ProtocolError
+    connection.greeting = Greeting.parse(reply)
+    if not connection.greeting.is_resp3 and not connection.may_speak_resp2:
+        raise Refused("HELLO", "NOPROTO")
+    return True
+
+
+async def _say_hello(connection: LinkConnection, login: tuple[str, ...]) -> Any:  # noqa: ANN401 -- whatever Redis sends
+    auth = ("AUTH", *(login if len(login) > 1 else ("default", *login))) if login else ()
+    try:
+        return await _ask(connection, "HELLO", ("3", *auth))
+    except Refused as refused:
+        if not login or not refused.text.startswith("NOAUTH"):
+            raise
+    # A proxy that takes AUTH first, and nothing else before it.
+    await _ask(connection, "AUTH", login)
+    return await _ask(connection, "HELLO", ("3",))
 
 
 async def _credentials(connection: LinkConnection) -> tuple[str, ...]:

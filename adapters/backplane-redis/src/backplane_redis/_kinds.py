@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from backplane_redis._connection import LinkConnection
 from backplane_redis._refusals import is_temporary, make_refusal
-from backplane_redis._standing import Question, Standing
+from backplane_redis._standing import CLUSTER_INFO, ROLE, Question, Standing
 
 __all__ = ["advise_url", "check_node"]
 
@@ -40,12 +40,20 @@ async def check_node(connection: LinkConnection, where: str, question: Question 
     standing, closed = Standing(question, time.monotonic()), False
     try:
         await _ask(connection, where, standing)
+        if standing.problem and not connection.greeting.mode and await _is_in_cluster(connection):
+            standing = Standing(CLUSTER_INFO, time.monotonic())
+            await _ask(connection, where, standing)
     except (RedisError, OSError, hiredis.ProtocolError):
         closed = True
     problem = "it closed the connection" if closed else standing.problem
     if problem is not None:
         raise TransportError(f"can't use Redis at {where}: {problem}")
     return standing
+
+
+async def _is_in_cluster(connection: LinkConnection) -> bool:
+    """Return whether a server whose HELLO did not say so is a node of a cluster, where a replica is as good as any."""
+    return not isinstance(await connection.ask(*CLUSTER_INFO.command.split()), hiredis.ReplyError)
 
 
 async def _ask(connection: LinkConnection, where: str, standing: Standing) -> None:
@@ -57,6 +65,8 @@ async def _ask(connection: LinkConnection, where: str, standing: Standing) -> No
         asked_at = time.monotonic()
         reply = await connection.ask(*standing.question.command.split())
         if not isinstance(reply, hiredis.ReplyError):
+            if standing.question is ROLE and reply[:1] == [b"sentinel"]:
+                raise TransportError(f"can't use Redis at {where}: {advise_url('sentinel')}", retryable=False)
             standing.asked(asked_at)
             standing.take(reply, asked_at)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any, Final
 
 import hiredis
@@ -113,22 +113,30 @@ class RedisLink(PipelinedConnection):
         """Return until when the node was certainly the one that all pods use."""
         return self._standing.proven()
 
-    async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
+    async def receive(self) -> AsyncGenerator[list[Frame | Lost], None]:
         """Yield what arrived, one list per read; while the caller is busy the socket is paused."""
-        transport = self._connection.transport()
+        self.start_reading()
         try:
-            if transport is None:
+            if self._inbox.source is None:
                 while self._dead is None:
                     if frames := await self._read():
                         yield frames
             else:
-                Tap(transport, self._arrived, self._ended)
-                self._inbox.source = transport
                 while frames := await self._inbox.take():
                     yield frames
             raise self.error()
         finally:
             self.die("its reader stopped")
+
+    def start_reading(self) -> None:
+        """Take what arrives from now on in the socket's callback, where that is possible; otherwise `receive` reads."""
+        transport = self._connection.transport()
+        if self._inbox.source is None and transport is not None:
+            Tap(transport, self._arrived, self._ended)
+            self._inbox.source = transport
+
+    def take_unknown(self, channel: bytes) -> None:
+        """Take a message of a channel that is not subscribed: it was left just before, so ignore it."""
 
     async def _run(self, command: str, operands: Sequence[str | Frame], data: bytes) -> None:
         """Write a command, or one per operand; return when each operand has its reply."""
@@ -166,6 +174,8 @@ class RedisLink(PipelinedConnection):
                     name = names.get(reply[1])
                     if name is not None:
                         frames.append((name, reply[2]))
+                    else:
+                        self.take_unknown(reply[1])
                 # Every message of a channel comes between these two confirmations, so each name is decoded once.
                 elif reply[0] == b"subscribe":
                     names[reply[1]] = reply[1].decode()

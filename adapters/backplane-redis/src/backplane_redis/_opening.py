@@ -48,7 +48,7 @@ _HINTS: Final = (
     _Hint(
         redis_errors.RedisError,
         "it closed the connection: does the port want TLS (rediss://), has it reached its maxclients, or is it a proxy "
-        "that knows no HELLO?",
+        "that knows no HELLO (then set protocol=2)?",
     ),
     _Hint(ConnectionError, "it closed the connection: does the port want TLS (rediss://)?"),
 )
@@ -63,6 +63,7 @@ class Connector:
         addresses: Where the addresses that servers announce can be reached; None: where they say.
         tls_hostname: The name that each certificate must hold; None: that of the address.
         renew_s: Seconds after which live connections authenticate again; None: if the provider announces it.
+        may_speak_resp2: Whether RESP2 will do if a server knows no RESP3.
 
     Raises:
         ConfigurationError: No connection can be made with these options.
@@ -76,12 +77,14 @@ class Connector:
         addresses: AddressMap | None = None,
         tls_hostname: str | None = None,
         renew_s: float | None = None,
+        may_speak_resp2: bool = False,
     ) -> None:
         provider = options.get("credential_provider")
         self._credentials = None if provider is None else Credentials(provider, renew_s)
         self._options = {**options, "credential_provider": self._credentials} if self._credentials else options
         self._addresses = addresses or AddressMap()
         self._tls_hostname = tls_hostname
+        self._may_speak_resp2 = may_speak_resp2
         self._dialer = Dialer()
         self._hosts = url.hosts
         try:
@@ -94,12 +97,15 @@ class Connector:
         # Out here: inside, even `from None` would keep the library's own as `__context__`.
         raise ConfigurationError(f"the options for {url} can't be used: {problem}")
 
-    async def open(self, address: Address | None = None, *, peer: str = "Redis") -> LinkConnection:
+    async def open(
+        self, address: Address | None = None, *, peer: str = "Redis", protocol: int | None = None
+    ) -> LinkConnection:
         """Connect, authenticate and greet, in one attempt.
 
         Args:
             address: Where to; None: to the socket that the options name.
             peer: What is there, for people.
+            protocol: 2 or 3, for RESP2 and RESP3; None: what the options say.
 
         Raises:
             TransportError: It failed; the message suggests a fix and shows no secret.
@@ -108,10 +114,13 @@ class Connector:
         Cancellation: leaves no socket behind.
         """
         reached = None if address is None else self._addresses.reachable(*address)
-        place = {} if reached is None else {"host": reached[0], "port": reached[1]}
+        place: dict[str, Any] = {} if reached is None else {"host": reached[0], "port": reached[1]}
+        if protocol is not None:
+            place["protocol"] = protocol
         connection = make_connection({**self._options, **place, "redis_connect_func": shake_hands})
         connection.dialer, connection.tls_hostname = self._dialer, self._tls_hostname
         connection.credentials = self._credentials
+        connection.may_speak_resp2 = self._may_speak_resp2
         try:
             if self._tls is not None:
                 await self._tls.give(connection)

@@ -11,6 +11,7 @@ from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from backplane_redis._greeting import RESP2, RESP3
 from backplane_redis._texts import TLS_OPTIONS, BadText, parse_option
 from backplane_redis._url import RedisUrl
 
@@ -22,19 +23,19 @@ _SENTINEL_ALLOWED: Final = ("credential_provider", "password", "ssl", "username"
 # Core bounds each attempt, and repeats it. A timeout of redis-py's would cut an idle link, a retry would hide a gap.
 _DEFAULTS: Final[Mapping[str, Any]] = {"client_name": "backplane", "socket_connect_timeout": None}
 _FIXED: Final[Mapping[str, Any]] = {
-    "protocol": 3,
     "socket_timeout": None,
     "health_check_interval": 0,
     "retry": Retry(NoBackoff(), 0),
 }
 
 
-def connection_options(url: RedisUrl, given: Mapping[str, Any]) -> dict[str, Any]:
+def connection_options(url: RedisUrl, given: Mapping[str, Any], *, protocol: int = RESP3) -> dict[str, Any]:
     """Return redis-py's options for connections to the servers of a URL: all but host and port.
 
     Args:
         url: What it sets wins over `given`.
         given: The caller's `connection_kwargs`.
+        protocol: 2 or 3: what a connection speaks first.
 
     Raises:
         ConfigurationError: An option is unknown or wrong. The message names it and does not quote its value.
@@ -55,7 +56,7 @@ def connection_options(url: RedisUrl, given: Mapping[str, Any]) -> dict[str, Any
             problem = f"the value of {name!r} can't be used; allowed: {wrong}"
             break
     else:
-        options |= _FIXED
+        options |= {**_FIXED, "protocol": protocol}
         if is_unix:
             return {**options, "path": unquote(url.path), "connection_class": UnixDomainSocketConnection}
         return {**options, "connection_class": SSLConnection} if url.uses_tls else options
@@ -82,7 +83,7 @@ def sentinel_options(url: RedisUrl, node: Mapping[str, Any], own: Mapping[str, A
     shared = {name: value for name, value in node.items() if name in _SOCKET or (tls and name.startswith("ssl_"))}
     rest = {name: value for name, value in own.items() if name != "ssl"}
     # RESP2, which every sentinel speaks. No client name: users of a sentinel often lack the right to set one.
-    options: dict[str, Any] = {**_FIXED, "protocol": 2, "client_name": None, **shared, **rest}
+    options: dict[str, Any] = {**_FIXED, "protocol": RESP2, "client_name": None, **shared, **rest}
     return {**options, "connection_class": SSLConnection} if tls else options
 
 

@@ -19,6 +19,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from backplane_redis._connection import LinkConnection
 from backplane_redis._limits import LEAST_BYTES, Limits
 from backplane_redis._pending import PendingReply
+from backplane_redis._refusals import is_unknown_command
 from backplane_redis._verdicts import grants, is_about_size, is_lacking_command, judge
 
 __all__ = [
@@ -78,8 +79,10 @@ class PipelinedConnection(ABC):
     """
 
     def __init__(self, connection: LinkConnection, where: str, limits: Limits) -> None:
-        self.lacks_rights = False
+        self.lacks_rights: bool = False
         """Whether it died because the user may not send a command at all."""
+        self.is_final: bool = False
+        """Whether it died because the server does not know a command, so that the next link would as well."""
         self._limits = limits
         self._connection = connection
         self._where = where
@@ -100,6 +103,11 @@ class PipelinedConnection(ABC):
     def nonsense(self) -> str:
         """What it means that the server sent what no server should."""
         return TORN if self._connection.greeting.tears_messages else OUT_OF_TURN
+
+    @property
+    def reason(self) -> str:
+        """Why it is dead; empty while it lives."""
+        return self._dead or ""
 
     def __repr__(self) -> str:
         state = "live" if self._dead is None else "dead"
@@ -234,6 +242,9 @@ class PipelinedConnection(ABC):
         verdict = None if pending is None else judge(pending.command, text)
         if pending is None or verdict is None:
             self.lacks_rights = is_lacking_command(text)
+            self.is_final = pending is not None and is_unknown_command(text)
+            if pending is not None and self.is_final:
+                return f"it knows no {pending.command}: is it a proxy that carries no pub/sub?"
             return self.describe_refusal(code)
         first = self._replies - pending.total + len(pending.operands)
         places = range(first, len(pending.operands)) if pending.is_one_command else (first,)
@@ -285,8 +296,10 @@ class PipelinedConnection(ABC):
         self._inbox.close()
 
     def error(self) -> TransportError:
-        kind = AuthenticationError if self.lacks_rights else TransportError
-        return kind(f"the link to Redis at {self._where} is dead: {self._dead}")
+        message = f"the link to Redis at {self._where} is dead: {self._dead}"
+        return (
+            AuthenticationError(message) if self.lacks_rights else TransportError(message, retryable=not self.is_final)
+        )
 
 
 def pack_command(*words: str) -> bytes:

@@ -9,11 +9,13 @@ from typing import Final
 from attrs import frozen
 from backplane_core import AuthenticationError, TransportError
 
-__all__ = ["describe_foreign", "is_about_rights", "is_temporary", "make_refusal"]
+__all__ = ["describe_foreign", "is_about_rights", "is_temporary", "is_unknown_command", "lacks_resp3", "make_refusal"]
 
 _UNKNOWN: Final = (
-    r"ERR (?:unknown|unsupported|Unknown|Unsupported) (?:sub)?command|ERR .*\bcommand not (?:found|allowed)"
+    r"(?:ERR )?(?:unknown|unsupported|Unknown|Unsupported) (?:sub)?command|ERR .*\bcommand not (?:found|allowed)"
 )
+_NO_HELLO: Final = rf"NOPROTO|{_UNKNOWN}|ERR (?:syntax|wrong number|Protocol)"
+"""Envoy leaves the code ERR out, and knows HELLO without its options since 2026."""
 _CLUSTER: Final = r"ERR SELECT is not allowed in cluster mode"
 
 
@@ -36,7 +38,10 @@ class _Meaning:
     step: str = ""
 
 
-_NO_RESP3: Final = "it knows no RESP3 (HELLO 3): is it a proxy, or a server older than Redis 6?"
+_NO_RESP3: Final = (
+    "it knows no RESP3 (HELLO 3), which clusters, Sentinel and protocol=3 need: is it a proxy, or a server older than "
+    "Redis 6?"
+)
 
 # The first that fits counts.
 _MEANINGS: Final = (
@@ -45,13 +50,14 @@ _MEANINGS: Final = (
     _Meaning(
         "ERR .*(?:no password is set|without any password)", "it has no password, and one was given", is_login=True
     ),
+    _Meaning(
+        "ERR wrong number of arguments", "it knows no user names: give the password alone", is_login=True, step="AUTH"
+    ),
     _Meaning("ERR (?:invalid password|AUTH)", "user name or password is wrong or missing", is_login=True),
     _Meaning("NOPERM", "the user lacks +{permission}", is_login=True),
     _Meaning("DENIED", "it runs in protected mode: it wants a password, or clients of its own host", retryable=False),
     _Meaning("ERR max number of clients", "it has reached its maxclients"),
-    _Meaning("NOPROTO", _NO_RESP3, retryable=False),
-    _Meaning(_UNKNOWN, _NO_RESP3, retryable=False, step="HELLO"),
-    _Meaning("ERR (?:syntax|wrong number|Protocol)", _NO_RESP3, retryable=False, step="HELLO"),
+    _Meaning(_NO_HELLO, _NO_RESP3, retryable=False, step="HELLO"),
     _Meaning(
         _CLUSTER,
         "it is a node of a cluster, which has one database: leave {database} out of the URL",
@@ -70,6 +76,7 @@ _MEANINGS: Final = (
 """No text of the server's is quoted: it may hold the command, and with it the password."""
 
 _RIGHTS: Final = re.compile(f"NOPERM|{_UNKNOWN}")
+_LACKS_RESP3: Final = re.compile(_NO_HELLO)
 _TEMPORARY: Final = re.compile(r"(?:BUSY|LOADING|MASTERDOWN|TRYAGAIN|CLUSTERDOWN)\b")
 _CODE: Final = re.compile("[A-Z]{2,16}")
 
@@ -86,6 +93,16 @@ _FOREIGN: Final[Mapping[bytes, str]] = {
 def is_about_rights(text: str) -> bool:
     """Return whether an error reply says that this user, or everybody, may not send a command at all."""
     return _RIGHTS.match(text) is not None
+
+
+def is_unknown_command(text: str) -> bool:
+    """Return whether an error reply says that the server does not know a command."""
+    return re.match(_UNKNOWN, text) is not None
+
+
+def lacks_resp3(text: str) -> bool:
+    """Return whether an error reply to HELLO says that the server knows no RESP3."""
+    return _LACKS_RESP3.match(text) is not None
 
 
 def is_temporary(text: str) -> bool:

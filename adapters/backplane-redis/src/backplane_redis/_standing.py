@@ -11,7 +11,7 @@ from backplane_core import Proven
 from backplane_redis._greeting import Greeting
 from backplane_redis._pipeline import pack_command
 
-__all__ = ["ASK_EVERY_S", "HELLO", "OVERLAP_S", "ROLE", "Question", "Standing", "first_question"]
+__all__ = ["ASK_EVERY_S", "CLUSTER_INFO", "HELLO", "OVERLAP_S", "ROLE", "Question", "Standing", "first_question"]
 
 ASK_EVERY_S: Final = 0.5
 """A node that was not asked for so long is asked behind the next send: with core's beats at the latest."""
@@ -56,6 +56,8 @@ def first_question(greeting: Greeting) -> Question | None:
     """Return what to ask a node; None: it says nothing of roles, so it has none."""
     if greeting.mode == "cluster":
         return CLUSTER_INFO
+    if not greeting.is_resp3 and not greeting.role:
+        return ROLE  # it was not asked by HELLO, or knows none
     return ROLE if greeting.role else None
 
 

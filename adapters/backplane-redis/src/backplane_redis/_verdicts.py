@@ -7,7 +7,7 @@ from typing import Final
 
 from attrs import frozen
 
-__all__ = ["Verdict", "grants", "is_about_size", "is_lacking_command", "judge"]
+__all__ = ["Verdict", "grants", "is_about_size", "is_lacking_command", "judge", "root_of"]
 
 PUBLISHES: Final = frozenset(("PUBLISH", "SPUBLISH"))
 SUBSCRIBES: Final = frozenset(("SUBSCRIBE", "SSUBSCRIBE"))
@@ -73,5 +73,10 @@ def is_lacking_command(text: str) -> bool:
 
 def grants(channel: str) -> str:
     """Return the channel patterns that a user needs for this channel and all others of its fleet."""
-    root = channel.partition(":@")[0]
+    root = root_of(channel)
     return f"&{root} and &{root}:*"
+
+
+def root_of(channel: str) -> str:
+    """Return the name that all channels of a fleet begin with."""
+    return channel.partition(":@")[0]

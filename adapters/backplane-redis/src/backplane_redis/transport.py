@@ -6,21 +6,26 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
+from attrs import evolve
 from backplane_core import Link, Traits
 
 from backplane_redis._connection import LinkConnection
+from backplane_redis._greeting import RESP2, RESP3
 from backplane_redis._kinds import check_node
 from backplane_redis._limits import MAX_PAYLOAD_BYTES, Limits, with_limit
 from backplane_redis._link import RedisLink
 from backplane_redis._opening import Connector
 from backplane_redis._options import connection_options
 from backplane_redis._reaching import Reaching
+from backplane_redis._resp2.link import TwoConnectionLink
 from backplane_redis._standing import Question, Standing, first_question
 from backplane_redis._url import RedisUrl, format_address
 
 __all__ = ["RedisTransport"]
 
 TRAITS: Final = Traits(single_stream=True, max_payload_bytes=MAX_PAYLOAD_BYTES, nodes="several")
+TRAITS_OF_TWO: Final = evolve(TRAITS, single_stream=False)
+"""Over RESP2 a link has a connection for each direction."""
 
 logger: Final = logging.getLogger("backplane")
 
@@ -30,7 +35,9 @@ class RedisTransport:
 
     Args:
         url: `redis://user:password@host:6379/0`, or with `rediss` (TLS), `valkey`, `valkeys` (TLS), or
-            `unix:///path/to/socket`. Options go into the query: `?client_name=pod-7`.
+            `unix:///path/to/socket`. Options go into the query: `?client_name=pod-7`. `?protocol=2` asks for RESP2,
+            with a connection for each direction, and `?protocol=3` for RESP3 alone. By default it is RESP3, and RESP2
+            where the server or a proxy knows no other.
         connection_kwargs: Options of redis-py's connection that don't fit a URL; the URL's own win.
 
     Raises:
@@ -40,10 +47,15 @@ class RedisTransport:
     def __init__(self, url: str, *, connection_kwargs: Mapping[str, Any] | None = None) -> None:
         self._url = RedisUrl.parse(url)
         reaching = Reaching.parse(self._url, connection_kwargs, announces=False)
-        options = connection_options(reaching.url, reaching.given)
-        self._connector = Connector(options, self._url, tls_hostname=reaching.tls_hostname, renew_s=reaching.renew_s)
+        self._connector = Connector(
+            connection_options(reaching.url, reaching.given, protocol=reaching.protocol or RESP3),
+            self._url,
+            tls_hostname=reaching.tls_hostname,
+            renew_s=reaching.renew_s,
+            may_speak_resp2=reaching.protocol is None,
+        )
         self._limits = Limits()
-        self._traits = TRAITS
+        self._traits = TRAITS_OF_TWO if reaching.protocol == RESP2 else TRAITS
         # What the user may not ask is asked once: each refusal stands in the server's ACL LOG.
         self._refused: set[Question] = set()
 
@@ -52,12 +64,15 @@ class RedisTransport:
 
     @property
     def traits(self) -> Traits:
-        """What Redis can do; `max_payload_bytes` is what it is known to take."""
+        """What Redis can do; `max_payload_bytes` is what it is known to take.
+
+        `single_stream` is as the last link has it: over RESP2 it is False.
+        """
         self._traits = with_limit(self._traits, self._limits)
         return self._traits
 
     async def open(self) -> Link:
-        """Connect, authenticate and switch to RESP3, in one attempt.
+        """Connect, authenticate and switch to RESP3, in one attempt; a server without it gets a link over RESP2.
 
         Raises:
             TransportError: The server can't be reached, TLS or the handshake failed, or it is a replica.
@@ -74,7 +89,11 @@ class RedisTransport:
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
-        return RedisLink(connection, where, standing, self._limits)
+        if connection.greeting.is_resp3:
+            self._traits = with_limit(TRAITS, self._limits)
+            return RedisLink(connection, where, standing, self._limits)
+        self._traits = with_limit(TRAITS_OF_TWO, self._limits)
+        return TwoConnectionLink(connection, self._connector, address, where, standing, self._limits)
 
     async def _check(self, connection: LinkConnection, where: str) -> Standing:
         wanted = first_question(connection.greeting)

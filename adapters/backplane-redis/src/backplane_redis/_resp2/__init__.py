@@ -1,0 +1,1 @@
+"""Links over RESP2, which needs a connection for each direction."""
