@@ -24,18 +24,29 @@ pytestmark = pytest.mark.usefixtures("leaves_nothing")
 
 HELLO_2 = b"*6\r\n+server\r\n+redis\r\n+version\r\n+7.4.0\r\n+proto\r\n:2\r\n"
 
+NO_RESP3: Mapping[str, Answer] = {
+    "no HELLO": error("ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 's3cr3t'"),
+    "no HELLO, as Envoy says it": error("unsupported command 'HELLO'"),
+    "RESP3 off": error("NOPROTO unsupported protocol version"),
+    "no options": error("ERR syntax error"),
+    "RESP2 all the same": HELLO_2,
+}
+
 # By what is scripted: the login, the database, what the error says, and whether trying again can help.
 REFUSALS: Mapping[str, tuple[Mapping[str, Answer | Sequence[Answer]], str, str, bool]] = {
-    "no HELLO": ({"HELLO": error("ERR unsupported command 'hello'")}, "", "knows no RESP3", False),
-    "no HELLO, password": (
-        {"HELLO": error("ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 's3cr3t'")},
-        ":s3cr3t@",
-        "knows no RESP3",
+    **{
+        f"{name}, and RESP3 is needed": ({"HELLO": answer}, "user:s3cr3t@", "knows no RESP3", False)
+        for name, answer in NO_RESP3.items()
+    },
+    "no user names": (
+        {
+            "HELLO": error("ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `user`, `s3cr3t`"),
+            "AUTH": error("ERR wrong number of arguments for 'auth' command"),
+        },
+        "user:s3cr3t@",
+        "knows no user names",
         False,
     ),
-    "RESP3 off": ({"HELLO": error("NOPROTO unsupported protocol version")}, "", "knows no RESP3", False),
-    "RESP2 all the same": ({"HELLO": HELLO_2}, "", "knows no RESP3", False),
-    "RESP2 all the same, password": ({"HELLO": HELLO_2}, "user:s3cr3t@", "knows no RESP3", False),
     "closes on HELLO": ({"HELLO": HANG_UP}, "", "a proxy that knows no HELLO", True),
     "protected mode": ({"HELLO": error("DENIED Redis is running in protected mode")}, "", "protected mode", False),
     "maxclients": ({"HELLO": error("ERR max number of clients reached")}, "", "maxclients", True),
@@ -56,11 +67,17 @@ LOGINS: Mapping[str, tuple[str, str, str]] = {
 
 @pytest.mark.parametrize(("table", "login", "says", "retryable"), REFUSALS.values(), ids=REFUSALS.keys())
 async def test_a_refusal_is_named_with_its_address_and_quotes_nothing(
-    table: Mapping[str, Answer | Sequence[Answer]], login: str, says: str, *, retryable: bool
+    request: pytest.FixtureRequest,
+    table: Mapping[str, Answer | Sequence[Answer]],
+    login: str,
+    says: str,
+    *,
+    retryable: bool,
 ) -> None:
+    query = "?protocol=3" if "is needed" in request.node.name else ""
     with ScriptedRedis(table) as server:
-        failure = await raised(RedisTransport(f"redis://{login}{server.host}:{server.port}").open())
-        assert type(failure) is TransportError
+        failure = await raised(RedisTransport(f"redis://{login}{server.host}:{server.port}{query}").open())
+        assert type(failure) is (AuthenticationError if "user names" in says else TransportError)
         assert failure.retryable is retryable
         assert re.search(f":{server.port}.*{says}", str(failure))
         assert "s3cr3t" not in all_that_is_said(failure)
@@ -202,5 +219,5 @@ async def test_a_pod_is_back_soon_after_a_script_that_kept_the_server_busy(start
         await running
         ended = asyncio.get_running_loop().time()
         await until(lambda: got == [1], "the event arrives, once")
-        assert pod.state == "live"
+        await until(lambda: pod.state == "live", "the link is live, right behind what it sent first")
         assert asyncio.get_running_loop().time() - ended < 20, "and not after the waits of refused credentials"

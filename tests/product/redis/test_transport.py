@@ -193,7 +193,7 @@ async def test_a_server_without_resp3_is_named_as_that_and_its_echo_of_the_passw
         writer.write(b"-ERR unknown command `HELLO`, with args beginning with: %b\r\n" % quoted)
 
     async with scripted(like_redis_5) as (address, gone), asyncio.timeout(DEADLINE_S):
-        error = await raised(RedisTransport(f"redis://:s3cr3t@{address}").open())
+        error = await raised(RedisTransport(f"redis://:s3cr3t@{address}?protocol=3").open())
         assert "knows no RESP3" in str(error)
         assert not error.retryable
         assert_no_secret(all_that_is_said(error), caplog.text)
@@ -413,7 +413,7 @@ async def test_tls_towards_a_port_that_answers_in_plain_text_says_so() -> None:
         ("redis://user:s3cr3t@localhost?timeout=3", "no option 'timeout'"),
         ("redis://localhost?socket_timeout=3", "no option 'socket_timeout'"),
         ("redis://localhost?decode_responses=True", "no option 'decode_responses'"),
-        ("redis://localhost?protocol=2", "no option 'protocol'"),
+        ("redis://localhost?protocol=4", "protocol is 2 or 3"),
         ("redis://localhost?pasword=s3cr3t", "no option 'pasword'"),
         ("redis://localhost?host=", "no option 'host'"),
         ("redis://localhost?ssl_ca_certs=/x", "with rediss://"),

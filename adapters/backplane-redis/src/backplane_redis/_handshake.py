@@ -1,4 +1,4 @@
-"""The first words on a connection: `shake_hands`, which switches to RESP3, authenticates, sets a name, selects a database.
+"""The first words on a connection: `shake_hands`, which switches to RESP3, logs in, sets a name, selects a database.
 
 redis-py's own handshake takes every refusal for the same thing, and asks for more than is needed: CLIENT SETINFO, which
 users often may not send and which makes some servers hang up.

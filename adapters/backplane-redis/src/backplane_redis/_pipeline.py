@@ -205,7 +205,8 @@ class PipelinedConnection(ABC):
         if isinstance(error, NoPermissionError):
             return f"NOPERM {error}"
         # redis-py takes the code ERR away, so that a torn message may look like it.
-        return f"ERR {error}" if is_about_size(f"ERR {error}") else "ERR"
+        text = f"ERR {error}"
+        return text if is_about_size(text) or is_unknown_command(text) else "ERR"
 
     def take_read(self, replies: Iterator[Any] | None) -> list[Frame | Lost]:
         """Return the frames of one read; die if there was none, or if it makes no sense."""
@@ -244,7 +245,9 @@ class PipelinedConnection(ABC):
             self.lacks_rights = is_lacking_command(text)
             self.is_final = pending is not None and is_unknown_command(text)
             if pending is not None and self.is_final:
-                return f"it knows no {pending.command}: is it a proxy that carries no pub/sub?"
+                return (
+                    f"it knows no {pending.command}: is that renamed there, or is it a proxy that carries no pub/sub?"
+                )
             return self.describe_refusal(code)
         first = self._replies - pending.total + len(pending.operands)
         places = range(first, len(pending.operands)) if pending.is_one_command else (first,)

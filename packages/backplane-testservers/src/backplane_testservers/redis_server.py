@@ -24,6 +24,7 @@ class RedisServer(ProcessBroker):
         user: An ACL user with this name and `password`; the default user is then switched off.
         password: The password of `user`, or else of the default user.
         unix_socket: Listen on `unix_path` too.
+        query: Of its URL: options of clients, such as `protocol=2`.
     """
 
     ready_marker: ClassVar[bytes] = b"Ready to accept connections"
@@ -33,6 +34,7 @@ class RedisServer(ProcessBroker):
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     unix_socket: bool = False
+    query: str = ""
 
     @property
     def kind(self) -> Kind:
@@ -41,7 +43,8 @@ class RedisServer(ProcessBroker):
     @property
     def url(self) -> str:
         scheme = "redis" if self.tls is None else "rediss"
-        return f"{scheme}://{self._credentials()}{self.host}:{self.port}"
+        query = f"?{self.query}" if self.query else ""
+        return f"{scheme}://{self._credentials()}{self.host}:{self.port}{query}"
 
     @property
     def unix_path(self) -> Path:

@@ -25,6 +25,10 @@ PLAIN: Final[Mapping[str, bytes]] = {
     "PING": b"+PONG\r\n",
     "EXISTS": b":0\r\n",
 }
+WHILE_SUBSCRIBED: Final = {
+    *("SUBSCRIBE", "UNSUBSCRIBE", "SSUBSCRIBE", "SUNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE", "PING", "QUIT", "RESET")
+}
+"""All that a subscribed connection may send in RESP2."""
 
 
 def error(text: str) -> bytes:
@@ -95,6 +99,8 @@ class ScriptedRedis(ScriptedServer):
 
     def usual(self, connection: ScriptedConnection, words: tuple[bytes, ...]) -> bytes:
         name, operands = words[0].upper().decode("latin-1"), words[1:]
+        if connection.channels and not connection.is_resp3 and name not in WHILE_SUBSCRIBED:
+            return error(f"ERR Can't execute '{name.lower()}': only (P|S)SUBSCRIBE and the like are allowed here")
         answer = PLAIN.get(name)
         match name:
             case "HELLO":
