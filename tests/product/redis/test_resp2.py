@@ -65,6 +65,12 @@ async def reading_two(url: str, **options: Any) -> AsyncGenerator[tuple[TwoConne
         yield link, heard
 
 
+def heard_until(link: TwoConnectionLink) -> float:
+    proven = link.proven().received_until
+    assert proven is not None
+    return proven
+
+
 @pytest.mark.parametrize("answer", NO_RESP3.values(), ids=NO_RESP3.keys())
 @pytest.mark.parametrize("routing", ["broadcast", "interest"])
 async def test_a_server_without_resp3_is_spoken_to_in_resp2_by_itself(answer: bytes, routing: Any) -> None:
@@ -86,7 +92,7 @@ async def test_a_publisher_needs_one_connection(redis_url: str, channel: str) ->
     with ScriptedRedis({"HELLO": error("ERR unknown command 'HELLO'")}) as server:
         async with Publisher(server.url) as publisher:
             await publisher.publish(USER, 1)
-            await publisher.flush(10)
+            await publisher.flush(timeout_s=10)
         assert server.accepted == 1
         assert server.count("SUBSCRIBE") == 0
     async with connect(f"{redis_url}?protocol=2", channel=channel) as pod:
@@ -101,7 +107,7 @@ async def test_a_password_that_a_proxy_asks_for_first_is_given_by_auth_and_stays
     with AsksFirst() as server:
         async with connect(f"redis://:s3cr3t@{server.host}:{server.port}") as pod:
             await pod.publish(USER, 1)
-            await pod.flush(10)
+            await pod.flush(timeout_s=10)
         failure = await raised(RedisTransport(f"redis://:wr0ng@{server.host}:{server.port}").open())
         assert type(failure) is AuthenticationError
         assert "wr0ng" not in all_that_is_said(failure)
@@ -217,7 +223,7 @@ async def test_a_gap_begins_at_the_last_echo_and_not_at_the_last_beat(redis_serv
         await there.associate("c1", USER)
         link = live_link(there)
         began, mark = time.monotonic(), time.time()
-        while link.proven().received_until < began:  # it publishes nothing, and beats once in ten minutes
+        while heard_until(link) < began:  # it publishes nothing, and beats once in ten minutes
             await here.publish(USER, len(got))
             await asyncio.sleep(0.01)
         await admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
@@ -237,10 +243,10 @@ async def test_an_event_that_takes_long_to_be_taken_is_not_passed_over_by_an_ech
     await link.send([(channel, b"1")])
     assert await first == [(channel, b"1")]
     await asyncio.sleep(0.05)  # the echo went out in front of it
-    assert link.proven().received_until <= sent_at, "the list is not taken yet"
+    assert heard_until(link) <= sent_at, "the list is not taken yet"
     second = asyncio.ensure_future(anext(lists))
     await asyncio.sleep(0)
-    assert link.proven().received_until >= sent_at
+    assert heard_until(link) >= sent_at
     second.cancel()
     with pytest.raises(asyncio.CancelledError):
         await second
