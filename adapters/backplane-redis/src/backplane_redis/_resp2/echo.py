@@ -26,7 +26,7 @@ class Echo:
     has been taken.
 
     Example: an echo is published at 10.0, and comes back at 10.3 while the consumer is at work on what came in front of
-    it. It counts for nothing yet. At 10.4 the consumer comes back for more: all until 10.0 was taken.
+    it. It does not count yet. At 10.4 the consumer comes back for more: all until 10.0 was taken.
 
     Args:
         channel: Nobody else's.
