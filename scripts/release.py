@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scripts.releasing.announced import unannounced  # noqa: E402 -- found by the line above
+from scripts.releasing.announced import branch_base, unannounced  # noqa: E402 -- found by the line above
 from scripts.releasing.auditing import audit  # noqa: E402
 from scripts.releasing.building import build  # noqa: E402
 from scripts.releasing.changesets import check_major, pending, pre_mode  # noqa: E402
@@ -59,7 +59,7 @@ def command_check(options: argparse.Namespace) -> None:
     """Check everything that needs no Node.js."""
     check_drift()
     check_changesets()
-    silent = [it.name for it in unannounced(ROOT, options.since)]
+    silent = [it.name for it in unannounced(ROOT, options.since or branch_base(ROOT))]
     if silent:
         raise ReleaseError(
             f"{' and '.join(silent)} changed without a changeset. Say what changes for users:\n"
@@ -171,7 +171,9 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     check = commands.add_parser("check")
-    check.add_argument("--since", metavar="REF", help="the base of a branch (default: the last release)")
+    check.add_argument(
+        "--since", metavar="REF", help="what this branch left (default: main; on main, the last release)"
+    )
     check.set_defaults(command=command_check)
     commands.add_parser("carry").set_defaults(command=command_carry)
     commands.add_parser("pending").set_defaults(command=command_pending)

@@ -10,7 +10,21 @@ from scripts.releasing.changesets import pending
 from scripts.releasing.shell import ReleaseError, run
 from scripts.releasing.workspace import Distribution, read_workspace
 
-__all__ = ["unannounced"]
+__all__ = ["branch_base", "unannounced"]
+
+# Where a branch leaves from: what was fetched tells more than a `main` of one's own, which may be old.
+MAIN = ("origin/main", "main")
+
+
+def branch_base(root: Path) -> str | None:
+    """Return the commit at which this branch left main; None on main itself, and where there is no main."""
+    for main in MAIN:
+        try:
+            base = run("git", "merge-base", main, "HEAD", cwd=root).strip()
+        except ReleaseError:
+            continue
+        return base if base != run("git", "rev-parse", "HEAD", cwd=root).strip() else None
+    return None
 
 
 def unannounced(root: Path, since: str | None) -> Sequence[Distribution]:

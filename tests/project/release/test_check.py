@@ -96,6 +96,27 @@ def test_one_that_lay_there_before_is_not_enough_for_a_branch_but_for_a_release(
     assert names(copy, None) == []
 
 
+def test_a_branch_is_compared_with_where_it_left_main_and_main_with_the_last_release(copy: Copy) -> None:
+    for name in CORE, NATS, REDIS:
+        (copy.folder(name) / "CHANGELOG.md").write_text("# released\n")
+    copy.commit()
+    announce(copy, REDIS)
+    edit(copy, REDIS)
+    copy.commit()
+    copy.release("check")
+    copy.git("switch", "--quiet", "--create", "work")
+    edit(copy, REDIS)
+    copy.commit()
+    assert f"{REDIS} changed without a changeset" in copy.refused("check")
+    # Merged, it is a part of a release that the first changeset announces.
+    copy.git("switch", "--quiet", "main")
+    copy.git("merge", "--quiet", "work")
+    copy.release("check")
+    edit(copy, NATS)
+    copy.commit()
+    assert f"{NATS} changed without a changeset" in copy.refused("check")
+
+
 def test_a_changeset_without_a_distribution_says_that_users_see_nothing(copy: Copy) -> None:
     copy.git("switch", "--quiet", "--create", "work")
     edit(copy, REDIS)
