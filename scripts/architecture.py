@@ -29,13 +29,14 @@ PLACES: Final[Mapping[str, tuple[float, float]]] = {
     "_pod": (0.5, 1),
     "_link": (0.5, 2),
     "_inbound": (0, 3),
-    "_outbound": (1, 3),
-    "_local": (0, 4),
-    "testing": (2, 4),
-    "_portal": (2, 3),
-    "_protocol": (0.5, 5),
-    "sockets": (1.5, 5),
-    "_runtime": (0.5, 6),
+    "_fleet": (0.5, 4),
+    "_outbound": (1, 5),
+    "_local": (0, 5),
+    "testing": (2, 5),
+    "_portal": (2, 4),
+    "_protocol": (0.5, 6),
+    "sockets": (1.5, 6),
+    "_runtime": (0.5, 7),
 }
 """Where each folder stands: its column, counted from the left, and its row, counted from the top. Arrows point down."""
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from backplane_core import BaseBackplane, Frame, Lost, Target
+from backplane_core._fleet.members import Members
 from backplane_core._protocol.sequence import Tracker
 
 __all__ = [
@@ -19,13 +20,17 @@ __all__ = [
     "frame_from",
     "gaps_wait",
     "live_link",
+    "members_of",
+    "mute",
     "next_number",
     "origin_of",
+    "questions_wait",
     "shared_channel_of",
     "subscription_count",
     "sure_until",
     "take",
     "tracker_of",
+    "what_it_says",
 ]
 
 
@@ -105,3 +110,36 @@ async def confirm(pod: Any, targets: Sequence[Target]) -> bool:
     """Wait until a pod hears all of these."""
     confirmed: bool = await pod._host.confirm(targets)
     return confirmed
+
+
+def members_of(pod: Any) -> Members:
+    """Return which other pods a pod knows."""
+    members: Members = pod._fleet.members
+    return members
+
+
+def mute(pod: Any) -> None:
+    """Let a pod take questions and never answer, as one that is frozen just then."""
+
+    def ignore(question: Any, origin: str) -> None:
+        pass
+
+    pod._fleet.post._answer = ignore
+
+
+def questions_wait(pod: Any) -> bool:
+    """Return whether a question of a pod waits for answers."""
+    return bool(pod._asker._pending)
+
+
+def what_it_says(pod: Any) -> list[bytes]:
+    """Return a list that gets what a pod says to others from now on, as the bytes of the member."""
+    said: list[bytes] = []
+    say = pod._sender.say
+
+    def noted(member: bytes) -> bool:
+        said.append(member)
+        return bool(say(member))
+
+    pod._sender.say = noted
+    return said

@@ -31,6 +31,8 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "max_event_bytes": ("5000", 5000),
     "origin_ttl_s": ("60", 60.0),
     "unnumbered_pods": ("yes", True),
+    "member_ttl_s": ("20", 20.0),
+    "remote_control": ("off", False),
     "routing": ("BROADCAST", "broadcast"),
     "lanes": ("4", 4),
     "channel": ("a:b", "a:b"),

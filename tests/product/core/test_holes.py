@@ -23,7 +23,7 @@ class DyingLink(MemoryLink):
 
     async def send(self, frames: Sequence[Frame]) -> None:
         await super().send(frames)
-        if all(frame[1].endswith(b'"lanes":1}') for frame in frames):  # beats and questions
+        if all(frame[1].endswith(b'"fleet":{"level":1}}') for frame in frames):  # beats and questions
             return
         raise TransportError("the confirmation was lost")
 

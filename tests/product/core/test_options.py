@@ -24,6 +24,8 @@ DEFAULTS = {
     "max_event_bytes": 1024 * 1024,
     "origin_ttl_s": 300.0,
     "unnumbered_pods": False,
+    "member_ttl_s": None,
+    "remote_control": True,
     "routing": "broadcast",
     "lanes": 1,
     "channel": "backplane",

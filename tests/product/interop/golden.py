@@ -1,6 +1,7 @@
 """Golden frames, by hand from docs/reference/wire-format.md: the bytes in golden/, and what each means in golden.json.
 
-Names that begin with `emitted` or `beat` are frames that our pods write, to the byte; the others only have to be read.
+Names that begin with `emitted`, `beat` or `says` are frames that our pods write, to the byte; the others only have to
+be read.
 """
 
 from __future__ import annotations
@@ -11,11 +12,16 @@ from typing import Any
 
 from backplane_core import BackplaneEnvelope, Target
 
-__all__ = ["FRAMES", "MEANINGS", "meaning"]
+__all__ = ["FRAMES", "MEANINGS", "is_for_pods", "meaning"]
 
 HERE = Path(__file__).parent
 FRAMES: dict[str, bytes] = {path.stem: path.read_bytes() for path in sorted((HERE / "golden").glob("*.json"))}
 MEANINGS: dict[str, dict[str, Any]] = json.loads((HERE / "golden.json").read_bytes())
+
+
+def is_for_pods(name: str) -> bool:
+    """Whether the frame of that name is for pods alone: a beat, also one that says something."""
+    return "beat" in name or name.startswith("says")
 
 
 def meaning(name: str) -> BackplaneEnvelope:

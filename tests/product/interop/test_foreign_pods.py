@@ -7,7 +7,7 @@ from functools import partial
 from random import Random
 
 import pytest
-from backplane_core import DistributedBackplane, connect
+from backplane_core import DistributedBackplane, Target, connect
 from backplane_testservers import OwnBroker
 
 from tests.product.interop.foreign import CHANNEL, ForeignPod, foreign_pod
@@ -15,7 +15,7 @@ from tests.product.interop.ledger import Ledger
 from tests.product.interop.mixed import Foreign, Member, Python, attach_sockets, traffic
 from tests.support.waiting import until
 
-KNOWN = ("origin", "target", "event", "seq", "prev", "also", "exclude", "pod", "routing", "lanes")
+KNOWN = ("origin", "target", "event", "seq", "prev", "also", "exclude", "pod", "routing", "lanes", "fleet")
 
 
 def settled(pod: ForeignPod) -> bool:
@@ -40,6 +40,9 @@ async def test_pods_of_both_kinds_serve_one_fleet_and_nothing_is_lost_doubled_mi
         await attach_sockets(ledger, members, random)
         await traffic(ledger, members, random, rounds=rounds, each=each)
         assert all(count == rounds * each + len(ledger.sockets) for count in ledger.published.values())
+        # Foreign pods can't answer, and are not harmed by questions.
+        answers = await ours[0].fleet.count(Target.everyone())
+        assert (len(answers.by_pod), answers.complete) == (3, True)
         sent = sum(pod.counts["sent"] for pod in theirs)
         for stats in [pod.stats() for pod in ours]:
             assert stats.foreign == sent

@@ -2,7 +2,8 @@
 
 In: `{"do": "attach", "conn": "c1", "targets": [["user", "u1"]]}`, `{"do": "publish", "target": ["user", "u1"],
 "events": [...]}`, `{"do": "stream", "name": "p0", "targets": ["u1"], "rate": 200}` until `{"do": "quiet"}`,
-`{"do": "step_clock", "by": 3600}`, `{"do": "stats"}`, `{"do": "stop"}`. Out: an answer to each, and
+`{"do": "step_clock", "by": 3600}`, `{"do": "count", "target": [...]}`, `{"do": "stats"}`, `{"do": "stop"}`.
+Out: an answer to each, and
 `{"conn": "c1", "event": ...}` for each event, `{"conn": "c1", "gap": [cause, since, until]}` for each gap,
 `{"published": [name, target, n], "at": ...}` before each publish of the stream.
 """
@@ -76,6 +77,10 @@ class Driven:
         true_time = time.time
         time.time = lambda: true_time() + by
         say(stepped=by)
+
+    async def count(self, target: list[str]) -> None:
+        answers = await self.pod.fleet.count(Target(*target))
+        say(by_pod=dict(answers.by_pod), missing=[pod.pod for pod in answers.missing])
 
     async def stats(self) -> None:
         stats = self.pod.stats()

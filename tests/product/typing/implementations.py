@@ -38,7 +38,9 @@ class Attached:
 class Double:
     """A host's double: seven methods."""
 
-    async def attach(self, conn_id: str, sink: Sink, *, raw: bool = False, on_gap: Any = None) -> Attached:
+    async def attach(
+        self, conn_id: str, sink: Sink, *, raw: bool = False, on_gap: Any = None, info: object = None
+    ) -> Attached:
         return Attached(conn_id)
 
     async def detach(self, conn_id: str) -> None: ...

@@ -29,6 +29,7 @@ from backplane_core.errors import (
 )
 from backplane_core.event import Event
 from backplane_core.event_sink import EventAttachment, EventSink
+from backplane_core.fleet import Answers, ConnectionInfo, Fleet, MissingPod, PodInfo
 from backplane_core.logging_observer import LoggingObserver
 from backplane_core.memory import InMemoryBackplane
 from backplane_core.observe import (
@@ -68,6 +69,7 @@ from backplane_core.transport import (
 
 __all__ = [
     "AdapterNotInstalledError",
+    "Answers",
     "Attachment",
     "AuthenticationError",
     "Backplane",
@@ -79,6 +81,7 @@ __all__ = [
     "ConnectOptions",
     "Connecting",
     "Connection",
+    "ConnectionInfo",
     "DistributedBackplane",
     "EnvelopeError",
     "EnvelopeRejected",
@@ -88,6 +91,7 @@ __all__ = [
     "EventEncodeError",
     "EventSink",
     "EventTooLargeError",
+    "Fleet",
     "FleetMismatch",
     "Frame",
     "Gap",
@@ -101,12 +105,14 @@ __all__ = [
     "LinkChanged",
     "LoggingObserver",
     "Lost",
+    "MissingPod",
     "Observer",
     "Options",
     "OriginCollision",
     "OutboxFullError",
     "OutboxOverflow",
     "Overflow",
+    "PodInfo",
     "Proven",
     "ProvingLink",
     "Publisher",

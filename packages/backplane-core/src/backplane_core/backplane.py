@@ -38,7 +38,13 @@ class Backplane(Protocol):
     """
 
     async def attach(
-        self, conn_id: str, sink: Sink, *, raw: bool = False, on_gap: GapCallback | None = None
+        self,
+        conn_id: str,
+        sink: Sink,
+        *,
+        raw: bool = False,
+        on_gap: GapCallback | None = None,
+        info: object = None,
     ) -> Attachment:
         """Attach a connection: its sink gets the events of its targets and of `Target.connection(conn_id)`.
 
@@ -51,13 +57,15 @@ class Backplane(Protocol):
             sink: Called with each event, in the event loop.
             raw: Hand over the event as JSON bytes (one line, UTF-8) instead of a value.
             on_gap: Called with each `Gap` of this connection, at most once a second.
+            info: A small JSON value that `fleet.connections` shows to any pod that asks, at most 1 KiB; nothing secret.
 
         Returns:
             The attachment, which detaches this sink and no later one.
 
         Raises:
             InvalidTargetError: The id is not of that form.
-            ConfigurationError: The sink is not a plain callable.
+            ConfigurationError: The sink is not a plain callable, or `info` is too large.
+            EventEncodeError: `info` is not JSON.
             TargetDeniedError: The broker does not let this pod hear the connection. Nothing was changed.
             ClosedError: The backplane is draining or closed.
             WrongLoopError: Called outside of the backplane's event loop.

@@ -5,8 +5,10 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from backplane_core._fleet.calls import FleetCalls
 from backplane_core._pod.holding import Holding
 from backplane_core._pod.publishing import Publishing
+from backplane_core.fleet import Fleet
 from backplane_core.observe import Readiness, State, Stats
 
 __all__ = ["BaseBackplane"]
@@ -40,6 +42,11 @@ class BaseBackplane(Holding, Publishing):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    @property
+    def fleet(self) -> Fleet:
+        """What asks all pods: who is there, how many, where."""
+        return FleetCalls(self._asker, self._loop_binding, self._states)
 
     # States
 

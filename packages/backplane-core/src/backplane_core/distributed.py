@@ -18,6 +18,7 @@ from backplane_core._link.supervisor import LinkSupervisor
 from backplane_core._outbound.sender import Sender
 from backplane_core._pod.ending import Ending
 from backplane_core._pod.events import PodEvents
+from backplane_core._pod.fleet_parts import FleetParts
 from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
@@ -59,7 +60,7 @@ class DistributedBackplane(BaseBackplane):
         settings, system, reporter = self._settings, self._system, self._reporter
         self._transport = transport
         routing = make_routing(settings.routing, settings.channel, settings.lanes)
-        own = OwnFrames.of(system.new_name(), routing, self._pod_name)
+        own = OwnFrames.of(system.new_name(), routing, self._pod_name, hears=self._hears)
         signer = _make_signer(settings, system)
         peers = Peers(routing, settings.origin_ttl_s, reporter, unnumbered=settings.unnumbered_pods)
         heartbeat = Heartbeat(settings.probe_interval_s, settings.beat_s, self._hears)
@@ -68,6 +69,8 @@ class DistributedBackplane(BaseBackplane):
         # Out: publish -> sender -> link
         self._sender = Sender(own, routing, settings, peers, reporter, system, signer)
         self._outbound = self._sender
+        self._fleet = FleetParts.of(own, self._pod_name, settings, self._responder, peers, self._sender, heartbeat)
+        self._asker = self._fleet.asker
         # In: registry -> subscriptions -> link -> receiver -> sinks and gaps
         self._subscriptions = Subscriptions(routing, self._registry, hears=self._hears)
         self._registry.subscriber = ChannelSubscriber(
@@ -81,6 +84,7 @@ class DistributedBackplane(BaseBackplane):
             registry=self._registry,
             delivery=self._delivery,
             peers=peers,
+            post=self._fleet.post,
             subscriptions=self._subscriptions,
             watermark=self._watermark,
             coverage=self._coverage,
@@ -88,7 +92,14 @@ class DistributedBackplane(BaseBackplane):
             signer=signer,
         )
         # Up and down: one link after the other
-        self._ending = Ending(self._states, self._registry, self._sender, self._subscriptions, self._receiver)
+        self._ending = Ending(
+            states=self._states,
+            registry=self._registry,
+            sender=self._sender,
+            subscriptions=self._subscriptions,
+            receiver=self._receiver,
+            asker=self._fleet.asker,
+        )
         self._link_events = PodEvents(
             states=self._states,
             system=system,
@@ -96,6 +107,7 @@ class DistributedBackplane(BaseBackplane):
             sender=self._sender,
             receiver=self._receiver,
             peers=peers,
+            members=self._fleet.members,
             heartbeat=heartbeat,
             log=OutageLog(self._pod_name, self._place),
             ending=self._ending,
@@ -222,6 +234,7 @@ class DistributedBackplane(BaseBackplane):
         """
         self._loop_binding.check()
         if self._states.now == "live":
+            self._fleet.post.leave()
             self._link_events.beat()  # marks the end, so that a lost tail is noticed
         await super().drain(timeout_s=timeout_s)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Unpack
 
+from backplane_core._fleet.asker import Asker
 from backplane_core._runtime.logging import logger
 from backplane_core._runtime.workers import find_workers
 from backplane_core.base import BaseBackplane
@@ -27,6 +28,7 @@ class InMemoryBackplane(BaseBackplane):
 
     def __init__(self, **options: Unpack[Options]) -> None:
         super().__init__(**options)
+        self._asker = Asker(self._system.new_name(), self._pod_name, self._responder)
         workers = find_workers()
         if workers is None:
             logger.info("pod %r: live in memory, reaches no other process", self._pod_name)

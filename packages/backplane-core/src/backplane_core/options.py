@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args, get_orig
 
 import cattrs
 from attrs import Attribute, field, fields, frozen, resolve_types
-from attrs.validators import ge, gt, in_, matches_re, max_len
+from attrs.validators import ge, gt, in_, matches_re, max_len, optional
 
 from backplane_core._protocol.pod_name import is_pod_name
 from backplane_core._protocol.routing import CHANNEL, RoutingName
@@ -74,6 +74,15 @@ class Options(TypedDict, total=False):
     link left unconfirmed is then counted as `dropped["unconfirmed"]` and not sent again, as such a pod would take a
     copy for another event. A pod that hears such a pod knows by itself; a `Publisher` hears nobody, so say it there.
     Default: `False`."""
+
+    member_ttl_s: float | None
+    """Seconds of silence after which a pod that stopped without a word is no longer a member of the fleet. Until then
+    each answer of `fleet` names it as missing. Default: `None`, three times `probe_interval_s`, so that two lost beats
+    make nobody disappear."""
+
+    remote_control: bool
+    """Whether this pod answers what other pods ask by `fleet`. Without `signing_keys` anyone who may publish on the
+    channel may ask. Default: `True`."""
 
     routing: RoutingName
     """`"broadcast"`: every pod receives every event. `"interest"`: a pod receives the events of its own connections'
@@ -173,6 +182,10 @@ class Settings:
     )
     origin_ttl_s: float = field(default=300.0, validator=gt(0), metadata={_ALLOWED: "seconds, above 0"})
     unnumbered_pods: bool = field(default=False, metadata={_ALLOWED: "True or False"})
+    member_ttl_s: float | None = field(
+        default=None, validator=optional(gt(0)), metadata={_ALLOWED: "seconds, above 0, or None"}
+    )
+    remote_control: bool = field(default=True, metadata={_ALLOWED: "True or False"})
     routing: RoutingName = field(
         default="broadcast",
         validator=in_(get_args(RoutingName)),

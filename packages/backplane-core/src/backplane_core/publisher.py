@@ -44,6 +44,7 @@ class Publisher(DistributedBackplane):
         *,
         raw: bool = False,  # noqa: ARG002
         on_gap: GapCallback | None = None,  # noqa: ARG002
+        info: object = None,  # noqa: ARG002
     ) -> NoReturn:
         """Raise `ConfigurationError`: a publisher holds no connections. Use `connect` for a pod that does.
 
@@ -52,6 +53,7 @@ class Publisher(DistributedBackplane):
             sink: Ignored.
             raw: Ignored.
             on_gap: Ignored.
+            info: Ignored.
 
         Raises:
             ConfigurationError: Always.
@@ -69,6 +71,11 @@ class Publisher(DistributedBackplane):
             ConfigurationError: Always.
         """
         _refuse()
+
+    @property
+    def fleet(self) -> NoReturn:
+        """Raise `ConfigurationError`: a publisher hears no answers. Use `connect` for a pod that does."""
+        raise ConfigurationError("a Publisher hears no answers, it only publishes: use connect() for a pod that asks")
 
 
 def _refuse() -> NoReturn:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final, NoReturn
 
+from backplane_core._fleet.post import FleetPost
 from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.own_beats import OwnBeats
@@ -61,6 +62,7 @@ class Reader:
         peers: Takes other pods' beats.
         heartbeat: Hears of it when more is waiting than fits one slice of the loop's time.
         own_beats: Takes this pod's beats that came back.
+        post: Takes what other pods say besides events.
         gaps: Reports frames that are missing.
         coverage: Knows which channels may have missed something that nobody was notified of.
         reporter: Counts, and gets what was rejected.
@@ -81,6 +83,7 @@ class Reader:
         peers: Peers,
         heartbeat: Heartbeat,
         own_beats: OwnBeats,
+        post: FleetPost,
         gaps: GapNotifier,
         coverage: Coverage,
         reporter: Reporter,
@@ -96,6 +99,7 @@ class Reader:
         self._peers = peers
         self._heartbeat = heartbeat
         self._own_beats = own_beats
+        self._post = post
         self._gaps = gaps
         self._coverage = coverage
         self._counters = reporter.counters
@@ -107,7 +111,7 @@ class Reader:
         self._needs_seq = needs_seq
         self._slice_ends = 0.0
 
-    async def process(self, batch: Iterable[Frame | Lost | None]) -> None:  # noqa: C901, PLR0912 -- calls are what it saves
+    async def process(self, batch: Iterable[Frame | Lost | None]) -> None:  # noqa: C901, PLR0912, PLR0915 -- calls are what it saves
         """Deliver a batch, in order; gives the loop a turn each few milliseconds."""
         registry, counters, monotonic = self._registry, self._counters, self._monotonic
         prefix, beat_suffix, deliver = self._prefix, self._beat_suffix, self._delivery.deliver
@@ -139,6 +143,8 @@ class Reader:
                     or size > max_event_bytes
                     or not follows(channel, head.origin, head.seq, head.prev)
                 ) and not self._admit(channel, payload, head):
+                    if head.routing is not None and monotonic() >= self._slice_ends:
+                        await self._turn()  # a question may have taken a while
                     continue
                 if head.also or head.exclude:
                     targets = decode_targets(head)
@@ -238,6 +244,7 @@ class Reader:
                 reason = f"the broker of {self._peers.describe(head.origin)} was replaced"
                 self._missed(channel, self._tracker.hole_since, missing, reason)
             self._peers.beat(head, payload)
+            self._post.take(head, payload)
             return False
         return True
 

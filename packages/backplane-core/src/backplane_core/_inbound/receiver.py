@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from backplane_core._fleet.post import FleetPost
 from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.own_beats import OwnBeats
@@ -48,6 +49,7 @@ class Receiver:
         registry: Knows this pod's connections.
         delivery: Hands events to them.
         peers: Knows the other pods.
+        post: Takes what they say.
         subscriptions: Knows what is heard.
         watermark: Knows up to when everything was received.
         coverage: Knows which channels may have missed something.
@@ -65,6 +67,7 @@ class Receiver:
         registry: Registry,
         delivery: Delivery,
         peers: Peers,
+        post: FleetPost,
         subscriptions: Subscriptions,
         watermark: Watermark,
         coverage: Coverage,
@@ -101,6 +104,7 @@ class Receiver:
             peers=peers,
             heartbeat=heartbeat,
             own_beats=self._own_beats,
+            post=post,
             gaps=self._gaps,
             coverage=coverage,
             reporter=reporter,

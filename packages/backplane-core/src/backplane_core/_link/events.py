@@ -46,6 +46,14 @@ class LinkEvents(Protocol):
         """Record that the event loop ended, and nobody had closed the backplane: it is closed now."""
         ...
 
+    def tick(self, now: float) -> None:
+        """Let time pass for what ages while the link hears.
+
+        Args:
+            now: The monotonic clock, in seconds.
+        """
+        ...
+
     def beat(self) -> None:
         """Send a beat."""
         ...

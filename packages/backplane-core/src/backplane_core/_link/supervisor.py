@@ -105,7 +105,7 @@ class LinkSupervisor:
         # Whether a link is live only once a beat has passed: the first one, and the next after one that was denied, or
         # died of one frame. Otherwise an answer to a question is enough.
         self._must_prove = True
-        self._proof = LinkProof(watermark, InDoubtSends(settings.channel, own.beat_suffix))
+        self._proof = LinkProof(watermark, InDoubtSends(settings.channel, own.pod_start))
         self._subscriber = LinkSubscriber(
             subscriptions=subscriptions,
             receiver=receiver,

@@ -28,7 +28,7 @@ class LinkWatch:
         heartbeat: Decides.
         proof: Knows whether this pod is busy reading, which is no fault of the link.
         system: The clock.
-        events: Sends a beat.
+        events: Sends a beat, and lets time pass.
     """
 
     transport: Transport
@@ -48,8 +48,10 @@ class LinkWatch:
         while True:
             await asyncio.sleep(heartbeat.tick_s)
             sender.limit(self.transport.traits.max_payload_bytes)
+            now = self.system.monotonic()
+            self.events.tick(now)
             decision = heartbeat.tick(
-                self.system.monotonic(),
+                now,
                 sender.next_number,
                 unmarked_tail=sender.has_unmarked_tails,
                 is_held_up=self.proof.is_reading or (isinstance(link, Handover) and link.holds_sends),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable
 
+from backplane_core._protocol.fleet_frame import MAX_INFO_BYTES
 from backplane_core._protocol.frame import MAX_EXCLUDED, MAX_TARGETS
+from backplane_core._protocol.json import encode_event
 from backplane_core.errors import ConfigurationError, InvalidTargetError
 from backplane_core.target import Target, check_id
 
-__all__ = ["check_sink", "check_target", "excluded_ids", "normalize_targets"]
+__all__ = ["check_sink", "check_target", "encode_info", "excluded_ids", "normalize_targets"]
 
 # These checks are for callers without a type checker, who may pass anything.
 # pyright: reportUnnecessaryIsInstance=false
@@ -33,6 +35,21 @@ def check_sink(sink: object) -> None:
     """
     if not callable(sink) or any(map(inspect.iscoroutinefunction, (sink, type(sink).__call__))):
         raise ConfigurationError("a sink is a plain callable: it takes one event and must not be a coroutine function")
+
+
+def encode_info(info: object) -> bytes | None:
+    """Return what a host says of a connection as JSON; None if it says nothing.
+
+    Raises:
+        EventEncodeError: It is not JSON.
+        ConfigurationError: It is too large.
+    """
+    if info is None:
+        return None
+    data = encode_event(info)
+    if len(data) > MAX_INFO_BYTES:
+        raise ConfigurationError(f"info takes {len(data)} bytes of JSON; at most {MAX_INFO_BYTES} are allowed")
+    return data
 
 
 def normalize_targets(targets: Target | Iterable[Target]) -> tuple[Target, ...]:

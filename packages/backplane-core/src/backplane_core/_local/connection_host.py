@@ -41,16 +41,18 @@ class ConnectionHost:
         self._registry = registry
         self._system = system
 
-    def attach(self, conn_id: str, sink: Sink, *, raw: bool, on_gap: GapCallback | None) -> SinkAttachment:
+    def attach(
+        self, conn_id: str, sink: Sink, *, raw: bool, on_gap: GapCallback | None, info: bytes | None = None
+    ) -> SinkAttachment:
         """Attach a connection, or replace its sink; see `Backplane.attach`."""
         self._check(conn_id)
         check_sink(sink)
-        return self._registry.attach(conn_id, sink, raw=raw, on_gap=on_gap, now=self._system.monotonic())
+        return self._registry.attach(conn_id, sink, raw=raw, on_gap=on_gap, now=self._system.monotonic(), info=info)
 
-    def attach_queue(self, queue: EventSink, targets: Sequence[Target]) -> SinkAttachment:
+    def attach_queue(self, queue: EventSink, targets: Sequence[Target], info: bytes | None = None) -> SinkAttachment:
         """Attach a connection's queue and associate it with its targets, all at once."""
         self._check(queue.conn_id)
-        attachment = self._registry.attach_queue(queue, self._system.monotonic())
+        attachment = self._registry.attach_queue(queue, self._system.monotonic(), info)
         for target in targets:
             self._registry.associate(queue.conn_id, target)
         return attachment

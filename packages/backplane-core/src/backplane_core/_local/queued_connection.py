@@ -25,14 +25,18 @@ class QueuedConnection(Connection):
         host: The backplane.
         queue: The queue between the bus and the reader.
         targets: The targets that the connection is associated with.
+        info: What its host says of it.
     """
 
-    __slots__ = ("_host", "_is_entered", "_queue", "_targets")
+    __slots__ = ("_host", "_info", "_is_entered", "_queue", "_targets")
 
-    def __init__(self, host: ConnectionHost, queue: EventQueue, targets: Sequence[Target]) -> None:
+    def __init__(
+        self, host: ConnectionHost, queue: EventQueue, targets: Sequence[Target], info: bytes | None = None
+    ) -> None:
         self._host = host
         self._queue = queue
         self._targets = tuple(targets)
+        self._info = info
         self._is_entered = False
 
     @property
@@ -60,7 +64,7 @@ class QueuedConnection(Connection):
         queue = self._queue
         if self._is_entered:
             raise ClosedError("a connection can only be entered once: create another with backplane.connection(...)")
-        attachment = queue.attachment = self._host.attach_queue(queue, self._targets)
+        attachment = queue.attachment = self._host.attach_queue(queue, self._targets, self._info)
         self._is_entered = True
         try:
             await self._host.confirm((Target.connection(queue.conn_id), *self._targets))

@@ -43,6 +43,7 @@ class Entry:
         last_hole: The number of the last hole that it knows of, see `Holes`.
         notified_at: When it was last notified of a gap, in the monotonic clock's seconds.
         pending_gap: Gaps that it was not notified of yet, merged.
+        info: What its host says of it to those who ask, as JSON.
     """
 
     conn_id: str
@@ -57,6 +58,7 @@ class Entry:
     last_hole: int = 0
     notified_at: float = float("-inf")
     pending_gap: Gap | None = None
+    info: bytes | None = None
 
     @property
     def hears_gaps(self) -> bool:
@@ -90,11 +92,12 @@ class Registry:
         on_gap: GapCallback | None,
         now: float,
         queue: EventSink | None = None,
+        info: bytes | None = None,
     ) -> SinkAttachment:
         """Attach a connection, or replace its sink and keep its targets."""
         entry = self.connections.get(conn_id)
         if entry is None:
-            entry = Entry(conn_id=conn_id, sink=sink, raw=raw, on_gap=on_gap, queue=queue, since=now)
+            entry = Entry(conn_id=conn_id, sink=sink, raw=raw, on_gap=on_gap, queue=queue, since=now, info=info)
             self.connections[conn_id] = entry
             self._link(Target.connection(conn_id), entry)
             return SinkAttachment(self, entry, 0)
@@ -102,11 +105,12 @@ class Registry:
         entry.sink, entry.raw, entry.on_gap, entry.queue, entry.since = sink, raw, on_gap, queue, now
         entry.generation += 1
         entry.pending_gap = None
+        entry.info = info
         if replaced is not None:
             replaced.end()
         return SinkAttachment(self, entry, entry.generation)
 
-    def attach_queue(self, queue: EventSink, now: float) -> SinkAttachment:
+    def attach_queue(self, queue: EventSink, now: float, info: bytes | None = None) -> SinkAttachment:
         """Attach a connection by its queue; one that had the id ends, and leaves none of its targets behind.
 
         The id may have been another user's: what was meant for that one must not reach this one.
@@ -116,7 +120,7 @@ class Registry:
             for target in entry.targets:
                 self._unlink(target, entry)
             entry.targets = None
-        return self.attach(queue.conn_id, queue.accept, raw=False, on_gap=queue.mark, now=now, queue=queue)
+        return self.attach(queue.conn_id, queue.accept, raw=False, on_gap=queue.mark, now=now, queue=queue, info=info)
 
     def detach(self, conn_id: str) -> None:
         """Remove a connection and all of its associations; a no-op if it is not attached."""

@@ -132,6 +132,22 @@ class FrameBuilder:
         frame = build_frame(self._own.prefix, self._self, b"null", None, None, None, self._own.beat_members)
         return (f"{self._routing.shared}:@{self._own.origin}", frame)
 
+    def saying(self, channel: str, member: bytes) -> Frame:
+        """Return a frame that says something to other pods, with the number that it takes once `numbering.take` does.
+
+        Args:
+            channel: Where to.
+            member: What it says, as `,"fleet":{...}`.
+        """
+        seq, prev = self.numbering.peek(channel)
+        extra = self._own.pod_members + member
+        return (channel, build_frame(self._own.prefix, self._self, b"null", seq, prev, None, extra))
+
+    def fits(self, size: int) -> bool:
+        """Return whether the broker takes a frame with so many bytes besides what each frame for pods has."""
+        most = self._max_frame_bytes
+        return most is None or size + MAX_PLAIN_OVERHEAD_BYTES + self._head_bytes <= most
+
     def limit(self, max_payload_bytes: int) -> int:
         """Record the broker's limit, and return the size of the largest plain frame that it takes."""
         self._max_frame_bytes = max_payload_bytes

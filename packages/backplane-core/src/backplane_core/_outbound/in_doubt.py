@@ -64,11 +64,11 @@ class InDoubtSends:
 
     Args:
         rest: The channel that frames beyond `MAX_CHANNELS` channels within one span count for.
-        beat_suffix: The end of every beat's payload.
+        pod_start: The start of every frame that is for pods, such as a beat: no event is in doubt with it.
     """
 
     rest: str
-    beat_suffix: bytes
+    pod_start: bytes
     _spans: deque[Span] = field(factory=deque[Span], init=False)
 
     def opened(self) -> None:
@@ -95,9 +95,9 @@ class InDoubtSends:
         if len(sent) >= MAX_CHANNELS:
             channels = [channel if channel in sent else self.rest for channel in channels]
         sent.update(channels)
-        beat = self.beat_suffix
-        if beats := [at for at, frame in zip(channels, frames, strict=True) if frame[1].endswith(beat)]:
-            sent.subtract(beats)
+        start = self.pod_start
+        if for_pods := [at for at, frame in zip(channels, frames, strict=True) if frame[1].startswith(start)]:
+            sent.subtract(for_pods)
 
     def lost(self, proven: Proven) -> InDoubt | None:
         """Return what is in doubt now that the link is dead, by its last answer; None: nothing is."""

@@ -17,10 +17,10 @@ REFUSED: Final = "refused"
 
 
 class Losses:
-    """One pod's frames that were dropped. Events are counted and reported, beats are not.
+    """One pod's frames that were dropped. Events are counted and reported, what is for pods alone is not.
 
     Args:
-        own: How a beat is recognized.
+        own: How a beat, and what else is for pods, is recognized.
         reporter: Counts, and notifies the host.
     """
 
@@ -28,7 +28,7 @@ class Losses:
         self.tails: dict[str, bool] = {}
         """Channels whose last frames were dropped, or are in doubt (True): nothing shows receivers the hole until a
         beat there does."""
-        self._beat_suffix = own.beat_suffix
+        self._pod_start = own.pod_start
         self._doubt_suffix = own.doubt_suffix
         self._reporter = reporter
 
@@ -56,7 +56,7 @@ class Losses:
             channel = frame[0]
             # A beat as well: it may have been the mark behind a hole.
             self._mark_tail(channel, doubt=frame[1].endswith(self._doubt_suffix))
-            if not self._is_beat(frame):
+            if not self._is_for_pods(frame):
                 counts[channel] = counts.get(channel, 0) + 1
         for channel, count in counts.items():
             report(cause, channel, count)
@@ -80,7 +80,7 @@ class Losses:
             reason: The broker's.
             is_denied: Whether the channel is denied.
         """
-        if self._is_beat(frame):
+        if self._is_for_pods(frame):
             return
         channel, payload = frame[0], frame[1]
         if not is_denied:
@@ -88,5 +88,5 @@ class Losses:
         self._reporter.counters.dropped[REFUSED] += 1
         self._reporter.report(EventDropped(cause=REFUSED, channel=channel, count=1, size=len(payload), reason=reason))
 
-    def _is_beat(self, frame: Frame) -> bool:
-        return frame[1].endswith(self._beat_suffix)
+    def _is_for_pods(self, frame: Frame) -> bool:
+        return frame[1].startswith(self._pod_start)

@@ -151,6 +151,21 @@ class Sender(Outbound):
                 self._peers.beat_sent(seq, now)
         return not self._losses.tails
 
+    def say(self, member: bytes) -> bool:
+        """Say something to all other pods; False if there is no room, or the broker would not take it.
+
+        Half of the outbox is left to events.
+
+        Args:
+            member: See `FrameBuilder.saying`.
+        """
+        frame = self.frames.saying(self._shared, member)
+        if self.outbox.over_half or not self.frames.fits(len(member)) or not self.outbox.offer(frame):
+            return False
+        self.frames.numbering.take(self._shared)
+        self._to_write.wake()
+        return True
+
     def ask(self) -> None:
         """Have the broker answer something, without a frame for any pod."""
         self._asking = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backplane_core._fleet.asker import BusAsker
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._local.registry import Registry
@@ -15,18 +16,27 @@ class Ending:
     """How a pod's parts end once its link is gone: connections end, and what was not sent is counted."""
 
     def __init__(
-        self, states: States, registry: Registry, sender: Sender, subscriptions: Subscriptions, receiver: Receiver
+        self,
+        *,
+        states: States,
+        registry: Registry,
+        sender: Sender,
+        subscriptions: Subscriptions,
+        receiver: Receiver,
+        asker: BusAsker,
     ) -> None:
         self._states = states
         self._registry = registry
         self._sender = sender
         self._subscriptions = subscriptions
         self._receiver = receiver
+        self._asker = asker
 
     def end(self, reason: str) -> None:
         """End all of it; the state is `closed` then."""
         self._sender.close()
         self._subscriptions.lost()
         self._receiver.close()
+        self._asker.close()
         self._registry.detach_all()
         self._states.enter("closed", reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backplane_core._fleet.members import Members
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._link.events import LinkEvents
 from backplane_core._link.outage_log import OutageLog
@@ -30,6 +31,7 @@ class PodEvents(LinkEvents):
         sender: Sender,
         receiver: Receiver,
         peers: Peers,
+        members: Members,
         heartbeat: Heartbeat,
         log: OutageLog,
         ending: Ending,
@@ -41,12 +43,14 @@ class PodEvents(LinkEvents):
         self._sender = sender
         self._receiver = receiver
         self._peers = peers
+        self._members = members
         self._heartbeat = heartbeat
         self._log = log
         self._ending = ending
 
     async def live(self, reason: str) -> None:
         await self._receiver.live()
+        self._members.live()
         self._counters.links += 1  # behind it: closing may end this before anyone is notified
         self._reporter.report(LinkChanged(live=True, reason=reason, links=self._counters.links))
         if self._states.now in {"connecting", "degraded"}:
@@ -62,6 +66,7 @@ class PodEvents(LinkEvents):
         if in_doubt is not None:
             self._mark_doubt(in_doubt)
         self._peers.link_lost()
+        self._members.lost()
         # An unnumbered pod must not get copies: what was in flight is then counted, and a hole for the others.
         self._sender.link_lost(reason, resend=self._peers.can_deduplicate(self._system.monotonic()))
         self._reporter.report(LinkChanged(live=False, reason=reason, links=self._counters.links))
@@ -85,6 +90,10 @@ class PodEvents(LinkEvents):
         self._counters.links += 1
         self._peers.link_lost()
         self._reporter.report(LinkChanged(live=True, reason=f"moved: {reason}", links=self._counters.links))
+
+    def tick(self, now: float) -> None:
+        # A loop that stood still was deaf: its own lateness must not pass for the silence of others.
+        self._members.tick(now, 2 * self._heartbeat.tick_s)
 
     def beat(self) -> None:
         if self._states.now == "closed":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backplane_core._local.aging_queue import make_queue
-from backplane_core._local.arguments import check_target
+from backplane_core._local.arguments import check_target, encode_info
 from backplane_core._local.event_attachment import SinkHandle
 from backplane_core._local.queued_connection import QueuedConnection
 from backplane_core._pod.parts import Parts
@@ -24,7 +24,13 @@ class Holding(Parts):
     """Attaches connections to this pod, and associates targets with them."""
 
     async def attach(
-        self, conn_id: str, sink: Sink, *, raw: bool = False, on_gap: GapCallback | None = None
+        self,
+        conn_id: str,
+        sink: Sink,
+        *,
+        raw: bool = False,
+        on_gap: GapCallback | None = None,
+        info: object = None,
     ) -> Attachment:
         """Attach a connection: its sink gets the events of its targets and of `Target.connection(conn_id)`.
 
@@ -37,13 +43,15 @@ class Holding(Parts):
             sink: Called with each event, in the event loop.
             raw: Hand over the event as JSON bytes (one line, UTF-8) instead of a value.
             on_gap: Called with each `Gap` of this connection, at most once a second.
+            info: A small JSON value that `fleet.connections` shows to any pod that asks, at most 1 KiB; nothing secret.
 
         Returns:
             The attachment, which detaches this sink and no later one.
 
         Raises:
             InvalidTargetError: The id is not of that form.
-            ConfigurationError: The sink is not a plain callable.
+            ConfigurationError: The sink is not a plain callable, or `info` is too large.
+            EventEncodeError: `info` is not JSON.
             TargetDeniedError: The broker does not let this pod hear the connection. Nothing was changed.
             ClosedError: The backplane is draining or closed.
             WrongLoopError: Called outside of the backplane's event loop.
@@ -52,7 +60,7 @@ class Holding(Parts):
             subscription, which is when this returns, or later if the link is down: then the connection gets a `Gap`.
         Cancellation: the sink stays attached.
         """
-        attachment = self._host.attach(conn_id, sink, raw=raw, on_gap=on_gap)
+        attachment = self._host.attach(conn_id, sink, raw=raw, on_gap=on_gap, info=encode_info(info))
         try:
             await self._host.confirm((Target.connection(conn_id),))
         except TargetDeniedError:
@@ -130,18 +138,21 @@ class Holding(Parts):
         self._host.owe((target,))
         return True
 
-    async def attach_events(self, sink: EventSink, *targets: Target) -> EventAttachment:
+    async def attach_events(self, sink: EventSink, *targets: Target, info: object = None) -> EventAttachment:
         """Attach a connection that takes shared events and gaps by itself; see `EventSink`.
 
         Args:
             sink: The connection; it starts with these targets alone, also if it takes over the id of another.
             targets: The targets whose events it gets, besides those of `Target.connection(sink.conn_id)`.
+            info: A small JSON value that `fleet.connections` shows to any pod that asks, at most 1 KiB; nothing secret.
 
         Returns:
             The attachment, which detaches this sink and no later one.
 
         Raises:
             InvalidTargetError: The id or a target is not of the right form.
+            ConfigurationError: `info` is too large.
+            EventEncodeError: `info` is not JSON.
             ClosedError: The backplane is draining or closed.
             WrongLoopError: Called outside of the backplane's event loop.
 
@@ -151,7 +162,7 @@ class Holding(Parts):
         """
         for target in targets:
             check_target(target)
-        attachment = self._host.attach_queue(sink, targets)
+        attachment = self._host.attach_queue(sink, targets, encode_info(info))
         try:
             await self._host.confirm((Target.connection(sink.conn_id), *targets))
         except BaseException:
@@ -186,6 +197,7 @@ class Holding(Parts):
         overflow: Overflow = "close",
         on_gap: GapCallback | None = None,
         end_on_gap: bool = False,
+        info: object = None,
     ) -> Connection:
         """Return a bounded queue of events for one socket: enter it to attach, then iterate it.
 
@@ -205,13 +217,16 @@ class Holding(Parts):
             on_gap: Called with each `Gap` of this connection, in stream order: before the first event after the hole.
             end_on_gap: End at the first gap that is not open, with `GapError`, so that the host closes the socket
                 (WebSocket close code 1012) and the client reconnects and reloads. Requires `overflow="close"`.
+            info: A small JSON value that `fleet.connections` shows to any pod that asks, at most 1 KiB; nothing secret.
 
         Returns:
             The connection, not attached yet.
 
         Raises:
             InvalidTargetError: The id or a target is not of the right form.
-            ConfigurationError: A bound or `overflow` is not allowed, or `end_on_gap` does not go with it.
+            ConfigurationError: A bound or `overflow` is not allowed, `end_on_gap` does not go with it, or `info` is too
+                large.
+            EventEncodeError: `info` is not JSON.
             ClosedError: The backplane is draining or closed.
 
         Delivery: in order. Nothing is dropped except as `overflow` says, and that is reported as a `Gap`.
@@ -232,7 +247,7 @@ class Holding(Parts):
             end_on_gap=end_on_gap,
             on_gap=on_gap,
         )
-        return QueuedConnection(self._host, queue, targets)
+        return QueuedConnection(self._host, queue, targets, encode_info(info))
 
     @property
     def connection_count(self) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Unpack
 
+from backplane_core._fleet.asker import Asker
+from backplane_core._fleet.responder import Responder
 from backplane_core._local.connection_host import ConnectionHost
 from backplane_core._local.delivery import Delivery
 from backplane_core._local.loop_budget import LoopBudget
@@ -36,6 +38,7 @@ class Parts:
 
     # What has no task of its own may be used by one loop after another, as a test suite does.
     _outlives_loops: bool = True
+    _asker: Asker
 
     def __init__(self, **options: Unpack[Options]) -> None:
         plain: dict[str, Any] = dict(options)
@@ -56,6 +59,7 @@ class Parts:
         self._states = States(self._reporter)
         self._turn = LoopBudget(self._settings.outbox_max_messages, self._settings.outbox_max_bytes)
         self._host = ConnectionHost(self._loop_binding, self._states, self._registry, self._system, self._reporter)
+        self._responder = Responder(self._registry, self._states, self._system, self._settings.routing)
         call_in_child(self._loop_binding, self._states)
 
     def _make_system(self) -> System:

@@ -30,8 +30,8 @@ __all__ = [
     "decode_head",
     "decode_target",
     "decode_targets",
-    "encode_beat_members",
     "encode_ids",
+    "encode_pod_members",
     "frame_head",
     "frame_prefix",
     "read_head",
@@ -208,8 +208,8 @@ def frame_head(prefix: bytes, wire: bytes) -> bytes:
     return b'%b%b,"event":' % (prefix, wire)
 
 
-def encode_beat_members(pod_name: str, routing: str, lanes: int) -> bytes:
-    """Return the members that a beat has besides those of any frame, as `,"name":value`."""
+def encode_pod_members(pod_name: str, routing: str, lanes: int) -> bytes:
+    """Return the members that a frame for pods has besides those of any frame, as `,"name":value`."""
     return b',"pod":%b,"routing":%b,"lanes":%d' % (_encode(pod_name), _encode(routing), lanes)
 
 

@@ -84,9 +84,13 @@ class Peers:
             self._names.popitem(last=False)
         self._names[origin] = decode_pod_name(payload)
 
+    def name_of(self, origin: str) -> str | None:
+        """Return the name of a pod; None if no beat of it said one."""
+        return self._names.get(origin)
+
     def describe(self, origin: str) -> str:
         """Return what people call a pod: by its name, if a beat of it said one."""
-        name = self._names.get(origin)
+        name = self.name_of(origin)
         return "another pod" if name is None else f"pod {name!r}"
 
     def foreign(self, now: float) -> None:

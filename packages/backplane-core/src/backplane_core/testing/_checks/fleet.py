@@ -6,6 +6,7 @@ from typing import Final
 
 from backplane_core._protocol.routing import RoutingName
 from backplane_core.target import Target
+from backplane_core.testing._kit import waiting
 from backplane_core.testing._kit.index import fleet_check
 from backplane_core.testing._kit.open_link import new_channel
 from backplane_core.testing._kit.pods import LINKS, attach_socket, expect, expect_equal, expect_received, open_pods
@@ -14,6 +15,8 @@ from backplane_core.testing.harness import Harness
 
 U1: Final = Target.user("u1")
 ACME: Final = Target.org("acme")
+ASKS: Final = 5
+"""How often pods are asked: a busy machine may not answer within a second."""
 ODD: Final = Target.user("ü🙂 *.> {tag}:\r\n\0" + "x" * 500)
 """An id that no broker's channel could hold."""
 
@@ -138,6 +141,20 @@ async def check_a_connection_iterates_its_events(harness: Harness, routing: Rout
             await here.publish(target, {"n": number})
             event = await run_within_deadline(anext(connection), "the next event of a connection", LINKS)
             expect_equal(event.value, {"n": number}, "what the connection yields")
+
+
+@fleet_check
+async def check_every_pod_answers(harness: Harness, routing: RoutingName = "broadcast") -> None:
+    """A question reaches every pod, and each pod's answer comes back: `fleet.count` is the sum over all of them."""
+    async with open_pods(harness, routing, 3) as (here, there, elsewhere):
+        for pod in (here, there, elsewhere):
+            await attach_socket(pod, U1)
+        total = 0
+        for _ in range(ASKS):
+            total = (await here.fleet.count(U1, timeout_s=min(1.0, waiting.DEADLINE_S))).total
+            if total == 3:  # noqa: PLR2004 -- the pods
+                break
+        expect_equal(total, 3, f"the connections that three pods count, asked {ASKS} times")
 
 
 @fleet_check

@@ -1,0 +1,63 @@
+"""What a pod on a bus asks, and answers, the others with."""
+
+from __future__ import annotations
+
+from typing import Final, Self
+
+from attrs import frozen
+
+from backplane_core._fleet.asker import BusAsker
+from backplane_core._fleet.members import Members
+from backplane_core._fleet.post import FleetPost
+from backplane_core._fleet.responder import Responder
+from backplane_core._outbound.sender import Sender
+from backplane_core._protocol.heartbeat import Heartbeat
+from backplane_core._protocol.own_frames import OwnFrames
+from backplane_core._protocol.peers import Peers
+from backplane_core.options import Settings
+
+__all__ = ["FleetParts"]
+
+TTL_PROBES: Final = 3
+"""Probe intervals of silence after which a pod is no longer a member, unless `member_ttl_s` says otherwise: each pod
+beats once in one, and two beats may be lost with a link."""
+
+
+@frozen
+class FleetParts:
+    """The parts, wired.
+
+    Args:
+        members: The other pods.
+        asker: Asks them.
+        post: Takes what they say, and answers.
+    """
+
+    members: Members
+    asker: BusAsker
+    post: FleetPost
+
+    @classmethod
+    def of(  # noqa: PLR0917 -- one caller
+        cls,
+        own: OwnFrames,
+        pod_name: str,
+        settings: Settings,
+        responder: Responder,
+        peers: Peers,
+        sender: Sender,
+        heartbeat: Heartbeat,
+    ) -> Self:
+        """Return the parts for one pod."""
+        ttl_s = settings.member_ttl_s or TTL_PROBES * settings.probe_interval_s
+        members = Members(ttl_s, settings.probe_interval_s + 2 * heartbeat.tick_s)
+        asker = BusAsker(own.origin, pod_name, responder, members, peers, sender)
+        post = FleetPost(
+            members=members,
+            asker=asker,
+            responder=responder,
+            sender=sender,
+            remote_control=settings.remote_control,
+            hears=heartbeat.hears,
+        )
+        return cls(members, asker, post)

@@ -1,0 +1,180 @@
+"""What all pods of a fleet know together: who is there, and how many. `backplane.fleet` asks them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Generic, Protocol, TypeVar
+
+from attrs import frozen
+
+from backplane_core.observe import State
+from backplane_core.target import Target
+
+__all__ = ["Answers", "ConnectionInfo", "Fleet", "MissingPod", "PodInfo"]
+
+T = TypeVar("T")
+
+
+@frozen(kw_only=True)
+class MissingPod:
+    """A pod that is a member of the fleet, and has not answered.
+
+    Args:
+        pod: Its name, or its origin if it has none.
+        reason: Why there is no answer, for people.
+    """
+
+    pod: str
+    reason: str
+
+
+@frozen(kw_only=True)
+class Answers(Generic[T]):
+    """What the pods answered to one question, and which of them did not.
+
+    Args:
+        by_pod: Each pod's answer, by its name. Where two have the same name, their origins stand behind it.
+        missing: The members that have not answered.
+        total: What all answers come to, see the question.
+    """
+
+    by_pod: Mapping[str, T]
+    missing: tuple[MissingPod, ...]
+    total: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether every member that this pod knows has answered."""
+        return not self.missing
+
+
+@frozen(kw_only=True)
+class PodInfo:
+    """One pod.
+
+    Args:
+        name: What people call it; see `pod_name`.
+        origin: Its id on the bus, a new one each time it starts.
+        since: When it started, Unix time in seconds, by its own clock.
+        connections: How many are attached.
+        targets: How many distinct targets they have, without the one that each connection always has.
+        routing: How it routes: "broadcast" or "interest".
+        version: Of its backplane-core.
+        state: Its state.
+    """
+
+    name: str
+    origin: str
+    since: float
+    connections: int
+    targets: int
+    routing: str
+    version: str
+    state: State
+
+
+@frozen(kw_only=True)
+class ConnectionInfo:
+    """One connection.
+
+    Args:
+        conn_id: Its id.
+        pod: The name of the pod that holds it.
+        since: When it was attached, Unix time in seconds, by the clock of its pod.
+        info: What its host said of it when it was attached; None if nothing.
+    """
+
+    conn_id: str
+    pod: str
+    since: float
+    info: object
+
+
+class Fleet(Protocol):
+    """Asks every pod that holds connections; `backplane.fleet` is one.
+
+    Each question goes to all pods over the bus, each pod answers for its own connections, and the answers come together
+    here. Nothing is kept in a database, so nothing there can be out of date.
+
+    Delivery: a question returns as soon as every member has answered, and after `timeout_s` at the latest, with what
+        came until then. A pod that is silent, frozen, cut off or of another version delays and spoils nobody else's
+        answer: it is named in `missing`. A pod that leaves says so, and is not waited for. A pod that stops without a
+        word is missing until `member_ttl_s` has passed, then it is no longer a member. The first question after a link
+        went live waits for its whole `timeout_s`, unless all pods have been heard since: there may be pods that this
+        one does not know yet. One that had stopped before is not known, and so not missing.
+    Cancellation: a question can be cancelled at any time.
+    """
+
+    async def pods(self, *, timeout_s: float = 1.0) -> Answers[PodInfo]:
+        """Return the pods of the fleet. Processes that only publish are not among them.
+
+        Args:
+            timeout_s: Seconds to wait for answers.
+
+        Returns:
+            What each pod says of itself; `total` is how many they are.
+
+        Raises:
+            ConfigurationError: `timeout_s` is not above 0, or this is a `Publisher`, which hears no answers.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+        """
+        ...
+
+    async def count(self, target: Target | Iterable[Target], *, timeout_s: float = 1.0) -> Answers[int]:
+        """Return how many connections a target has: whether a user is online, and how often.
+
+        Args:
+            target: One target, or several, at most 2,048: their union, each connection once.
+            timeout_s: Seconds to wait for answers.
+
+        Returns:
+            How many each pod holds; `total` is their sum.
+
+        Raises:
+            InvalidTargetError: `target` holds no target, too many, or something else.
+            ConfigurationError: `timeout_s` is not above 0, or this is a `Publisher`, which hears no answers.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+        """
+        ...
+
+    async def connections(
+        self, target: Target | Iterable[Target], *, limit: int = 1_000, timeout_s: float = 1.0
+    ) -> Answers[tuple[ConnectionInfo, ...]]:
+        """Return the connections of a target, with what their hosts said of them.
+
+        Args:
+            target: One target, or several, at most 2,048: their union, each connection once.
+            limit: How many are listed in all, at most 10,000. One pod lists at most 256 KiB of them.
+            timeout_s: Seconds to wait for answers.
+
+        Returns:
+            The connections that each pod lists; `total` is how many there are, listed or not.
+
+        Raises:
+            InvalidTargetError: `target` holds no target, too many, or something else.
+            ConfigurationError: `limit` or `timeout_s` is not allowed, or this is a `Publisher`, which hears no answers.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+        """
+        ...
+
+    async def targets(self, conn_id: str, *, timeout_s: float = 1.0) -> Answers[frozenset[Target]]:
+        """Return the targets of a connection, wherever it is.
+
+        Args:
+            conn_id: The connection's id.
+            timeout_s: Seconds to wait for answers.
+
+        Returns:
+            The targets that each pod knows of it, without `Target.connection(conn_id)`: an empty set where it is not
+            attached. At most 10,000 are listed, and 256 KiB; `total` is how many there are.
+
+        Raises:
+            InvalidTargetError: The id is not of the right form.
+            ConfigurationError: `timeout_s` is not above 0, or this is a `Publisher`, which hears no answers.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+        """
+        ...

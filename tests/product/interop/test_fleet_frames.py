@@ -1,0 +1,141 @@
+"""What pods say to each other, held against golden frames and the schema that other languages take."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from backplane_core import EnvelopeError
+from backplane_core._outbound.frame_builder import FrameBuilder
+from backplane_core._protocol.fleet_frame import (
+    Answer,
+    Listed,
+    PodState,
+    Question,
+    Saying,
+    check_answer,
+    decode_saying,
+    encode_saying,
+)
+from backplane_core._protocol.own_frames import OwnFrames
+from backplane_core._protocol.routing import make_routing
+from backplane_core.options import Settings
+from msgspec import Raw
+
+from tests.product.interop.golden import FRAMES
+from tests.product.interop.test_schema import valid
+
+SAYINGS: dict[str, Saying] = {
+    "says_question_pods": Saying(1, ask=Question(1, "pods")),
+    "says_question_count": Saying(1, ask=Question(7, "count", targets=[Raw(b'{"User":"u1"}'), Raw(b'{"Org":"acme"}')])),
+    "says_question_connections": Saying(1, ask=Question(8, "connections", targets=[Raw(b'"Everyone"')], limit=1000)),
+    "says_question_targets": Saying(1, ask=Question(9, "targets", conn="c1", limit=10_000)),
+    "says_answer_pods": Saying(
+        1, answer=Answer("a1b2", 1, pod=PodState(1764000000.25, 2, 3, "broadcast", "0.1.0", "live"))
+    ),
+    "says_answer_count": Saying(1, answer=Answer("a1b2", 7, count=2)),
+    "says_answer_count_of_none": Saying(1, answer=Answer("a1b2", 7)),
+    "says_answer_connections": Saying(
+        1,
+        answer=Answer(
+            "a1b2",
+            8,
+            count=2,
+            listed=[Listed("c1", 1764000000.5, Raw(b'{"app":"web"}')), Listed("c2", 1764000001.0)],
+        ),
+    ),
+    "says_answer_targets": Saying(1, answer=Answer("a1b2", 9, count=1, targets=[Raw(b'{"User":"u1"}')])),
+    "says_refusal": Saying(1, answer=Answer("a1b2", 7, no="refused")),
+    "says_leaving": Saying(1, leaving=True),
+}
+BEATS = [name for name in FRAMES if "beat" in name]
+
+
+def test_every_golden_saying_is_one_of_ours() -> None:
+    assert set(SAYINGS) == {name for name in FRAMES if name.startswith("says")}
+
+
+@pytest.mark.parametrize("name", SAYINGS)
+def test_what_a_pod_says_is_the_golden_frame_to_the_byte(name: str) -> None:
+    routing = make_routing("broadcast", "backplane", 1)
+    frames = FrameBuilder(OwnFrames.of("6f1c", routing, "web-3"), routing, Settings.of({}), is_signed=False)
+    for _ in range(11):
+        frames.numbering.take("backplane")
+    assert frames.saying("backplane", encode_saying(SAYINGS[name])) == ("backplane", FRAMES[name])
+
+
+@pytest.mark.parametrize("name", SAYINGS)
+def test_a_golden_saying_is_read_as_it_is_meant(name: str) -> None:
+    read = decode_saying(FRAMES[name])
+    assert read is not None
+    assert encode_saying(read) == encode_saying(SAYINGS[name])
+    if read.answer is not None:
+        check_answer(read.answer)
+    assert valid(json.loads(FRAMES[name]))
+
+
+@pytest.mark.parametrize("name", BEATS)
+def test_a_beat_says_its_level_or_nothing(name: str) -> None:
+    read = decode_saying(FRAMES[name])
+    assert read == (Saying(1) if name.startswith("beat") else None)
+
+
+GOOD: dict[str, Any] = {
+    "a later level": {"level": 9},
+    "members of a later version": {"level": 2, "sings": True, "ask": {"id": 1, "what": "dance", "how": ["well"]}},
+    "nulls": {"level": 1, "ask": None, "answer": None},
+    "no connections": {"level": 0},
+    "an info of null": {"level": 1, "answer": {"to": "o", "id": 1, "listed": [{"id": "c", "since": 1, "info": None}]}},
+}
+
+BAD: dict[str, Any] = {
+    "a number": 1,
+    "a list": [],
+    "no level": {},
+    "a level below 0": {"level": -1},
+    "a level of text": {"level": "1"},
+    "a level beyond the limit": {"level": 1_000_001},
+    "a question without an id": {"level": 1, "ask": {"what": "pods"}},
+    "a question without what": {"level": 1, "ask": {"id": 1}},
+    "a question of 0": {"level": 1, "ask": {"id": 0, "what": "pods"}},
+    "a number that JavaScript rounds": {"level": 1, "ask": {"id": 2**53, "what": "pods"}},
+    "a long word": {"level": 1, "ask": {"id": 1, "what": "x" * 33}},
+    "a limit beyond the limit": {"level": 1, "ask": {"id": 1, "what": "pods", "limit": 10_001}},
+    "targets that are no list": {"level": 1, "ask": {"id": 1, "what": "count", "targets": {"User": "u1"}}},
+    "a connection that is no text": {"level": 1, "ask": {"id": 1, "what": "targets", "conn": 1}},
+    "an answer to nobody": {"level": 1, "answer": {"id": 1}},
+    "an answer to no question": {"level": 1, "answer": {"to": "o"}},
+    "a count below 0": {"level": 1, "answer": {"to": "o", "id": 1, "count": -1}},
+    "a pod without a state": {"level": 1, "answer": {"to": "o", "id": 1, "pod": {"since": 1}}},
+    "a connection without an id": {"level": 1, "answer": {"to": "o", "id": 1, "listed": [{"since": 1}]}},
+    "a connection with an empty id": {"level": 1, "answer": {"to": "o", "id": 1, "listed": [{"id": "", "since": 1}]}},
+    "a target that is none": {"level": 1, "answer": {"to": "o", "id": 1, "targets": [{"user": "u1"}]}},
+    "too many targets": {"level": 1, "answer": {"to": "o", "id": 1, "targets": ["Everyone"] * 10_001}},
+    "a leaving that is no boolean": {"level": 1, "leaving": 1},
+}
+
+
+def read_whole(data: bytes) -> None:
+    """Read a saying as the pod does that it is for."""
+    read = decode_saying(data)
+    if read is not None and read.answer is not None:
+        check_answer(read.answer)
+
+
+def frame(fleet: object) -> dict[str, Any]:
+    return {**json.loads(FRAMES["beat_of_broadcast"]), "fleet": fleet}
+
+
+@pytest.mark.parametrize("fleet", GOOD.values(), ids=[*GOOD])
+def test_what_later_versions_may_say_is_read_without_what_is_new(fleet: object) -> None:
+    assert valid(frame(fleet))
+    assert decode_saying(json.dumps(frame(fleet)).encode()) is not None
+
+
+@pytest.mark.parametrize("fleet", BAD.values(), ids=[*BAD])
+def test_what_no_pod_says_is_refused_by_us_and_by_the_schema(fleet: object) -> None:
+    assert not valid(frame(fleet))
+    with pytest.raises(EnvelopeError) as refused:
+        read_whole(json.dumps(frame(fleet)).encode())
+    assert "not an envelope" in str(refused.value)
