@@ -78,6 +78,7 @@ checked, counted or recovered.""",
 a connection of its pool).""",
     """Public API: the adapter uses nothing of its client but the public API, as it would with a version that is laid
 out otherwise.""",
+    """RESP2: a connection for each direction, as a link has it where a server or proxy knows no RESP3.""",
     """Several publishers with a connection each may overtake each other: "late" counts events that came to a socket
 after one that was published later.""",
 ]

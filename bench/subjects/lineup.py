@@ -12,7 +12,7 @@ from bench.subjects.bare_redis import RedisLoop, RedisPipeline, RedisPy
 from bench.subjects.broadcaster import Broadcaster
 from bench.subjects.channels_redis import ChannelsLayer, ChannelsPubSub
 from bench.subjects.litestar import Litestar
-from bench.subjects.ours import Ours
+from bench.subjects.ours import ROUTINGS, Ours
 from bench.subjects.python_socketio import SocketIO
 from bench.subjects.turn import Library, Wire
 
@@ -104,6 +104,15 @@ SUBJECTS: Final[Mapping[str, Subject]] = {
     ),
     **_flat("redis-loop", Subject(title="bare coalescing loop", bus="redis", part="ceiling", library=RedisLoop())),
     **_ours("redis"),
+    **{
+        f"redis-resp2-{routing}": Subject(
+            title=f"backplane, {routing}, RESP2",
+            bus="redis",
+            part="ours",
+            library=Ours(routing=routing, query="protocol=2"),
+        )
+        for routing in ROUTINGS
+    },
     **_waiting("redis-flush", "backplane, publish + flush", "ours", Ours(flushes=True), 1 / 25),
     **_waiting("socketio", "python-socketio", "peer", SocketIO(), 1 / 40),
     **_waiting("channels-pubsub", "channels_redis, pub/sub", "peer", ChannelsPubSub(), 1 / 40),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from attrs import frozen
 from backplane_core import Connection, DistributedBackplane, Publisher, Target, connect
@@ -14,9 +14,10 @@ from bench.events import flat, nested, user_id
 from bench.subjects.running import reading
 from bench.subjects.turn import Socket, Sockets, Turn
 
-__all__ = ["Ours", "Routing"]
+__all__ = ["ROUTINGS", "Ours", "Routing"]
 
 Routing: TypeAlias = Literal["broadcast", "interest"]
+ROUTINGS: Final[tuple[Routing, ...]] = get_args(Routing)
 
 _FLUSH_S: Final = 60
 
@@ -29,6 +30,7 @@ class Ours:
     # Whether a connection's sink gets each event (`attach`); else a task reads its queue (`connection()`).
     sinks: bool = False
     worker: bool = False  # whether the sender is a `Publisher`, which hears nothing; else a pod like the receiver
+    query: str = ""  # of the URL: options of the adapter
     flushes: bool = False  # whether each publish is followed by a flush, which waits until the broker has the event
 
     @asynccontextmanager
@@ -63,7 +65,8 @@ class Ours:
 
     @asynccontextmanager
     async def _pod(self, turn: Turn) -> AsyncGenerator[DistributedBackplane]:
-        async with connect(turn.url, channel=turn.channel, routing=self.routing) as backplane:
+        url = f"{turn.url}?{self.query}" if self.query else turn.url
+        async with connect(url, channel=turn.channel, routing=self.routing) as backplane:
             assert isinstance(backplane, DistributedBackplane)
             yield backplane
 

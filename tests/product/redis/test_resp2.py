@@ -113,6 +113,20 @@ async def test_a_password_that_a_proxy_asks_for_first_is_given_by_auth_and_stays
         assert "wr0ng" not in all_that_is_said(failure)
 
 
+async def test_a_server_that_names_no_role_is_used_and_a_warning_says_what_that_costs_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with ScriptedRedis(NO_PUBSUB) as server:
+        async with connect(server.url) as pod:
+            server.cut()
+            await until(lambda: pod.stats().links == 2, "the link is replaced")
+            assert pod.ready()
+        assert server.count("ROLE") == 1, "what is refused is not asked again"
+    warnings = [record.getMessage() for record in caplog.records if "primary" in record.getMessage()]
+    assert len(warnings) == 1
+    assert "does not say whether it is a primary" in warnings[0]
+
+
 @pytest.mark.parametrize("command", ["SUBSCRIBE", "PUBLISH"])
 async def test_a_proxy_that_carries_no_pub_sub_is_an_error_at_once_that_names_the_command(command: str) -> None:
     with ScriptedRedis({**NO_PUBSUB, command: error(f"unsupported command '{command}'")}) as server:

@@ -18,7 +18,7 @@ from backplane_redis._opening import Connector
 from backplane_redis._options import connection_options
 from backplane_redis._reaching import Reaching
 from backplane_redis._resp2.link import TwoConnectionLink
-from backplane_redis._standing import Question, Standing, first_question
+from backplane_redis._standing import CLUSTER_INFO, Question, Standing, first_question
 from backplane_redis._url import RedisUrl, format_address
 
 __all__ = ["RedisTransport"]
@@ -26,6 +26,11 @@ __all__ = ["RedisTransport"]
 TRAITS: Final = Traits(single_stream=True, max_payload_bytes=MAX_PAYLOAD_BYTES, nodes="several")
 TRAITS_OF_TWO: Final = evolve(TRAITS, single_stream=False)
 """Over RESP2 a link has a connection for each direction."""
+
+_UNANSWERED: Final = (
+    "does not say whether it is still in its cluster: grant +cluster|info, or connect with redis-cluster://"
+)
+_NO_ROLE: Final = "does not say whether it is a primary, so one that is demoted will not be noticed: it knows no ROLE"
 
 logger: Final = logging.getLogger("backplane")
 
@@ -96,15 +101,16 @@ class RedisTransport:
         return TwoConnectionLink(connection, self._connector, address, where, standing, self._limits)
 
     async def _check(self, connection: LinkConnection, where: str) -> Standing:
-        wanted = first_question(connection.greeting)
-        question = wanted.otherwise if wanted is not None and wanted in self._refused else wanted
+        wanted = question = first_question(connection.greeting)
+        while question in self._refused:
+            question = question.otherwise
         standing = await check_node(connection, where, question)
-        if question is not None and standing.question is not question:
-            self._refused.add(question)
-            if standing.question is None:
-                logger.warning(
-                    "Redis at %s does not say whether it is still in its cluster: grant +cluster|info, or connect with "
-                    "redis-cluster://",
-                    where,
-                )
+        if standing.question is CLUSTER_INFO:
+            return standing  # whatever was asked before
+        refused = question
+        while refused is not None and refused is not standing.question:
+            self._refused.add(refused)
+            refused = refused.otherwise
+        if question is not None and standing.question is None:
+            logger.warning("Redis at %s %s", where, _UNANSWERED if wanted is CLUSTER_INFO else _NO_ROLE)
         return standing

@@ -177,6 +177,8 @@ class TwoConnectionLink:
             return half
 
     async def _connect(self) -> Half:
+        if self._first_dead is not None:
+            raise self.error()
         connection = await self._connector.open(self._address, protocol=RESP2)
         if self._first_dead is not None:  # meanwhile, and aclose() may be over
             await connection.disconnect(nowait=True)
