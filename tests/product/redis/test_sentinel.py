@@ -264,6 +264,37 @@ async def test_tls_holds_for_nodes_and_sentinels_alike(certificates: Certificate
         assert not error.retryable
 
 
+async def test_a_tls_sentinel_over_plain_servers_is_reached_by_options_of_its_own(certificates: Certificates) -> None:
+    ca, strangers = str(certificates.server.ca), str(certificates.strangers_ca)
+    for sentinels in one(sentinel_tls=certificates.server):
+        await round_trip(f"{sentinels.url}?sentinel_ssl=true&sentinel_ssl_ca_certs={ca}")
+        await round_trip(sentinels.url, sentinel_kwargs={"ssl": True, "ssl_ca_certs": ca})
+        await round_trip(f"{sentinels.url}?sentinel_ssl=yes&sentinel_ssl_cert_reqs=none&sentinel_ssl_check_hostname=no")
+        error = await raised(SentinelTransport(sentinels.url).open())
+        assert "the sentinel at" in str(error), "without TLS it is not reached"
+        error = await raised(
+            SentinelTransport(f"{sentinels.url}?sentinel_ssl=true&sentinel_ssl_ca_certs={strangers}").open()
+        )
+        assert "certificate can't be verified" in str(error)
+        assert not error.retryable
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("sentinel_ssl=maybe", "the value of 'sentinel_ssl' can't be used; allowed: true"),
+        ("sentinel_ssl=true&sentinel_ssl_cert_reqs=some", "'sentinel_ssl_cert_reqs' can't be used; allowed: none"),
+        ("sentinel_ssl_ca_certs=/x", "with TLS"),
+        ("sentinel_ssl=true&sentinel_ssl_ca_certs=/no/such/file", "No such file"),
+        ("sentinel_db=1", "sentinel_username, sentinel_password, sentinel_ssl"),
+    ],
+)
+def test_a_wrong_option_of_the_query_for_the_sentinels_is_refused_at_once(query: str, says: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        SentinelTransport(f"redis+sentinel://h1/svc?{query}")
+    assert says in str(caught.value)
+
+
 async def test_tls_towards_the_sentinels_can_be_chosen_on_its_own(plain: SentinelSet) -> None:
     tls = SentinelTransport(plain.url, connection_kwargs={"sentinel_kwargs": {"ssl": True}})
     assert "the sentinel at" in str(await raised(tls.open())), "it takes no TLS"

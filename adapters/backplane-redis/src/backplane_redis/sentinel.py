@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from attrs import evolve
 from backplane_core import ConfigurationError, Link, Traits
@@ -15,11 +15,15 @@ from backplane_redis._reaching import Reaching
 from backplane_redis._sentinel.client import Sentinel
 from backplane_redis._sentinel.discovery import connect_to_master, find_master
 from backplane_redis._sentinel.link import SentinelLink
-from backplane_redis._texts import BadText, parse_switch
+from backplane_redis._texts import TLS_OPTIONS, BadText, parse_option, parse_switch
 from backplane_redis._url import RedisUrl
 from backplane_redis.transport import TRAITS
 
 __all__ = ["SentinelTransport"]
+
+_OF_SENTINELS: Final = "sentinel_"
+_TEXTS: Final = ("username", "password", "ssl", *TLS_OPTIONS)
+"""What a query may hold of `sentinel_kwargs`."""
 
 
 class SentinelTransport:
@@ -29,7 +33,8 @@ class SentinelTransport:
         url: `redis+sentinel://user:password@host1:26379,host2:26379/service/0`, or with `rediss+sentinel` (TLS),
             `valkey+sentinel`, `valkeys+sentinel` (TLS). Name every sentinel: the majority decides. User and password
             are those of the Redis servers. Options go into the query: those of `RedisTransport`, and
-            `sentinel_username`, `sentinel_password`, `sentinel_ssl` (`true` or `false`, where it differs).
+            `sentinel_username`, `sentinel_password`, `sentinel_ssl` (`true` or `false`, where it differs) and
+            `sentinel_ssl_ca_certs` and the like.
         connection_kwargs: As `RedisTransport`; and `sentinel_kwargs`, a mapping of what differs for connections to
             sentinels: `username`, `password`, `credential_provider`, `ssl` (True or False), `ssl_*`.
         address_map: Where the masters that the sentinels name can be reached, if not there: `announced=reachable`,
@@ -48,17 +53,15 @@ class SentinelTransport:
     ) -> None:
         self._url = RedisUrl.parse_sentinel(url)
         reaching = Reaching.parse(self._url, connection_kwargs, announces=True, address_map=address_map)
-        query = dict(reaching.url.query)
-        login: dict[str, Any] = {
-            name: query.pop(f"sentinel_{name}") for name in ("username", "password") if f"sentinel_{name}" in query
-        }
-        if (text := query.pop("sentinel_ssl", None)) is not None:
-            login["ssl"] = self._switch(text)
+        query, of_sentinels = dict(reaching.url.query), dict[str, Any]()
+        for name in self._url.query:
+            if name.startswith(_OF_SENTINELS) and name in query:
+                of_sentinels[name.removeprefix(_OF_SENTINELS)] = self._parse(name, query.pop(name))
         given = dict(reaching.given)
         own = given.pop("sentinel_kwargs", {})
         if not isinstance(own, Mapping):
             raise ConfigurationError(f"{self._url}: sentinel_kwargs must be a mapping of options")
-        own = {**cast("Mapping[str, Any]", own), **login}
+        own = {**cast("Mapping[str, Any]", own), **of_sentinels}
         node = connection_options(evolve(self._url, query=query), given)
         self._to_node = Connector(
             node, self._url, addresses=reaching.addresses, tls_hostname=reaching.tls_hostname, renew_s=reaching.renew_s
@@ -69,11 +72,16 @@ class SentinelTransport:
         self._limits = Limits()
         self._traits = TRAITS
 
-    def _switch(self, text: str) -> bool:
+    def _parse(self, name: str, text: str) -> Any:  # noqa: ANN401 -- whatever redis-py takes
+        option = name.removeprefix(_OF_SENTINELS)
+        if option not in _TEXTS:
+            raise ConfigurationError(
+                f"{self._url} has no option {name!r}; for sentinels there are {', '.join(map(_full_name, _TEXTS))}"
+            )
         try:
-            return parse_switch(text)
+            return parse_switch(text) if option == "ssl" else parse_option(option, text)
         except BadText as wrong:
-            problem = f"{self._url}: the value of 'sentinel_ssl' can't be used; allowed: {wrong}"
+            problem = f"{self._url}: the value of {name!r} can't be used; allowed: {wrong}"
         raise ConfigurationError(problem)
 
     @property
@@ -110,3 +118,7 @@ class SentinelTransport:
             for sentinel in sentinels:
                 await sentinel.close()
             raise
+
+
+def _full_name(option: str) -> str:
+    return f"{_OF_SENTINELS}{option}"

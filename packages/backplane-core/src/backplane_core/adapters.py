@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, cast
 
+from backplane_core._runtime.scheme_hints import nearest_scheme
 from backplane_core.errors import AdapterNotInstalledError, ConfigurationError
 from backplane_core.options import ADAPTER_NAMES, NAMES, unknown_option
 from backplane_core.transport import Transport
@@ -31,6 +32,8 @@ TLS_SCHEMES: Final = frozenset(
 """Schemes that ask for an encrypted line. A kind of this sort never goes with a URL that has none."""
 
 _WEBSOCKET_SCHEMES: Final = ("ws", "wss")
+
+_SENTINEL: Final = ("redis+sentinel", "valkey+sentinel")
 
 MEMORY: Final = ("memory", "inmemory")
 
@@ -119,7 +122,8 @@ def scheme_of(url: object) -> str:
         raise ConfigurationError(f"a URL is a string, not {type(url).__name__}")
     scheme, separator, _ = url.strip().partition("://")
     if not separator or not scheme:
-        raise ConfigurationError(f"a URL starts with a scheme, such as {_listed()}")
+        slashes = "; a path begins with a third slash, unix:///run/redis.sock" if scheme.startswith("unix:") else ""
+        raise ConfigurationError(f"a URL starts with a scheme and ://, such as {_listed()}{slashes}")
     return scheme.lower()
 
 
@@ -139,6 +143,12 @@ def _not_installed(scheme: str) -> ConfigurationError:
             f"no installed adapter serves {scheme}://: NATS over WebSocket is not supported; "
             "take its nats:// or tls:// port"
         )
+    served = {*installed(), *_DISTRIBUTIONS, *TLS_SCHEMES, *_SENTINEL, MEMORY[0]}
+    if scheme not in served and (meant := nearest_scheme(scheme, served)) is not None:
+        missing = _DISTRIBUTIONS.get(_base(meant))
+        install = "" if missing is None or _base(meant) in installed() else f" (pip install {missing})"
+        shown = "unix:///path/to/socket" if meant == "unix" else f"{meant}://"
+        return AdapterNotInstalledError(f"no installed adapter serves {scheme}://; is {shown} meant?{install}")
     if distribution is None or _base(scheme) in installed():
         return AdapterNotInstalledError(f"no installed adapter serves {scheme}://; there are {_listed()}")
     return AdapterNotInstalledError(f"no installed adapter serves {scheme}://: pip install {distribution}")

@@ -76,6 +76,7 @@ class SentinelSet:
         password: Of the Redis servers.
         sentinel_password: Of the sentinels.
         tls: All of them speak TLS, and nothing else.
+        sentinel_tls: The sentinels do, and the Redis servers don't.
     """
 
     replicas: int = 2
@@ -84,6 +85,7 @@ class SentinelSet:
     password: str | None = field(default=None, repr=False)
     sentinel_password: str | None = field(default=None, repr=False)
     tls: Tls | None = field(default=None, repr=False)
+    sentinel_tls: Tls | None = field(default=None, repr=False)
     nodes: list[RedisServer] = field(factory=list[RedisServer], init=False)
     """The Redis servers; the first master first."""
     watchers: list[SentinelServer] = field(factory=list[SentinelServer], init=False)
@@ -129,7 +131,11 @@ class SentinelSet:
                 if other != port
             ]
             lines = [f"sentinel myid {name}", *self._monitor(master), *others]
-            watcher = SentinelServer(password=self.sentinel_password, tls=self.tls, extra=lines, port=port)
+            # What it connects to it watches by TLS or not, other sentinels included; the last line counts.
+            lines += [] if self.sentinel_tls is None else ["tls-replication no"]
+            watcher = SentinelServer(
+                password=self.sentinel_password, tls=self.tls or self.sentinel_tls, extra=lines, port=port
+            )
             self.watchers.append(self._stack.enter_context(watcher))
         self._until(self._all_known, "the sentinels know each other and the replicas")
 
