@@ -6,7 +6,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -164,6 +165,53 @@ async def test_one_bad_sender_among_good_ones_is_counted_and_logged_once_and_no_
             assert port.stats().signature_errors > 0
         lines = [record for record in caplog.records if "frames of another pod are refused" in record.message]
         assert len(lines) == 3, "each of the three pods says it once"
+
+
+async def lose(here: DistributedBackplane, bad: Skewed, good: DistributedBackplane, socket: Socket) -> float:
+    """Have a pod publish while its clock is wrong; return when, once another pod's events have passed it by."""
+    bad.skew_s = -600.0
+    at, refused, beats = time.time(), here.stats().signature_errors, here.stats().beats
+    await bad.publish(USER, "refused")
+    await until(lambda: here.stats().signature_errors > refused, "it is refused")
+    await good.publish(USER, "taken")
+    await until(lambda: here.stats().beats > beats + 2, "all before is proven to be read")
+    assert "refused" not in socket.events
+    assert here.ready()
+    bad.skew_s = 0.0
+    return at
+
+
+def is_covered(socket: Socket, at: float) -> Callable[[], bool]:
+    return lambda: any(gap.since - 0.02 <= at <= gap.until for gap in socket.gaps)
+
+
+async def test_what_was_refused_before_the_link_was_replaced_is_in_a_gap_that_begins_before_it(
+    fleet: MemoryFleet,
+) -> None:
+    async with fleet.stack:
+        here, good, bad = await pod(fleet, KEY), await pod(fleet, KEY), await pod(fleet, KEY)
+        socket = await fleet.socket(here, "h", USER)
+        await bad.publish(USER, "before")
+        await socket.has(1)
+        at = await lose(here, bad, good, socket)
+        links = here.stats().links
+        fleet.broker.drop_links()
+        await until(lambda: here.stats().links > links and here.state == "live", "another link")
+        await bad.publish(USER, "after")
+        await until(lambda: "after" in socket.events, "its sender is accepted again")
+        await until(is_covered(socket, at), "a gap from before it was refused")
+
+
+async def test_what_was_refused_before_a_senders_first_frame_is_in_a_gap(fleet: MemoryFleet) -> None:
+    async with fleet.stack:
+        here, good = await pod(fleet, KEY), await pod(fleet, KEY)
+        socket = await fleet.socket(here, "h", USER)
+        bad = await pod(fleet, KEY, skew_s=-600.0)
+        at = await lose(here, bad, good, socket)
+        await bad.publish(USER, "after")
+        await until(lambda: "after" in socket.events, "its sender is accepted")
+        await until(is_covered(socket, at), "a gap from before it was refused")
+        assert any("were refused" in gap.reason and gap.missed is None for gap in socket.gaps)
 
 
 async def test_it_ends_when_nobody_is_refused_any_longer(fleet: MemoryFleet) -> None:

@@ -8,7 +8,7 @@ import random
 import pytest
 from attrs import define
 from backplane_core._protocol.numbering import Numbering
-from backplane_core._protocol.sequence import DUPLICATE, MAX_NUMBERS, Tracker
+from backplane_core._protocol.sequence import DUPLICATE, MAX_NUMBERS, UNCOUNTED, Tracker
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -103,6 +103,69 @@ def test_a_hole_across_a_cut_belongs_to_the_cuts_own_gap_but_copies_stay_known()
     tracker.cut()
     tracker.cut()
     assert tracker.accept("a", "o", 12, 11) == DUPLICATE
+
+
+def test_a_hole_across_a_cut_counts_at_once_where_frames_were_refused_meanwhile() -> None:
+    tracker = Tracker(ttl_s=300)
+    for now, channel in ((1.0, "a"), (1.5, "b")):
+        tracker.now = tracker.read_at = now
+        tracker.accept(channel, "o", 1, None)
+    tracker.now = tracker.read_at = 2.0
+    tracker.refused("a")
+    tracker.cut()
+    tracker.now = tracker.read_at = 3.0
+    assert tracker.accept("b", "o", 9, 8) == 0, "nothing was refused there"
+    assert tracker.accept("a", "o", 7, 6) == 5
+    assert tracker.hole_since == 1.0
+    tracker.cut()
+    tracker.now = tracker.read_at = 4.0
+    assert tracker.accept("a", "o", 9, 8) == 0, "and nothing since"
+
+
+def test_a_sender_whose_first_frames_were_refused_has_a_hole_before_the_first_that_was_not() -> None:
+    tracker = Tracker(ttl_s=300)
+    tracker.now = tracker.read_at = 2.0
+    tracker.refused("a")
+    tracker.now = tracker.read_at = 3.0
+    tracker.refused("a")
+    assert tracker.accept("a", "newer", 5, None) == 0, "its first"
+    assert tracker.accept("b", "o", 5, 4) == 0, "another channel"
+    assert tracker.accept("a", "o", 5, 4) == UNCOUNTED
+    assert tracker.hole_since == 2.0
+    assert tracker.accept("a", "o", 6, 5) == 0
+    tracker.leave("a", 4.0)
+    tracker.heard("a", 5.0)
+    tracker.now = tracker.read_at = 6.0
+    assert tracker.accept("a", "third", 5, 4) == 0, "it was not heard for a while"
+
+
+def test_what_was_refused_while_all_was_is_in_that_gap_unless_it_was_refused_before() -> None:
+    tracker = Tracker(ttl_s=300)
+    tracker.accept("a", "o", 1, None)
+    tracker.accept("b", "o", 1, None)
+    tracker.now = tracker.read_at = 2.0
+    tracker.refused("b")
+    tracker.now = tracker.read_at = 3.0
+    tracker.refused("a")
+    tracker.refuses_all(3.0)
+    assert tracker.accept("a", "o", 9, 8) == 0
+    assert tracker.accept("b", "o", 9, 8) == 7
+    tracker.accepts_again()
+    assert tracker.accept("a", "new", 9, 8) == 0
+    tracker.now = tracker.read_at = 4.0
+    tracker.refused("a")
+    assert tracker.accept("a", "newer", 9, 8) == UNCOUNTED
+
+
+def test_refusals_are_forgotten_with_the_numbers_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backplane_core._protocol.refused_frames.MAX_CHANNELS", 3)
+    tracker = Tracker(ttl_s=10)
+    for number in range(5):
+        tracker.now = tracker.read_at = float(number)
+        tracker.refused(f"c{number}")
+    assert [tracker.accept(f"c{number}", "o", 2, 1) for number in range(5)] == [0, 0, *[UNCOUNTED] * 3]
+    tracker.expire(13.5)
+    assert [tracker.accept(f"c{number}", "p", 2, 1) for number in range(5)] == [0, 0, 0, 0, UNCOUNTED]
 
 
 def test_without_a_previous_number_tracking_starts_afresh() -> None:

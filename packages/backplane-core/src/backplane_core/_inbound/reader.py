@@ -10,7 +10,7 @@ from backplane_core._fleet.post import FleetPost
 from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.own_beats import OwnBeats
-from backplane_core._inbound.refusals import Refusals
+from backplane_core._inbound.refusals import Refusals, seems_a_pods
 from backplane_core._local.delivery import Delivery
 from backplane_core._local.registry import Entry, Registry
 from backplane_core._local.union_event import UnionEvent
@@ -27,7 +27,7 @@ from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.json import compact
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
-from backplane_core._protocol.sequence import DUPLICATE, Tracker
+from backplane_core._protocol.sequence import DUPLICATE, UNCOUNTED, Tracker
 from backplane_core._runtime.logging import logger
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
@@ -185,6 +185,8 @@ class Reader:
     def _reject(self, channel: str, payload: bytes, reason: str) -> None:
         self._counters.decode_errors += 1
         self._refused += 1
+        if seems_a_pods(payload):
+            self._tracker.refused(channel)
         self._reporter.report(EnvelopeRejected(channel=channel, reason=reason))
         if self._refusals.note(payload, reason):
             logger.warning("frames of another pod are refused, counted in stats() and logged once: %s", reason)
@@ -237,8 +239,7 @@ class Reader:
             if missing == DUPLICATE:
                 self._counters.duplicates += 1
                 return False
-            reason = f"numbers of {self._peers.describe(head.origin)} were skipped"
-            self._missed(channel, self._tracker.hole_since, missing, reason)
+            self._skipped(channel, head.origin, missing)
         if head.routing is not None and bytes(head.event) == b"null":
             if head.doubt and (missing := self._tracker.doubted(channel, head.origin)):
                 reason = f"the broker of {self._peers.describe(head.origin)} was replaced"
@@ -248,6 +249,13 @@ class Reader:
             return False
         return True
 
+    def _skipped(self, channel: str, origin: str, missing: int) -> None:
+        sender = self._peers.describe(origin)
+        if missing == UNCOUNTED:
+            self._missed(channel, self._tracker.hole_since, None, f"frames were refused before {sender} was accepted")
+        else:
+            self._missed(channel, self._tracker.hole_since, missing, f"numbers of {sender} were skipped")
+
     def _refuse(self, channel: str, head: Head, reason: str) -> NoReturn:
         """Refuse an event that another pod may publish and this one does not take: those who miss it are notified.
 
@@ -255,6 +263,9 @@ class Reader:
             EnvelopeError: Always.
         """
         missing = 0 if head.seq is None else self._tracker.accept(channel, head.origin, head.seq, head.prev)
+        if missing == UNCOUNTED:
+            self._skipped(channel, head.origin, missing)
+            missing = 0
         if missing != DUPLICATE:
             self._missed(channel, self._tracker.hole_since if missing else self._tracker.now, missing + 1, reason)
         raise EnvelopeError(f"not taken: {reason}")

@@ -94,7 +94,18 @@ class Receiver:
         self._own_beats = OwnBeats(subscriptions.shared, heartbeat, peers, watermark, system)
         self._refusals = Refusals(PATIENCE_PROBES * settings.probe_interval_s)
         max_frame_bytes = settings.max_event_bytes + FRAME_OVERHEAD_BYTES
-        self._verifier = None if signer is None else Verifier(signer, own, max_frame_bytes, reporter, self._refusals)
+        self._verifier = (
+            None
+            if signer is None
+            else Verifier(
+                signer=signer,
+                own=own,
+                max_frame_bytes=max_frame_bytes,
+                reporter=reporter,
+                refusals=self._refusals,
+                tracker=self._tracker,
+            )
+        )
         self._reader = Reader(
             own=own,
             system=system,
@@ -136,11 +147,12 @@ class Receiver:
             self._watermark.refuse(refusals.since, reason)
             self._gaps.lost()
             self._coverage.lost(refusals.since)
-            self._tracker.cut()  # what is missing across it is in its gap
+            self._tracker.refuses_all(refusals.since)  # what is missing across it is in its gap
             self._stale.deaf(at_once=True)
         elif verdict == "accepts again":
             logger.warning("what other pods send is accepted again")
             self._watermark.accept()
+            self._tracker.accepts_again()
             self._stale.over()
             self._coverage.heard(self._subscriptions.confirmed_channels, now)
             await self.settled()

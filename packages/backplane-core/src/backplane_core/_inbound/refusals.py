@@ -9,7 +9,7 @@ from attrs import define, field
 
 from backplane_core._protocol.frame import SIGNED_START
 
-__all__ = ["Refusals", "Verdict"]
+__all__ = ["Refusals", "Verdict", "seems_a_pods"]
 
 MAX_KINDS: Final = 16
 """Kinds of reasons that are remembered as reported."""
@@ -19,6 +19,11 @@ LOOK_BYTES: Final = 32
 Verdict: TypeAlias = Literal["as before", "refuses all", "accepts again"]
 
 _NUMBERS: Final = re.compile(r"\d+")
+
+
+def seems_a_pods(payload: bytes) -> bool:
+    """Return whether bytes look like a frame that a pod wrote; noise on the bus does not."""
+    return payload.startswith(SIGNED_START) or b'"origin":' in payload[:LOOK_BYTES]
 
 
 @define(eq=False)
@@ -58,7 +63,7 @@ class Refusals:
 
     def note(self, payload: bytes, reason: str) -> bool:
         """Record that a frame was refused; return whether it is the first one of another pod for such a reason."""
-        if not payload.startswith(SIGNED_START) and b'"origin":' not in payload[:LOOK_BYTES]:
+        if not seems_a_pods(payload):
             return False
         self._noted += 1
         self.reason = reason

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from backplane_core._inbound.refusals import Refusals
+from backplane_core._inbound.refusals import Refusals, seems_a_pods
 from backplane_core._protocol.own_frames import OwnFrames
+from backplane_core._protocol.sequence import Tracker
 from backplane_core._protocol.signing import SIGNED_HEAD_BYTES, SignatureError, Signer
 from backplane_core._runtime.logging import logger
 from backplane_core._runtime.reporter import Reporter
@@ -24,10 +25,18 @@ class Verifier:
         max_frame_bytes: The limit for a plain frame, in bytes; signatures of longer ones are not computed.
         reporter: Counts echoes and rejected frames, and is notified of rejected ones.
         refusals: Notes what is refused.
+        tracker: Notes where something is missing for it.
     """
 
     def __init__(
-        self, signer: Signer, own: OwnFrames, max_frame_bytes: int, reporter: Reporter, refusals: Refusals
+        self,
+        *,
+        signer: Signer,
+        own: OwnFrames,
+        max_frame_bytes: int,
+        reporter: Reporter,
+        refusals: Refusals,
+        tracker: Tracker,
     ) -> None:
         self._signer = signer
         self._prefix = own.prefix
@@ -36,6 +45,7 @@ class Verifier:
         self._counters = reporter.counters
         self._reporter = reporter
         self._refusals = refusals
+        self._tracker = tracker
 
     def verified(self, batch: Iterable[Frame | Lost]) -> Iterator[Frame | Lost | None]:
         """Yield a batch as it would be if nothing were signed; lazily, so that the reader's slices bound the time."""
@@ -66,6 +76,9 @@ class Verifier:
 
     def _refused(self, channel: str, payload: bytes, reason: str, *, is_own: bool) -> None:
         self._reporter.report(EnvelopeRejected(channel=channel, reason=reason))
-        # A beat of ours that is refused is an old one, sent again by somebody.
-        if not is_own and self._refusals.note(payload, reason):
+        if is_own:
+            return  # a beat of ours that is refused is an old one, sent again by somebody
+        if seems_a_pods(payload):
+            self._tracker.refused(channel)
+        if self._refusals.note(payload, reason):
             logger.warning("frames of another pod are refused, counted in stats() and logged once: %s", reason)

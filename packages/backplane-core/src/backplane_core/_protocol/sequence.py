@@ -1,7 +1,7 @@
 """What a receiver makes of the numbers of others' frames, sans-IO: copies and holes.
 
-A frame carries its own number and its channel's previous one. Equal or older: a copy. A previous number that we have
-not heard: a hole of exactly that many frames.
+A frame carries its own number and its channel's previous one. Equal or older: a copy. A previous one that we have not
+heard: a hole of so many frames.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import Final
 import msgspec
 from attrs import define, field, frozen
 
-__all__ = ["DUPLICATE", "Tracker"]
+from backplane_core._protocol.refused_frames import RefusedFrames
+
+__all__ = ["DUPLICATE", "UNCOUNTED", "Tracker"]
 
 MAX_NUMBERS: Final = 1_048_576
-"""Numbers that a receiver keeps, one per sender and channel: some 200 MiB, for 50 senders that each reached 20,000
-sockets of this pod by name."""
+"""Numbers that a receiver keeps, one per sender and channel: 200 MiB, for 50 senders to 20,000 sockets by name."""
 MAX_ORIGIN_BYTES: Final = 64 * 1024 * 1024
 """The names in them: anyone on the bus can make up origins of 1,024 bytes each."""
 MAX_LEFT: Final = 65_536
@@ -32,6 +33,7 @@ SWEEP_FOR_ROOM: Final = 64
 """Numbers that are compared where one has to go, since the table is full."""
 
 DUPLICATE: Final = -1
+UNCOUNTED: Final = -2  # frames are missing, nobody knows how many
 
 _LEFT: Final = -1
 
@@ -91,23 +93,22 @@ class Across:
 class Tracker:
     """The receiver's memory: the last number heard per channel and origin.
 
-    The invariants: a frame whose number was heard within `ttl_s` is a copy, whatever happened meanwhile to the link or
-    to the channel. A hole is reported only where every frame of it should have been heard: on one link, on a channel
-    that was heard throughout; or where its sender doubts that the fleet heard it.
+    The invariants: a frame whose number was heard within `ttl_s` is a copy, whatever happened to link or channel. A
+    hole is reported only where all of it should have been heard: on one link, on a channel that was heard throughout;
+    or where its sender doubts that the fleet heard it.
 
     A hole across a replaced link is part of that outage's gap, as the sender was on the same node all along. Unless it
     was not: its node was replaced, and went on confirming to it what nobody else heard, after this pod had moved on.
-    Only the sender knows. So such a hole is remembered, and counts once the sender marks the channel as doubted.
+    Only the sender knows. So such a hole is remembered, and counts once the sender marks the channel as doubted; and at
+    once where frames were refused meanwhile, see `RefusedFrames`.
 
-    An example. Sender `o` publishes 1, 2, 3 on `user:u1`; 2 is lost, so 3 (which follows on 2) finds 1: one frame is
-    missing. The link is replaced; 3 comes again: a copy. 7 comes, which follows on 6: nothing is missing that the gap
-    of the outage does not cover. The user leaves, `o` publishes 8 to 57, the user comes back, 58 comes: nothing is
-    missing, as nobody here wanted the others. 58 again: a copy.
+    An example. Sender `o` publishes 1, 2, 3 on `user:u1`; 2 is lost, so 3 (which follows on 2) finds 1: one is missing.
+    The link is replaced; 3 comes again: a copy. 7 comes, which follows on 6: nothing is missing that the gap of the
+    outage does not cover. The user leaves, `o` publishes 8 to 57, the user comes back, 58 comes: nothing is missing.
 
-    It is bounded, as anyone on the bus can make up origins: where there is no room for another number, one that was
-    not heard for long goes. The next frame there counts as the first of its sender. It used to forget all at once and
-    to report whatever came next as a hole: a fleet of 64 senders and 16,500 sockets reported 451,913 holes to its
-    sockets, and nothing was missing.
+    It is bounded, as anyone can make up origins: where there is no room for another number, one that was not heard for
+    long goes. The next frame there counts as its sender's first. Forgetting all at once reported 451,913 holes, and
+    nothing was missing.
 
     Args:
         ttl_s: A number whose last frame is so old may be forgotten.
@@ -134,6 +135,7 @@ class Tracker:
     _left: OrderedDict[str, Left] = field(factory=OrderedDict[str, Left], init=False)
     # Links that were replaced so far.
     _link: int = field(default=0, init=False)
+    _refused: RefusedFrames = field(factory=RefusedFrames, init=False)
     # By channel and origin, in the order in which they were found.
     _across: OrderedDict[tuple[str, str], Across] = field(factory=OrderedDict[tuple[str, str], Across], init=False)
 
@@ -149,13 +151,17 @@ class Tracker:
         return True
 
     def accept(self, channel: str, origin: str, seq: int, prev: int | None) -> int:
-        """Return how many frames are missing before this one (0: none), or `DUPLICATE` if it is a copy."""
+        """Return how many frames are missing before this one; `UNCOUNTED`: some; `DUPLICATE`: it is a copy."""
         link = self._link if not self._left or self._is_heard(channel) else _LEFT
         origins = self._channels.get(channel)
         last = None if origins is None else origins.get(origin)
         if last is None:
             self._add(Last(channel, sys.intern(origin), seq, self.now, self.read_at, link))
-            return 0
+            since = None if prev is None else self._refused.since(channel)
+            if since is None:
+                return 0
+            self.hole_since = since
+            return UNCOUNTED
         if seq <= last.seq:
             return DUPLICATE
         missing = 0
@@ -169,7 +175,9 @@ class Tracker:
         return missing
 
     def _remember(self, channel: str, last: Last, missing: int) -> bool:
-        """Remember a hole across a replaced link; return False where there is no room: then it counts at once."""
+        """Remember a hole across a replaced link; return False if it counts at once."""
+        if self._refused.any_after(channel, last.read_at):
+            return False
         key, since = (channel, last.origin), last.at
         known = self._across.pop(key, None)
         if known is not None:
@@ -189,6 +197,19 @@ class Tracker:
             return 0
         self.hole_since = across.since
         return across.missing
+
+    def refused(self, channel: str) -> None:
+        """Record that a frame which seems to be another pod's was refused on a channel."""
+        self._refused.note(channel, self.now, self.read_at)
+
+    def refuses_all(self, since: float) -> None:
+        """Record that this pod refuses everything, inside a gap from some moment on."""
+        self._refused.covered_since = since
+        self.cut()
+
+    def accepts_again(self) -> None:
+        """Record that this gap ends."""
+        self._refused.end_cover()
 
     def _is_heard(self, channel: str) -> bool:
         """Whether all that is read now of a channel came after it was heard for the last time."""
@@ -213,6 +234,7 @@ class Tracker:
         """
         for last in self._channels.get(channel, {}).values():
             last.link = _LEFT
+        self._refused.leave(channel)
         self._left.pop(channel, None)
         if len(self._left) >= MAX_LEFT:
             self._left.popitem(last=False)
@@ -227,6 +249,7 @@ class Tracker:
     def expire(self, now: float) -> None:
         """Forget some of the numbers that are older than `ttl_s`; a part of the table at each call."""
         self._sweep(SWEEP, now)
+        self._refused.expire(now - self.ttl_s, SWEEP_FOR_ROOM)
         for channel, left in [*islice(self._left.items(), SWEEP_FOR_ROOM)]:  # in the order in which they were left
             if now - left.at <= self.ttl_s:
                 break
