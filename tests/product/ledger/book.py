@@ -33,6 +33,7 @@ class Published:
         stream: What it keeps its order in, together with the sender.
         order: Its place among all that happened.
         at: When, by the wall clock, read before the publish.
+        padding: Bytes that it is padded with; None: as the plan says.
     """
 
     sender: str
@@ -43,6 +44,7 @@ class Published:
     stream: str
     order: int
     at: float
+    padding: int | None = None
     returned: int = NEVER
     """The place at which `publish` had returned."""
     confirmed_at: float = float("inf")
@@ -159,7 +161,9 @@ class Book:
 
     # Senders
 
-    def publish(self, sender: str, targets: Sequence[Target], exclude: Iterable[str] = ()) -> Published:
+    def publish(
+        self, sender: str, targets: Sequence[Target], exclude: Iterable[str] = (), *, padding: int | None = None
+    ) -> Published:
         """Write down an event that is published now."""
         mine = self._by_sender[sender]
         event = Published(
@@ -171,6 +175,7 @@ class Book:
             stream=self._stream(targets),
             order=self.order(),
             at=time.time(),
+            padding=padding,
         )
         mine.append(event)
         self.events.append(event)
@@ -191,6 +196,14 @@ class Book:
     def dropped(self, sender: str, channel: str, cause: str, count: int) -> None:
         """Record what a sender counted."""
         self.drops[sender, channel][cause] += count
+
+    def settled(self, event: Published) -> bool:
+        """Return whether the broker has the event, or its sender has counted it."""
+        return event.confirmed_at != float("inf")
+
+    def reached(self, event: Published) -> bool:
+        """Return whether a connection of another pod than the sender's got the event."""
+        return any(heard.event is event for life in self.lives if life.pod != event.sender for heard in life.heard)
 
     # Connections
 

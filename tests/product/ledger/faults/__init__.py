@@ -16,16 +16,22 @@ from typing import Final
 
 from tests.product.ledger.faults.base import Fault
 from tests.product.ledger.faults.broker import Demoted, Freeze, Hiccup, Kill
-from tests.product.ledger.faults.clusters import KillNode, LameDuck, MoveSlots, Promote
+from tests.product.ledger.faults.clock import ClockSet
+from tests.product.ledger.faults.clusters import CutOff, KillNode, LameDuck, MoveSlots, Promote
 from tests.product.ledger.faults.line import Cut, HalfOpen, Held, Late, Narrow, Refused
+from tests.product.ledger.faults.logins import Renewed
 from tests.product.ledger.faults.pod import Blocked, Restart
+from tests.product.ledger.faults.refusals import Denied, Poison
 
 __all__ = ["KINDS", "Fault"]
 
 KINDS: Final[tuple[type[Fault], ...]] = (
     Blocked,
+    ClockSet,
     Cut,
+    CutOff,
     Demoted,
+    Denied,
     Freeze,
     HalfOpen,
     Held,
@@ -36,7 +42,9 @@ KINDS: Final[tuple[type[Fault], ...]] = (
     Late,
     MoveSlots,
     Narrow,
+    Poison,
     Promote,
     Refused,
+    Renewed,
     Restart,
 )

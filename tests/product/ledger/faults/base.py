@@ -8,10 +8,13 @@ from random import Random
 from typing import ClassVar, Protocol, Self
 
 from attrs import frozen
-from backplane_core import BaseBackplane
+from backplane_core import BaseBackplane, Target
 from backplane_testservers import OwnBroker, Proxy
 
+from tests.product.ledger.access import Access
+from tests.product.ledger.book import Book, Published
 from tests.product.ledger.buses import BUS_NAMES, SINGLE, Bus, BusName
+from tests.product.ledger.clocks import PodClock
 
 __all__ = ["Fault", "HurtPod", "HurtWorld", "LineFault"]
 
@@ -39,8 +42,17 @@ class HurtPod(Protocol):
         """How many links went live."""
         ...
 
+    @property
+    def clock(self) -> PodClock:
+        """Its wall clock."""
+        ...
+
     def heal_line(self) -> None:
         """Let its line be as it was at first."""
+        ...
+
+    async def publish(self, target: Target, padding: int) -> Published:
+        """Publish an event with so much padding."""
         ...
 
     async def restart(self, drain_s: float) -> None:
@@ -64,6 +76,21 @@ class HurtWorld(Protocol):
     @property
     def server(self) -> OwnBroker:
         """The bus, if it can be killed as a whole."""
+        ...
+
+    @property
+    def access(self) -> Access:
+        """Who may do what on the bus."""
+        ...
+
+    @property
+    def book(self) -> Book:
+        """What was written down so far."""
+        ...
+
+    @property
+    def signs(self) -> bool:
+        """Whether the fleet signs its frames."""
         ...
 
     def slots(self) -> Sequence[int]:

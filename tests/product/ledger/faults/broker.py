@@ -15,7 +15,7 @@ from tests.product.ledger.faults.base import Fault, HurtWorld
 
 __all__ = ["Demoted", "Freeze", "Hiccup", "Kill"]
 
-WHOLE: frozenset[BusName] = frozenset({"redis", "nats", "redis-cluster"})
+WHOLE: frozenset[BusName] = frozenset({"redis", "valkey", "nats", "redis-cluster"})
 
 
 @frozen(kw_only=True)
@@ -73,7 +73,7 @@ class Hiccup(_Broker):
 class Demoted(_Broker):
     """A Redis server becomes the replica of one that is not there, lives on, and is a primary again later."""
 
-    buses = frozenset[BusName]({"redis"})
+    buses = frozenset[BusName]({"redis", "valkey"})
 
     async def happen(self, world: HurtWorld) -> None:
         before = {pod.name: pod.links for pod in world.pods}

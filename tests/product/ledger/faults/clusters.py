@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 from tests.product.ledger.buses import BusName
 from tests.product.ledger.faults.base import Fault, HurtWorld
 
-__all__ = ["KillNode", "LameDuck", "MoveSlots", "Promote"]
+__all__ = ["CutOff", "KillNode", "LameDuck", "MoveSlots", "Promote"]
 
 NODES = 3
 LOOK_S = 0.1
@@ -71,6 +71,27 @@ class LameDuck(_NodeFault):
         world.saw(self, f"{node.name} has left")
         await asyncio.to_thread(node.start)
         await asyncio.to_thread(cluster.wait_until_meshed)
+
+
+@frozen(kw_only=True)
+class CutOff(_NodeFault):
+    """A node of a NATS cluster loses its routes, and keeps its clients until they notice; later it joins again."""
+
+    buses: ClassVar[frozenset[BusName]] = frozenset({"nats-cluster"})
+
+    @classmethod
+    def draw(cls, random: Random, *, at_s: float, pods: int) -> Self:
+        del pods
+        return cls(at_s=at_s, for_s=round(random.choice((0.1, 0.8, 3.0)), 2), node=random.randrange(NODES))
+
+    async def happen(self, world: HurtWorld) -> None:
+        cluster = world.bus
+        assert isinstance(cluster, NatsCluster)
+        node = cluster.nodes[self.node]
+        await asyncio.to_thread(cluster.take_out, node)
+        world.saw(self, f"{node.name} is on its own")
+        await asyncio.sleep(self.for_s)
+        await asyncio.to_thread(cluster.take_back, node)
 
 
 @frozen(kw_only=True)
