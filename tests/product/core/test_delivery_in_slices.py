@@ -53,6 +53,7 @@ async def test_copies_alone_give_the_loop_its_turns_too(monkeypatch: pytest.Monk
 
         monkeypatch.setattr(pod._receiver._reader, "_turn", turn)
         monkeypatch.setattr("backplane_core._inbound.reader.SLICE_S", -1.0)  # each look finds that it is time
+        pod._receiver._reader._slice_ends = 0.0  # what the first take began is over
         await take(pod, [frame] * 10 * LOOK_EVERY)
         assert pod.stats().duplicates == 10 * LOOK_EVERY
         assert turns == 10

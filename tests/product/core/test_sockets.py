@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from contextvars import copy_context
 
-import pytest
 from backplane_core import Lost
 from backplane_core._runtime.waking import OWN_WAITERS
-from backplane_core.sockets import Confirmation, Inbox, Tap
+from backplane_core.sockets import Confirmation, Inbox
 
 
 class Pausable:
@@ -207,49 +206,3 @@ def test_whoever_is_woken_after_the_loop_was_closed_is_left_alone() -> None:
     inbox.put("a", b"1")
     inbox.close()
     assert asyncio.run(inbox.take()) == [("a", b"1")]
-
-
-class Quiet(asyncio.Protocol):
-    """A client library's protocol; it hears of the end."""
-
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-
-    def eof_received(self) -> bool:
-        self.heard.append("eof")
-        return True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.heard.append("lost")
-
-
-class Line(asyncio.Transport):
-    """A transport that only knows its protocol."""
-
-    def __init__(self, protocol: asyncio.BaseProtocol) -> None:
-        super().__init__()
-        self.protocol = protocol
-
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        return self.protocol
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self.protocol = protocol
-
-
-async def test_a_tap_tells_of_the_end_once_and_passes_it_on_also_where_that_fails() -> None:
-    behind, ended = Quiet(), list[int]()
-    transport = Line(behind)
-
-    def fail() -> None:
-        ended.append(1)
-        raise LookupError
-
-    tap = Tap(transport, lambda _: None, lambda: ended.append(0))
-    assert transport.get_protocol() is tap
-    assert tap.eof_received()
-    tap.connection_lost(None)
-    assert (ended, behind.heard) == ([0], ["eof", "lost"])
-    with pytest.raises(LookupError):
-        Tap(Line(behind), lambda _: None, fail).connection_lost(None)
-    assert (ended, behind.heard) == ([0, 1], ["eof", "lost", "lost"])

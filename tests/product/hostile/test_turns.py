@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from typing import Any
+from itertools import islice
+from typing import Any, cast
 
 import pytest
 from attrs import evolve
@@ -18,6 +19,7 @@ from backplane_core.testing import MemoryTransport
 FRAMES = 20_000
 COST_S = 0.000_01
 """What a frame costs on the clock of these tests."""
+SHORT = int(SLICE_S / COST_S / 2)
 MOST = SLICE_S / COST_S + LOOK_EVERY + 1
 
 
@@ -78,6 +80,28 @@ async def test_a_flood_gives_the_loop_its_turns(flood: Any, keys: list[str]) -> 
         await reading
         assert taken == FRAMES
         assert most <= MOST
+
+
+async def test_batches_that_follow_each_other_give_the_loop_its_turns_as_one_does() -> None:
+    """Each of them is shorter than a slice: a reader that began another with each would hold the loop for all."""
+    taken = 0
+    async with Timed(MemoryTransport()) as pod:
+
+        async def read() -> None:
+            nonlocal taken
+            frames = junk("backplane")
+            while batch := [*islice(frames, SHORT)]:
+                await pod._receiver.take(cast("Any", costly(pod, batch)))
+                taken += len(batch)
+
+        reading = asyncio.create_task(read())
+        most = before = 0
+        while not reading.done():
+            await asyncio.sleep(0)
+            most, before = max(most, taken - before), taken
+        await reading
+        assert taken == FRAMES
+        assert most <= MOST + SHORT
 
 
 def test_sixty_five_thousand_origins_that_expire_at_once_go_in_slices() -> None:

@@ -144,11 +144,11 @@ async def test_the_ping_that_confirms_goes_out_behind_what_it_confirms(start: St
             assert tap.said.count(b"PUB ") == 1 + number * 10
             tap.said = b""
             await link.subscribe([f"c:{number}"])
-            assert tap.said.startswith(b"SUB ")
+            assert said(tap).startswith(b"SUB ")
             assert said(tap).endswith(b"PING\r\n")
             tap.said = b""
             await link.unsubscribe([f"c:{number}"])
-            assert tap.said.startswith(b"UNSUB ")
+            assert said(tap).startswith(b"UNSUB ")
             assert said(tap).endswith(b"PING\r\n")
 
 

@@ -77,7 +77,6 @@ class InlineParser(Parser):
     def __init__(self, client: Client, inbox: Inbox, transport: asyncio.Transport, listener: LineListener) -> None:
         super().__init__(client)  # pyright: ignore[reportUnknownMemberType] -- nats-py does not type it
         self._inbox = inbox
-        self._transport = transport
         self._listener = listener
         self._channels: dict[bytes, str] = {}
         # A busy subject's messages begin with the same few lines: a lookup costs a third of the pattern.
@@ -89,7 +88,7 @@ class InlineParser(Parser):
         self._early: list[bytes] = []
         self._tap = Tap(transport, self._arrived, lambda: None)  # the read loop learns of the end by itself
         self._tap.behind.data_received(_CALL)
-        inbox.source = transport
+        inbox.source = self._tap
 
     def set_channel(self, subject: bytes, channel: str | None) -> None:
         """Set the channel that a subject's messages belong to; None: it is no longer subscribed."""
@@ -103,8 +102,7 @@ class InlineParser(Parser):
         self._chunks.append(data)
         self._have += len(data)
         if self._line is not None:
-            if not self._transport.is_closing():
-                self._transport.pause_reading()
+            self._tap.pause_reading()
             return
         self._take()
         if self._line is not None:
@@ -126,8 +124,8 @@ class InlineParser(Parser):
                 raise nats.errors.ProtocolError
             self._line = None
             self._take()
-        if not self._inbox.is_full and not self._transport.is_closing():
-            self._transport.resume_reading()
+        if not self._inbox.is_full:
+            self._tap.resume_reading()
 
     def _take(self) -> None:
         """Hand over what is complete, frames first, so that nobody is confirmed before the frames that came earlier."""

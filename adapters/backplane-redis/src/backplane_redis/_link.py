@@ -132,8 +132,7 @@ class RedisLink(PipelinedConnection):
         """Take what arrives from now on in the socket's callback, where that is possible; otherwise `receive` reads."""
         transport = self._connection.transport()
         if self._inbox.source is None and transport is not None:
-            Tap(transport, self._arrived, self._ended)
-            self._inbox.source = transport
+            self._inbox.source = Tap(transport, self._arrived, self._ended)
 
     def take_unknown(self, channel: bytes) -> None:
         """Take a message of a channel that is not subscribed: it was left just before, so ignore it."""
