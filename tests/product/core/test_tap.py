@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -61,7 +61,7 @@ async def test_a_tap_tells_of_the_end_once_and_passes_it_on_also_where_that_fail
 
 
 @asynccontextmanager
-async def lines() -> AsyncIterator[tuple[asyncio.Transport, socket.socket]]:
+async def lines() -> AsyncGenerator[tuple[asyncio.Transport, socket.socket]]:
     """Two ends of a line: a transport that has not read yet, and a socket that blocks."""
     ours, theirs = socket.socketpair()
     with theirs:
@@ -135,6 +135,10 @@ async def test_what_was_read_before_the_end_is_taken_before_the_end_is_reported(
     assert (b"".join(heard[:-1]), heard[-1]) == (DATA, b"end")
 
 
+def ignore(_loop: asyncio.AbstractEventLoop, _context: dict[str, object]) -> None:
+    """Say nothing of an error that a test makes."""
+
+
 async def test_a_slice_that_fails_ends_the_connection_and_nothing_follows_on_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -148,7 +152,7 @@ async def test_a_slice_that_fails_ends_the_connection_and_nothing_follows_on_it(
 
         Tap(transport, take, lambda: ended.append(0))
         theirs.sendall(DATA)
-        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        asyncio.get_running_loop().set_exception_handler(ignore)
         transport.resume_reading()
         await until(lambda: bool(ended), "the end")
         assert transport.is_closing()
