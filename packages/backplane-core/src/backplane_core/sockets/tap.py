@@ -107,7 +107,7 @@ class Tap(asyncio.Protocol):
 
     def _end(self) -> None:
         data, self._rest = self._rest, b""
-        if data:  # nothing comes behind it any more, so it has no turn to wait for
+        if data:  # nothing comes behind it, so it has no turn to wait for
             self._taken(data)
         ended, self._ended = self._ended, None
         if ended is not None:
