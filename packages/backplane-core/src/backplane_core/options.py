@@ -135,6 +135,9 @@ class ConnectOptions(Options, total=False):
 NAMES: Final = tuple(Options.__annotations__)
 """Of the options that every backplane has."""
 
+CALLBACKS: Final = ("on_gap", "on_state", "observer")
+"""Of those, the ones that are called, and no setting."""
+
 ADAPTER_NAMES: Final = tuple(name for name in ConnectOptions.__annotations__ if name not in NAMES)
 """Of the options that are for the adapter."""
 
@@ -208,6 +211,15 @@ class Settings:
             _SECRET: True,
         },
     )
+
+    @classmethod
+    def of_options(cls, options: Mapping[str, Any]) -> Settings:
+        """Return the settings for these options, which may hold callbacks too.
+
+        Raises:
+            ConfigurationError: See `of`.
+        """
+        return cls.of({name: value for name, value in options.items() if name not in CALLBACKS})
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Settings:

@@ -9,16 +9,16 @@ from types import TracebackType
 from typing import Any, Final, Self, Unpack
 
 from backplane_core._local.arguments import check_target
+from backplane_core._local.event_queue import QueueOptions, check_queue_options
+from backplane_core._portal.checking import check_options
 from backplane_core._portal.shared import share
 from backplane_core._portal.shared_pod import SharedPod
 from backplane_core._runtime.tasks import retrieve_error
-from backplane_core.adapters import MEMORY, make_transport, scheme_of
 from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Connection, Overflow
-from backplane_core.distributed import DistributedBackplane
-from backplane_core.errors import ClosedError, ConfigurationError, ReentrantPublishError
+from backplane_core.errors import ClosedError, ReentrantPublishError
 from backplane_core.event import Event
 from backplane_core.observe import Gap
-from backplane_core.options import ConnectOptions, Settings
+from backplane_core.options import ConnectOptions
 from backplane_core.target import Target
 
 __all__ = ["SyncConnection"]
@@ -60,24 +60,21 @@ class SyncConnection:
         overflow: Overflow = "drop_oldest",
         **options: Unpack[ConnectOptions],
     ) -> None:
-        if scheme_of(url) in MEMORY:
-            raise ConfigurationError("a SyncConnection needs a broker: memory reaches no other process")
+        # Reports what is wrong here, not when it is entered.
+        check_options("SyncConnection", url, options)
         for target in targets:
             check_target(target)
-        self._url = url
-        self._targets = targets
-        self._bounds: Mapping[str, Any] = {
+        self._queue: QueueOptions = {
             "max_pending": max_pending,
             "max_pending_bytes": max_pending_bytes,
             "overflow": overflow,
+            "end_on_gap": False,
+            "on_gap": None,
         }
+        check_queue_options(self._queue)
+        self._url = url
+        self._targets = targets
         self._options: Mapping[str, Any] = options
-        transport, rest = make_transport(url, options)
-        pod = DistributedBackplane(transport, **rest)  # reports what is wrong here
-        pod.connection(None, *targets, **self._bounds)
-        self._settings = Settings.of(
-            {name: value for name, value in rest.items() if name not in {"observer", "on_gap", "on_state"}}
-        )
         self._pod: SharedPod | None = None
         self._connection: Connection | None = None
         self._items: AsyncIterator[Event | Gap] | None = None
@@ -96,7 +93,7 @@ class SyncConnection:
         """
         if self._pod is not None:
             raise ClosedError("a SyncConnection can only be entered once: make another")
-        self._pod = pod = share(SharedPod, self._token, self._url, self._options, self._settings)
+        self._pod = pod = share(SharedPod(self._url, self._options), self._token)
         pod.wait_until_open()
         try:
             pod.entered().run(self._attach(pod))
@@ -163,7 +160,7 @@ class SyncConnection:
     # In the portal's loop
 
     async def _attach(self, pod: SharedPod) -> None:
-        connection = pod.served().connection(None, *self._targets, **self._bounds)
+        connection = pod.served().connection(None, *self._targets, direct=False, **self._queue)
         await connection.__aenter__()
         self._items = connection.items()
         self._connection = connection

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from backplane_core._local.arguments import excluded_ids, normalize_targets
-from backplane_core._portal.encoded_publisher import EncodedPublisher
+from backplane_core._portal.checking import check_options
 from backplane_core._portal.shared import share
 from backplane_core._portal.shared_publisher import SharedPublisher
 from backplane_core._protocol.json import encode_event, normalize_json
@@ -46,7 +46,7 @@ class SyncPublisher:
         self._url = url
         self._options: Mapping[str, Any] = {"wait": False, **options}
         # Reports a wrong URL or option here, not at the first publish.
-        self._settings = EncodedPublisher(url, **self._options).settings
+        self._settings = check_options("SyncPublisher", url, self._options)
         self._shared: SharedPublisher | None = None
         self._closed = False
         self._token = object()
@@ -182,7 +182,7 @@ class SyncPublisher:
                 raise ClosedError("the publisher is closed")
             shared = self._own()
             if shared is None:
-                shared = share(SharedPublisher, self._token, self._url, self._options, self._settings)
+                shared = share(SharedPublisher(self._url, self._options, self._settings), self._token)
                 if self._settings.wait:
                     shared.wait_until_open()
                 self._shared = shared

@@ -228,7 +228,7 @@ class Subscriptions:
     def channels_of(self, entry: Entry) -> Iterable[str]:
         """Yield the channels that bring events for a connection, the shared one first."""
         yield self._routing.shared
-        for target in (Target.connection(entry.conn_id), *(entry.targets or ())):
+        for target in entry.all_targets:
             yield self._routing.channel((target,))
 
     @property

@@ -11,7 +11,7 @@ from backplane_core._protocol.json import encode_event
 from backplane_core.errors import ConfigurationError, InvalidTargetError
 from backplane_core.target import Target, check_id
 
-__all__ = ["check_sink", "check_target", "encode_info", "excluded_ids", "normalize_targets"]
+__all__ = ["check_sink", "check_target", "encode_info", "excluded_ids", "normalize_targets", "own_target"]
 
 # These checks are for callers without a type checker, who may pass anything.
 # pyright: reportUnnecessaryIsInstance=false
@@ -90,3 +90,8 @@ def excluded_ids(ids: Iterable[str]) -> tuple[str, ...]:
     if len(distinct) > MAX_EXCLUDED:
         raise InvalidTargetError(f"exclude holds {len(distinct)} connection ids; at most {MAX_EXCLUDED} are allowed")
     return distinct
+
+
+def own_target(conn_id: str, *, is_direct: bool) -> tuple[Target, ...]:
+    """Return the target that a connection has by its id; none, if it is not addressed by that."""
+    return (Target.connection(conn_id),) if is_direct else ()

@@ -49,10 +49,12 @@ class ConnectionHost:
         check_sink(sink)
         return self._registry.attach(conn_id, sink, raw=raw, on_gap=on_gap, now=self._system.monotonic(), info=info)
 
-    def attach_queue(self, queue: EventSink, targets: Sequence[Target], info: bytes | None = None) -> SinkAttachment:
+    def attach_queue(
+        self, queue: EventSink, targets: Sequence[Target], info: bytes | None = None, *, is_direct: bool
+    ) -> SinkAttachment:
         """Attach a connection's queue and associate it with its targets, all at once."""
         self._check(queue.conn_id)
-        attachment = self._registry.attach_queue(queue, self._system.monotonic(), info)
+        attachment = self._registry.attach_queue(queue, self._system.monotonic(), info, is_direct=is_direct)
         for target in targets:
             self._registry.associate(queue.conn_id, target)
         return attachment

@@ -14,7 +14,7 @@ from backplane_core.errors import BackplaneError, ClosedError, ConfigurationErro
 from backplane_core.event import Event
 from backplane_core.observe import Gap, GapCallback, GapCause
 
-__all__ = ["NOT_ENTERED", "EventQueue", "Hole", "QueueOptions"]
+__all__ = ["NOT_ENTERED", "EventQueue", "Hole", "QueueOptions", "check_queue_options"]
 
 NOT_ENTERED: Final = "enter the connection first: async with backplane.connection(...) as connection"
 OVERFLOWS: Final = ("close", "drop_oldest", "drop_newest")
@@ -39,6 +39,22 @@ class QueueOptions(TypedDict):
     overflow: Overflow
     end_on_gap: bool
     on_gap: GapCallback | None
+
+
+def check_queue_options(options: QueueOptions) -> None:
+    """Return if a queue may have these options.
+
+    Raises:
+        ConfigurationError: A bound or the policy is not allowed.
+    """
+    overflow = options["overflow"]
+    if overflow not in OVERFLOWS:
+        raise ConfigurationError(f"overflow={overflow!r} is not allowed: {', '.join(map(repr, OVERFLOWS))}")
+    if options["end_on_gap"] and overflow != "close":
+        raise ConfigurationError(f"end_on_gap needs overflow='close': overflow={overflow!r} continues after a gap")
+    for name, bound in (("max_pending", options["max_pending"]), ("max_pending_bytes", options["max_pending_bytes"])):
+        if type(bound) is not int or bound < 1:
+            raise ConfigurationError(f"{name}={bound!r} is not allowed: a whole number, at least 1")
 
 
 class EventQueue:
@@ -76,15 +92,8 @@ class EventQueue:
     )
 
     def __init__(self, host: ConnectionHost, conn_id: str, **options: Unpack[QueueOptions]) -> None:
-        max_pending, max_pending_bytes = options["max_pending"], options["max_pending_bytes"]
-        overflow, end_on_gap, on_gap = options["overflow"], options["end_on_gap"], options["on_gap"]
-        if overflow not in OVERFLOWS:
-            raise ConfigurationError(f"overflow={overflow!r} is not allowed: {', '.join(map(repr, OVERFLOWS))}")
-        if end_on_gap and overflow != "close":
-            raise ConfigurationError(f"end_on_gap needs overflow='close': overflow={overflow!r} continues after a gap")
-        for name, bound in (("max_pending", max_pending), ("max_pending_bytes", max_pending_bytes)):
-            if type(bound) is not int or bound < 1:
-                raise ConfigurationError(f"{name}={bound!r} is not allowed: a whole number, at least 1")
+        check_queue_options(options)
+        end_on_gap, on_gap = options["end_on_gap"], options["on_gap"]
         self.conn_id = conn_id
         self.hears_gaps = end_on_gap or on_gap is not None
         self.items: deque[Event | Hole] = deque()
@@ -96,9 +105,9 @@ class EventQueue:
         """What the reader awaits while there is nothing to read."""
         self.attachment: SinkAttachment | None = None
         self._host = host
-        self._max_pending = max_pending
-        self._max_pending_bytes = max_pending_bytes
-        self._overflow: Overflow = overflow
+        self._max_pending = options["max_pending"]
+        self._max_pending_bytes = options["max_pending_bytes"]
+        self._overflow: Overflow = options["overflow"]
         self._end_on_gap = end_on_gap
         self._on_gap = on_gap
         # Why it ended: at this gap, or since nobody read it in time.

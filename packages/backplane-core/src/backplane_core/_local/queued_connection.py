@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Self
 
+from backplane_core._local.arguments import own_target
 from backplane_core._local.connection_host import ConnectionHost
 from backplane_core._local.connection_items import ConnectionItems
 from backplane_core._local.event_queue import NOT_ENTERED, EventQueue
@@ -26,17 +27,25 @@ class QueuedConnection(Connection):
         queue: The queue between the bus and the reader.
         targets: The targets that the connection is associated with.
         info: What its host says of it.
+        is_direct: Whether it gets the events of its own id too.
     """
 
-    __slots__ = ("_host", "_info", "_is_entered", "_queue", "_targets")
+    __slots__ = ("_host", "_info", "_is_direct", "_is_entered", "_queue", "_targets")
 
     def __init__(
-        self, host: ConnectionHost, queue: EventQueue, targets: Sequence[Target], info: bytes | None = None
+        self,
+        host: ConnectionHost,
+        queue: EventQueue,
+        targets: Sequence[Target],
+        info: bytes | None = None,
+        *,
+        is_direct: bool,
     ) -> None:
         self._host = host
         self._queue = queue
         self._targets = tuple(targets)
         self._info = info
+        self._is_direct = is_direct
         self._is_entered = False
 
     @property
@@ -64,10 +73,12 @@ class QueuedConnection(Connection):
         queue = self._queue
         if self._is_entered:
             raise ClosedError("a connection can only be entered once: create another with backplane.connection(...)")
-        attachment = queue.attachment = self._host.attach_queue(queue, self._targets, self._info)
+        attachment = queue.attachment = self._host.attach_queue(
+            queue, self._targets, self._info, is_direct=self._is_direct
+        )
         self._is_entered = True
         try:
-            await self._host.confirm((Target.connection(queue.conn_id), *self._targets))
+            await self._host.confirm(own_target(queue.conn_id, is_direct=self._is_direct) + self._targets)
         except BaseException:
             attachment.drop()
             raise

@@ -16,7 +16,7 @@ from backplane_core.event_sink import EventSink
 from backplane_core.observe import Gap, GapCallback
 from backplane_core.target import Target
 
-__all__ = ["Entry", "Registry", "SinkAttachment", "Span", "is_implied"]
+__all__ = ["Entry", "Registry", "SinkAttachment", "Span"]
 
 
 @frozen
@@ -38,6 +38,7 @@ class Entry:
         on_gap: Called with gaps; None: nobody is.
         queue: What the sink belongs to, if that is a queue: it takes gaps in stream order, rather than at once.
         since: When it was attached, in the monotonic clock's seconds.
+        is_direct: Whether it gets the events of `Target.connection(conn_id)`.
         generation: Counts the sinks it has had; an `Attachment` of an earlier one is stale.
         covered: The last outage that it was notified of, as far as it goes.
         last_hole: The number of the last hole that it knows of, see `Holes`.
@@ -52,6 +53,7 @@ class Entry:
     on_gap: GapCallback | None
     since: float
     queue: EventSink | None = None
+    is_direct: bool = True
     generation: int = 0
     targets: set[Target] | None = None
     covered: Span | None = None
@@ -64,6 +66,18 @@ class Entry:
     def hears_gaps(self) -> bool:
         """Whether anybody looks at its gaps."""
         return self.on_gap is not None if self.queue is None else self.queue.hears_gaps
+
+    @property
+    def all_targets(self) -> Sequence[Target]:
+        """All but "everyone", which every connection has."""
+        own = (Target.connection(self.conn_id),) if self.is_direct else ()
+        return (*own, *(self.targets or ()))
+
+    def has_by_itself(self, target: Target) -> bool:
+        """Return whether it has a target without having been associated with it."""
+        return target.kind == "everyone" or (
+            self.is_direct and target.kind == "connection" and target.id == self.conn_id
+        )
 
 
 @define
@@ -79,6 +93,8 @@ class Registry:
 
     subscriber: Subscriber = field(factory=Subscriber, init=False)
     connections: dict[str, Entry] = field(factory=dict[str, Entry], init=False)
+    # How many of them have no target of their own.
+    indirect: int = field(default=0, init=False)
     # By the target's wire form: bytes keep their hash, and a frame's target is found without being decoded. Most have
     # one connection here, which needs no dict of its own.
     holders: dict[bytes, Entry | dict[str, Entry]] = field(factory=dict[bytes, "Entry | dict[str, Entry]"], init=False)
@@ -93,14 +109,29 @@ class Registry:
         now: float,
         queue: EventSink | None = None,
         info: bytes | None = None,
+        is_direct: bool = True,
     ) -> SinkAttachment:
         """Attach a connection, or replace its sink and keep its targets."""
         entry = self.connections.get(conn_id)
         if entry is None:
-            entry = Entry(conn_id=conn_id, sink=sink, raw=raw, on_gap=on_gap, queue=queue, since=now, info=info)
+            entry = Entry(
+                conn_id=conn_id,
+                sink=sink,
+                raw=raw,
+                on_gap=on_gap,
+                queue=queue,
+                since=now,
+                info=info,
+                is_direct=is_direct,
+            )
             self.connections[conn_id] = entry
-            self._link(Target.connection(conn_id), entry)
+            if is_direct:
+                self._link(Target.connection(conn_id), entry)
+            else:
+                self.indirect += 1
             return SinkAttachment(self, entry, 0)
+        if entry.is_direct != is_direct:
+            self._set_direct(entry, is_direct=is_direct)
         replaced = entry.queue
         entry.sink, entry.raw, entry.on_gap, entry.queue, entry.since = sink, raw, on_gap, queue, now
         entry.generation += 1
@@ -110,7 +141,9 @@ class Registry:
             replaced.end()
         return SinkAttachment(self, entry, entry.generation)
 
-    def attach_queue(self, queue: EventSink, now: float, info: bytes | None = None) -> SinkAttachment:
+    def attach_queue(
+        self, queue: EventSink, now: float, info: bytes | None = None, *, is_direct: bool = True
+    ) -> SinkAttachment:
         """Attach a connection by its queue; one that had the id ends, and leaves none of its targets behind.
 
         The id may have been another user's: what was meant for that one must not reach this one.
@@ -120,7 +153,16 @@ class Registry:
             for target in entry.targets:
                 self._unlink(target, entry)
             entry.targets = None
-        return self.attach(queue.conn_id, queue.accept, raw=False, on_gap=queue.mark, now=now, queue=queue, info=info)
+        return self.attach(
+            queue.conn_id,
+            queue.accept,
+            raw=False,
+            on_gap=queue.mark,
+            now=now,
+            queue=queue,
+            info=info,
+            is_direct=is_direct,
+        )
 
     def detach(self, conn_id: str) -> None:
         """Remove a connection and all of its associations; a no-op if it is not attached."""
@@ -130,9 +172,10 @@ class Registry:
         entry.sink = None
         entry.generation += 1
         entry.pending_gap = None
-        for target in (Target.connection(conn_id), *(entry.targets or ())):
+        for target in entry.all_targets:
             self._unlink(target, entry)
         entry.targets = None
+        self.indirect -= not entry.is_direct
         if entry.queue is not None:
             entry.queue.end()
 
@@ -146,7 +189,7 @@ class Registry:
         entry = self.connections.get(conn_id)
         if entry is None:
             return False
-        if is_implied(conn_id, target):
+        if entry.has_by_itself(target):
             return True
         if entry.targets is None:
             entry.targets = set()
@@ -207,7 +250,19 @@ class Registry:
     @property
     def target_count(self) -> int:
         """How many distinct targets there are besides the connections themselves."""
-        return len(self.holders) - len(self.connections)
+        return len(self.holders) - (len(self.connections) - self.indirect)
+
+    def _set_direct(self, entry: Entry, *, is_direct: bool) -> None:
+        """Give a connection whose id was taken over its own target, or take it away."""
+        own = Target.connection(entry.conn_id)
+        if entry.targets is not None:
+            self.dissociate(entry.conn_id, own)
+        entry.is_direct = is_direct
+        self.indirect += -1 if is_direct else 1
+        if is_direct:
+            self._link(own, entry)
+        else:
+            self._unlink(own, entry)
 
     def _link(self, target: Target, entry: Entry) -> None:
         holders = self.holders.get(target.wire)
@@ -257,8 +312,3 @@ class SinkAttachment:
         """Detach at once; see `detach`."""
         if self._entry.generation == self._generation:
             self._registry.detach(self._entry.conn_id)
-
-
-def is_implied(conn_id: str, target: Target) -> bool:
-    """Return whether every connection, or this one, has the target by itself."""
-    return target.kind == "everyone" or (target.kind == "connection" and target.id == conn_id)

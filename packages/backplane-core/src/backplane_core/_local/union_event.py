@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from attrs import define, field
 
-from backplane_core._local.registry import Entry, is_implied
+from backplane_core._local.registry import Entry
 from backplane_core.event import Event, make_event
 from backplane_core.target import Target
 
@@ -29,7 +29,7 @@ class UnionEvent:
     def event_for(self, entry: Entry) -> Event:
         """Return the event as this connection gets it."""
         own = entry.targets or ()
-        matching = (target for target in self._targets if target in own or is_implied(entry.conn_id, target))
+        matching = (target for target in self._targets if target in own or entry.has_by_itself(target))
         # None, if it left the target while the event was on its way to others.
         target = next(matching, self._targets[0])
         made = self._made.get(target)

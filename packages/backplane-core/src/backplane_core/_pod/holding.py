@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backplane_core._local.aging_queue import make_queue
-from backplane_core._local.arguments import check_target, encode_info
+from backplane_core._local.arguments import check_target, encode_info, own_target
 from backplane_core._local.event_attachment import SinkHandle
 from backplane_core._local.queued_connection import QueuedConnection
 from backplane_core._pod.parts import Parts
@@ -138,13 +138,16 @@ class Holding(Parts):
         self._host.owe((target,))
         return True
 
-    async def attach_events(self, sink: EventSink, *targets: Target, info: object = None) -> EventAttachment:
+    async def attach_events(
+        self, sink: EventSink, *targets: Target, info: object = None, direct: bool = True
+    ) -> EventAttachment:
         """Attach a connection that takes shared events and gaps by itself; see `EventSink`.
 
         Args:
             sink: The connection; it starts with these targets alone, also if it takes over the id of another.
             targets: The targets whose events it gets, besides those of `Target.connection(sink.conn_id)`.
             info: A small JSON value that `fleet.connections` shows to any pod that asks, at most 1 KiB; nothing secret.
+            direct: See `connection`.
 
         Returns:
             The attachment, which detaches this sink and no later one.
@@ -162,9 +165,9 @@ class Holding(Parts):
         """
         for target in targets:
             check_target(target)
-        attachment = self._host.attach_queue(sink, targets, encode_info(info))
+        attachment = self._host.attach_queue(sink, targets, encode_info(info), is_direct=direct)
         try:
-            await self._host.confirm((Target.connection(sink.conn_id), *targets))
+            await self._host.confirm(own_target(sink.conn_id, is_direct=direct) + targets)
         except BaseException:
             attachment.drop()
             raise
@@ -198,6 +201,7 @@ class Holding(Parts):
         on_gap: GapCallback | None = None,
         end_on_gap: bool = False,
         info: object = None,
+        direct: bool = True,
     ) -> Connection:
         """Return a bounded queue of events for one socket: enter it to attach, then iterate it.
 
@@ -218,6 +222,8 @@ class Holding(Parts):
             end_on_gap: End at the first gap that is not open, with `GapError`, so that the host closes the socket
                 (WebSocket close code 1012) and the client reconnects and reloads. Requires `overflow="close"`.
             info: A small JSON value that `fleet.connections` shows to any pod that asks, at most 1 KiB; nothing secret.
+            direct: Whether it gets the events of `Target.connection(conn_id)`. By default True. False for one that
+                nobody addresses by its id: under `routing="interest"` that saves the broker a subscription for each.
 
         Returns:
             The connection, not attached yet.
@@ -247,7 +253,7 @@ class Holding(Parts):
             end_on_gap=end_on_gap,
             on_gap=on_gap,
         )
-        return QueuedConnection(self._host, queue, targets, encode_info(info))
+        return QueuedConnection(self._host, queue, targets, encode_info(info), is_direct=direct)
 
     @property
     def connection_count(self) -> int:

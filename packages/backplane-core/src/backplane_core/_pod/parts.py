@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Unpack
+from typing import Unpack
 
 from backplane_core._fleet.asker import Asker
 from backplane_core._fleet.responder import Responder
@@ -41,15 +41,14 @@ class Parts:
     _asker: Asker
 
     def __init__(self, **options: Unpack[Options]) -> None:
-        plain: dict[str, Any] = dict(options)
-        observer: Observer | None = plain.pop("observer", None)
+        observer: Observer | None = options.get("observer")
         self._reporter = Reporter(
             observer=LoggingObserver() if observer is None else observer,
-            on_gap=plain.pop("on_gap", None),
-            on_state=plain.pop("on_state", None),
+            on_gap=options.get("on_gap"),
+            on_state=options.get("on_state"),
         )
         self._counters = self._reporter.counters
-        self._settings = Settings.of(plain)
+        self._settings = Settings.of_options(options)
         self._pod_name = self._settings.pod_name or default_pod_name(MAX_POD_NAME)
         self._system = self._make_system()
         self._loop_binding = LoopBinding(moves=self._outlives_loops)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from backplane_core._portal.intake import Item
 from backplane_core.errors import ClosedError, EventTooLargeError, OutboxFullError
-from backplane_core.options import Settings
 from backplane_core.publisher import Publisher
 from backplane_core.target import Target
 
@@ -17,11 +16,6 @@ class EncodedPublisher(Publisher):
     """Checks events in the threads that publish them, and takes them in its loop."""
 
     # From any thread: what these read may be a moment old.
-
-    @property
-    def settings(self) -> Settings:
-        """Its options, checked."""
-        return self._settings
 
     @property
     def is_crowded(self) -> bool:

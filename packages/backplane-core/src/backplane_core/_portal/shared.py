@@ -13,7 +13,6 @@ from backplane_core._portal.portal import Portal, Resident, enter
 from backplane_core._runtime.logging import logger
 from backplane_core.distributed import DistributedBackplane
 from backplane_core.errors import ClosedError
-from backplane_core.options import Settings
 
 __all__ = ["Shared", "share"]
 
@@ -28,19 +27,17 @@ class Shared(Resident, ABC):
     in the loop.
 
     Args:
-        key: What asks for the same key shares this one.
+        url: The broker's.
         options: The backplane's; they are known to be right.
-        settings: The same, checked.
     """
 
-    def __init__(self, key: Key, options: Mapping[str, Any], settings: Settings) -> None:
-        self.key = key
-        """What asks for the same key shares this one."""
+    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+        self.key: Key = (os.getpid(), type(self), url, _frozen(options))
+        """What has the same key shares this one."""
         self.is_closed = False
         """Whether it takes nothing more."""
-        self.url = key[2]
+        self.url = url
         self.options = options
-        self.settings = settings
         self.portal: Portal | None = None
         self._holders: set[object] = set()
         self._opening: asyncio.Task[None] | None = None
@@ -88,6 +85,8 @@ class Shared(Resident, ABC):
                 self.flush(drain_s)
             except TimeoutError as error:
                 logger.warning("closing: %s", error)
+            except ClosedError:  # the last holder let go meanwhile, and has sent or counted what was left
+                pass
             return
         _forget(self)
         portal.run(self.leave(drain_s))
@@ -163,32 +162,27 @@ class Shared(Resident, ABC):
 _shared: Final[dict[Key, Shared]] = {}
 
 
-def share(kind: type[S], holder: object, url: str, options: Mapping[str, Any], settings: Settings) -> S:
-    """Return this process's backplane of that kind and URL with these options, held; start it if there is none.
+def share(offered: S, holder: object) -> S:
+    """Return this process's backplane of that kind, URL and options, held; if there is none, start what is offered.
 
     Args:
-        kind: Which.
+        offered: One that has not been started.
         holder: Anything of one's own; see `Shared.let_go`.
-        url: The broker's.
-        options: The backplane's.
-        settings: The same, checked.
 
     Raises:
         ClosedError: The interpreter is ending.
         ConfigurationError: No thread can run here.
     """
-    key = (os.getpid(), kind, url, _frozen(options))
+    offered.hold(holder)  # first: who finds it may let go of it before this goes on, and must not be the last
     while True:
-        found = _shared.get(key)
-        if found is None:
-            new = kind(key, options, settings)
-            found = _shared.setdefault(key, new)  # atomic: one of several threads wins, and starts it
-            if found is new:
-                try:
-                    new.start()
-                except BaseException:
-                    new.give_up()
-                    raise
+        found = _shared.setdefault(offered.key, offered)  # atomic: one of several threads wins, and starts it
+        if found is offered:
+            try:
+                offered.start()
+            except BaseException:
+                offered.give_up()
+                raise
+            return offered
         if found.hold(holder):
             return cast("S", found)
         _forget(found)

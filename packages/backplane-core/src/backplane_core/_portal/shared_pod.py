@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from backplane_core._portal.shared import Key, Shared
+from backplane_core._portal.shared import Shared
 from backplane_core.adapters import make_transport
 from backplane_core.distributed import DistributedBackplane
 from backplane_core.errors import ClosedError
-from backplane_core.options import Settings
 
 __all__ = ["SharedPod"]
 
@@ -17,8 +16,8 @@ __all__ = ["SharedPod"]
 class SharedPod(Shared):
     """A pod whose connections are read in other threads; see `Shared`."""
 
-    def __init__(self, key: Key, options: Mapping[str, Any], settings: Settings) -> None:
-        super().__init__(key, options, settings)
+    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+        super().__init__(url, options)
         self._pod: DistributedBackplane | None = None
 
     def make(self) -> DistributedBackplane:

@@ -7,7 +7,7 @@ from typing import Any
 
 from backplane_core._portal.encoded_publisher import EncodedPublisher
 from backplane_core._portal.intake import Intake, Item
-from backplane_core._portal.shared import Key, Shared
+from backplane_core._portal.shared import Shared
 from backplane_core.errors import ClosedError, EventTooLargeError
 from backplane_core.observe import State, Stats
 from backplane_core.options import Settings
@@ -16,12 +16,19 @@ __all__ = ["SharedPublisher"]
 
 
 class SharedPublisher(Shared):
-    """A publisher that takes events from any thread; see `Shared`."""
+    """A publisher that takes events from any thread; see `Shared`.
 
-    def __init__(self, key: Key, options: Mapping[str, Any], settings: Settings) -> None:
-        super().__init__(key, options, settings)
+    Args:
+        url: The broker's.
+        options: The publisher's.
+        settings: The same, checked.
+    """
+
+    def __init__(self, url: str, options: Mapping[str, Any], settings: Settings) -> None:
+        super().__init__(url, options)
         self._publisher: EncodedPublisher | None = None
         self._intake = Intake(settings, self)
+        self._max_event_bytes = settings.max_event_bytes
 
     # From any thread
 
@@ -40,8 +47,8 @@ class SharedPublisher(Shared):
         publisher = self._publisher
         if publisher is not None:
             publisher.check_size(*item)
-        elif len(item[1]) > self.settings.max_event_bytes:
-            raise EventTooLargeError(len(item[1]), self.settings.max_event_bytes)
+        elif len(item[1]) > self._max_event_bytes:
+            raise EventTooLargeError(len(item[1]), self._max_event_bytes)
         if publisher is not None and self.is_current and not publisher.has_room(1, len(item[1])):
             # An observer that publishes what is dropped would feed itself for ever: so this is counted, and no record.
             publisher.refused(item[0], in_silence=True)
