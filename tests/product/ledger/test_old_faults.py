@@ -182,7 +182,7 @@ def a_union_is_its_first_target(patch: Patch) -> None:
 
 
 def an_id_that_is_taken_over_keeps_its_targets(patch: Patch) -> None:
-    def attach_queue(self: Registry, queue: EventSink, now: float, **_: bool) -> object:
+    def attach_queue(self: Registry, queue: EventSink, now: float, *_: object, **__: object) -> object:
         return self.attach(queue.conn_id, queue.accept, raw=False, on_gap=queue.mark, now=now, queue=queue)
 
     patch.setattr(Registry, "attach_queue", attach_queue)

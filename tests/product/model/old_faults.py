@@ -232,9 +232,8 @@ def who_left_the_target_still_gets_the_event(patch: Patch) -> None:
 
 
 def an_id_that_is_taken_over_keeps_its_targets(patch: Patch) -> None:
-    def attach_queue(self: Registry, queue: Any, now: float, **_: bool) -> Any:
-        on_gap = queue.mark if queue.takes_gaps else None
-        return self.attach(queue.conn_id, queue.accept, raw=False, on_gap=on_gap, now=now, queue=queue)
+    def attach_queue(self: Registry, queue: Any, now: float, *_: object, **__: object) -> Any:
+        return self.attach(queue.conn_id, queue.accept, raw=False, on_gap=queue.mark, now=now, queue=queue)
 
     patch.setattr(Registry, "attach_queue", attach_queue)
 
