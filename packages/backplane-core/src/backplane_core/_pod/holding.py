@@ -147,7 +147,8 @@ class Holding(Parts):
             sink: The connection; it starts with these targets alone, also if it takes over the id of another.
             targets: The targets whose events it gets, besides those of `Target.connection(sink.conn_id)`.
             info: A small JSON value that `fleet.connections` shows to any pod that asks, at most 1 KiB; nothing secret.
-            direct: See `connection`.
+            direct: Whether it gets the events of `Target.connection(sink.conn_id)`. By default True. False for one that
+                nobody addresses by its id: under `routing="interest"` that saves the broker a subscription for each.
 
         Returns:
             The attachment, which detaches this sink and no later one.
