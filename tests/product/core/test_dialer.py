@@ -46,6 +46,14 @@ async def test_an_address_that_swallows_packets_does_not_hold_up_the_next(
             assert connected.getblocking() is False
 
 
+@pytest.mark.every_loop
+async def test_what_is_written_does_not_wait_for_the_acknowledgement_of_what_was_written_before(
+    listener: socket.socket,
+) -> None:
+    with await Dialer().open("127.0.0.1", port_of(listener)) as connected:
+        assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 async def test_an_address_that_refuses_costs_nothing(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     resolve(monkeypatch, NAME, "127.0.0.9", "127.0.0.1")
     with await Dialer().open(NAME, port_of(listener)) as connected:
