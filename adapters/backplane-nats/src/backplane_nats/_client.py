@@ -113,13 +113,21 @@ async def close_now(client: Client, attempt: asyncio.Task[None] | None = None) -
     Args:
         client: Any client, connected or not.
         attempt: Its `connect`, which is cancelled unless it is done.
+
+    Cancellation: closes the socket, and waits for nothing more.
     """
-    if attempt is not None:
-        # It may end with an error that nobody awaits any longer; asyncio would log it, traceback and all.
-        attempt.add_done_callback(_retrieve)
-        if not attempt.done():
-            attempt.cancel()
-            await asyncio.wait({attempt}, timeout=_CLOSE_S)
+    try:
+        if attempt is not None:
+            # It may end with an error that nobody awaits any longer; asyncio would log it, traceback and all.
+            attempt.add_done_callback(_retrieve)
+            if not attempt.done():
+                attempt.cancel()
+                await asyncio.wait({attempt}, timeout=_CLOSE_S)
+    finally:
+        await _close(client)
+
+
+async def _close(client: Client) -> None:
     tasks = {*get_tasks(client), asyncio.create_task(client.close())}
     if (writer := _writer(client)) is not None:
         # Unsent bytes to a frozen server would keep the socket, and nats-py's close(), for ever.
@@ -128,9 +136,12 @@ async def close_now(client: Client, attempt: asyncio.Task[None] | None = None) -
         tasks.add(asyncio.create_task(writer.wait_closed()))
     for task in tasks:
         task.add_done_callback(_retrieve)
-    _, stuck = await asyncio.wait(tasks, timeout=_CLOSE_S)
-    for task in stuck:
-        task.cancel()
+    try:
+        await asyncio.wait(tasks, timeout=_CLOSE_S)
+    finally:
+        stuck = {task for task in tasks if not task.done()}
+        for task in stuck:
+            task.cancel()
     if stuck:
         await asyncio.wait(stuck, timeout=_CLOSE_S)
 

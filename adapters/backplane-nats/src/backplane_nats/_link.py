@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, Final, TypeVar
 
 import nats.errors
@@ -258,11 +259,12 @@ class NatsLink:
         if self._failure is None:
             self._failure = TransportError(f"the link to {self._where} was closed")
         self._end(None)
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait({self._watching})
-        await close_now(self._client)
-        await self._io.aclose()
+        async with AsyncExitStack() as stack:  # each, even if this is cancelled at another one
+            stack.push_async_callback(self._io.aclose)
+            stack.push_async_callback(close_now, self._client)
+            if self._watching is not None:
+                self._watching.cancel()
+                stack.push_async_callback(asyncio.wait, [self._watching])
 
 
 def _place(refusal: Refusal) -> int:

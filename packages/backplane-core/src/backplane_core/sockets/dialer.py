@@ -60,8 +60,14 @@ class Dialer:
         race = _Race(addresses[:MAX_ADDRESSES])
         try:
             address, connected = await race.run()
-        finally:
+        except BaseException:
             await race.end()
+            raise
+        try:
+            await race.end()
+        except BaseException:
+            connected.close()
+            raise
         self._remember(name, _behind(address, addresses))
         return connected
 
@@ -125,14 +131,15 @@ class _Race:
         raise self._failure()
 
     async def end(self) -> None:
-        """Give up the attempts that are left, and wait for their end."""
+        """Give up the attempts that are left, and wait for their end.
+
+        Cancellation: closes what they still connect, no matter who waits.
+        """
         for task in self._running:
+            task.add_done_callback(_close_connected)
             task.cancel()
         if self._running:
             await asyncio.wait(self._running)
-        for task in self._running:
-            if not task.cancelled() and task.exception() is None:
-                task.result().close()  # it connected in the very moment
 
     def _failure(self) -> OSError:
         if len(self._failures) == 1:
@@ -148,6 +155,12 @@ def _interleave(addresses: Sequence[_Address]) -> list[_Address]:
     for address in dict.fromkeys(addresses):
         by_family.setdefault(address[0], []).append(address)
     return [address for address in chain.from_iterable(zip_longest(*by_family.values())) if address is not None]
+
+
+def _close_connected(task: asyncio.Task[socket.socket]) -> None:
+    """Close a socket that was connected in the very moment in which its attempt was given up."""
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
 
 
 async def _connect(family: int, place: tuple[Any, ...]) -> socket.socket:
