@@ -43,6 +43,7 @@ from backplane_testservers.tls import Certificates
 from hypothesis import HealthCheck, settings
 
 from tests.support.bytecode import share_bytecode
+from tests.support.leaks import find_leaks, opens_connections
 from tests.support.selection import is_passed_over, order, select, share_workers
 
 BrokerT = TypeVar("BrokerT", bound=Broker)
@@ -108,6 +109,14 @@ def pytest_collection_finish() -> None:
     # Thousands of collected tests stay to the end; else each `gc.collect()` of a test would go through them all.
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    yield
+    # Here its fixtures and its loop have ended.
+    if opens_connections(item.path) and (leaks := find_leaks()):
+        pytest.fail("left to the garbage collector:\n  " + "\n  ".join(leaks), pytrace=False)
 
 
 @pytest.hookimpl(optionalhook=True)

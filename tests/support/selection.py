@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-__all__ = ["beside_the_diagonal", "is_passed_over", "order", "select", "share_workers"]
+__all__ = ["beside_the_diagonal", "folder_of", "is_passed_over", "order", "select", "share_workers"]
 
 TESTS: Final = Path(__file__).resolve().parents[1]
 
@@ -113,8 +113,13 @@ def order(items: list[pytest.Item]) -> None:
 
 
 def _rank(item: pytest.Item) -> int:
-    folder = item.path.relative_to(TESTS).as_posix() if item.path.is_relative_to(TESTS) else ""
+    folder = folder_of(item.path)
     return next((rank for rank, first in enumerate(FIRST) if folder.startswith(f"{first}/")), len(FIRST))
+
+
+def folder_of(path: Path) -> str:
+    """Return where a file is below `tests`, its name included; empty if it is elsewhere."""
+    return path.relative_to(TESTS).as_posix() if path.is_relative_to(TESTS) else ""
 
 
 def share_workers(items: list[pytest.Item]) -> None:

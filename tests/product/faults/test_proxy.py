@@ -10,6 +10,7 @@ from contextlib import suppress
 import pytest
 from attrs import define
 from backplane_testservers import Proxy
+from backplane_testservers.streams import serve
 
 from tests.support.waiting import until
 
@@ -27,18 +28,13 @@ class Echo:
 async def echo(leaves_nothing: None) -> AsyncIterator[Echo]:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server.talks += 1
-        try:
-            while data := await reader.read(65_536):
-                server.heard += data
-                writer.write(data)
-                await writer.drain()
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
+        while data := await reader.read(65_536):
+            server.heard += data
+            writer.write(data)
+            await writer.drain()
 
-    async with await asyncio.start_server(talk, "127.0.0.1", 0) as listener:
-        server = Echo(listener.sockets[0].getsockname()[1])
+    async with serve(talk) as port:
+        server = Echo(port)
         yield server
 
 

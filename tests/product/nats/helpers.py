@@ -12,6 +12,7 @@ from typing import Any, cast
 from backplane_core import Frame, Link, Lost, TransportError
 from backplane_nats._link import NatsLink
 from backplane_nats.transport import NatsTransport
+from backplane_testservers.streams import serve
 
 DEADLINE_S = 10.0
 PROMPT_S = 2.0
@@ -83,13 +84,9 @@ class Tap:
         self.writers: list[asyncio.StreamWriter] = []
         self._port = port
         self._piece_bytes = piece_bytes
-        self._tasks: set[asyncio.Task[None]] = set()
 
-    def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writers.append(writer)
-        self._tasks.add(asyncio.create_task(self._serve(reader, writer)))
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._port)
         try:
             await asyncio.gather(self._record(reader, server_writer), self._answer(server_reader, writer))
@@ -115,22 +112,12 @@ class Tap:
                 # Each piece becomes a segment of its own, and mostly a read of its own.
                 await asyncio.sleep(0)
 
-    async def aclose(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-
 
 @asynccontextmanager
 async def tapped(port: int, *, piece_bytes: int | None = None) -> AsyncGenerator[tuple[str, Tap]]:
     tap = Tap(port, piece_bytes)
-    server = await asyncio.start_server(tap.connected, "127.0.0.1", 0)
-    try:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", tap
-    finally:
-        server.close()
-        await tap.aclose()
+    async with serve(tap.connected) as here:
+        yield f"127.0.0.1:{here}", tap
 
 
 @asynccontextmanager
@@ -141,10 +128,8 @@ async def speaking(
 
     What it heard it keeps in `heard`; that is of use for one client alone.
     """
-    writers: list[asyncio.StreamWriter] = []
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(greeting)
         said = bytearray() if heard is None else heard
         with contextlib.suppress(ConnectionError):
@@ -152,15 +137,9 @@ async def speaking(
                 if not (data := await reader.read(4096)):
                     break
                 said.extend(data)
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for writer in writers:
-            writer.close()
+    async with serve(talk) as port:
+        yield f"127.0.0.1:{port}"
 
 
 def texts_of(error: BaseException) -> Iterable[str]:

@@ -13,6 +13,7 @@ from backplane_nats.transport import NatsTransport
 from backplane_testservers import NatsServer, RedisServer, ScriptedNats, free_port
 from backplane_testservers.scripted import SILENCE, USUAL
 from backplane_testservers.scripted_nats import info
+from backplane_testservers.streams import serve
 from backplane_testservers.tls import Certificates
 
 from tests.conftest import StartServer
@@ -85,15 +86,13 @@ async def test_a_monitoring_port_is_named(start: StartServer) -> None:
 async def tls_port(certificates: Certificates) -> AsyncIterator[int]:
     """A port where TLS is spoken, and nothing within it."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificates.server.cert, certificates.server.key)
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    yield server.sockets[0].getsockname()[1]
-    server.close()
+    async with serve(listen, tls=context) as port:
+        yield port
 
 
 @pytest.mark.usefixtures("patient")

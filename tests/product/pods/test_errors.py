@@ -21,6 +21,7 @@ from backplane_core import (
     connect_from_env,
 )
 from backplane_testservers import Kind, NatsServer, RedisServer, free_port
+from backplane_testservers.streams import serve
 from backplane_testservers.tls import Certificates
 
 from tests.conftest import StartServer
@@ -125,11 +126,8 @@ async def test_a_broker_that_never_answers_is_a_transport_error_within_the_timeo
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
-    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
-    async with silent:
-        port = silent.sockets[0].getsockname()[1]
+    async with serve(say_nothing) as port:
         error, took = await fails(f"{kind}://pod:{SECRET}@127.0.0.1:{port}", written)
     assert isinstance(error, TransportError)
     assert "no answer yet" in str(error)

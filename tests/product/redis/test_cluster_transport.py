@@ -11,6 +11,7 @@ import pytest
 from backplane_core import AuthenticationError, ConfigurationError, Link, Target, Transport, connect_from_env
 from backplane_redis import ClusterTransport
 from backplane_testservers import BrokerUnavailable, RedisCluster, RedisServer, free_port
+from backplane_testservers.streams import serve
 from backplane_testservers.tls import Certificates
 
 from tests.conftest import StartServer, skip_or_fail
@@ -189,11 +190,9 @@ async def old_server() -> AsyncIterator[str]:
         while line := await reader.readline():
             if line.strip() in {b"HELLO", b"SETNAME", b"SLOTS", b"SETINFO"}:
                 writer.write(hello if line.strip() == b"HELLO" else b"+OK\r\n")
-        writer.transport.abort()
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
-    async with server:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with serve(talk) as port:
+        yield f"127.0.0.1:{port}"
 
 
 async def test_a_server_before_7_is_refused_for_good(old_server: str) -> None:
@@ -211,10 +210,8 @@ async def test_a_node_that_answers_nothing_leaves_time_to_ask_another(
         there.set()
         while await reader.read(1024):
             pass
-        writer.transport.abort()
 
-    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
-        port = silent.sockets[0].getsockname()[1]
+    async with serve(say_nothing) as port:
         await round_trip(
             f"redis-cluster://127.0.0.1:{port},{shared_redis_cluster.host}:{shared_redis_cluster.port}", channel
         )

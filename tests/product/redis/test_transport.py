@@ -14,6 +14,7 @@ import pytest
 from backplane_core import AuthenticationError, ConfigurationError, Link, Transport, TransportError
 from backplane_redis import RedisTransport
 from backplane_testservers import OwnBroker, RedisServer, free_port
+from backplane_testservers.streams import serve
 from backplane_testservers.tls import Certificates
 from redis.credentials import CredentialProvider
 
@@ -45,23 +46,16 @@ async def scripted(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncGenera
     """Serve one client by a script; the event tells that the client is gone."""
     gone = asyncio.Event()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def follow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await talk(reader, writer)
             while await reader.read(1024):
                 pass
-        except OSError:
-            pass
         finally:
             gone.set()
-            writer.transport.abort()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    try:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", gone
-    finally:
-        server.close()
-        await server.wait_closed()
+    async with serve(follow, tls=tls) as port:
+        yield f"127.0.0.1:{port}", gone
 
 
 async def say_nothing(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:

@@ -114,7 +114,7 @@ async def close_now(client: Client, attempt: asyncio.Task[None] | None = None) -
         client: Any client, connected or not.
         attempt: Its `connect`, which is cancelled unless it is done.
 
-    Cancellation: closes the socket, and waits for nothing more.
+    Cancellation: closes the socket, and no longer waits.
     """
     try:
         if attempt is not None:

@@ -10,7 +10,6 @@ was sent is recorded, so that a test can assert that it saw its fault.
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import threading
 from abc import ABC, abstractmethod
@@ -21,9 +20,9 @@ from typing import Final, Self, TypeAlias
 
 from attrs import define, field, frozen
 
-__all__ = ["HANG_UP", "SILENCE", "USUAL", "Answer", "Late", "ScriptedConnection", "ScriptedServer", "Special"]
+from backplane_testservers.streams import HOST, StreamServer
 
-HOST: Final = "127.0.0.1"
+__all__ = ["HANG_UP", "SILENCE", "USUAL", "Answer", "Late", "ScriptedConnection", "ScriptedServer", "Special"]
 
 
 @frozen
@@ -111,16 +110,12 @@ class ScriptedServer(ABC):
         """Every command, in the order in which they came."""
         self.accepted = 0
         """How many connections there were."""
-        self.failures: list[BaseException] = []
         self.connections: set[ScriptedConnection] = set()
         """Those that are open."""
-        self._tls = tls
         self._given: dict[str, int] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._listener = socket.create_server((HOST, 0), backlog=512)
+        self._server = StreamServer(self._serve, tls=tls)
         self.host = HOST
-        self.port: int = self._listener.getsockname()[1]
-        self._server: asyncio.Server | None = None
+        self.port = self._server.port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="scripted", daemon=True)
 
@@ -156,18 +151,18 @@ class ScriptedServer(ABC):
 
     def __enter__(self) -> Self:
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._server.start)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._server.aclose(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        if self.failures and kind is None:
-            raise BaseExceptionGroup("the stand-in itself failed", self.failures)
+        if self._server.failures and kind is None:
+            raise ExceptionGroup("the stand-in itself failed", self._server.failures)
 
     def _in_loop(self, section: Callable[[], int]) -> int:
         async def run() -> int:
@@ -187,10 +182,6 @@ class ScriptedServer(ABC):
         return len(self.connections)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
         connection = ScriptedConnection(self.accepted, writer)
         self.accepted += 1
         self.connections.add(connection)
@@ -199,15 +190,10 @@ class ScriptedServer(ABC):
             while (words := await self.read_command(reader)) is not None:
                 if words and not await self._take(connection, words):
                     break
-        except (OSError, asyncio.IncompleteReadError, ValueError, asyncio.LimitOverrunError):
-            pass  # it hung up, or it speaks another protocol
-        except asyncio.CancelledError:
-            pass  # `_stop`: asyncio logs the end of a handler that was cancelled
-        except Exception as error:  # noqa: BLE001 -- raised at the end of the test
-            self.failures.append(error)
+        except (ValueError, asyncio.LimitOverrunError):
+            pass  # it speaks another protocol
         finally:
             self.connections.discard(connection)
-            writer.close()
 
     async def _take(self, connection: ScriptedConnection, words: tuple[bytes, ...]) -> bool:
         """Answer a command; return whether the connection goes on."""
@@ -237,18 +223,6 @@ class ScriptedServer(ABC):
             self._given[name] = turn + 1
             return found[min(turn, len(found) - 1)]
         return USUAL
-
-    async def _start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, sock=self._listener, ssl=self._tls)
-
-    async def _stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        self._cut()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait([*self._tasks])
 
 
 def _names(words: tuple[bytes, ...]) -> Iterator[str]:
