@@ -21,6 +21,7 @@ BLOCK_S = 2.5
 BLOCK_LONG_S = 5.0
 FLOOD_EVENTS = 2_500
 BURST = 100
+LATE_S = 0.5
 PAD_BYTES = 20_000  # 50 MB in all: more than the kernel's buffers hold
 CUT = {"redis": "overcoming of output buffer limits", "nats": "Slow Consumer"}
 
@@ -154,3 +155,34 @@ async def test_one_slow_connection_of_a_hundred_harms_no_other(rig: Rig, policy:
             assert (await anext(slow)).value[2] == total
             assert [(gap.cause, gap.missed) for gap in gaps] == [("overflow", total - room)]
     assert there.links == 1
+
+
+@pytest.mark.parametrize("broker", ["redis", "nats"], indirect=True)
+@pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest"])
+async def test_the_gap_of_a_full_queue_holds_the_moment_at_which_a_late_line_took_what_it_dropped(
+    rig: Rig, policy: Overflow
+) -> None:
+    proxy = rig.proxy()
+    here, there = await rig.pod(), await rig.pod(proxy)
+    gaps: list[Gap] = []
+    async with there.backplane.connection(
+        "slow", Target.user("u0"), max_pending=2, overflow=policy, on_gap=gaps.append
+    ) as slow:
+        proxy.down.delay(LATE_S)
+        taken: list[float] = []
+        for number in range(4):
+            await here.backplane.publish(Target.user("u0"), number)
+            await here.backplane.flush(timeout_s=30)
+            taken.append(time.time())
+        await until(lambda: there.backplane.stats().overflowed == 2, "two are dropped", 30)
+        arrived = time.time()
+        # Those that are kept are read; the gap is among them.
+        assert [(await anext(slow)).value for _ in range(2)] == ([2, 3] if policy == "drop_oldest" else [0, 1])
+        await here.backplane.publish(Target.user("u0"), "behind it")
+        assert (await anext(slow)).value == "behind it"
+    (gap,) = gaps
+    first = taken[0 if policy == "drop_oldest" else 2]
+    assert arrived - first >= LATE_S / 2, "the line was late"
+    assert gap.missed == 2
+    assert gap.since <= first, "the broker had it by then"
+    assert first <= gap.until <= arrived

@@ -16,6 +16,7 @@ from backplane_core._inbound.outage_notifier import OutageNotifier
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._link.subscriber import LinkSubscriber
+from backplane_core._local.connection_host import ConnectionHost
 from backplane_core._local.registry import Entry
 from backplane_core._outbound.losses import Losses
 from backplane_core._outbound.outbox import Outbox
@@ -212,6 +213,15 @@ def interest_is_forgotten(patch: Patch) -> None:
     patch.setattr(Subscriptions, "lost", lost)
 
 
+def overflow_begins_when_it_is_noticed(patch: Patch) -> None:
+    count = ConnectionHost.count_overflow
+
+    def now(self: ConnectionHost, conn_id: str, reason: str, _since: float) -> Gap:
+        return count(self, conn_id, reason, self._system.monotonic())
+
+    patch.setattr(ConnectionHost, "count_overflow", now)
+
+
 MUTATIONS = [
     Mutation("no dedupe", no_dedupe, "times to"),
     Mutation("no re-send", no_resend, "did not send"),
@@ -233,6 +243,7 @@ MUTATIONS = [
     Mutation("gaps come as they may", gaps_come_as_they_may, "was told of gaps at"),
     Mutation("copies of beats are another pod", copies_of_beats_are_another_pod, "collisions"),
     Mutation("subscriptions have no deadline", subscriptions_have_no_deadline, "no link is deaf|not within"),
+    Mutation("an overflow's gap begins when it is noticed", overflow_begins_when_it_is_noticed, "outside its gaps"),
     Mutation("interest is forgotten with the link", interest_is_forgotten, "missing"),
 ]
 

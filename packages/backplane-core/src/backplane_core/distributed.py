@@ -64,7 +64,7 @@ class DistributedBackplane(BaseBackplane):
         signer = _make_signer(settings, system)
         peers = Peers(routing, settings.origin_ttl_s, reporter, unnumbered=settings.unnumbered_pods)
         heartbeat = Heartbeat(settings.probe_interval_s, settings.beat_s, self._hears)
-        self._watermark = Watermark(system.monotonic())
+        self._host.bus = self._watermark = Watermark(system.monotonic())
         self._coverage = Coverage()
         # Out: publish -> sender -> link
         self._sender = Sender(own, routing, settings, peers, reporter, system, signer)

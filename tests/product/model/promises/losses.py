@@ -28,7 +28,8 @@ def check_losses(life: Life, ledger: Ledger, plan: Plan) -> Iterator[str]:
         return  # gone before it could be told, or told by an error
     got = {heard.number for heard in life.heard}
     gaps = [told for told in life.gaps if told.gap.cause != "overflow"]
-    overflowed = sum([told.gap.missed or 0 for told in life.gaps if told.gap.cause == "overflow"])
+    full = [told for told in life.gaps if told.gap.cause == "overflow"]
+    overflowed = sum([told.gap.missed or 0 for told in full])
     torn: list[tuple[Hole, Published]] = []
     for event in ledger.events:
         if event.number in got or event.refused or not _owed(life, event):
@@ -49,6 +50,7 @@ def check_losses(life: Life, ledger: Ledger, plan: Plan) -> Iterator[str]:
             torn += [(hole, event) for hole in replay(life.pod, plan).holes if hole.certain and hole.has(event)]
         elif overflowed:
             overflowed -= 1
+            yield from _outside(event, journeys, full, life)
         elif covering:
             yield from misplaced
         else:
@@ -58,6 +60,12 @@ def check_losses(life: Life, ledger: Ledger, plan: Plan) -> Iterator[str]:
             )
     if not plan.refuses_all:  # else no number was read
         yield from _untold(life, gaps, torn, ledger)
+
+
+def _outside(event: Published, journeys: list[tuple[float, float]], full: list[Told], life: Life) -> Iterator[str]:
+    """What a full queue dropped passed the bus within one of that queue's gaps."""
+    if not any(_meet(journey, told, life.pod) for journey in journeys or [(event.at, event.at)] for told in full):
+        yield f"event {event.number} was dropped by the queue of {name_of(life)} outside its gaps: {event.at}"
 
 
 def _owed(life: Life, event: Published) -> bool:

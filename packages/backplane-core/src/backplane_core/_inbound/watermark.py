@@ -48,6 +48,10 @@ class Watermark:
         """Record that nothing was heard until now, and nothing missed either."""
         self.heard_at = self.deaf_since = self.at = now
 
+    def earliest(self) -> float:
+        """Return `at`: what is delivered from now on passed the broker later, or was published here."""
+        return self.at
+
     def advance(self, written_at: float) -> None:
         """Record that what was written then came back, or was answered in order, and all before it is delivered."""
         if self.refusal is not None:

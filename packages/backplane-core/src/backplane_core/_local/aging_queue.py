@@ -8,6 +8,7 @@ from math import inf
 from typing import Final, Unpack
 
 from backplane_core._local.connection_host import ConnectionHost
+from backplane_core._local.dropping_queue import DroppingQueue
 from backplane_core._local.event_queue import EventQueue, QueueOptions
 from backplane_core.errors import ConfigurationError
 from backplane_core.event import Event
@@ -87,11 +88,12 @@ class AgingQueue(EventQueue):
 def make_queue(
     host: ConnectionHost, conn_id: str, max_age_s: float | None, **options: Unpack[QueueOptions]
 ) -> EventQueue:
-    """Return the queue of one connection; only one that bounds the age of events pays for that.
+    """Return the queue of one connection; only one that looks at the age of events pays for that.
 
     Raises:
         ConfigurationError: An option is not allowed.
     """
     if max_age_s is None:
-        return EventQueue(host, conn_id, **options)
+        kind = DroppingQueue if options["overflow"] == "drop_oldest" else EventQueue
+        return kind(host, conn_id, **options)
     return AgingQueue(host, conn_id, max_age_s, **options)

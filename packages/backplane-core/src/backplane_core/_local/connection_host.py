@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backplane_core._local.arguments import check_sink
+from backplane_core._local.bus_time import BusTime, LocalTime
 from backplane_core._local.registry import Registry, SinkAttachment
 from backplane_core._local.states import States
 from backplane_core._runtime.loop_binding import LoopBinding
@@ -36,6 +37,8 @@ class ConnectionHost:
         self.reporter = reporter
         self.wake_queue = WakeQueue()
         """Wakes the readers of all queues that an event has reached."""
+        self.bus: BusTime = LocalTime(system)
+        """When events pass it."""
         self._loop_binding = loop_binding
         self._states = states
         self._registry = registry
@@ -67,16 +70,28 @@ class ConnectionHost:
         """Owe a gap to the connections of these, until the broker has confirmed the subscriptions."""
         self._registry.subscriber.owe(targets)
 
-    def count_overflow(self, conn_id: str, reason: str) -> Gap:
-        """Count an event that the queue of a connection dropped, and return the gap that it leaves."""
+    def count_overflow(self, conn_id: str, reason: str, since: float) -> Gap:
+        """Count an event that the queue of a connection dropped, and return the gap that it leaves.
+
+        Args:
+            conn_id: The connection's id.
+            reason: Why, for people.
+            since: When the event passed the bus, at the earliest, on the monotonic clock.
+        """
         self.reporter.counters.overflowed += 1
-        now = self._system.wall()
-        channel = f"connection:{conn_id}"
-        return Gap(channel=channel, cause="overflow", reason=reason, since=now, until=now, missed=1)
+        system = self._system
+        return Gap(
+            channel=f"connection:{conn_id}",
+            cause="overflow",
+            reason=reason,
+            since=system.wall_at(since),
+            until=system.wall(),
+            missed=1,
+        )
 
     def end_overflowed(self, conn_id: str, reason: str) -> None:
         """Count an event whose connection ends since it is too far behind; report it when the fan-out is done."""
-        self.reporter.held.append(self.count_overflow(conn_id, reason))
+        self.reporter.held.append(self.count_overflow(conn_id, reason, self.bus.earliest()))
 
     def _check(self, conn_id: str) -> None:
         self._loop_binding.check()

@@ -202,31 +202,35 @@ class EventQueue:
         size = len(event.json)
         if self._overflow == "drop_oldest" and size <= self._max_pending_bytes:
             while self.events >= self._max_pending or self.bytes + size > self._max_pending_bytes:
-                self._drop_oldest()
-            return self.accept(event)
+                self._drop_oldest(self._oldest_passed_at())
+            return EventQueue.accept(self, event)  # not again what a subclass does with each
         if self._overflow == "close":
             self.fail_overflowed(
                 f"{self.events} events of {self.bytes} bytes waited to be read, "
                 f"of at most {self._max_pending} and {self._max_pending_bytes}"
             )
         else:
-            self._put(self._hole_of_one(), at_front=False)
+            self._put(self._hole_of_one(self._host.bus.earliest()), at_front=False)
         self.waiter.wake()
         return False
 
-    def _drop_oldest(self) -> None:
+    def _oldest_passed_at(self) -> float:
+        """Return when the first event passed the bus, at the earliest, on the monotonic clock."""
+        return self._host.bus.earliest()
+
+    def _drop_oldest(self, passed_at: float) -> None:
         """Drop the first event; the holes before and after it become one."""
         before: list[Gap] = []
         while not isinstance(first := self.items.popleft(), Event):
             before += first.values()
         self.events -= 1
         self.bytes -= len(first.json)
-        for gap in (*before, self._hole_of_one()):
+        for gap in (*before, self._hole_of_one(passed_at)):
             self._put(gap, at_front=True)
 
-    def _hole_of_one(self) -> Gap:
+    def _hole_of_one(self, passed_at: float) -> Gap:
         """Count one dropped event and return its gap."""
-        return self._host.count_overflow(self.conn_id, f"the connection's queue was full ({self._overflow})")
+        return self._host.count_overflow(self.conn_id, f"the connection's queue was full ({self._overflow})", passed_at)
 
     def _put(self, gap: Gap, *, at_front: bool) -> None:
         """Add a gap to the hole at that end of the queue."""
