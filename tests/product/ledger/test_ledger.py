@@ -24,17 +24,17 @@ from tests.product.ledger.faults.base import Fault, HurtWorld
 from tests.product.ledger.plan import draw
 from tests.product.ledger.world import play
 
+SEEDS: Final = 8
+SEEDS_FULL: Final = 120
+"""CI plays so many, which takes some three minutes with four workers on two cores."""
 RUNS_EACH: Final = 2
 """Seeds in one test: some ten seconds, so that workers share them evenly."""
-TESTS: Final = 4
-TESTS_FULL: Final = 80
-"""Some three minutes of CI's four workers."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "first_seed" in metafunc.fixturenames:
         full = metafunc.config.getoption("--full") or metafunc.config.getoption("--long")
-        metafunc.parametrize("first_seed", [RUNS_EACH * n for n in range(TESTS_FULL if full else TESTS)])
+        metafunc.parametrize("first_seed", range(0, SEEDS_FULL if full else SEEDS, RUNS_EACH))
 
 
 @pytest.mark.timeout(600)

@@ -23,12 +23,15 @@ from backplane_core._local.registry import Entry, Registry
 from backplane_core._outbound.losses import Losses
 from backplane_core._outbound.outbox import Outbox
 from backplane_core._protocol.frame import Head, decode_target
+from backplane_core._protocol.refused_frames import RefusedFrames
 from backplane_core._protocol.sequence import Tracker
 
 from tests.product.ledger.buses import BusName, start_bus
 from tests.product.ledger.campaign import describe
-from tests.product.ledger.faults.line import HalfOpen
-from tests.product.ledger.plan import OFTEN_LEFT, Plan, draw
+from tests.product.ledger.faults.clock import ClockSet
+from tests.product.ledger.faults.line import Cut, HalfOpen
+from tests.product.ledger.faults.refusals import Denied
+from tests.product.ledger.plan import KEYS, OFTEN_LEFT, Plan, draw
 from tests.product.ledger.verdict import What
 from tests.product.ledger.world import play
 
@@ -188,6 +191,32 @@ def an_id_that_is_taken_over_keeps_its_targets(patch: Patch) -> None:
     patch.setattr(Registry, "attach_queue", attach_queue)
 
 
+def refused_frames_are_forgotten(patch: Patch) -> None:
+    patch.setattr(RefusedFrames, "note", nothing)
+
+
+def what_was_denied_is_owed_no_gap(patch: Patch) -> None:
+    patch.setattr(Receiver, "owe", nothing)
+
+
+def denied_to_a_receiver(seed: int, bus: BusName) -> Plan:
+    """One pod may not hear some of its targets for a while."""
+    plan = draw(seed, bus)
+    options = {name: value for name, value in plan.options.items() if name != "lanes"}
+    pods = [evolve(pod, options={}, rate_per_s=60) for pod in plan.pods]
+    denied = Denied(at_s=0.4, for_s=1.5, pod=0, whole=False)
+    return evolve(plan, options={**options, "routing": "interest"}, pods=pods, senders=[], faults=[denied], run_s=3)
+
+
+def wrong_clocks_one_after_the_other(seed: int, bus: BusName) -> Plan:
+    """A pod is refused by the others; meanwhile the link of one of these is cut."""
+    plan = draw(seed, bus)
+    options = {name: value for name, value in plan.options.items() if name != "origin_ttl_s"}
+    pods = [evolve(pod, options={}, rate_per_s=60) for pod in plan.pods]
+    faults = [ClockSet(at_s=0.5, for_s=1.2, pod=0, by_s=2_000), Cut(at_s=1.5, for_s=0.1, pod=1)]
+    return evolve(plan, options={**options, "signing_keys": KEYS}, pods=pods, senders=[], faults=faults, run_s=3)
+
+
 def leavers_of_a_sender_that_loses_confirmations(seed: int, bus: BusName) -> Plan:
     """Whole pods leave a channel for longer than they keep it, while what went there waits to be sent again."""
     plan = draw(seed, bus)
@@ -223,6 +252,10 @@ MISTAKES = [
     Mistake("targets are not asked for again", only_base_channels_are_asked_for_again, "loss", "redis"),
     Mistake("excluded connections are served", excluded_connections_are_served, "alien", "redis"),
     Mistake("a union is its first target", a_union_is_its_first_target, "loss", "nats"),
+    Mistake(
+        "what was refused is forgotten", refused_frames_are_forgotten, "loss", "redis", wrong_clocks_one_after_the_other
+    ),
+    Mistake("what was denied is owed no gap", what_was_denied_is_owed_no_gap, "loss", "redis", denied_to_a_receiver),
     Mistake("a taken id keeps its targets", an_id_that_is_taken_over_keeps_its_targets, "alien", "redis"),
 ]
 SEEDS = 40
