@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,6 +47,9 @@ class Rules:
     no_questions: bool = False
     refuses_bad: bool = False
     dies_of_bad: bool = False
+    first_frames: list[Frame] = field(factory=list[Frame])
+    """What it delivers before it confirms that their channels are heard."""
+    asked: Counter[str] = field(factory=Counter[str])
     opened: int = 0
     max_payload_bytes: int | None = None
 
@@ -57,8 +62,13 @@ class RuledLink(MemoryLink):
         self.rules = rules
 
     async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
+        self.rules.asked.update(channels)
         refused = [channel in self.rules.no_subscribe for channel in channels]
         await super().subscribe([name for name, is_refused in zip(channels, refused, strict=True) if not is_refused])
+        for frame in [frame for frame in self.rules.first_frames if frame[0] in channels]:
+            self.take(frame)
+            for _ in range(20):
+                await asyncio.sleep(0)
         self._raise(refused, "no permission to hear it", is_denied=True)
 
     async def send(self, frames: Sequence[Frame]) -> None:
@@ -264,3 +274,37 @@ async def test_a_target_that_is_denied_later_is_a_gap_and_once_more_when_it_is_h
         await there.publish(OTHER, "heard")
         await until(lambda: near.events == ["heard"], "and gets what follows")
         assert [type(record) for record in records].count(SubscriptionRefused) == 1, "reported when it began"
+
+
+@pytest.mark.parametrize("refused_again", [0, 3])
+async def test_a_target_that_is_heard_again_shows_its_gap_before_the_first_event_though_that_comes_at_once(
+    leaves_nothing: None, monkeypatch: pytest.MonkeyPatch, refused_again: int
+) -> None:
+    monkeypatch.setattr("backplane_core._inbound.subscriptions.DENIED_S", 0.1)
+    fleet = MemoryFleet("interest")
+    async with fleet.stack:
+        here, rules, _, _ = await two_pods(fleet)
+        channel, items = channel_of(here, OTHER), list[Any]()
+        async with here.connection(None, OTHER) as connection:
+
+            async def read() -> None:
+                async for item in connection.items():
+                    items.append(item if isinstance(item, Gap) else item.value)
+
+            reader = asyncio.create_task(read())
+            rules.no_subscribe = {channel}
+            fleet.broker.drop_links()
+            await until(lambda: any(isinstance(item, Gap) and "not heard" in item.reason for item in items), "a gap")
+            await here.wait_for_state("live", timeout_s=10)
+            asked = rules.asked[channel]
+            await until(lambda: rules.asked[channel] >= asked + refused_again, "it is refused again")
+            items.clear()
+            rules.first_frames = [(channel, b'{"origin":"o","target":{"User":"u2"},"event":"first"}')]
+            rules.no_subscribe = set()
+            await until(lambda: "first" in items, "it is heard again")
+            assert isinstance(items[0], Gap)
+            assert items[0].channel == channel
+            await until(lambda: here.stats().denied == 0, "the pod knows")
+            assert items.count("first") == 1
+            reader.cancel()
+            await asyncio.wait([reader])

@@ -65,7 +65,7 @@ class Pod(Sender):
     backplane: BaseBackplane = field(init=False)
     sink_errors: int = 0
     _generation: int = -1
-    _earlier_links: int = 0
+    _links: int = 0
     _sender: BackplaneSender = field(init=False)
     _watching: asyncio.Task[None] | None = None
     _slots: list[Slot] = field(factory=list[Slot])
@@ -91,7 +91,7 @@ class Pod(Sender):
     @property
     def links(self) -> int:
         """How many links went live, of its predecessors too."""
-        return self._earlier_links + self.backplane.stats().links
+        return self._links
 
     async def open(self) -> None:
         """Open the backplane and its connections."""
@@ -141,6 +141,7 @@ class Pod(Sender):
             self.book.dropped(name, record.channel, record.cause, record.count)
             self.story.say(name, f"counts {record.count} as dropped: {record.cause} on {record.channel}")
         elif isinstance(record, LinkChanged):
+            self._links += record.live
             self.story.say(name, f"link {record.links} is {'live' if record.live else 'lost'}: {record.reason}")
         elif isinstance(record, StateChanged):
             self.story.say(name, f"is {record.state}")
@@ -156,7 +157,6 @@ class Pod(Sender):
         return event
 
     async def restart(self, drain_s: float) -> None:
-        self._earlier_links = self.links
         await self._close(drain_s)
         await self.open()
 

@@ -76,8 +76,8 @@ class Coverage:
 
     def ask(self, channel: str, now: float, *, owed: bool) -> None:
         """Record that a channel is wanted from now on; `owed`, if nobody waits for its confirmation."""
-        if channel not in self._requests:
-            self._requests[channel] = Request(now, owed=False)
+        request = self._requests.setdefault(channel, Request(now, owed=False))
+        request.at = min(request.at, now)
         if owed:
             self.owe((channel,))
 

@@ -172,14 +172,20 @@ class Receiver:
         for channel in channels:
             self._tracker.heard(channel, now)
 
-    def denied(self, channel: str, reason: str) -> None:
-        """Report that the broker refuses a channel; notify the connections that don't wait for its answer."""
+    def denied(self, channel: str, reason: str, *, is_news: bool) -> None:
+        """Record that the broker refuses a channel.
+
+        If that is news, report it, and notify the connections that don't wait for the broker's answer.
+        """
+        has_listeners = self._coverage.deny(channel)
+        if not is_news:
+            return
         self._reporter.report(SubscriptionRefused(channel=channel, reason=reason))
-        if self._coverage.deny(channel):
+        if has_listeners:
             self._gaps.report_hole(channel, self._watermark.at, None, f"the channel is not heard: {reason}")
 
     def owe(self, denied: Iterable[tuple[str, float]]) -> None:
-        """Record that channels which were refused since some moment are about to be heard."""
+        """Record that channels which were refused since some moment are asked for again, and may be heard now."""
         for channel, since in denied:
             self._coverage.ask(channel, since, owed=True)
 

@@ -178,9 +178,9 @@ class Subscriptions:
         denial = self._denied.get(channel)
         return None if denial is None or channel in self._confirmed else denial.reason
 
-    def take_denied(self, channels: Iterable[str]) -> list[tuple[str, float]]:
-        """Return since when those of the channels were refused that are heard now, and forget that they were."""
-        return [(channel, self._denied.pop(channel).since) for channel in channels if channel in self._denied]
+    def denied_since(self, channels: Iterable[str]) -> list[tuple[str, float]]:
+        """Return those of the channels that were refused, and since when."""
+        return [(channel, self._denied[channel].since) for channel in channels if channel in self._denied]
 
     @property
     def denied_count(self) -> int:
@@ -191,6 +191,9 @@ class Subscriptions:
         """Record that the broker confirmed that these are heard, and let those go on who wait for it."""
         self._confirmed.update(channels)
         self._unconfirmed.difference_update(channels)
+        if self._denied:
+            for channel in channels:
+                self._denied.pop(channel, None)
         self._wake(channels)
 
     def confirmed(self, channel: str) -> bool:

@@ -64,6 +64,8 @@ class LinkSubscriber:
 
     async def _subscribe(self, link: Link, channels: Sequence[str]) -> None:
         subscriptions, receiver = self.subscriptions, self.receiver
+        # Before the answer: frames of a channel that is heard again may be read before this task goes on.
+        receiver.owe(subscriptions.denied_since(channels))
         try:
             await self._with_timeout(link.subscribe(channels))
         except RefusedError as error:
@@ -73,11 +75,10 @@ class LinkSubscriber:
             now = self.system.monotonic()
             for refusal in error.refusals:
                 channel = channels[refusal.index]
-                if subscriptions.deny(channel, refusal.reason, now):
-                    receiver.denied(channel, refusal.reason)
+                is_news = subscriptions.deny(channel, refusal.reason, now)
+                receiver.denied(channel, refusal.reason, is_news=is_news)
             refused = {refusal.index for refusal in error.refusals}
             channels = [channel for place, channel in enumerate(channels) if place not in refused]
-        receiver.owe(subscriptions.take_denied(channels))
         receiver.subscribed(channels)
         subscriptions.confirm(channels)
 
