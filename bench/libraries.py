@@ -1,4 +1,7 @@
-"""Libraries that only a benchmark needs: `library` imports one by name, untyped, or says where it comes from."""
+"""Libraries that only some subjects need: `library` imports one by name, untyped, or says where it comes from.
+
+A worker imports only what its own subject needs. All clients together would take longer than many a turn.
+"""
 
 from __future__ import annotations
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING
 
-import nats
 from attrs import frozen
-from nats.aio.msg import Msg
 
+from bench.libraries import library
 from bench.subjects.running import ClientSender, topic
 from bench.subjects.turn import Socket, Sockets, Turn
 
-__all__ = ["NatsPy"]
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
 
-# Its own types are partly unknown to a strict checker.
-_nats: Final[Any] = nats
+__all__ = ["NatsPy"]
 
 
 @frozen(kw_only=True)
@@ -28,7 +27,7 @@ class NatsPy:
     @asynccontextmanager
     async def sender(self, turn: Turn) -> AsyncGenerator[_Publisher]:
         """One client."""
-        client = await _nats.connect(turn.url)
+        client = await library("nats").connect(turn.url)
         try:
             yield _Publisher(client, turn)
         finally:
@@ -38,7 +37,7 @@ class NatsPy:
     async def receiver(self, turn: Turn, sockets: Sockets) -> AsyncGenerator[None]:
         """A callback per subscription."""
         by_subject = {topic(turn, user): sockets.of(user) for user in turn.users}
-        client = await _nats.connect(turn.url)
+        client = await library("nats").connect(turn.url)
         try:
             if self.wildcard:
                 await client.subscribe(topic(turn, "*"), cb=_Dispatcher(by_subject).on_message)

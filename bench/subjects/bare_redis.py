@@ -10,10 +10,10 @@ from itertools import islice
 from typing import Any, Final
 
 import hiredis
-import redis.asyncio
 from attrs import define, field
 
 from bench.events import nested, user_id
+from bench.libraries import library
 from bench.subjects.running import ClientSender, WaitingSender, reading, topic
 from bench.subjects.turn import Sockets, Turn
 
@@ -23,8 +23,6 @@ BATCH: Final = 64
 """Events per write and turn of the loop."""
 
 _READ_BYTES: Final = 1 << 20
-# Its own types are partly unknown to a strict checker.
-_redis: Final[Any] = redis.asyncio
 
 
 class RedisPy:
@@ -33,14 +31,14 @@ class RedisPy:
     @asynccontextmanager
     async def sender(self, turn: Turn) -> AsyncGenerator[_Publisher]:
         """One client."""
-        async with _redis.Redis.from_url(turn.url) as client:
+        async with library("redis.asyncio").Redis.from_url(turn.url) as client:
             yield _Publisher(client, turn)
 
     @asynccontextmanager
     async def receiver(self, turn: Turn, sockets: Sockets) -> AsyncGenerator[None]:
         """`async for message in pubsub.listen()`: one subscription for all channels, and a look at each one's name."""
         by_channel = {topic(turn, user).encode(): sockets.of(user) for user in turn.users}
-        async with _redis.Redis.from_url(turn.url) as client, client.pubsub() as pubsub:
+        async with library("redis.asyncio").Redis.from_url(turn.url) as client, client.pubsub() as pubsub:
             await pubsub.subscribe(*by_channel)
             messages = pubsub.listen()
             for _ in by_channel:
@@ -65,7 +63,7 @@ class RedisPipeline(RedisPy):
     @asynccontextmanager
     async def sender(self, turn: Turn) -> AsyncGenerator[_Publisher]:
         """One client."""
-        async with _redis.Redis.from_url(turn.url) as client:
+        async with library("redis.asyncio").Redis.from_url(turn.url) as client:
             yield _PipelinePublisher(client, turn)
 
 
@@ -118,7 +116,9 @@ class RedisLoop:
 @asynccontextmanager
 async def _connection(url: str) -> AsyncGenerator[tuple[Any, asyncio.StreamReader]]:
     # A timeout would wrap each write in a task.
-    connection: Any = _redis.ConnectionPool.from_url(url, protocol=3, socket_timeout=None).make_connection()
+    connection: Any = (
+        library("redis.asyncio").ConnectionPool.from_url(url, protocol=3, socket_timeout=None).make_connection()
+    )
     await connection.connect()
     try:
         yield connection, connection._reader  # noqa: SLF001 -- redis-py has no public way to its stream

@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
-import redis.asyncio
 from attrs import frozen
 
 from bench.events import nested, user_id
@@ -18,8 +17,6 @@ from bench.subjects.turn import Socket, Sockets, Turn
 __all__ = ["Litestar"]
 
 _YIELD_EVERY: Final = 64
-# Its own types are partly unknown to a strict checker.
-_redis: Final[Any] = redis.asyncio
 
 
 @frozen(kw_only=True)
@@ -54,7 +51,7 @@ class Litestar:
 
 @asynccontextmanager
 async def _plugin(turn: Turn) -> AsyncGenerator[Any]:
-    async with _redis.Redis.from_url(turn.url) as client:
+    async with library("redis.asyncio").Redis.from_url(turn.url) as client:
         backend = library("litestar.channels.backends.redis").RedisChannelsPubSubBackend(redis=client)
         async with library("litestar.channels").ChannelsPlugin(backend, arbitrary_channels_allowed=True) as plugin:
             yield plugin

@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-import redis.asyncio
 from attrs import frozen
 
 from bench.events import nested, user_id
@@ -18,8 +17,6 @@ from bench.subjects.turn import Socket, Sockets, Turn
 __all__ = ["SocketIO", "subscribed"]
 
 _NAMESPACE: Final = "/"
-# Its own types are partly unknown to a strict checker.
-_redis: Final[Any] = redis.asyncio
 
 
 class SocketIO:
@@ -80,6 +77,6 @@ class _Sender(WaitingSender):
 
 async def subscribed(url: str, channel: str, count: int = 1) -> None:
     """Return once so many are subscribed to this channel, which python-socketio does not report."""
-    async with _redis.Redis.from_url(url) as client:
+    async with library("redis.asyncio").Redis.from_url(url) as client:
         while dict(await client.pubsub_numsub(channel))[channel.encode()] < count:  # noqa: ASYNC110 -- only Redis knows
             await asyncio.sleep(0.01)

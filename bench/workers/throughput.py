@@ -10,10 +10,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final
 
-import backplane_nats._link as nats_link
-from backplane_redis._connection import LinkConnection
-
 from bench.events import now
+from bench.libraries import library
 from bench.subjects.lineup import SUBJECTS
 from bench.subjects.sockets import CountedSockets
 from bench.subjects.turn import Sender, Turn
@@ -74,7 +72,8 @@ def _wire(turn: Turn) -> None:
 
 def only_public_names() -> None:
     """Make each adapter take the way that it has for clients which are laid out otherwise."""
-    for owner, name in ((nats_link, "make_inline_io"), (LinkConnection, "stream")):
+    nats, redis = library("backplane_nats._link"), library("backplane_redis._connection").LinkConnection
+    for owner, name in ((nats, "make_inline_io"), (redis, "stream")):
         assert callable(getattr(owner, name)), f"{name} has moved: the fast path would be measured under a wrong name"
         setattr(owner, name, _none)
 
