@@ -47,21 +47,28 @@ class Ending:
         await self._until(lambda: not any(pod.transport.is_behind for pod in pods), "no pod is behind", 30)
         # A question whose answer was lost stands in no outbox, and holds up what is published next until it is noticed.
         await self._until(lambda: not any(pod.owes_an_answer for pod in pods), "no link owes an answer", patience_s)
-        # The longest wait between attempts is 5 s.
-        await self._until(lambda: all(pod.backplane.state == "live" for pod in pods), "all pods are live", 20)
+        await self._send_all(pods)
         if plan.refuses_all:
             await self._mend_clocks(pods)
-        await self._within(30, "outboxes that stay full", *[pod.backplane.flush() for pod in pods])
+            await self._send_all(pods)
         # What was dropped last has nothing behind it that shows the hole, but a beat.
         patience_s = plan.probe_s + 2 * plan.beat_s
         await self._until(lambda: not any(map(_has_unmarked_tails, pods)), "no tail is unmarked", patience_s)
         for index in range(plan.pods):
             self.publishing.publish(index, (len(TARGETS) - 1,), (), 1, "nowait")
             await asyncio.sleep(0.1)
+        # A pod whose link was cut at last may have found that out only now.
+        await self._send_all(pods)
         await self._until(lambda: not any(pod.transport.is_behind for pod in pods), "no pod is behind", 30)
         # A bare sink hears of the last hole up to a second later.
         await asyncio.sleep(1.5)
         stage.sample()
+
+    async def _send_all(self, pods: list[Pod]) -> None:
+        """Wait until the broker has all that was published."""
+        # The longest wait between attempts is 5 s.
+        await self._until(lambda: all(pod.backplane.state == "live" for pod in pods), "all pods are live", 20)
+        await self._within(30, "outboxes that stay full", *[pod.backplane.flush() for pod in pods])
 
     async def _mend_clocks(self, pods: list[Pod]) -> None:
         """Once each pod has found that it refuses everything, and says so, set their clocks."""
