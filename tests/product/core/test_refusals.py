@@ -15,6 +15,8 @@ import pytest
 from attrs import evolve
 from backplane_core import DistributedBackplane, Gap, Target
 from backplane_core._inbound.refusals import Refusals
+from backplane_core._protocol.routing import make_routing
+from backplane_core._protocol.signing import Signer, SigningKeys
 from backplane_core._runtime.system import System
 from backplane_core.testing import MemoryTransport
 
@@ -224,16 +226,67 @@ async def test_it_ends_when_nobody_is_refused_any_longer(fleet: MemoryFleet) -> 
         await until(lambda: bool(here.ready()), "nobody is there whom it could miss")
 
 
-async def test_noise_takes_no_pod_out_of_service(fleet: MemoryFleet) -> None:
+def forged() -> bytes:
+    """Return a frame that says to be of the fleet, and was altered."""
+    frame = FRAME.replace(b'"o"', b'"forged"')
+    payload = Signer(SigningKeys([KEY]), 300, System()).sign("backplane", frame)
+    return payload.replace(b"forged", b"FORGED")
+
+
+NOISE = {
+    "garbage": ([KEY], b"x" * 100),
+    "an altered frame": ([KEY], forged()),
+    "a head that is cut": ([KEY], forged()[:60]),
+    "garbage where nobody signs": ([], b"x" * 100),
+    "half a frame": ([], FRAME[:30]),
+    "a frame without a target": ([], b'{"origin":"o","event":1,"seq":1}'),
+    "a frame with a wrong number": ([], FRAME[:-1] + b',"seq":-7}'),
+}
+
+
+@pytest.mark.parametrize(("keys", "noise"), NOISE.values(), ids=NOISE)
+async def test_noise_takes_no_pod_out_of_service_though_it_is_alone(
+    fleet: MemoryFleet, keys: list[str], noise: bytes
+) -> None:
     async with fleet.stack:
-        here = await pod(fleet, KEY)
+        here = await pod(fleet, *keys)
         socket = await fleet.socket(here, "h", USER)
         for _ in range(40):
-            fleet.broker.publish(("backplane", b"x" * 100))
+            fleet.broker.publish(("backplane", noise))
             await asyncio.sleep(0.04)
-        assert here.stats().signature_errors > 0
+        assert here.stats().signature_errors + here.stats().decode_errors == 40
         assert here.ready()
         assert socket.gaps == []
+
+
+@pytest.mark.parametrize(("keys", "noise"), NOISE.values(), ids=NOISE)
+async def test_a_pod_that_starts_after_noise_has_no_hole_before_its_first_event(
+    fleet: MemoryFleet, keys: list[str], noise: bytes
+) -> None:
+    """Its first frame here is not its first on the bus: it follows on one that was published before this pod came."""
+    async with fleet.stack:
+        there = await pod(fleet, *keys)
+        await there.publish(USER, "before")
+        here = await pod(fleet, *keys)
+        socket = await fleet.socket(here, "h", USER)
+        fleet.broker.publish((make_routing(fleet.routing, "backplane", 1).channel((USER,)), noise))
+        await until(lambda: here.stats().signature_errors + here.stats().decode_errors > 0, "it is refused")
+        await there.publish(USER, "after")
+        await until(lambda: "after" in socket.events, "the event")
+        assert socket.gaps == []
+
+
+async def test_an_event_that_was_refused_for_its_size_is_one_hole_and_none_before_others(fleet: MemoryFleet) -> None:
+    async with fleet.stack:
+        there, other = await pod(fleet), await pod(fleet)
+        await other.publish(USER, "before")
+        here = await pod(fleet, max_event_bytes=1024)
+        socket = await fleet.socket(here, "h", USER)
+        await there.publish(USER, "x" * 2_000)
+        await until(lambda: bool(socket.gaps), "its gap")
+        await other.publish(USER, "after")
+        await until(lambda: "after" in socket.events, "the event")
+        assert [gap.missed for gap in socket.gaps] == [1]
 
 
 async def test_a_frame_too_large_to_be_verified_is_a_gap_at_once(fleet: MemoryFleet) -> None:

@@ -10,7 +10,7 @@ from backplane_core._fleet.post import FleetPost
 from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.own_beats import OwnBeats
-from backplane_core._inbound.refusals import Refusals, seems_a_pods
+from backplane_core._inbound.refusals import Refusals, is_signed
 from backplane_core._local.delivery import Delivery
 from backplane_core._local.registry import Entry, Registry
 from backplane_core._local.union_event import UnionEvent
@@ -47,6 +47,10 @@ SLICE_SINKS: Final = 512
 """The most sinks between two looks: a call has its price however small the event."""
 LOOK_EVERY: Final = 64
 """Frames between two looks where none is delivered, as echoes and copies: 0.1 ms."""
+
+
+class _TooLargeError(EnvelopeError):
+    """An event that another pod may publish is too large for this one; who misses it was notified."""
 
 
 class Reader:
@@ -160,7 +164,7 @@ class Reader:
                     # A foreign pod may write it otherwise, or write none at all.
                     entries = find(target) or registry.entries(decode_target(target))
             except EnvelopeError as error:
-                self._reject(channel, payload, str(error))
+                self._reject(channel, payload, error)
                 continue
             if entries:
                 event = bytes(head.event)
@@ -187,13 +191,14 @@ class Reader:
         """How many frames of other pods were accepted since the start."""
         return self._counters.received - self._refused
 
-    def _reject(self, channel: str, payload: bytes, reason: str) -> None:
+    def _reject(self, channel: str, payload: bytes, error: EnvelopeError) -> None:
         self._counters.decode_errors += 1
         self._refused += 1
-        if seems_a_pods(payload):
-            self._tracker.refused(channel)
+        reason = str(error)
         self._reporter.report(EnvelopeRejected(channel=channel, reason=reason))
-        if self._refusals.note(payload, reason):
+        # Anything else that no pod reads, none has written: garbage must not take a pod out of service.
+        is_a_pods = isinstance(error, _TooLargeError) or is_signed(payload)
+        if is_a_pods and self._refusals.note(payload, reason):
             logger.warning("frames of another pod are refused, counted in stats() and logged once: %s", reason)
 
     def _lost(self, lost: Frame | Lost | None) -> None:
@@ -212,7 +217,7 @@ class Reader:
         if len(payload) > self._max_frame_bytes:
             reason = f"{len(payload)} bytes, the limit is {self._max_frame_bytes}"
             self._missed(channel, self._tracker.now, None, f"a frame was too large for this pod: {reason}")
-            raise EnvelopeError(f"not taken: {reason}")
+            raise _TooLargeError(f"not taken: {reason}")
 
     def _admit(self, channel: str, payload: bytes, head: Head) -> bool:
         """Return whether a frame should be delivered, which a beat, a copy and an echo should not.
@@ -265,7 +270,7 @@ class Reader:
         """Refuse an event that another pod may publish and this one does not take: those who miss it are notified.
 
         Raises:
-            EnvelopeError: Always.
+            _TooLargeError: Always.
         """
         missing = 0 if head.seq is None else self._tracker.accept(channel, head.origin, head.seq, head.prev)
         if missing == UNCOUNTED:
@@ -273,7 +278,7 @@ class Reader:
             missing = 0
         if missing != DUPLICATE:
             self._missed(channel, self._tracker.hole_since if missing else self._tracker.now, missing + 1, reason)
-        raise EnvelopeError(f"not taken: {reason}")
+        raise _TooLargeError(f"not taken: {reason}")
 
     async def _deliver_sliced(
         self,

@@ -9,7 +9,7 @@ from attrs import define, field
 
 from backplane_core._protocol.frame import SIGNED_START
 
-__all__ = ["Refusals", "Verdict", "seems_a_pods"]
+__all__ = ["Refusals", "Verdict", "is_signed"]
 
 MAX_KINDS: Final = 16
 """Kinds of reasons that are remembered as reported."""
@@ -21,9 +21,9 @@ Verdict: TypeAlias = Literal["as before", "refuses all", "accepts again"]
 _NUMBERS: Final = re.compile(r"\d+")
 
 
-def seems_a_pods(payload: bytes) -> bool:
-    """Return whether bytes look like a frame that a pod wrote; noise on the bus does not."""
-    return payload.startswith(SIGNED_START) or b'"origin":' in payload[:LOOK_BYTES]
+def is_signed(payload: bytes) -> bool:
+    """Return whether bytes look like a frame of a pod that signs."""
+    return payload.startswith(SIGNED_START)
 
 
 @define(eq=False)
@@ -37,8 +37,10 @@ class Refusals:
     over, and is over at once.
 
     The invariant: one sender that is refused never makes a pod deaf that others reach, as each of these sends a beat
-    within the time. Bytes that don't look like a pod's frame do not count: noise on the bus must not take pods out
-    of service.
+    within the time. What no pod can have written does not count, and the caller leaves it out: garbage, and what was
+    forged or altered, must not take pods out of service, not even one that is alone. What another pod may have written,
+    with another key, another version, another clock or another limit, does. Who can publish on the bus can pretend to
+    be such a pod, but not in a way that loses an event in silence.
 
     An example with probe_interval_s=15, so a patience of 30 s. The clock of this pod is slow. The frame of 10.0 s is
     refused, as is each later one; at 40.2 s another one is: everything since the last proof before 10.0 s is inside a
@@ -63,7 +65,7 @@ class Refusals:
 
     def note(self, payload: bytes, reason: str) -> bool:
         """Record that a frame was refused; return whether it is the first one of another pod for such a reason."""
-        if not seems_a_pods(payload):
+        if not is_signed(payload) and b'"origin":' not in payload[:LOOK_BYTES]:
             return False
         self._noted += 1
         self.reason = reason

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from backplane_core._inbound.refusals import Refusals, seems_a_pods
+from backplane_core._inbound.refusals import Refusals
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.sequence import Tracker
-from backplane_core._protocol.signing import SIGNED_HEAD_BYTES, SignatureError, Signer
+from backplane_core._protocol.signing import SIGNED_HEAD_BYTES, ForgedError, SignatureError, Signer, StaleError
 from backplane_core._runtime.logging import logger
 from backplane_core._runtime.reporter import Reporter
 from backplane_core.observe import EnvelopeRejected
@@ -62,23 +62,25 @@ class Verifier:
             if len(payload) > self._max_bytes:
                 self._counters.decode_errors += 1
                 reason = f"{len(payload)} bytes, the limit is {self._max_bytes}"
-                self._refused(channel, payload, f"not taken: {reason}", is_own=is_own)
+                self._refused(channel, payload, SignatureError(f"not taken: {reason}"), is_own=is_own)
                 yield Lost(channel, f"a frame was too large for this pod: {reason}")
                 continue
             try:
                 plain = self._signer.verify(channel, payload)
             except SignatureError as error:
                 self._counters.signature_errors += 1
-                self._refused(channel, payload, str(error), is_own=is_own)
+                self._refused(channel, payload, error, is_own=is_own)
                 yield None
             else:
                 yield (channel, plain)
 
-    def _refused(self, channel: str, payload: bytes, reason: str, *, is_own: bool) -> None:
+    def _refused(self, channel: str, payload: bytes, error: SignatureError, *, is_own: bool) -> None:
+        reason = str(error)
         self._reporter.report(EnvelopeRejected(channel=channel, reason=reason))
         if is_own:
             return  # a beat of ours that is refused is an old one, sent again by somebody
-        if seems_a_pods(payload):
+        if isinstance(error, StaleError):
+            # Its pod is accepted again once the clocks are right. No other refusal ends while both pods live.
             self._tracker.refused(channel)
-        if self._refusals.note(payload, reason):
+        if not isinstance(error, ForgedError) and self._refusals.note(payload, reason):
             logger.warning("frames of another pod are refused, counted in stats() and logged once: %s", reason)

@@ -19,7 +19,7 @@ from backplane_core._protocol.frame import SIGNED_START
 from backplane_core.errors import EnvelopeError
 from backplane_core.transport import Frame
 
-__all__ = ["SIGNED_HEAD_BYTES", "SignatureError", "Signer", "SigningKeys"]
+__all__ = ["SIGNED_HEAD_BYTES", "ForgedError", "SignatureError", "Signer", "SigningKeys", "StaleError"]
 
 SHORT_KEY_BYTES: Final = 16
 """Anyone who hears the bus can try keys at leisure, and may find shorter ones."""
@@ -44,6 +44,14 @@ _BLOCK_BYTES: Final = 64  # of SHA-256
 
 class SignatureError(EnvelopeError):
     """A frame is not signed, or not as this fleet signs."""
+
+
+class StaleError(SignatureError):
+    """A pod of this fleet signed the frame, but too long ago or too far ahead, by this pod's clock."""
+
+
+class ForgedError(SignatureError):
+    """No pod wrote the frame as it is, whatever its keys and its version: it is forged, altered or garbled."""
 
 
 class SigningKeys:
@@ -158,7 +166,9 @@ class Signer:
         """Return the plain frame that was signed for this channel. It may still not be an envelope.
 
         Raises:
-            SignatureError: It is not signed, not with a key of ours, not for this channel, or too long ago.
+            StaleError: It was signed too long ago, or too far ahead.
+            ForgedError: It is not as any pod would have signed it, or not for this channel.
+            SignatureError: It is not signed, not with a key of ours, or in another way.
         """
         kid, at = payload[_KID], payload[_AT]
         if kid in self._keyed and at.isdigit() and at >= _FIRST:
@@ -167,11 +177,11 @@ class Signer:
             if hmac.compare_digest(self._head(kid, at, channel, frame), payload[:SIGNED_HEAD_BYTES]):
                 if abs(self._clock.wall() - int(at)) <= self._window_s:
                     return frame
-                raise SignatureError(
+                raise StaleError(
                     f"not taken: it was signed more than {self._window_s:g} s ago (or ahead): sent again by somebody, "
                     "or the clocks of two pods differ: set them by NTP"
                 )
-        raise SignatureError(f"not taken: {self._problem(payload)}")
+        raise self._problem(payload)
 
     def _head(self, kid: bytes, at: bytes, channel: str, frame: bytes) -> bytes:
         stamp, name = b"%b%b %b " % (_VERSION, kid, at), channel.encode()
@@ -181,17 +191,27 @@ class Signer:
     def _now(self) -> bytes:
         return b"%d" % min(max(int(self._clock.wall()), _FIRST_S), _LAST_S)
 
-    def _problem(self, payload: bytes) -> str:
+    def _problem(self, payload: bytes) -> SignatureError:
         """Return why a frame was rejected, without any of its bytes."""
         if not payload.startswith(SIGNED_START):
-            return "it is not signed, and this pod has signing_keys: give all pods the same ones"
+            return SignatureError(
+                "not taken: it is not signed, and this pod has signing_keys: give all pods the same ones"
+            )
         if not payload.startswith(_VERSION) and not _VERSION.startswith(payload):
-            return "it is signed in a way that this pod does not know, which knows backplane-signed-1: update it"
+            return SignatureError(
+                "not taken: it is signed in a way that this pod does not know, which knows backplane-signed-1: "
+                "update it"
+            )
         if not _HEAD.match(payload):
-            return "its head is not backplane-signed-1, KID, AT and SIG, with one space between and a line feed behind"
+            return ForgedError(
+                "not taken: its head is not backplane-signed-1, KID, AT and SIG, with one space between and a line "
+                "feed behind"
+            )
         if payload[_KID] not in self._keyed:
-            return "it is signed with a key that this pod does not have: add that to its signing_keys"
-        return "its signature is wrong: forged, altered, or made for another channel"
+            return SignatureError(
+                "not taken: it is signed with a key that this pod does not have: add that to its signing_keys"
+            )
+        return ForgedError("not taken: its signature is wrong: forged, altered, or made for another channel")
 
 
 def _key_id(key: bytes) -> bytes:
