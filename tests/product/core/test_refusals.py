@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from attrs import evolve
@@ -233,7 +233,7 @@ def forged() -> bytes:
     return payload.replace(b"forged", b"FORGED")
 
 
-NOISE = {
+NOISE: dict[str, tuple[list[str], bytes]] = {
     "garbage": ([KEY], b"x" * 100),
     "an altered frame": ([KEY], forged()),
     "a head that is cut": ([KEY], forged()[:60]),
@@ -269,7 +269,7 @@ async def test_a_pod_that_starts_after_noise_has_no_hole_before_its_first_event(
         await there.publish(USER, "before")
         here = await pod(fleet, *keys)
         socket = await fleet.socket(here, "h", USER)
-        fleet.broker.publish((make_routing(fleet.routing, "backplane", 1).channel((USER,)), noise))
+        fleet.broker.publish((make_routing(cast("Any", fleet.routing), "backplane", 1).channel((USER,)), noise))
         await until(lambda: here.stats().signature_errors + here.stats().decode_errors > 0, "it is refused")
         await there.publish(USER, "after")
         await until(lambda: "after" in socket.events, "the event")
