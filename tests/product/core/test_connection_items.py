@@ -21,6 +21,7 @@ from backplane_core import (
 )
 
 from tests.support.fleets import MemoryFleet
+from tests.support.inside import take
 
 USER = Target.user("u1")
 FRAME = b'{"origin":"x","target":{"User":"u1"},"event":%d,"seq":%d,"prev":%d}'
@@ -48,6 +49,24 @@ async def test_items_are_events_and_gaps_in_stream_order() -> None:
             fleet.broker.publish(("backplane", FRAME % (2, 2, 1)))
             fleet.broker.publish(("backplane", FRAME % (9, 9, 8)))
             assert await read(connection, 4) == [1, 2, "gap of 6, sequence", 9]
+
+
+async def test_each_of_fifty_thousand_holes_stands_before_the_event_behind_it(*, full: bool) -> None:
+    """Among more connections than are notified of a hole at once; without `--full` there are 5,000 holes."""
+    holes = 50_000 if full else 5_000
+    fleet = MemoryFleet()
+    async with fleet.stack:
+        pod = await fleet.pod()
+        for number in range(20):
+            await pod.attach(f"other {number}", print, on_gap=lambda _: None)
+        async with pod.connection("c1", USER, max_pending=2 * holes, max_pending_bytes=1 << 30) as connection:
+            await take(pod, [("backplane", FRAME % (0, 1, 0))])
+            await take(pod, [("backplane", FRAME % (n, 3 * n + 1, 3 * n)) for n in range(1, holes + 1)])
+            items = connection.items()
+            assert shown(await anext(items)) == 0
+            for number in range(1, holes + 1):
+                assert shown(await anext(items)) == "gap of 2, sequence"
+                assert shown(await anext(items)) == number
 
 
 async def test_items_hold_what_a_full_queue_dropped(backplane: BaseBackplane) -> None:

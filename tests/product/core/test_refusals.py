@@ -9,18 +9,18 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from attrs import evolve
 from backplane_core import DistributedBackplane, Gap, Target
 from backplane_core._inbound.refusals import Refusals
-from backplane_core._protocol.routing import make_routing
 from backplane_core._protocol.signing import Signer, SigningKeys
 from backplane_core._runtime.system import System
 from backplane_core.testing import MemoryTransport
 
 from tests.support.fleets import MemoryFleet
+from tests.support.inside import channel_of
 from tests.support.sockets import Socket
 from tests.support.waiting import until
 
@@ -269,7 +269,7 @@ async def test_a_pod_that_starts_after_noise_has_no_hole_before_its_first_event(
         await there.publish(USER, "before")
         here = await pod(fleet, *keys)
         socket = await fleet.socket(here, "h", USER)
-        fleet.broker.publish((make_routing(cast("Any", fleet.routing), "backplane", 1).channel((USER,)), noise))
+        fleet.broker.publish((channel_of(here, USER), noise))
         await until(lambda: here.stats().signature_errors + here.stats().decode_errors > 0, "it is refused")
         await there.publish(USER, "after")
         await until(lambda: "after" in socket.events, "the event")
