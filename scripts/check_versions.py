@@ -3,8 +3,9 @@
     uv run scripts/check_versions.py --ci      # three legs that cover both ends, with the tests that versions touch
     uv run scripts/check_versions.py --all     # every leg, with all tests that use a broker or a dependency
 
-Each leg has an environment and servers of its own in a temporary directory; `.venv` and `uv.lock` stay as they are. At
-the end a table says what ran, as reported by each environment itself, and what was not available and why.
+Each leg has an environment and servers of its own in a temporary directory; `.venv` and `uv.lock` stay as they are. The
+three run side by side, since their tests wait more than they compute; all of them, one after the other. At the end a
+table says what ran, as reported by each environment itself, and what was not available and why.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -89,6 +92,8 @@ SLOW = "sixty_thousand or crosses or never_answers or dead_broker or tight_loop 
 CI_OPTIONS = ("-k", f"not ({SLOW}) and not uvloop and not (interest and (publisher or processes or killed or closing))")
 
 ALL_CORES = ("-n", "auto", "--dist", "loadgroup")
+BESIDE_OTHERS = ("-n", "3", "--dist", "loadgroup")
+"""Workers of one of three legs that share the machine: nine workers on two cores find them busy nearly all the time."""
 
 PROBE = """
 import importlib.metadata, json, platform, sys
@@ -201,21 +206,31 @@ def run_leg(leg: Leg, tests: Sequence[str], scratch: Path) -> Row:
         versions = " ".join(f"{name} {version}" for name, version in seen["versions"].items())
         answering = ", ".join(version_of(Path(path)) for path in seen["servers"])
         ran = f"{note}Python {seen['python']}; {leg.dependencies}: {versions}; {answering}"
-        say(f"\n-- {ran}")
-        output = run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *ALL_CORES, *tests], environment)
+        say(f"\n-- begins: {ran}")
+        output = run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests], environment)
         return Row(leg=leg, ran=ran, outcome=output.strip().splitlines()[-1], ok=True)
     except (ServerUnavailable, BrokerUnavailable) as error:
         # As with the tests: a missing server is a failure where servers are required.
         required = os.environ.get("BACKPLANE_REQUIRE_BROKERS") == "1"
         return Row(leg=leg, ran=ran, outcome=f"not run, a server is not available: {error}", ok=not required)
     except LegFailed as error:
-        say(str(error))
+        say(f"\n-- {ran or leg}\n{error}")
         return Row(leg=leg, ran=ran, outcome="FAILED", ok=False)
 
 
-def say(line: str) -> None:
-    """Print at once: a leg takes a while."""
-    print(line, flush=True)
+def run_in_scratch(tests: Sequence[str], leg: Leg) -> Row:
+    """Run a leg in a directory that is removed afterwards, and say how it went."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="bp-versions-", ignore_cleanup_errors=True) as scratch:
+        row = run_leg(leg, tests, Path(scratch))
+    say(f"\n-- {row.ran or row.leg}\n{row.outcome} (leg: {time.monotonic() - started:.0f} s)")
+    return row
+
+
+def say(text: str) -> None:
+    """Print at once, and as one: a leg takes a while, and others print meanwhile."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def main() -> int:
@@ -227,13 +242,9 @@ def main() -> int:
     parsed = parser.parse_args()
     legs = CI_LEGS if parsed.ci else (*CI_LEGS, *MORE_LEGS)
     paths = [path for path in (CI_TESTS if parsed.ci else ALL_TESTS) if (ROOT / path).exists()]
-    tests = [*paths, *CI_OPTIONS] if parsed.ci else paths
-    rows: list[Row] = []
-    for leg in legs:
-        started = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="bp-versions-", ignore_cleanup_errors=True) as scratch:
-            rows.append(run_leg(leg, tests, Path(scratch)))
-        say(f"{rows[-1].outcome} (leg: {time.monotonic() - started:.0f} s)")
+    tests = [*BESIDE_OTHERS, *paths, *CI_OPTIONS] if parsed.ci else [*ALL_CORES, *paths]
+    with ThreadPoolExecutor(len(legs) if parsed.ci else 1) as side_by_side:
+        rows = list(side_by_side.map(partial(run_in_scratch, tests), legs))
     say("\nwhat ran:")
     for row in rows:
         say(f"  {row.ran or row.leg}\n    {row.outcome}")
