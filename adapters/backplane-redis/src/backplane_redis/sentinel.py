@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from typing import Any, Final, cast
 
 from attrs import evolve
@@ -104,20 +105,15 @@ class SentinelTransport:
         """
         service = self._url.service
         sentinels = [Sentinel(self._to_sentinel, address) for address in self._url.hosts]
-        try:
+        async with AsyncExitStack() as unless_open:  # closes each, also if this is cancelled at another one
+            for sentinel in sentinels:
+                unless_open.push_async_callback(sentinel.close)
             quorum, master = await find_master(sentinels, service)
             connection = await connect_to_master(self._to_node, master, service)
-            try:
-                await self._limits.ask(connection)
-            except BaseException:
-                await connection.disconnect(nowait=True)
-                raise
-            # Nothing is awaited from here on: the link owns every socket.
+            unless_open.push_async_callback(connection.disconnect, nowait=True)
+            await self._limits.ask(connection)
+            unless_open.pop_all()  # the link owns every socket from here on
             return SentinelLink(connection, master, sentinels, quorum, service, self._limits)
-        except BaseException:
-            for sentinel in sentinels:
-                await sentinel.close()
-            raise
 
 
 def _full_name(option: str) -> str:
