@@ -160,9 +160,11 @@ def test_websocket_is_said_to_be_unsupported(scheme: str) -> None:
         NatsTransport(f"{scheme}://h")
 
 
-@pytest.mark.parametrize("scheme", ["redis+socket", "redis+cluster"])
-def test_a_scheme_that_an_installed_adapter_does_not_know_is_not_said_to_be_installable(scheme: str) -> None:
+@pytest.mark.parametrize(("scheme", "meant"), [("redis+socket", "unix:///"), ("redis+cluster", "redis-cluster://")])
+def test_a_scheme_that_an_installed_adapter_does_not_know_is_not_said_to_be_installable(
+    scheme: str, meant: str
+) -> None:
     with pytest.raises(AdapterNotInstalledError) as error:
         connect(f"{scheme}://h")
     assert "pip install" not in str(error.value)
-    assert "redis-cluster://" in str(error.value)
+    assert meant in str(error.value)

@@ -150,7 +150,8 @@ async def test_a_user_of_a_real_redis_logs_in_selects_and_is_named_on_both_conne
         assert await heard.until(1) == [("c", b"x")]
         clients: list[dict[str, str]] = await admin.client_list()
         mine = [client for client in clients if client["name"] == "pod-7"]
-        assert [(client["db"], client["user"], client["resp"]) for client in mine] == [("3", "pod", "2")] * 2
+        # Redis before 7.0 does not list the protocol.
+        assert [(client["db"], client["user"], client.get("resp", "2")) for client in mine] == [("3", "pod", "2")] * 2
         assert sum(client["sub"] != "0" for client in mine) == 1
 
 
