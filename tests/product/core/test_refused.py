@@ -1,4 +1,5 @@
 """What a broker refuses costs nothing else: frames, channels, and what every pod needs."""
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 
@@ -26,6 +27,7 @@ from backplane_core import (
     Traits,
     TransportError,
 )
+from backplane_core._link import handover
 from backplane_core.testing import MemoryBroker, MemoryTransport
 from backplane_core.testing.memory import MemoryLink
 
@@ -248,6 +250,159 @@ async def test_a_denied_target_costs_no_other_and_its_association_raises(routing
         assert here.ready()
         assert [type(record) for record in records].count(SubscriptionRefused) >= 1
         assert here.stats().denied == 0, "nobody needs it any longer"
+
+
+async def test_a_target_that_is_denied_without_anybody_waiting_is_a_gap_and_costs_no_other(
+    leaves_nothing: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backplane_core._inbound.subscriptions.DENIED_S", 0.1)
+    fleet = MemoryFleet("interest")
+    async with fleet.stack:
+        here, rules, _, records = await two_pods(fleet)
+        there = await fleet.pod()
+        near = await fleet.socket(here, "near", USER)
+        rules.no_subscribe = {channel_of(here, OTHER)}
+        assert here.associate_nowait("near", OTHER) is True, "it is attached, and nobody waits"
+        await until(lambda: any("no permission to hear it" in gap.reason for gap in near.gaps), "it is notified")
+        assert here.targets_of("near") == {USER, OTHER}, "it is asked for again"
+        await there.publish(OTHER, "missed")
+        await there.publish(USER, "heard")
+        assert await near.has(1) == ["heard"]
+        assert here.ready()
+        assert rules.opened == 1
+        before = len(near.gaps)
+        rules.no_subscribe = set()
+        await until(lambda: here.stats().denied == 0 and len(near.gaps) > before, "it is heard again")
+        await there.publish(OTHER, "now")
+        await until(lambda: near.events == ["heard", "now"], "and gets what follows")
+        assert near.gaps[-1].since <= near.gaps[0].since + 1
+        assert [type(record) for record in records].count(SubscriptionRefused) == 1
+
+
+def ask_to_leave(fleet: MemoryFleet) -> MemoryLink:
+    """Announce to the one pod whose links can leave that its link will be closed."""
+    [link] = [link for link in fleet.broker._subscribers.links if isinstance(link, RuledLink)]
+    link.ask_to_leave("works ahead")
+    return link
+
+
+async def test_a_target_that_the_next_node_denies_costs_no_other_and_the_move_goes_on(
+    leaves_nothing: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backplane_core._inbound.subscriptions.DENIED_S", 0.1)
+    monkeypatch.setattr("backplane_core._link.handover.SPREAD_S", 0.0)
+    fleet = MemoryFleet("interest")
+    async with fleet.stack:
+        here, rules, _, records = await two_pods(fleet)
+        there = await fleet.pod()
+        near, denied = await fleet.socket(here, "near", USER), await fleet.socket(here, "denied", OTHER)
+        rules.no_subscribe = {channel_of(here, OTHER)}
+        ask_to_leave(fleet)
+        await until(lambda: here.stats().links == 2, "the move")
+        await until(lambda: any("no permission to hear it" in gap.reason for gap in denied.gaps), "it is notified")
+        assert here.stats().denied == 1
+        await there.publish(USER, 1)
+        await there.publish(OTHER, "missed")
+        assert await near.has(1) == [1]
+        assert near.gaps == []
+        assert here.ready()
+        before = len(denied.gaps)
+        rules.no_subscribe = set()
+        await until(lambda: here.stats().denied == 0 and len(denied.gaps) > before, "it is heard again")
+        await there.publish(OTHER, "now")
+        await until(lambda: denied.events == ["now"], "and gets what follows")
+        assert [type(record) for record in records].count(SubscriptionRefused) == 1
+        assert rules.opened == 2
+
+
+async def test_a_next_node_that_denies_what_every_pod_needs_is_not_moved_to(
+    fleet: MemoryFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backplane_core._link.handover.SPREAD_S", 0.0)
+    here, rules, far, _ = await two_pods(fleet)
+    rules.no_subscribe = {"backplane"}
+    ask_to_leave(fleet)
+    await until(lambda: rules.opened >= 3, "it tries again")
+    await here.publish(USER, 1)
+    assert await far.has(1) == [1]
+    assert here.stats().links == 1
+    rules.no_subscribe = set()
+    await until(lambda: here.stats().links == 2, "the move")
+    assert far.gaps == []
+
+
+async def test_a_channel_that_is_asked_for_in_the_middle_of_a_move_and_that_the_next_node_denies_raises(
+    leaves_nothing: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backplane_core._link.handover.SPREAD_S", 0.0)
+    fleet = MemoryFleet("interest")
+    async with fleet.stack:
+        here, rules, _, _ = await two_pods(fleet)
+        near = await fleet.socket(here, "near", USER)
+        switch: Any = handover.Handover._switch
+        raised: list[TargetDeniedError] = []
+
+        async def associated_then_switched(relay: Any, old: RuledLink, next_link: Any, move: Any) -> None:
+            old.rules = Rules()  # the old node lets it pass
+            rules.no_subscribe = {channel_of(here, OTHER)}
+            try:
+                await here.associate("near", OTHER)
+            except TargetDeniedError as error:
+                raised.append(error)
+            assert channel_of(here, OTHER) not in fleet.broker.channels
+            await switch(relay, old, next_link, move)
+
+        monkeypatch.setattr(handover.Handover, "_switch", associated_then_switched)
+        ask_to_leave(fleet)
+        await until(lambda: here.stats().links == 2, "the move")
+        assert [error.channel for error in raised] == [channel_of(here, OTHER)]
+        assert here.targets_of("near") == {USER}
+        assert near.gaps == []
+
+
+async def test_an_event_that_is_refused_in_the_middle_of_a_move_costs_no_other(
+    fleet: MemoryFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backplane_core._link.handover.SPREAD_S", 0.0)
+    here, rules, far, records = await two_pods(fleet)
+    rules.refuses_bad = True
+    ask_to_leave(fleet)
+    published = 0
+    async with asyncio.timeout(20):
+        while here.stats().links == 1 or published % 20:
+            await here.publish(USER, BAD.decode() if published % 20 == 7 else published)
+            published += 1
+            await asyncio.sleep(0.001)
+    await here.flush(timeout_s=10)
+    good = [number for number in range(published) if number % 20 != 7]
+    assert await far.has(len(good)) == good
+    assert {gap.cause for gap in far.gaps} == {"sequence"}, "what was refused, and nothing else"
+    assert here.stats().dropped == {"refused": published - len(good)}
+    assert {record.reason for record in dropped(records)} == {"it is poison"}
+    assert rules.opened == 2
+
+
+async def test_an_event_that_the_old_node_dies_of_in_the_middle_of_a_move_is_given_up_alone(
+    fleet: MemoryFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backplane_core._link.handover.SPREAD_S", 0.0)
+    here, rules, far, _ = await two_pods(fleet)
+    rules.dies_of_bad = True
+    overlap: Any = handover.Handover._overlap
+
+    async def publish_bad_first(relay: Any, old: Any, next_link: Any) -> Any:
+        if "bad" not in sent:
+            sent.append("bad")
+            for event in ("before", BAD.decode(), "behind"):
+                await here.publish(USER, event)
+        return await overlap(relay, old, next_link)
+
+    sent: list[str] = []
+    monkeypatch.setattr(handover.Handover, "_overlap", publish_bad_first)
+    ask_to_leave(fleet)
+    assert await far.has(2) == ["before", "behind"]
+    await until(lambda: here.stats().dropped == {"refused": 1}, "it is given up")
+    await here.wait_for_state("live", timeout_s=10)
 
 
 async def test_a_target_that_is_denied_later_is_a_gap_and_once_more_when_it_is_heard_again(

@@ -161,15 +161,27 @@ class Subscriptions:
                 unsubscribe.append(channel)
         return unsubscribe
 
+    @property
+    def base(self) -> Collection[str]:
+        """The channels that every pod hears, whatever its connections are."""
+        return self._routing.base
+
     def is_base(self, channel: str) -> bool:
         """Whether every pod hears the channel, whatever its connections are."""
         return channel in self._routing.base
 
     def deny(self, channel: str, reason: str, now: float) -> bool:
-        """Record that the broker refused a channel, and let those go on who wait for it; return whether it is news."""
+        """Record that the broker refused a channel, and let those go on who wait for it; return whether it is news.
+
+        It may have been heard until now, where a move led to a node that refuses it.
+        """
         before = self._denied.pop(channel, None)
         self._denied[channel] = Denial(reason, now if before is None else before.since, now + DENIED_S)
         self._unconfirmed.discard(channel)
+        if channel in self._confirmed:
+            self._confirmed.remove(channel)
+            self._lingering.pop(channel, None)
+            self.changed.set()  # the next time to ask is another one
         self._wake((channel,))
         return before is None
 

@@ -4,7 +4,8 @@
 
 `Handover` is a link made of one link after another. While two overlap, both are read: frames of the old link are passed
 on, those of the next one are held until the old link has nothing left. Frames that came by both are then dropped as
-copies, by their numbers. A mark is a frame on a channel of its own: if it is sent through the old link and heard
+copies, by their numbers. A channel that the next node refuses costs the others nothing: it is heard until the old link
+is left, and reported then. A mark is a frame on a channel of its own: if it is sent through the old link and heard
 through the next one, everything sent before it has reached the next node. What a move does next is decided by `Move`.
 
 The invariant: every frame that the broker delivers on either link is yielded, those of the old link first.
@@ -25,6 +26,8 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
 from typing import Final, cast
 
+from attrs import evolve
+
 from backplane_core._link.backoff import Backoff
 from backplane_core._link.handover_options import HandoverOptions
 from backplane_core._link.marks import Marks, Sieve
@@ -32,7 +35,7 @@ from backplane_core._link.move import Action, Move
 from backplane_core._link.next_link import NextLink, with_timeout
 from backplane_core._link.open_links import OpenLinks
 from backplane_core.errors import RefusedError, TransportError
-from backplane_core.transport import Frame, LeavingLink, Link, Lost
+from backplane_core.transport import Frame, LeavingLink, Link, Lost, Refusal
 
 __all__ = ["Handover", "move_when_asked"]
 
@@ -80,19 +83,17 @@ class Handover:
         """Subscribe on the link, and on the next one if there is one."""
         link, next_link = self._link, self._next
         self._channels.update(dict.fromkeys(channels))
-        refused: RefusedError | None = None
-        try:
-            await self._unless_moved(link, link.subscribe(channels, after=after))
-        except RefusedError as error:
-            refused = error
-            denied = {channels[refusal.index] for refusal in error.refusals}
-            channels = [channel for channel in channels if channel not in denied]
-            for channel in denied:
-                self._channels.pop(channel, None)
-        if next_link is not None and channels:
-            await self._on_next(next_link, next_link.subscribe(channels))
-        if refused is not None:
-            raise refused
+        refused: dict[str, Refusal] = {}
+        here = await _accepted(channels, refused, self._unless_moved(link, link.subscribe(channels, after=after)))
+        if next_link is not None and here:
+            there = await _accepted(here, refused, self._on_next(next_link, next_link.subscribe(here)))
+            if len(there) < len(here):  # it would be lost with the move: who asks for it learns of that now
+                await self._unless_moved(link, link.unsubscribe([channel for channel in here if channel in refused]))
+        for channel in refused:
+            self._channels.pop(channel, None)
+        if refused:
+            places = {channel: place for place, channel in enumerate(channels)}
+            raise RefusedError([evolve(one, index=places[channel]) for channel, one in refused.items()])
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
         """Unsubscribe on the link, and on the next one if there is one."""
@@ -132,6 +133,9 @@ class Handover:
         self._link, self._sieve, self._next = next_link.link, next_link.sieve, None
         next_link.release()
         self._moving.observer.moved(next_link.link, self._reason)
+        for channel, reason in next_link.refused.items():
+            self._channels.pop(channel, None)
+            self._moving.observer.refused(channel, reason)
         move.took_over()
         self._changed.set()
         return next_link.receive()
@@ -152,6 +156,8 @@ class Handover:
     async def _on_next(self, next_link: NextLink, asking: Awaitable[None]) -> None:
         try:
             await asking
+        except RefusedError:
+            raise
         except TransportError as error:
             if self._link is next_link.link:
                 raise
@@ -181,7 +187,7 @@ class Handover:
         if link is None:
             return False
         next_link = self._next = NextLink(
-            link, self._marks, self._moving.timeout_s, dict(self._channels), self._changed
+            link, self._marks, self._moving.timeout_s, self._moving.vital, dict(self._channels), self._changed
         )
         self._open.add(next_link)
         try:
@@ -271,6 +277,15 @@ class Handover:
             raise TransportError(
                 f"{self._reason}; a move would bring copies, and unnumbered pods' copies can't be recognized"
             )
+
+
+async def _accepted(channels: Sequence[str], refused: dict[str, Refusal], asking: Awaitable[None]) -> list[str]:
+    """Await what subscribes to channels, and return those that were not refused; add the others to `refused`."""
+    try:
+        await asking
+    except RefusedError as error:
+        refused.update({channels[refusal.index]: refusal for refusal in error.refusals})
+    return [channel for channel in channels if channel not in refused]
 
 
 def move_when_asked(link: Link, moving: HandoverOptions) -> Link:

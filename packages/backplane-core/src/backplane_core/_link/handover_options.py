@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 from attrs import frozen
@@ -20,6 +21,10 @@ class MoveObserver(Protocol):
         """Record that the next link takes over, before any frame that only it brought."""
         ...
 
+    def refused(self, channel: str, reason: str) -> None:
+        """Record that a channel is heard no longer, as the node that was moved to refuses it."""
+        ...
+
 
 @frozen(kw_only=True)
 class HandoverOptions:
@@ -30,6 +35,7 @@ class HandoverOptions:
         mark: A channel that nobody else subscribes to.
         system: The clock, and the randomness that spreads a fleet's moves.
         peers: Knows whether all pods number their frames, so that frames that come by both links are known as copies.
+        vital: Channels without which a node is not moved to.
         timeout_s: How long opening, and each answer of the next link, may take.
         observer: Notified of each move.
     """
@@ -38,5 +44,6 @@ class HandoverOptions:
     mark: str
     system: System
     peers: Peers
+    vital: Collection[str]
     timeout_s: float
     observer: MoveObserver

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
 from typing import Final
 
 from attrs import define, field
 
 from backplane_core._link.marks import Marks, Sieve
 from backplane_core._runtime.faults import log_fault
-from backplane_core.errors import TransportError
+from backplane_core.errors import RefusedError, TransportError
 from backplane_core.transport import Frame, Link, Lost
 
 __all__ = ["NextLink", "with_timeout"]
@@ -41,6 +41,7 @@ class NextLink:
         link: The link, already open.
         marks: What is looked for in it.
         timeout_s: How long each of its answers may take.
+        vital: Channels without which it is of no use.
         backlog: The channels that it has yet to subscribe to.
         changed: Set when it brought something, or died.
     """
@@ -48,9 +49,12 @@ class NextLink:
     link: Link
     marks: Marks
     timeout_s: float
+    vital: Collection[str]
     backlog: dict[str, None]
     changed: asyncio.Event
     sieve: Sieve = field(init=False)
+    refused: dict[str, str] = field(factory=dict[str, str], init=False)
+    """What its node refused of that which the old link hears, and why."""
     _batches: AsyncIterator[list[Frame | Lost]] = field(init=False)
     _reading: asyncio.Task[None] = field(init=False)
     # One at a time: an unsubscribe must not overtake a subscribe.
@@ -143,13 +147,28 @@ class NextLink:
             async with self._asking:
                 # From the end: removing from the front of a dict repeatedly is quadratic.
                 batch = [self.backlog.popitem()[0] for _ in range(min(SUBSCRIBE_BATCH, len(self.backlog)))]
-                await with_timeout(self.link.subscribe(batch), self.timeout_s)
+                try:
+                    await with_timeout(self.link.subscribe(batch), self.timeout_s)
+                except RefusedError as error:
+                    self._note(batch, error)
         # Last: a node that knows of this subscription knows of all.
         await with_timeout(self.link.subscribe([self.marks.channel]), self.timeout_s)
         self.sieve.is_subscribed = True
 
+    def _note(self, channels: Sequence[str], error: RefusedError) -> None:
+        for refusal in error.refusals:
+            channel = channels[refusal.index]
+            if channel in self.vital:
+                raise TransportError(refusal.reason) from None
+            self.refused[channel] = refusal.reason
+
     async def subscribe(self, channels: Sequence[str]) -> None:
-        """Subscribe to what the old link has just been subscribed to."""
+        """Subscribe to what the old link has just been subscribed to.
+
+        Raises:
+            TransportError: It is dead, or does not answer.
+            RefusedError: Its node refuses some of them.
+        """
         if self.backlog:
             self.backlog.update(dict.fromkeys(channels))
         else:
@@ -159,8 +178,9 @@ class NextLink:
     async def unsubscribe(self, channels: Sequence[str]) -> None:
         """Unsubscribe from what the old link has just unsubscribed from."""
         async with self._asking:
-            heard = [channel for channel in channels if channel not in self.backlog]
+            heard = [name for name in channels if name not in self.backlog and name not in self.refused]
             for channel in channels:
                 self.backlog.pop(channel, None)
+                self.refused.pop(channel, None)
             if heard:
                 await with_timeout(self.link.unsubscribe(heard), self.timeout_s)

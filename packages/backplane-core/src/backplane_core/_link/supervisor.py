@@ -88,6 +88,7 @@ class LinkSupervisor:
             mark=f"{settings.channel}:@{system.new_name()}",
             system=system,
             peers=peers,
+            vital=subscriptions.base,
             timeout_s=settings.connect_timeout_s,
             observer=self,
         )
@@ -263,6 +264,11 @@ class LinkSupervisor:
         """Record that another link took over."""
         self._proof.moved(link, self._transport.traits)
         self._events.moved(reason)
+
+    def refused(self, channel: str, reason: str) -> None:
+        """Record that a channel is heard no longer, as the link's node refuses it."""
+        is_news = self._subscriptions.deny(channel, reason, self._monotonic())
+        self._receiver.denied(channel, reason, is_news=is_news)
 
     async def _read(self, link: Link) -> None:
         async for batch in link.receive():
