@@ -25,6 +25,7 @@ __all__ = [
     "next_number",
     "origin_of",
     "questions_wait",
+    "roll_calls_wait",
     "shared_channel_of",
     "subscription_count",
     "sure_until",
@@ -124,7 +125,7 @@ def mute(pod: Any) -> None:
     def ignore(question: Any, origin: str) -> None:
         pass
 
-    pod._fleet.post._answer = ignore
+    pod._fleet.post._asked = ignore
 
 
 def questions_wait(pod: Any) -> bool:
@@ -132,14 +133,19 @@ def questions_wait(pod: Any) -> bool:
     return bool(pod._asker._pending)
 
 
+def roll_calls_wait(pod: Any) -> bool:
+    """Return whether a pod waits for what a roll call is about."""
+    return bool(pod._fleet.post.roll_calls._waiting)
+
+
 def what_it_says(pod: Any) -> list[bytes]:
     """Return a list that gets what a pod says to others from now on, as the bytes of the member."""
     said: list[bytes] = []
     say = pod._sender.say
 
-    def noted(member: bytes) -> bool:
+    def noted(member: bytes, channel: str | None = None) -> bool:
         said.append(member)
-        return bool(say(member))
+        return bool(say(member, channel))
 
     pod._sender.say = noted
     return said

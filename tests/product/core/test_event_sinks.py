@@ -9,6 +9,7 @@ import pytest
 from attrs import define, field
 from backplane_core import (
     BaseBackplane,
+    ClosedByFleetError,
     ClosedError,
     Event,
     EventAttachment,
@@ -36,6 +37,7 @@ class Stream:
     room: int = 100
     items: list[Event | Gap] = field(factory=list[Event | Gap])
     ends: int = 0
+    closed: tuple[int, str] | None = None
     attachment: EventAttachment | None = None
 
     def accept(self, event: Event) -> bool:
@@ -48,6 +50,9 @@ class Stream:
 
     def mark(self, gap: Gap) -> None:
         self.items.append(gap)
+
+    def close(self, order: ClosedByFleetError) -> None:
+        self.closed = (order.code, order.reason)
 
     def end(self) -> None:
         self.ends += 1

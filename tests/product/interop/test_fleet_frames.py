@@ -9,12 +9,14 @@ import pytest
 from backplane_core import EnvelopeError
 from backplane_core._outbound.frame_builder import FrameBuilder
 from backplane_core._protocol.fleet_frame import (
+    ORDERS,
     Answer,
     Listed,
     PodState,
     Question,
     Saying,
     check_answer,
+    check_order,
     decode_saying,
     encode_saying,
 )
@@ -47,6 +49,13 @@ SAYINGS: dict[str, Saying] = {
     ),
     "says_answer_targets": Saying(1, answer=Answer("a1b2", 9, count=1, targets=[Raw(b'{"User":"u1"}')])),
     "says_refusal": Saying(1, answer=Answer("a1b2", 7, no="refused")),
+    "says_order_associate": Saying(
+        1, order=Question(10, "associate", targets=[Raw(b'{"User":"u1"}')], target=Raw(b'{"ChatRoom":"42"}'))
+    ),
+    "says_order_close": Saying(
+        1, ask=Question(11, "close", targets=[Raw(b'{"User":"u1"}')], code=4001, reason="signed out")
+    ),
+    "says_question_receipt": Saying(1, ask=Question(12, "receipt", targets=[Raw(b'{"User":"u1"}')])),
     "says_leaving": Saying(1, leaving=True),
 }
 BEATS = [name for name in FRAMES if "beat" in name]
@@ -72,6 +81,9 @@ def test_a_golden_saying_is_read_as_it_is_meant(name: str) -> None:
     assert encode_saying(read) == encode_saying(SAYINGS[name])
     if read.answer is not None:
         check_answer(read.answer)
+    for order in (read.order, read.ask):
+        if order is not None and order.what in ORDERS:
+            check_order(order)
     assert valid(json.loads(FRAMES[name]))
 
 
@@ -104,6 +116,8 @@ BAD: dict[str, Any] = {
     "a limit beyond the limit": {"level": 1, "ask": {"id": 1, "what": "pods", "limit": 10_001}},
     "targets that are no list": {"level": 1, "ask": {"id": 1, "what": "count", "targets": {"User": "u1"}}},
     "a connection that is no text": {"level": 1, "ask": {"id": 1, "what": "targets", "conn": 1}},
+    "a close code beyond the limit": {"level": 1, "ask": {"id": 1, "what": "close", "code": 5_000}},
+    "a long reason": {"level": 1, "order": {"id": 1, "what": "close", "reason": "x" * 124}},
     "an answer to nobody": {"level": 1, "answer": {"id": 1}},
     "an answer to no question": {"level": 1, "answer": {"to": "o"}},
     "a count below 0": {"level": 1, "answer": {"to": "o", "id": 1, "count": -1}},

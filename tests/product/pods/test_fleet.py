@@ -102,7 +102,11 @@ async def test_a_frozen_pod_is_named_and_back_by_itself(shared_broker: Broker, o
         answers = await asker.fleet.count(USER)
         assert answers.by_pod == {"asker": 0, "lively": 1}
         assert [(pod.pod, pod.reason) for pod in answers.missing] == [("frozen", "no answer within 1 s")]
+        receipt = await asker.fleet.publish(USER, "hello")
+        assert (receipt.by_pod, [pod.pod for pod in receipt.missing]) == ({"asker": 0, "lively": 1}, ["frozen"])
+        assert await lively.hear() == {"conn": "c1", "event": "hello"}
         frozen.process.send_signal(signal.SIGCONT)
+        assert await frozen.hear() == {"conn": "c2", "event": "hello"}
         await all_answer(asker, {"asker", "lively", "frozen"})
         assert (await asker.fleet.count(USER)).total == 2
 
@@ -144,3 +148,62 @@ async def test_a_pod_that_was_frozen_itself_forgets_nobody(shared_broker: Broker
         asker.process.send_signal(signal.SIGCONT)
         answers = await asker.ask(do="count", target=["user", "u1"])
         assert answers == {"by_pod": {"asker": 0}, "missing": ["other"]}
+
+
+async def test_orders_are_followed_and_events_receipted_over_each_broker_and_routing(fleet: Fleet) -> None:
+    names = ("web-1", "web-2", "web-3")
+    one, two, three = [await fleet.pod(pod_name=name) for name in names]
+    await all_answer(one, set(names))
+    sockets = [await fleet.socket(pod, f"c{number}", USER) for number, pod in enumerate((one, two, three))]
+    assert (await one.fleet.associate(USER, ROOM, timeout_s=LONG_S)).by_pod == dict.fromkeys(names, 1)
+    for number in range(50):
+        publisher = (one, two, three)[number % 3]
+        receipt = await publisher.fleet.publish(ROOM, number, timeout_s=LONG_S)
+        assert (receipt.local, receipt.total, receipt.complete) == (1, 3, True)
+    for socket in sockets:
+        assert socket.events == list(range(50))
+    for number in range(100):
+        one.publish_nowait(USER, number)
+    answers = await one.fleet.close(USER, code=4001, timeout_s=LONG_S)
+    assert (answers.by_pod, answers.complete) == (dict.fromkeys(names, 1), True)
+    for socket in sockets:
+        assert socket.events == [*range(50), *range(100)]
+    for pod in (one, two, three):
+        await pod.publish(USER, "after")
+    assert (await one.fleet.publish(USER, "after", timeout_s=LONG_S)).total == 0
+    for socket in sockets:
+        assert (len(socket.events), socket.gaps) == (150, [])
+    for pod in (one, two, three):
+        assert (pod.stats().decode_errors, pod.stats().dropped) == (0, {})
+
+
+@pytest.mark.parametrize("routing", ["broadcast", "interest"])
+async def test_a_signed_out_user_gets_nothing_more_from_any_process(
+    shared_broker: Broker, options: dict[str, Any]
+) -> None:
+    url = shared_broker.url
+    async with AsyncExitStack() as stack:
+        asker = await stack.enter_async_context(connect(url, **options, pod_name="asker"))
+        holders = [
+            await stack.enter_async_context(killed_at_the_end(url, **options, pod_name=f"holder-{number}"))
+            for number in range(2)
+        ]
+        streams = await stack.enter_async_context(killed_at_the_end(url, **options, pod_name="streams"))
+        for number, holder in enumerate(holders):
+            for user in ("u1", "u2"):
+                attached = await holder.ask(do="attach", conn=f"{user}-{number}", targets=[["user", user]])
+                assert attached == {"confirmed": True}
+        await all_answer(asker, {"asker", "holder-0", "holder-1", "streams"})
+        assert await streams.ask(do="stream", name="p0", targets=["u1", "u2"], rate=500) == {"streaming": "p0"}
+        for holder in holders:
+            while (await holder.hear()).get("conn", "").startswith("u1") is False:
+                pass
+        answers = await asker.fleet.close(USER, timeout_s=LONG_S)
+        assert (answers.total, answers.complete) == (2, True)
+        for holder in holders:
+            # What was written to the pipe before it was closed is read first; then u2 alone goes on.
+            await holder.tell(do="stats")
+            while "connections" not in await holder.hear():
+                pass
+            seen = {(await holder.hear())["conn"].partition("-")[0] for _ in range(100)}
+            assert seen == {"u2"}

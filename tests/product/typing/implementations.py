@@ -39,7 +39,14 @@ class Double:
     """A host's double: seven methods."""
 
     async def attach(
-        self, conn_id: str, sink: Sink, *, raw: bool = False, on_gap: Any = None, info: object = None
+        self,
+        conn_id: str,
+        sink: Sink,
+        *,
+        raw: bool = False,
+        on_gap: Any = None,
+        info: object = None,
+        on_close: Any = None,
     ) -> Attached:
         return Attached(conn_id)
 

@@ -70,6 +70,7 @@ def test_public_names_are_listed_in_order_and_there(package: ModuleType) -> None
         assert getattr(package, name).__doc__ or name in {
             "ASGIApp",
             "Authenticate",
+            "CloseCallback",
             "Frame",
             "GapCallback",
             "GapCause",

@@ -55,7 +55,8 @@ def websocket_endpoint(
     `{"backplane":"subscribe","target":"room:42"}` within `Grant.may_subscribe`, `unsubscribe`, and `ping`; other
     messages are ignored. Close codes: 1001: this server is about to stop. 1012: events are missing, or the client was
     too slow. 1007, 1008, 1009: it sent what is no UTF-8, too many messages, or one that is too large. 4401, 4403: as
-    `authenticate` refused; 4401 also once the grant has expired. 4409: another connection took its id.
+    `authenticate` refused; 4401 also once the grant has expired. 4409: another connection took its id. Any other
+    code came with an order, by `fleet.close`.
 
     Args:
         backplane: The backplane, or its name in the state that the app's lifespan yields.

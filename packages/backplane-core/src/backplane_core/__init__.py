@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from backplane_core.backplane import Attachment, Backplane, Sink
+from backplane_core.backplane import Attachment, Backplane, CloseCallback, Sink
 from backplane_core.base import BaseBackplane
 from backplane_core.connect import Connecting, connect, connect_from_env
 from backplane_core.connection import Connection, Overflow
@@ -12,6 +12,7 @@ from backplane_core.errors import (
     AdapterNotInstalledError,
     AuthenticationError,
     BackplaneError,
+    ClosedByFleetError,
     ClosedError,
     ConfigurationError,
     EnvelopeError,
@@ -29,7 +30,7 @@ from backplane_core.errors import (
 )
 from backplane_core.event import Event
 from backplane_core.event_sink import EventAttachment, EventSink
-from backplane_core.fleet import Answers, ConnectionInfo, Fleet, MissingPod, PodInfo
+from backplane_core.fleet import Answers, ConnectionInfo, Fleet, MissingPod, PodInfo, Receipt
 from backplane_core.logging_observer import LoggingObserver
 from backplane_core.memory import InMemoryBackplane
 from backplane_core.observe import (
@@ -76,6 +77,8 @@ __all__ = [
     "BackplaneEnvelope",
     "BackplaneError",
     "BaseBackplane",
+    "CloseCallback",
+    "ClosedByFleetError",
     "ClosedError",
     "ConfigurationError",
     "ConnectOptions",
@@ -117,6 +120,7 @@ __all__ = [
     "ProvingLink",
     "Publisher",
     "Readiness",
+    "Receipt",
     "Record",
     "ReentrantPublishError",
     "Refusal",

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+from backplane_core.errors import ClosedByFleetError
 from backplane_core.observe import GapCallback
 from backplane_core.target import Target
 
-__all__ = ["Attachment", "Backplane", "Sink"]
+__all__ = ["Attachment", "Backplane", "CloseCallback", "Sink"]
+
+CloseCallback: TypeAlias = Callable[[ClosedByFleetError], Any]
+"""Called with why a connection was closed by an order to the fleet. A plain callable that never blocks."""
 
 Sink: TypeAlias = Callable[[Any], Any]
 """Hands an event to one connection. A plain callable that never blocks; it returns False to refuse the event."""
@@ -45,6 +49,7 @@ class Backplane(Protocol):
         raw: bool = False,
         on_gap: GapCallback | None = None,
         info: object = None,
+        on_close: CloseCallback | None = None,
     ) -> Attachment:
         """Attach a connection: its sink gets the events of its targets and of `Target.connection(conn_id)`.
 
@@ -58,6 +63,7 @@ class Backplane(Protocol):
             raw: Hand over the event as JSON bytes (one line, UTF-8) instead of a value.
             on_gap: Called with each `Gap` of this connection, at most once a second.
             info: A small JSON value that `fleet.connections` shows to any pod that asks, at most 1 KiB; nothing secret.
+            on_close: Called when an order to the fleet closes this connection, once it is detached.
 
         Returns:
             The attachment, which detaches this sink and no later one.

@@ -7,6 +7,7 @@ from typing import Self
 
 from backplane_core._fleet.calls import FleetCalls
 from backplane_core._pod.holding import Holding
+from backplane_core._pod.marked_publisher import MarkedPublisher
 from backplane_core._pod.publishing import Publishing
 from backplane_core.fleet import Fleet
 from backplane_core.observe import Readiness, State, Stats
@@ -45,8 +46,8 @@ class BaseBackplane(Holding, Publishing):
 
     @property
     def fleet(self) -> Fleet:
-        """What asks all pods: who is there, how many, where."""
-        return FleetCalls(self._asker, self._loop_binding, self._states)
+        """What asks all pods: who is there, how many, where; and has them do something together."""
+        return FleetCalls(self._asker, self._own_part, MarkedPublisher(self), self._loop_binding, self._states)
 
     # States
 

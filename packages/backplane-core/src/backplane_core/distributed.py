@@ -69,7 +69,9 @@ class DistributedBackplane(BaseBackplane):
         # Out: publish -> sender -> link
         self._sender = Sender(own, routing, settings, peers, reporter, system, signer)
         self._outbound = self._sender
-        self._fleet = FleetParts.of(own, self._pod_name, settings, self._responder, peers, self._sender, heartbeat)
+        self._fleet = FleetParts.of(
+            own, self._pod_name, settings, self._own_part, routing, peers, self._sender, heartbeat
+        )
         self._asker = self._fleet.asker
         # In: registry -> subscriptions -> link -> receiver -> sinks and gaps
         self._subscriptions = Subscriptions(routing, self._registry, hears=self._hears)
@@ -99,6 +101,7 @@ class DistributedBackplane(BaseBackplane):
             subscriptions=self._subscriptions,
             receiver=self._receiver,
             asker=self._fleet.asker,
+            roll_calls=self._fleet.post.roll_calls,
         )
         self._link_events = PodEvents(
             states=self._states,
@@ -271,6 +274,7 @@ class DistributedBackplane(BaseBackplane):
     async def _stop(self, reason: str) -> None:
         try:
             await self._supervisor.stop()
+            await self._fleet.post.roll_calls.aclose()
         finally:
             self._ending.end(reason)
 

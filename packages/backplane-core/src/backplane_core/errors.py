@@ -14,6 +14,7 @@ __all__ = [
     "AdapterNotInstalledError",
     "AuthenticationError",
     "BackplaneError",
+    "ClosedByFleetError",
     "ClosedError",
     "ConfigurationError",
     "EnvelopeError",
@@ -170,6 +171,27 @@ class GapError(BackplaneError):
 
     def __str__(self) -> str:
         return f"events may be missing ({self.gap.cause}): {self.gap.reason}; close the socket, let the client resync"
+
+
+class ClosedByFleetError(BackplaneError):
+    """This connection was closed by an order to the fleet: `fleet.close`.
+
+    Raised by the iteration, after everything that was queued before. Close the socket with this code and this reason.
+
+    Args:
+        code: A WebSocket close code: 1000, or 3000 to 4999.
+        reason: For people, at most 123 bytes of UTF-8.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code: int = code
+        self.reason: str = reason
+
+    def __str__(self) -> str:
+        return (
+            f"the fleet was ordered to close this connection, with code {self.code}: {self.reason or 'no reason given'}"
+        )
 
 
 class TransportError(BackplaneError):

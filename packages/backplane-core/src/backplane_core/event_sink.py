@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from backplane_core.backplane import Attachment
+from backplane_core.errors import ClosedByFleetError
 from backplane_core.event import Event
 from backplane_core.observe import Gap
 
@@ -39,6 +40,14 @@ class EventSink(Protocol):
 
         Args:
             gap: What may have been missed.
+        """
+        ...
+
+    def close(self, order: ClosedByFleetError) -> None:
+        """Take note that the fleet was ordered to close the connection; `end` follows.
+
+        Args:
+            order: With which code, and why.
         """
         ...
 

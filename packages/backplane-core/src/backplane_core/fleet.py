@@ -1,4 +1,4 @@
-"""What all pods of a fleet know together: who is there, and how many. `backplane.fleet` asks them."""
+"""What all pods of a fleet know and do together. `backplane.fleet` asks them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attrs import frozen
 from backplane_core.observe import State
 from backplane_core.target import Target
 
-__all__ = ["Answers", "ConnectionInfo", "Fleet", "MissingPod", "PodInfo"]
+__all__ = ["Answers", "ConnectionInfo", "Fleet", "MissingPod", "PodInfo", "Receipt"]
 
 T = TypeVar("T")
 
@@ -46,6 +46,20 @@ class Answers(Generic[T]):
     def complete(self) -> bool:
         """Whether every member that this pod knows has answered."""
         return not self.missing
+
+
+@frozen(kw_only=True)
+class Receipt(Answers[int]):
+    """How many connections took an event.
+
+    Args:
+        local: On the publishing pod.
+        by_pod: On each pod that answered, the publishing one included, by its name.
+        missing: The members that have not answered.
+        total: On all of them.
+    """
+
+    local: int
 
 
 @frozen(kw_only=True)
@@ -176,5 +190,128 @@ class Fleet(Protocol):
             ConfigurationError: `timeout_s` is not above 0, or this is a `Publisher`, which hears no answers.
             ClosedError: The backplane is draining or closed.
             WrongLoopError: Called outside of the backplane's event loop.
+        """
+        ...
+
+    async def associate(
+        self, whom: Target | Iterable[Target], target: Target, *, timeout_s: float = 1.0
+    ) -> Answers[int]:
+        """Add a target to every connection of `whom`, on every pod.
+
+        Args:
+            whom: Whose connections: one target, or several, at most 2,048.
+            target: The target to add.
+            timeout_s: Seconds to wait for the pods.
+
+        Returns:
+            How many connections got it on each pod; those that had it already do not count.
+
+        Raises:
+            InvalidTargetError: `whom` or `target` is not of the right form, or `target` is one that each connection has
+                by itself.
+            TargetDeniedError: The broker does not let this pod hear the target.
+            ConfigurationError: `timeout_s` is not above 0, or this is a `Publisher`, which hears no answers.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: on the pods that answered, events published anywhere from now on arrive. On each pod it is done in its
+            place among the events that this pod publishes to `whom`. A pod that is missing may still do it later.
+        Cancellation: never undoes it.
+        """
+        ...
+
+    async def dissociate(
+        self, whom: Target | Iterable[Target], target: Target, *, timeout_s: float = 1.0
+    ) -> Answers[int]:
+        """Remove a target from every connection of `whom`, on every pod.
+
+        Args:
+            whom: Whose connections: one target, or several, at most 2,048.
+            target: The target to remove.
+            timeout_s: Seconds to wait for the pods.
+
+        Returns:
+            How many connections lost it on each pod.
+
+        Raises:
+            InvalidTargetError: `whom` or `target` is not of the right form, or `target` is one that each connection has
+                by itself.
+            ConfigurationError: `timeout_s` is not above 0, or this is a `Publisher`, which hears no answers.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: those connections on the pods that answered get no further events of the target, unless another of
+            their targets matches them too. On each pod it is done in its place among the events that this pod publishes
+            to `whom`. A pod that is missing may still do it later.
+        Cancellation: never undoes it.
+        """
+        ...
+
+    async def close(
+        self, whom: Target | Iterable[Target], *, code: int = 4000, reason: str = "", timeout_s: float = 1.0
+    ) -> Answers[int]:
+        """Close every connection of `whom`, on every pod: to sign a user out, for instance.
+
+        The iteration of a `connection()` ends with `ClosedByFleetError`, after what was queued before. A sink that was
+        attached is detached, and its `on_close` called.
+
+        Args:
+            whom: Whose connections: one target, or several, at most 2,048.
+            code: A WebSocket close code for the hosts: 1000, or 3000 to 4999.
+            reason: For people, at most 123 bytes of UTF-8.
+            timeout_s: Seconds to wait for the pods.
+
+        Returns:
+            How many connections were closed on each pod.
+
+        Raises:
+            InvalidTargetError: `whom` holds no target, too many, or something else.
+            ConfigurationError: `code`, `reason` or `timeout_s` is not allowed, or this is a `Publisher`, which hears no
+                answers.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: once this has returned `complete`, no event that is delivered from then on reaches those connections,
+            on any pod. Connections that are attached later are your host's to refuse. A pod that
+            drains ends its own, and is not waited for. On each pod it is done in its
+            place among the events that this pod publishes to `whom`: what was published before still arrives. A pod
+            that is missing may still do it later.
+        Cancellation: never undoes it.
+        """
+        ...
+
+    async def publish(
+        self,
+        target: Target | Iterable[Target],
+        event: object,
+        *,
+        exclude: Iterable[str] = (),
+        timeout_s: float = 1.0,
+    ) -> Receipt:
+        """Deliver an event as `backplane.publish` does, and return how many connections took it, on every pod.
+
+        Args:
+            target: One target, or several, at most 2,048: their union, each connection once.
+            event: As `backplane.publish` takes it.
+            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+            timeout_s: Seconds to wait for receipts.
+
+        Returns:
+            The receipt. A connection took the event if its sink did, or it stands in its queue.
+
+        Raises:
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
+                or something that is not one.
+            EventEncodeError: The event is not JSON.
+            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
+            OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
+            ReentrantPublishError: Called by a sink, while an event is being delivered.
+            ConfigurationError: `timeout_s` is not above 0, or this is a `Publisher`, which hears no answers.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: as that of `backplane.publish`, in one order with it, whatever the receipt says: an event without a
+            receipt may have arrived, and may still.
+        Cancellation: never undoes it.
         """
         ...

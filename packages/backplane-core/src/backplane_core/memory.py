@@ -28,7 +28,7 @@ class InMemoryBackplane(BaseBackplane):
 
     def __init__(self, **options: Unpack[Options]) -> None:
         super().__init__(**options)
-        self._asker = Asker(self._system.new_name(), self._pod_name, self._responder)
+        self._asker = Asker(self._system.new_name(), self._pod_name)
         workers = find_workers()
         if workers is None:
             logger.info("pod %r: live in memory, reaches no other process", self._pod_name)

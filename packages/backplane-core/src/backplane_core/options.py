@@ -81,8 +81,8 @@ class Options(TypedDict, total=False):
     make nobody disappear."""
 
     remote_control: bool
-    """Whether this pod answers what other pods ask by `fleet`. Without `signing_keys` anyone who may publish on the
-    channel may ask. Default: `True`."""
+    """Whether this pod answers what other pods ask by `fleet`, and follows their orders. Without `signing_keys` anyone
+    who may publish on the channel may ask and order. Default: `True`."""
 
     routing: RoutingName
     """`"broadcast"`: every pod receives every event. `"interest"`: a pod receives the events of its own connections'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NoReturn, Unpack
 
 from backplane_core.adapters import MEMORY, make_transport, scheme_of
-from backplane_core.backplane import Sink
+from backplane_core.backplane import CloseCallback, Sink
 from backplane_core.distributed import DistributedBackplane
 from backplane_core.errors import ConfigurationError
 from backplane_core.observe import GapCallback
@@ -45,6 +45,7 @@ class Publisher(DistributedBackplane):
         raw: bool = False,  # noqa: ARG002
         on_gap: GapCallback | None = None,  # noqa: ARG002
         info: object = None,  # noqa: ARG002
+        on_close: CloseCallback | None = None,  # noqa: ARG002
     ) -> NoReturn:
         """Raise `ConfigurationError`: a publisher holds no connections. Use `connect` for a pod that does.
 
@@ -54,6 +55,7 @@ class Publisher(DistributedBackplane):
             raw: Ignored.
             on_gap: Ignored.
             info: Ignored.
+            on_close: Ignored.
 
         Raises:
             ConfigurationError: Always.

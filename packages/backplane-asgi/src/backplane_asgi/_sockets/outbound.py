@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from attrs import frozen
-from backplane_core import Event, EventAttachment, Gap
+from backplane_core import ClosedByFleetError, Event, EventAttachment, Gap
 
 from backplane_asgi._sockets.encoding import ChunkEncoding, Encoding, gap_json
 from backplane_asgi._sockets.flusher import Flusher
@@ -139,6 +139,10 @@ class Outbound:
             self.put_control(gap_json(gap))
         elif not gap.is_open:
             self.finish(GAP)
+
+    def close(self, order: ClosedByFleetError) -> None:
+        """Close the socket as the fleet was ordered to."""
+        self.finish(Ending(order.code, order.reason))
 
     def end(self) -> None:
         """Close the socket: the backplane drains, or another connection took the id."""

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Final
 
+import msgspec
 from attrs import define, field
 
 from backplane_core._fleet.members import Members
-from backplane_core._fleet.responder import Responder
 from backplane_core._fleet.survey import Survey
 from backplane_core._outbound.sender import Sender
-from backplane_core._protocol.fleet_frame import LEVEL, Answer, Question, Saying, check_answer, encode_saying
+from backplane_core._protocol.fleet_frame import (
+    LEVEL,
+    ORDERS,
+    Answer,
+    Question,
+    Saying,
+    check_answer,
+    encode_saying,
+)
+from backplane_core._protocol.frame import decode_target
 from backplane_core._protocol.peers import Peers
+from backplane_core._protocol.routing import Routing
 
-__all__ = ["Asker", "BusAsker"]
+__all__ = ["Asker", "BusAsker", "Pending"]
 
 MAX_PENDING: Final = 1_024
 """Questions of this pod that may wait for answers at once: with the answers to each bounded, so is their memory."""
@@ -26,33 +38,6 @@ none. A pod that lives answers within milliseconds."""
 CUT_OFF: Final = "this pod is cut off from the others: its link to the broker is down"
 NO_ROOM: Final = "the question could not be sent: too much waits for the broker, or it takes no frames of that size"
 BUSY: Final = f"not asked: {MAX_PENDING} questions of this pod wait for answers already"
-
-
-class Asker:
-    """Asks this pod alone: in memory there is no other.
-
-    Args:
-        origin: Of this pod.
-        pod_name: Of this pod.
-        responder: Answers for it.
-    """
-
-    def __init__(self, origin: str, pod_name: str, responder: Responder) -> None:
-        self.origin = origin
-        self._pod_name = pod_name
-        self._responder = responder
-
-    def name_of(self, origin: str) -> str:
-        """Return what people call a pod."""
-        return self._pod_name if origin == self.origin else origin
-
-    async def ask(self, question: Question, timeout_s: float) -> Survey:  # noqa: ARG002 -- nobody is waited for
-        """Return what all pods answer, this one included, at the latest after `timeout_s` seconds."""
-        return self._own_survey(question, Survey(waits_for_unknown=False))
-
-    def _own_survey(self, question: Question, survey: Survey) -> Survey:
-        survey.answered(self.origin, self._responder.answer(question, self.origin), 0)
-        return survey
 
 
 @define(eq=False)
@@ -73,26 +58,65 @@ class Pending:
             self.over.set()
 
 
+class Asker:
+    """Asks this pod alone: in memory there is no other.
+
+    Args:
+        origin: Of this pod.
+        pod_name: Of this pod.
+    """
+
+    def __init__(self, origin: str, pod_name: str) -> None:
+        self.origin = origin
+        self._pod_name = pod_name
+        self._last_id = 0
+
+    def name_of(self, origin: str) -> str:
+        """Return what people call a pod."""
+        return self._pod_name if origin == self.origin else origin
+
+    def next_number(self) -> int:
+        """Return a number for a question that this pod never used before."""
+        self._last_id += 1
+        return self._last_id
+
+    @contextmanager
+    def asking(self, question: Question) -> Generator[Pending]:  # noqa: ARG002 -- nobody is asked
+        """Ask the other pods; their answers are taken in the block."""
+        yield Pending(Survey(waits_for_unknown=False))
+
+    async def wait(self, pending: Pending, own: Answer, timeout_s: float) -> Survey:  # noqa: ARG002 -- nobody is awaited
+        """Return the answers of all pods.
+
+        Args:
+            pending: What was asked.
+            own: This pod's answer.
+            timeout_s: Seconds to wait for the others.
+        """
+        pending.survey.answered(self.origin, own, 0)
+        return pending.survey
+
+
 class BusAsker(Asker):
     """Asks all pods of the fleet.
 
     Args:
         origin: Of this pod.
         pod_name: Of this pod.
-        responder: Answers for this pod.
         members: The other pods.
         peers: Knows their names.
         sender: Takes the questions.
+        routing: Knows which targets have a channel of their own.
     """
 
     def __init__(  # noqa: PLR0917 -- one caller
-        self, origin: str, pod_name: str, responder: Responder, members: Members, peers: Peers, sender: Sender
+        self, origin: str, pod_name: str, members: Members, peers: Peers, sender: Sender, routing: Routing
     ) -> None:
-        super().__init__(origin, pod_name, responder)
+        super().__init__(origin, pod_name)
         self._members = members
         self._peers = peers
         self._sender = sender
-        self._last_id = 0
+        self._routing = routing
         self._pending: dict[int, Pending] = {}
 
     def name_of(self, origin: str) -> str:
@@ -101,34 +125,52 @@ class BusAsker(Asker):
             return self._pod_name
         return self._peers.name_of(origin) or origin
 
-    async def ask(self, question: Question, timeout_s: float) -> Survey:
-        """Return what all pods answer, this one included, at the latest after `timeout_s` seconds."""
+    @contextmanager
+    def asking(self, question: Question) -> Generator[Pending]:
+        """Ask the other pods; their answers are taken in the block."""
         members = self._members
-        is_settled = members.is_settled
-        survey = self._own_survey(question, Survey.of(members.present(), waits_for_unknown=not is_settled))
-        self._last_id = question.id = self._last_id + 1
+        survey = Survey.of(members.present(), waits_for_unknown=not members.is_settled)
+        pending = Pending(survey)
         if not members.is_listening:
             survey.end(CUT_OFF)
         elif len(self._pending) >= MAX_PENDING:
             survey.end(BUSY)
-        elif not survey.is_over:
-            if self._sender.say(encode_saying(Saying(LEVEL, ask=question))):
-                await self._wait(question.id, survey, timeout_s)
-            else:
+        elif not survey.is_over or question.what in ORDERS:  # a pod may have started in this moment
+            self._pending[question.id] = pending
+            if not self._send(question):
                 survey.end(NO_ROOM)
-        if not is_settled and timeout_s >= SETTLING_S and members.is_listening:
-            members.surveyed()
-        return survey
-
-    async def _wait(self, number: int, survey: Survey, timeout_s: float) -> None:
-        pending = self._pending[number] = Pending(survey)
         try:
-            async with asyncio.timeout(timeout_s):
-                await pending.over.wait()
-        except TimeoutError:
-            survey.end(f"no answer within {timeout_s:g} s")
+            yield pending
         finally:
-            del self._pending[number]
+            self._pending.pop(question.id, None)
+
+    def _send(self, question: Question) -> bool:
+        """Send a question; an order first where it keeps its place among the events of its targets."""
+        if question.what in ORDERS:
+            by_channel: dict[str, list[msgspec.Raw]] = {}
+            for raw in question.targets:
+                by_channel.setdefault(self._routing.channel((decode_target(bytes(raw)),)), []).append(raw)
+            by_channel.pop(self._routing.shared, None)  # the roll call does it there
+            for channel, targets in by_channel.items():
+                order = msgspec.structs.replace(question, targets=targets)
+                if not self._sender.say(encode_saying(Saying(LEVEL, order=order)), channel):
+                    return False
+        return self._sender.say(encode_saying(Saying(LEVEL, ask=question)))
+
+    async def wait(self, pending: Pending, own: Answer, timeout_s: float) -> Survey:
+        """Return the answers of all pods, at the latest after `timeout_s` seconds."""
+        survey, members = pending.survey, self._members
+        is_settled = members.is_settled
+        survey.answered(self.origin, own, 0)
+        if not survey.is_over:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await pending.over.wait()
+            except TimeoutError:
+                survey.end(f"no answer within {timeout_s:g} s")
+                if not is_settled and timeout_s >= SETTLING_S and members.is_listening:
+                    members.surveyed()
+        return survey
 
     def answered(self, origin: str, answer: Answer, size: int) -> None:
         """Take an answer of another pod; one to no question that waits is nothing to us.

@@ -1,4 +1,4 @@
-"""From the reader to what it concerns: who is there, questions of others, and answers to ours."""
+"""From the reader to what it concerns: who is there, questions and orders of others, and answers to ours."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from typing import Final
 from backplane_core._fleet.asker import BusAsker
 from backplane_core._fleet.members import Members
 from backplane_core._fleet.responder import MAX_LIST_BYTES, Responder
+from backplane_core._fleet.roll_calls import RollCalls
 from backplane_core._outbound.sender import Sender
 from backplane_core._protocol.fleet_frame import (
     LEVEL,
+    ORDERS,
+    RECEIPT,
     Answer,
     Question,
     Saying,
+    check_order,
     decode_saying,
     encode_saying,
 )
@@ -31,8 +35,9 @@ class FleetPost:
         members: The other pods.
         asker: Takes answers.
         responder: Answers for this pod.
+        roll_calls: Follows orders.
         sender: Takes what it says.
-        remote_control: Whether it answers questions of others.
+        remote_control: Whether it answers, and follows, others.
         hears: Whether it hears anything; a pod that does not is no member.
     """
 
@@ -42,6 +47,7 @@ class FleetPost:
         members: Members,
         asker: BusAsker,
         responder: Responder,
+        roll_calls: RollCalls,
         sender: Sender,
         remote_control: bool,
         hears: bool,
@@ -52,6 +58,8 @@ class FleetPost:
         self._sender = sender
         self._remote_control = remote_control
         self._hears = hears
+        self.roll_calls = roll_calls
+        """What orders are followed with; the reader lets it work after each frame of a pod."""
 
     def take(self, head: Head, frame: bytes) -> None:
         """Take a beat of another pod, whose number is new.
@@ -67,8 +75,11 @@ class FleetPost:
         if saying is None:
             self._members.heard(head.origin, None)
             return
+        if saying.order is not None and self._remote_control:
+            check_order(saying.order)
+            self.roll_calls.ordered(head.origin, saying.order)
         if saying.ask is not None:
-            self._answer(saying.ask, head.origin)
+            self._asked(saying.ask, head.origin)
         if saying.answer is not None and saying.answer.to == self._asker.origin:
             self._asker.answered(head.origin, saying.answer, len(frame))
         self._members.heard(head.origin, saying.level)  # behind what may refuse the frame
@@ -76,10 +87,18 @@ class FleetPost:
             self._members.left(head.origin)
             self._asker.left(head.origin)
 
-    def _answer(self, question: Question, origin: str) -> None:
+    def _asked(self, question: Question, origin: str) -> None:
         if not self._remote_control:
             self._say(Answer(origin, question.id, no="refused"))
-            return
+        elif question.what in ORDERS:
+            check_order(question)
+            self.roll_calls.called(origin, question)
+        elif question.what == RECEIPT:
+            self.roll_calls.called(origin, question)
+        else:
+            self._answer(question, origin)
+
+    def _answer(self, question: Question, origin: str) -> None:
         for max_list_bytes in LIST_BYTES:
             if self._say(self._responder.answer(question, origin, max_list_bytes)):
                 return

@@ -23,6 +23,7 @@ LEFT: Final = "it left"
 REASONS: Final = {
     "refused": "it takes no questions: remote_control=False",
     "unknown": "it does not know the question: another version",
+    "denied": "the broker does not let it hear the target",
     "large": "its answer is larger than a frame may be: ask for fewer",
 }
 OTHER_REASON: Final = "it does not answer, and this version does not know why"

@@ -152,8 +152,8 @@ class Reader:
                     or size > max_event_bytes
                     or not follows(channel, head.origin, head.seq, head.prev)
                 ) and not self._admit(channel, payload, head):
-                    if head.routing is not None and monotonic() >= self._slice_ends:
-                        await self._turn()  # a question may have taken a while
+                    if head.routing is not None:
+                        await self._work()
                     continue
                 if head.also or head.exclude:
                     targets = decode_targets(head)
@@ -166,6 +166,7 @@ class Reader:
             except EnvelopeError as error:
                 self._reject(channel, payload, error)
                 continue
+            taken = 0
             if entries:
                 event = bytes(head.event)
                 if 10 in event or 13 in event:  # noqa: PLR2004 -- LF and CR; seven times cheaper than as bytes
@@ -174,11 +175,21 @@ class Reader:
                     entries = await self._notified(channel, entries, decode_targets(head))
                 union = UnionEvent(event, decode_targets(head)) if head.also else None
                 if len(entries) <= SLICE_SINKS and size * len(entries) <= SLICE_BYTES:
-                    deliver(entries, event, target, union)
+                    taken = deliver(entries, event, target, union)
                 else:
-                    await self._deliver_sliced(entries, event, target, union, decode_targets(head))
+                    taken = await self._deliver_sliced(entries, event, target, union, decode_targets(head))
+            if head.receipt is not None:
+                self._post.roll_calls.took(head.origin, head.receipt, taken)
+                await self._work()
             if monotonic() >= self._slice_ends:
                 await self._turn()
+
+    async def _work(self) -> None:
+        """Do what a pod has asked for, here among the events, and give the loop its turns meanwhile."""
+        for _ in self._post.roll_calls.work():
+            await self._turn()
+        if self._monotonic() >= self._slice_ends:
+            await self._turn()
 
     async def _notified(self, channel: str, entries: Sequence[Entry], targets: Sequence[Target]) -> Sequence[Entry]:
         """Notify connections of what they missed before this frame; return those that still are to get it."""
@@ -287,17 +298,19 @@ class Reader:
         target: bytes,
         union: UnionEvent | None,
         targets: Sequence[Target],
-    ) -> None:
-        """Deliver one frame to many sinks; it reaches all of them before the next frame reaches any."""
+    ) -> int:
+        """Deliver one frame to many sinks, and return how many took it; it reaches all before the next reaches any."""
         step = min(SLICE_SINKS, 1 + SLICE_BYTES // (len(event) + 1))
-        turned = False
+        turned, taken = False, 0
         for start in range(0, len(entries), step):
             part = entries[start : start + step]
             # As in `_notified`.
-            self._delivery.deliver(self._registry.keep(part, targets) if turned else part, event, target, union)
+            left = self._registry.keep(part, targets) if turned else part
+            taken += self._delivery.deliver(left, event, target, union)
             if self._monotonic() >= self._slice_ends:
                 await self._turn()
                 turned = True
+        return taken
 
     async def _turn(self) -> None:
         self._heartbeat.behind()

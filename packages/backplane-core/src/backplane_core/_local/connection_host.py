@@ -12,7 +12,7 @@ from backplane_core._runtime.loop_binding import LoopBinding
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
 from backplane_core._runtime.waking import WakeQueue
-from backplane_core.backplane import Sink
+from backplane_core.backplane import CloseCallback, Sink
 from backplane_core.event_sink import EventSink
 from backplane_core.observe import Gap, GapCallback
 from backplane_core.target import Target, check_id
@@ -45,12 +45,20 @@ class ConnectionHost:
         self._system = system
 
     def attach(
-        self, conn_id: str, sink: Sink, *, raw: bool, on_gap: GapCallback | None, info: bytes | None = None
+        self,
+        conn_id: str,
+        sink: Sink,
+        *,
+        raw: bool,
+        on_gap: GapCallback | None,
+        info: bytes | None = None,
+        on_close: CloseCallback | None = None,
     ) -> SinkAttachment:
         """Attach a connection, or replace its sink; see `Backplane.attach`."""
         self._check(conn_id)
         check_sink(sink)
-        return self._registry.attach(conn_id, sink, raw=raw, on_gap=on_gap, now=self._system.monotonic(), info=info)
+        now = self._system.monotonic()
+        return self._registry.attach(conn_id, sink, raw=raw, on_gap=on_gap, now=now, info=info, on_close=on_close)
 
     def attach_queue(
         self, queue: EventSink, targets: Sequence[Target], info: bytes | None = None, *, is_direct: bool

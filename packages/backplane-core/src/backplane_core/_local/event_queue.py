@@ -10,7 +10,14 @@ from backplane_core._local.connection_host import ConnectionHost
 from backplane_core._local.registry import SinkAttachment
 from backplane_core._runtime.waking import Waiter
 from backplane_core.connection import Overflow
-from backplane_core.errors import BackplaneError, ClosedError, ConfigurationError, GapError, SlowConsumerError
+from backplane_core.errors import (
+    BackplaneError,
+    ClosedByFleetError,
+    ClosedError,
+    ConfigurationError,
+    GapError,
+    SlowConsumerError,
+)
 from backplane_core.event import Event
 from backplane_core.observe import Gap, GapCallback, GapCause
 
@@ -110,8 +117,8 @@ class EventQueue:
         self._overflow: Overflow = options["overflow"]
         self._end_on_gap = end_on_gap
         self._on_gap = on_gap
-        # Why it ended: at this gap, or since nobody read it in time.
-        self._failure: Gap | str | None = None
+        # Why it ended: at this gap, by an order, or since nobody read it in time.
+        self._failure: Gap | ClosedByFleetError | str | None = None
         # Made for the first who waits for the end.
         self._ended: asyncio.Event | None = None
 
@@ -135,6 +142,11 @@ class EventQueue:
             self._fail(gap)
         self.waiter.wake()
 
+    def close(self, order: ClosedByFleetError) -> None:
+        """End by an order, unless it has ended already; `end` follows."""
+        if self.is_open:
+            self._failure = order
+
     def end(self) -> None:
         """Accept nothing else, and let the reader end once it has read what is queued.
 
@@ -157,6 +169,8 @@ class EventQueue:
         """Return what the reader raises once everything is read, or None if it just ends."""
         if isinstance(self._failure, Gap):
             return GapError(self._failure)
+        if isinstance(self._failure, ClosedByFleetError):
+            return self._failure
         if self._failure is not None:
             return SlowConsumerError(f"{self._failure}: close the socket and let the client resync")
         return None

@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 
 from backplane_core._local.subscriber import Subscriber
 from backplane_core._runtime.loop_binding import LoopBinding
-from backplane_core.backplane import Sink
+from backplane_core.backplane import CloseCallback, Sink
 from backplane_core.event_sink import EventSink
 from backplane_core.observe import Gap, GapCallback
 from backplane_core.target import Target
@@ -45,6 +45,7 @@ class Entry:
         notified_at: When it was last notified of a gap, in the monotonic clock's seconds.
         pending_gap: Gaps that it was not notified of yet, merged.
         info: What its host says of it to those who ask, as JSON.
+        on_close: Called when an order closes it; None: nobody is.
     """
 
     conn_id: str
@@ -61,6 +62,7 @@ class Entry:
     notified_at: float = float("-inf")
     pending_gap: Gap | None = None
     info: bytes | None = None
+    on_close: CloseCallback | None = None
 
     @property
     def hears_gaps(self) -> bool:
@@ -110,20 +112,13 @@ class Registry:
         queue: EventSink | None = None,
         info: bytes | None = None,
         is_direct: bool = True,
+        on_close: CloseCallback | None = None,
     ) -> SinkAttachment:
         """Attach a connection, or replace its sink and keep its targets."""
         entry = self.connections.get(conn_id)
         if entry is None:
-            entry = Entry(
-                conn_id=conn_id,
-                sink=sink,
-                raw=raw,
-                on_gap=on_gap,
-                queue=queue,
-                since=now,
-                info=info,
-                is_direct=is_direct,
-            )
+            entry = Entry(conn_id=conn_id, sink=sink, raw=raw, on_gap=on_gap, queue=queue, since=now)
+            entry.info, entry.is_direct, entry.on_close = info, is_direct, on_close
             self.connections[conn_id] = entry
             if is_direct:
                 self._link(Target.connection(conn_id), entry)
@@ -136,7 +131,7 @@ class Registry:
         entry.sink, entry.raw, entry.on_gap, entry.queue, entry.since = sink, raw, on_gap, queue, now
         entry.generation += 1
         entry.pending_gap = None
-        entry.info = info
+        entry.info, entry.on_close = info, on_close
         if replaced is not None:
             replaced.end()
         return SinkAttachment(self, entry, entry.generation)

@@ -77,31 +77,39 @@ class FrameBuilder:
         self.routes[wire] = Route(channel, frame_head(self._own.prefix, wire), self.numbering.number(channel))
         return (channel, build_frame(self._own.prefix, targets, event, seq, prev))
 
-    def checked_frame(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str], outbox: Outbox) -> Frame:
+    def checked_frame(
+        self, targets: Sequence[Target], event: bytes, exclude: Iterable[str], outbox: Outbox, extra: bytes = b""
+    ) -> Frame:
         """Return a frame that may be too large; raise if it is, before it takes a number.
+
+        Args:
+            targets: At least one.
+            event: As JSON.
+            exclude: Ids of connections.
+            outbox: What it must fit into.
+            extra: More members, as `,"name":value`.
 
         Raises:
             EventTooLargeError: It is over the limit, or the broker's.
             OutboxFullError: There is no room and the policy is "raise".
         """
         channel = self._routing.channel(targets)
-        size = self.check_size(targets, event, exclude)
+        size = self.check_size(targets, event, exclude, extra)
         if self._must_measure and not outbox.has_room(size):
             raise OutboxFullError(outbox.messages, outbox.bytes)
         seq, prev = self.numbering.take(channel)
         ids = encode_ids(exclude) if exclude else None
-        return (channel, build_frame(self._own.prefix, targets, event, seq, prev, ids))
+        return (channel, build_frame(self._own.prefix, targets, event, seq, prev, ids, extra))
 
-    def check_size(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> int:
+    def check_size(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str], extra: bytes = b"") -> int:
         """Return the size of the frame that this event would take now, and use nothing up.
 
         Raises:
             EventTooLargeError: It is over the limit, or the broker's.
         """
         ids = encode_ids(exclude) if exclude else None
-        size = len(
-            build_frame(self._own.prefix, targets, event, *self.numbering.peek(self._routing.channel(targets)), ids)
-        )
+        seq, prev = self.numbering.peek(self._routing.channel(targets))
+        size = len(build_frame(self._own.prefix, targets, event, seq, prev, ids, extra))
         if size > (limit := len(event) + FRAME_OVERHEAD_BYTES):
             raise EventTooLargeError(size, limit)
         on_bus = size + self._head_bytes

@@ -107,6 +107,13 @@ class Sender(Outbound):
         elif self._to_write.waiting:
             self._to_write.wake()
 
+    def send_marked(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str], number: int) -> None:
+        """Take an event as `send` does, under a number by which pods answer how many connections took it."""
+        frame = self.frames.checked_frame(targets, event, exclude, self.outbox, b',"receipt":%d' % number)
+        if not self.outbox.offer(frame):
+            self._make_room(frame)
+        self._to_write.wake()
+
     def _make_room(self, frame: Frame) -> None:
         if self._overflow == "drop_oldest":
             self._losses.dropped(self.outbox.evict(len(frame[1])), "outbox", in_publish=True)
@@ -151,18 +158,20 @@ class Sender(Outbound):
                 self._peers.beat_sent(seq, now)
         return not self._losses.tails
 
-    def say(self, member: bytes) -> bool:
-        """Say something to all other pods; False if there is no room, or the broker would not take it.
+    def say(self, member: bytes, channel: str | None = None) -> bool:
+        """Say something to other pods; False if there is no room, or the broker would not take it.
 
         Half of the outbox is left to events.
 
         Args:
             member: See `FrameBuilder.saying`.
+            channel: Where they hear it; None: all do.
         """
-        frame = self.frames.saying(self._shared, member)
+        channel = channel or self._shared
+        frame = self.frames.saying(channel, member)
         if self.outbox.over_half or not self.frames.fits(len(member)) or not self.outbox.offer(frame):
             return False
-        self.frames.numbering.take(self._shared)
+        self.frames.numbering.take(channel)
         self._to_write.wake()
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backplane_core._fleet.asker import BusAsker
+from backplane_core._fleet.roll_calls import RollCalls
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._local.registry import Registry
@@ -24,6 +25,7 @@ class Ending:
         subscriptions: Subscriptions,
         receiver: Receiver,
         asker: BusAsker,
+        roll_calls: RollCalls,
     ) -> None:
         self._states = states
         self._registry = registry
@@ -31,6 +33,7 @@ class Ending:
         self._subscriptions = subscriptions
         self._receiver = receiver
         self._asker = asker
+        self._roll_calls = roll_calls
 
     def end(self, reason: str) -> None:
         """End all of it; the state is `closed` then."""
@@ -38,5 +41,6 @@ class Ending:
         self._subscriptions.lost()
         self._receiver.close()
         self._asker.close()
+        self._roll_calls.close()
         self._registry.detach_all()
         self._states.enter("closed", reason)

@@ -8,12 +8,14 @@ from attrs import frozen
 
 from backplane_core._fleet.asker import BusAsker
 from backplane_core._fleet.members import Members
+from backplane_core._fleet.own_part import OwnPart
 from backplane_core._fleet.post import FleetPost
-from backplane_core._fleet.responder import Responder
+from backplane_core._fleet.roll_calls import RollCalls
 from backplane_core._outbound.sender import Sender
 from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
+from backplane_core._protocol.routing import Routing
 from backplane_core.options import Settings
 
 __all__ = ["FleetParts"]
@@ -43,7 +45,8 @@ class FleetParts:
         own: OwnFrames,
         pod_name: str,
         settings: Settings,
-        responder: Responder,
+        own_part: OwnPart,
+        routing: Routing,
         peers: Peers,
         sender: Sender,
         heartbeat: Heartbeat,
@@ -51,11 +54,12 @@ class FleetParts:
         """Return the parts for one pod."""
         ttl_s = settings.member_ttl_s or TTL_PROBES * settings.probe_interval_s
         members = Members(ttl_s, settings.probe_interval_s + 2 * heartbeat.tick_s)
-        asker = BusAsker(own.origin, pod_name, responder, members, peers, sender)
+        asker = BusAsker(own.origin, pod_name, members, peers, sender, routing)
         post = FleetPost(
             members=members,
             asker=asker,
-            responder=responder,
+            responder=own_part.responder,
+            roll_calls=RollCalls(own_part.registry, own_part.orders, routing, sender),
             sender=sender,
             remote_control=settings.remote_control,
             hears=heartbeat.hears,

@@ -7,7 +7,7 @@ from backplane_core._local.arguments import check_target, encode_info, own_targe
 from backplane_core._local.event_attachment import SinkHandle
 from backplane_core._local.queued_connection import QueuedConnection
 from backplane_core._pod.parts import Parts
-from backplane_core.backplane import Attachment, Sink
+from backplane_core.backplane import Attachment, CloseCallback, Sink
 from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Connection, Overflow
 from backplane_core.errors import (
     InvalidTargetError,
@@ -31,6 +31,7 @@ class Holding(Parts):
         raw: bool = False,
         on_gap: GapCallback | None = None,
         info: object = None,
+        on_close: CloseCallback | None = None,
     ) -> Attachment:
         """Attach a connection: its sink gets the events of its targets and of `Target.connection(conn_id)`.
 
@@ -44,6 +45,7 @@ class Holding(Parts):
             raw: Hand over the event as JSON bytes (one line, UTF-8) instead of a value.
             on_gap: Called with each `Gap` of this connection, at most once a second.
             info: A small JSON value that `fleet.connections` shows to any pod that asks, at most 1 KiB; nothing secret.
+            on_close: Called when an order to the fleet closes this connection, once it is detached.
 
         Returns:
             The attachment, which detaches this sink and no later one.
@@ -60,7 +62,7 @@ class Holding(Parts):
             subscription, which is when this returns, or later if the link is down: then the connection gets a `Gap`.
         Cancellation: the sink stays attached.
         """
-        attachment = self._host.attach(conn_id, sink, raw=raw, on_gap=on_gap, info=encode_info(info))
+        attachment = self._host.attach(conn_id, sink, raw=raw, on_gap=on_gap, info=encode_info(info), on_close=on_close)
         try:
             await self._host.confirm((Target.connection(conn_id),))
         except TargetDeniedError:

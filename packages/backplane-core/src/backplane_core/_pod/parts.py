@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Unpack
 
 from backplane_core._fleet.asker import Asker
+from backplane_core._fleet.orders import Orders
+from backplane_core._fleet.own_part import OwnPart
 from backplane_core._fleet.responder import Responder
 from backplane_core._local.connection_host import ConnectionHost
 from backplane_core._local.delivery import Delivery
@@ -58,7 +60,8 @@ class Parts:
         self._states = States(self._reporter)
         self._turn = LoopBudget(self._settings.outbox_max_messages, self._settings.outbox_max_bytes)
         self._host = ConnectionHost(self._loop_binding, self._states, self._registry, self._system, self._reporter)
-        self._responder = Responder(self._registry, self._states, self._system, self._settings.routing)
+        responder = Responder(self._registry, self._states, self._system, self._settings.routing)
+        self._own_part = OwnPart(self._registry, responder, Orders(self._registry, self._reporter))
         call_in_child(self._loop_binding, self._states)
 
     def _make_system(self) -> System:

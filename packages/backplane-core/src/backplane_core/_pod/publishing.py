@@ -214,13 +214,14 @@ class Publishing(Parts):
         """
         return self._loop_binding.call_threadsafe(lambda: self.publish_nowait(target, event, exclude=exclude))
 
-    def _accept(
+    def _accept(  # noqa: C901 -- calls are what it saves
         self,
         target: Target | Iterable[Target],
         event: object,
         exclude: Iterable[str],
         *,
         is_json: bool = False,
+        number: int | None = None,
     ) -> int:
         """Take an event for the other pods and deliver it to this one's connections, or raise before anyone has it."""
         binding = self._loop_binding
@@ -237,7 +238,10 @@ class Publishing(Parts):
         size = len(data)
         if size > self._settings.max_event_bytes:
             raise EventTooLargeError(size, self._settings.max_event_bytes)
-        self._outbound.send(targets, data, exclude)
+        if number is None:
+            self._outbound.send(targets, data, exclude)
+        else:
+            self._outbound.send_marked(targets, data, exclude, number)
         self._counters.published += 1
         self._turn.used += 1 + size // BYTES_PER_UNIT
         registry, first = self._registry, targets[0]

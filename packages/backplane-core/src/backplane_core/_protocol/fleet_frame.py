@@ -10,23 +10,28 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from backplane_core._protocol.frame import decode_target
+from backplane_core._protocol.frame import MAX_TARGETS, decode_target
 from backplane_core.errors import EnvelopeError, InvalidTargetError
-from backplane_core.target import check_id
+from backplane_core.target import Target, check_id
 
 __all__ = [
     "LEVEL",
     "MAX_INFO_BYTES",
     "MAX_LISTED",
+    "ORDERS",
+    "RECEIPT",
     "Answer",
     "Listed",
     "PodState",
     "Question",
     "Saying",
     "check_answer",
+    "check_order",
     "decode_saying",
     "encode_level",
     "encode_saying",
+    "is_close_code",
+    "target_of",
 ]
 
 LEVEL: Final = 1
@@ -37,6 +42,16 @@ MAX_LISTED: Final = 10_000
 
 MAX_INFO_BYTES: Final = 1024
 """The largest `info` of a connection, as JSON: a label for people and tools, not a place to keep data."""
+
+ORDERS: Final = frozenset({"associate", "dissociate", "close"})
+"""Questions that have every pod do something with its connections."""
+
+RECEIPT: Final = "receipt"
+"""The question how many connections took the event that bears its number."""
+
+MAX_CLOSE_CODE: Final = 4999
+MAX_REASON_BYTES: Final = 123
+"""What a WebSocket close frame has room for."""
 
 MAX_QUESTION_ID: Final = 2**53 - 1
 """The largest number that every language's JSON reads exactly."""
@@ -50,6 +65,10 @@ class Question(msgspec.Struct, omit_defaults=True):
     # Those that it is about, as in the envelope: a union.
     targets: list[msgspec.Raw] = []
     conn: str | None = None
+    # An order: the target to associate or dissociate, or how to close.
+    target: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    code: Annotated[int, Meta(ge=0, le=MAX_CLOSE_CODE)] = 0
+    reason: Annotated[str, Meta(max_length=MAX_REASON_BYTES)] = ""
     limit: Annotated[int, Meta(ge=0, le=MAX_LISTED)] = 0
 
 
@@ -86,11 +105,15 @@ class Answer(msgspec.Struct, omit_defaults=True):
 
 
 class Saying(msgspec.Struct, omit_defaults=True):
-    """The member `fleet`: what its sender can answer, and at most one thing that it says besides."""
+    """The member `fleet`: what its sender can answer, and what it says besides.
+
+    An order stands for itself on the channel of its targets; the roll call that follows is a question under its number.
+    """
 
     level: Annotated[int, Meta(ge=0, le=1_000_000)]
     ask: Question | None = None
     answer: Answer | None = None
+    order: Question | None = None
     leaving: bool = False
 
 
@@ -100,6 +123,39 @@ class _PodFrame(msgspec.Struct):
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(_PodFrame).decode
+
+
+def is_close_code(code: int) -> bool:
+    """Return whether a service may close a WebSocket with this code."""
+    return code == 1000 or 3000 <= code <= MAX_CLOSE_CODE  # noqa: PLR2004 -- as RFC 6455 has them
+
+
+def check_order(order: Question) -> None:
+    """Raise unless this is an order that can be followed.
+
+    Raises:
+        EnvelopeError: It is not.
+    """
+    if order.what not in ORDERS or not 0 < len(order.targets) <= MAX_TARGETS:
+        raise EnvelopeError(f"not an envelope: an order is about 1 to {MAX_TARGETS} targets")
+    for raw in order.targets:
+        decode_target(bytes(raw))
+    target = target_of(order)
+    if (order.what == "close") is (target is not None):
+        raise EnvelopeError("not an envelope: to associate and to dissociate take a target, to close takes none")
+    if target is not None and target.kind in {"connection", "everyone"}:
+        raise EnvelopeError("not an envelope: each connection has such a target by itself")
+    if target is None and (not is_close_code(order.code) or len(order.reason.encode()) > MAX_REASON_BYTES):
+        raise EnvelopeError("not an envelope: no socket can be closed so")
+
+
+def target_of(order: Question) -> Target | None:
+    """Return what an order associates or dissociates; None if it does neither.
+
+    Raises:
+        EnvelopeError: It is no target.
+    """
+    return None if isinstance(order.target, msgspec.UnsetType) else decode_target(bytes(order.target))
 
 
 def check_answer(answer: Answer) -> None:

@@ -73,6 +73,7 @@ class Head(msgspec.Struct, gc=False):
     also: list[msgspec.Raw] | None = None
     exclude: list[str] | None = None
     trace: msgspec.Raw = msgspec.Raw()  # empty means absent; `Raw | None` would decode only null
+    receipt: Annotated[int, Meta(ge=1, le=2**53 - 1)] | None = None
     # Beats only.
     routing: Annotated[str, Meta(max_length=64)] | None = None
     lanes: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None

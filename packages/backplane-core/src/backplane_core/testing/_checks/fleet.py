@@ -158,6 +158,27 @@ async def check_every_pod_answers(harness: Harness, routing: RoutingName = "broa
 
 
 @fleet_check
+async def check_an_order_keeps_its_place(harness: Harness, routing: RoutingName = "broadcast") -> None:
+    """What a pod published before it ordered a close arrives on every pod; what anyone publishes later does not."""
+    async with open_pods(harness, routing, 2) as (here, there):
+        socket, stays = await attach_socket(there, U1), await attach_socket(there, ACME)
+        for number in range(100):
+            here.publish_nowait(U1, number)
+        answers = await here.fleet.close(U1, timeout_s=min(1.0, waiting.DEADLINE_S))
+        for _ in range(ASKS):  # a busy machine may not answer within a second: it is closed once
+            if not there.connections_of(U1):
+                break
+            await here.fleet.close(U1, timeout_s=min(1.0, waiting.DEADLINE_S))
+        expect(not there.connections_of(U1), "fleet.close() closes the connection of another pod", repr(answers))
+        await socket.wait_for_events(100)
+        for pod in (here, there):
+            await pod.publish(U1, "late")
+        await here.publish(ACME, "end")
+        await stays.wait_for_events(1)
+        expect_equal(socket.events, list(range(100)), "what the connection got before it was closed")
+
+
+@fleet_check
 async def check_a_pod_hears_itself(harness: Harness, routing: RoutingName = "broadcast") -> None:
     """A pod hears its own beat through the broker, and delivers its own events once: it recognizes their echoes."""
     async with open_pods(harness, routing, 1) as (pod,):
