@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import signal
 from itertools import pairwise
 from typing import Any
 
@@ -31,8 +29,7 @@ def rotate(broker: ProcessBroker, password: str) -> None:
         broker.password = password
     elif isinstance(broker, NatsServer):
         broker.password = password
-        (broker.directory / "nats.conf").write_text(broker.config(broker.port, broker.directory))
-        os.kill(broker.pid, signal.SIGHUP)
+        broker.reload()
 
 
 def pickled(thing: object) -> str:

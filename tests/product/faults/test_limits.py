@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 import pytest
 from backplane_core import EventTooLargeError, Target
 from backplane_testservers import NatsServer
@@ -62,9 +59,7 @@ async def test_a_limit_that_shrinks_costs_the_large_events_counted_and_no_other(
         broker.kill()
         await rig.all_degraded()
     else:
-        (broker.directory / "nats.conf").write_text(broker.config(broker.port, broker.directory))
-        os.kill(broker.pid, signal.SIGHUP)
-        await until(lambda: "Reloaded: max_payload" in broker.log(), "the server has the new limit")
+        broker.reload()
     large = rig.ledger.new(here.name, "u0")
     await here.backplane.publish(Target.user("u0"), [*large, "x" * (LOWER + 500)])
     await rig.publish(here, 20)

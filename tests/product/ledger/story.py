@@ -34,6 +34,11 @@ class Story:
         """Add a line."""
         self.lines.append(Line(time.time() - self.began, who, what))
 
+    @property
+    def outline(self) -> list[Line]:
+        """The lines without gaps and counters, of which there are thousands in a run that hangs."""
+        return [line for line in self.lines if not line.what.startswith(("gap on", "counts "))]
+
     def span(self, gap: Gap) -> str:
         """Return a gap's span, by the story's clock."""
         return f"{gap.since - self.began:.3f}..{gap.until - self.began:.3f}"

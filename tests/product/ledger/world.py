@@ -205,7 +205,7 @@ class World:
         if not problems and not heard:
             problems.append("nothing was delivered: the run saw nothing")
         who = [name for violation in violations for name in self._concerned(violation)]
-        story = [str(line) for line in (self.story.about(*who) if violations else self.story.lines)]
+        story = [str(line) for line in (self.story.about(*who) if violations else self.story.outline)]
         for violation in violations[:1]:
             story += self._life(violation)
         gaps = [told for life in self.book.lives for told in life.told]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -176,8 +174,7 @@ async def test_permissions_that_are_taken_away_and_given_back(
 
     for subscribe, denied in ((SOME, 1), (ALL, 0)):
         server.extra = [f"authorization: {{users: [{FULL}, {user('exact', ALL, subscribe)}]}}"]
-        (server.directory / "nats.conf").write_text(server.config(server.port, server.directory))
-        os.kill(server.pid, signal.SIGHUP)
+        server.reload()
         await until(is_denied(denied), "the change is noticed", 60)
         await here.wait_for_state("live", timeout_s=30)
         await there.wait_for_state("live", timeout_s=30)
