@@ -12,7 +12,7 @@ from attrs import define, field
 from backplane_core import DistributedBackplane, EventDropped, Frame, Gap, Link, Proven, Record, Target, Traits
 from backplane_core._outbound import in_doubt as in_doubt_module
 from backplane_core._outbound.in_doubt import InDoubt, InDoubtSends
-from backplane_core._protocol import sequence
+from backplane_core._protocol import holes_across
 from backplane_core._protocol.sequence import DUPLICATE, Tracker
 from backplane_core.testing import MemoryBroker, MemoryTransport
 from backplane_core.testing.memory import MemoryLink
@@ -278,7 +278,7 @@ def test_a_hole_across_a_cut_counts_once_its_sender_doubts_it_and_only_once() ->
 def test_what_is_remembered_of_holes_across_cuts_is_bounded_and_forgotten_and_the_rest_counts_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sequence, "MAX_ACROSS", 2)
+    monkeypatch.setattr(holes_across, "MAX_HOLES", 2)
     tracker = Tracker(ttl_s=300)
     for channel in "abc":
         tracker.accept(channel, "o", 1, None)

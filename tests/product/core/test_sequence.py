@@ -111,7 +111,8 @@ def test_a_hole_across_a_cut_counts_at_once_where_frames_were_refused_meanwhile(
         tracker.now = tracker.read_at = now
         tracker.accept(channel, "o", 1, None)
     tracker.now = tracker.read_at = 2.0
-    tracker.refused("a")
+    tracker.refused("a", "o")
+    tracker.refused("b", "another")
     tracker.cut()
     tracker.now = tracker.read_at = 3.0
     assert tracker.accept("b", "o", 9, 8) == 0, "nothing was refused there"
@@ -125,18 +126,40 @@ def test_a_hole_across_a_cut_counts_at_once_where_frames_were_refused_meanwhile(
 def test_a_sender_whose_first_frames_were_refused_has_a_hole_before_the_first_that_was_not() -> None:
     tracker = Tracker(ttl_s=300)
     tracker.now = tracker.read_at = 2.0
-    tracker.refused("a")
+    for origin in ("o", "newer"):
+        tracker.refused("a", origin)
     tracker.now = tracker.read_at = 3.0
-    tracker.refused("a")
+    tracker.refused("a", "o")
     assert tracker.accept("a", "newer", 5, None) == 0, "its first"
+    assert tracker.accept("a", "another", 5, 4) == 0, "none of its own was refused"
     assert tracker.accept("b", "o", 5, 4) == 0, "another channel"
     assert tracker.accept("a", "o", 5, 4) == UNCOUNTED
     assert tracker.hole_since == 2.0
     assert tracker.accept("a", "o", 6, 5) == 0
+    tracker.refused("a", "third")
     tracker.leave("a", 4.0)
     tracker.heard("a", 5.0)
     tracker.now = tracker.read_at = 6.0
     assert tracker.accept("a", "third", 5, 4) == 0, "it was not heard for a while"
+
+
+def test_what_was_refused_on_a_channel_that_was_left_and_taken_up_again_is_a_hole_and_what_passed_before_is_none() -> (
+    None
+):
+    tracker = Tracker(ttl_s=300)
+    tracker.now = tracker.read_at = 1.0
+    for origin in ("o", "p"):
+        tracker.accept("a", origin, 1, None)
+    tracker.leave("a", 2.0)
+    tracker.heard("a", 5.0)
+    tracker.now = tracker.read_at = 6.0
+    assert tracker.accept("a", "p", 9, 8) == 0
+    tracker.refused("a", "o")
+    tracker.now = tracker.read_at = 7.0
+    assert tracker.accept("a", "o", 9, 8) == UNCOUNTED
+    assert tracker.hole_since == 6.0
+    assert tracker.accept("a", "o", 10, 9) == 0
+    assert tracker.accept("a", "p", 12, 11) == 2, "on one link it is counted"
 
 
 def test_what_was_refused_while_all_was_is_in_that_gap_unless_it_was_refused_before() -> None:
@@ -144,16 +167,17 @@ def test_what_was_refused_while_all_was_is_in_that_gap_unless_it_was_refused_bef
     tracker.accept("a", "o", 1, None)
     tracker.accept("b", "o", 1, None)
     tracker.now = tracker.read_at = 2.0
-    tracker.refused("b")
+    tracker.refused("b", "o")
     tracker.now = tracker.read_at = 3.0
-    tracker.refused("a")
+    for origin in ("o", "new"):
+        tracker.refused("a", origin)
     tracker.refuses_all(3.0)
     assert tracker.accept("a", "o", 9, 8) == 0
     assert tracker.accept("b", "o", 9, 8) == 7
     tracker.accepts_again()
     assert tracker.accept("a", "new", 9, 8) == 0
     tracker.now = tracker.read_at = 4.0
-    tracker.refused("a")
+    tracker.refused("a", "newer")
     assert tracker.accept("a", "newer", 9, 8) == UNCOUNTED
 
 
@@ -162,10 +186,26 @@ def test_refusals_are_forgotten_with_the_numbers_and_are_bounded(monkeypatch: py
     tracker = Tracker(ttl_s=10)
     for number in range(5):
         tracker.now = tracker.read_at = float(number)
-        tracker.refused(f"c{number}")
+        for origin in "op":
+            tracker.refused(f"c{number}", origin)
     assert [tracker.accept(f"c{number}", "o", 2, 1) for number in range(5)] == [0, 0, *[UNCOUNTED] * 3]
     tracker.expire(13.5)
     assert [tracker.accept(f"c{number}", "p", 2, 1) for number in range(5)] == [0, 0, 0, 0, UNCOUNTED]
+
+
+def test_more_senders_than_are_remembered_on_a_channel_may_be_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backplane_core._protocol.refused_frames.MAX_ORIGINS", 2)
+    tracker = Tracker(ttl_s=10)
+    tracker.now = tracker.read_at = 1.0
+    for origin in ("o", "p"):
+        tracker.refused("a", origin)
+    assert tracker.accept("a", "q", 5, 4) == 0
+    tracker.now = tracker.read_at = 2.0
+    tracker.refused("a", "one too many")
+    assert tracker.accept("a", "r", 5, 4) == UNCOUNTED
+    assert tracker.hole_since == 2.0
+    assert tracker.accept("a", "o", 5, 4) == UNCOUNTED
+    assert tracker.hole_since == 1.0
 
 
 def test_without_a_previous_number_tracking_starts_afresh() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from backplane_core._inbound.refusals import Refusals
 from backplane_core._protocol.own_frames import OwnFrames
@@ -14,6 +16,9 @@ from backplane_core.observe import EnvelopeRejected
 from backplane_core.transport import Frame, Lost
 
 __all__ = ["Verifier"]
+
+_ORIGIN: Final = re.compile(rb'\{"origin":"([^"\\]+)"')
+"""As a pod begins a frame; its origin needs no escapes."""
 
 
 class Verifier:
@@ -81,6 +86,12 @@ class Verifier:
             return  # a beat of ours that is refused is an old one, sent again by somebody
         if isinstance(error, StaleError):
             # Its pod is accepted again once the clocks are right. No other refusal ends while both pods live.
-            self._tracker.refused(channel)
+            self._tracker.refused(channel, _origin_of(payload))
         if not isinstance(error, ForgedError) and self._refusals.note(payload, reason):
             logger.warning("frames of another pod are refused, counted in stats() and logged once: %s", reason)
+
+
+def _origin_of(payload: bytes) -> str:
+    """Return the sender of a frame whose signature is right; empty if it can't be read, and may be any."""
+    found = _ORIGIN.match(payload, SIGNED_HEAD_BYTES)
+    return "" if found is None else found[1].decode(errors="replace")

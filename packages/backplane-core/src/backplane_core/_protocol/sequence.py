@@ -12,8 +12,9 @@ from itertools import islice
 from typing import Final
 
 import msgspec
-from attrs import define, field, frozen
+from attrs import define, field
 
+from backplane_core._protocol.holes_across import HoleAcross, HolesAcross
 from backplane_core._protocol.refused_frames import RefusedFrames
 
 __all__ = ["DUPLICATE", "UNCOUNTED", "Tracker"]
@@ -24,8 +25,6 @@ MAX_ORIGIN_BYTES: Final = 64 * 1024 * 1024
 """The names in them: anyone on the bus can make up origins of 1,024 bytes each."""
 MAX_LEFT: Final = 65_536
 """Channels that were left and whose numbers may come late."""
-MAX_ACROSS: Final = 65_536
-"""Holes across a replaced link that are remembered, one per sender and channel: 16 MiB."""
 
 SWEEP: Final = 4_096
 """Numbers that one call of `expire` looks at: 1 ms."""
@@ -72,21 +71,6 @@ class Left:
 
     at: float
     heard_at: float | None = None
-
-
-@frozen
-class Across:
-    """A hole across a link that was replaced: the gap of the outage covers it, unless its sender says otherwise.
-
-    Args:
-        missing: How many frames.
-        since: When the frame before them passed the broker, at the earliest.
-        at: When the frame behind them was read.
-    """
-
-    missing: int
-    since: float
-    at: float
 
 
 @define
@@ -136,8 +120,7 @@ class Tracker:
     # Links that were replaced so far.
     _link: int = field(default=0, init=False)
     _refused: RefusedFrames = field(factory=RefusedFrames, init=False)
-    # By channel and origin, in the order in which they were found.
-    _across: OrderedDict[tuple[str, str], Across] = field(factory=OrderedDict[tuple[str, str], Across], init=False)
+    _across: HolesAcross = field(factory=HolesAcross, init=False)
 
     def follows(self, channel: str, origin: str, seq: int | None, prev: int | None) -> bool:
         """Take a frame if it is the very next one of a sender that is known there; return whether it was."""
@@ -157,50 +140,49 @@ class Tracker:
         last = None if origins is None else origins.get(origin)
         if last is None:
             self._add(Last(channel, sys.intern(origin), seq, self.now, self.read_at, link))
-            since = None if prev is None else self._refused.since(channel)
-            if since is None:
-                return 0
-            self.hole_since = since
-            return UNCOUNTED
+            return 0 if prev is None else self._uncounted(channel, origin)
         if seq <= last.seq:
             return DUPLICATE
         missing = 0
-        if prev is not None and prev > last.seq and _LEFT not in {link, last.link}:
-            missing = prev - last.seq
-            if last.link != self._link and self._remember(channel, last, missing):
-                missing = 0
+        if prev is not None and prev > last.seq:
+            if _LEFT in {link, last.link}:
+                missing = self._uncounted(channel, origin)
             else:
-                self.hole_since = last.at
+                missing = self._counted(channel, last, prev - last.seq)
         last.seq, last.at, last.read_at, last.link = seq, self.now, self.read_at, link
         return missing
 
-    def _remember(self, channel: str, last: Last, missing: int) -> bool:
-        """Remember a hole across a replaced link; return False if it counts at once."""
-        if self._refused.any_after(channel, last.read_at):
-            return False
-        key, since = (channel, last.origin), last.at
-        known = self._across.pop(key, None)
-        if known is not None:
-            missing, since = missing + known.missing, known.since
-        elif len(self._across) >= MAX_ACROSS:
-            return False
-        self._across[key] = Across(missing, since, self.read_at)
-        return True
+    def _counted(self, channel: str, last: Last, missing: int) -> int:
+        """Return how many of these frames count now."""
+        if last.link != self._link and not self._refused.any_after(channel, last.origin, last.read_at):
+            hole = HoleAcross(missing, last.at, self.read_at)
+            if self._across.remember(channel, last.origin, hole):
+                return 0
+        self.hole_since = last.at
+        return missing
+
+    def _uncounted(self, channel: str, origin: str) -> int:
+        """Return `UNCOUNTED` if frames of a sender were refused since the channel is heard; nothing else is missing."""
+        since = self._refused.since(channel, origin)
+        if since is None:
+            return 0
+        self.hole_since = since
+        return UNCOUNTED
 
     def doubted(self, channel: str, origin: str) -> int:
         """Return how many frames that this sender doubts were taken for part of an outage here, and forget them.
 
         `hole_since` is then when the frame before them passed the broker.
         """
-        across = self._across.pop((channel, origin), None)
+        across = self._across.take(channel, origin)
         if across is None:
             return 0
         self.hole_since = across.since
         return across.missing
 
-    def refused(self, channel: str) -> None:
-        """Record that a frame which seems to be another pod's was refused on a channel."""
-        self._refused.note(channel, self.now, self.read_at)
+    def refused(self, channel: str, origin: str) -> None:
+        """Record that a frame which names this sender was refused on a channel."""
+        self._refused.note(channel, origin, self.now, self.read_at)
 
     def refuses_all(self, since: float) -> None:
         """Record that this pod refuses everything, inside a gap from some moment on."""
@@ -254,10 +236,7 @@ class Tracker:
             if now - left.at <= self.ttl_s:
                 break
             del self._left[channel]
-        for key, across in [*islice(self._across.items(), SWEEP_FOR_ROOM)]:
-            if now - across.at <= self.ttl_s:
-                break
-            del self._across[key]
+        self._across.expire(now - self.ttl_s, SWEEP_FOR_ROOM)
 
     def _add(self, last: Last) -> None:
         size = len(last.origin)
