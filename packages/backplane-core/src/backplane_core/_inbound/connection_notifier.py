@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable
-from itertools import islice
 from typing import Final
 
 from attrs import define, evolve, field
@@ -20,7 +20,7 @@ __all__ = ["ConnectionNotifier"]
 BETWEEN_GAPS_S: Final = 1.0
 """A storm of holes is one fact for a socket's owner, who will reload once."""
 BETWEEN_LOOKS_S: Final = 0.1
-"""Sinks that are due one after the other are notified together: each look goes through all of them."""
+"""Sinks that are due one after the other are notified together."""
 
 
 @define(eq=False)
@@ -34,8 +34,9 @@ class ConnectionNotifier:
 
     _reporter: Reporter
     _system: System
-    # Bare sinks that have to wait for their second to be over.
-    _late: dict[Entry, None] = field(factory=dict[Entry, None], init=False)
+    # Bare sinks that have to wait for their second to be over, by the look that finds them due: there are a dozen looks
+    # at most, however many sinks.
+    _late: dict[int, deque[Entry]] = field(factory=dict[int, deque[Entry]], init=False)
     _timer: asyncio.TimerHandle | None = field(default=None, init=False)
 
     @property
@@ -61,7 +62,8 @@ class ConnectionNotifier:
                 entry.pending_gap = entry.pending_gap.merge(own)
             elif now - entry.notified_at < BETWEEN_GAPS_S:
                 entry.pending_gap = own
-                self._late[entry] = None
+                look = int((entry.notified_at + BETWEEN_GAPS_S) / BETWEEN_LOOKS_S) + 1
+                self._late.setdefault(look, deque()).append(entry)
             else:
                 entry.notified_at = now
                 self._reporter.notify(entry.on_gap, own)
@@ -70,7 +72,10 @@ class ConnectionNotifier:
 
     def close(self) -> None:
         """Notify now of what is held back, and leave no timer behind."""
-        self._notify_late(list(self._late))
+        late, self._late = self._late, {}
+        for look in sorted(late):
+            for entry in late[look]:
+                self._notify_late(entry)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -78,29 +83,28 @@ class ConnectionNotifier:
     def _look_later(self) -> None:
         """Come back when the first that is late may be notified."""
         if self._timer is None and self._late:
-            first = min([entry.notified_at for entry in self._late])
-            wait_s = first + BETWEEN_GAPS_S - self._system.monotonic()
-            self._timer = asyncio.get_running_loop().call_later(max(wait_s, BETWEEN_LOOKS_S), self._look)
+            wait_s = min(self._late) * BETWEEN_LOOKS_S - self._system.monotonic()
+            self._timer = asyncio.get_running_loop().call_later(max(wait_s, 0), self._look)
 
     def _look(self) -> None:
+        monotonic = self._system.monotonic
+        now = monotonic()
+        for look in sorted(self._late):
+            if look * BETWEEN_LOOKS_S > now:
+                break
+            late = self._late[look]
+            while late:
+                for _ in range(min(slices.SLICE_ENTRIES, len(late))):
+                    self._notify_late(late.popleft())
+                if monotonic() - now >= slices.SLICE_S:
+                    self._timer = asyncio.get_running_loop().call_later(0, self._look)
+                    return
+            del self._late[look]
         self._timer = None
-        now = self._system.monotonic()
-        due = now - BETWEEN_GAPS_S
-        late = (entry for entry in [*self._late] if entry.notified_at <= due)
-        while part := [*islice(late, slices.SLICE_ENTRIES)]:
-            self._notify_late(part)
-            if self._system.monotonic() - now >= slices.SLICE_S:
-                if self._timer is not None:  # a gap that was reported just now has set one
-                    self._timer.cancel()
-                self._timer = asyncio.get_running_loop().call_later(0, self._look)
-                return
         self._look_later()
 
-    def _notify_late(self, entries: Iterable[Entry]) -> None:
-        now = self._system.monotonic()
-        for entry in entries:
-            self._late.pop(entry, None)
-            gap, entry.pending_gap = entry.pending_gap, None
-            if gap is not None and entry.on_gap is not None:
-                entry.notified_at = now
-                self._reporter.notify(entry.on_gap, gap)
+    def _notify_late(self, entry: Entry) -> None:
+        gap, entry.pending_gap = entry.pending_gap, None
+        if gap is not None and entry.on_gap is not None:
+            entry.notified_at = self._system.monotonic()
+            self._reporter.notify(entry.on_gap, gap)

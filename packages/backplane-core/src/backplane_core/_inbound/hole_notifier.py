@@ -66,7 +66,7 @@ class HoleNotifier:
             entries: The connections that are to get it.
         """
         last, monotonic = self.holes.last, self._system.monotonic
-        owed = iter([entry for entry in entries if entry.last_hole < last])
+        owed = (entry for entry in entries if entry.last_hole < last)
         ends_at = monotonic() + slices.SLICE_S
         while part := [*islice(owed, slices.SLICE_ENTRIES)]:
             self._notify(part)

@@ -12,7 +12,7 @@ from backplane_core.observe import Gap
 
 __all__ = ["Hole", "Holes"]
 
-MAX_APART: Final = 16
+MAX_APART: Final = 64
 """Holes of one channel that are kept apart, since some connections know of the first ones already. Beyond it the oldest
 two become one: a connection that knows of one of them alone hears of both, with a higher upper bound of what it missed.
 """
@@ -79,12 +79,13 @@ class Holes:
         """
         self._known = self.last
         known, since = entry.last_hole, entry.since
-        found = [
-            hole
-            for channel in channels
-            for hole in self.pending.get(channel, ())
-            if hole.number > known and hole.at >= since
-        ]
+        found: list[Hole] = []
+        for channel in channels:
+            for hole in reversed(self.pending.get(channel, ())):
+                if hole.number <= known:
+                    break
+                if hole.at >= since:
+                    found.append(hole)
         found.sort(key=lambda hole: hole.number)
         # Two targets of one connection may share a channel.
         return tuple(dict.fromkeys(found))

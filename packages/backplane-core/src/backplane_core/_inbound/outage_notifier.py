@@ -144,7 +144,7 @@ class OutageNotifier:
         """
         monotonic = self._system.monotonic
         slice_began_at = monotonic()
-        concerned = iter([entry for entry in entries if entry.since <= now])
+        concerned = (entry for entry in entries if entry.since <= now)
         listening = False
         try:
             while part := [*islice(concerned, slices.SLICE_ENTRIES)]:

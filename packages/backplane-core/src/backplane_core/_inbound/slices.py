@@ -9,6 +9,6 @@ __all__ = ["SLICE_ENTRIES", "SLICE_S"]
 SLICE_S: Final = 0.001
 """How long one walk holds the loop before it gives it a turn. Two may be under way, besides a slice of delivery, which
 is twice as long: together they stay under the 5 ms that people call a stall."""
-SLICE_ENTRIES: Final = 16
-"""Connections notified between two looks at the clock: some 0.1 ms of work, with a hole on each of eight lanes 0.5 ms,
+SLICE_ENTRIES: Final = 32
+"""Connections notified between two looks at the clock: some 0.1 ms of work, with a hole on each of eight lanes 1 ms,
 and the host's work."""
