@@ -21,6 +21,7 @@ from tests.product.ledger.buses import BUS_NAMES, SINGLE, BusName, start_bus
 from tests.product.ledger.campaign import describe, play_seed
 from tests.product.ledger.faults import KINDS
 from tests.product.ledger.faults.base import Fault, HurtWorld
+from tests.product.ledger.faults.line import HalfOpen
 from tests.product.ledger.plan import draw
 from tests.product.ledger.world import play
 
@@ -90,6 +91,30 @@ def test_a_fault_that_was_not_seen_to_happen_fails_the_run(bus: BusName) -> None
         skip_or_fail(error)
     assert "was not seen" in describe(outcome)
     assert f"python -m tests.product.ledger {plan.seed} --bus {bus}" in describe(outcome)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("bus", ["nats", "redis"])
+def test_an_uplink_that_is_half_open_while_more_is_published_than_it_takes_loses_nothing_in_silence(
+    bus: BusName,
+) -> None:
+    """The outbox is full all the time: beats and questions need room of their own, or the pod never knows."""
+    drawn = draw(1_012, bus)
+    options = {"outbox_max_messages": 5, "outbox_max_bytes": 4_096}
+    crowded = evolve(drawn.pods[0], rate_per_s=600, slow_s=0, options={**options, "outbox_overflow": "drop_oldest"})
+    plan = evolve(
+        drawn,
+        pods=[crowded, *drawn.pods[1:]],
+        faults=[HalfOpen(at_s=at_s, for_s=0.5, pod=0, way="up") for at_s in (0.3, 2.0)],
+        padding=1_000,
+        run_s=3.0,
+    )
+    try:
+        with start_bus(bus) as server:
+            outcome = asyncio.run(play(plan, server))
+    except BrokerUnavailable as error:
+        skip_or_fail(error)
+    assert not describe(outcome)
 
 
 def test_actors_decide_by_chance_of_their_own() -> None:
