@@ -85,6 +85,37 @@ async def test_a_server_whose_send_must_run_in_a_task_gets_one() -> None:
     assert sent == ["a", "b"]
 
 
+async def test_a_server_whose_send_is_no_coroutine_is_waited_for_as_any_other() -> None:
+    sent: list[Message] = []
+
+    class Sending:
+        """As an awaitable of another language: its steps are a plain iterator."""
+
+        def __init__(self, message: Message) -> None:
+            self._steps = iter([None, None])
+            sent.append(message)
+
+        def __await__(self) -> Any:
+            return self
+
+        def __iter__(self) -> Sending:
+            return self
+
+        def __next__(self) -> None:
+            return next(self._steps)
+
+    woken = Woken()
+    port = SendPort(Sending, woken)
+    for text in "ab":
+        woken.event.clear()
+        port.write_items([message(text)])
+        assert port.is_blocked
+        async with asyncio.timeout(5):
+            await woken.event.wait()
+    assert [item["text"] for item in sent] == ["a", "b"]
+    assert (port.is_blocked, port.is_dead) == (False, False)
+
+
 async def test_a_client_that_has_gone_is_written_to_no_longer() -> None:
     calls = 0
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from backplane_core import BackplaneError, BaseBackplane
 
@@ -16,6 +16,9 @@ from backplane_asgi._sockets.hub import KINDS, Hub, hub_of
 from backplane_asgi._sockets.outbound import STOPPING
 
 __all__ = ["drain_on_signal"]
+
+CLOSE_S: Final = 5.0
+"""How long sockets that are being closed are waited for: as long as one close may take."""
 
 STEP_S: Final = 0.1
 """How often some of the sockets are closed, where they are spread."""
@@ -56,24 +59,22 @@ def drain_on_signal(
         yield
         return
     draining = Draining(backplane, hub_of(backplane), delay_s, spread_s, flush_s)
-    previous = {number: signal.getsignal(number) for number in signals}
     for number in signals:
-        signal.signal(number, draining.on_signal)
-    draining.previous = previous
+        draining.take_over(number)
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            # Unless another has been set since: that one is not ours to take away.
-            if signal.getsignal(number) == draining.on_signal:
-                signal.signal(number, handler)
+        for number in signals:
+            draining.give_back(number)
 
 
 class Draining:
     """What happens between the signal and the server's own handler."""
 
     def __init__(self, backplane: BaseBackplane, hub: Hub, delay_s: float, spread_s: float, flush_s: float) -> None:
-        self.previous: dict[signal.Signals, Any] = {}
+        self._previous: dict[int, Any] = {}
+        # Of those, what the event loop calls: it would do so at once, whatever Python's own handler does.
+        self._of_loop: dict[int, object] = {}
         self._backplane = backplane
         self._hub = hub
         self._delay_s = delay_s
@@ -82,6 +83,20 @@ class Draining:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._number: int | None = None
+
+    def take_over(self, number: int) -> None:
+        """Get a signal from now on."""
+        handlers = _handlers_of(self._loop)
+        if number in handlers:
+            self._of_loop[number] = handlers.pop(number)
+        self._previous[number] = signal.signal(number, self.on_signal)
+
+    def give_back(self, number: int) -> None:
+        """Let a signal go where it went before, unless another handler has been set since: that one stays."""
+        if signal.getsignal(number) == self.on_signal:
+            signal.signal(number, self._previous[number])
+            if number in self._of_loop:
+                _handlers_of(self._loop)[number] = self._of_loop[number]
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         """Begin to drain; a second signal is the server's at once."""
@@ -101,6 +116,7 @@ class Draining:
             await self._close_some_by_some()
             with suppress(TimeoutError, BackplaneError):
                 await self._backplane.drain(timeout_s=self._flush_s)
+            await self._see_them_closed()
         finally:
             self._pass_on(number, None)
 
@@ -113,10 +129,25 @@ class Draining:
                 socket.finish(STOPPING)
             await asyncio.sleep(STEP_S)
 
+    async def _see_them_closed(self) -> None:
+        """Return once the endpoints have closed all sockets: a server that stops would leave them without a code."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self._hub.wait_empty()
+
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
-        handler = self.previous.get(signal.Signals(number))
-        if callable(handler):
+        handler = self._previous.get(number)
+        if number in self._of_loop:
+            self.give_back(number)
+            signal.raise_signal(number)
+        elif callable(handler):
             handler(number, frame)
         elif handler == signal.SIG_DFL:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
+
+
+def _handlers_of(loop: asyncio.AbstractEventLoop) -> dict[int, object]:
+    """Return what `loop.add_signal_handler` has set, as hypercorn does. asyncio shows it to nobody; uvloop hides it."""
+    handlers = getattr(loop, "_signal_handlers", None)
+    return cast("dict[int, object]", handlers) if isinstance(handlers, dict) else {}

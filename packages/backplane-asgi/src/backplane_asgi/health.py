@@ -44,7 +44,7 @@ class HealthEndpoint:
         """Answer one request."""
         if await refuses_method(scope, receive, send, "GET", "HEAD"):
             return
-        if str(scope.get("path", "")).endswith("/live"):
+        if str(scope.get("path", "")).rstrip("/").endswith("/live"):  # frameworks add a slash to what they mount
             await answer_json(send, 200, {"live": True})
         else:
             backplane = find_backplane(self.backplane, scope)

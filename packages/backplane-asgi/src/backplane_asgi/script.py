@@ -28,7 +28,8 @@ def _tag() -> bytes:
 
 def is_script(scope: Scope) -> bool:
     """Return whether a request asks for the script."""
-    return scope.get("method") in {"GET", "HEAD"} and str(scope.get("path", "")).endswith(f"/{NAME}")
+    # Frameworks may add a slash to what they mount.
+    return scope.get("method") in {"GET", "HEAD"} and str(scope.get("path", "")).rstrip("/").endswith(f"/{NAME}")
 
 
 async def send_script(scope: Scope, send: Send) -> None:

@@ -34,6 +34,9 @@ OnGap: TypeAlias = Literal["close", "frame"]
 CLOSE_S: Final = 5.0
 """How long a close may take to be written."""
 
+APP_CODES: Final = 3_000
+"""Added to a code of the protocol where a server keeps those to itself, as daphne does: 4001 for 1001."""
+
 TAKEN_OVER: Final = Ending(4409, "another connection has taken this one's id")
 PING: Final = b'{"backplane":"ping"}'
 
@@ -237,10 +240,19 @@ class Session:
                     await self._plain.wait_idle()
                 elif self._plain is not None:
                     await self._plain.stop()
-                await send({"type": "websocket.close", "code": ending.code, "reason": ending.reason})
+                try:
+                    await send(_close(ending.code, ending.reason))
+                except (RuntimeError, OSError):
+                    raise
+                except Exception:  # noqa: BLE001 -- autobahn, under daphne: "invalid close code", and no type of its own
+                    await send(_close(ending.code + APP_CODES, ending.reason))
 
     def _ending(self) -> Ending | None:
         ending = self._outbound.ending
         if ending is not ENDED:
             return ending
         return STOPPING if self._backplane.state in {"draining", "closed"} else TAKEN_OVER
+
+
+def _close(code: int, reason: str) -> Message:
+    return {"type": "websocket.close", "code": code, "reason": reason}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Final, Literal, TypeAlias
 from weakref import WeakKeyDictionary
@@ -39,10 +40,17 @@ class Hub:
     sent_bytes: int = field(default=0, init=False)
     published: Histogram = field(factory=Histogram, init=False)
     is_stopping: bool = field(default=False, init=False)
+    _ended: asyncio.Event = field(factory=asyncio.Event, init=False)
     frames: Encoding = field(factory=FrameEncoding, init=False)
     messages: Encoding = field(factory=MessageEncoding, init=False)
     stream: StreamEncoding = field(factory=StreamEncoding, init=False)
     chunks: ChunkEncoding = field(factory=ChunkEncoding, init=False)
+
+    async def wait_empty(self) -> None:
+        """Return once no socket is open."""
+        while any(self.open.values()):
+            self._ended.clear()
+            await self._ended.wait()
 
     def opened(self, kind: Kind, outbound: Outbound) -> None:
         """Count a socket that is open from now on."""
@@ -51,6 +59,7 @@ class Hub:
     def ended(self, kind: Kind, outbound: Outbound, code: int) -> None:
         """Count a socket that has ended."""
         self.open[kind].pop(outbound, None)
+        self._ended.set()
         self.closed[kind, code] += 1
         self.sent_bytes += outbound.sent_bytes
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator, Sequence
+from collections.abc import Awaitable, Generator, Iterator, Sequence
 from types import coroutine
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from backplane_asgi._types import Message, Send
 
@@ -132,18 +132,24 @@ class StreamPort(SendPort):
 
 
 @coroutine
-def _go_on(steps: Generator[Any, Any, None], waits_for: object) -> Generator[Any, Any, None]:
-    """Await the rest of a coroutine that has run up to its first wait, within the task that awaits this."""
+def _go_on(steps: Iterator[Any], waits_for: object) -> Generator[Any, Any, None]:
+    """Await the rest of an awaitable that has run up to its first wait, within the task that awaits this.
+
+    As `yield from` would from its beginning on. A coroutine's steps take what is sent and thrown; those of an awaitable
+    that is written in another language, as granian's is, may be a plain iterator.
+    """
     while True:
         try:
             answer = yield waits_for
-        except BaseException as error:  # noqa: BLE001 -- a cancellation, which belongs to the coroutine
+        except BaseException as error:  # a cancellation, which belongs to the coroutine
+            if not isinstance(steps, Generator):
+                raise
             try:
                 waits_for = steps.throw(error)
             except StopIteration:
                 return
         else:
             try:
-                waits_for = steps.send(answer)
+                waits_for = next(steps) if answer is None else cast("Generator[Any, Any, None]", steps).send(answer)
             except StopIteration:
                 return
