@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Generator, Iterator, Sequence
 from types import coroutine
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from backplane_asgi._types import Message, Send
 
@@ -138,18 +138,20 @@ def _go_on(steps: Iterator[Any], waits_for: object) -> Generator[Any, Any, None]
     As `yield from` would from its beginning on. A coroutine's steps take what is sent and thrown; those of an awaitable
     that is written in another language, as granian's is, may be a plain iterator.
     """
+    send: Any = getattr(steps, "send", None)
+    throw: Any = getattr(steps, "throw", None)
     while True:
         try:
             answer = yield waits_for
         except BaseException as error:  # a cancellation, which belongs to the coroutine
-            if not isinstance(steps, Generator):
+            if throw is None:
                 raise
             try:
-                waits_for = steps.throw(error)
+                waits_for = throw(error)
             except StopIteration:
                 return
         else:
             try:
-                waits_for = next(steps) if answer is None else cast("Generator[Any, Any, None]", steps).send(answer)
+                waits_for = next(steps) if send is None else send(answer)
             except StopIteration:
                 return
