@@ -44,7 +44,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.bytecode import share_bytecode
 from tests.support.leaks import find_leaks, opens_connections
-from tests.support.selection import is_passed_over, order, select, share_workers
+from tests.support.selection import give_time, is_passed_over, order, select, share_workers
 
 BrokerT = TypeVar("BrokerT", bound=Broker)
 ServerT = TypeVar("ServerT", bound=OwnBroker)
@@ -99,6 +99,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     share_workers(items)  # before xdist looks at the groups
+    give_time(items)
     yield
     select(config, items)  # after `-k` and `-m`: what was asked for by name is not left out
     if hasattr(config, "workerinput"):
@@ -121,8 +122,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Let `-n auto` start twice as many workers as there are cores: most tests wait for a broker or a child."""
-    return 2 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2 * (os.cpu_count() or 1)
+    """Let `-n auto` start three workers for each core: a test waits nine tenths of its time."""
+    return 3 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 3 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-__all__ = ["beside_the_diagonal", "folder_of", "is_passed_over", "order", "select", "share_workers"]
+__all__ = ["beside_the_diagonal", "folder_of", "give_time", "is_passed_over", "order", "select", "share_workers"]
 
 TESTS: Final = Path(__file__).resolve().parents[1]
 
@@ -31,6 +31,9 @@ FIRST: Final = ("product/typing", "project/release", "product/ledger", "product/
 SLOW_TO_START: Final = {"cluster", "nats_node"}
 """Harnesses whose broker takes seconds to start, so that one worker starts it for all."""
 
+
+SLOW_S: Final = 600
+"""Seconds for a test marked `slow`: a release that takes 20 s alone took 110 s at a load of 14."""
 
 QUICK: Final = ("product/contract", "product/core", "product/pods")
 """Folders of the quick set: core, the contract of its transports, and pods; in memory and over Redis."""
@@ -120,6 +123,13 @@ def _rank(item: pytest.Item) -> int:
 def folder_of(path: Path) -> str:
     """Return where a file is below `tests`, its name included; empty if it is elsewhere."""
     return path.relative_to(TESTS).as_posix() if path.is_relative_to(TESTS) else ""
+
+
+def give_time(items: list[pytest.Item]) -> None:
+    """Give tests that build or publish `SLOW_S` before they count as hung: the first one does it for the others."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_S))
 
 
 def share_workers(items: list[pytest.Item]) -> None:
