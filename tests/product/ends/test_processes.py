@@ -293,3 +293,66 @@ async def test_uwsgi_without_threads_is_an_error_that_says_so(
             assert "--enable-threads" in text
 
     await asyncio.to_thread(ask)
+
+
+CELERY = """
+import os
+from backplane_core import SyncPublisher, Target
+from celery import Celery
+from celery.signals import worker_process_shutdown, worker_shutdown
+
+app = Celery("work_of_celery", broker=os.environ["CELERY_BROKER_URL"])
+app.conf.task_ignore_result = True
+first, second = [
+    SyncPublisher(os.environ["BACKPLANE_URL"], channel=os.environ["BACKPLANE_CHANNEL"]) for _ in range(2)
+]
+
+
+@app.task
+def publish(number):
+    import asyncio
+
+    for part in range(20):
+        (second if number % 2 else first).publish(Target.user("u1"), [number, part])
+    assert asyncio._get_running_loop() is None  # no greenlet sees the publishers' loop
+
+
+@worker_process_shutdown.connect  # of prefork's children
+@worker_shutdown.connect  # of a worker that has none
+def close(**_):
+    first.close()
+    second.close()
+"""
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent", "eventlet"])
+async def test_tasks_of_celery(  # noqa: PLR0917 -- fixtures
+    folder: Path, shared_broker: Broker, channel: str, socket: Socket, redis_server: OwnBroker, pool: str
+) -> None:
+    (folder / "work_of_celery.py").write_text(CELERY)
+    environment = {**os.environ, "BACKPLANE_URL": shared_broker.url, "BACKPLANE_CHANNEL": channel}
+    environment |= {"CELERY_BROKER_URL": redis_server.url, "PYTHONPATH": str(folder)}
+    script = "import work_of_celery as work\nfor number in range(10):\n    work.publish.delay(number)\n"
+    log_path = folder / "celery.log"
+    with log_path.open("w") as log:
+        worker = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "ignore", "-m", "celery", "-A", "work_of_celery", "worker", "-P", pool, "-c", "4"),
+            *("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"),
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        asking = await asyncio.create_subprocess_exec(sys.executable, "-c", script, cwd=folder, env=environment)
+        assert await asking.wait() == 0
+        await until(lambda: len(socket.stream) >= 200 or worker.returncode is not None, "10 x 20 events")
+    finally:
+        if worker.returncode is None:
+            worker.terminate()
+        await asyncio.wait_for(worker.wait(), 60)
+    await arrived(socket, 10)
+    text = log_path.read_text()
+    assert "raised unexpected" not in text, text
+    if pool != "eventlet":  # which complains by itself of what Celery's command has imported before it
+        assert "Traceback" not in text, text
