@@ -331,4 +331,20 @@ async def test_a_fleet_at_rest_asks_no_more_than_once_per_probe(leaves_nothing: 
             await until(lambda: server.count("PUBLISH") > 8, "some probes")
         assert 2 < server.count("ROLE") - server.accepted <= server.count("PUBLISH")
         assert server.count("HELLO") == server.accepted
-        assert server.count("CLUSTER") == 0
+        assert commands(server) <= {"HELLO", "ROLE", "CLIENT", "SUBSCRIBE", "PUBLISH"}
+
+
+async def test_a_fleet_at_rest_over_resp2_publishes_one_echo_more_per_probe(leaves_nothing: None) -> None:
+    with ScriptedRedis() as server:
+        url = f"{server.url}?protocol=2"
+        async with connect(url, probe_interval_s=1.0, beat_s=0.1), Publisher(url, probe_interval_s=1.0):
+            await until(lambda: server.count("PUBLISH") > 12, "some probes")
+        echoes = [words for words in server.received if words[0] == b"PUBLISH" and words[2] == b"1"]
+        others = server.count("PUBLISH") - len(echoes)
+        assert 2 < len(echoes) < others, "the publisher has none"
+        assert 2 < server.count("ROLE") - 2 <= others
+        assert commands(server) <= {"ROLE", "CLIENT", "SUBSCRIBE", "PUBLISH"}
+
+
+def commands(server: ScriptedRedis) -> set[str]:
+    return {words[0].decode() for words in server.received}

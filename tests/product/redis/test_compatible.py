@@ -12,7 +12,7 @@ from backplane_core import Target, connect
 from backplane_core._inbound import subscriptions
 from backplane_testservers import ScriptedRedis
 from backplane_testservers.scripted import ScriptedConnection
-from backplane_testservers.scripted_redis import array, push
+from backplane_testservers.scripted_redis import array, error, push
 
 from tests.support.waiting import until
 
@@ -70,6 +70,40 @@ async def test_what_a_compatible_server_sends_out_of_turn_costs_no_link_and_no_e
             assert here.stats().links == there.stats().links == 1
             assert dict(there.stats().gaps) == {}
     assert caplog.records == []
+
+
+class NamesNoRole(ScriptedRedis):
+    """Says in HELLO what it is, and nothing of modes and roles; it knows no ROLE."""
+
+    def usual(self, connection: ScriptedConnection, words: tuple[bytes, ...]) -> bytes:
+        if words[0].upper() == b"ROLE":
+            return error("ERR unknown command 'role'")
+        if words[0].upper() != b"HELLO":
+            return super().usual(connection, words)
+        connection.is_resp3 = True
+        return b"%2\r\n+server\r\n$6\r\ngarnet\r\n+proto\r\n:3\r\n"
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        ScriptedRedis(server="keydb", version="6.3.4", role="active-replica"),
+        ScriptedRedis({"CLIENT": error("ERR unknown command 'client'")}),
+        NamesNoRole(),
+    ],
+    ids=["active replicas, as KeyDB has", "no CLIENT, as Memorystore", "no role, as some compatible servers"],
+)
+async def test_a_server_that_is_only_like_redis_is_used_as_it_is(server: ScriptedRedis) -> None:
+    got: list[int] = []
+    with server:
+        async with connect(server.url) as here, connect(server.url) as there:
+            await there.attach("c1", got.append)
+            await there.associate("c1", USER)
+            for number in range(20):
+                await here.publish(USER, number)
+            await until(lambda: got == list(range(20)), "the events arrive, in order")
+            assert here.stats().links == there.stats().links == 1
+            assert here.ready()
 
 
 async def test_a_subscription_that_the_server_drops_by_itself_ends_the_link() -> None:

@@ -61,7 +61,7 @@ class ScriptedRedis(ScriptedServer):
         server: What HELLO calls it.
         version: What HELLO says.
         mode: `standalone`, `cluster` or `sentinel`.
-        role: `master` or `replica`. May be changed while it runs.
+        role: `master`, `replica`, or what a compatible server says; all but `replica` are primaries. May change.
         greeting: As in `ScriptedServer`.
         tls: As in `ScriptedServer`.
     """
@@ -106,7 +106,7 @@ class ScriptedRedis(ScriptedServer):
             case "HELLO":
                 answer = self._hello(connection, operands)
             case "ROLE":
-                is_master = self.role == "master"
+                is_master = self.role != "replica"
                 answer = b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n" if is_master else array(b"slave", b"127.0.0.1", 6379)
             case "SUBSCRIBE" | "SSUBSCRIBE":
                 answer = b"".join([self.subscribe(connection, name, channel) for channel in operands])
