@@ -16,6 +16,7 @@ from bench.measures.micro import Micro
 from bench.measures.outage import Outage
 from bench.measures.profile import Profile
 from bench.measures.signing import Signing
+from bench.measures.sockets import Sockets
 from bench.measures.throughput import Throughput
 
 __all__ = ["MEASURES"]
@@ -27,6 +28,7 @@ MEASURES: Final[Mapping[str, type[Measure[Any]]]] = {
         Micro,
         Latency,
         Fanout,
+        Sockets,
         Fleet,
         Memory,
         Interest,

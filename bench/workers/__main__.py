@@ -14,7 +14,7 @@ import cattrs
 from bench.libraries import loop_factory
 from bench.workers.worker import Worker
 
-WORKERS: Final = ("fanout", "fleet", "interest", "latency", "memory", "throughput")
+WORKERS: Final = ("fanout", "fleet", "interest", "latency", "memory", "sockets", "throughput")
 """Modules of this folder, each with a `WORKER`. Only the one that is asked for is imported."""
 
 

@@ -46,10 +46,10 @@ class Answer:
         send: Of this request, as the server has it.
     """
 
-    __slots__ = ("_cycle", "_first", "_flow", "_is_chunked", "_send", "_transport", "is_blocked", "outbound")
+    __slots__ = ("_cycle", "_first", "_flow", "_is_chunked", "_send", "is_blocked", "outbound", "transport")
 
     def __init__(self, transport: Any, flow: Flow, cycle: Cycle, send: Send) -> None:  # noqa: ANN401 -- asyncio's or uvloop's
-        self._transport = transport
+        self.transport = transport
         self._flow = flow
         self._cycle = cycle
         self._send = send
@@ -76,7 +76,7 @@ class Answer:
 
     def begin(self, outbound: Resumable) -> None:
         """Take chunks from now on, for as long as the answer lasts."""
-        bound_kernel_buffer(self._transport)
+        bound_kernel_buffer(self.transport)
         self.outbound = outbound
         self.is_blocked = self._flow.write_paused
 
@@ -85,7 +85,7 @@ class Answer:
         if self.is_blocked or self._cycle.disconnected or self._cycle.response_complete:
             return 0
         data = items[0] if len(items) == 1 else b"".join(items)
-        self._transport.write(data)
+        self.transport.write(data)
         return len(data)
 
     def paused(self) -> None:
@@ -109,4 +109,4 @@ class Answer:
 
     def cut(self) -> None:
         """End a connection whose client does not read: what waits for it is dropped."""
-        self._transport.abort()
+        self.transport.abort()
