@@ -117,7 +117,7 @@ class HubLink:
         self._waiting: deque[asyncio.Future[bool]] = deque()
         self._dead = False
 
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:  # noqa: ARG002 -- keeps no log
+    async def subscribe(self, channels: Sequence[str]) -> None:
         """Subscribe to the channels."""
         await self._confirmed([record(SUBSCRIBE, channel) for channel in channels])
 

@@ -108,14 +108,14 @@ class SharesFramesOut(Sound):
 class FoldsCase(Sound):
     """Names of channels as a database folds them: in its subscriptions, not in its frames."""
 
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
+    async def subscribe(self, channels: Sequence[str]) -> None:
         twins = {name for channel in channels for name in (channel, channel.lower(), channel.swapcase())}
-        await super().subscribe(sorted(twins), after=after)
+        await super().subscribe(sorted(twins))
 
 
 class CutsNames(Sound):
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
-        await super().subscribe([channel[:63] for channel in channels], after=after)
+    async def subscribe(self, channels: Sequence[str]) -> None:
+        await super().subscribe([channel[:63] for channel in channels])
 
     def sent(self, frames: list[Frame]) -> list[Frame]:
         return [(frame[0][:63], frame[1]) for frame in frames]
@@ -191,21 +191,21 @@ class WantsListeners(Sound):
 
 
 class SubscribesTooEarly(Sound):
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
-        self.later(lambda: self.inner.subscribe(channels, after=after))
+    async def subscribe(self, channels: Sequence[str]) -> None:
+        self.later(lambda: self.inner.subscribe(channels))
 
 
 class SubscribesToSome(Sound):
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
-        await super().subscribe(channels[:100], after=after)
+    async def subscribe(self, channels: Sequence[str]) -> None:
+        await super().subscribe(channels[:100])
 
 
 class WaitsForTheLastAlone(Sound):
     """It takes the confirmation of a call's last channel for that of all: true where the broker goes by the order."""
 
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
-        await super().subscribe(channels[-1:], after=after)
-        self.later(lambda: self.inner.subscribe(channels[:-1], after=after))
+    async def subscribe(self, channels: Sequence[str]) -> None:
+        await super().subscribe(channels[-1:])
+        self.later(lambda: self.inner.subscribe(channels[:-1]))
 
     async def aclose(self) -> None:
         await self.give_up_tasks()
@@ -219,12 +219,12 @@ class ConfirmsByTheOrderOfCalls(Sound):
         super().__init__(link, transport)
         self.waiting: deque[asyncio.Event] = deque()
 
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
+    async def subscribe(self, channels: Sequence[str]) -> None:
         mine = asyncio.Event()
         self.waiting.append(mine)
 
         async def ask() -> None:
-            await self.inner.subscribe(channels, after=after)
+            await self.inner.subscribe(channels)
             self.waiting.popleft().set()
 
         self.later(ask, len(channels) / 10_000)
@@ -238,10 +238,10 @@ class ConfirmsByTheOrderOfCalls(Sound):
 class SubscribesInsteadOfBefore(Sound):
     heard: Sequence[str] = ()
 
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
+    async def subscribe(self, channels: Sequence[str]) -> None:
         await self.inner.unsubscribe(self.heard)
         self.heard = channels
-        await super().subscribe(channels, after=after)
+        await super().subscribe(channels)
 
 
 class HearsTwiceWhenBack(Sound):
@@ -249,9 +249,9 @@ class HearsTwiceWhenBack(Sound):
         super().__init__(link, transport)
         self.subscribed: Counter[str] = Counter()
 
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
+    async def subscribe(self, channels: Sequence[str]) -> None:
         self.subscribed.update(channels)
-        await super().subscribe(channels, after=after)
+        await super().subscribe(channels)
 
     def received(self, batch: list[Frame | Lost]) -> list[Frame | Lost]:
         return [item for item in batch for _ in range(self.subscribed[item[0]] if isinstance(item, tuple) else 1)]

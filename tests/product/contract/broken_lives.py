@@ -101,8 +101,8 @@ class ConfusedByACancelledCall(Sound):
             self.credit = True
             raise
 
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
-        await self.confirmed(lambda: self.inner.subscribe(channels, after=after))
+    async def subscribe(self, channels: Sequence[str]) -> None:
+        await self.confirmed(lambda: self.inner.subscribe(channels))
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
         await self.confirmed(lambda: self.inner.unsubscribe(channels))
@@ -155,8 +155,8 @@ class Resurrects(Sound):
         self.channels: set[str] = set()
         self.closed = False
 
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
-        await super().subscribe(channels, after=after)
+    async def subscribe(self, channels: Sequence[str]) -> None:
+        await super().subscribe(channels)
         self.channels.update(channels)
 
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:

@@ -19,8 +19,8 @@ class Sound:
         self.transport = transport
         self.tasks: list[asyncio.Task[Any]] = []
 
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
-        await self.inner.subscribe(channels, after=after)
+    async def subscribe(self, channels: Sequence[str]) -> None:
+        await self.inner.subscribe(channels)
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
         await self.inner.unsubscribe(channels)

@@ -137,7 +137,7 @@ async def test_a_gap_lasts_until_every_channel_is_heard_again(confirm_late: int)
     asked = 0
 
     class SlowLink(MemoryLink):
-        async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
+        async def subscribe(self, channels: Sequence[str]) -> None:
             nonlocal asked
             asked += 1
             if asked > confirm_late:

@@ -23,6 +23,8 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "wait": (" False ", False),
     "probe_interval_s": ("4", 4.0),
     "beat_s": ("0.5", 0.5),
+    "resend_s": ("3", 3.0),
+    "resend_max_bytes": ("4096", 4096),
     "stale_after_s": ("9", 9.0),
     "outbox_max_messages": ("10", 10),
     "outbox_max_bytes": ("4096", 4096),

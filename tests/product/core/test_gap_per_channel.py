@@ -30,7 +30,7 @@ class OneByOneLink(MemoryLink):
             await self.flows.wait()
             yield batch
 
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
+    async def subscribe(self, channels: Sequence[str]) -> None:
         late = [channel for channel in channels if channel.endswith(":late")]
         await super().subscribe([channel for channel in channels if channel not in late])
         if late:

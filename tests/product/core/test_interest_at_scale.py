@@ -31,7 +31,7 @@ class CountedLink(MemoryLink):
     heard: asyncio.Event
     answered: asyncio.Event
 
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
+    async def subscribe(self, channels: Sequence[str]) -> None:
         self.asked.append(channels)
         await self.heard.wait()
         for channel in channels:

@@ -63,7 +63,7 @@ class RuledLink(MemoryLink):
         super().__init__(broker)
         self.rules = rules
 
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
+    async def subscribe(self, channels: Sequence[str]) -> None:
         self.rules.asked.update(channels)
         refused = [channel in self.rules.no_subscribe for channel in channels]
         await super().subscribe([name for name, is_refused in zip(channels, refused, strict=True) if not is_refused])

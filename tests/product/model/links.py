@@ -81,8 +81,8 @@ class ModelLink(FaultyLink):
             yield items
             batch.done = recorder.loop.time()
 
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
-        await super().subscribe(channels, after=after)
+    async def subscribe(self, channels: Sequence[str]) -> None:
+        await super().subscribe(channels)
         self._turn_to(channels, left=False)
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:

@@ -56,10 +56,10 @@ class NotedTransport:
         self.opened.append(time.monotonic())
         subscribe = link.subscribe
 
-        async def counted(channels: Sequence[str], *, after: str | None = None) -> None:
+        async def counted(channels: Sequence[str]) -> None:
             self.commands += 1
             self.channels += len(channels)
-            await subscribe(channels, after=after)
+            await subscribe(channels)
 
         vars(link).update(subscribe=counted)
         return link

@@ -184,7 +184,7 @@ class NatsLink:
         self._raise_if_dead()
         raise refused
 
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:  # noqa: ARG002 -- no cursors here
+    async def subscribe(self, channels: Sequence[str]) -> None:
         """Return once the server has subscribed all of these; frames published from then on arrive.
 
         Raises:

@@ -45,7 +45,7 @@ class RedisLink(PipelinedConnection):
         # Why it must die; it does so once the frames that were read together with the reason are handed over.
         self._fatal: str | None = None
 
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:  # noqa: ARG002 -- no log here
+    async def subscribe(self, channels: Sequence[str]) -> None:
         """Return once Redis confirmed every channel.
 
         One that the user may not hear has the whole command refused, which does not say which it is. So each is asked

@@ -57,6 +57,7 @@ from backplane_core.sync_connection import SyncConnection
 from backplane_core.sync_publisher import SyncPublisher
 from backplane_core.target import Target
 from backplane_core.transport import (
+    DurableLink,
     Frame,
     LeavingLink,
     Link,
@@ -86,6 +87,7 @@ __all__ = [
     "Connection",
     "ConnectionInfo",
     "DistributedBackplane",
+    "DurableLink",
     "EnvelopeError",
     "EnvelopeRejected",
     "Event",

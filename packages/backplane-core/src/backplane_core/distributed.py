@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Self, Unpack
+from typing import Final, Self, Unpack
 
 from attrs import evolve
 
 from backplane_core._inbound.channel_subscriber import ChannelSubscriber
 from backplane_core._inbound.coverage import Coverage
+from backplane_core._inbound.cursors import Cursors
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._inbound.watermark import Watermark
 from backplane_core._link.outage_log import OutageLog
 from backplane_core._link.supervisor import LinkSupervisor
+from backplane_core._outbound.resend_ring import ResendRing
 from backplane_core._outbound.sender import Sender
 from backplane_core._pod.ending import Ending
 from backplane_core._pod.events import PodEvents
@@ -29,12 +31,15 @@ from backplane_core._runtime.forks import call_in_child
 from backplane_core._runtime.logging import logger
 from backplane_core._runtime.system import System
 from backplane_core.base import BaseBackplane
-from backplane_core.errors import ClosedError
+from backplane_core.errors import ClosedError, ConfigurationError
 from backplane_core.observe import Readiness, Stats
 from backplane_core.options import Options, Settings
 from backplane_core.transport import Transport
 
 __all__ = ["DistributedBackplane"]
+
+DURABLE_LANES: Final = 8
+"""Over how many logs targets are spread unless the host says: a flood to one target trims only its own lane."""
 
 
 class DistributedBackplane(BaseBackplane):
@@ -56,6 +61,10 @@ class DistributedBackplane(BaseBackplane):
     _outlives_loops = False
 
     def __init__(self, transport: Transport, **options: Unpack[Options]) -> None:
+        is_durable = transport.traits.durable
+        if is_durable:
+            _check_durable(options)
+            options.setdefault("lanes", DURABLE_LANES)
         super().__init__(**options)
         settings, system, reporter = self._settings, self._system, self._reporter
         self._transport = transport
@@ -73,6 +82,9 @@ class DistributedBackplane(BaseBackplane):
             own, self._pod_name, settings, self._own_part, routing, peers, self._sender, heartbeat
         )
         self._asker = self._fleet.asker
+        if is_durable:
+            self._sender.ring = ResendRing(settings.resend_s, settings.resend_max_bytes)
+        cursors = Cursors() if is_durable else None
         # In: registry -> subscriptions -> link -> receiver -> sinks and gaps
         self._subscriptions = Subscriptions(routing, self._registry, hears=self._hears)
         self._registry.subscriber = ChannelSubscriber(
@@ -92,6 +104,7 @@ class DistributedBackplane(BaseBackplane):
             coverage=self._coverage,
             heartbeat=heartbeat,
             signer=signer,
+            cursors=cursors,
         )
         # Up and down: one link after the other
         self._ending = Ending(
@@ -127,6 +140,7 @@ class DistributedBackplane(BaseBackplane):
             peers=peers,
             own=own,
             events=self._link_events,
+            cursors=cursors,
         )
         self._closing: asyncio.Event | None = None
         call_in_child(self._sender)
@@ -284,6 +298,13 @@ class DistributedBackplane(BaseBackplane):
     async def _wait_for_room(self) -> None:
         await super()._end_turn()
         await self._sender.room(self._settings.publish_wait_s)
+
+
+def _check_durable(options: Options) -> None:
+    if options.get("routing") == "interest":
+        raise ConfigurationError(
+            "routing='interest' is not for a log, which every pod reads whole: leave it out; lanes spread the targets"
+        )
 
 
 def _make_signer(settings: Settings, system: System) -> Signer | None:

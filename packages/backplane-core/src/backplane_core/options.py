@@ -54,6 +54,14 @@ class Options(TypedDict, total=False):
     outbox_overflow: OutboxOverflow
     """What a full outbox does; see `OutboxOverflow`. Default: `"drop_newest"`, with which an outage leaves one hole."""
 
+    resend_s: float
+    """Over a log: seconds for which a confirmed frame is kept, to be sent again if the log comes back without it.
+    Default: `10.0`: more than a broker that syncs once a second forgets, or a replica that is promoted lacks. 0: none
+    is kept. Without a log it has no effect."""
+
+    resend_max_bytes: int
+    """Bytes of the frames that are kept so. Default: `33_554_432` (32 MiB), as in the outbox."""
+
     stale_after_s: float
     """Seconds of deafness after which connections get a gap that is still open (`Gap.is_open`), so that a page can say
     that it is not live. It ends no connection. Default: `10.0`, longer than a broker's restart. 0: never."""
@@ -89,8 +97,8 @@ class Options(TypedDict, total=False):
     targets. Default: `"broadcast"`. The same in the whole fleet."""
 
     lanes: int
-    """Channels over which broadcast routing spreads the targets. Default: `1`. The same in the whole fleet; 1 with
-    `routing="interest"`."""
+    """Channels over which broadcast routing spreads the targets. Default: `1`; over a log `8`, each of which is trimmed
+    for itself. The same in the whole fleet; 1 with `routing="interest"`."""
 
     channel: str
     """The fleet's name on the bus: words of `[A-Za-z0-9_-]` joined by `:`, at most 200 characters. Pods with the same
@@ -177,6 +185,10 @@ class Settings:
         default="drop_newest",
         validator=in_(get_args(OutboxOverflow)),
         metadata={_ALLOWED: "'drop_newest', 'drop_oldest' or 'raise'"},
+    )
+    resend_s: float = field(default=10.0, validator=ge(0), metadata={_ALLOWED: "seconds, 0 or more"})
+    resend_max_bytes: int = field(
+        default=32 * 1024 * 1024, validator=ge(0), metadata={_ALLOWED: "a whole number of bytes, 0 or more"}
     )
     stale_after_s: float = field(default=10.0, validator=ge(0), metadata={_ALLOWED: "seconds, 0 or more"})
     publish_wait_s: float = field(default=0.005, validator=ge(0), metadata={_ALLOWED: "seconds, 0 or more"})

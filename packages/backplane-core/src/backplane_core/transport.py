@@ -6,13 +6,14 @@ every transport alike. Turn off the client library's own reconnecting, retrying 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from attrs import field, frozen
 from attrs.validators import ge, in_, optional
 
 __all__ = [
+    "DurableLink",
     "Frame",
     "LeavingLink",
     "Link",
@@ -25,7 +26,9 @@ __all__ = [
 ]
 
 Frame: TypeAlias = tuple[str, bytes] | tuple[str, bytes, str]
-"""`(channel, payload)`, or `(channel, payload, cursor)` on a durable transport. A plain tuple: one per event."""
+"""`(channel, payload)`, or `(channel, payload, cursor)` on a durable transport. A plain tuple: one per event.
+
+A cursor is opaque text: the place of this entry in the log of its channel."""
 
 
 @frozen
@@ -36,11 +39,18 @@ class Lost:
         channel: The channel, or None for all that this link is subscribed to.
         reason: Why, for people.
         missed: How many frames; None where unknown.
+        cause: `sequence`: as above. The others are for a `DurableLink`. `trimmed`: the log dropped entries that this
+            link had not yielded yet. `epoch`: the log went back, or is another one; it may lack entries that it had
+            confirmed. Their senders send those again that they still have, so this alone is no gap: core finds by the
+            senders' numbers what is missing.
     """
 
     channel: str | None
     reason: str
     missed: int | None = None
+    cause: Literal["sequence", "trimmed", "epoch"] = field(
+        default="sequence", validator=in_(("sequence", "trimmed", "epoch"))
+    )
 
 
 @frozen(kw_only=True)
@@ -63,7 +73,8 @@ class Traits:
     """What a transport can do. Read after each `Transport.open`, and while a link lives: some limits are stated late.
 
     Args:
-        durable: Frames survive in a log and carry cursors.
+        durable: Each channel is a log that outlives links: frames carry cursors, and the next link resumes where the
+            last one ended. Its links are `DurableLink`s. Never with `announces_leave`, which has nothing to save there.
         confirms: `Link.send` returns only when the broker has the frames. Unconfirmed ones are sent again on the
             next link.
         single_stream: The broker's confirmations come in the one ordered stream in which it delivers, and `receive`
@@ -116,12 +127,11 @@ class Link(Protocol):
     deadline.
     """
 
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
+    async def subscribe(self, channels: Sequence[str]) -> None:
         """Return once the broker confirmed that all of these are heard; frames published from then on arrive.
 
         Args:
             channels: At most 512 names of `[A-Za-z0-9_@=-]` separated by `:`; none is subscribed already.
-            after: On a durable transport the cursor to resume behind.
 
         Raises:
             TransportError: The link is dead.
@@ -205,6 +215,51 @@ class LeavingLink(Link, Protocol):
         ...
 
 
+class DurableLink(Link, Protocol):
+    """A link to logs: each channel is one, and the frames that it yields carry cursors. For `Traits(durable=True)`.
+
+    Core calls `resume` in place of `subscribe`. It keeps the cursor of the last frame that it has delivered on each
+    channel, and hands it to the next link. A frame may come more than once: core drops copies by number.
+    """
+
+    async def resume(self, channels: Sequence[str], after: Mapping[str, str]) -> Mapping[str, str]:
+        """Return once these channels are read, each behind its cursor; a channel without one begins at its log's end.
+
+        If a log no longer has what follows on the cursor, its `Lost` is yielded before its frames. Where the log went
+        back (`epoch`), reading begins so that all that was added since is yielded.
+
+        Args:
+            channels: As in `subscribe`.
+            after: The cursors, by channel; those of an earlier link, or of this one's last `resume`.
+
+        Returns:
+            Where reading begins: a cursor for each channel. It is a place in the log, not a word for its end: frames
+            that are added from now on are behind it, whatever becomes of this link.
+
+        Raises:
+            TransportError: The link is dead, or a log can't be read; says what to do.
+        """
+        ...
+
+    def confirmed(self) -> Mapping[str, str]:
+        """Return the cursor of the last entry that the broker confirmed on each channel; also once the link is dead."""
+        ...
+
+    async def find_forgotten(self, cursors: Mapping[str, str]) -> Collection[str]:
+        """Return the channels whose logs no longer have the entry of this cursor.
+
+        A log forgets from its end: if it has an entry, it has all that were confirmed before. An entry that was trimmed
+        may be returned as well: then frames are sent again in vain, and dropped as copies.
+
+        Args:
+            cursors: By channel; what `confirmed` of an earlier link returned.
+
+        Raises:
+            TransportError: The link is dead.
+        """
+        ...
+
+
 @runtime_checkable
 class Transport(Protocol):
     """Opens links to one broker. Constructing it checks its settings (`ConfigurationError`) and opens nothing.
@@ -239,6 +294,7 @@ def find_disagreement(traits: Traits, link: Link) -> str | None:
     for name, declared, trait, kind in (
         ("proven", traits.nodes == "several", "nodes='several'", "ProvingLink"),
         ("leaving", traits.announces_leave, "announces_leave=True", "LeavingLink"),
+        ("resume", traits.durable, "durable=True", "DurableLink"),
     ):
         if callable(getattr(link, name, None)) is declared:
             continue

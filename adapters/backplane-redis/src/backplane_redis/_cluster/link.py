@@ -109,7 +109,7 @@ class ClusterLink:
 
     # Calls of core
 
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:  # noqa: ARG002 -- no log here
+    async def subscribe(self, channels: Sequence[str]) -> None:
         """Return once each channel's own node confirmed it.
 
         Raises:

@@ -73,7 +73,7 @@ class TwoConnectionLink:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} publishing {self._publishing!r}, subscribed {self._subscribed!r}>"
 
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:  # noqa: ARG002 -- no log here
+    async def subscribe(self, channels: Sequence[str]) -> None:
         """Return once Redis confirmed every channel; the first time, open the connection for them.
 
         Raises:

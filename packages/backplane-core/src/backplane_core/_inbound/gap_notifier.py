@@ -8,6 +8,7 @@ a bare sink at most once a second.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 from backplane_core._inbound.connection_notifier import ConnectionNotifier
 from backplane_core._inbound.coverage import Coverage, Settled
@@ -52,7 +53,14 @@ class GapNotifier:
         self._outages = OutageNotifier(reporter, system, subscriptions, coverage, watermark, self._connections)
         self._holes = HoleNotifier(system, subscriptions, self._connections)
 
-    def report_hole(self, channel: str | None, since: float, missed: int | None, reason: str) -> None:
+    def report_hole(
+        self,
+        channel: str | None,
+        since: float,
+        missed: int | None,
+        reason: str,
+        cause: Literal["sequence", "trimmed", "epoch"] = "sequence",
+    ) -> None:
         """Report that frames are missing on a link that lives.
 
         Args:
@@ -60,10 +68,11 @@ class GapNotifier:
             since: When the frame before them passed the broker, at the earliest, on the monotonic clock.
             missed: How many; None: not known.
             reason: Why, for people.
+            cause: See `GapCause`.
         """
         gap = Gap(
             channel=channel or self._shared,
-            cause="sequence",
+            cause=cause,
             reason=reason,
             since=self._system.wall_at(since),
             until=self._system.wall(),

@@ -8,6 +8,7 @@ from typing import Final, NoReturn
 
 from backplane_core._fleet.post import FleetPost
 from backplane_core._inbound.coverage import Coverage
+from backplane_core._inbound.epochs import Epochs
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.own_beats import OwnBeats
 from backplane_core._inbound.refusals import Refusals, is_signed
@@ -112,6 +113,7 @@ class Reader:
         self._max_event_bytes = max_event_bytes
         self._max_frame_bytes = max_event_bytes + FRAME_OVERHEAD_BYTES
         self._needs_seq = needs_seq
+        self._epochs = Epochs()
         self._slice_ends = 0.0
 
     async def process(self, batch: Iterable[Frame | Lost | None]) -> None:  # noqa: C901, PLR0912, PLR0915 -- calls are what it saves
@@ -171,9 +173,9 @@ class Reader:
                 event = bytes(head.event)
                 if 10 in event or 13 in event:  # noqa: PLR2004 -- LF and CR; seven times cheaper than as bytes
                     event = compact(event)
-                if owed_holes or coverage.since is not None:
-                    entries = await self._notified(channel, entries, decode_targets(head))
                 union = UnionEvent(event, decode_targets(head)) if head.also else None
+                if owed_holes or coverage.since is not None:
+                    entries = await self._notified(channel, entries, event, target, union, decode_targets(head))
                 if len(entries) <= SLICE_SINKS and size * len(entries) <= SLICE_BYTES:
                     taken = deliver(entries, event, target, union)
                 else:
@@ -191,9 +193,24 @@ class Reader:
         if self._monotonic() >= self._slice_ends:
             await self._turn()
 
-    async def _notified(self, channel: str, entries: Sequence[Entry], targets: Sequence[Target]) -> Sequence[Entry]:
-        """Notify connections of what they missed before this frame; return those that still are to get it."""
-        await self._gaps.notify_before(channel, entries)
+    async def _notified(  # noqa: PLR0917 -- one caller
+        self,
+        channel: str,
+        entries: Sequence[Entry],
+        event: bytes,
+        target: bytes,
+        union: UnionEvent | None,
+        targets: Sequence[Target],
+    ) -> Sequence[Entry]:
+        """Notify connections of what they missed before this frame; return those that still are to get it.
+
+        Cancellation: they get it at once. Its number is taken, so a copy that comes later would be dropped.
+        """
+        try:
+            await self._gaps.notify_before(channel, entries)
+        except asyncio.CancelledError:
+            self._delivery.deliver(self._registry.keep(entries, targets), event, target, union)
+            raise
         # Others ran meanwhile: a connection may have left the target, and its id may be another user's by now.
         return self._registry.keep(entries, targets)
 
@@ -213,12 +230,21 @@ class Reader:
             logger.warning("frames of another pod are refused, counted in stats() and logged once: %s", reason)
 
     def _lost(self, lost: Frame | Lost | None) -> None:
-        if isinstance(lost, Lost):
-            self._missed(lost.channel, self._tracker.now, lost.missed, lost.reason)
+        if not isinstance(lost, Lost):
+            return
+        if lost.cause == "epoch" and lost.channel is not None:
+            self._epochs.went_back(lost.channel, self._monotonic())
+            if self._peers.can_deduplicate(self._monotonic()):
+                return  # what is missing shows by its number, once its sender has sent again what it still has
+        if lost.cause != "sequence" and lost.channel is not None:
+            # What is missing by number is in this gap.
+            self._tracker.cut_channel(lost.channel, float("inf") if lost.missed is None else lost.missed)
+        self._own_beats.missed(lost.channel)
+        self._gaps.report_hole(lost.channel, self._tracker.now, lost.missed, lost.reason, lost.cause)
 
     def _missed(self, channel: str | None, since: float, count: int | None, reason: str) -> None:
         self._own_beats.missed(channel)
-        self._gaps.report_hole(channel, since, count, reason)
+        self._gaps.report_hole(channel, since, count, reason, self._epochs.cause(channel, self._monotonic()))
 
     def _own_beat(self, channel: str, payload: bytes) -> None:
         self._counters.beats += 1
@@ -299,7 +325,10 @@ class Reader:
         union: UnionEvent | None,
         targets: Sequence[Target],
     ) -> int:
-        """Deliver one frame to many sinks, and return how many took it; it reaches all before the next reaches any."""
+        """Deliver one frame to many sinks, and return how many took it; it reaches all before the next reaches any.
+
+        Cancellation: the others get it at once, as a copy that comes later would be dropped.
+        """
         step = min(SLICE_SINKS, 1 + SLICE_BYTES // (len(event) + 1))
         turned, taken = False, 0
         for start in range(0, len(entries), step):
@@ -308,7 +337,12 @@ class Reader:
             left = self._registry.keep(part, targets) if turned else part
             taken += self._delivery.deliver(left, event, target, union)
             if self._monotonic() >= self._slice_ends:
-                await self._turn()
+                try:
+                    await self._turn()
+                except asyncio.CancelledError:
+                    rest = self._registry.keep(entries[start + step :], targets)
+                    self._delivery.deliver(rest, event, target, union)
+                    raise
                 turned = True
         return taken
 

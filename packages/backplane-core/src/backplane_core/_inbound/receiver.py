@@ -7,7 +7,9 @@ from typing import Final
 
 from backplane_core._fleet.post import FleetPost
 from backplane_core._inbound.coverage import Coverage
+from backplane_core._inbound.cursors import Cursors
 from backplane_core._inbound.gap_notifier import GapNotifier
+from backplane_core._inbound.listening import Listening
 from backplane_core._inbound.own_beats import OwnBeats
 from backplane_core._inbound.reader import Reader
 from backplane_core._inbound.refusals import Refusals
@@ -55,6 +57,7 @@ class Receiver:
         coverage: Knows which channels may have missed something.
         heartbeat: Decides whether the link is deaf.
         signer: Verifies what comes in; None: it is taken as it is.
+        cursors: How far the logs are read; None: the broker keeps none.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Receiver:
         coverage: Coverage,
         heartbeat: Heartbeat,
         signer: Signer | None,
+        cursors: Cursors | None = None,
     ) -> None:
         self._system = system
         self._reporter = reporter
@@ -82,6 +86,7 @@ class Receiver:
         self._heartbeat = heartbeat
         self._coverage = coverage
         self._tracker = _make_tracker(settings)
+        self._tracker.keeps_first = cursors is not None
         self._gaps = GapNotifier(reporter, system, subscriptions, coverage, watermark)
         self._stale = StaleNotice(
             stale_after_s=settings.stale_after_s,
@@ -123,10 +128,13 @@ class Receiver:
             max_event_bytes=settings.max_event_bytes,
             needs_seq=signer is not None,
         )
+        self._signer = signer
+        self._cursors = cursors
+        self._listening = Listening()
         self._was_live = False
-        self._lost_at = float("-inf")
+        self._lost_at = self._live_at = float("-inf")
 
-    async def take(self, batch: Sequence[Frame | Lost]) -> None:
+    async def take(self, batch: Iterable[Frame | Lost]) -> None:
         """Deliver what arrived, in order, and report what is missing in it."""
         self._watermark.heard_at = self._system.monotonic()
         self._heartbeat.received()
@@ -134,9 +142,18 @@ class Receiver:
         self._tracker.read_at = self._watermark.heard_at
         self._tracker.now = max(self._watermark.at, self._lost_at)
         accepted = self._reader.accepted
+        if self._cursors is not None:
+            self._begin_log(self._watermark.heard_at)
+            batch = self._cursors.passing(batch)
         await self._reader.process(batch if self._verifier is None else self._verifier.verified(batch))
         if self._refusals.is_open:
             await self._judge_refusals(accepted=self._reader.accepted > accepted)
+
+    def _begin_log(self, now: float) -> None:
+        """Prepare for frames of a log, which may be as old as the outage was long."""
+        if self._listening.hears(now) and self._signer is not None:
+            self._signer.late_s = self._listening.last_deaf_s
+        self._tracker.now, self._tracker.read_at = self._watermark.at, self._listening.at(now)
 
     async def _judge_refusals(self, *, accepted: bool) -> None:
         now, refusals = self._system.monotonic(), self._refusals
@@ -159,7 +176,8 @@ class Receiver:
 
     async def live(self) -> None:
         """Record that the link went live: every channel is heard. Report what was missed until then."""
-        self._watermark.live(self._system.monotonic())
+        self._live_at = self._system.monotonic()
+        self._watermark.live(self._live_at)
         if not self._refusals.is_deaf:
             self._stale.over()
             await self.settled()
@@ -218,6 +236,11 @@ class Receiver:
         """
         at = self._watermark.at
         self._lost_at = self._system.monotonic()
+        self._listening.lost(self._lost_at)
+        if self._cursors is not None and self._cursors.cover(self._subscriptions.base):
+            # The next link goes on where this one ended: nothing is missed, so nothing is owed, and holes still count.
+            self._watermark.lost(f"the link was replaced: {reason}")
+            return
         self._gaps.lost()
         self._coverage.lost(at if doubted_since is None else min(at, doubted_since))
         self._watermark.lost(f"the link was replaced: {reason}")
@@ -232,7 +255,9 @@ class Receiver:
 
     def expire(self, now: float) -> None:
         """Forget pods that were silent for long."""
-        self._tracker.expire(now)
+        self._tracker.expire(now if self._cursors is None else self._listening.at(now))
+        if self._signer is not None and self._signer.late_s and now - self._live_at > self._signer.window_s:
+            self._signer.late_s = 0.0  # what came late has come
 
     def close(self) -> None:
         """Notify now of what was held back, and leave no timer behind."""

@@ -79,12 +79,12 @@ class Handover:
 
     # What any link does
 
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
+    async def subscribe(self, channels: Sequence[str]) -> None:
         """Subscribe on the link, and on the next one if there is one."""
         link, next_link = self._link, self._next
         self._channels.update(dict.fromkeys(channels))
         refused: dict[str, Refusal] = {}
-        here = await _accepted(channels, refused, self._unless_moved(link, link.subscribe(channels, after=after)))
+        here = await _accepted(channels, refused, self._unless_moved(link, link.subscribe(channels)))
         if next_link is not None and here:
             there = await _accepted(here, refused, self._on_next(next_link, next_link.subscribe(here)))
             if len(there) < len(here):  # it would be lost with the move: who asks for it learns of that now

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, cast
 
 from attrs import frozen
 
+from backplane_core._inbound.cursors import Cursors
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._link.patience import Patience
 from backplane_core._link.proof import LinkProof
 from backplane_core._runtime.system import System
 from backplane_core.errors import AuthenticationError, RefusedError, TransportError
-from backplane_core.transport import Link
+from backplane_core.transport import DurableLink, Link
 
 __all__ = ["SUBSCRIBE_BATCH", "LinkSubscriber"]
 
@@ -33,6 +34,7 @@ class LinkSubscriber:
         proof: Knows whether the reader is at work.
         system: The clock.
         timeout_s: How long an answer may take.
+        cursors: Where to resume in the logs; None: the broker keeps none.
     """
 
     subscriptions: Subscriptions
@@ -40,6 +42,7 @@ class LinkSubscriber:
     proof: LinkProof
     system: System
     timeout_s: float
+    cursors: Cursors | None = None
 
     async def settle(self, link: Link) -> None:
         """Ask in batches until nothing is left to ask for.
@@ -67,7 +70,7 @@ class LinkSubscriber:
         # Before the answer: frames of a channel that is heard again may be read before this task goes on.
         receiver.owe(subscriptions.denied_since(channels))
         try:
-            await self._with_timeout(link.subscribe(channels))
+            await self._with_timeout(self._hear(link, channels))
         except RefusedError as error:
             for refusal in error.refusals:
                 if subscriptions.is_base(channels[refusal.index]):
@@ -81,6 +84,14 @@ class LinkSubscriber:
             channels = [channel for place, channel in enumerate(channels) if place not in refused]
         receiver.subscribed(channels)
         subscriptions.confirm(channels)
+
+    async def _hear(self, link: Link, channels: Sequence[str]) -> None:
+        cursors = self.cursors
+        if cursors is None:
+            await link.subscribe(channels)
+        else:
+            after = cursors.after(channels)
+            cursors.began(after, await cast("DurableLink", link).resume(channels, after))
 
     async def follow(self, link: Link) -> None:
         """Ask for what changes, for ever.

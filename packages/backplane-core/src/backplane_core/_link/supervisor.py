@@ -12,8 +12,9 @@ What decides is sans-IO (`Backoff`, `Heartbeat`, `Outbox`, `Subscriptions`); thi
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Final, cast
 
+from backplane_core._inbound.cursors import Cursors
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._inbound.watermark import Watermark
@@ -23,6 +24,7 @@ from backplane_core._link.events import LinkEvents
 from backplane_core._link.handover import Handover, move_when_asked
 from backplane_core._link.handover_options import HandoverOptions
 from backplane_core._link.proof import LinkProof, check_link
+from backplane_core._link.recovery import LinkRecovery
 from backplane_core._link.subscriber import LinkSubscriber
 from backplane_core._link.watch import LinkWatch
 from backplane_core._link.writer import LinkWriter
@@ -38,7 +40,7 @@ from backplane_core._runtime.system import System
 from backplane_core._runtime.tasks import run_bounded
 from backplane_core.errors import ConfigurationError, TransportError
 from backplane_core.options import Settings
-from backplane_core.transport import Link, Transport
+from backplane_core.transport import DurableLink, Link, Transport
 
 __all__ = ["LinkSupervisor"]
 
@@ -61,6 +63,7 @@ class LinkSupervisor:
         peers: Knows whether frames may be sent twice.
         own: How this pod's own frames are recognized.
         events: Notified of what happens to the link.
+        cursors: How far the logs are read; None: the broker keeps none.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class LinkSupervisor:
         peers: Peers,
         own: OwnFrames,
         events: LinkEvents,
+        cursors: Cursors | None = None,
     ) -> None:
         self._broker = hide_credentials(repr(transport))
         self.reason = f"no answer yet from {self._broker}"
@@ -113,7 +117,9 @@ class LinkSupervisor:
             proof=self._proof,
             system=system,
             timeout_s=settings.connect_timeout_s,
+            cursors=cursors,
         )
+        self._recovery = LinkRecovery(sender=sender, timeout_s=settings.connect_timeout_s)
         self._writer = LinkWriter(
             transport=transport,
             sender=sender,
@@ -280,9 +286,12 @@ class LinkSupervisor:
     async def _subscribe(self, link: Link, group: asyncio.TaskGroup) -> None:
         """Subscribe to all that is wanted, go live once this pod has proven that it may publish, and follow changes."""
         await self._subscriber.settle(link)
-        await self._writer.prove(link)
+        if self._is_durable:  # a question would be an entry that everybody reads: a beat proves as much
+            await self._recovery.run(cast("DurableLink", link))
+        else:
+            await self._writer.prove(link)
         self._sender.limit(self._transport.traits.max_payload_bytes)
-        must_prove = self._must_prove or self._sender.kills_links
+        must_prove = self._must_prove or self._is_durable or self._sender.kills_links
         if must_prove:
             self._events.beat()
             await self._writer.pass_beat(link)
@@ -299,6 +308,10 @@ class LinkSupervisor:
         self.reason = "connected"
         await self._events.live(self.reason)
         self._started.set()
+
+    @property
+    def _is_durable(self) -> bool:
+        return self._transport.traits.durable
 
 
 def _current(link: Link) -> Link:

@@ -58,7 +58,7 @@ class LinkWatch:
             )
             if decision == "beat":
                 self.events.beat()
-            elif decision == "ask" and (self.transport.traits.single_stream or self.proof.needs_sends):
+            elif decision == "ask" and self._asks:
                 sender.ask()
             elif decision == "deaf":
                 raise TransportError(
@@ -66,3 +66,9 @@ class LinkWatch:
                 )
             elif decision == "stalled":
                 raise TransportError("the broker confirms nothing: it is frozen, or the line is cut")
+
+    @property
+    def _asks(self) -> bool:
+        """Whether an answer of the broker proves anything; a log's reader proves all by itself."""
+        traits = self.transport.traits
+        return not traits.durable and (traits.single_stream or self.proof.needs_sends)

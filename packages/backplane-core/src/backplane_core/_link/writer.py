@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, cast
 
 from attrs import frozen
 
@@ -13,7 +14,7 @@ from backplane_core._outbound.sender import Sender
 from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._runtime.system import System
 from backplane_core.errors import AuthenticationError, RefusedError
-from backplane_core.transport import Link, Transport
+from backplane_core.transport import DurableLink, Link, Transport
 
 __all__ = ["BUSY_FRAMES", "BUSY_TURNS", "LinkWriter"]
 
@@ -83,7 +84,7 @@ class LinkWriter:
         try:
             await link.send(frames)
         except RefusedError as error:
-            answer = sender.refused(error.refusals, ends_link=error.ends_link)
+            answer = sender.refused(error.refusals, ends_link=error.ends_link, cursors=self._cursors(link))
             self.proof.confirmed(answer.taken, monotonic())
             sender.limit(self.transport.traits.max_payload_bytes)  # it may know more now
             if answer.denied is not None:
@@ -94,5 +95,8 @@ class LinkWriter:
         self.proof.confirmed(sender.outbox.in_flight, monotonic())
         if self.transport.traits.single_stream:
             self.proof.answered(written_at)
-        sender.confirmed()
+        sender.confirmed(self._cursors(link))
         return len(frames)
+
+    def _cursors(self, link: Link) -> Mapping[str, str] | None:
+        return cast("DurableLink", link).confirmed() if self.transport.traits.durable else None

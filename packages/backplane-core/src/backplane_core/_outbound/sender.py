@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from backplane_core._outbound.flushes import Flush, Flushes
@@ -13,6 +13,7 @@ from backplane_core._outbound.outbound import Outbound
 from backplane_core._outbound.outbox import End, Outbox
 from backplane_core._outbound.poison import PoisonSearch
 from backplane_core._outbound.refused import Answer, RefusedBatches
+from backplane_core._outbound.resend_ring import ResendRing
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.routing import Routing
@@ -71,6 +72,8 @@ class Sender(Outbound):
         self._monotonic = system.monotonic
         # Receivers know a frame's number for at least twice as long: a copy that comes later would be news to them.
         self._resend_s = settings.origin_ttl_s / 2
+        self.ring: ResendRing | None = None
+        """What was confirmed lately; None where the broker keeps no log."""
         self._signer = signer
         self._question = self.frames.question()
         self._max_payload_bytes: int | None = None
@@ -252,11 +255,11 @@ class Sender(Outbound):
             await self._to_write
         self._asking = False  # any batch is answered
         # Signed as late as this: what waited out a long outage bears the time at which it is sent.
-        return frames if self._signer is None else self._signer.sign_all(frames)
+        return self.signed(frames)
 
     def question(self) -> Sequence[Frame]:
         """Return a batch that makes the broker answer, without a frame for any pod."""
-        return [self._question] if self._signer is None else self._signer.sign_all([self._question])
+        return self.signed([self._question])
 
     def end(self) -> End:
         """Return what is passed once all that was accepted until now is settled."""
@@ -275,17 +278,37 @@ class Sender(Outbound):
             most = self.frames.limit(max_payload_bytes)
             self._losses.dropped(self.outbox.discard(lambda frame: len(frame[1]) > most), "too_large")
 
-    def confirmed(self) -> None:
-        """Record that the broker has what was in flight."""
+    def confirmed(self, cursors: Mapping[str, str] | None = None) -> None:
+        """Record that the broker has what was in flight; in a log, where its last entries are."""
+        if self.ring is not None:
+            self.ring.confirmed(self.outbox.in_flight, self._monotonic(), cursors or {})
         self._poison.confirmed(self.outbox.confirm())
         if not self.outbox.over_half:
             self._room.set()
 
-    def refused(self, refusals: Sequence[Refusal], *, ends_link: bool) -> Answer:
+    def refused(
+        self, refusals: Sequence[Refusal], *, ends_link: bool, cursors: Mapping[str, str] | None = None
+    ) -> Answer:
         """Settle a batch that the broker refused something of; see `RefusedBatches`."""
         answer = self._refused.settle(self.outbox, refusals, ends_link=ends_link)
+        if self.ring is not None:
+            self.ring.confirmed(answer.taken, self._monotonic(), cursors or {})
         self._poison.confirmed(answer.settled)
         return answer
+
+    def confirmed_lately(self, channels: Collection[str]) -> list[Frame]:
+        """Return the frames of these channels that were confirmed lately, in order: those that it is safe to repeat."""
+        since = self._monotonic() - self._resend_s
+        return [] if self.ring is None else self.ring.frames_of(channels, since)
+
+    def signed(self, frames: Sequence[Frame]) -> Sequence[Frame]:
+        """Return the frames as they go to the link."""
+        return frames if self._signer is None else self._signer.sign_all(frames)
+
+    def refused_again(self, frames: Sequence[Frame], refusals: Sequence[Refusal]) -> None:
+        """Count and report frames that the broker had confirmed, has forgotten, and does not take again."""
+        for one in refusals:
+            self._losses.refused(frames[one.index], one.reason, is_denied=one.is_denied)
 
     def link_lost(self, reason: str, *, resend: bool) -> None:
         """Send what was in flight again on the next link; or, with `resend=False`, drop it.

@@ -35,6 +35,7 @@ DUPLICATE: Final = -1
 UNCOUNTED: Final = -2  # frames are missing, nobody knows how many
 
 _LEFT: Final = -1
+_CUT: Final = -2
 
 
 class Last(msgspec.Struct, gc=False, eq=False):
@@ -49,7 +50,8 @@ class Last(msgspec.Struct, gc=False, eq=False):
         seq: The frame's number.
         at: When it passed the broker, at the earliest, in the monotonic clock's seconds.
         read_at: When it was read.
-        link: How many links were replaced before it was heard; `_LEFT` if the channel was left since.
+        link: How many links were replaced before it was heard; `_LEFT` if the channel was left since, `_CUT` if frames
+            of it were reported as missing since.
     """
 
     channel: str
@@ -98,6 +100,8 @@ class Tracker:
         ttl_s: A number whose last frame is so old may be forgotten.
         max_numbers: Numbers that are remembered.
         max_origin_bytes: The origins' names in them.
+        keeps_first: Over a log: what a sender published before its first frame that was heard here counts once it
+            doubts that its log kept all, since the frames that the log lost may have been its first ones.
         now: When what is read now passed the broker, at the earliest; set by the caller.
         read_at: When it is read; set by the caller. A number's age counts from here: a pod that is busy, or was deaf
             for long, reads what passed the broker long ago as far as it knows.
@@ -108,6 +112,7 @@ class Tracker:
     ttl_s: float
     max_numbers: int = MAX_NUMBERS
     max_origin_bytes: int = MAX_ORIGIN_BYTES
+    keeps_first: bool = False
     now: float = field(default=0.0, init=False)
     read_at: float = field(default=0.0, init=False)
     hole_since: float = field(default=0.0, init=False)
@@ -120,6 +125,8 @@ class Tracker:
     # Links that were replaced so far.
     _link: int = field(default=0, init=False)
     _refused: RefusedFrames = field(factory=RefusedFrames, init=False)
+    # Over a log: how many frames were reported by channel, less those that holes were found of since.
+    _reported: dict[str, float] = field(factory=dict[str, float], init=False)
     _across: HolesAcross = field(factory=HolesAcross, init=False)
 
     def follows(self, channel: str, origin: str, seq: int | None, prev: int | None) -> bool:
@@ -140,6 +147,8 @@ class Tracker:
         last = None if origins is None else origins.get(origin)
         if last is None:
             self._add(Last(channel, sys.intern(origin), seq, self.now, self.read_at, link))
+            if self.keeps_first and prev:
+                self._across.remember(channel, origin, HoleAcross(prev, self.now, self.read_at))
             return 0 if prev is None else self._uncounted(channel, origin)
         if seq <= last.seq:
             return DUPLICATE
@@ -147,6 +156,8 @@ class Tracker:
         if prev is not None and prev > last.seq:
             if _LEFT in {link, last.link}:
                 missing = self._uncounted(channel, origin)
+            elif last.link == _CUT:
+                missing, self.hole_since = self._take_reported(channel, prev - last.seq), last.at
             else:
                 missing = self._counted(channel, last, prev - last.seq)
         last.seq, last.at, last.read_at, last.link = seq, self.now, self.read_at, link
@@ -206,6 +217,23 @@ class Tracker:
     def cut(self) -> None:
         """Record that the link was replaced; copies must still be known."""
         self._link += 1
+
+    def cut_channel(self, channel: str, missing: float) -> None:
+        """Record that frames of a channel are missing which were reported; holes across this are part of that gap.
+
+        Args:
+            channel: The channel.
+            missing: How many were reported; what holes have more than these counts.
+        """
+        self._reported[channel] = self._reported.get(channel, 0) + missing
+        for last in self._channels.get(channel, {}).values():
+            last.link = _CUT
+
+    def _take_reported(self, channel: str, missing: int) -> int:
+        """Return how many of a hole's frames were not reported yet."""
+        left = self._reported.get(channel, 0)
+        self._reported[channel] = max(0, left - missing)
+        return int(max(0, missing - left))
 
     def leave(self, channel: str, now: float) -> None:
         """Record that the channel is no longer heard: what passes meanwhile is not missing. Copies are still known.

@@ -147,8 +147,10 @@ class Signer:
     def __init__(self, keys: SigningKeys, window_s: float, clock: WallClock) -> None:
         self._keyed = {_key_id(key): _Hmac(key) for key in reversed(keys.secrets)}
         self._kid = _key_id(keys.secrets[0])
-        self._window_s = window_s
+        self.window_s = window_s
         self._clock = clock
+        self.late_s = 0.0
+        """How much older a frame may be, in seconds: in a log, what was sent while this pod was cut off comes late."""
 
     def __repr__(self) -> str:
         return "Signer(***)"
@@ -175,10 +177,10 @@ class Signer:
             frame = payload[SIGNED_HEAD_BYTES:]
             # The whole head at once, and in constant time: this checks version, spaces and line feed too.
             if hmac.compare_digest(self._head(kid, at, channel, frame), payload[:SIGNED_HEAD_BYTES]):
-                if abs(self._clock.wall() - int(at)) <= self._window_s:
+                if -self.window_s <= self._clock.wall() - int(at) <= self.window_s + self.late_s:
                     return frame
                 raise StaleError(
-                    f"not taken: it was signed more than {self._window_s:g} s ago (or ahead): sent again by somebody, "
+                    f"not taken: it was signed more than {self.window_s:g} s ago (or ahead): sent again by somebody, "
                     "or the clocks of two pods differ: set them by NTP"
                 )
         raise self._problem(payload)

@@ -12,6 +12,7 @@ from backplane_core.testing.faults import Faults
 from backplane_core.testing.faulty import FaultyTransport
 from backplane_core.testing.harness import ContractError, FleetCheck, Harness, LinkCheck
 from backplane_core.testing.memory import MemoryBroker, MemoryTransport
+from backplane_core.testing.memory_log import MemoryLog, MemoryLogTransport
 
 __all__ = [  # noqa: RUF022 -- plainly sorted, as everywhere here
     "ContractError",
@@ -23,6 +24,8 @@ __all__ = [  # noqa: RUF022 -- plainly sorted, as everywhere here
     "LINK_CHECKS",
     "LinkCheck",
     "MemoryBroker",
+    "MemoryLog",
+    "MemoryLogTransport",
     "MemoryTransport",
     "OUTAGE_CHECKS",
     "find_check",

@@ -108,7 +108,7 @@ class MemoryLink:
         """
         self._subscribers.enter(self)
 
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:  # noqa: ARG002 -- keeps no log
+    async def subscribe(self, channels: Sequence[str]) -> None:
         """Subscribe to the channels."""
         await self._turn()
         for channel in channels:

@@ -35,6 +35,8 @@ async def _become(state: State, fleet: Sequence[DistributedBackplane], look_at: 
 @fleet_check
 async def check_an_outage_is_reported(harness: Harness, routing: RoutingName = "broadcast") -> None:
     """A pod whose broker goes away is degraded and delivers locally; later it is live again, and reports one Gap."""
+    # Over a log it reports none: it goes on where it was.
+    causes = [] if harness.make().traits.durable else ["reconnect"]
     async with open_pods(harness, routing, 2) as (here, there):
         gaps: list[list[Gap]] = [[], []]
         here.on_gap, there.on_gap = gaps[0].append, gaps[1].append
@@ -54,10 +56,8 @@ async def check_an_outage_is_reported(harness: Harness, routing: RoutingName = "
             SUBSCRIBE,
         )
         for pod_gaps in gaps:
-            expect_equal(
-                [gap.cause for gap in pod_gaps if gap.cause == "reconnect"], ["reconnect"], "the gaps of one outage"
-            )
-        expect_equal([gap.cause for gap in remote.gaps][:1], ["reconnect"], "the first gap of the connection")
+            expect_equal([gap.cause for gap in pod_gaps if gap.cause == "reconnect"], causes, "the gaps of one outage")
+        expect_equal([gap.cause for gap in remote.gaps][:1], causes, "the first gap of the connection")
 
 
 @cuts_the_broker

@@ -59,7 +59,7 @@ class FaultyLink(MemoryLink):
         """Whether it has ended."""
         return self._dead is not None
 
-    async def subscribe(self, channels: Sequence[str], *, after: str | None = None) -> None:
+    async def subscribe(self, channels: Sequence[str]) -> None:
         """Subscribe to the channels, or die; the broker may do its part long before this link learns of it."""
         faults = self._transport.faults
         await self._pause(self._draw_time(faults.subscribe_s))
@@ -67,17 +67,17 @@ class FaultyLink(MemoryLink):
         cut = self._happens(faults.cut_subscribe)
         if cut and self._happens(0.5):
             self._fail("the connection was cut before the broker subscribed it")
-        await self._subscribe_scattered(channels, after)
+        await self._subscribe_scattered(channels)
         await self._pause(self._draw_time(faults.subscribe_s))
         if cut:
             self._fail("the connection was cut before the subscription was confirmed")
         await self._forever_if(self._happens(faults.hang_subscribe) or not self.answered)
 
-    async def _subscribe_scattered(self, channels: Sequence[str], after: str | None) -> None:
+    async def _subscribe_scattered(self, channels: Sequence[str]) -> None:
         """Have the broker subscribe each channel, or those of each node, at a moment of its own."""
         faults = self._transport.faults
         if not faults.scatter_s:
-            await super().subscribe(channels, after=after)
+            await super().subscribe(channels)
             return
         groups = _by_node(channels, faults.nodes)
         moments = [self._draw_time(faults.scatter_s) for _ in groups]
@@ -85,7 +85,7 @@ class FaultyLink(MemoryLink):
         for moment, number in sorted((moment, number) for number, moment in enumerate(moments)):
             await self._pause(moment - passed)
             passed = moment
-            await super().subscribe(groups[number], after=after)
+            await super().subscribe(groups[number])
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
         """Unsubscribe from the channels; frames that were on their way still arrive."""

@@ -1,0 +1,64 @@
+"""Over a log that fails by chance nothing is lost, or it is accounted for; and the model sees what each part is for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from backplane_core._inbound.cursors import Cursors
+
+from tests.product.logs.model import Account, Plan, play
+
+FAULTS = {"cut", "drop", "hold", "release", "lose confirmations", "forget", "erase"}
+
+
+def play_all(seeds: range, **options: bool) -> list[Account]:
+    accounts: list[Account] = []
+    for seed in seeds:
+        account = play(Plan(seed=seed, **options))
+        assert not account.wrong, f"seed {seed}: {account.wrong}"
+        accounts.append(account)
+    return accounts
+
+
+def seeds(*, full: bool, long: bool) -> range:
+    return range(10_000 if long else 500 if full else 60)
+
+
+def test_whatever_a_broker_does_each_event_comes_exactly_once_and_in_order(*, full: bool, long: bool) -> None:
+    accounts = play_all(seeds(full=full, long=long))
+    for seed, account in enumerate(accounts):
+        assert not account.missing, f"seed {seed}: {account}"
+        assert not account.gaps, f"seed {seed}: {account}"
+    assert set().union(*[account.faults for account in accounts]) == FAULTS
+    assert sum([account.copies for account in accounts]) > 0
+    assert sum([account.expected for account in accounts]) > 100 * len(accounts)
+
+
+def test_what_was_trimmed_before_it_was_read_lies_inside_a_gap(*, full: bool, long: bool) -> None:
+    accounts = play_all(seeds(full=full, long=long), trims=True)
+    for seed, account in enumerate(accounts):
+        assert not account.unexplained, f"seed {seed}: {account.unexplained}"
+    assert sum([account.missing for account in accounts]) > 0
+
+
+def test_without_the_ring_events_are_lost_and_each_lies_inside_a_gap(*, full: bool, long: bool) -> None:
+    accounts = play_all(seeds(full=full, long=long), ring=False)
+    for seed, account in enumerate(accounts):
+        assert not account.unexplained, f"seed {seed}: {account.unexplained}"
+    assert sum([account.missing for account in accounts]) > 0
+
+
+def test_without_cursors_events_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cursors, "after", forget)
+    accounts = [play(Plan(seed=seed, forgets=False)) for seed in range(30)]
+    assert sum([account.missing for account in accounts]) > 0
+
+
+def forget(_: Cursors, __: Iterable[str]) -> dict[str, str]:
+    return {}
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_a_seed_always_plays_the_same(seed: int) -> None:
+    assert play(Plan(seed=seed)) == play(Plan(seed=seed))
