@@ -37,11 +37,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from backplane_redis._credentials import Credentials
 from backplane_redis._greeting import Greeting
-from backplane_redis._replies import ReplyParser
+from backplane_redis._replies import SLICE_BYTES, ReplyParser
 
 __all__ = ["LinkConnection", "make_connection"]
 
-_READ_BYTES: Final = 64 * 1024
+_READ_BYTES: Final = SLICE_BYTES
+"""No more than the parser takes at once: what is read is looked at as far as the next reply."""
 _FIRST_BYTES: Final = 64
 
 
@@ -89,6 +90,15 @@ class LinkConnection(AbstractConnection):
             hiredis.ProtocolError: What the server sends is no RESP.
         """
         await self.send_command(*words, check_health=False)
+        return await self.next_reply()
+
+    async def next_reply(self) -> Any:  # noqa: ANN401 -- whatever Redis sends
+        """Return the next reply, an error too; for a connection that no link reads by itself.
+
+        Raises:
+            RedisError: The connection is closed.
+            hiredis.ProtocolError: What the server sends is no RESP.
+        """
         stream = self.stream()
         if stream is None:
             return await self._read_reply()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from typing import Final
 
 import hiredis
 from backplane_core import TransportError
@@ -10,9 +12,11 @@ from redis.exceptions import RedisError
 
 from backplane_redis._connection import LinkConnection
 from backplane_redis._refusals import is_temporary, make_refusal
-from backplane_redis._standing import CLUSTER_INFO, ROLE, Question, Standing
+from backplane_redis._standing import CLUSTER_INFO, ROLE, Question, Standing, first_question
 
-__all__ = ["advise_url", "check_node"]
+__all__ = ["NodeChecker", "advise_url", "check_node"]
+
+logger: Final = logging.getLogger("backplane")
 
 
 def advise_url(mode: str) -> str:
@@ -73,3 +77,25 @@ async def _ask(connection: LinkConnection, where: str, standing: Standing) -> No
         if is_temporary(str(reply)):
             raise make_refusal(f"can't use Redis at {where}", standing.question.command, str(reply), database=None)
         standing.refused()
+
+
+class NodeChecker:
+    """Checks the nodes of one transport, and asks none what the user may not ask: each refusal stands in ACL LOG."""
+
+    def __init__(self) -> None:
+        self._refused: set[Question] = set()
+
+    async def check(self, connection: LinkConnection, where: str) -> Standing:
+        """Return what a node says of itself; see `check_node`."""
+        wanted = first_question(connection.greeting)
+        question = wanted.otherwise if wanted is not None and wanted in self._refused else wanted
+        standing = await check_node(connection, where, question)
+        if question is not None and standing.question is not question:
+            self._refused.add(question)
+            if standing.question is None:
+                logger.warning(
+                    "Redis at %s does not say whether it is still in its cluster: grant +cluster|info, or connect with "
+                    "redis-cluster://",
+                    where,
+                )
+        return standing

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import hiredis
 
-__all__ = ["ReplyParser"]
+__all__ = ["SLICE_BYTES", "ReplyParser"]
 
 SLICE_BYTES: Final = 16 * 1024
 """What hiredis gets at once. After each KiB of replies it moves everything behind them to the front of its buffer, so

@@ -71,6 +71,13 @@ class RedisUrl:
         return evolve(parsed, database=int(found[1]) if found[1] else None)
 
     @classmethod
+    def parse_streams(cls, url: str) -> RedisUrl:
+        """Parse the URL of one server whose streams are used; raise as `parse`."""
+        scheme, separator, rest = url.strip().partition("://")
+        plain = scheme.lower().removesuffix("+streams")
+        return evolve(cls.parse(f"{plain}{separator}{rest}"), scheme=f"{plain}+streams")
+
+    @classmethod
     def parse_cluster(cls, url: str) -> RedisUrl:
         """Parse the URL of a cluster; raise as `parse`."""
         parsed = cls._parse(url, [f"{base}-cluster" for base in _USES_TLS], _REDIS_PORT)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
 from attrs import evolve
 from backplane_core import Link, Traits
 
-from backplane_redis._connection import LinkConnection
 from backplane_redis._greeting import RESP2, RESP3
-from backplane_redis._kinds import check_node
+from backplane_redis._kinds import NodeChecker
 from backplane_redis._limits import MAX_PAYLOAD_BYTES, Limits, with_limit
 from backplane_redis._link import RedisLink
 from backplane_redis._opening import Connector
 from backplane_redis._options import connection_options
 from backplane_redis._reaching import Reaching
 from backplane_redis._resp2.link import TwoConnectionLink
-from backplane_redis._standing import CLUSTER_INFO, Question, Standing, first_question
 from backplane_redis._url import RedisUrl, format_address
 
 __all__ = ["RedisTransport"]
@@ -31,8 +28,6 @@ _UNANSWERED: Final = (
     "does not say whether it is still in its cluster: grant +cluster|info, or connect with redis-cluster://"
 )
 _NO_ROLE: Final = "does not say whether it is a primary, so one that is demoted will not be noticed: it knows no ROLE"
-
-logger: Final = logging.getLogger("backplane")
 
 
 class RedisTransport:
@@ -61,8 +56,7 @@ class RedisTransport:
         )
         self._limits = Limits()
         self._traits = TRAITS_OF_TWO if reaching.protocol == RESP2 else TRAITS
-        # What the user may not ask is asked once: each refusal stands in the server's ACL LOG.
-        self._refused: set[Question] = set()
+        self._checker = NodeChecker()
 
     def __repr__(self) -> str:
         return f"RedisTransport('{self._url}')"
@@ -89,7 +83,7 @@ class RedisTransport:
         where = format_address(address) if address else self._url.path
         connection = await self._connector.open(address)
         try:
-            standing = await self._check(connection, where)
+            standing = await self._checker.check(connection, where)
             await self._limits.ask(connection)
         except BaseException:
             await connection.disconnect(nowait=True)
@@ -99,18 +93,3 @@ class RedisTransport:
             return RedisLink(connection, where, standing, self._limits)
         self._traits = with_limit(TRAITS_OF_TWO, self._limits)
         return TwoConnectionLink(connection, self._connector, address, where, standing, self._limits)
-
-    async def _check(self, connection: LinkConnection, where: str) -> Standing:
-        wanted = question = first_question(connection.greeting)
-        while question in self._refused:
-            question = question.otherwise
-        standing = await check_node(connection, where, question)
-        if standing.question is CLUSTER_INFO:
-            return standing  # whatever was asked before
-        refused = question
-        while refused is not None and refused is not standing.question:
-            self._refused.add(refused)
-            refused = refused.otherwise
-        if question is not None and standing.question is None:
-            logger.warning("Redis at %s %s", where, _UNANSWERED if wanted is CLUSTER_INFO else _NO_ROLE)
-        return standing

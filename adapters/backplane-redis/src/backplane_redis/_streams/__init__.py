@@ -1,0 +1,1 @@
+"""Streams as logs: what `StreamsTransport` is made of."""

@@ -1,0 +1,87 @@
+"""How much a stream keeps: `Retention`."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from attrs import field, frozen
+from attrs.validators import ge, gt, instance_of, optional
+from backplane_core import ConfigurationError
+
+from backplane_redis._streams.place import parse_id
+from backplane_redis._streams.session import pack
+
+__all__ = ["LOOK_EVERY_S", "Retention", "make_retention"]
+
+LOOK_EVERY_S: Final = 5.0
+"""How often a writer looks at the size and the age of the streams that it writes to: that is four commands each."""
+
+SAMPLES: Final = "5"
+"""Nodes that Redis looks at to estimate the size of a stream."""
+
+
+@frozen(kw_only=True)
+class Retention:
+    """How much each lane's stream keeps; whichever limit is reached first.
+
+    Redis trims whole nodes of a stream, so that it keeps a little more.
+
+    Args:
+        entries: How many entries.
+        max_bytes: How many bytes of the server's memory; None: as many as those entries take.
+        age_s: How old an entry gets, in seconds of the server's clock; None: any age.
+    """
+
+    entries: int = field(validator=[instance_of(int), ge(1)])
+    max_bytes: int | None = field(validator=optional([instance_of(int), ge(65_536)]))
+    age_s: float | None = field(validator=optional([instance_of((int, float)), gt(0)]))
+
+    def questions(self, channel: str) -> list[bytes]:
+        """Return what to ask of a stream to trim it."""
+        return [pack("MEMORY", "USAGE", channel, "SAMPLES", SAMPLES), pack("XLEN", channel)]
+
+    def trims(self, channel: str, last_id: str, usage: Any, length: Any) -> list[bytes]:  # noqa: ANN401 -- replies
+        """Return the commands that trim a stream to its size and age.
+
+        Args:
+            channel: The stream's.
+            last_id: Of its newest entry, which has the server's time.
+            usage: The answer to the first question.
+            length: The answer to the second.
+        """
+        commands: list[bytes] = []
+        if self.max_bytes is not None and isinstance(usage, int) and isinstance(length, int) and usage > self.max_bytes:
+            keep = max(1, length * self.max_bytes // usage)
+            commands.append(pack("XTRIM", channel, "MAXLEN", "~", str(keep)))
+        oldest_ms = parse_id(last_id)[0] - int((self.age_s or 0) * 1000)
+        if self.age_s is not None and oldest_ms > 0:
+            commands.append(pack("XTRIM", channel, "MINID", "~", str(oldest_ms)))
+        return commands
+
+
+def make_retention(entries: Any, max_bytes: Any, age_s: Any) -> Retention:  # noqa: ANN401 -- a user's, or text
+    """Return the retention for these options, each of which may be text.
+
+    Raises:
+        ConfigurationError: One is not allowed; says what is.
+    """
+    try:
+        return Retention(entries=_whole(entries), max_bytes=_whole(max_bytes), age_s=_seconds(age_s))
+    except (TypeError, ValueError):
+        pass
+    raise ConfigurationError(
+        "retain_entries is a whole number of at least 1; retain_bytes a whole number of bytes of at least 65536, or "
+        "None; retain_s a number of seconds above 0, or None"
+    )
+
+
+def _whole(value: Any) -> Any:  # noqa: ANN401 -- checked by the class
+    if isinstance(value, bool):
+        raise TypeError
+    return int(value) if isinstance(value, str) else value
+
+
+def _seconds(value: Any) -> Any:  # noqa: ANN401 -- checked by the class
+    if isinstance(value, bool):
+        raise TypeError
+    return float(value) if isinstance(value, str) else value

@@ -1,0 +1,120 @@
+"""One connection that is asked and answers, in order: `Session`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final
+
+import hiredis
+from backplane_core import TransportError
+from redis.exceptions import RedisError
+
+from backplane_redis._connection import LinkConnection
+from backplane_redis._refusals import make_refusal
+
+__all__ = ["RETRYABLE_CODES", "Session", "logger", "pack"]
+
+logger: Final = logging.getLogger("backplane")
+
+RETRYABLE_CODES: Final = ("OOM", "MISCONF", "NOREPLICAS")
+"""Refusals of every write that end by themselves, once there is memory, disk or a replica: nothing was written."""
+
+_BROKEN: Final = (RedisError, OSError, RuntimeError, AttributeError, hiredis.ProtocolError)
+"""What a connection that closes raises; the third and fourth come from a transport that has just closed."""
+
+
+class Session:
+    """Asks a server over one connection. What is asked while another question waits is asked behind it.
+
+    The invariant: each caller gets the replies to its own commands. Replies that a cancelled caller left behind are
+    read and dropped before the next one's.
+
+    Args:
+        connection: Open, and not read from by anyone else.
+        where: The server's address, for people.
+    """
+
+    def __init__(self, connection: LinkConnection, where: str) -> None:
+        self.where = where
+        self._connection = connection
+        self._turn = asyncio.Lock()
+        # Replies that are still to come.
+        self._owed = 0
+        self._dead: str | None = None
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether nothing can be asked any longer."""
+        return self._dead is not None
+
+    async def ask(self, *commands: bytes) -> list[Any]:
+        """Write commands in one go, and return one reply for each, errors too.
+
+        Args:
+            commands: As `pack` returns them.
+
+        Raises:
+            TransportError: The connection is dead.
+        """
+        async with self._turn:
+            if self._dead is None and not self._connection.is_connected:
+                self._dead = "the server closed the connection"
+            if self._dead is None:
+                replies = await self._ask(commands)
+                if replies is not None:
+                    return replies
+        raise self.error()
+
+    async def _ask(self, commands: tuple[bytes, ...]) -> list[Any] | None:
+        before = self._owed
+        self._owed += len(commands)
+        replies: list[Any] = []
+        try:
+            await self._connection.send_packed_command(b"".join(commands), check_health=False)
+            for _ in range(before + len(commands)):
+                replies.append(await self._connection.next_reply())
+                self._owed -= 1
+        except _BROKEN:
+            self._dead = "the server closed the connection"
+            return None
+        return replies[before:]
+
+    def error(self) -> TransportError:
+        """Return the error of a dead connection."""
+        return TransportError(f"the link to Redis at {self.where} is dead: {self._dead or 'the connection was closed'}")
+
+    def refusal(self, command: str, channel: str, text: str) -> TransportError:
+        """Return what an error reply to a command on a channel means; nothing of it is shown but its code.
+
+        Args:
+            command: What was asked.
+            channel: The channel that it is about.
+            text: The reply.
+        """
+        what = f"{command} on {channel!r} was refused by Redis at {self.where}"
+        code = text.partition(" ")[0]
+        if code == "WRONGTYPE":
+            reason = "a key of this name holds no stream: delete it, or take another channel"
+            return TransportError(f"{what}: {reason}", retryable=False)
+        if code in RETRYABLE_CODES:
+            return TransportError(f"{what} ({code}): it takes no writes now")
+        error = make_refusal(what, command, text, database=None)
+        if code == "NOPERM":
+            root = channel.partition(":@")[0]
+            return type(error)(f"{error}, or the keys: grant ~{root} and ~{root}:*", retryable=error.retryable)
+        return error
+
+    async def aclose(self) -> None:
+        """Close the socket at once; what is asked raises."""
+        self._dead = self._dead or "it was closed"
+        try:
+            await self._connection.disconnect()
+        except (RedisError, OSError):
+            return  # dead already, which is what was asked for
+
+
+def pack(*words: str | bytes) -> bytes:
+    """Return a command in RESP, as it goes over the wire."""
+    encoded = [word if isinstance(word, bytes) else word.encode() for word in words]
+    return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded])

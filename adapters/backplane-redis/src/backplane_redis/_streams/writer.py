@@ -1,0 +1,144 @@
+"""Adds frames to streams, and keeps each to its size: `StreamWriter`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+import hiredis
+from backplane_core import Frame, TransportError
+
+from backplane_redis._streams.place import Place
+from backplane_redis._streams.retention import LOOK_EVERY_S, Retention
+from backplane_redis._streams.session import RETRYABLE_CODES, Session, logger, pack
+
+__all__ = ["FIELD", "StreamWriter"]
+
+FIELD: Final = b"f"
+"""The field of an entry that holds the frame."""
+
+RETRY_S: Final = 0.5
+"""How long a writer waits before it asks again whether there is memory, or a disk: core gives the link up after
+`probe_interval_s`."""
+
+MULTI: Final = pack("MULTI")
+EXEC: Final = pack("EXEC")
+
+
+class StreamWriter:
+    """Adds batches of frames to streams over one connection; a batch is added as a whole, or not at all.
+
+    That is what MULTI is for. If the server took some frames of a batch and refused others, for want of memory, those
+    it refused would come behind the others when they are sent again, and every receiver would drop them as copies.
+
+    Args:
+        session: The connection.
+        retention: How much a stream keeps.
+    """
+
+    def __init__(self, session: Session, retention: Retention) -> None:
+        self._session = session
+        self._retention = retention
+        self._heads: dict[str, bytes] = {}
+        self._last: dict[str, str] = {}
+        # Streams that were written to since somebody looked at their size.
+        self._grown: set[str] = set()
+        self._look_at = time.monotonic() + LOOK_EVERY_S
+        self._may_look = True
+
+    @property
+    def confirmed(self) -> Mapping[str, str]:
+        """The cursors of the last entries that were added, by channel."""
+        return self._last
+
+    async def send(self, frames: Sequence[Frame]) -> None:
+        """Add the frames; return once they are in their streams.
+
+        Raises:
+            TransportError: The connection is dead, or a stream can't be written to.
+            AuthenticationError: The user may not write it.
+        """
+        if not frames:
+            return
+        commands = [self._packed(frame) for frame in frames]
+        is_said = False
+        while (refused := await self._add(frames, commands)) is not None:
+            if not is_said:
+                is_said = True
+                logger.warning("%s; tried again until it does", refused)
+            await asyncio.sleep(RETRY_S)
+        if time.monotonic() >= self._look_at:
+            await self._trim()
+
+    def _packed(self, frame: Frame) -> bytes:
+        head = self._heads.get(frame[0])
+        if head is None:  # there are as many as a fleet has lanes
+            kept = str(self._retention.entries)
+            words = pack("XADD", frame[0], "MAXLEN", "~", kept, "*", FIELD)
+            head = self._heads[frame[0]] = b"*8" + words[2:] + b"$"
+        return b"%b%d\r\n%b\r\n" % (head, len(frame[1]), frame[1])
+
+    async def _add(self, frames: Sequence[Frame], commands: Sequence[bytes]) -> TransportError | None:
+        """Add a batch; return why the server takes no writes now, None if it has it.
+
+        Raises:
+            TransportError: It is dead, or refuses for good.
+        """
+        if len(commands) == 1:
+            replies = await self._session.ask(commands[0])
+            ids: Any = replies
+        else:
+            replies = await self._session.ask(MULTI, *commands, EXEC)
+            ids = replies[-1]
+            refused = next((one for one in enumerate(replies[1:-1]) if isinstance(one[1], hiredis.ReplyError)), None)
+            if refused is not None:
+                return self._refusal(frames[refused[0]], str(refused[1]))
+            if isinstance(ids, hiredis.ReplyError):
+                return self._refusal(frames[0], str(ids))
+        for frame, id_ in zip(frames, ids, strict=True):
+            if isinstance(id_, hiredis.ReplyError):
+                return self._refusal(frame, str(id_))
+            self._last[frame[0]] = id_.decode()
+        self._grown.update(self._last.keys() & {frame[0] for frame in frames})
+        return None
+
+    def _refusal(self, frame: Frame, text: str) -> TransportError:
+        """Return the refusal of every write, which ends by itself; raise any other."""
+        error = self._session.refusal("XADD", frame[0], text)
+        if text.partition(" ")[0] in RETRYABLE_CODES:
+            return error
+        raise error
+
+    async def find_forgotten(self, cursors: Mapping[str, str]) -> Collection[str]:
+        """Return the channels whose streams lack the entry of this cursor."""
+        places = {channel: Place.parse(cursor).redis_id for channel, cursor in cursors.items()}
+        asked = [pack("XRANGE", channel, id_, id_, "COUNT", "1") for channel, id_ in places.items()]
+        replies = await self._session.ask(*asked) if asked else []
+        for channel, reply in zip(places, replies, strict=True):
+            if isinstance(reply, hiredis.ReplyError):
+                raise self._session.refusal("XRANGE", channel, str(reply))
+        return [channel for channel, reply in zip(places, replies, strict=True) if not reply]
+
+    async def _trim(self) -> None:
+        """Trim the streams that were written to, to their size and age."""
+        self._look_at = time.monotonic() + LOOK_EVERY_S
+        grown, self._grown = sorted(self._grown), set()
+        if not self._may_look or not grown:
+            return
+        replies = await self._session.ask(*[word for channel in grown for word in self._retention.questions(channel)])
+        commands: list[bytes] = []
+        for number, channel in enumerate(grown):
+            usage, length = replies[2 * number : 2 * number + 2]
+            commands += self._retention.trims(channel, self._last[channel], usage, length)
+        replies += await self._session.ask(*commands) if commands else []
+        refused = next((reply for reply in replies if isinstance(reply, hiredis.ReplyError)), None)
+        if refused is not None and str(refused).startswith("NOPERM"):
+            # Asked once: each refusal stands in the server's ACL LOG.
+            self._may_look = False
+            logger.warning(
+                "Redis at %s lets nobody see how large the streams are: retain_bytes and retain_s have no effect; "
+                "grant +memory|usage +xlen +xtrim",
+                self._session.where,
+            )

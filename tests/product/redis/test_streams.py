@@ -1,0 +1,353 @@
+"""Redis Streams under a fleet: a server that dies, cuts, forgets, trims or refuses costs no event in silence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+from backplane_core import (
+    BaseBackplane,
+    ConfigurationError,
+    DurableLink,
+    Frame,
+    Lost,
+    Publisher,
+    Target,
+    TransportError,
+    connect,
+)
+from backplane_redis import StreamsTransport
+from backplane_redis._streams import reader as reader_module
+from backplane_redis._streams import writer as writer_module
+from backplane_testservers import Broker, OwnBroker, RedisCluster
+from redis.asyncio import Redis
+
+from tests.support.sockets import Socket, attach, settled
+from tests.support.waiting import until
+
+USER = Target.user("u1")
+
+
+def streams(url: str) -> str:
+    return url.replace("://", "+streams://", 1)
+
+
+@asynccontextmanager
+async def server(url: str) -> AsyncIterator[Any]:
+    """A client of the server's own kind, which does what an operator does."""
+    client: Any = Redis.from_url(url)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+@asynccontextmanager
+async def reading(link: DurableLink) -> AsyncIterator[list[Frame | Lost]]:
+    """What a link yields, as far as it has come."""
+    got: list[Frame | Lost] = []
+
+    async def read() -> None:
+        async for batch in link.receive():
+            got.extend(batch)
+
+    task = asyncio.create_task(read())
+    try:
+        yield got
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        await link.aclose()
+
+
+class Traffic:
+    """Pods that publish to each other's sockets, and what each socket should have got."""
+
+    def __init__(self, pods: list[BaseBackplane], sockets: list[Socket]) -> None:
+        self.pods, self.sockets = pods, sockets
+        self.number = 0
+
+    async def publish(self, events: int) -> None:
+        for _ in range(events):
+            await self.pods[self.number % len(self.pods)].publish(USER, self.number)
+            self.number += 1
+            if not self.number % 20:
+                await asyncio.sleep(0.005)
+
+    async def settle(self) -> None:
+        for pod in self.pods:
+            await pod.flush(timeout_s=30)
+        await settled(*self.pods, sockets=self.sockets)
+
+    def missing(self, socket: Socket) -> int:
+        got: list[int] = socket.events
+        assert len(set(got)) == len(got), "an event came twice"
+        for sender in range(len(self.pods)):
+            own = [number for number in got if number % len(self.pods) == sender]
+            assert own == sorted(own), "events came out of order"
+        assert set(got) <= {*range(self.number)}
+        return self.number - len(got)
+
+
+@asynccontextmanager
+async def fleet(url: str, channel: str, **options: Any) -> AsyncIterator[Traffic]:
+    async with AsyncExitStack() as stack:
+        chosen: dict[str, Any] = {"channel": channel, "beat_s": 0.1, **options}
+        pods = [await stack.enter_async_context(connect(streams(url), **chosen)) for _ in range(3)]
+        sockets = [await attach(pod, f"c{number}", USER) for number, pod in enumerate(pods)]
+        yield Traffic([*pods], sockets)
+
+
+async def test_a_server_without_a_disk_that_dies_costs_no_event(redis_server: OwnBroker, channel: str) -> None:
+    """It comes back empty, each time: what it had confirmed and not handed out is sent again."""
+    async with fleet(redis_server.url, channel) as traffic:
+        for _ in range(3):
+            publishing = asyncio.create_task(traffic.publish(1_000))
+            await asyncio.sleep(0.05)
+            await asyncio.to_thread(redis_server.kill)
+            await until(lambda: all(pod.state == "degraded" for pod in traffic.pods), "the pods noticed")
+            await asyncio.to_thread(redis_server.start)
+            await publishing
+            await until(lambda: all(pod.state == "live" for pod in traffic.pods), "the pods are live again")
+        await traffic.settle()
+        for socket in traffic.sockets:
+            assert traffic.missing(socket) == 0
+            assert not socket.gaps
+
+
+async def test_without_the_ring_such_a_server_costs_events_and_each_lies_inside_a_gap(
+    redis_server: OwnBroker, channel: str
+) -> None:
+    async with fleet(redis_server.url, channel, resend_max_bytes=0) as traffic:
+        async with server(redis_server.url) as operator:
+            await traffic.publish(10)
+            await traffic.settle()
+            # What is confirmed while nobody can read it is gone with the server.
+            await operator.acl_setuser("default", enabled=True, nopass=True, commands=["+@all", "-xread"])
+            await operator.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            async with Publisher(streams(redis_server.url), channel=channel, resend_max_bytes=0, beat_s=0.1) as lone:
+                await lone.publish(USER, "lost")
+                await lone.flush(timeout_s=10)
+                await asyncio.to_thread(redis_server.kill)
+                await asyncio.to_thread(redis_server.start)
+                await until(lambda: lone.state == "live", "the publisher is live again")
+                for socket in traffic.sockets:
+                    await until(lambda socket=socket: socket.gaps, "a gap tells of it")  # type: ignore[misc]
+        for socket in traffic.sockets:
+            assert "lost" not in socket.events
+            assert sum([gap.missed or 0 for gap in socket.gaps]) >= 1
+
+
+async def test_links_that_are_cut_again_and_again_cost_no_event(redis_server: OwnBroker, channel: str) -> None:
+    async with fleet(redis_server.url, channel) as traffic, server(redis_server.url) as operator:
+        for _ in range(8):
+            links = [pod.stats().links for pod in traffic.pods]
+            publishing = asyncio.create_task(traffic.publish(500))
+            await asyncio.sleep(0.02)
+            await operator.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            await publishing
+            await until(
+                lambda links=links: all(  # type: ignore[misc]
+                    pod.stats().links > before and pod.state == "live"
+                    for pod, before in zip(traffic.pods, links, strict=True)
+                ),
+                "each pod has another link",
+            )
+        await traffic.settle()
+        for socket in traffic.sockets:
+            assert traffic.missing(socket) == 0
+            assert not socket.gaps
+
+
+async def test_a_replica_that_is_promoted_without_the_last_events_costs_none(
+    redis_server: OwnBroker, channel: str
+) -> None:
+    """The same in one server: it is set back to an earlier state, as one is that was behind."""
+    async with fleet(redis_server.url, channel) as traffic, server(redis_server.url) as operator:
+        await traffic.publish(300)
+        await traffic.settle()
+        before = {key: await operator.dump(key) for key in await operator.keys(f"{channel}*")}
+        await traffic.publish(300)
+        await traffic.settle()
+        for key, state in before.items():
+            await operator.restore(key, 0, state, replace=True)
+        await operator.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        await traffic.publish(300)
+        await traffic.settle()
+        for socket in traffic.sockets:
+            assert traffic.missing(socket) == 0
+            assert not socket.gaps
+        assert sum([pod.stats().duplicates for pod in traffic.pods]) > 0
+
+
+async def test_a_stream_that_is_deleted_under_a_live_fleet_is_noticed(
+    redis_server: OwnBroker, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(reader_module, "BLOCK_MS", 50)
+    async with fleet(redis_server.url, channel) as traffic, server(redis_server.url) as operator:
+        await traffic.publish(100)
+        await traffic.settle()
+        links = [pod.stats().links for pod in traffic.pods]
+        await operator.delete(*await operator.keys(f"{channel}*"))
+        await until(
+            lambda: all(pod.stats().links > before for pod, before in zip(traffic.pods, links, strict=True)),
+            "the pods begin again",
+        )
+        await traffic.publish(100)
+        await traffic.settle()
+        for socket in traffic.sockets:
+            assert traffic.missing(socket) == 0
+
+
+async def test_what_was_trimmed_before_it_was_read_is_reported_with_its_number(redis_url: str, channel: str) -> None:
+    transport = StreamsTransport(streams(redis_url))
+    sender = await transport.open()
+    try:
+        [begin] = (await sender.resume([channel], {})).values()
+        async with server(redis_url) as operator:
+            await sender.send([(channel, b"%d" % number) for number in range(50)])
+            await operator.xtrim(channel, maxlen=20, approximate=False)
+        late = await transport.open()
+        async with reading(late) as got:
+            await late.resume([channel], {channel: begin})
+            await until(lambda: len(got) >= 21, "what is left comes")
+    finally:
+        await sender.aclose()
+    lost, *frames = got
+    assert isinstance(lost, Lost)
+    assert (lost.channel, lost.missed, lost.cause) == (channel, 30, "trimmed")
+    assert [frame[1] for frame in frames if isinstance(frame, tuple)] == [b"%d" % number for number in range(30, 50)]
+
+
+async def test_a_reader_that_is_overtaken_by_trimming_is_not_handed_the_rest_as_if_nothing_was(
+    redis_url: str, channel: str
+) -> None:
+    transport = StreamsTransport(streams(redis_url), retain_entries=200)
+    sender, late = await transport.open(), await transport.open()
+    try:
+        await late.resume([channel], {})
+        for start in range(0, 5_000, 500):
+            await sender.send([(channel, b"%d" % number) for number in range(start, start + 500)])
+        async with reading(late) as got:
+            await until(lambda: got and isinstance(got[-1], tuple) and got[-1][1] == b"4999", "it has read to the end")
+    finally:
+        await sender.aclose()
+    missed = sum([item.missed or 0 for item in got if isinstance(item, Lost)])
+    numbers = [int(item[1]) for item in got if isinstance(item, tuple)]
+    assert missed > 0
+    assert missed + len(numbers) == 5_000
+    assert isinstance(got[0], Lost)
+    assert numbers == sorted(numbers)
+
+
+async def test_a_stream_keeps_as_many_bytes_as_it_should(
+    redis_url: str, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "LOOK_EVERY_S", 0.0)
+    link = await StreamsTransport(streams(redis_url), retain_bytes=200_000).open()
+    try:
+        async with server(redis_url) as operator:
+            for _ in range(40):
+                await link.send([(channel, bytes(1_000)) for _ in range(100)])
+            usage = await operator.memory_usage(channel, samples=0)
+            assert usage < 600_000
+            assert await operator.xlen(channel) > 50
+    finally:
+        await link.aclose()
+
+
+async def test_a_server_without_memory_makes_senders_wait_and_breaks_no_order(
+    redis_server: OwnBroker, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.02)
+    async with fleet(redis_server.url, channel) as traffic, server(redis_server.url) as operator:
+        await traffic.publish(30)
+        await traffic.settle()
+        links = [pod.stats().links for pod in traffic.pods]
+        await operator.config_set("maxmemory-policy", "noeviction")
+        await operator.config_set("maxmemory", "1")
+        await traffic.publish(300)
+        with pytest.raises(TimeoutError):
+            await traffic.pods[0].flush(timeout_s=0.3)
+        await operator.config_set("maxmemory", "0")
+        await traffic.settle()
+        assert [pod.stats().links for pod in traffic.pods] == links
+        for socket in traffic.sockets:
+            assert traffic.missing(socket) == 0
+            assert not socket.gaps
+
+
+async def test_rubbish_in_a_stream_is_counted_and_passed_over(redis_url: str, channel: str) -> None:
+    async with fleet(redis_url, channel, lanes=1) as traffic, server(redis_url) as operator:
+        for fields in ({"x": "y"}, {"f": "no envelope"}, {"f": "1", "g": "2"}):
+            await operator.xadd(channel, fields)
+        await traffic.publish(10)
+        await traffic.settle()
+        for pod, socket in zip(traffic.pods, traffic.sockets, strict=True):
+            assert traffic.missing(socket) == 0
+            assert pod.stats().decode_errors == 3
+
+
+async def test_a_key_that_is_no_stream_is_named(redis_url: str, channel: str) -> None:
+    async with server(redis_url) as operator:
+        await operator.set(channel, "x")
+        with pytest.raises(TransportError, match="holds no stream"):
+            await connect(streams(redis_url), channel=channel, connect_timeout_s=5)
+        await operator.delete(channel)
+
+
+async def test_a_user_without_rights_learns_which_to_grant(redis_server: OwnBroker, channel: str) -> None:
+    async with server(redis_server.url) as operator:
+        await operator.acl_setuser(
+            "reader", enabled=True, passwords=["+s3cr3t"], commands=["+@all"], keys=["other"], channels=["*"]
+        )
+        url = streams(redis_server.url).replace("://", "://reader:s3cr3t@")
+        with pytest.raises(TransportError) as caught:
+            await connect(url, channel=channel)
+        assert f"grant ~{channel} and ~{channel}:*" in str(caught.value)
+        assert "s3cr3t" not in str(caught.value)
+
+
+async def test_a_node_of_a_cluster_is_refused(shared_redis_cluster: RedisCluster) -> None:
+    url = streams(shared_redis_cluster.url.replace("redis-cluster://", "redis://").split(",")[0])
+    with pytest.raises(TransportError, match="node of a cluster"):
+        await connect(url)
+
+
+async def test_a_fleet_over_resp2_goes_on_where_it_was(shared_redis: Broker, channel: str) -> None:
+    async with fleet(f"{shared_redis.url}?protocol=2", channel) as traffic:
+        await traffic.publish(200)
+        await traffic.settle()
+        for socket in traffic.sockets:
+            assert traffic.missing(socket) == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"retain_entries": 0},
+        {"retain_entries": "many"},
+        {"retain_bytes": 1},
+        {"retain_s": 0},
+        {"retain_s": True},
+    ],
+    ids=str,
+)
+def test_a_wrong_retention_says_what_is_allowed(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="retain_entries is"):
+        StreamsTransport("redis+streams://localhost", **options)
+
+
+def test_a_wrong_url_or_routing_is_an_error_at_once_and_shows_no_secret() -> None:
+    assert repr(StreamsTransport("rediss+streams://u:s3cr3t@host:6380/1")) == (
+        "StreamsTransport('rediss+streams://u:***@host:6380/1')"
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        StreamsTransport("redis+streams://u:s3cr3t@host:port")
+    assert "s3cr3t" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="routing='interest'"):
+        connect("redis+streams://localhost", routing="interest")
