@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -36,9 +36,9 @@ def streams(url: str) -> str:
 
 
 @asynccontextmanager
-async def server(url: str) -> AsyncIterator[Any]:
+async def server(url: str) -> AsyncGenerator[Any]:
     """A client of the server's own kind, which does what an operator does."""
-    client: Any = Redis.from_url(url)
+    client: Any = Redis.from_url(url)  # pyright: ignore[reportUnknownMemberType] -- redis-py's gap
     try:
         yield client
     finally:
@@ -46,7 +46,7 @@ async def server(url: str) -> AsyncIterator[Any]:
 
 
 @asynccontextmanager
-async def reading(link: DurableLink) -> AsyncIterator[list[Frame | Lost]]:
+async def reading(link: DurableLink) -> AsyncGenerator[list[Frame | Lost]]:
     """What a link yields, as far as it has come."""
     got: list[Frame | Lost] = []
 
@@ -93,7 +93,7 @@ class Traffic:
 
 
 @asynccontextmanager
-async def fleet(url: str, channel: str, **options: Any) -> AsyncIterator[Traffic]:
+async def fleet(url: str, channel: str, **options: Any) -> AsyncGenerator[Traffic]:
     async with AsyncExitStack() as stack:
         chosen: dict[str, Any] = {"channel": channel, "beat_s": 0.1, **options}
         pods = [await stack.enter_async_context(connect(streams(url), **chosen)) for _ in range(3)]
@@ -135,7 +135,7 @@ async def test_without_the_ring_such_a_server_costs_events_and_each_lies_inside_
                 await asyncio.to_thread(redis_server.start)
                 await until(lambda: lone.state == "live", "the publisher is live again")
                 for socket in traffic.sockets:
-                    await until(lambda socket=socket: socket.gaps, "a gap tells of it")  # type: ignore[misc]
+                    await until(lambda socket=socket: socket.gaps, "a gap says so")  # type: ignore[misc]
         for socket in traffic.sockets:
             assert "lost" not in socket.events
             assert sum([gap.missed or 0 for gap in socket.gaps]) >= 1

@@ -75,7 +75,7 @@ class StreamInfo:
     def parse(cls, reply: Any) -> Self | None:  # noqa: ANN401 -- whatever Redis sends
         """Return what the reply says; None if it is of a server that does not count what is added."""
         if isinstance(reply, list):
-            flat = cast("list[Any]", reply)
+            flat = cast("list[object]", reply)
             fields: dict[Any, Any] = dict(zip(flat[::2], flat[1::2], strict=False))
         else:
             fields = reply

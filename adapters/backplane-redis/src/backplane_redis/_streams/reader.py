@@ -24,7 +24,7 @@ LOOK_EVERY_S: Final = 5.0
 """How often a reader looks whether its streams are still the ones that it reads: somebody may have deleted one."""
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
-"""About how much one read brings at most, over all streams: the server can be told a number of entries alone."""
+"""About how much one read brings at most, over all streams: the server takes a number of entries, and no size."""
 MAX_PAGE: Final = 512
 MIN_PAGE: Final = 8
 
@@ -197,7 +197,9 @@ class StreamReader:
         pages = _pages(reply)
         full = [channel for channel, entries in pages.items() if len(entries) >= self._count]
         # Only a reader that is behind can have been overtaken.
-        states = await self._look(full, {}) if full else {}
+        states: Mapping[str, tuple[StreamInfo, bool]] = {}
+        if full:
+            states = await self._look(full, {})
         moved: dict[str, Place] = {}
         frames: list[Frame | Lost] = []
         size = 0
@@ -244,12 +246,11 @@ def _pages(reply: Any) -> dict[str, list[Any]]:  # noqa: ANN401 -- whatever Redi
     """Return the entries by channel: a map in RESP3, a list of pairs in RESP2, None if there are none."""
     if not reply:
         return {}
-    pairs = cast("list[Any]", list(reply.items()) if isinstance(reply, dict) else reply)
-    return {name.decode(): entries for name, entries in pairs}
+    by_name: dict[bytes, list[Any]] = dict(reply)
+    return {name.decode(): entries for name, entries in by_name.items()}
 
 
 def _payload(fields: Any) -> bytes:  # noqa: ANN401 -- whatever is in the stream
     """Return the frame of an entry; of one that somebody else added, nothing that is an envelope."""
-    if isinstance(fields, list) and len(cast("list[Any]", fields)) == 2 and fields[0] == FIELD:  # noqa: PLR2004 -- a pair
-        return cast("bytes", fields[1])
-    return b""
+    pair = cast("list[object]", fields if isinstance(fields, list) else [])
+    return cast("bytes", pair[1]) if len(pair) == 2 and pair[0] == FIELD else b""  # noqa: PLR2004 -- a pair

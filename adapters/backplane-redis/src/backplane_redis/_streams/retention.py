@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from attrs import field, frozen
-from attrs.validators import ge, gt, instance_of, optional
+from attrs import frozen
 from backplane_core import ConfigurationError
 
 from backplane_redis._streams.place import parse_id
@@ -15,6 +14,9 @@ __all__ = ["LOOK_EVERY_S", "Retention", "make_retention"]
 
 LOOK_EVERY_S: Final = 5.0
 """How often a writer looks at the size and the age of the streams that it writes to: that is four commands each."""
+
+LEAST_BYTES: Final = 65_536
+"""Less would not hold the events of a moment."""
 
 SAMPLES: Final = "5"
 """Nodes that Redis looks at to estimate the size of a stream."""
@@ -32,9 +34,9 @@ class Retention:
         age_s: How old an entry gets, in seconds of the server's clock; None: any age.
     """
 
-    entries: int = field(validator=[instance_of(int), ge(1)])
-    max_bytes: int | None = field(validator=optional([instance_of(int), ge(65_536)]))
-    age_s: float | None = field(validator=optional([instance_of((int, float)), gt(0)]))
+    entries: int
+    max_bytes: int | None
+    age_s: float | None
 
     def questions(self, channel: str) -> list[bytes]:
         """Return what to ask of a stream to trim it."""
@@ -59,29 +61,37 @@ class Retention:
         return commands
 
 
-def make_retention(entries: Any, max_bytes: Any, age_s: Any) -> Retention:  # noqa: ANN401 -- a user's, or text
+def make_retention(entries: int | str, max_bytes: int | str | None, age_s: float | str | None) -> Retention:
     """Return the retention for these options, each of which may be text.
 
     Raises:
         ConfigurationError: One is not allowed; says what is.
     """
     try:
-        return Retention(entries=_whole(entries), max_bytes=_whole(max_bytes), age_s=_seconds(age_s))
+        kept = _whole(entries, 1)
+        retention = Retention(
+            entries=kept,
+            max_bytes=None if max_bytes is None else _whole(max_bytes, LEAST_BYTES),
+            age_s=None if age_s is None else _seconds(age_s),
+        )
     except (TypeError, ValueError):
         pass
+    else:
+        return retention
+    # Out here, where no `__context__` carries what was given.
     raise ConfigurationError(
-        "retain_entries is a whole number of at least 1; retain_bytes a whole number of bytes of at least 65536, or "
-        "None; retain_s a number of seconds above 0, or None"
+        f"retain_entries is a whole number of at least 1; retain_bytes a whole number of bytes of at least "
+        f"{LEAST_BYTES}, or None; retain_s a number of seconds above 0, or None"
     )
 
 
-def _whole(value: Any) -> Any:  # noqa: ANN401 -- checked by the class
-    if isinstance(value, bool):
+def _whole(value: object, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | str) or int(value) < least:
         raise TypeError
-    return int(value) if isinstance(value, str) else value
+    return int(value)
 
 
-def _seconds(value: Any) -> Any:  # noqa: ANN401 -- checked by the class
-    if isinstance(value, bool):
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or not 0 < float(value) < float("inf"):
         raise TypeError
-    return float(value) if isinstance(value, str) else value
+    return float(value)
