@@ -71,6 +71,8 @@ class Pod(Sender):
     _slots: list[Slot] = field(factory=list[Slot])
     _living: list[asyncio.Task[None]] = field(factory=list[asyncio.Task[None]])
     _random: Random = field(init=False)
+    # The order is that of the calls, and one way to publish goes by another thread.
+    _one_at_a_time: asyncio.Lock = field(factory=asyncio.Lock)
 
     def __attrs_post_init__(self) -> None:
         self._random = self.plan.random(f"pod {self.index}")
@@ -152,8 +154,9 @@ class Pod(Sender):
 
     async def publish(self, target: Target, padding: int) -> Published:
         """Publish an event of this size, whatever the plan says."""
-        event = self.book.publish(self.name, [target], padding=padding)
-        await self._sender.publish(event)
+        async with self._one_at_a_time:
+            event = self.book.publish(self.name, [target], padding=padding)
+            await self._sender.publish(event)
         return event
 
     async def restart(self, drain_s: float) -> None:
@@ -166,7 +169,9 @@ class Pod(Sender):
                 await stopped.wait()
                 return
             for _ in range(self._random.choice((1, 1, 1, 8))):
-                if not await self._sender.publish(self.mail.next(self._sender.name, self._random)):
+                async with self._one_at_a_time:
+                    is_open = await self._sender.publish(self.mail.next(self._sender.name, self._random))
+                if not is_open:
                     break  # the next one is about to open
             await asyncio.sleep(self._random.expovariate(self.own.rate_per_s / 2.75))
 
