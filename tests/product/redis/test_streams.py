@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,10 +26,11 @@ from backplane_redis._streams import writer as writer_module
 from backplane_testservers import Broker, OwnBroker, RedisCluster
 from redis.asyncio import Redis
 
-from tests.support.sockets import Socket, attach, settled
+from tests.support.sockets import Socket, attach
 from tests.support.waiting import until
 
 USER = Target.user("u1")
+END = {"end": True}
 
 
 def streams(url: str) -> str:
@@ -78,9 +80,16 @@ class Traffic:
                 await asyncio.sleep(0.005)
 
     async def settle(self) -> None:
+        """Return once all has come that will: lanes are read each for itself, so the marker takes theirs."""
         for pod in self.pods:
             await pod.flush(timeout_s=30)
-        await settled(*self.pods, sockets=self.sockets)
+            await pod.publish(USER, END)
+        for socket in self.sockets:
+            await until(partial(self._has_ended, socket), f"the end comes to {socket.conn_id}")
+            socket.stream[:] = [item for item in socket.stream if item != END]
+
+    def _has_ended(self, socket: Socket) -> bool:
+        return socket.stream.count(END) == len(self.pods)
 
     def missing(self, socket: Socket) -> int:
         got: list[int] = socket.events
