@@ -202,6 +202,7 @@ async def test_a_user_with_no_more_rights_than_documented_has_the_role_watched_t
     early = await rig.pod_at(url)
     refusals = len(execute(pair.primary, "ACL", "LOG"))
     pair.swap()
+    await rig.publish(early, 20)  # at once: the link has had no turn to notice
     late = await rig.pod_at(url)
     sockets = await rig.sockets(late, 5)
     async with rig.traffic(early, late):
@@ -238,6 +239,7 @@ async def test_a_publisher_leaves_a_demoted_primary(pair: Pair, channel: str, ki
                     await asyncio.sleep(0.05)
                 stats = publisher.stats() if kind == "async" else sync.stats()
                 lost = got[0]
+                await until(lambda: len(got) >= published - lost, "all that was published since arrives")
                 assert stats is not None
                 assert got == list(range(lost, published))
                 assert stats.links <= 2
