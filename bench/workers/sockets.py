@@ -212,7 +212,10 @@ def _take(poll: select.epoll, sockets: dict[int, socket.socket], events: int) ->
     tails: dict[int, bytes] = {}
     while events:
         for number, _ in poll.poll(60):
-            data = tails.get(number, b"") + sockets[number].recv(65_536)
+            part = sockets[number].recv(65_536)
+            if not part:
+                raise SystemExit("the server has closed a socket")
+            data = tails.get(number, b"") + part
             events -= data.count(_MARK)
             tails[number] = data[1 - len(_MARK) :]  # a mark may be in two parts
 
