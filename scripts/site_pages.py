@@ -7,6 +7,7 @@ It is named in mkdocs.yml. Anything wrong is a warning, on which `mkdocs build -
 - A link to another site is checked for its form, and listed: nothing is fetched.
 - No page may load a script, style, font or picture from another site.
 - The reference shows every public name, on one page.
+- Every page names the versions that it describes, in its footer.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import importlib
 import logging
 import os
 import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -22,11 +24,20 @@ from urllib.parse import urlsplit
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 DOCS: Final = ROOT / "docs"
+DISTRIBUTIONS: Final = (
+    "packages/backplane-core",
+    "adapters/backplane-redis",
+    "adapters/backplane-nats",
+    "packages/backplane-asgi",
+)
+"""Folders of what is published."""
+
 SHOWN: Final = {
     "SECURITY.md": "explanation/security.md",
     "adapters/backplane-redis/README.md": "reference/redis.md",
     "adapters/backplane-nats/README.md": "reference/nats.md",
     "packages/backplane-asgi/README.md": "reference/asgi.md",
+    **{f"{folder}/CHANGELOG.md": "changelog.md" for folder in DISTRIBUTIONS},
 }
 """Files of the repository, and the pages that show them."""
 
@@ -85,6 +96,13 @@ class Config(Protocol):
     """What mkdocs.yml says."""
 
     extra: Mapping[str, Any]
+    copyright: str | None
+
+
+def on_config(config: Config) -> None:
+    """Have the footer of every page name the versions that the site describes."""
+    projects = [tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"] for folder in DISTRIBUTIONS]
+    config.copyright = "Describes " + ", ".join(f"{it['name']} {it['version']}" for it in projects)
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: Config, files: Files) -> str:
