@@ -14,6 +14,7 @@ from griffe import (
     Expr,
     ExprCall,
     ExprKeyword,
+    ExprSubscript,
     Extension,
     Function,
     Parameter,
@@ -29,7 +30,7 @@ class Attrs(Extension):
 
     def on_class_members(self, *, cls: Class, **_: Any) -> None:  # noqa: ANN401 -- Griffe's own
         """Add an `__init__` made from the fields."""
-        made_by = next((it.value for it in cls.decorators if _callee(it.value) in MAKERS), None)
+        made_by = _maker(cls)
         if made_by is None or "__init__" in cls.members:
             return
         kind = (
@@ -44,6 +45,8 @@ class Attrs(Extension):
 
 
 def _parameters(cls: Class, kind: ParameterKind) -> Iterator[Parameter]:
+    for base in _bases(cls):
+        yield from _parameters(base, kind)
     for name, member in cls.members.items():
         if isinstance(member, Attribute) and member.annotation is not None and "property" not in member.labels:
             is_field = _callee(member.value) == "attrs.field"
@@ -51,6 +54,20 @@ def _parameters(cls: Class, kind: ParameterKind) -> Iterator[Parameter]:
             if given.get("init") != "False":
                 default = given.get("default") if is_field else member.value
                 yield Parameter(name.lstrip("_"), annotation=member.annotation, kind=kind, default=default)
+
+
+def _bases(cls: Class) -> Iterator[Class]:
+    """Yield the base classes whose fields it has too; those of the same module, as others may not be read yet."""
+    for base in cls.bases:
+        name = base.left if isinstance(base, ExprSubscript) else base
+        found = cls.parent.members.get(str(name)) if cls.parent else None
+        if isinstance(found, Class) and _maker(found) is not None:
+            yield found
+
+
+def _maker(cls: Class) -> str | Expr | None:
+    """Return its decorator of attrs; None if it has none."""
+    return next((it.value for it in cls.decorators if _callee(it.value) in MAKERS), None)
 
 
 def _callee(value: str | Expr | None) -> str | None:
