@@ -70,6 +70,7 @@ async def pair(start: StartServer, leaves_nothing: None) -> AsyncIterator[Pair]:
         pair = Pair(start(RedisServer(extra=fast)), start(RedisServer(extra=fast)), stack)
         execute(pair.replica, "REPLICAOF", pair.primary.host, str(pair.primary.port))
         await pair.in_step()
+        execute(pair.primary, "SET", "history", "of theirs")  # as any pair has that is older than a ping
         yield pair
 
 
@@ -245,6 +246,23 @@ async def test_a_publisher_leaves_a_demoted_primary(pair: Pair, channel: str, ki
                 assert stats.links <= 2
                 assert stats.dropped.get("in_doubt", 0) >= lost
         await before.wait_for_state("live")
+
+
+async def test_a_publisher_that_came_once_the_replica_was_promoted_counts_what_it_sent_in_vain(
+    pair: Pair, channel: str
+) -> None:
+    name = pair.name()
+    options: dict[str, Any] = {"channel": channel, "probe_interval_s": PROBE_S}
+    execute(pair.replica, "REPLICAOF", "NO", "ONE")
+    await until(lambda: not execute(pair.primary, "ROLE")[2], "the old primary has no replica any longer")
+    async with Publisher(name.url(pair.primary.url), **options) as publisher:
+        for number in range(3):
+            await publisher.publish(USER, number)
+        await publisher.flush(timeout_s=10)
+        name.lead_to(pair.replica.host, pair.replica.port)
+        execute(pair.primary, "REPLICAOF", pair.replica.host, str(pair.replica.port))
+        await until(lambda: publisher.stats().links == 2, "the publisher uses the new primary")
+        assert publisher.stats().dropped == {"in_doubt": 3}
 
 
 async def test_a_name_that_still_leads_to_a_replica_is_tried_until_it_leads_to_the_primary(pair: Pair) -> None:

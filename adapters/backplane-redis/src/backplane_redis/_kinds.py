@@ -16,6 +16,11 @@ from backplane_redis._standing import CLUSTER_INFO, ROLE, Question, Standing, fi
 
 __all__ = ["NodeChecker", "advise_url", "check_node"]
 
+_UNANSWERED: Final = (
+    "does not say whether it is still in its cluster: grant +cluster|info, or connect with redis-cluster://"
+)
+_NO_ROLE: Final = "does not say whether it is a primary, so one that is demoted will not be noticed: it knows no ROLE"
+
 logger: Final = logging.getLogger("backplane")
 
 
@@ -87,15 +92,16 @@ class NodeChecker:
 
     async def check(self, connection: LinkConnection, where: str) -> Standing:
         """Return what a node says of itself; see `check_node`."""
-        wanted = first_question(connection.greeting)
-        question = wanted.otherwise if wanted is not None and wanted in self._refused else wanted
+        wanted = question = first_question(connection.greeting)
+        while question in self._refused:
+            question = question.otherwise
         standing = await check_node(connection, where, question)
-        if question is not None and standing.question is not question:
-            self._refused.add(question)
-            if standing.question is None:
-                logger.warning(
-                    "Redis at %s does not say whether it is still in its cluster: grant +cluster|info, or connect with "
-                    "redis-cluster://",
-                    where,
-                )
+        if standing.question is CLUSTER_INFO:
+            return standing  # whatever was asked before
+        refused = question
+        while refused is not None and refused is not standing.question:
+            self._refused.add(refused)
+            refused = refused.otherwise
+        if question is not None and standing.question is None:
+            logger.warning("Redis at %s %s", where, _UNANSWERED if wanted is CLUSTER_INFO else _NO_ROLE)
         return standing

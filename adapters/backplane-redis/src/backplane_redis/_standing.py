@@ -71,7 +71,9 @@ class Standing:
     pub/sub reaches all of them; it is asked whether it still belongs to one.
 
     A server that never had a replica cannot be replaced by one, so nothing is in doubt there, and a gap begins at the
-    last thing that was heard. Only ROLE shows that; where the user may not send it, there may be a replica.
+    last thing that was heard. Only ROLE shows that; where the user may not send it, there may be a replica. That none
+    is there now proves nothing: it may just have been promoted. So the offset counts too, which stays at 0 until the
+    first replica is there.
 
     The invariant: what was confirmed up to `OVERLAP_S` before the last good answer had reached the node that all pods
     use.
@@ -135,7 +137,7 @@ class Standing:
         fields = cast("list[object]", reply if isinstance(reply, list) else [])
         self._check_role(is_replica=fields[:1] in ([b"slave"], [b"replica"]))
         # Once seen, for good: a replica that is cut off from its primary may be promoted all the more.
-        self._may_be_replaced |= fields[2:3] != [[]]
+        self._may_be_replaced |= fields[1:3] != [0, []]
 
     def _check_role(self, *, is_replica: bool) -> None:
         if is_replica:

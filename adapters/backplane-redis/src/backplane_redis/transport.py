@@ -24,11 +24,6 @@ TRAITS: Final = Traits(single_stream=True, max_payload_bytes=MAX_PAYLOAD_BYTES, 
 TRAITS_OF_TWO: Final = evolve(TRAITS, single_stream=False)
 """Over RESP2 a link has a connection for each direction."""
 
-_UNANSWERED: Final = (
-    "does not say whether it is still in its cluster: grant +cluster|info, or connect with redis-cluster://"
-)
-_NO_ROLE: Final = "does not say whether it is a primary, so one that is demoted will not be noticed: it knows no ROLE"
-
 
 class RedisTransport:
     """Opens links to one Redis or Valkey server; constructing it opens nothing.
