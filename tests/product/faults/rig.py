@@ -25,6 +25,7 @@ from backplane_testservers import Broker, Proxy
 
 from tests.product.faults.ledger import Event, Ledger, Witness
 from tests.support.fleets import Fleet
+from tests.support.inside import gaps_wait
 from tests.support.waiting import until
 
 __all__ = ["Pod", "Rig"]
@@ -242,8 +243,10 @@ def remote(witness: Witness) -> int:
 
 
 def _all_told(pod: Pod, witnesses: list[Witness]) -> bool:
-    """Whether each socket was told of the pod's last reconnect."""
-    last = max((gap.until for gap in pod.gaps if gap.cause == "reconnect"), default=0.0)
-    # Both come from one monotonic clock by a sum of floats, and may differ in its last digit.
+    """Whether each socket was told of the pod's last outage, and no gap waits.
+
+    A channel's gap ends when that channel is heard again, so those of one outage need not end at the same moment.
+    """
+    ends = [(gap.until, gap.since) for gap in pod.gaps if gap.cause == "reconnect"]
     told = [max((gap.until for gap in witness.gaps), default=0.0) for witness in witnesses]
-    return not last or all(end >= last - 1e-3 for end in told)
+    return not gaps_wait(pod.backplane) and (not ends or all(end > max(ends)[1] for end in told))
