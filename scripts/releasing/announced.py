@@ -41,7 +41,7 @@ def unannounced(root: Path, since: str | None) -> Sequence[Distribution]:
 
 
 def _is_unannounced(root: Path, it: Distribution, since: str | None) -> bool:
-    base = _last_release(root, it) if since is None else _ancestor(root, since)
+    base = _base(root, it, since)
     sources = [str(it.folder / "src"), str(it.folder / "pyproject.toml")]
     if not _changed(root, base, *sources) or _is_release(root, it, base):
         return False
@@ -49,6 +49,15 @@ def _is_unannounced(root: Path, it: Distribution, since: str | None) -> bool:
     announced = [changeset for changeset in pending(root) if f".changeset/{_name(changeset.path)}" in new]
     # One without a distribution says: users don't see this change.
     return not any(it.name in changeset.bumps or not changeset.bumps for changeset in announced)
+
+
+def _base(root: Path, it: Distribution, since: str | None) -> str | None:
+    """Return what to compare with: its last release, or where the branch began if no release came after that."""
+    released = _last_release(root, it)
+    if since is None:
+        return released
+    base = _ancestor(root, since)
+    return released if released in run("git", "rev-list", f"{base}..HEAD", cwd=root).split() else base
 
 
 def _name(path: Path | None) -> str:

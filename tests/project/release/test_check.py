@@ -117,6 +117,17 @@ def test_a_branch_is_compared_with_where_it_left_main_and_main_with_the_last_rel
     assert f"{NATS} changed without a changeset" in copy.refused("check")
 
 
+def test_a_branch_that_makes_a_release_is_compared_with_that(copy: Copy) -> None:
+    """The first one may leave the version as it is, since nothing was on the index."""
+    copy.git("switch", "--quiet", "--create", "work")
+    edit(copy, REDIS)
+    (copy.folder(REDIS) / "CHANGELOG.md").write_text("# released\n")
+    copy.commit()
+    assert names(copy, "main") == []
+    edit(copy, REDIS)
+    assert names(copy, "main") == [REDIS]
+
+
 def test_a_changeset_without_a_distribution_says_that_users_see_nothing(copy: Copy) -> None:
     copy.git("switch", "--quiet", "--create", "work")
     edit(copy, REDIS)
