@@ -72,15 +72,15 @@ async def test_a_long_outage_costs_few_attempts_and_little_memory(rig: Rig, brok
     assert here.backplane.stats().dropped["outbox"] > 30_000
     assert after - before < MIB, "a full outbox grows no more"
 
-    # Two patient waits, at least: what comes after 20 s is what keeps a fleet from storming a broker that starts.
+    # Some of the longest waits, which a broker that says no at once gets for ever: half a second to two.
     goal = down_since + outage_s + 12
     await until(lambda: time.monotonic() > goal, "the outage lasts", outage_s + 60)
     attempts = [at for at in proxy.accepted_at if at > down_since]
-    patient = [at for at in attempts if at - down_since > PATIENCE_S + 1.6 + 1]
+    late = [at for at in attempts if at - down_since > PATIENCE_S]
     assert len(attempts) >= 10, "it keeps trying"
-    assert len(attempts) <= 60
-    assert len(patient) >= 2, "for ever"
-    assert all(later - earlier >= 2.5 - 0.05 for earlier, later in pairwise(patient))
+    assert len(attempts) <= 2 * (outage_s + 12) + 10, "no more than two a second"
+    assert len(late) >= 2, "for ever"
+    assert all(later - earlier >= 0.5 - 0.05 for earlier, later in pairwise(late))
     broker.restart()
     await rig.all_live()
     await asyncio.sleep(0)
