@@ -55,6 +55,9 @@ def redirect(request: pytest.FixtureRequest, start: StartServer, certificates: C
         "redis://localhost:6379": lambda: str(request.getfixturevalue("redis_url")),
         "redis-cluster://localhost:7000,localhost:7001": lambda: request.getfixturevalue("shared_redis_cluster").url,
         "nats://localhost:4222": lambda: str(request.getfixturevalue("nats_url")),
+        "redis+streams://localhost:6379": lambda: str(request.getfixturevalue("redis_url")).replace(
+            "://", "+streams://", 1
+        ),
         "redis+sentinel://localhost:26379/orders": lambda: watched().url,
         "tls://localhost:4222": lambda: secure(NatsServer(tls=certificates.server)),
         # The snippet's credential provider knows user and password.

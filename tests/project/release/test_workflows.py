@@ -71,5 +71,8 @@ def test_the_outside_runs_all_that_the_run_before_a_push_does() -> None:
     """Each pytest of the workflow has the options of README's command, and `--full`; it may leave out the slow ones."""
     readme = re.search(r"uv run (pytest -n [^#\n]*[^# \n])", (ROOT / "README.md").read_text())
     assert readme is not None
-    runs = re.findall(r"run: uv run --locked (?:--group frameworks )?(pytest\b.*)", (ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    runs = re.findall(
+        r"run: uv run --locked (?:--group frameworks )?(pytest\b.*)",
+        (ROOT / ".github" / "workflows" / "ci.yml").read_text(),
+    )
     assert {run.removesuffix(' -m "not slow"') for run in runs} == {f"{readme[1]} --full"}
