@@ -342,6 +342,8 @@ if sys.argv[1] == "gevent":
     monkey.patch_all()
     from gevent import spawn
 else:
+    # Where another package has brought pyOpenSSL, eventlet patches that too, and logs an error of its own as it does.
+    sys.modules["OpenSSL"] = None
     import eventlet
     eventlet.monkey_patch()
     from eventlet import spawn
