@@ -97,6 +97,11 @@ class GapNotifier:
         if self._holes.holes.pending:
             await self._holes.notify_before(entries)
 
+    def notify_now(self, entries: Sequence[Entry]) -> None:
+        """Notify connections of the holes that they are owed, without giving the loop a turn."""
+        if self._holes.holes.pending:
+            self._holes.notify_now(entries)
+
     async def report_settled(self, owed: Settled, now: float) -> None:
         """Report what may have been missed, now that every channel is heard.
 

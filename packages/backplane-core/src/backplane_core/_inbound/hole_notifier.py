@@ -69,12 +69,13 @@ class HoleNotifier:
         owed = (entry for entry in entries if entry.last_hole < last)
         ends_at = monotonic() + slices.SLICE_S
         while part := [*islice(owed, slices.SLICE_ENTRIES)]:
-            self._notify(part)
+            self.notify_now(part)
             if monotonic() >= ends_at:
                 await asyncio.sleep(0)
                 ends_at = monotonic() + slices.SLICE_S
 
-    def _notify(self, entries: Iterable[Entry]) -> None:
+    def notify_now(self, entries: Iterable[Entry]) -> None:
+        """Notify connections of the holes that they are owed, at once."""
         holes, channels_of = self.holes, self._subscriptions.channels_of
         # Nearly all are owed the same: they are notified together.
         by_owed: dict[tuple[Hole, ...], list[Entry]] = {}
@@ -123,7 +124,7 @@ class HoleNotifier:
         ends_at = self._system.monotonic() + slices.SLICE_S
         while part := [*islice(self._walk, slices.SLICE_ENTRIES)]:
             self._walked += len(part)
-            self._notify(part)
+            self.notify_now(part)
             if self._system.monotonic() >= ends_at:
                 # Not `call_soon`, which would come before what is due by now: two slices would follow each other.
                 self._next = asyncio.get_running_loop().call_later(0, self._go_on)
@@ -137,5 +138,5 @@ class HoleNotifier:
         if self._next is not None:
             self._next.cancel()
             self._next = None
-        self._notify(self._concerned())
+        self.notify_now(self._concerned())
         self.holes.settled(self.holes.last)

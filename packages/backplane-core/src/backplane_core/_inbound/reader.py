@@ -204,12 +204,15 @@ class Reader:
     ) -> Sequence[Entry]:
         """Notify connections of what they missed before this frame; return those that still are to get it.
 
-        Cancellation: they get it at once. Its number is taken, so a copy that comes later would be dropped.
+        Cancellation: the link ends, so this frame lies in the gap that begins there. Over a log there is none, and a
+            copy that comes later would be dropped, as its number is taken: they get it at once, behind what they missed.
         """
         try:
             await self._gaps.notify_before(channel, entries)
         except asyncio.CancelledError:
-            self._delivery.deliver(self._registry.keep(entries, targets), event, target, union)
+            if self._tracker.keeps_first and self._coverage.since is None:
+                self._gaps.notify_now(entries)
+                self._delivery.deliver(self._registry.keep(entries, targets), event, target, union)
             raise
         # Others ran meanwhile: a connection may have left the target, and its id may be another user's by now.
         return self._registry.keep(entries, targets)
