@@ -342,8 +342,9 @@ if sys.argv[1] == "gevent":
     monkey.patch_all()
     from gevent import spawn
 else:
-    # Where another package has brought pyOpenSSL, eventlet patches that too, and logs an error of its own as it does.
-    sys.modules["OpenSSL"] = None
+    # Where httpx is installed with HTTP/2, dnspython imports it for eventlet; eventlet logs an error of its own as it
+    # patches what truststore, which comes with it, keeps.
+    sys.modules["truststore"] = None
     import eventlet
     eventlet.monkey_patch()
     from eventlet import spawn

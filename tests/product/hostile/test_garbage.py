@@ -125,7 +125,8 @@ async def test_more_forged_origins_than_are_remembered_cost_no_event_and_no_gap(
     await settled(here, sockets=[socket])
     assert socket.events == ["before", "after"] * len(paths(there, channel))
     assert socket.gaps == []
-    assert tracker.evicted > 500
+    # The forged ones come over a connection of their own, so they may arrive last.
+    await until(lambda: tracker.evicted > 500, "the forged origins push each other out")
     assert tracker.numbers <= 500
     assert (there.state, there.stats().links) == ("live", 1)
 
