@@ -342,9 +342,6 @@ if sys.argv[1] == "gevent":
     monkey.patch_all()
     from gevent import spawn
 else:
-    # Where httpx is installed with HTTP/2, dnspython imports it for eventlet; eventlet logs an error of its own as it
-    # patches what truststore, which comes with it, keeps.
-    sys.modules["truststore"] = None
     import eventlet
     eventlet.monkey_patch()
     from eventlet import spawn

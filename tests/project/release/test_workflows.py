@@ -72,7 +72,7 @@ def test_the_outside_runs_all_that_the_run_before_a_push_does() -> None:
     readme = re.search(r"uv run (pytest -n [^#\n]*[^# \n])", (ROOT / "README.md").read_text())
     assert readme is not None
     runs = re.findall(
-        r"run: uv run --locked (?:--group frameworks )?(pytest\b.*)",
+        r"run: uv run --locked (pytest\b.*)",
         (ROOT / ".github" / "workflows" / "ci.yml").read_text(),
     )
     assert {run.removesuffix(' -m "not slow"') for run in runs} == {f"{readme[1]} --full"}

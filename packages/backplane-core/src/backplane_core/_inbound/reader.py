@@ -205,7 +205,7 @@ class Reader:
         """Notify connections of what they missed before this frame; return those that still are to get it.
 
         Cancellation: the link ends, so this frame lies in the gap that begins there. Over a log there is none, and a
-            copy that comes later would be dropped, as its number is taken: they get it at once, behind what they missed.
+            copy that comes later would be dropped, as its number is taken: they get it at once, after their holes.
         """
         try:
             await self._gaps.notify_before(channel, entries)
