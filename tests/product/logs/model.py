@@ -19,6 +19,7 @@ __all__ = ["Account", "Plan", "play"]
 
 USERS: Final = [Target.user(f"u{number}") for number in range(6)]
 END: Final = Target.everyone()
+READERS: Final = 12
 KEYS: Final = ["0123456789abcdef0123456789abcdef"]
 
 
@@ -71,6 +72,7 @@ class Account:
         wrong: What must never be, in words.
         gaps: Gaps that connections were notified of.
         copies: Frames that were dropped as copies.
+        given_up: Events that their sender counted as refused: two links in a row died of them.
         faults: How often each fault happened.
     """
 
@@ -80,6 +82,7 @@ class Account:
     wrong: list[str] = field(factory=list[str])
     gaps: int = 0
     copies: int = 0
+    given_up: int = 0
     faults: dict[str, int] = field(factory=dict[str, int])
 
 
@@ -121,12 +124,13 @@ class Run:
             for index in range(3):
                 pod = self._pod(index, lanes=lanes, **signed)
                 self.pods.append(await stack.enter_async_context(pod))
-            for number in range(12):
+            for number in range(READERS):
                 await self._attach(number)
             for _ in range(self.plan.steps):
                 await self._step()
             await self._settle()
             self.account.copies = sum([pod.stats().duplicates for pod in self.pods])
+            self.account.given_up = sum([pod.stats().dropped.get("refused", 0) for pod in self.pods])
         self._judge()
         return self.account
 

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 import pytest
 from backplane_core._inbound.cursors import Cursors
 
-from tests.product.logs.model import Account, Plan, play
+from tests.product.logs.model import READERS, Account, Plan, play
+
+pytestmark = pytest.mark.timeout(600)  # five hundred runs, with --full, on a busy machine
 
 FAULTS = {"cut", "drop", "hold", "release", "lose confirmations", "forget", "erase"}
 
@@ -22,25 +24,20 @@ def play_all(seeds: range, **options: bool) -> list[Account]:
 
 
 def seeds(*, full: bool, long: bool) -> range:
-    return range(10_000 if long else 400 if full else 60)
+    return range(10_000 if long else 500 if full else 60)
 
 
 def test_whatever_a_broker_does_each_event_comes_exactly_once_and_in_order(*, full: bool, long: bool) -> None:
     accounts = play_all(seeds(full=full, long=long))
     for seed, account in enumerate(accounts):
-        assert not account.missing, f"seed {seed}: {account}"
-        assert not account.gaps, f"seed {seed}: {account}"
+        # What its sender gave up may be in the log all the same; if that forgets it, it is a gap for the others.
+        assert account.missing <= account.given_up * READERS, f"seed {seed}: {account}"
+        assert account.gaps <= account.given_up * READERS, f"seed {seed}: {account}"
+        assert not account.unexplained, f"seed {seed}: {account}"
+    assert sum([account.given_up > 0 for account in accounts]) < len(accounts) / 10, "nearly all lose nothing"
     assert set().union(*[account.faults for account in accounts]) == FAULTS
     assert sum([account.copies for account in accounts]) > 0
     assert sum([account.expected for account in accounts]) > 100 * len(accounts)
-
-
-@pytest.mark.xfail(strict=True, reason="a log that loses its end under this plan costs eight events, inside gaps")
-def test_a_plan_that_still_costs_events_though_none_in_silence() -> None:
-    account = play(Plan(seed=475))
-    if account.unexplained or account.wrong:
-        return  # that would be worse, and so a failure too
-    assert not account.missing
 
 
 def test_what_was_trimmed_before_it_was_read_lies_inside_a_gap(*, full: bool, long: bool) -> None:
