@@ -7,18 +7,22 @@ import asyncio
 import pytest
 from backplane_core import Transport
 from backplane_nats import NatsTransport
-from backplane_redis import ClusterTransport, RedisTransport
+from backplane_redis import ClusterTransport, RedisTransport, StreamsTransport
 from backplane_testservers.leftovers import no_leftovers
 
 TURNS = range(10)
 """When to cancel, in turns of the loop from its first one: in each of its awaits, and after it ended."""
 
 
-@pytest.fixture(params=["redis", "cluster", "nats"])
+@pytest.fixture(params=["redis", "resp2", "streams", "cluster", "nats"])
 def transport(request: pytest.FixtureRequest) -> Transport:
     """A new one, of each kind."""
     if request.param == "redis":
         return RedisTransport(request.getfixturevalue("redis_url"))
+    if request.param == "resp2":
+        return RedisTransport(request.getfixturevalue("redis_url"), connection_kwargs={"protocol": 2})
+    if request.param == "streams":
+        return StreamsTransport(request.getfixturevalue("redis_url").replace("://", "+streams://", 1))
     if request.param == "nats":
         return NatsTransport(request.getfixturevalue("nats_url"))
     return ClusterTransport(request.getfixturevalue("shared_redis_cluster").url)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import hiredis
 import redis.exceptions as redis_errors
@@ -15,7 +15,10 @@ from backplane_core.sockets import AddressMap, Dialer
 
 from backplane_redis._connection import LinkConnection, make_connection
 from backplane_redis._credentials import Credentials
+from backplane_redis._greeting import RESP3
 from backplane_redis._handshake import Refused, shake_hands
+from backplane_redis._options import connection_options
+from backplane_redis._reaching import Reaching
 from backplane_redis._refusals import describe_foreign, make_refusal
 from backplane_redis._tls import SharedTls
 from backplane_redis._url import Address, RedisUrl, format_address
@@ -96,6 +99,25 @@ class Connector:
             return
         # Out here: inside, even `from None` would keep the library's own as `__context__`.
         raise ConfigurationError(f"the options for {url} can't be used: {problem}")
+
+    @classmethod
+    def to_server(cls, url: RedisUrl, reaching: Reaching) -> Self:
+        """Return one for the server of a URL, which may speak RESP2 unless the URL asks for a version.
+
+        Args:
+            url: For errors.
+            reaching: What the URL and the options say.
+
+        Raises:
+            ConfigurationError: No connection can be made with these options.
+        """
+        return cls(
+            connection_options(reaching.url, reaching.given, protocol=reaching.protocol or RESP3),
+            url,
+            tls_hostname=reaching.tls_hostname,
+            renew_s=reaching.renew_s,
+            may_speak_resp2=reaching.protocol is None,
+        )
 
     async def open(
         self, address: Address | None = None, *, peer: str = "Redis", protocol: int | None = None

@@ -305,7 +305,7 @@ class PipelinedConnection(ABC):
         )
 
 
-def pack_command(*words: str) -> bytes:
+def pack_command(*words: str | bytes) -> bytes:
     """Return a command in RESP, as it goes over the wire."""
-    encoded = [word.encode() for word in words]
+    encoded = [word if isinstance(word, bytes) else word.encode() for word in words]
     return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded])

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from backplane_core import DurableLink, Traits, TransportError
 
 from backplane_redis._connection import LinkConnection
-from backplane_redis._greeting import RESP3
 from backplane_redis._kinds import NodeChecker
 from backplane_redis._limits import MAX_PAYLOAD_BYTES
 from backplane_redis._opening import Connector
-from backplane_redis._options import connection_options
+from backplane_redis._pipeline import pack_command
 from backplane_redis._reaching import Reaching
 from backplane_redis._streams.link import StreamLink
 from backplane_redis._streams.reader import StreamReader
 from backplane_redis._streams.retention import make_retention
-from backplane_redis._streams.session import Session, pack
+from backplane_redis._streams.session import Session
 from backplane_redis._streams.writer import StreamWriter
 from backplane_redis._url import RedisUrl, format_address
 
@@ -63,13 +63,7 @@ class StreamsTransport:
         self._url = RedisUrl.parse_streams(url)
         self._retention = make_retention(retain_entries, retain_bytes, retain_s)
         reaching = Reaching.parse(self._url, connection_kwargs, announces=False)
-        self._connector = Connector(
-            connection_options(reaching.url, reaching.given, protocol=reaching.protocol or RESP3),
-            self._url,
-            tls_hostname=reaching.tls_hostname,
-            renew_s=reaching.renew_s,
-            may_speak_resp2=reaching.protocol is None,
-        )
+        self._connector = Connector.to_server(self._url, reaching)
         self._checker = NodeChecker()
 
     def __repr__(self) -> str:
@@ -91,20 +85,15 @@ class StreamsTransport:
         """
         address = self._url.hosts[0]
         where = format_address(address)
-        connection = await self._connector.open(address)
-        try:
+        async with AsyncExitStack() as stack:
+            connection = await self._connector.open(address)
+            writing = Session(connection, where)
+            stack.push_async_callback(writing.aclose)
             await self._check(connection, where)
             reading = Session(await self._connector.open(address), where)
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            raise
-        writing = Session(connection, where)
-        try:
-            [client_id] = await reading.ask(pack("CLIENT", "ID"))
-        except BaseException:
-            await writing.aclose()
-            await reading.aclose()
-            raise
+            stack.push_async_callback(reading.aclose)
+            [client_id] = await reading.ask(pack_command("CLIENT", "ID"))
+            stack.pop_all()  # open from here on
         reader = StreamReader(reading, writing, client_id if isinstance(client_id, int) else None)
         return StreamLink(writing, reading, reader, StreamWriter(writing, self._retention))
 

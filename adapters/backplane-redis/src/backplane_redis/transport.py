@@ -8,12 +8,11 @@ from typing import Any, Final
 from attrs import evolve
 from backplane_core import Link, Traits
 
-from backplane_redis._greeting import RESP2, RESP3
+from backplane_redis._greeting import RESP2
 from backplane_redis._kinds import NodeChecker
 from backplane_redis._limits import MAX_PAYLOAD_BYTES, Limits, with_limit
 from backplane_redis._link import RedisLink
 from backplane_redis._opening import Connector
-from backplane_redis._options import connection_options
 from backplane_redis._reaching import Reaching
 from backplane_redis._resp2.link import TwoConnectionLink
 from backplane_redis._url import RedisUrl, format_address
@@ -42,13 +41,7 @@ class RedisTransport:
     def __init__(self, url: str, *, connection_kwargs: Mapping[str, Any] | None = None) -> None:
         self._url = RedisUrl.parse(url)
         reaching = Reaching.parse(self._url, connection_kwargs, announces=False)
-        self._connector = Connector(
-            connection_options(reaching.url, reaching.given, protocol=reaching.protocol or RESP3),
-            self._url,
-            tls_hostname=reaching.tls_hostname,
-            renew_s=reaching.renew_s,
-            may_speak_resp2=reaching.protocol is None,
-        )
+        self._connector = Connector.to_server(self._url, reaching)
         self._limits = Limits()
         self._traits = TRAITS_OF_TWO if reaching.protocol == RESP2 else TRAITS
         self._checker = NodeChecker()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack
 
 from backplane_core import Frame, Lost, Proven
 
@@ -76,8 +77,9 @@ class StreamLink:
 
     async def aclose(self) -> None:
         """Close both sockets at once; pending calls raise."""
-        await self._writing.aclose()
-        await self._reading.aclose()
+        async with AsyncExitStack() as stack:  # each, even if this is cancelled at the other one
+            stack.push_async_callback(self._writing.aclose)
+            stack.push_async_callback(self._reading.aclose)
 
     def _check(self) -> None:
         """Raise if either connection is dead: then the link is."""

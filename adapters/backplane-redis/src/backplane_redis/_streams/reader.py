@@ -11,8 +11,9 @@ from typing import Any, Final, cast
 import hiredis
 from backplane_core import Frame, Lost, TransportError
 
+from backplane_redis._pipeline import pack_command
 from backplane_redis._streams.place import Place, StreamInfo, parse_id
-from backplane_redis._streams.session import Session, pack
+from backplane_redis._streams.session import Session
 from backplane_redis._streams.writer import FIELD
 
 __all__ = ["StreamReader"]
@@ -97,7 +98,7 @@ class StreamReader:
         place, newer = Place(id_, 0), 0
         at = place.redis_id
         while True:
-            [page] = await self._asker.ask(pack("XRANGE", channel, f"({at}", "+", "COUNT", str(MAX_PAGE)))
+            [page] = await self._asker.ask(pack_command("XRANGE", channel, f"({at}", "+", "COUNT", str(MAX_PAGE)))
             if isinstance(page, hiredis.ReplyError):
                 raise self._asker.refusal("XRANGE", channel, str(page))
             newer += len(page)
@@ -110,8 +111,10 @@ class StreamReader:
     ) -> Mapping[str, tuple[StreamInfo, bool]]:
         """Return what the streams are like now, and whether the entries of these places were there before that."""
         known = [channel for channel in channels if channel in places]
-        ranges = [pack("XRANGE", one, places[one].redis_id, places[one].redis_id, "COUNT", "1") for one in known]
-        infos = [pack("XINFO", "STREAM", channel) for channel in channels]
+        ranges = [
+            pack_command("XRANGE", one, places[one].redis_id, places[one].redis_id, "COUNT", "1") for one in known
+        ]
+        infos = [pack_command("XINFO", "STREAM", channel) for channel in channels]
         replies = await self._asker.ask(*ranges, *infos) if channels else []
         there = {channel for channel, reply in zip(known, replies, strict=False) if isinstance(reply, list) and reply}
         return {
@@ -148,7 +151,7 @@ class StreamReader:
             and self._reading.keys() != self._places.keys()
             and not self._session.is_dead
         ):
-            await self._asker.ask(pack("CLIENT", "UNBLOCK", str(self._client_id)))
+            await self._asker.ask(pack_command("CLIENT", "UNBLOCK", str(self._client_id)))
             await asyncio.sleep(WAKE_S)
 
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
@@ -177,14 +180,14 @@ class StreamReader:
             async with asyncio.timeout(IDLE_S):
                 await self._changed.wait()
                 return
-        await self._session.ask(pack("PING"))
+        await self._session.ask(pack_command("PING"))
 
     async def _read(self) -> tuple[list[Frame | Lost], bool]:
         """Return the next page, and whether nothing else was there."""
         asked = self._reading = dict(self._places)
         try:
             [reply] = await self._session.ask(
-                pack(
+                pack_command(
                     *("XREAD", "COUNT", str(self._count), "BLOCK", str(BLOCK_MS), "STREAMS"),
                     *asked,
                     *[place.redis_id for place in asked.values()],

@@ -7,8 +7,8 @@ from typing import Any, Final
 from attrs import frozen
 from backplane_core import ConfigurationError
 
+from backplane_redis._pipeline import pack_command
 from backplane_redis._streams.place import parse_id
-from backplane_redis._streams.session import pack
 
 __all__ = ["LOOK_EVERY_S", "Retention", "make_retention"]
 
@@ -40,7 +40,7 @@ class Retention:
 
     def questions(self, channel: str) -> list[bytes]:
         """Return what to ask of a stream to trim it."""
-        return [pack("MEMORY", "USAGE", channel, "SAMPLES", SAMPLES), pack("XLEN", channel)]
+        return [pack_command("MEMORY", "USAGE", channel, "SAMPLES", SAMPLES), pack_command("XLEN", channel)]
 
     def trims(self, channel: str, last_id: str, usage: Any, length: Any) -> list[bytes]:  # noqa: ANN401 -- replies
         """Return the commands that trim a stream to its size and age.
@@ -54,10 +54,10 @@ class Retention:
         commands: list[bytes] = []
         if self.max_bytes is not None and isinstance(usage, int) and isinstance(length, int) and usage > self.max_bytes:
             keep = max(1, length * self.max_bytes // usage)
-            commands.append(pack("XTRIM", channel, "MAXLEN", "~", str(keep)))
+            commands.append(pack_command("XTRIM", channel, "MAXLEN", "~", str(keep)))
         oldest_ms = parse_id(last_id)[0] - int((self.age_s or 0) * 1000)
         if self.age_s is not None and oldest_ms > 0:
-            commands.append(pack("XTRIM", channel, "MINID", "~", str(oldest_ms)))
+            commands.append(pack_command("XTRIM", channel, "MINID", "~", str(oldest_ms)))
         return commands
 
 

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from backplane_redis._connection import LinkConnection
 from backplane_redis._refusals import make_refusal
 
-__all__ = ["RETRYABLE_CODES", "Session", "logger", "pack"]
+__all__ = ["RETRYABLE_CODES", "Session", "logger"]
 
 logger: Final = logging.getLogger("backplane")
 
@@ -52,7 +52,7 @@ class Session:
         """Write commands in one go, and return one reply for each, errors too.
 
         Args:
-            commands: As `pack` returns them.
+            commands: As `pack_command` returns them.
 
         Raises:
             TransportError: The connection is dead.
@@ -109,12 +109,6 @@ class Session:
         """Close the socket at once; what is asked raises."""
         self._dead = self._dead or "it was closed"
         try:
-            await self._connection.disconnect()
+            await self._connection.disconnect(nowait=True)
         except (RedisError, OSError):
             return  # dead already, which is what was asked for
-
-
-def pack(*words: str | bytes) -> bytes:
-    """Return a command in RESP, as it goes over the wire."""
-    encoded = [word if isinstance(word, bytes) else word.encode() for word in words]
-    return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded])

@@ -10,9 +10,10 @@ from typing import Any, Final
 import hiredis
 from backplane_core import Frame, TransportError
 
+from backplane_redis._pipeline import pack_command
 from backplane_redis._streams.place import Place
 from backplane_redis._streams.retention import LOOK_EVERY_S, Retention
-from backplane_redis._streams.session import RETRYABLE_CODES, Session, logger, pack
+from backplane_redis._streams.session import RETRYABLE_CODES, Session, logger
 
 __all__ = ["FIELD", "StreamWriter"]
 
@@ -23,8 +24,8 @@ RETRY_S: Final = 0.5
 """How long a writer waits before it asks again whether there is memory, or a disk: core gives the link up after
 `probe_interval_s`."""
 
-MULTI: Final = pack("MULTI")
-EXEC: Final = pack("EXEC")
+MULTI: Final = pack_command("MULTI")
+EXEC: Final = pack_command("EXEC")
 
 
 class StreamWriter:
@@ -76,7 +77,7 @@ class StreamWriter:
         head = self._heads.get(frame[0])
         if head is None:  # there are as many as a fleet has lanes
             kept = str(self._retention.entries)
-            words = pack("XADD", frame[0], "MAXLEN", "~", kept, "*", FIELD)
+            words = pack_command("XADD", frame[0], "MAXLEN", "~", kept, "*", FIELD)
             head = self._heads[frame[0]] = b"*8" + words[2:] + b"$"
         return b"%b%d\r\n%b\r\n" % (head, len(frame[1]), frame[1])
 
@@ -114,7 +115,7 @@ class StreamWriter:
     async def find_forgotten(self, cursors: Mapping[str, str]) -> Collection[str]:
         """Return the channels whose streams lack the entry of this cursor."""
         places = {channel: Place.parse(cursor).redis_id for channel, cursor in cursors.items()}
-        asked = [pack("XRANGE", channel, id_, id_, "COUNT", "1") for channel, id_ in places.items()]
+        asked = [pack_command("XRANGE", channel, id_, id_, "COUNT", "1") for channel, id_ in places.items()]
         replies = await self._session.ask(*asked) if asked else []
         for channel, reply in zip(places, replies, strict=True):
             if isinstance(reply, hiredis.ReplyError):
