@@ -78,6 +78,7 @@ from tests.product.contract.broken_lives import (
     SwallowsSendsWhenDead,
     TakesItsProofBack,
 )
+from tests.product.contract.broken_logs import TakesAnyCursor, TurnsPagesRound
 from tests.product.contract.sound import Sound, SoundTransport
 
 
@@ -221,5 +222,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     Mutant(LeavesAnErrorWhenOpenIsCancelled, ("check_a_cancelled_open_without_a_broker_leaves_nothing",)),
+    Mutant(TurnsPagesRound, ("check_a_log_is_read_in_pages",)),
+    Mutant(TakesAnyCursor, ("check_a_cursor_that_no_log_gave_is_reported",)),
     Mutant(NeverTriesAgain, ("check_open_works_after_an_outage",)),
 )

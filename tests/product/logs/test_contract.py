@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 from attrs import define, field
 from backplane_core import Transport
 from backplane_core.testing import (
     FLEET_CHECKS,
     LINK_CHECKS,
+    OUTAGE_CHECKS,
     FleetCheck,
+    Harness,
     LinkCheck,
     MemoryLog,
     MemoryLogTransport,
 )
+from backplane_redis import StreamsTransport
+
+from tests.product.contract.harnesses import BrokerHarness
+
+OUTAGES = {check.__name__ for check in OUTAGE_CHECKS}
 
 
 @define
@@ -31,11 +41,29 @@ class MemoryLogHarness:
         self.broker.restore()
 
 
+def streams(url: str) -> Transport:
+    return StreamsTransport(url.replace("://", "+streams://", 1))
+
+
+OPENERS: dict[str, Callable[[str], Transport]] = {"redis": streams}
+
+
+@pytest.fixture(params=["memory", *OPENERS])
+def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
+    """A harness with a broker of its own for a check that cuts it, and over the shared one for any other."""
+    if request.param == "memory":
+        yield MemoryLogHarness()
+        return
+    check: Any = request.getfixturevalue("check")
+    kind = f"{request.param}_server" if check.__name__ in OUTAGES else f"shared_{request.param}"
+    yield BrokerHarness(request.getfixturevalue(kind), OPENERS[request.param])
+
+
 @pytest.mark.parametrize("check", LINK_CHECKS, ids=lambda check: check.__name__)
-async def test_link(check: LinkCheck) -> None:
-    await check(MemoryLogHarness())
+async def test_link(check: LinkCheck, harness: Harness) -> None:
+    await check(harness)
 
 
 @pytest.mark.parametrize("check", FLEET_CHECKS, ids=lambda check: check.__name__)
-async def test_fleet(check: FleetCheck) -> None:
-    await check(MemoryLogHarness(), "broadcast")
+async def test_fleet(check: FleetCheck, harness: Harness) -> None:
+    await check(harness, "broadcast")

@@ -28,7 +28,8 @@ __all__ = [
 Frame: TypeAlias = tuple[str, bytes] | tuple[str, bytes, str]
 """`(channel, payload)`, or `(channel, payload, cursor)` on a durable transport. A plain tuple: one per event.
 
-A cursor is opaque text: the place of this entry in the log of its channel."""
+A cursor is opaque text of at most 64 characters `[A-Za-z0-9:/_-]`: the place of this entry in the log of its channel.
+No two entries of a log have the same, and an entry has the same one whoever reads it."""
 
 
 @frozen
@@ -256,6 +257,30 @@ class DurableLink(Link, Protocol):
 
         Raises:
             TransportError: The link is dead.
+        """
+        ...
+
+    async def read(
+        self, channel: str, limit: int, *, after: str | None = None, before: str | None = None
+    ) -> Sequence[Frame | Lost]:
+        """Return a page of a log: at most `limit` of its entries, in order; wait for none that is yet to be added.
+
+        With `after` these are the ones that follow on that entry, otherwise the last ones before `before`, or of all.
+        Core calls it for clients that resume, and for history; several calls may run at once, besides `receive`.
+
+        Args:
+            channel: Any, whether this link reads it or not.
+            limit: Entries, at least 1.
+            after: A cursor, perhaps made up by somebody.
+            before: A cursor, perhaps made up by somebody; not together with `after`.
+
+        Returns:
+            Frames with cursors. There may be fewer than `limit` where they are large; none at all only if there are
+            none. If entries behind `after` are gone, `Lost` with `cause="trimmed"` comes first; if the log never had
+            the entry of a cursor, or went back behind it, one `Lost` with `cause="epoch"` is all.
+
+        Raises:
+            TransportError: The link is dead, or the log can't be read.
         """
         ...
 

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 
 from backplane_core import Frame, Lost, Proven
 
+from backplane_redis._streams.pages import PageReader
 from backplane_redis._streams.reader import StreamReader
 from backplane_redis._streams.session import Session
 from backplane_redis._streams.writer import StreamWriter
@@ -29,6 +30,7 @@ class StreamLink:
         self._reading = reading
         self._reader = reader
         self._writer = writer
+        self._pages = PageReader(writing)
 
     def __repr__(self) -> str:
         is_dead = self._writing.is_dead or self._reading.is_dead
@@ -65,6 +67,13 @@ class StreamLink:
         """Return the channels whose streams lack the entry of this cursor."""
         self._check()
         return await self._writer.find_forgotten(cursors)
+
+    async def read(
+        self, channel: str, limit: int, *, after: str | None = None, before: str | None = None
+    ) -> Sequence[Frame | Lost]:
+        """Return a page of a stream."""
+        self._check()
+        return await self._pages.read(channel, limit, after, before)
 
     def proven(self) -> Proven:
         """Return until when everything was read; a stream keeps what a node that is replaced has confirmed."""

@@ -7,12 +7,15 @@ from typing import Any, Final, Self, cast
 from attrs import frozen
 from backplane_core import Lost
 
-__all__ = ["Id", "Place", "StreamInfo", "parse_id"]
+__all__ = ["MAX_ID_PART", "Id", "Place", "StreamInfo", "parse_id"]
 
 Id = tuple[int, int]
 """An entry's id: milliseconds and a number."""
 
 ZERO: Final[Id] = (0, 0)
+
+MAX_ID_PART: Final = 2**64 - 1
+"""The largest number in an id."""
 
 
 def parse_id(text: bytes | str) -> Id:

@@ -6,15 +6,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import hiredis
 from backplane_core import Frame, Lost, TransportError
 
 from backplane_redis._pipeline import pack_command
+from backplane_redis._streams.entries import parse_info, read_payload
 from backplane_redis._streams.place import Place, StreamInfo, parse_id
 from backplane_redis._streams.session import Session
-from backplane_redis._streams.writer import FIELD
 
 __all__ = ["StreamReader"]
 
@@ -118,23 +118,9 @@ class StreamReader:
         replies = await self._asker.ask(*ranges, *infos) if channels else []
         there = {channel for channel, reply in zip(known, replies, strict=False) if isinstance(reply, list) and reply}
         return {
-            channel: (self._info(channel, reply), channel in there)
+            channel: (parse_info(self._asker, channel, reply), channel in there)
             for channel, reply in zip(channels, replies[len(known) :], strict=True)
         }
-
-    def _info(self, channel: str, reply: Any) -> StreamInfo:  # noqa: ANN401 -- whatever Redis sends
-        if isinstance(reply, hiredis.ReplyError):
-            if str(reply).startswith("ERR no such key"):
-                return StreamInfo()
-            raise self._asker.refusal("XINFO STREAM", channel, str(reply))
-        info = StreamInfo.parse(reply)
-        if info is None:
-            raise TransportError(
-                f"Redis at {self._asker.where} does not count what is added to a stream: use Redis 7.0 or later, or "
-                "Valkey",
-                retryable=False,
-            )
-        return info
 
     async def leave(self, channels: Sequence[str]) -> None:
         """Read these channels no longer."""
@@ -219,7 +205,7 @@ class StreamReader:
             id_: bytes = b""
             for id_, fields in entries:
                 number += 1
-                payload = _payload(fields)
+                payload = read_payload(fields)
                 size += len(payload)
                 frames.append((channel, payload, f"{id_.decode()}/{number}"))
             if entries:
@@ -251,9 +237,3 @@ def _pages(reply: Any) -> dict[str, list[Any]]:  # noqa: ANN401 -- whatever Redi
         return {}
     by_name: dict[bytes, list[Any]] = dict(reply)
     return {name.decode(): entries for name, entries in by_name.items()}
-
-
-def _payload(fields: Any) -> bytes:  # noqa: ANN401 -- whatever is in the stream
-    """Return the frame of an entry; of one that somebody else added, nothing that is an envelope."""
-    pair = cast("list[object]", fields if isinstance(fields, list) else [])
-    return cast("bytes", pair[1]) if len(pair) == 2 and pair[0] == FIELD else b""  # noqa: PLR2004 -- a pair

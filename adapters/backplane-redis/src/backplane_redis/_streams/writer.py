@@ -11,14 +11,12 @@ import hiredis
 from backplane_core import Frame, TransportError
 
 from backplane_redis._pipeline import pack_command
+from backplane_redis._streams.entries import FIELD
 from backplane_redis._streams.place import Place
 from backplane_redis._streams.retention import LOOK_EVERY_S, Retention
 from backplane_redis._streams.session import RETRYABLE_CODES, Session, logger
 
-__all__ = ["FIELD", "StreamWriter"]
-
-FIELD: Final = b"f"
-"""The field of an entry that holds the frame."""
+__all__ = ["StreamWriter"]
 
 RETRY_S: Final = 0.5
 """How long a writer waits before it asks again whether there is memory, or a disk: core gives the link up after

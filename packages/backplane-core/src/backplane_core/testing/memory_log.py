@@ -208,6 +208,27 @@ class MemoryLogLink:
         await self._turn()
         return [name for name, cursor in cursors.items() if not self._logs.get(name).has(Place.parse(cursor))]
 
+    async def read(
+        self, channel: str, limit: int, *, after: str | None = None, before: str | None = None
+    ) -> Sequence[Frame | Lost]:
+        """Return a page of a log, also of one that is held."""
+        await self._turn()
+        log, cursor = self._logs.get(channel), before if after is None else after
+        if cursor is None:
+            return _frames(channel, log.page(log.added - limit, log.added))
+        try:
+            place = Place.parse(cursor)
+        except ValueError:
+            place = Place(-1, 0)
+        if not log.knows(place):
+            return [Lost(channel, "the log has no such entry", cause="epoch")]
+        if after is None:
+            return _frames(channel, log.page(place.number - 1 - limit, place.number - 1))
+        missed = log.gone - place.number
+        lost = [Lost(channel, f"{missed} entries are gone", missed, cause="trimmed")] if missed > 0 else []
+        begin = max(place.number, log.gone)
+        return [*lost, *_frames(channel, log.page(begin, begin + limit))]
+
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
         """Yield what the logs have, a page of each channel at once."""
         while True:
@@ -258,6 +279,10 @@ class MemoryLogLink:
         await asyncio.sleep(0)
         if self._dead is not None:
             raise TransportError(self._dead)
+
+
+def _frames(channel: str, page: Sequence[tuple[bytes, str]]) -> list[Frame]:
+    return [(channel, payload, cursor) for payload, cursor in page]
 
 
 class MemoryLogTransport:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from backplane_core.testing._checks import delivery, subscription, closing, cancel, lateness, load, outage
+from backplane_core.testing._checks import delivery, subscription, closing, cancel, lateness, load, outage, logs
 from backplane_core.testing._checks import fleet, fleet_outage
 from backplane_core.testing._kit.index import FLEET, LINK, OUTAGE
 
@@ -18,6 +18,7 @@ __all__ = [
     "fleet_outage",
     "lateness",
     "load",
+    "logs",
     "outage",
     "subscription",
 ]

@@ -46,6 +46,16 @@ class Log:
         index = place.number - self.gone - 1
         return 0 <= index < len(self.entries) and self.entries[index].id == place.id
 
+    def knows(self, place: Place) -> bool:
+        """Return whether a place is in it, or was before its beginning was trimmed."""
+        return 0 <= place.number <= self.gone or self.has(place)
+
+    def page(self, begin: int, end: int) -> list[tuple[bytes, str]]:
+        """Return the payloads and cursors of the entries behind the `begin`th, up to the `end`th, that it still has."""
+        first = max(begin, self.gone)
+        entries = self.entries[first - self.gone : max(0, end - self.gone)]
+        return [(entry.payload, str(Place(first + place, entry.id))) for place, entry in enumerate(entries, 1)]
+
 
 @frozen
 class Place:
@@ -56,7 +66,11 @@ class Place:
 
     @classmethod
     def parse(cls, cursor: str) -> Place:
-        """Return the place of a cursor."""
+        """Return the place of a cursor.
+
+        Raises:
+            ValueError: It is none.
+        """
         number, _, id_ = cursor.partition("-")
         return cls(int(number), int(id_))
 

@@ -52,6 +52,8 @@ class OpenLink:
         self.link = link
         self.batches = 0
         self.payloads: dict[str, list[bytes]] = defaultdict(list)
+        self.cursors: dict[str, list[str]] = defaultdict(list)
+        """Those of the payloads, where there are any."""
         self.lost: list[Lost] = []
         self._markers: set[bytes] = set()
         self.gate = asyncio.Event()
@@ -79,6 +81,7 @@ class OpenLink:
         # Core recognizes frames by `type(...) is tuple`, and parses only `bytes`.
         if type(item) is tuple and type(item[0]) is str and type(item[1]) is bytes:
             self.payloads[item[0]].append(item[1])
+            self.cursors[item[0]] += item[2:]
         elif isinstance(item, Lost):
             self.lost.append(item)
         else:
