@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from backplane_core import Frame, Link, Lost, Traits
@@ -33,7 +33,7 @@ class SoundLogTransport(SoundTransport):
             return self.page(list(await read(channel, limit, **where)))
 
         link.read = read_broken
-        return link
+        return cast("Link", link)
 
     def page(self, page: list[Frame | Lost]) -> list[Frame | Lost]:
         return page

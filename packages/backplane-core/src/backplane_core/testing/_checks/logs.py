@@ -27,14 +27,15 @@ async def check_a_log_is_read_in_pages(harness: Harness) -> None:
         begun = await expect_return(_durable(reader).resume([channel], {}), "resume()", "DurableLink.resume")
         await sender.send(*[(channel, payload) for payload in expected])
         await reader.wait_for_frames(channel, len(expected))
-        pages, after = list[Frame](), begun[channel]
+        pages: list[Frame] = []
+        after = begun[channel]
         while page := _entries(await _read(sender, channel, 4, after=after)):
             pages += page
-            after = page[-1][-1]
+            after = _cursors(page)[-1]
             if len(pages) > len(expected):
                 break
         expect_same([frame[1] for frame in pages], expected, READ)
-        cursors = [frame[-1] for frame in cast("list[tuple[str, bytes, str]]", pages)]
+        cursors = _cursors(pages)
         expect_equal(cursors, reader.cursors[channel], "the cursors of a page, as of `receive`", READ)
         expect_equal([*filter(CURSOR.fullmatch, cursors)], cursors, "cursors of [A-Za-z0-9:/_-]", READ)
         for limit, before, place in ((3, None, 7), (3, cursors[5], 2), (20, cursors[2], 0)):
@@ -83,6 +84,10 @@ async def _read(
 
 def _entries(page: Sequence[Frame | Lost]) -> list[Frame]:
     return [item for item in page if not isinstance(item, Lost)]
+
+
+def _cursors(frames: Sequence[Frame]) -> list[str]:
+    return [frame[2] for frame in frames if len(frame) == 3]  # noqa: PLR2004 -- channel, payload, cursor
 
 
 def _lost(page: Sequence[Frame | Lost]) -> list[Lost]:
