@@ -62,11 +62,11 @@ class PageReader:
         """Return what the stream is like, and the replies, all of one moment."""
         replies = await self._session.ask(MULTI, *commands, pack_command("XINFO", "STREAM", channel), EXEC)
         # A command that is refused outright is never queued.
-        [*answers, info] = replies[-1] if isinstance(replies[-1], list) else replies[1:-1]
-        for reply in answers:
+        done: list[Any] = replies[-1] if isinstance(replies[-1], list) else replies[1:-1]
+        for reply in done[:-1]:
             if isinstance(reply, hiredis.ReplyError):
                 raise self._session.refusal("XRANGE", channel, str(reply))
-        return parse_info(self._session, channel, info), answers
+        return parse_info(self._session, channel, done[-1]), done[:-1]
 
 
 def _parse(cursor: str) -> Place | None:
