@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import hiredis
 from attrs import frozen
@@ -62,7 +62,7 @@ class PageReader:
         """Return what the stream is like, and the replies, all of one moment."""
         replies = await self._session.ask(MULTI, *commands, pack_command("XINFO", "STREAM", channel), EXEC)
         # A command that is refused outright is never queued.
-        done = cast("list[Any]", replies[-1] if isinstance(replies[-1], list) else replies[1:-1])
+        done: list[Any] = replies[1:-1] if isinstance(replies[-1], hiredis.ReplyError) else replies[-1]
         for reply in done[:-1]:
             if isinstance(reply, hiredis.ReplyError):
                 raise self._session.refusal("XRANGE", channel, str(reply))
