@@ -29,7 +29,7 @@ Frame: TypeAlias = tuple[str, bytes] | tuple[str, bytes, str]
 """`(channel, payload)`, or `(channel, payload, cursor)` on a durable transport. A plain tuple: one per event.
 
 A cursor is opaque text of at most 64 characters `[A-Za-z0-9:/_-]`: the place of this entry in the log of its channel.
-No two entries of a log have the same, and an entry has the same one whoever reads it."""
+No two entries of a log have the same, and every link yields an entry with the same one."""
 
 
 @frozen
