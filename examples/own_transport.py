@@ -98,7 +98,7 @@ class HubTransport:
 
     def __init__(self, url: str) -> None:
         if not url.startswith("hub:///"):
-            raise ConfigurationError("a hub's URL is hub:// and an absolute path: hub:///run/app.sock")
+            raise ConfigurationError("a hub's URL is hub:// and a path: hub:///run/app.sock")
         self._path = url.removeprefix("hub://")
 
     async def open(self) -> Link:
@@ -106,7 +106,7 @@ class HubTransport:
         try:
             return HubLink(*await asyncio.open_unix_connection(self._path))
         except OSError as error:
-            raise TransportError(f"no hub answers at {self._path}: {error.strerror or error}") from None
+            raise TransportError(f"no hub answers at {self._path}: {error}") from None
 
 
 class HubLink:
@@ -142,14 +142,15 @@ class HubLink:
         """Yield what arrived, and resume the calls whose PONG came."""
         try:
             async for records in read_records(self._reader):
-                frames: list[Frame | Lost] = [(channel, payload) for kind, channel, payload in records if kind == FRAME]
+                sent = [record for record in records if record[0] == FRAME]
+                frames: list[Frame | Lost] = [(channel, payload) for _, channel, payload in sent]
                 for _ in range(len(records) - len(frames)):
                     self._answer(alive=True)
                 if frames:
                     yield frames
             raise TransportError("the hub closed the connection")
         except OSError as error:
-            raise TransportError(f"the connection to the hub broke: {error.strerror or error}") from None
+            raise TransportError(f"the connection to the hub broke: {error}") from None
         finally:
             self._die()
 
@@ -228,7 +229,8 @@ class Hub:
         if client.transport.is_closing():
             return
         if client.transport.get_write_buffer_size() > MAX_BEHIND_BYTES:
-            # Skipping a frame loses it silently; cutting the client kills its link, which becomes a Gap.
+            # Skipping a frame loses it silently. Cutting the client kills its link, which
+            # becomes a Gap.
             client.transport.abort()
         else:
             client.write(data)

@@ -32,11 +32,11 @@ _REPRODUCE: Final = """\
 ## Measure it yourself
 
 ```console
-$ uv run --group bench bench/run.py                            # everything: writes this page; about half an hour
-$ uv run --group bench bench/run.py --only throughput,latency  # some of it; the other sections keep their figures
-$ uv run --group bench bench/run.py --resume                   # only what has no figures of this commit yet
-$ uv run --group bench bench/run.py throughput --bus redis     # one measurement, on the terminal alone
-$ uv run --group bench bench/run.py --quick                    # a few minutes, into build/benchmarks
+$ uv run --group bench bench/run.py                           # all, half an hour
+$ uv run --group bench bench/run.py --only throughput,latency # some of it
+$ uv run --group bench bench/run.py --resume                  # what is missing
+$ uv run --group bench bench/run.py throughput --bus redis    # one measure
+$ uv run --group bench bench/run.py --quick                   # some minutes
 ```
 
 The command starts its own Redis and NATS, on ports of their own, and writes this page, its plots and

@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
+import pytest
 from attrs import asdict, fields
 from backplane_asgi import metrics_endpoint
+from backplane_asgi._sockets import loop_lag
+from backplane_asgi._sockets.hub import hub_of
+from backplane_asgi._sockets.loop_lag import LoopLag
 from backplane_asgi.metrics import PLAIN
 from backplane_core import BaseBackplane, Stats, Target, connect
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.waiting import until
 
 USER = Target.user("u1")
 
@@ -80,3 +87,32 @@ async def test_the_values_are_those_of_stats() -> None:
         assert values["backplane_published_events_total"] == 3
         for name, source, _, _ in PLAIN:
             assert values[f"backplane_{name}"] == stats[source], name
+
+
+async def test_a_loop_that_is_held_is_seen_once_somebody_has_asked() -> None:
+    async with connect() as backplane:
+        lag = hub_of(backplane).lag
+        assert not lag.is_running, "it costs nothing where nobody asks"
+        assert "backplane_gateway_loop_lag_seconds_count 0\n" in await scrape(backplane)
+        assert lag.is_running
+        time.sleep(0.6)  # noqa: ASYNC251 -- the fault
+        await until(lambda: lag.seen.total_s > 0.2, "the hold is counted")
+        lines = (await scrape(backplane)).splitlines()
+        buckets = {
+            line.rpartition(" ")[0]: int(line.rpartition(" ")[2]) for line in lines if "lag_seconds_bucket" in line
+        }
+        name = "backplane_gateway_loop_lag_seconds_bucket"
+        assert buckets[f'{name}{{le="+Inf"}}'] > buckets[f'{name}{{le="0.25"}}']
+
+
+async def test_the_loop_is_left_alone_once_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_lag, "TICK_S", 0.01)
+    lag = LoopLag(keep_s=0.02)
+    lag.ask()
+    await until(lambda: not lag.is_running, "its timer is gone")
+    count = [*lag.seen.buckets()][-1][1]
+    assert count >= 2
+    lag.ask()
+    assert lag.is_running
+    await until(lambda: [*lag.seen.buckets()][-1][1] > count, "it goes on")
+    await until(lambda: not lag.is_running, "its timer is gone again")

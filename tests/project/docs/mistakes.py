@@ -92,7 +92,8 @@ MISTAKES: Final[Mapping[str, tuple[Edit, ...]]] = {
     "check_a_slow_consumer_is_not_skipped": (
         (
             """\
-            # Skipping a frame loses it silently; cutting the client kills its link, which becomes a Gap.
+            # Skipping a frame loses it silently. Cutting the client kills its link, which
+            # becomes a Gap.
             client.transport.abort()
 """,
             """\

@@ -12,6 +12,7 @@ from backplane_core import BaseBackplane, GapCause, State, Stats
 
 from backplane_asgi._finding import find_backplane
 from backplane_asgi._http.answers import answer, refuses_method
+from backplane_asgi._sockets.histogram import Histogram
 from backplane_asgi._sockets.hub import KINDS, Hub, hub_of
 from backplane_asgi._types import ASGIApp, Receive, Scope, Send
 
@@ -50,7 +51,8 @@ def metrics_endpoint(backplane: BaseBackplane | str = "backplane") -> ASGIApp:
     """Return an ASGI app that answers with this pod's counters, in the text format of Prometheus.
 
     All series are there from the start, at 0. No label holds a user, a target or a connection's id. Scrape it on a port
-    or path that the internet does not reach.
+    or path that the internet does not reach. The event loop's lag is measured from the first scrape on, four times a
+    second, and no longer once nobody has scraped for five minutes.
 
     Args:
         backplane: The backplane, or its name in the state that the app's lifespan yields.
@@ -133,16 +135,17 @@ def _gateway_families(hub: Hub) -> Iterator[str]:
     yield from _family("backplane_gateway_send_queue_events", "gauge", text, [({}, sum(waiting))])
     text = "Events that wait for the client that is furthest behind."
     yield from _family("backplane_gateway_send_queue_events_max", "gauge", text, [({}, max(waiting, default=0))])
-    yield from _publish_histogram(hub)
+    yield from _histogram("backplane_gateway_publish_seconds", "How long publishes by HTTP took.", hub.published)
+    text = "How late the event loop ran what was due, since the first scrape."
+    yield from _histogram("backplane_gateway_loop_lag_seconds", text, hub.lag.ask())
 
 
-def _publish_histogram(hub: Hub) -> Iterator[str]:
-    name = "backplane_gateway_publish_seconds"
-    yield f"# HELP {name} How long publishes by HTTP took.\n# TYPE {name} histogram\n"
+def _histogram(name: str, text: str, histogram: Histogram) -> Iterator[str]:
+    yield f"# HELP {name} {text}\n# TYPE {name} histogram\n"
     count = 0
-    for bound, count in hub.published.buckets():
+    for bound, count in histogram.buckets():
         yield f'{name}_bucket{{le="{bound}"}} {count}\n'
-    yield f"{name}_sum {hub.published.total_s:.6f}\n{name}_count {count}\n"
+    yield f"{name}_sum {histogram.total_s:.6f}\n{name}_count {count}\n"
 
 
 def _family(name: str, kind: str, text: str, samples: Iterable[Sample]) -> Iterator[str]:

@@ -69,7 +69,8 @@ class Connection(ABC):
         """Return an iterator of events and gaps, in stream order: a gap stands before the first event after the hole.
 
             async for item in connection.items():
-                await websocket.send_text(item.text if isinstance(item, Event) else '{"reload":true}')
+                text = item.text if isinstance(item, Event) else '{"reload":true}'
+                await websocket.send_text(text)
 
         It ends, or raises, as the iteration of the connection does. The two take from one queue: use one of them.
 

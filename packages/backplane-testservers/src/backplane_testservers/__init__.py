@@ -3,7 +3,7 @@
     from backplane_testservers import RedisServer
 
     with RedisServer() as server:
-        ...                      # server.url, server.kill(), server.restart(), server.freeze()
+        ...              # server.url, server.kill(), server.restart(), server.freeze()
 
 `RedisServer`, `RedisCluster`, `SentinelSet`, `NatsServer` and `NatsCluster` start what you describe. `open_broker` and
 `open_own_broker` take what this machine has: a URL from the environment, a server on PATH, one from a wheel, a

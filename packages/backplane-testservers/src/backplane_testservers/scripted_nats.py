@@ -2,7 +2,8 @@
 
     with ScriptedNats({"CONNECT": b"-ERR 'Authorization Violation'\\r\\n"}) as server:
         ...
-    with ScriptedNats({"PING": [info(max_payload=65536) + b"PONG\\r\\n", USUAL]}) as server:
+    pong = info(max_payload=65536) + b"PONG\\r\\n"
+    with ScriptedNats({"PING": [pong, USUAL]}) as server:
         ...                                      # an account's limit, in a second INFO
 
 What the table leaves out is answered as NATS does: subscriptions are real, and PUB reaches them.

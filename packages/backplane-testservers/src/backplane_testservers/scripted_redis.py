@@ -1,6 +1,7 @@
 """A stand-in for a Redis server, a proxy in front of one, or a compatible server: `ScriptedRedis`.
 
-    with ScriptedRedis({"CLIENT SETINFO": HANG_UP, "HELLO": error("ERR unknown command 'hello'")}) as server:
+    answers = {"CLIENT SETINFO": HANG_UP, "HELLO": error("ERR unknown command 'hello'")}
+    with ScriptedRedis(answers) as server:
         async with connect(server.url) as backplane:
             ...
     assert server.count("HELLO") == 1

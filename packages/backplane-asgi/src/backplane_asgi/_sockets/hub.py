@@ -12,6 +12,7 @@ from backplane_core import BaseBackplane
 
 from backplane_asgi._sockets.encoding import ChunkEncoding, Encoding, FrameEncoding, MessageEncoding, StreamEncoding
 from backplane_asgi._sockets.histogram import Histogram
+from backplane_asgi._sockets.loop_lag import LoopLag
 from backplane_asgi._sockets.outbound import Outbound
 
 __all__ = ["KINDS", "Hub", "Kind", "hub_of"]
@@ -31,6 +32,7 @@ class Hub:
         refused: Refused clients, by how they came and why.
         sent_bytes: Bytes that sockets which have ended had been sent.
         published: How long publishes by HTTP took.
+        lag: How late the event loop is, while somebody asks.
         is_stopping: Whether the process was asked to stop: health says so before the backplane drains.
     """
 
@@ -39,6 +41,7 @@ class Hub:
     refused: Counter[tuple[Kind, str]] = field(factory=Counter[tuple[Kind, str]], init=False)
     sent_bytes: int = field(default=0, init=False)
     published: Histogram = field(factory=Histogram, init=False)
+    lag: LoopLag = field(factory=LoopLag, init=False)
     is_stopping: bool = field(default=False, init=False)
     _ended: asyncio.Event = field(factory=asyncio.Event, init=False)
     frames: Encoding = field(factory=FrameEncoding, init=False)
