@@ -1,6 +1,8 @@
-"""A service with sockets, streams, publishing, health and metrics, for any number of processes.
+r"""A service with sockets, streams, publishing, health and metrics, for any number of processes.
 
-$ BACKPLANE_URL=redis://localhost:6379 uvicorn examples.web_app:app --ws backplane_asgi.uvicorn:PreparedProtocol
+$ export BACKPLANE_URL=redis://localhost:6379
+$ uvicorn examples.web_app:app --ws backplane_asgi.uvicorn:PreparedProtocol \
+    --http backplane_asgi.uvicorn:PreparedHttpProtocol
 """
 
 from collections.abc import AsyncGenerator
@@ -8,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import backplane_asgi as web
 from backplane_core import Target, connect_from_env
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
 
 @asynccontextmanager
@@ -33,3 +35,9 @@ app.mount("/stream", web.sse_endpoint(authenticate=authenticate))
 app.mount("/publish", web.publish_endpoint(authenticate=authenticate))
 app.mount("/health", web.health_endpoint())
 app.mount("/metrics", web.metrics_endpoint())
+
+
+@app.get("/who/{user}")
+async def who(request: Request, user: str) -> dict[str, int]:
+    """Return how many sockets a user has on each process."""
+    return dict((await request.state.backplane.fleet.count(Target.user(user))).by_pod)

@@ -42,6 +42,7 @@ from backplane_testservers.search import find
 from backplane_testservers.tls import Certificates
 from hypothesis import HealthCheck, settings
 
+from tests.support.browser import find_chromium
 from tests.support.bytecode import share_bytecode
 from tests.support.leaks import find_leaks, opens_connections
 from tests.support.selection import give_time, is_passed_over, order, select, share_workers
@@ -124,6 +125,12 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 def pytest_xdist_auto_num_workers() -> int:
     """Let `-n auto` start three workers for each core: a test waits nine tenths of its time."""
     return 3 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 3 * (os.cpu_count() or 1)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Where the browser is."""
+    return find_chromium()
 
 
 @pytest.fixture(scope="session")

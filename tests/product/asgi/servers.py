@@ -9,7 +9,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -99,6 +99,15 @@ class Server:
             await asyncio.sleep(0.01)
         raise AssertionError(f"it does not answer: {self.log}")
 
+    async def says(self, text: str) -> None:
+        """Return once its log has this; a server that has ended fails the test."""
+        for _ in range(6_000):
+            assert self.process.returncode is None, self.log
+            if text in self.log:
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"it does not say {text!r}: {self.log}")
+
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
@@ -129,12 +138,13 @@ async def serve(
     http: str = PREPARED_HTTP,
     app: str = "tests.product.asgi.service:app",
     metrics: str = "/metrics",
+    listener: socket.socket | None = None,
     **environment: str,
 ) -> AsyncGenerator[Server]:
     """Run the service under uvicorn until the block ends; a traceback in its log fails the test."""
     command = ("-m", "uvicorn", app, "--fd", "{fd}", "--ws", ws, "--http", http, "--log-level", "info", *options)
     allowed = (UNFINISHED,) if http in {"h11", "httptools"} else ()
-    async with serve_by(command, url, metrics=metrics, allowed=allowed, **environment) as server:
+    async with serve_by(command, url, metrics=metrics, allowed=allowed, listener=listener, **environment) as server:
         yield server
 
 
@@ -146,6 +156,7 @@ async def serve_by(
     metrics: str = "/metrics",
     slash: str = "",
     allowed: Sequence[str] = (),
+    listener: socket.socket | None = None,
     **environment: str,
 ) -> AsyncGenerator[Server]:
     """Run a server until the block ends; a traceback in its log fails the test.
@@ -156,10 +167,15 @@ async def serve_by(
         metrics: The path of its metrics.
         slash: What follows the paths of its endpoints.
         allowed: What may stand in its log though it looks like an error.
+        listener: Where it listens, among others perhaps, and which stays open when it has ended; None: one of its own.
         environment: More variables.
     """
-    with socket.socket() as listener, tempfile.TemporaryDirectory() as folder:
-        listener.bind(("127.0.0.1", 0))
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        is_shared = listener is not None
+        if listener is None:
+            listener = stack.enter_context(socket.socket())
+            listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         has_own = "{port}" in " ".join(command)
         if has_own:
@@ -179,13 +195,17 @@ async def serve_by(
                 env=env,
                 cwd=ROOT,
             )
-        listener.close()  # so that nobody waits for a server that has ended
+        if not is_shared:
+            listener.close()  # so that nobody waits for a server that has ended
         # Without a TLS context, which takes 50 ms to make.
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, verify=False) as client:
             server = Server(port, process, log_path, client, metrics + slash, slash)
             try:
-                await server.is_up()
-                if url is not None:  # it starts without its broker, and a client that comes first is owed a gap
+                if is_shared:  # another one may answer there
+                    await server.says("Application startup complete")
+                else:
+                    await server.is_up()
+                if url is not None and not is_shared:  # a client that comes before its broker does is owed a gap
                     await server.metric_is("backplane_ready", 1)
                 yield server
             finally:

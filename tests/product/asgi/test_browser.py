@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, async_playwright
 
-from tests.product.asgi.conftest import FLAGS
 from tests.product.asgi.servers import Server, serve
+from tests.support.browser import FLAGS
 
 PAGE = """
 async ([url, options]) => {

@@ -30,8 +30,8 @@ async def test_the_pages_tests_pass(project: Path) -> None:
 
 async def test_the_pages_test_fails_for_an_app_that_tells_another_user(project: Path) -> None:
     text = (project / "app.py").read_text()
-    assert text.count("Target.user(user), {") == 1
-    wrong = text.replace("Target.user(user), {", "Target.user('bob'), {")
+    assert text.count(".publish(Target.user(user), ") == 1
+    wrong = text.replace(".publish(Target.user(user), ", ".publish(Target.user('bob'), ")
     (project / "app.py").write_text(wrong)
     # A socket that gets nothing would be read for ever: it gets this behind what it should have got.
     test = (project / "test_app.py").read_text()

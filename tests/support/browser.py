@@ -1,19 +1,23 @@
+"""The browser that tests drive: Debian's Chromium, headless."""
+
 from __future__ import annotations
 
 import os
 import shutil
+from typing import Final
 
 import pytest
 
-FLAGS = [
+__all__ = ["FLAGS", "find_chromium"]
+
+FLAGS: Final = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """Where the browser is; without one the test is skipped, but where `BACKPLANE_REQUIRE_BROWSER=1`."""
+def find_chromium() -> str:
+    """Return where it is; without one the test is skipped, but where `BACKPLANE_REQUIRE_BROWSER=1`."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
         if os.environ.get("BACKPLANE_REQUIRE_BROWSER") == "1":
