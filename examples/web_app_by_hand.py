@@ -42,8 +42,9 @@ User = Annotated[str | None, Cookie()]
 async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
     """Open one backplane for this process."""
     async with connect_from_env(wait=False) as backplane:
-        app.state.backplane, app.state.open = backplane, set()
-        drain_on_sigterm(backplane, app.state.open)
+        is_open = app.state.open = set[object]()
+        app.state.backplane = backplane
+        drain_on_sigterm(backplane, is_open)
         yield
 
 
@@ -90,7 +91,8 @@ async def events(websocket: WebSocket, user: User = None) -> None:
         await websocket.accept()  # a page can't read the status of a refused handshake
         await websocket.close(4401, "log in first")
         return
-    is_open, code = websocket.app.state.open, 1001
+    is_open: set[object] = websocket.app.state.open
+    code: int | None = 1001
     is_open.add(websocket)
     try:
         try:

@@ -356,10 +356,9 @@ async def test_a_second_signal_ends_the_server_at_once() -> None:
 
 async def test_a_rolling_restart_loses_nothing_that_a_client_does_not_know_of(redis_url: str) -> None:
     """A client comes back at each close, and sees each event."""
-    channel = {"BACKPLANE_CHANNEL": "rolling"}
     seen: list[int] = []
     codes: list[int] = []
-    async with connect(redis_url, channel="rolling") as worker, serve(redis_url, **channel) as first:
+    async with connect(redis_url, channel="rolling") as worker, serve(redis_url, BACKPLANE_CHANNEL="rolling") as first:
         servers = [first]
 
         async def client() -> None:
@@ -378,7 +377,7 @@ async def test_a_rolling_restart_loses_nothing_that_a_client_does_not_know_of(re
         for number in range(50):
             await worker.publish(Target.user("ann"), number)
         await until(lambda: len(seen) == 50, "the first server passes all on")
-        async with serve(redis_url, **channel) as second:
+        async with serve(redis_url, BACKPLANE_CHANNEL="rolling") as second:
             servers.append(second)
             first.terminate()
             await first.ends()

@@ -33,9 +33,9 @@ class Diary:
     name: str
     entries: list[tuple[str, Any]] = field(factory=list[tuple[str, Any]], init=False)
 
-    def take(self, message: Any) -> None:
+    def take(self, message: Mapping[str, Any]) -> None:
         """Write a message down."""
-        if isinstance(message, dict) and "backplane" in message:
+        if "backplane" in message:
             self.mark(str(message["backplane"]))
         else:
             self.entries.append(("event", message))

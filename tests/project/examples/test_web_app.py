@@ -166,21 +166,29 @@ class Audience:
 
     def is_back(self, place: Place) -> bool:
         """Return whether the clients of a place were cut off, and have come back."""
-        clients = [client for client in (*self.sockets, *self.streams) if place.address in client.url]
+        clients = [client for client in self.clients if place.address in client.url]
         in_page = [page.diary for page in self.pages] if f"//{place.address}" in self.pages[0].page.url else []
         return all(client.opened > 1 for client in clients) and all(diary.count("open") for diary in in_page)
 
     def is_over(self) -> None:
         """Let nobody come back from now on."""
-        for client in (*self.sockets, *self.streams):
+        for client in self.clients:
             client.is_over = True
 
     @property
+    def clients(self) -> list[SocketClient | StreamClient]:
+        return [*self.sockets, *self.streams]
+
+    @property
     def diaries(self) -> list[Diary]:
-        return [client.diary for client in (*self.sockets, *self.streams, *self.pages)]
+        return [client.diary for client in self.clients] + [page.diary for page in self.pages]
+
+    async def comes_back(self, place: Place) -> None:
+        await self.until(lambda _: self.is_back(place), "its clients are back")
 
     async def until(self, done: Callable[[Diary], bool], what: str) -> None:
         """Return once this is so of every client."""
+        left: list[Diary] = []
         for _ in range(1_200):
             for page in self.pages:
                 await page.update()
@@ -194,7 +202,7 @@ class Audience:
 @contextmanager
 def running(audience: Audience) -> Generator[list[asyncio.Task[None]]]:
     """Let all clients run; none is left behind."""
-    tasks = [asyncio.create_task(client.run()) for client in (*audience.sockets, *audience.streams)]
+    tasks = [asyncio.create_task(client.run()) for client in audience.clients]
     try:
         yield tasks
     finally:
@@ -263,7 +271,7 @@ async def test_a_day_of_two_servers_leaves_nothing_unexplained(app: App, broker:
             await place.start()
             old.terminate()
             await old.ends()
-            await audience.until(lambda _, at=place: audience.is_back(at), "its clients are back")
+            await audience.comes_back(place)
         await traffic.by_http(here.server, "here again")
 
         publishing.cancel()
@@ -353,6 +361,7 @@ async def test_the_short_one_also_knows_who_is_there(redis_url: str, channel: st
         there.websocket("/events/", additional_headers=ANN),
         there.websocket("/events/", additional_headers=ANN),
     ):
+        counts: dict[str, int] = {}
         for _ in range(200):
             counts = (await here.get("/who/ann")).json()
             if sorted(counts.values()) == [1, 2]:
