@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import define, field
 from backplane_core._inbound.coverage import Coverage
-from backplane_core._local.registry import Span
+from backplane_core._local.entry import Span
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

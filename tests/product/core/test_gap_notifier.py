@@ -12,7 +12,8 @@ from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._inbound.watermark import Watermark
-from backplane_core._local.registry import Entry, Registry
+from backplane_core._local.entry import Entry
+from backplane_core._local.registry import Registry
 from backplane_core._protocol.routing import make_routing
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System

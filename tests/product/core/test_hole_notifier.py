@@ -13,7 +13,8 @@ from backplane_core._inbound.hole_notifier import MAX_WALKED, HoleNotifier
 from backplane_core._inbound.holes import MAX_APART
 from backplane_core._inbound.slices import SLICE_ENTRIES
 from backplane_core._inbound.subscriptions import Subscriptions
-from backplane_core._local.registry import Entry, Registry
+from backplane_core._local.entry import Entry
+from backplane_core._local.registry import Registry
 from backplane_core._protocol.routing import Routing, make_routing
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System

@@ -7,8 +7,9 @@ import random
 
 import pytest
 from attrs import define
+from backplane_core._protocol.heard_numbers import MAX_NUMBERS, HeardNumbers
 from backplane_core._protocol.numbering import Numbering
-from backplane_core._protocol.sequence import DUPLICATE, MAX_NUMBERS, UNCOUNTED, Tracker
+from backplane_core._protocol.sequence import DUPLICATE, UNCOUNTED, Tracker
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -225,7 +226,7 @@ def test_an_origin_is_forgotten_when_its_last_frame_is_older_than_its_time_and_n
         assert tracker.accept("a", "o", now, now - 1) == DUPLICATE
     tracker.read_at = 901
     tracker.expire(tracker.read_at)
-    assert (tracker.numbers, tracker._channels) == (0, {})
+    assert (len(tracker.numbers), tracker.numbers.channels) == (0, {})
     assert tracker.accept("a", "o", 1, None) == 0
 
 
@@ -238,7 +239,7 @@ def test_an_origin_is_remembered_through_cuts_and_then_forgotten_whole() -> None
     assert tracker.accept("a", "o", 5, None) == DUPLICATE
     tracker.read_at = 25
     tracker.expire(tracker.read_at)
-    assert (tracker.numbers, tracker._channels) == (0, {})
+    assert (len(tracker.numbers), tracker.numbers.channels) == (0, {})
 
 
 def test_what_was_read_after_a_long_outage_is_remembered_although_nothing_proves_yet_when_it_passed() -> None:
@@ -249,7 +250,7 @@ def test_what_was_read_after_a_long_outage_is_remembered_although_nothing_proves
     tracker.expire(105)
     assert tracker.accept("a", "o", 5, None) == DUPLICATE
     tracker.expire(111)
-    assert tracker.numbers == 0
+    assert len(tracker.numbers) == 0
 
 
 def test_a_channel_that_was_left_misses_nothing_meanwhile_and_still_knows_its_copies() -> None:
@@ -360,7 +361,7 @@ def test_a_large_fleet_claims_no_hole_in_an_hour_though_numbers_are_evicted(
     share = 1 if long else 20 if full else 200
     targets, a_second = 20_000 // share, 5_000 // share
     chance = random.Random(7)
-    tracker = Tracker(330.0, max_numbers=MAX_NUMBERS // share)
+    tracker = Tracker(330.0, HeardNumbers(MAX_NUMBERS // share))
     senders = [Sender(f"pod-{number}") for number in range(100)]
     away: dict[int, int] = {}
     copies = skipped = 0
@@ -387,5 +388,5 @@ def test_a_large_fleet_claims_no_hole_in_an_hour_though_numbers_are_evicted(
         tracker.expire(tracker.now)
     assert 3_500 < copies <= 3_600
     assert skipped > 20
-    assert tracker.numbers <= tracker.max_numbers
-    assert (tracker.evicted > 0) is (to_a_few == 0)
+    assert len(tracker.numbers) <= tracker.numbers.max_numbers
+    assert (tracker.numbers.evicted > 0) is (to_a_few == 0)

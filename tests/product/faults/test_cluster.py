@@ -118,7 +118,7 @@ def channels_of(pod: Pod) -> list[str]:
     """The channels that carry events of the rig's targets to this pod, beside the shared one."""
     return [
         channel
-        for channel in live_link(pod.backplane)._placements
+        for channel in live_link(pod.backplane)._placements.channels
         if ":@" in channel and ":@connection:" not in channel
     ]
 
@@ -177,7 +177,7 @@ async def test_a_planned_failover_costs_no_link_and_its_loss_lies_in_gaps_of_its
     assert not await asyncio.to_thread(lambda: master.is_master)
     left = (master.host, master.port)
     await until(
-        lambda: all(left not in live_link(pod.backplane)._nodes for pod in rig.pods),
+        lambda: all(left not in [node.address for node in live_link(pod.backplane)._nodes] for pod in rig.pods),
         "what became a replica is left",
         60,
     )

@@ -11,9 +11,10 @@ from random import Random
 import pytest
 from backplane_core import Frame, Gap, Target
 from backplane_core._inbound.subscriptions import Subscriptions
-from backplane_core._local.registry import Entry
+from backplane_core._local.entry import Entry
 from backplane_core._protocol import frame as frame_module
 from backplane_core._protocol.frame import decode_target
+from backplane_core._protocol.heard_numbers import HeardNumbers
 from backplane_core._protocol.sequence import DUPLICATE, Tracker
 
 from tests.product.hostile.frames import frame
@@ -23,11 +24,11 @@ from tests.support.waiting import until
 
 
 def remembered(tracker: Tracker) -> int:
-    return sum(map(len, tracker._channels.values()))
+    return sum(map(len, tracker.numbers.channels.values()))
 
 
 def test_a_tracker_that_is_full_forgets_who_was_silent_longest_and_claims_no_hole() -> None:
-    tracker = Tracker(ttl_s=300, max_numbers=5)
+    tracker = Tracker(ttl_s=300, numbers=HeardNumbers(max_numbers=5))
     tracker.accept("a", "silent", 7, 6)
     for number in range(50):
         tracker.now = tracker.read_at = number + 1.0
@@ -36,7 +37,7 @@ def test_a_tracker_that_is_full_forgets_who_was_silent_longest_and_claims_no_hol
             or tracker.accept("a", "honest", number + 1, number or None) == 0
         )
         assert tracker.accept("a", f"forged {number}", 1, None) == 0
-    assert (tracker.numbers, tracker.evicted) == (5, 47)
+    assert (len(tracker.numbers), tracker.numbers.evicted) == (5, 47)
     assert tracker.accept("a", "honest", 50, 49) == DUPLICATE
     assert tracker.accept("a", "honest", 53, 52) == 2
     # What was forgotten is news: nothing says that anything is missing.
@@ -44,27 +45,27 @@ def test_a_tracker_that_is_full_forgets_who_was_silent_longest_and_claims_no_hol
 
 
 def test_long_names_of_forged_origins_are_bounded_in_bytes() -> None:
-    tracker = Tracker(ttl_s=300, max_origin_bytes=10_000)
+    tracker = Tracker(ttl_s=300, numbers=HeardNumbers(max_origin_bytes=10_000))
     tracker.accept("a", "honest", 1, None)
     for number in range(1_000):
         tracker.now = tracker.read_at = number
         tracker.accept("a", f"{number:01024d}", 1, None)
-    assert tracker.numbers == 9
+    assert len(tracker.numbers) == 9
 
 
 def test_a_fleet_that_outgrows_the_table_is_told_of_no_hole() -> None:
-    tracker = Tracker(ttl_s=300, max_numbers=1_000)
+    tracker = Tracker(ttl_s=300, numbers=HeardNumbers(max_numbers=1_000))
     for turn in range(20):
         for origin in range(20):
             for channel in range(100):
                 tracker.now += 0.01
                 tracker.read_at = tracker.now
                 assert tracker.accept(f"c{channel}", f"o{origin}", turn + 1, turn or None) == 0
-    assert tracker.numbers == 1_000
+    assert len(tracker.numbers) == 1_000
 
 
 def test_a_hole_across_a_cut_belongs_to_the_cuts_gap_also_when_the_tracker_was_full() -> None:
-    tracker = Tracker(ttl_s=300, max_numbers=2)
+    tracker = Tracker(ttl_s=300, numbers=HeardNumbers(max_numbers=2))
     for origin in ("x", "y", "honest"):
         tracker.now += 1
         tracker.read_at = tracker.now
@@ -76,7 +77,7 @@ def test_a_hole_across_a_cut_belongs_to_the_cuts_gap_also_when_the_tracker_was_f
 
 def test_the_count_of_numbers_is_right_whatever_happens_and_never_over_the_limit() -> None:
     chance = Random(1)
-    tracker = Tracker(ttl_s=20, max_numbers=60, max_origin_bytes=150)
+    tracker = Tracker(ttl_s=20, numbers=HeardNumbers(max_numbers=60, max_origin_bytes=150))
     most = 0
     for step in range(30_000):
         tracker.now = tracker.read_at = step / 10
@@ -92,25 +93,25 @@ def test_the_count_of_numbers_is_right_whatever_happens_and_never_over_the_limit
             tracker.heard(channel, tracker.now)
         else:
             tracker.expire(tracker.now)
-        assert tracker.numbers == remembered(tracker) <= 60
-        assert tracker._origin_bytes == sum(len(last.origin) for last in tracker._order) <= 150
-        most = max(most, tracker.numbers)
+        assert len(tracker.numbers) == remembered(tracker) <= 60
+        assert tracker.numbers._origin_bytes == sum(len(last.origin) for last in tracker.numbers._order) <= 150
+        most = max(most, len(tracker.numbers))
     assert most > 50
-    assert tracker.evicted > 10
+    assert tracker.numbers.evicted > 10
 
 
 def test_a_million_forged_origins_cost_some_megabytes(long: bool) -> None:  # noqa: FBT001 -- a fixture
-    tracker = Tracker(ttl_s=300, max_numbers=65_536)
+    tracker = Tracker(ttl_s=300, numbers=HeardNumbers(max_numbers=65_536))
     tracemalloc.start()
     for number in range(1_000_000 if long else 100_000):
         tracker.accept("shared", f"{number:032x}", 1, None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert tracker.numbers == 65_536
+    assert len(tracker.numbers) == 65_536
     assert peak < 32 << 20
     for _ in range(17):  # a slice at a time
         tracker.expire(1_000)
-    assert (tracker.numbers, tracker._origin_bytes, tracker._channels) == (0, 0, {})
+    assert (len(tracker.numbers), tracker.numbers._origin_bytes, tracker.numbers.channels) == (0, 0, {})
 
 
 def test_distinct_targets_are_remembered_up_to_a_bound_and_long_ones_not_at_all(

@@ -19,7 +19,8 @@ from backplane_core._inbound.outage_notifier import OutageNotifier
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._local.delivery import Delivery
-from backplane_core._local.registry import Entry, Registry
+from backplane_core._local.entry import Entry
+from backplane_core._local.registry import Registry
 from backplane_core._outbound.losses import Losses
 from backplane_core._outbound.outbox import Outbox
 from backplane_core._protocol.frame import Head, decode_target
@@ -88,8 +89,8 @@ def numbers_are_forgotten_with_the_channel(patch: Patch) -> None:
     def forget(self: Tracker, channel: str, now: float) -> None:
         leave(self, channel, now)
         for last in list(self._channels.get(channel, {}).values()):
-            self._order.remove(last)
-            self._forget(last)
+            self.numbers._order.remove(last)
+            self.numbers._forget(last)
 
     patch.setattr(Tracker, "leave", forget)
 

@@ -10,18 +10,20 @@ from typing import Any, Final
 import pytest
 from attrs import frozen
 from backplane_core import EnvelopeError, Target
+from backplane_core._inbound.admission import Admission
 from backplane_core._inbound.channel_subscriber import ChannelSubscriber
 from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.gap_notifier import GapNotifier
-from backplane_core._inbound.reader import Reader
 from backplane_core._inbound.refusals import Refusals
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._link.patience import Patience
+from backplane_core._local.entry import Entry, Span
 from backplane_core._local.event_queue import EventQueue
-from backplane_core._local.registry import Entry, Registry, Span
+from backplane_core._local.registry import Registry
 from backplane_core._outbound.outbox import Outbox
 from backplane_core._outbound.sender import Sender
 from backplane_core._protocol.frame import Head
+from backplane_core._protocol.heard_numbers import HeardNumbers
 from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.sequence import Tracker
 from backplane_core._runtime.reporter import Reporter
@@ -150,8 +152,8 @@ def everything_is_sent_again_whatever_its_age(patch: Patch) -> None:
 def a_channel_that_is_left_forgets_its_numbers(patch: Patch) -> None:
     def forget(self: Tracker, channel: str, now: float) -> None:
         for last in list(self._channels.get(channel, {}).values()):
-            self._order.remove(last)
-            self._forget(last)
+            self.numbers._order.remove(last)
+            self.numbers._forget(last)
 
     patch.setattr(Tracker, "leave", forget)
 
@@ -160,7 +162,7 @@ def a_full_memory_forgets_all(patch: Patch) -> None:
     forgot: set[int] = set()
     accept = Tracker.accept
 
-    def forget_all(self: Tracker, size: int) -> None:
+    def forget_all(self: HeardNumbers, size: int) -> None:
         for last in list(self._order):
             self._forget(last)
         self._order.clear()
@@ -169,9 +171,9 @@ def a_full_memory_forgets_all(patch: Patch) -> None:
     def claim(self: Tracker, channel: str, origin: str, seq: int, prev: int | None) -> int:
         known = origin in self._channels.get(channel, {})
         found = accept(self, channel, origin, seq, prev)
-        return 1 if not known and not found and prev is not None and id(self) in forgot else found
+        return 1 if not known and not found and prev is not None and id(self.numbers) in forgot else found
 
-    patch.setattr(Tracker, "_make_room", forget_all)
+    patch.setattr(HeardNumbers, "_make_room", forget_all)
     patch.setattr(Tracker, "accept", claim)
 
 
@@ -185,10 +187,10 @@ def time_of_reading_counts_against_the_broker(patch: Patch) -> None:
 
 
 def what_is_too_large_is_refused_without_a_word(patch: Patch) -> None:
-    def refuse(self: Reader, channel: str, head: Head, reason: str) -> None:
+    def refuse(self: Admission, channel: str, head: Head, reason: str) -> None:
         raise EnvelopeError(reason)
 
-    patch.setattr(Reader, "_refuse", refuse)
+    patch.setattr(Admission, "_refuse", refuse)
 
 
 def channels_stay_while_the_broker_is_away(patch: Patch) -> None:

@@ -94,7 +94,7 @@ class Pod:
             **({"max_event_bytes": SMALL_BYTES} if self.is_small else {}),
         )
         if plan.memory is not None:
-            tracker_of(self.backplane).max_numbers = plan.memory
+            tracker_of(self.backplane).numbers.max_numbers = plan.memory
         recorder.ledger.pods.append(self.log)
 
     def blow(self, faults: Faults) -> None:

@@ -17,7 +17,7 @@ from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._link.subscriber import LinkSubscriber
 from backplane_core._local.connection_host import ConnectionHost
-from backplane_core._local.registry import Entry
+from backplane_core._local.entry import Entry
 from backplane_core._outbound.losses import Losses
 from backplane_core._outbound.outbox import Outbox
 from backplane_core._outbound.sender import Sender

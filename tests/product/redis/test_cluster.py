@@ -151,16 +151,16 @@ async def test_what_was_left_is_not_followed(cluster: RedisCluster) -> None:
 async def test_what_is_left_while_it_is_nowhere_stays_so(cluster: RedisCluster) -> None:
     async with reading_cluster(cluster.url) as (link, heard):
         await link.subscribe([MOVING, BESIDE])
-        async with link._placing:  # the mover comes after the one that leaves
+        async with link._placements._changing:  # the mover comes after the one that leaves
             leaving = asyncio.create_task(link.unsubscribe([MOVING]))
             await turns()
             await move(cluster, MOVING)
             await move(cluster, BESIDE)
-            await until(lambda: len(link._unplaced) == 2, "both are dropped")
+            await until(lambda: len(link._placements.unplaced) == 2, "both are dropped")
         await leaving
         assert await lost(heard) == [Lost(BESIDE, MESSAGE)]
         assert sum(heard_by(cluster, MOVING)) == 0
-        assert link._unplaced == {}
+        assert not link._placements.unplaced
 
 
 def received_until(link: ClusterLink) -> float:
@@ -186,9 +186,9 @@ async def test_while_a_channel_is_nowhere_and_while_a_node_owes_an_answer_nothin
             return received_until(link) - before
 
         assert await heard_on() > 0
-        async with link._placing:  # the mover waits
+        async with link._placements._changing:  # the mover waits
             await move(cluster, MOVING)
-            await until(lambda: bool(link._unplaced), "the channel is dropped")
+            await until(lambda: bool(link._placements.unplaced), "the channel is dropped")
             assert await heard_on() == 0
         await lost(heard)
         assert await heard_on() > 0
@@ -216,7 +216,7 @@ async def test_while_the_reader_is_busy_frames_wait_at_the_nodes(cluster: RedisC
         for _ in range(20):
             await other.send([(name, b"x" * 1000) for name in channels * 300])
         count = len(await first)
-        assert link._arrived.qsize() <= len(link._nodes)
+        assert link._nodes.arrived.qsize() <= len(link._nodes)
         waiting = [sum([int(client["omem"]) for client in node.execute("CLIENT LIST")]) for node in cluster.nodes]
         assert sum(waiting) > 10_000_000
         async with asyncio.timeout(2 * DEADLINE_S):
@@ -241,7 +241,7 @@ async def test_a_link_whose_node_is_gone_is_dead_for_all(cluster: RedisCluster, 
 async def test_channels_that_two_nodes_send_to_and_fro_end_the_link(
     cluster: RedisCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backplane_redis._cluster.link.FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("backplane_redis._cluster.nodes.FIRST_PAUSE_S", 0.0)
     async with reading_cluster(cluster.url) as (link, _):
 
         def stay(_slots: object, _told: str, _by: object) -> None:
@@ -249,7 +249,7 @@ async def test_channels_that_two_nodes_send_to_and_fro_end_the_link(
 
         monkeypatch.setattr("backplane_redis._cluster.slots.SlotMap.correct", stay)
         away = elsewhere(cluster, MOVING)
-        link._slots._owners[slot_of(MOVING)] = link._slots._index((away.host, away.port))
+        link._nodes._slots._owners[slot_of(MOVING)] = link._nodes._slots._index((away.host, away.port))
         assert "back and forth" in str(await raised(link.subscribe([MOVING])))
         assert "back and forth" in str(await raised(link.send([(MOVING, b"")])))
 

@@ -26,7 +26,7 @@ from nats.protocol.parser import Parser
 
 from backplane_nats._client import get_transport
 from backplane_nats._inline_parser import InlineParser
-from backplane_nats._settings import to_subject
+from backplane_nats._subjects import to_subject
 from backplane_nats._written import Command, Denial, Written, parse_denial
 
 __all__ = ["InlineIO", "make_inline_io"]

@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from backplane_nats._settings import to_subject
+from backplane_nats._subjects import to_subject
 from backplane_nats._written import Command, Denial, Written
 
 __all__ = ["PublicIO"]

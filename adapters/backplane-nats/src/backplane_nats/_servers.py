@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping
 
-from backplane_nats._settings import Server, Settings
+from backplane_nats._settings import Settings
+from backplane_nats._url import Server
 
 __all__ = ["Servers"]
 

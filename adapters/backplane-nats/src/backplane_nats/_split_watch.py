@@ -12,7 +12,7 @@ from backplane_core.sockets import AddressMap, Dialer
 
 from backplane_nats._dialing import open_streams
 from backplane_nats._mesh import Mesh, announced_by
-from backplane_nats._settings import Server
+from backplane_nats._url import Server
 
 __all__ = ["SplitWatch"]
 

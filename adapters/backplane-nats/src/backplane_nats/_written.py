@@ -10,7 +10,7 @@ from attrs import define, field
 from backplane_core import Frame, Refusal
 from backplane_core.sockets import Confirmation
 
-from backplane_nats._settings import to_subject
+from backplane_nats._subjects import to_subject
 
 __all__ = ["Denial", "Written", "parse_denial"]
 

@@ -16,9 +16,10 @@ from backplane_nats._errors import explain
 from backplane_nats._link import AnnouncingNatsLink, NatsLink
 from backplane_nats._providers import Providers
 from backplane_nats._servers import Servers
-from backplane_nats._settings import REPORTS_LAME_DUCK, Server, Settings
+from backplane_nats._settings import REPORTS_LAME_DUCK, Settings
 from backplane_nats._split_watch import SplitWatch
 from backplane_nats._tls import SharedTls, TlsContextWanted
+from backplane_nats._url import Server
 
 __all__ = ["NatsTransport"]
 

@@ -9,20 +9,14 @@ import hiredis
 from backplane_core import Frame, Lost, Proven, RefusedError
 from backplane_core.sockets import Tap
 
+from backplane_redis._commands import MAX_HEADS, pack_command, pack_head
 from backplane_redis._connection import LinkConnection
 from backplane_redis._limits import Limits
-from backplane_redis._pipeline import (
-    CLOSED,
-    MAX_HEADS,
-    PUSH,
-    PipelinedConnection,
-    pack_command,
-)
+from backplane_redis._pipeline import CLOSED, PUSH, PipelinedConnection
 from backplane_redis._refusals import is_about_rights
 from backplane_redis._standing import Standing
 
 __all__ = ["RedisLink"]
-
 
 _ARRAY: Any = list
 _PUSHES: Final = frozenset((b"message", b"subscribe", b"unsubscribe"))
@@ -88,7 +82,7 @@ class RedisLink(PipelinedConnection):
             if head is None:
                 if len(heads) >= MAX_HEADS:
                     heads.clear()
-                head = heads[frame[0]] = b"*3" + pack_command("PUBLISH", frame[0])[2:] + b"$"
+                head = heads[frame[0]] = pack_head("PUBLISH", frame[0])
             parts.append(b"%b%d\r\n%b\r\n" % (head, len(frame[1]), frame[1]))
         if not parts:
             return

@@ -14,30 +14,22 @@ from typing import Any, Final
 import hiredis
 from backplane_core import AuthenticationError, Frame, Lost, Refusal, RefusedError, TransportError
 from backplane_core.sockets import Inbox
-from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 
+from backplane_redis._commands import pack_command
 from backplane_redis._connection import LinkConnection
+from backplane_redis._error_reply import error_reply
 from backplane_redis._limits import LEAST_BYTES, Limits
 from backplane_redis._pending import PendingReply
 from backplane_redis._refusals import is_unknown_command
-from backplane_redis._verdicts import grants, is_about_size, is_lacking_command, judge
+from backplane_redis._verdicts import grants, is_lacking_command, judge
 
-__all__ = [
-    "CLOSED",
-    "MALFORMED",
-    "MAX_HEADS",
-    "PUSH",
-    "PipelinedConnection",
-    "pack_command",
-]
+__all__ = ["CLOSED", "MALFORMED", "PUSH", "PipelinedConnection"]
 
 logger: Final = logging.getLogger("backplane")
 
 _READ_BYTES: Final = 1 << 20
 """Takes all that asyncio has buffered in one read: fewer turns of the loop, larger batches."""
-
-MAX_HEADS: Final = 4096
-"""Channels whose packed PUBLISH is kept: some 100 bytes each, and a fleet's busy channels are far fewer."""
 
 PUSH: Any = hiredis.PushNotification
 
@@ -198,15 +190,7 @@ class PipelinedConnection(ABC):
         try:
             return await self._connection.read_response(push_request=True, disconnect_on_error=False)  # pyright: ignore[reportUnknownVariableType] -- redis-py's gap
         except ResponseError as error:
-            return hiredis.ReplyError(self._code(error))
-
-    def _code(self, error: ResponseError) -> str:
-        """Return the error reply that redis-py turned into this exception."""
-        if isinstance(error, NoPermissionError):
-            return f"NOPERM {error}"
-        # redis-py takes the code ERR away, so that a torn message may look like it.
-        text = f"ERR {error}"
-        return text if is_about_size(text) or is_unknown_command(text) else "ERR"
+            return error_reply(error)
 
     def take_read(self, replies: Iterator[Any] | None) -> list[Frame | Lost]:
         """Return the frames of one read; die if there was none, or if it makes no sense."""
@@ -303,9 +287,3 @@ class PipelinedConnection(ABC):
         return (
             AuthenticationError(message) if self.lacks_rights else TransportError(message, retryable=not self.is_final)
         )
-
-
-def pack_command(*words: str | bytes) -> bytes:
-    """Return a command in RESP, as it goes over the wire."""
-    encoded = [word if isinstance(word, bytes) else word.encode() for word in words]
-    return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded])

@@ -8,8 +8,8 @@ from typing import Any, Final, TypeAlias, cast
 from attrs import define, field, frozen
 from backplane_core import Proven
 
+from backplane_redis._commands import pack_command
 from backplane_redis._greeting import Greeting
-from backplane_redis._pipeline import pack_command
 
 __all__ = ["ASK_EVERY_S", "CLUSTER_INFO", "HELLO", "OVERLAP_S", "ROLE", "Question", "Standing", "first_question"]
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from backplane_core import DurableLink, Traits, TransportError
 
+from backplane_redis._commands import pack_command
 from backplane_redis._connection import LinkConnection
 from backplane_redis._kinds import NodeChecker
 from backplane_redis._limits import MAX_PAYLOAD_BYTES
 from backplane_redis._opening import Connector
-from backplane_redis._pipeline import pack_command
 from backplane_redis._reaching import Reaching
 from backplane_redis._streams.link import StreamLink
 from backplane_redis._streams.reader import StreamReader

@@ -293,11 +293,13 @@ class DistributedBackplane(BaseBackplane):
             self._ending.end(reason)
 
     def _end_turn(self) -> Awaitable[None]:
-        return self._wait_for_room() if self._sender.crowded and self._states.now == "live" else super()._end_turn()
+        return (
+            self._wait_for_room() if self._sender.room.is_short and self._states.now == "live" else super()._end_turn()
+        )
 
     async def _wait_for_room(self) -> None:
         await super()._end_turn()
-        await self._sender.room(self._settings.publish_wait_s)
+        await self._sender.room.wait(self._settings.publish_wait_s)
 
 
 def _check_durable(options: Options) -> None:

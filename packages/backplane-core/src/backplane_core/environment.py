@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast, get_origin
 
-from attrs import fields, frozen
+from attrs import Attribute, fields, frozen
 
 from backplane_core._runtime.logging import logger
 from backplane_core.adapters import MEMORY, TLS_SCHEMES, family_of, installed, scheme_of
 from backplane_core.errors import ConfigurationError
-from backplane_core.options import ConnectOptions, Settings, check_text
+from backplane_core.options import ConnectOptions, Settings, allowed_values
 
 __all__ = ["Environment"]
 
@@ -20,6 +20,12 @@ _KEYS: Final = "signing_keys"
 _OPTIONS: Final = tuple(attribute.name for attribute in fields(Settings) if attribute.name != _KEYS)
 _KINDS: Final = ("redis", "valkey", "nats")
 """Kinds whose variables are known whether their adapter is installed or not."""
+
+_SWITCHES: Final = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
+"""How text says True and False, in upper or lower case."""
 
 _OTHERS: Final = re.compile("BACKPLANE_(?:TRACEBACKS|PLAIN_FUTURES|(?:TEST|REQUIRE|SOAK)_.*)")
 """Variables that are read elsewhere, under this name whatever the prefix: for debugging, and by test suites."""
@@ -163,7 +169,17 @@ class Environment:
 
 
 def _checked(variable: str, name: str, text: str) -> str | bool:
+    """Return the value of an option that was written as text, for `Settings.of`."""
+    attribute: Attribute[Any] = getattr(fields(Settings), name)
+    value: str | bool = text
+    if attribute.type is bool:
+        value = _SWITCHES.get(text.lower(), text)
+    elif get_origin(attribute.type) is Literal:
+        value = text.lower()
     try:
-        return check_text(name, text)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{variable} holds what is no {name}: allowed is {error}") from None
+        Settings.of({name: value})
+    except ConfigurationError:
+        problem = f"{variable} holds what is no {name}: allowed is {allowed_values(name)}"
+    else:
+        return value
+    raise ConfigurationError(problem)  # out here, where no `__context__` carries the text

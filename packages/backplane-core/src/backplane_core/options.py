@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import isfinite
-from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args, get_origin
+from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 
-import cattrs
 from attrs import Attribute, field, fields, frozen, resolve_types
 from attrs.validators import ge, gt, in_, matches_re, max_len, optional
 
 from backplane_core._protocol.pod_name import is_pod_name
 from backplane_core._protocol.routing import CHANNEL, RoutingName
 from backplane_core._protocol.signing import SigningKeys
+from backplane_core._runtime.strict_values import strict_converter
 from backplane_core.errors import ConfigurationError
 from backplane_core.observe import GapCallback, Observer, State
 
@@ -152,12 +151,6 @@ ADAPTER_NAMES: Final = tuple(name for name in ConnectOptions.__annotations__ if 
 _ALLOWED: Final = "allowed"
 """Metadata of a field: which values are allowed, for the error."""
 
-_SWITCHES: Final = {
-    **dict.fromkeys(("true", "yes", "on", "1"), True),
-    **dict.fromkeys(("false", "no", "off", "0"), False),
-}
-"""How text says True and False, in upper or lower case."""
-
 _SECRET: Final = "secret"  # noqa: S105 -- a word, no password
 """Metadata of a field whose values must not stand in the error."""
 
@@ -263,69 +256,18 @@ class Settings:
         return settings
 
 
-def check_text(name: str, text: str) -> str | bool:
-    """Return the value of an option that was written as text, for `Settings.of`.
-
-    Args:
-        name: The option's.
-        text: Not empty.
-
-    Raises:
-        ConfigurationError: It is not allowed; says what is, and nothing of the text.
-    """
-    attribute: Attribute[Any] = getattr(fields(Settings), name)
-    value: str | bool = text
-    if attribute.type is bool:
-        value = _SWITCHES.get(text.lower(), text)
-    elif get_origin(attribute.type) is Literal:
-        value = text.lower()
-    try:
-        Settings.of({name: value})
-    except ConfigurationError:
-        problem = str(attribute.metadata[_ALLOWED])
-    else:
-        return value
-    raise ConfigurationError(problem)  # out here, where no `__context__` carries the text
-
-
 resolve_types(Settings)  # the annotations are strings; cattrs wants the types
+
+_converter: Final = strict_converter()
+_converter.register_structure_hook(SigningKeys, lambda value, _: SigningKeys(value))
+
+
+def allowed_values(name: str) -> str:
+    """Return which values of an option are allowed, in words."""
+    attribute: Attribute[Any] = getattr(fields(Settings), name)
+    return str(attribute.metadata[_ALLOWED])
 
 
 def unknown_option(name: str, allowed: Iterable[str]) -> ConfigurationError:
     """Return the error for an option that does not exist."""
     return ConfigurationError(f"unknown option {name!r}; allowed are {', '.join(sorted(allowed))}")
-
-
-def _whole(value: object, _: object) -> int:
-    """Accept 5 and "5", reject True and 5.5: cattrs would silently cut off a fraction."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return int(value)
-    raise TypeError
-
-
-def _number(value: object, _: object) -> float:
-    if isinstance(value, (int, float, str)) and not isinstance(value, bool) and isfinite(number := float(value)):
-        return number
-    raise TypeError
-
-
-def _flag(value: object, _: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise TypeError
-
-
-def _text(value: object, _: object) -> str:
-    if isinstance(value, str):
-        return value
-    raise TypeError
-
-
-_converter: Final = cattrs.Converter()
-_converter.register_structure_hook(bool, _flag)
-_converter.register_structure_hook(int, _whole)
-_converter.register_structure_hook(float, _number)
-_converter.register_structure_hook(str, _text)
-_converter.register_structure_hook(SigningKeys, lambda value, _: SigningKeys(value))

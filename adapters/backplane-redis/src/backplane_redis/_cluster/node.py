@@ -10,12 +10,12 @@ from typing import Any, Final, Protocol
 
 import hiredis
 from backplane_core import Frame, Lost, Refusal, TransportError
-from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError
 
+from backplane_redis._commands import pack_command
 from backplane_redis._connection import LinkConnection
 from backplane_redis._limits import Limits
 from backplane_redis._pending import PendingReply
-from backplane_redis._pipeline import PUSH, PipelinedConnection, pack_command
+from backplane_redis._pipeline import PUSH, PipelinedConnection
 from backplane_redis._url import Address, format_address
 
 __all__ = ["ClusterNode", "NodeOwner"]
@@ -207,14 +207,6 @@ class ClusterNode(PipelinedConnection):
             if pending.command == "EXISTS" and not pending.moved and not pending.refused:
                 self.proven_at = pending.written_at
         super().settle()
-
-    def _code(self, error: ResponseError) -> str:
-        if isinstance(error, MovedError):
-            moved: Any = error  # untyped
-            return f"MOVED {moved.slot_id} {moved.host}:{moved.port}"
-        if isinstance(error, AskError):
-            return "ASK"
-        return "CLUSTERDOWN" if isinstance(error, ClusterDownError) else super()._code(error)
 
     def _hint(self, code: str, command: str, channel: str) -> str:
         if code == "CLUSTERDOWN":

@@ -6,7 +6,7 @@ from typing import Final
 
 from attrs import define, field
 
-from backplane_redis._pipeline import pack_command
+from backplane_redis._commands import pack_command
 
 __all__ = ["ECHO_EVERY_S", "Echo"]
 

@@ -9,7 +9,7 @@ import hiredis
 from attrs import frozen
 from backplane_core import Frame, Lost
 
-from backplane_redis._pipeline import pack_command
+from backplane_redis._commands import pack_command
 from backplane_redis._streams.entries import parse_info, read_payload
 from backplane_redis._streams.place import MAX_ID_PART, Place, StreamInfo
 from backplane_redis._streams.session import Session

@@ -11,7 +11,7 @@ from typing import Any, Final
 import hiredis
 from backplane_core import Frame, Lost, TransportError
 
-from backplane_redis._pipeline import pack_command
+from backplane_redis._commands import pack_command
 from backplane_redis._streams.entries import parse_info, read_payload
 from backplane_redis._streams.place import Place, StreamInfo, parse_id
 from backplane_redis._streams.session import Session

@@ -7,7 +7,7 @@ from typing import Any, Final
 from attrs import frozen
 from backplane_core import ConfigurationError
 
-from backplane_redis._pipeline import pack_command
+from backplane_redis._commands import pack_command
 from backplane_redis._streams.place import parse_id
 
 __all__ = ["LOOK_EVERY_S", "Retention", "make_retention"]

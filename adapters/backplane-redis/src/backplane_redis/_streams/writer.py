@@ -10,7 +10,7 @@ from typing import Any, Final
 import hiredis
 from backplane_core import Frame, TransportError
 
-from backplane_redis._pipeline import pack_command
+from backplane_redis._commands import pack_command
 from backplane_redis._streams.entries import FIELD
 from backplane_redis._streams.place import Place
 from backplane_redis._streams.retention import LOOK_EVERY_S, Retention

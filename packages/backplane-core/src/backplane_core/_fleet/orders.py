@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Final
 
-from backplane_core._local.registry import Entry, Registry
+from backplane_core._local.entry import Entry
+from backplane_core._local.registry import Registry
 from backplane_core._protocol.fleet_frame import Question, target_of
 from backplane_core._runtime.reporter import Reporter
 from backplane_core.errors import ClosedByFleetError

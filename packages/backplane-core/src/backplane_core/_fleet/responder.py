@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-from backplane_core._local.registry import Entry, Registry
+from backplane_core._local.entry import Entry
+from backplane_core._local.registry import Registry
 from backplane_core._local.states import States
 from backplane_core._protocol.fleet_frame import Answer, Listed, PodState, Question
 from backplane_core._protocol.frame import MAX_TARGETS, decode_target

@@ -10,7 +10,7 @@ from typing import Final
 from attrs import define, evolve, field
 
 from backplane_core._inbound import slices
-from backplane_core._local.registry import Entry
+from backplane_core._local.entry import Entry
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
 from backplane_core.observe import Gap

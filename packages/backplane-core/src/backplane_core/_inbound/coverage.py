@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from attrs import define, field, frozen
 
-from backplane_core._local.registry import Span
+from backplane_core._local.entry import Span
 
 __all__ = ["Coverage", "Settled"]
 

@@ -16,7 +16,7 @@ from backplane_core._inbound.hole_notifier import HoleNotifier
 from backplane_core._inbound.outage_notifier import OutageNotifier
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._inbound.watermark import Watermark
-from backplane_core._local.registry import Entry
+from backplane_core._local.entry import Entry
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
 from backplane_core.observe import Gap

@@ -13,7 +13,7 @@ from backplane_core._inbound import slices
 from backplane_core._inbound.connection_notifier import ConnectionNotifier
 from backplane_core._inbound.holes import Hole, Holes
 from backplane_core._inbound.subscriptions import Subscriptions
-from backplane_core._local.registry import Entry
+from backplane_core._local.entry import Entry
 from backplane_core._runtime.system import System
 from backplane_core.observe import Gap
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from attrs import define, field, frozen
 
-from backplane_core._local.registry import Entry
+from backplane_core._local.entry import Entry
 from backplane_core.observe import Gap
 
 __all__ = ["Hole", "Holes"]

@@ -15,7 +15,7 @@ from backplane_core._inbound.connection_notifier import ConnectionNotifier
 from backplane_core._inbound.coverage import Coverage, Settled
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._inbound.watermark import Watermark
-from backplane_core._local.registry import Entry, Span
+from backplane_core._local.entry import Entry, Span
 from backplane_core._runtime.logging import logger
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from backplane_core._fleet.post import FleetPost
+from backplane_core._inbound.admission import Admission
 from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.cursors import Cursors
 from backplane_core._inbound.gap_notifier import GapNotifier
@@ -111,22 +112,32 @@ class Receiver:
                 tracker=self._tracker,
             )
         )
+        self._admission = Admission(
+            own=own,
+            system=system,
+            tracker=self._tracker,
+            peers=peers,
+            own_beats=self._own_beats,
+            post=post,
+            gaps=self._gaps,
+            reporter=reporter,
+            refusals=self._refusals,
+            max_event_bytes=settings.max_event_bytes,
+            needs_seq=signer is not None,
+        )
         self._reader = Reader(
             own=own,
             system=system,
             registry=registry,
             delivery=delivery,
             tracker=self._tracker,
-            peers=peers,
+            admission=self._admission,
             heartbeat=heartbeat,
-            own_beats=self._own_beats,
             post=post,
             gaps=self._gaps,
             coverage=coverage,
-            reporter=reporter,
-            refusals=self._refusals,
+            counters=reporter.counters,
             max_event_bytes=settings.max_event_bytes,
-            needs_seq=signer is not None,
         )
         self._signer = signer
         self._cursors = cursors
@@ -141,13 +152,13 @@ class Receiver:
         # What a link brings passed the broker after the link before it had died, although nothing proves more yet.
         self._tracker.read_at = self._watermark.heard_at
         self._tracker.now = max(self._watermark.at, self._lost_at)
-        accepted = self._reader.accepted
+        accepted = self._admission.accepted
         if self._cursors is not None:
             self._begin_log(self._watermark.heard_at)
             batch = self._cursors.passing(batch)
         await self._reader.process(batch if self._verifier is None else self._verifier.verified(batch))
         if self._refusals.is_open:
-            await self._judge_refusals(accepted=self._reader.accepted > accepted)
+            await self._judge_refusals(accepted=self._admission.accepted > accepted)
 
     def _begin_log(self, now: float) -> None:
         """Prepare for frames of a log, which may be as old as the outage was long."""
@@ -272,7 +283,7 @@ class Receiver:
     @property
     def numbers_evicted(self) -> int:
         """How many numbers of other pods had to be forgotten before their time."""
-        return self._tracker.evicted
+        return self._tracker.numbers.evicted
 
     @property
     def last_beat_at(self) -> float | None:

@@ -9,7 +9,8 @@ from itertools import islice
 from backplane_core._inbound import slices
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.watermark import Watermark
-from backplane_core._local.registry import Entry, Registry
+from backplane_core._local.entry import Entry
+from backplane_core._local.registry import Registry
 from backplane_core._runtime.system import System
 from backplane_core.observe import Gap
 

@@ -14,7 +14,8 @@ from typing import Final
 
 from attrs import frozen
 
-from backplane_core._local.registry import Entry, Registry
+from backplane_core._local.entry import Entry
+from backplane_core._local.registry import Registry
 from backplane_core._protocol.routing import Routing
 from backplane_core.target import Target
 

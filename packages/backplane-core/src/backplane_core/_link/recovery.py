@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from attrs import frozen
 
 from backplane_core._link.next_link import with_timeout
-from backplane_core._outbound.sender import BATCH_BYTES, Sender
+from backplane_core._outbound.outbox import BATCH_BYTES
+from backplane_core._outbound.sender import Sender
 from backplane_core._runtime.logging import logger
 from backplane_core.errors import RefusedError
 from backplane_core.transport import DurableLink, Frame

@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import define, field
 
-from backplane_core._local.registry import Entry
+from backplane_core._local.entry import Entry
 from backplane_core._local.union_event import UnionEvent
 from backplane_core._protocol.json import decode_event
 from backplane_core._runtime.faults import log_stack

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from attrs import define, field
 
-from backplane_core._local.registry import Entry
+from backplane_core._local.entry import Entry
 from backplane_core.event import Event, make_event
 from backplane_core.target import Target
 

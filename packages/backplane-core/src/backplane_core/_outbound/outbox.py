@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from attrs import define, field
 
 from backplane_core.transport import Frame
 
-__all__ = ["End", "Mark", "Outbox"]
+__all__ = ["BATCH_BYTES", "End", "Mark", "Outbox"]
+
+BATCH_BYTES: Final = 512 * 1024
+"""What one write carries at most: half a millisecond of work at once, and little to send again where a confirmation is
+lost. Less would leave a busy broker idle between two of them."""
 
 
 class Mark(Protocol):
@@ -182,6 +186,14 @@ class Outbox:
         self._sent_before -= sum([place - len(self._in_flight) < self._sent_before for place in places])
         self._drop(dropped, places)
         return dropped
+
+    def clear(self) -> None:
+        """Forget all frames and marks, uncounted, as if none had ever been accepted."""
+        self.messages = self.bytes = self.confirmed = self.settled = self._sent_before = 0
+        self.first_sent_at = None
+        self._waiting.clear()
+        self._in_flight = []
+        self._marks.clear()
 
     def mark(self, mark: Mark) -> None:
         """Put a mark after all frames that are here. It is set True once every frame before it is settled."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final
 
+from backplane_core._outbound.beats import Beats
 from backplane_core._outbound.flushes import Flush, Flushes
 from backplane_core._outbound.frame_builder import FrameBuilder
 from backplane_core._outbound.losses import Losses
 from backplane_core._outbound.outbound import Outbound
-from backplane_core._outbound.outbox import End, Outbox
+from backplane_core._outbound.outbox import BATCH_BYTES, End, Outbox
 from backplane_core._outbound.poison import PoisonSearch
 from backplane_core._outbound.refused import Answer, RefusedBatches
 from backplane_core._outbound.resend_ring import ResendRing
+from backplane_core._outbound.room import Room
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.routing import Routing
@@ -26,17 +26,6 @@ from backplane_core.target import Target
 from backplane_core.transport import Frame, Refusal
 
 __all__ = ["Sender"]
-
-BATCH_BYTES: Final = 512 * 1024
-"""What one write carries at most: half a millisecond of work at once, and little to send again where a confirmation is
-lost. Less would leave a busy broker idle between two of them."""
-
-MARKS_PER_BEAT: Final = 512
-"""Lost tails that are marked at once: a fraction of a batch. The others are marked with the next beats."""
-
-
-MAX_BEATS: Final = 8
-"""Beats that may wait beyond the bounds of the outbox."""
 
 
 class Sender(Outbound):
@@ -66,9 +55,11 @@ class Sender(Outbound):
         self._shared = routing.shared
         self._poison = PoisonSearch()
         self._overflow = settings.outbox_overflow
+        self.room = Room(self.outbox)
+        """Publishers wait for it."""
         self._losses = Losses(own, reporter)
         self._refused = RefusedBatches(self._losses, routing)
-        self._peers = peers
+        self._beats = Beats(routing.shared, self.frames, self.outbox, self._losses, peers)
         self._monotonic = system.monotonic
         # Receivers know a frame's number for at least twice as long: a copy that comes later would be news to them.
         self._resend_s = settings.origin_ttl_s / 2
@@ -78,13 +69,10 @@ class Sender(Outbound):
         self._question = self.frames.question()
         self._max_payload_bytes: int | None = None
         self._asking = False
-        self._beats: list[End] = []
         self._waker = WakeQueue()
         # What the writer awaits while there is nothing to write.
         self._to_write = Waiter(self._waker)
         self._flushes = Flushes()
-        self._room = asyncio.Event()
-        self._waited_in_vain = False
 
     # publish ->
 
@@ -138,28 +126,9 @@ class Sender(Outbound):
         Returns:
             False if not all of it was taken, since very much waits: try again soon.
         """
-        channels = [self._shared]
-        channels += [tail for tail in list(self._losses.tails)[:MARKS_PER_BEAT] if tail != self._shared]
-        for channel in channels:
-            frame, seq = self.frames.beat(channel, doubt=self._losses.tails.get(channel, False))
-            if channel == self._shared:
-                # A link that confirms none is given up, but the next one may be as well.
-                self._beats = [end for end in self._beats if not end.is_passed]
-                if len(self._beats) >= MAX_BEATS:
-                    return False
-                self.outbox.reserve(frame)
-                self._beats.append(self.end())
-            elif self.outbox.bytes > self.outbox.max_bytes + BATCH_BYTES:
-                return False
-            else:
-                # Room of its own, of a batch: in a small outbox the beat and events would never leave it any.
-                self.outbox.reserve(frame)
-            self.frames.numbering.take(channel)
-            self._losses.tails.pop(channel, None)
-            self._to_write.wake()
-            if channel == self._shared:
-                self._peers.beat_sent(seq, now)
-        return not self._losses.tails
+        are_all = self._beats.put(now)
+        self._to_write.wake()
+        return are_all
 
     def say(self, member: bytes, channel: str | None = None) -> bool:
         """Say something to other pods; False if there is no room, or the broker would not take it.
@@ -182,24 +151,6 @@ class Sender(Outbound):
         """Have the broker answer something, without a frame for any pod."""
         self._asking = True
         self._to_write.wake()
-
-    @property
-    def crowded(self) -> bool:
-        """Whether a publisher should wait for room: the outbox is over half full, and nobody waited in vain since."""
-        if not self.outbox.over_half:
-            self._waited_in_vain = False
-            return False
-        return not self._waited_in_vain
-
-    async def room(self, timeout_s: float) -> None:
-        """Wait until the outbox is under half full, but not long, and not again until it was."""
-        if self.crowded:
-            self._room.clear()
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._room.wait()
-            except TimeoutError:
-                self._waited_in_vain = True
 
     async def flush(self, timeout_s: float | None) -> int:
         """Return once all that was accepted before is confirmed, or dropped and counted.
@@ -283,8 +234,7 @@ class Sender(Outbound):
         if self.ring is not None:
             self.ring.confirmed(self.outbox.in_flight, self._monotonic(), cursors or {})
         self._poison.confirmed(self.outbox.confirm())
-        if not self.outbox.over_half:
-            self._room.set()
+        self.room.check()
 
     def refused(
         self, refusals: Sequence[Refusal], *, ends_link: bool, cursors: Mapping[str, str] | None = None
@@ -335,4 +285,4 @@ class Sender(Outbound):
 
     def forked(self) -> None:
         """Forget what is left, uncounted, in a forked child: it is the parent's to send."""
-        self.outbox = Outbox(self.outbox.max_messages, self.outbox.max_bytes)
+        self.outbox.clear()
