@@ -84,7 +84,7 @@ async def test_what_a_link_remembers_of_channels_is_bounded(redis_url: str, chan
             await link.send([(name, b"") for name in channels])
             await link.unsubscribe(channels)
         assert len(link._names) == 0  # pyright: ignore[reportPrivateUsage] -- memory shows nowhere else
-        assert len(link._heads) <= 4096  # pyright: ignore[reportPrivateUsage] -- likewise
+        assert len(link._packer._heads) <= 4096  # pyright: ignore[reportPrivateUsage] -- likewise
 
 
 async def test_more_channels_than_are_remembered_reach_their_own_subscriber(redis_url: str, channel: str) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import nats.errors
 from backplane_core import Frame
-from backplane_core.sockets import Inbox
+from backplane_core.sockets import FramePacker, Inbox
 from nats.aio.client import Client
 from nats.protocol.parser import Parser
 
@@ -33,8 +33,7 @@ __all__ = ["InlineIO", "make_inline_io"]
 
 _MAJOR: Final = 2
 _OLDEST_MINOR: Final = 10
-_MAX_HEADS: Final = 4_096
-"""Channels whose packed PUB is kept: some 100 bytes each, and a fleet's busy channels are far fewer."""
+_PING: Final = b"PING\r\n"
 
 
 def make_inline_io(client: Client, inbox: Inbox) -> InlineIO | None:
@@ -73,7 +72,7 @@ class InlineIO:
         self._parser = self._client._ps = InlineParser(client, inbox, transport, self)  # noqa: SLF001 -- see above
         self._ids: dict[str, int] = {}
         self._last_id = 0
-        self._heads: dict[str, bytes] = {}
+        self._packer = _PubPacker()
 
     @property
     def channels(self) -> int:
@@ -90,7 +89,7 @@ class InlineIO:
                 self._ids[channel] = self._last_id
                 self._parser.set_channel(subject, channel)
                 lines.append(b"SUB %b %d\r\n" % (subject, self._last_id))
-        return self._write(lines, "subscribe", channels)
+        return self._write(b"".join([*lines, _PING]), "subscribe", channels)
 
     async def unsubscribe(self, channels: Sequence[str]) -> Written:
         """Unsubscribe these channels; unknown ones are left alone."""
@@ -99,7 +98,7 @@ class InlineIO:
             if (number := self._ids.pop(channel, None)) is not None:
                 self._parser.set_channel(to_subject(channel).encode(), None)
                 lines.append(b"UNSUB %d\r\n" % number)
-        return self._write(lines, "unsubscribe", channels)
+        return self._write(b"".join([*lines, _PING]), "unsubscribe", channels)
 
     async def send(self, frames: Sequence[Frame]) -> Written:
         """Publish these frames, in order.
@@ -107,25 +106,15 @@ class InlineIO:
         Raises:
             MaxPayloadError: One is too large; nothing was written.
         """
-        limit = self._client.max_payload
-        heads = self._heads
-        lines: list[bytes] = []
-        for frame in frames:
-            channel, payload = frame[0], frame[1]
-            head = heads.get(channel)
-            if head is None:
-                if len(heads) >= _MAX_HEADS:
-                    heads.clear()
-                head = heads[channel] = b"PUB %b " % to_subject(channel).encode()
-            if len(payload) > limit:
-                raise nats.errors.MaxPayloadError
-            lines.append(b"%b%d\r\n%b\r\n" % (head, len(payload), payload))
-        return self._write(lines, "publish", frames)
+        data = self._packer.pack(frames, _PING)
+        # Hardly any batch needs the second look.
+        if len(data) > (limit := self._client.max_payload) and any(len(frame[1]) > limit for frame in frames):
+            raise nats.errors.MaxPayloadError
+        return self._write(data, "publish", frames)
 
-    def _write(self, lines: list[bytes], command: Command, items: Sequence[str | Frame]) -> Written:
+    def _write(self, data: bytes, command: Command, items: Sequence[str | Frame]) -> Written:
         # nats-py writes its own PINGs straight to the socket too, so PONGs come in the order of `_pongs`.
-        lines.append(b"PING\r\n")
-        self._write_to_socket(b"".join(lines))
+        self._write_to_socket(data)
         # Only now: each microsecond before the write is latency.
         written = Written(self._new_confirmation(), command, items)
         self._client._pongs.append(written)  # noqa: SLF001 -- see above
@@ -157,3 +146,11 @@ class InlineIO:
 
     async def aclose(self) -> None:
         """Leave nothing behind: there is nothing."""
+
+
+class _PubPacker(FramePacker):
+    """Packs frames as PUB commands."""
+
+    def head(self, channel: str) -> bytes:
+        """Return the command up to the payload's length."""
+        return b"PUB %b " % to_subject(channel).encode()

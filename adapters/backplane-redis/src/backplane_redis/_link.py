@@ -9,7 +9,7 @@ import hiredis
 from backplane_core import Frame, Lost, Proven, RefusedError
 from backplane_core.sockets import Tap
 
-from backplane_redis._commands import MAX_HEADS, pack_command, pack_head
+from backplane_redis._commands import PublishPacker, pack_command
 from backplane_redis._connection import LinkConnection
 from backplane_redis._limits import Limits
 from backplane_redis._pipeline import CLOSED, PUSH, PipelinedConnection
@@ -35,7 +35,7 @@ class RedisLink(PipelinedConnection):
     def __init__(self, connection: LinkConnection, where: str, standing: Standing, limits: Limits) -> None:
         super().__init__(connection, where, limits)
         self._standing = standing
-        self._heads: dict[str, bytes] = {}
+        self._packer = PublishPacker("PUBLISH")
         # Why it must die; it does so once the frames that were read together with the reason are handed over.
         self._fatal: str | None = None
 
@@ -75,18 +75,9 @@ class RedisLink(PipelinedConnection):
         Cancellation: the link stays live when cancelled while it waits for replies, and is dead when cancelled in the
         middle of the write.
         """
-        heads = self._heads
-        parts: list[bytes] = []
-        for frame in frames:  # packed here: redis-py's pack_command would cost more than all the rest
-            head = heads.get(frame[0])
-            if head is None:
-                if len(heads) >= MAX_HEADS:
-                    heads.clear()
-                head = heads[frame[0]] = pack_head("PUBLISH", frame[0])
-            parts.append(b"%b%d\r\n%b\r\n" % (head, len(frame[1]), frame[1]))
-        if not parts:
+        if not frames:
             return
-        pending = await self.write("PUBLISH", frames, b"".join(parts))
+        pending = await self.write("PUBLISH", frames, self._packer.pack(frames))
         if pending.written_at >= self._standing.ask_at:
             # Behind the frames: a node that is the primary now was so when it took them.
             await self.ask_standing()

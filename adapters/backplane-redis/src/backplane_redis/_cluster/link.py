@@ -13,6 +13,7 @@ from backplane_redis._cluster.nodes import ROUNDS, ClusterNodes, Writes, all_con
 from backplane_redis._cluster.placements import Placements, disagreement
 from backplane_redis._cluster.refused import Refused
 from backplane_redis._cluster.slots import SlotMap
+from backplane_redis._commands import PublishPacker
 from backplane_redis._connection import LinkConnection
 from backplane_redis._limits import Limits
 from backplane_redis._opening import Connector
@@ -44,6 +45,7 @@ class ClusterLink:
     def __init__(self, slots: SlotMap, connector: Connector, limits: Limits) -> None:
         self._nodes = ClusterNodes(slots, connector, limits, self)
         self._placements = Placements(self._nodes)
+        self._packer = PublishPacker("SPUBLISH")
         self._heard_until = time.monotonic() - GOSSIP_S
 
     def __repr__(self) -> str:
@@ -107,21 +109,16 @@ class ClusterLink:
         refused.check(given)
 
     async def _publish(self, frames: Sequence[Frame]) -> Writes:
-        # All heads before anything is written: a slot that moves while a node is being connected must not split one
+        # All nodes before anything is written: a slot that moves while a node is being connected must not split one
         # channel's frames over two nodes, as these would arrive out of order.
-        known, heads = self._nodes.heads, dict[str, tuple[ClusterNode, bytes]]()
+        known, owners = self._nodes.owners, dict[str, ClusterNode]()
         for frame in frames:
-            if (channel := frame[0]) not in heads:
-                heads[channel] = known.get(channel) or await self._nodes.head(channel)
-        batches: dict[ClusterNode, tuple[list[Frame], list[bytes]]] = {}
+            if (channel := frame[0]) not in owners:
+                owners[channel] = known.get(channel) or await self._nodes.owner_of(channel)
+        batches: dict[ClusterNode, list[Frame]] = {}
         for frame in frames:
-            node, head = heads[frame[0]]
-            batch = batches.get(node)
-            if batch is None:
-                batch = batches[node] = ([], [])
-            batch[0].append(frame)
-            batch[1].append(b"%b%d\r\n%b\r\n" % (head, len(frame[1]), frame[1]))
-        return [(node, await node.write_frames(taken, b"".join(parts))) for node, (taken, parts) in batches.items()]
+            batches.setdefault(owners[frame[0]], []).append(frame)
+        return [(node, await node.write_frames(taken, self._packer.pack(taken))) for node, taken in batches.items()]
 
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
         """Yield what arrived, one list per read; while the caller is busy each socket is read once more at most."""

@@ -12,7 +12,6 @@ from backplane_core import AuthenticationError, Frame, TransportError
 
 from backplane_redis._cluster.node import ClusterNode, NodeOwner
 from backplane_redis._cluster.slots import SlotMap, slot_of
-from backplane_redis._commands import MAX_HEADS, pack_head
 from backplane_redis._connection import LinkConnection
 from backplane_redis._limits import Limits
 from backplane_redis._opening import Connector
@@ -30,6 +29,9 @@ CONNECT_S: Final = 5.0
 ROUNDS: Final = 12
 FIRST_PAUSE_S: Final = 0.01
 """A node may send us to one that has not heard of the move yet: within a second, in twelve growing pauses, it has."""
+
+MAX_OWNERS: Final = 4_096
+"""Channels whose node is kept at hand: a slot takes a hash of the name to be found."""
 
 Writes: TypeAlias = "list[tuple[ClusterNode, PendingReply]]"
 """What was written in one go, and to which node."""
@@ -52,8 +54,8 @@ class ClusterNodes:
         """At most one entry per node: a pump reads on once its last one was taken. None wakes the reader."""
         self.death: str | None = None
         """Why all are dead; None: they live."""
-        self.heads: dict[str, tuple[ClusterNode, bytes]] = {}
-        """What `head` returned of late, by channel."""
+        self.owners: dict[str, ClusterNode] = {}
+        """What `owner_of` returned of late, by channel."""
         self._slots = slots
         self._connector = connector
         self._limits = limits
@@ -81,7 +83,11 @@ class ClusterNodes:
         address = self._slots.owner(slot_of(channel))
         if address is None:
             raise TransportError(f"no node of the Redis cluster serves the slot of channel {channel!r}")
-        return self._nodes.get(address) or await self._connected(address)
+        node = self._nodes.get(address) or await self._connected(address)
+        if len(self.owners) >= MAX_OWNERS:
+            self.owners.clear()
+        self.owners[channel] = node
+        return node
 
     async def group(self, channels: Iterable[str]) -> dict[ClusterNode, list[str]]:
         """Return these channels by their nodes; raise as `owner_of` does."""
@@ -90,28 +96,20 @@ class ClusterNodes:
             by_node.setdefault(await self.owner_of(channel), []).append(channel)
         return by_node
 
-    async def head(self, channel: str) -> tuple[ClusterNode, bytes]:
-        """Return where a channel's frames go, and the bytes that each begins with; raise as `owner_of` does."""
-        if len(self.heads) >= MAX_HEADS:
-            self.heads.clear()
-        node = await self.owner_of(channel)
-        head = self.heads[channel] = (node, pack_head("SPUBLISH", channel))
-        return head
-
     def follow_moves(self, written: Writes) -> list[str | Frame]:
         """Correct the slots of what was refused because it moved, and return those channels or frames, in order."""
         moved: list[str | Frame] = []
         for node, pending in written:
             for operand, rest in pending.moved:
                 self._slots.correct(rest, node.address)
-                self.heads.pop(operand if isinstance(operand, str) else operand[0], None)
+                self.owners.pop(operand if isinstance(operand, str) else operand[0], None)
                 moved.append(operand)
         return moved
 
     def learn_from(self, node: ClusterNode) -> None:
         """Take the view of the cluster that this node has just reported, in place of ours."""
         self._slots = SlotMap.parse(node.slots, node.address)
-        self.heads.clear()
+        self.owners.clear()
 
     # Connections
 
@@ -172,7 +170,7 @@ class ClusterNodes:
         for address, node in list(self._nodes.items()):
             if address not in owners and node.is_idle:
                 del self._nodes[address]
-                self.heads.clear()
+                self.owners.clear()
                 await node.retire()
 
     # The end

@@ -10,7 +10,7 @@ from typing import Any, Final
 import hiredis
 from backplane_core import Frame, TransportError
 
-from backplane_redis._commands import pack_command
+from backplane_redis._commands import pack_command, pack_head
 from backplane_redis._streams.entries import FIELD
 from backplane_redis._streams.place import Place
 from backplane_redis._streams.retention import LOOK_EVERY_S, Retention
@@ -75,8 +75,7 @@ class StreamWriter:
         head = self._heads.get(frame[0])
         if head is None:  # there are as many as a fleet has lanes
             kept = str(self._retention.entries)
-            words = pack_command("XADD", frame[0], "MAXLEN", "~", kept, "*", FIELD)
-            head = self._heads[frame[0]] = b"*8" + words[2:] + b"$"
+            head = self._heads[frame[0]] = pack_head("XADD", frame[0], "MAXLEN", "~", kept, "*", FIELD)
         return b"%b%d\r\n%b\r\n" % (head, len(frame[1]), frame[1])
 
     async def _add(self, frames: Sequence[Frame], commands: Sequence[bytes]) -> TransportError | None:

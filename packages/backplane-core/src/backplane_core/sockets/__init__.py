@@ -7,8 +7,9 @@ from backplane_core.sockets.address_map import AddressMap
 from backplane_core.sockets.blocking import off_loop
 from backplane_core.sockets.confirmation import Confirmation
 from backplane_core.sockets.dialer import Dialer
+from backplane_core.sockets.frame_packer import FramePacker
 from backplane_core.sockets.inbox import Inbox, Source
 from backplane_core.sockets.slow_call import SlowCall
 from backplane_core.sockets.tap import Tap
 
-__all__ = ["AddressMap", "Confirmation", "Dialer", "Inbox", "SlowCall", "Source", "Tap", "off_loop"]
+__all__ = ["AddressMap", "Confirmation", "Dialer", "FramePacker", "Inbox", "SlowCall", "Source", "Tap", "off_loop"]
