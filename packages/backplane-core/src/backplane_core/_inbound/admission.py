@@ -92,7 +92,7 @@ class Admission:
         if is_a_pods and self._refusals.note(payload, reason):
             logger.warning("frames of another pod are refused, counted in stats() and logged once: %s", reason)
 
-    def lost(self, lost: Frame | Lost | None) -> None:
+    def take_lost(self, lost: Frame | Lost | None) -> None:
         """Take a link's word that frames were lost; None is what a frame leaves that was refused before."""
         if not isinstance(lost, Lost):
             return

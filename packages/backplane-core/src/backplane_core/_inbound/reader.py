@@ -104,7 +104,7 @@ class Reader:
             if not number % LOOK_EVERY and monotonic() >= self._slice_ends:
                 await self._turn()
             if type(frame) is not tuple:
-                admission.lost(frame)
+                admission.take_lost(frame)
                 continue
             channel, payload = frame[0], frame[1]
             if payload.startswith(prefix):
