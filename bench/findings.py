@@ -54,8 +54,7 @@ class Plot:
 
     Args:
         key: Names its file: `throughput-redis`.
-        kind: "bars": one horizontal bar per series, of one point; "stacked": the same of parts, one series per part,
-            with the bar's name as x; "lines": a line per series.
+        kind: "bars": one horizontal bar per series, of one point; "lines": a line per series.
         title: Above it.
         x: Name of the horizontal axis, with its unit; of bars: what their length means.
         y: Name of the vertical axis, with its unit; bars need none.
@@ -64,7 +63,7 @@ class Plot:
     """
 
     key: str
-    kind: Literal["bars", "stacked", "lines"]
+    kind: Literal["bars", "lines"]
     title: str
     x: str
     y: str
@@ -76,13 +75,6 @@ class Plot:
         """Return bars of these lengths."""
         series = {name: [(name, length)] for name, length in lengths.items()}
         return cls(key=key, kind="bars", title=title, x=x, y="", series=series)
-
-    @classmethod
-    def stacked(cls, key: str, title: str, x: str, bars: Mapping[str, Mapping[str, float]]) -> Plot:
-        """Return bars that are made of parts, each with its length."""
-        parts = dict.fromkeys([part for lengths in bars.values() for part in lengths])
-        series = {part: [(name, lengths.get(part, 0.0)) for name, lengths in bars.items()] for part in parts}
-        return cls(key=key, kind="stacked", title=title, x=x, y="", series=series)
 
 
 @frozen(kw_only=True)

@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import cattrs
 from backplane_testservers import BrokerUnavailable
 
+from bench.catalogue import MEASURES
 from bench.libraries import LibraryMissing, library, need_peers
 from bench.measure import Measure
-from bench.measures import MEASURES
 from bench.page.archive import Measured, from_json, load, save
 from bench.page.display import Display, duration
 from bench.page.machine import LOCAL_CHANGES, commit, describe
@@ -42,7 +42,6 @@ from bench.session import INTERRUPTED, measure_one, run
 ROOT: Final = Path(__file__).parents[1]
 DOCS: Final = ROOT / "docs"
 _README: Final = ROOT / "README.md"
-_QUICK_SHARE: Final = 0.15
 
 
 def _page_arguments(words: Sequence[str]) -> argparse.Namespace:
@@ -86,7 +85,7 @@ def _write_page(arguments: argparse.Namespace) -> int:
             quick=quick,
             commit=here,
             machine=describe(),
-            display=Display([_estimate(one, measured, quick=quick) for one in chosen]),
+            display=Display(len(chosen)),
             keep=lambda: _write(into, measured),
         )
     file = into / "benchmarks.md"
@@ -97,12 +96,6 @@ def _write_page(arguments: argparse.Namespace) -> int:
 
 def _is_done(one: Measured | None, commit: str) -> bool:
     return one is not None and one.commit == commit and not one.quick and LOCAL_CHANGES not in commit
-
-
-def _estimate(measure: type[Measure[Any]], measured: Mapping[str, Measured], *, quick: bool) -> float:
-    if (one := measured.get(measure.name)) is not None and one.quick == quick:
-        return one.seconds
-    return measure.usual_s * (_QUICK_SHARE if quick else 1)
 
 
 def _write(into: Path, measured: Mapping[str, Measured]) -> None:
@@ -131,14 +124,13 @@ def _print_one(measure: type[Measure[Any]], words: Sequence[str]) -> int:
     arguments = parser.parse_args(words)
     sized = measure.of(arguments, quick=arguments.quick)
     here, machine = commit(), describe()
-    display = Display([measure.usual_s * (_QUICK_SHARE if arguments.quick else 1)])
+    display = Display(1)
     display.begin(measure.name)
     try:
-        one, summary = measure_one(sized, display, quick=arguments.quick, commit=here, machine=machine)
+        one = measure_one(sized, display, quick=arguments.quick, commit=here, machine=machine)
     except KeyboardInterrupt:
-        display.end("interrupted", "yellow")
         return INTERRUPTED
-    display.end(summary)
+    display.end("done")
     where = f"{machine['processor']}, {machine['Python']}; others took {one.others:.0%} of the processors"
     show(f"{measure.title}, {here}: {where}", measure.findings(from_json(one.figures, measure.figures)))
     if arguments.json is not None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from bench.measure import Measure
-from bench.page.archive import Measured, to_json
+from bench.page.archive import Measured, from_json, to_json
 from bench.page.display import Display
 from bench.page.machine import others_share
 
@@ -45,34 +45,32 @@ def run(
         try:
             one = measure_one(measure, display, quick=quick, commit=commit, machine=machine)
         except KeyboardInterrupt:
-            display.end("interrupted; what was done before is kept", "yellow")
+            display.end("interrupted; what was done before is kept")
             return INTERRUPTED
         except Exception as error:  # noqa: BLE001 -- the others are worth having
-            display.end(f"failed: {type(error).__name__}: {error}", "red")
+            display.end(f"failed: {type(error).__name__}: {error}")
             code = FAILED
             continue
-        measured[measure.name] = one[0]
+        measured[measure.name] = one
         keep()
-        display.end(one[1])
+        goals = measure.findings(from_json(one.figures, measure.figures)).goals
+        display.end(f"{sum([goal.reached for goal in goals])} of {len(goals)} goals reached")
     return code
 
 
 def measure_one(
     measure: Measure[Any], display: Display, *, quick: bool, commit: str, machine: Mapping[str, str]
-) -> tuple[Measured, str]:
-    """Measure; return what to keep, and a line on it."""
+) -> Measured:
+    """Measure, and return what to keep."""
     others = others_share()
     begun = time.monotonic()
-    figures = measure.measure(display)
-    seconds = time.monotonic() - begun
-    goals = measure.findings(figures).goals
-    kept = Measured(
-        figures=to_json(figures),
+    figures = to_json(measure.measure(display))
+    return Measured(
+        figures=figures,
         at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         commit=commit,
-        seconds=round(seconds, 1),
+        seconds=round(time.monotonic() - begun, 1),
         others=round(max(others, others_share()), 3),
         quick=quick,
         machine=machine,
     )
-    return kept, f"{sum([goal.reached for goal in goals])} of {len(goals)} goals reached" if goals else "done"

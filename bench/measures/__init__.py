@@ -1,40 +1,4 @@
-"""All measurements, a module each; in the order of the page."""
+"""A module for each measurement: what is measured, what it comes to, and what its processes do.
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any, Final
-
-from bench.measure import Measure
-from bench.measures.broker import BrokerCost
-from bench.measures.fanout import Fanout
-from bench.measures.fleet import Fleet
-from bench.measures.interest import Interest
-from bench.measures.latency import Latency
-from bench.measures.memory import Memory
-from bench.measures.micro import Micro
-from bench.measures.outage import Outage
-from bench.measures.profile import Profile
-from bench.measures.signing import Signing
-from bench.measures.sockets import Sockets
-from bench.measures.throughput import Throughput
-
-__all__ = ["MEASURES"]
-
-MEASURES: Final[Mapping[str, type[Measure[Any]]]] = {
-    one.name: one
-    for one in (
-        Throughput,
-        Micro,
-        Latency,
-        Fanout,
-        Sockets,
-        Fleet,
-        Memory,
-        Interest,
-        Outage,
-        Signing,
-        Profile,
-        BrokerCost,
-    )
-}
+Processes that need much code have it in `bench.workers`.
+"""

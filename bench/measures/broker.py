@@ -1,10 +1,9 @@
-"""What the broker pays: processor time per event and delivery, memory per subscription, beats."""
+"""What the broker pays: processor time per event and delivery, memory per subscription."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import random
 import threading
 import time
 import uuid
@@ -15,7 +14,7 @@ from typing import ClassVar, Final
 
 import psutil  # type: ignore[import-untyped]  # it has no py.typed
 from attrs import frozen
-from backplane_core import BaseBackplane, DistributedBackplane, Frame, Link, Target, connect
+from backplane_core import DistributedBackplane, Frame, Link, Target, connect
 from backplane_core._protocol.frame import build_frame, frame_prefix
 from backplane_nats import NatsTransport
 from backplane_redis import RedisTransport
@@ -30,18 +29,10 @@ __all__ = ["BrokerCost", "BrokerFigures", "Figures"]
 _BATCH: Final = 64
 _MOST_EVENTS: Final = 100_000
 _SUBSCRIBE_BATCH: Final = 512
-_IDLE_PROBE_S: Final = 0.5
-_PUBLISH_EVERY_S: Final = 2.0
-"""Slower than `beat_s`: a beat follows each event."""
-
 _ORIGINS: Final = 1_000
 """Pods of which one hears beats: a table of that size is looked into."""
 
 _WAYS: Final = {"busy": _BATCH, "one by one": 1}
-_RHYTHMS: Final = {
-    f"idle, probe_interval_s={_IDLE_PROBE_S}": None,
-    f"each publishes every {_PUBLISH_EVERY_S:g} s": _PUBLISH_EVERY_S,
-}
 _METHOD: Final = """\
 Links of ours without a backplane above them publish frames with a 200-byte event to one channel that several others
 hear. *Busy*: {batch} frames per write. *One by one*: each is confirmed before the next. What counts is the processor
@@ -57,8 +48,6 @@ class BrokerFigures:
     # Its microseconds per event, by way and number of readers, round by round.
     per_event_us: Mapping[str, Mapping[int, Sequence[float]]]
     beat_us: float  # a pod's microseconds per beat of another one
-    # By rhythm and number of pods: frames per second that each hears; shares of a core, of broker and pod.
-    beats: Mapping[str, Mapping[int, tuple[float, float, float]]]
     subscription: tuple[float, float, float]  # bytes of the first one of its channel, and of the second; microseconds
 
 
@@ -72,7 +61,7 @@ class Figures:
 
 @frozen(kw_only=True)
 class BrokerCost(Measure[Figures]):
-    """What the broker pays: processor time per event and delivery, memory per subscription, beats."""
+    """What the broker pays: processor time per event and delivery, memory per subscription."""
 
     name: ClassVar = "broker"
     title: ClassVar = "What the broker pays"
@@ -84,8 +73,6 @@ class BrokerCost(Measure[Figures]):
         "subscriptions": 2_000,
         "beats": 1_000,
         "readers": (1, 4),
-        "pods": (4,),
-        "watch_s": 1.0,
     }
     usual_s: ClassVar = 190
 
@@ -96,13 +83,11 @@ class BrokerCost(Measure[Figures]):
     subscriptions: int = option(100_000, "of one link")
     beats: int = option(50_000, "that one pod hears")
     readers: tuple[int, ...] = option((1, 2, 4, 8, 16, 32), "how many links hear an event")
-    pods: tuple[int, ...] = option((8, 16, 32), "how many beat")
-    watch_s: float = option(10.0, "how long a fleet's beats are watched, in seconds")
     bus: str = option("both", "which broker", BUSES)
 
     def measure(self, progress: Progress) -> Figures:
         """Measure what events, subscriptions and beats cost."""
-        steps = self.rounds * len(self.readers) * len(_WAYS) + 1 + len(_RHYTHMS) * len(self.pods) + 1
+        steps = self.rounds * len(self.readers) * len(_WAYS) + 2
         progress.expect(steps * len(BUSES[self.bus]))
         brokers: dict[str, BrokerFigures] = {}
         for bus in BUSES[self.bus]:
@@ -111,7 +96,6 @@ class BrokerCost(Measure[Figures]):
 
     async def _broker(self, bus: Kind, progress: Progress) -> BrokerFigures:
         per_event: dict[str, dict[int, list[float]]] = {way: {one: [] for one in self.readers} for way in _WAYS}
-        beats: dict[str, dict[int, tuple[float, float, float]]] = {rhythm: {} for rhythm in _RHYTHMS}
         with open_own_broker(bus) as broker:
             for turn in range(self.rounds):
                 for readers in self.readers:
@@ -121,14 +105,10 @@ class BrokerCost(Measure[Figures]):
                         per_event[way][readers].append(await _per_event(broker, readers, events, batch))
             progress.step(f"{NAMES[bus]}: beats")
             beat_us = median([await _per_beat(broker, self.beats) for _ in range(self.rounds)])
-            for rhythm, every_s in _RHYTHMS.items():
-                for pods in self.pods:
-                    progress.step(f"{NAMES[bus]}: {pods} pods, {rhythm}")
-                    beats[rhythm][pods] = await _fleet_beats(broker, pods, self.watch_s, every_s)
         with open_own_broker(bus) as broker:
             progress.step(f"{NAMES[bus]}: {self.subscriptions:,} subscriptions")
             subscription = await _per_subscription(broker, self.subscriptions)
-        return BrokerFigures(per_event_us=per_event, beat_us=beat_us, beats=beats, subscription=subscription)
+        return BrokerFigures(per_event_us=per_event, beat_us=beat_us, subscription=subscription)
 
     @classmethod
     def findings(cls, figures: Figures) -> Findings:
@@ -171,15 +151,6 @@ def _rows(name: str, found: BrokerFigures) -> list[tuple[str, str, str]]:
     what = f"{name}: broker per subscription, the first of its channel, and the second"
     rows.append((what, f"{first:.0f} B, {second:.0f} B", f"{subscribe:.1f} µs"))
     rows.append((f"{name}: a pod per beat of another", f"{found.beat_us:.1f} µs", ""))
-    rows += [
-        (
-            f"{name}: {pods} pods, {rhythm}: heard by each; cores of the broker, of a pod",
-            f"{rate:.1f}/s",
-            f"{core:.2%}, {pod:.2%}",
-        )
-        for rhythm in _RHYTHMS
-        for pods, (rate, core, pod) in found.beats[rhythm].items()
-    ]
     return rows
 
 
@@ -303,41 +274,3 @@ async def _per_beat(broker: OwnBroker, count: int) -> float:
         used = time.thread_time() - before
         await asyncio.to_thread(sender.join)
     return used / count * 1e6
-
-
-async def _fleet_beats(
-    broker: OwnBroker, pods: int, watch_s: float, publish_every_s: float | None = None
-) -> tuple[float, float, float]:
-    """Return the frames per second that each pod hears, and the shares of a core of the broker and of a pod.
-
-    Args:
-        broker: Only this fleet uses it.
-        pods: How many there are.
-        watch_s: For how long to watch, in seconds.
-        publish_every_s: How often each publishes to a target that no pod holds, in seconds; None: never.
-    """
-    channel = f"bench:{uuid.uuid4().hex}"
-    probe_s = _IDLE_PROBE_S if publish_every_s is None else 15
-    async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
-        fleet = [
-            await stack.enter_async_context(
-                connect(broker.url, channel=channel, routing="interest", probe_interval_s=probe_s)
-            )
-            for _ in range(pods)
-        ]
-
-        async def publish(pod: BaseBackplane, every_s: float) -> None:
-            await asyncio.sleep(random.random() * every_s)  # noqa: S311 -- not all at once
-            while True:
-                await pod.publish(Target.user("nobody"), 1)
-                await asyncio.sleep(every_s)
-
-        publishing = [tasks.create_task(publish(pod, publish_every_s)) for pod in fleet if publish_every_s]
-        await asyncio.sleep(min(2, watch_s))
-        heard, before, ours, began = fleet[0].stats(), _cpu_s(broker), time.thread_time(), time.monotonic()
-        await asyncio.sleep(watch_s)
-        took, now = time.monotonic() - began, fleet[0].stats()
-        used, ours = _cpu_s(broker) - before, time.thread_time() - ours
-        for task in publishing:
-            task.cancel()
-    return (now.received + now.echoed - heard.received - heard.echoed) / took, used / took, ours / took / pods

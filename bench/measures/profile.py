@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 from attrs import frozen
 from backplane_testservers import open_own_broker
 
-from bench.findings import Findings, Plot
+from bench.findings import Findings
 from bench.libraries import LibraryMissing
 from bench.measure import BUSES, Measure, Progress, option
 from bench.measures.throughput import run_turn
@@ -127,7 +127,7 @@ class Profile(Measure[Figures]):
 
     @classmethod
     def findings(cls, figures: Figures) -> Findings:
-        """Return the table and a plot per side."""
+        """Return the table."""
         names = list(dict.fromkeys([*[name for _, name in _PARTS], _OTHER]))
         bars = {
             side: {_title(key): {name: by_part.get(name, 0.0) for name in names} for key, by_part in keys.items()}
@@ -140,10 +140,6 @@ class Profile(Measure[Figures]):
                 (title, side, f"{sum(lengths.values()):.2f}", *[f"{length:.2f}" for length in lengths.values()])
                 for side, titles in bars.items()
                 for title, lengths in titles.items()
-            ],
-            plots=[
-                Plot.stacked(f"profile-{side}", f"Processor time per event, {side}", "µs", titles)
-                for side, titles in bars.items()
             ],
         )
 

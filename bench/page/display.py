@@ -1,11 +1,9 @@
-"""Shows how far a run is: a bar on a terminal, plain lines in a log."""
+"""Shows how far a run is: one line that is written over on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections.abc import Sequence
 from typing import Final, TextIO
 
 from attrs import define, field
@@ -14,8 +12,6 @@ __all__ = ["Display", "duration"]
 
 _LOG_EVERY_S: Final = 10.0
 """A log gets a line so often, a terminal each."""
-_BAR: Final = 20
-_COLOURS: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
 def duration(seconds: float) -> str:
@@ -26,31 +22,26 @@ def duration(seconds: float) -> str:
 
 @define
 class Display:
-    """A line that is written over on a terminal, and plain lines elsewhere. It is each measurement's `Progress`.
+    """Each measurement's `Progress`.
 
     Args:
-        estimates: How many seconds each measurement may take, in their order.
+        measurements: How many follow each other.
         out: Where to.
     """
 
-    _estimates: Sequence[float]
+    _measurements: int
     _out: TextIO = field(factory=lambda: sys.stderr)
     _number: int = 0
     _title: str = ""
     _steps: int = 0
     _done: int = 0
-    _begun: float = field(factory=time.monotonic)
-    _begun_this: float = 0.0
+    _begun: float = 0.0
     _logged: float = 0.0
-
-    @property
-    def _live(self) -> bool:
-        return self._out.isatty() and os.environ.get("TERM") != "dumb"
 
     def begin(self, title: str) -> None:
         """The next measurement begins."""
         self._number += 1
-        self._title, self._begun_this, self._logged = title, time.monotonic(), 0.0
+        self._title, self._begun, self._logged = title, time.monotonic(), 0.0
         self._steps = self._done = 0
         self._tell("starts")
 
@@ -60,44 +51,21 @@ class Display:
 
     def step(self, what: str) -> None:
         """Its next step begins."""
-        self._tell(what)
+        self._tell(f"{self._done + 1}/{self._steps}  {what}")
         self._done += 1
 
-    def end(self, what: str, colour: str = "green") -> None:
+    def end(self, what: str) -> None:
         """The measurement is over: a line that stays."""
-        took = self._paint(duration(time.monotonic() - self._begun_this), "dim")
-        self._write(f"{self._where()}  {self._paint(what, colour)}  {took}", stays=True)
+        self._write(what, stays=True)
 
     def _tell(self, what: str) -> None:
-        now = time.monotonic()
-        if not self._live and now - self._logged < _LOG_EVERY_S:
-            return
-        self._logged = now
-        left = self._left(now - self._begun_this) + sum(self._estimates[self._number :])
-        clock = self._paint(f"{duration(now - self._begun)}, about {duration(left)} left", "dim")
-        self._write(f"{self._where()}  {self._bar()}{self._paint(what, 'cyan')}  {clock}", stays=not self._live)
+        is_terminal = self._out.isatty()
+        if is_terminal or time.monotonic() - self._logged >= _LOG_EVERY_S:
+            self._logged = time.monotonic()
+            self._write(what, stays=not is_terminal)
 
-    def _left(self, took: float) -> float:
-        """Return how many seconds this measurement may still take: by its steps once some are done."""
-        if self._steps and self._done / self._steps > 0.1:  # noqa: PLR2004 -- fewer say little
-            return took * (self._steps - self._done) / self._done
-        return max(0.0, self._estimates[self._number - 1] - took)
-
-    def _where(self) -> str:
-        return self._paint(f"[{self._number}/{len(self._estimates)}] {self._title}", "bold")
-
-    def _bar(self) -> str:
-        if not self._live or not self._steps:
-            return ""
-        full = round(_BAR * self._done / self._steps)
-        return f"{'█' * full}{self._paint('░' * (_BAR - full), 'dim')} {self._done}/{self._steps}  "
-
-    def _paint(self, text: str, colour: str) -> str:
-        """Return it in a colour, where there are any and NO_COLOR does not forbid them."""
-        if not self._live or os.environ.get("NO_COLOR"):
-            return text
-        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
-
-    def _write(self, line: str, *, stays: bool) -> None:
-        start = "\r\x1b[K" if self._live else ""
-        print(f"{start}{line}", end="\n" if stays else "", file=self._out, flush=True)
+    def _write(self, what: str, *, stays: bool) -> None:
+        start, end = ("\r\x1b[K" if self._out.isatty() else ""), ("\n" if stays else "")
+        took = duration(time.monotonic() - self._begun)
+        line = f"{start}[{self._number}/{self._measurements}] {self._title}  {what}  {took}"
+        print(line, end=end, file=self._out, flush=True)

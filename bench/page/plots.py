@@ -67,7 +67,7 @@ def draw(plot: Plot, file: Path) -> None:
     with pyplot.rc_context(_STYLE):
         figure, axes = pyplot.subplots(figsize=(_WIDTH, _height(plot)), layout="constrained")
         try:
-            {"bars": _bars, "stacked": _stacked, "lines": _lines}[plot.kind](plot, axes)
+            (_bars if plot.kind == "bars" else _lines)(plot, axes)
             axes.set_title(plot.title)
             axes.set_xlabel(plot.x)
             axes.set_ylabel(plot.y)
@@ -79,12 +79,7 @@ def draw(plot: Plot, file: Path) -> None:
 
 
 def _height(plot: Plot) -> float:
-    if plot.kind == "bars":
-        return 1.1 + _BAR * len(plot.series)
-    if plot.kind == "stacked":
-        bars = {name for points in plot.series.values() for name, _ in points}
-        return 1.6 + _BAR * len(bars) + 0.09 * len(plot.series)
-    return 4.5
+    return 1.1 + _BAR * len(plot.series) if plot.kind == "bars" else 4.5
 
 
 def _is_ours(name: str) -> bool:
@@ -100,25 +95,6 @@ def _bars(plot: Plot, axes: Any) -> None:  # noqa: ANN401 -- matplotlib's
     axes.margins(x=0.12)
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
-    if "x" in plot.log:
-        axes.set_xscale("log")
-        # Room for the figures behind the bars.
-        axes.set_xlim(min([value for value in values if value > 0], default=1) / 3, 3 * max(values, default=1))
-
-
-def _stacked(plot: Plot, axes: Any) -> None:  # noqa: ANN401 -- matplotlib's
-    names = list(dict.fromkeys([str(name) for points in plot.series.values() for name, _ in points]))
-    ends = dict.fromkeys(names, 0.0)
-    for number, (part, points) in enumerate(plot.series.items()):
-        by_name = {str(name): value for name, value in points}
-        widths = [by_name.get(name, 0.0) for name in names]
-        colour = _COLOURS[number % len(_COLOURS)]
-        axes.barh(names, widths, left=list(ends.values()), color=colour, label=part, height=0.7)
-        ends = {name: end + width for (name, end), width in zip(ends.items(), widths, strict=True)}
-    axes.invert_yaxis()
-    axes.grid(axis="x")
-    axes.tick_params(axis="y", length=0)
-    axes.figure.legend(loc="outside lower left", ncols=3)
 
 
 def _lines(plot: Plot, axes: Any) -> None:  # noqa: ANN401 -- matplotlib's

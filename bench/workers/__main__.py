@@ -14,14 +14,17 @@ import cattrs
 from bench.libraries import loop_factory
 from bench.workers.worker import Worker
 
-WORKERS: Final = ("fanout", "fleet", "interest", "latency", "memory", "sockets", "throughput")
-"""Modules of this folder, each with a `WORKER`. Only the one that is asked for is imported."""
+WORKERS: Final = {
+    **{name: f"bench.measures.{name}" for name in ("interest", "latency", "memory")},
+    **{name: f"bench.workers.{name}" for name in ("fanout", "fleet", "sockets", "throughput")},
+}
+"""Modules with a `WORKER`, by name. Only the one that is asked for is imported."""
 
 
 def _main(name: str, role: str, loop: str, job: str) -> None:
     if name not in WORKERS:
         raise SystemExit(f"there is no worker {name!r}; there are {', '.join(WORKERS)}")
-    worker: Worker = import_module(f"bench.workers.{name}").WORKER
+    worker: Worker = import_module(WORKERS[name]).WORKER
     logging.getLogger("backplane").setLevel(logging.CRITICAL)  # it would report each link that a measurement cuts
     with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
         runner.run(worker.roles[role](cattrs.structure(json.loads(job), worker.job)))

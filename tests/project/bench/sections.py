@@ -16,9 +16,6 @@ __all__ = ["FINDINGS", "PLOTS", "Speed", "measured", "section"]
 
 PLOTS = [
     Plot.bars("bars", "Bars", "events per second", {"backplane": 150_000.0, "other": 4_000.0}),
-    Plot.stacked(
-        "stacked", "Parts", "µs", {"backplane": {"encode": 0.5, "write": 0.25}, "other": {"encode": 2.5, "write": 0.0}}
-    ),
     Plot(
         key="lines",
         kind="lines",

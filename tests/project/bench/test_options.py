@@ -6,7 +6,7 @@ import argparse
 
 import pytest
 
-from bench.measures import MEASURES
+from bench.catalogue import MEASURES
 from tests.project.bench.sections import Speed
 
 

@@ -37,7 +37,7 @@ def test_a_measurement_has_its_plots_method_table_and_notes_in_this_order() -> N
     ]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
-    assert plots_of([section()]) == ["bars.svg", "stacked.svg", "lines.svg"]
+    assert plots_of([section()]) == ["bars.svg", "lines.svg"]
 
 
 def test_a_short_run_is_marked_as_one() -> None:
