@@ -23,7 +23,7 @@ WORKERS: Final = {
 
 def _main(name: str, role: str, loop: str, job: str) -> None:
     if name not in WORKERS:
-        raise SystemExit(f"there is no worker {name!r}; there are {', '.join(WORKERS)}")
+        raise SystemExit(f"there is no worker {name!r}; there are {', '.join(sorted(WORKERS))}")
     worker: Worker = import_module(WORKERS[name]).WORKER
     logging.getLogger("backplane").setLevel(logging.CRITICAL)  # it would report each link that a measurement cuts
     with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
