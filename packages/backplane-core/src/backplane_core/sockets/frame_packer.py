@@ -33,7 +33,11 @@ class FramePacker(ABC):
 
     @abstractmethod
     def head(self, channel: str) -> bytes:
-        """Return what each frame on this channel begins with, up to its length: `PUB jobs ` and the like."""
+        """Return what each frame on a channel begins with, up to its length, such as `PUB jobs `.
+
+        Args:
+            channel: A name as in `Link.subscribe`.
+        """
 
     def pack(self, frames: Sequence[Frame], tail: bytes = b"") -> bytes:
         """Return the bytes of these frames.
