@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
 from functools import partial
@@ -119,28 +118,6 @@ async def test_a_link_that_nothing_comes_by_moves_again_and_again(fleet: MemoryF
     assert socket.stream == [1, 2, 3, 4]
     assert [record.live for record in records if isinstance(record, LinkChanged)] == [True] * 5
     assert here.stats().decode_errors == there.stats().decode_errors == 0, "no mark got through"
-
-
-async def test_a_reader_that_is_busy_does_not_make_a_move_fail(fleet: MemoryFleet) -> None:
-    transport = FaultyTransport(fleet.broker)
-    here = await fleet.pod(transport, connect_timeout_s=1.0)
-    there = await fleet.pod()
-    gaps: list[Any] = []
-    took: list[Any] = []
-
-    def slow(event: Any) -> None:
-        took.append(event)
-        time.sleep(0.003)  # a sink that holds the loop: three seconds in all
-
-    await here.attach("h", slow, on_gap=gaps.append)
-    await here.associate("h", USER)
-    next(iter(transport._open_links)).ask_to_leave("works ahead")
-    for number in range(1_000):
-        await there.publish(USER, number)
-    await until(lambda: here.stats().links == 2, "the move")
-    await until(lambda: len(took) == 1_000, "all that was published")
-    assert took == [*range(1_000)]
-    assert gaps == []
 
 
 async def test_what_only_the_next_link_heard_is_not_lost(fleet: MemoryFleet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ from backplane_core._link.backoff import Backoff
 from backplane_core._link.handover_options import HandoverOptions
 from backplane_core._link.marks import Marks, Sieve
 from backplane_core._link.move import Action, Move
-from backplane_core._link.next_link import NextLink, with_timeout
+from backplane_core._link.next_link import NextLink
 from backplane_core._link.open_links import OpenLinks
 from backplane_core.errors import RefusedError, TransportError
 from backplane_core.transport import Frame, LeavingLink, Link, Lost, Refusal
@@ -186,9 +186,7 @@ class Handover:
         old, link = self._link, await self._open.open_next()
         if link is None:
             return False
-        next_link = self._next = NextLink(
-            link, self._marks, self._moving.timeout_s, self._moving.vital, dict(self._channels), self._changed
-        )
+        next_link = self._next = NextLink(link, self._marks, self._moving, dict(self._channels), self._changed)
         self._open.add(next_link)
         try:
             move = await self._overlap(old, next_link)
@@ -206,10 +204,10 @@ class Handover:
         sieve = self._sieve
         sieve.begin()
         if not sieve.is_subscribed:
-            await with_timeout(old.subscribe([self._marks.channel]), self._moving.timeout_s)
+            await self._moving.patience.wait(old.subscribe([self._marks.channel]))
             sieve.is_subscribed = True
         await next_link.catch_up()
-        move = Move(self._marks, sieve, next_link.sieve, self._moving.timeout_s, self._monotonic())
+        move = Move(self._marks, sieve, next_link.sieve, self._moving.patience.timeout_s, self._monotonic())
         self._move = move
         while await self._follow(move, next_link, "pause") == "mark":
             async with self._sending:
@@ -236,7 +234,7 @@ class Handover:
         # All marks still on their way come before the last one; after that nothing needs to be sifted.
         await self._follow(move, next_link, "finish")
         self._move = None
-        await with_timeout(next_link.link.unsubscribe([self._marks.channel]), self._moving.timeout_s)
+        await self._moving.patience.wait(next_link.link.unsubscribe([self._marks.channel]))
         next_link.sieve.is_subscribed = False
 
     async def _follow(self, move: Move, next_link: NextLink, goal: Action) -> Action:
@@ -258,7 +256,7 @@ class Handover:
                     await self._changed.wait()
 
     async def _send_mark(self, old: Link) -> None:
-        await with_timeout(old.send([self._marks.next()]), self._moving.timeout_s)
+        await self._moving.patience.wait(old.send([self._marks.next()]))
 
     async def _drain(self, old: Link, next_link: NextLink, move: Move) -> None:
         """Return once the last mark has come back on the old link, and the next one is read instead."""

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from attrs import frozen
 
+from backplane_core._link.patience import Patience
 from backplane_core._protocol.peers import Peers
 from backplane_core._runtime.system import System
 from backplane_core.transport import Link, Transport
@@ -36,7 +37,7 @@ class HandoverOptions:
         system: The clock, and the randomness that spreads a fleet's moves.
         peers: Knows whether all pods number their frames, so that frames that come by both links are known as copies.
         vital: Channels without which a node is not moved to.
-        timeout_s: How long opening, and each answer of the next link, may take.
+        patience: Waits for answers of either link; opening the next one may take as long.
         observer: Notified of each move.
     """
 
@@ -45,5 +46,5 @@ class HandoverOptions:
     system: System
     peers: Peers
     vital: Collection[str]
-    timeout_s: float
+    patience: Patience
     observer: MoveObserver

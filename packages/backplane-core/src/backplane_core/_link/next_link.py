@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from attrs import define, field
 
+from backplane_core._link.handover_options import HandoverOptions
 from backplane_core._link.marks import Marks, Sieve
 from backplane_core._runtime.faults import log_fault
 from backplane_core.errors import RefusedError, TransportError
 from backplane_core.transport import Frame, Link, Lost
 
-__all__ = ["NextLink", "with_timeout"]
+__all__ = ["NextLink"]
 
 SUBSCRIBE_BATCH: Final = 512
 HELD_BYTES: Final = 32 << 20
 """Some 100,000 frames. Beyond that the next link is not read until the switch, and its broker's own limit applies."""
-
-
-async def with_timeout(asking: Awaitable[object], timeout_s: float) -> None:
-    """Return once the broker answered.
-
-    Raises:
-        TransportError: The link is dead, or did not answer in time.
-    """
-    try:
-        async with asyncio.timeout(timeout_s):
-            await asking
-    except TimeoutError:
-        raise TransportError("the broker does not answer: it is frozen, or the line is cut") from None
 
 
 @define(eq=False)
@@ -40,16 +28,14 @@ class NextLink:
     Args:
         link: The link, already open.
         marks: What is looked for in it.
-        timeout_s: How long each of its answers may take.
-        vital: Channels without which it is of no use.
+        moving: Says which channels it is of no use without, and waits for its answers.
         backlog: The channels that it has yet to subscribe to.
         changed: Set when it brought something, or died.
     """
 
     link: Link
     marks: Marks
-    timeout_s: float
-    vital: Collection[str]
+    moving: HandoverOptions
     backlog: dict[str, None]
     changed: asyncio.Event
     sieve: Sieve = field(init=False)
@@ -148,17 +134,17 @@ class NextLink:
                 # From the end: removing from the front of a dict repeatedly is quadratic.
                 batch = [self.backlog.popitem()[0] for _ in range(min(SUBSCRIBE_BATCH, len(self.backlog)))]
                 try:
-                    await with_timeout(self.link.subscribe(batch), self.timeout_s)
+                    await self.moving.patience.wait(self.link.subscribe(batch))
                 except RefusedError as error:
                     self._note(batch, error)
         # Last: a node that knows of this subscription knows of all.
-        await with_timeout(self.link.subscribe([self.marks.channel]), self.timeout_s)
+        await self.moving.patience.wait(self.link.subscribe([self.marks.channel]))
         self.sieve.is_subscribed = True
 
     def _note(self, channels: Sequence[str], error: RefusedError) -> None:
         for refusal in error.refusals:
             channel = channels[refusal.index]
-            if channel in self.vital:
+            if channel in self.moving.vital:
                 raise TransportError(refusal.reason) from None
             self.refused[channel] = refusal.reason
 
@@ -173,7 +159,7 @@ class NextLink:
             self.backlog.update(dict.fromkeys(channels))
         else:
             async with self._asking:
-                await with_timeout(self.link.subscribe(channels), self.timeout_s)
+                await self.moving.patience.wait(self.link.subscribe(channels))
 
     async def unsubscribe(self, channels: Sequence[str]) -> None:
         """Unsubscribe from what the old link has just unsubscribed from."""
@@ -183,4 +169,4 @@ class NextLink:
                 self.backlog.pop(channel, None)
                 self.refused.pop(channel, None)
             if heard:
-                await with_timeout(self.link.unsubscribe(heard), self.timeout_s)
+                await self.moving.patience.wait(self.link.unsubscribe(heard))

@@ -37,7 +37,7 @@ class OpenLinks:
     async def open_next(self) -> Link | None:
         """Return a new link, which `add` must be given next; None if there is none now."""
         try:
-            async with asyncio.timeout(self._moving.timeout_s):
+            async with asyncio.timeout(self._moving.patience.timeout_s):
                 link = await self._moving.transport.open()
         except (TransportError, TimeoutError):
             return None  # if the old link dies in the meantime, that is reported as usual

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from attrs import frozen
 
-from backplane_core._link.next_link import with_timeout
+from backplane_core._link.patience import Patience
 from backplane_core._outbound.outbox import BATCH_BYTES
 from backplane_core._outbound.sender import Sender
 from backplane_core._runtime.logging import logger
@@ -23,11 +22,11 @@ class LinkRecovery:
 
     Args:
         sender: Has what was confirmed lately.
-        timeout_s: How long an answer may take.
+        patience: Waits for answers.
     """
 
     sender: Sender
-    timeout_s: float
+    patience: Patience
 
     async def run(self, link: DurableLink) -> None:
         """Return once the logs have what they forgot, as far as it is kept; nothing else may be sent before.
@@ -56,12 +55,11 @@ class LinkRecovery:
     async def _find_forgotten(self, link: DurableLink, cursors: Mapping[str, str]) -> Collection[str]:
         if not cursors:
             return ()
-        async with asyncio.timeout(self.timeout_s):
-            return await link.find_forgotten(cursors)
+        return await self.patience.wait(link.find_forgotten(cursors))
 
     async def _send(self, link: DurableLink, batch: Sequence[Frame]) -> None:
         try:
-            await with_timeout(link.send(self.sender.signed(batch)), self.timeout_s)
+            await self.patience.wait(link.send(self.sender.signed(batch)))
         except RefusedError as error:
             self.sender.refused_again(batch, error.refusals)
             if error.ends_link:

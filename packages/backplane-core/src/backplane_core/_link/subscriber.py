@@ -13,9 +13,8 @@ from backplane_core._inbound.cursors import Cursors
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._link.patience import Patience
-from backplane_core._link.proof import LinkProof
 from backplane_core._runtime.system import System
-from backplane_core.errors import AuthenticationError, RefusedError, TransportError
+from backplane_core.errors import AuthenticationError, RefusedError
 from backplane_core.transport import DurableLink, Link
 
 __all__ = ["SUBSCRIBE_BATCH", "LinkSubscriber"]
@@ -31,17 +30,15 @@ class LinkSubscriber:
     Args:
         subscriptions: Knows what is wanted.
         receiver: Is notified of what is heard.
-        proof: Knows whether the reader is at work.
         system: The clock.
-        timeout_s: How long an answer may take.
+        patience: Waits for answers.
         cursors: Where to resume in the logs; None: the broker keeps none.
     """
 
     subscriptions: Subscriptions
     receiver: Receiver
-    proof: LinkProof
     system: System
-    timeout_s: float
+    patience: Patience
     cursors: Cursors | None = None
 
     async def settle(self, link: Link) -> None:
@@ -119,7 +116,4 @@ class LinkSubscriber:
 
     async def _with_timeout(self, asking: Awaitable[None]) -> None:
         """Limit the wait for the broker: no heartbeat watches a link that is not live yet."""
-        try:
-            await Patience(self.timeout_s, self.proof, self.system).wait(asking)
-        except TimeoutError:
-            raise TransportError("the broker confirms no subscription: it is frozen, or the line is cut") from None
+        await self.patience.wait(asking, "confirms no subscription")

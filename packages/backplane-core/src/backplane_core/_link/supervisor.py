@@ -23,6 +23,7 @@ from backplane_core._link.ending import most_telling
 from backplane_core._link.events import LinkEvents
 from backplane_core._link.handover import Handover, move_when_asked
 from backplane_core._link.handover_options import HandoverOptions
+from backplane_core._link.patience import Patience
 from backplane_core._link.proof import LinkProof, check_link
 from backplane_core._link.recovery import LinkRecovery
 from backplane_core._link.subscriber import LinkSubscriber
@@ -87,13 +88,15 @@ class LinkSupervisor:
         self._transport = transport
         self._settings = settings
         self._monotonic = system.monotonic
+        self._proof = LinkProof(watermark, InDoubtSends(settings.channel, own.pod_start))
+        patience = Patience(settings.connect_timeout_s, self._proof, system)
         self._moving = HandoverOptions(
             transport=transport,
             mark=f"{settings.channel}:@{system.new_name()}",
             system=system,
             peers=peers,
             vital=subscriptions.base,
-            timeout_s=settings.connect_timeout_s,
+            patience=patience,
             observer=self,
         )
         self._sender = sender
@@ -110,23 +113,21 @@ class LinkSupervisor:
         # Whether a link is live only once a beat has passed: the first one, and the next after one that was denied, or
         # died of one frame. Otherwise an answer to a question is enough.
         self._must_prove = True
-        self._proof = LinkProof(watermark, InDoubtSends(settings.channel, own.pod_start))
         self._subscriber = LinkSubscriber(
             subscriptions=subscriptions,
             receiver=receiver,
-            proof=self._proof,
             system=system,
-            timeout_s=settings.connect_timeout_s,
+            patience=patience,
             cursors=cursors,
         )
-        self._recovery = LinkRecovery(sender=sender, timeout_s=settings.connect_timeout_s)
+        self._recovery = LinkRecovery(sender=sender, patience=patience)
         self._writer = LinkWriter(
             transport=transport,
             sender=sender,
             heartbeat=heartbeat,
             proof=self._proof,
             system=system,
-            timeout_s=settings.connect_timeout_s,
+            patience=patience,
         )
         self._watch = LinkWatch(
             transport=transport,

@@ -8,7 +8,7 @@ from typing import Final, cast
 
 from attrs import frozen
 
-from backplane_core._link.next_link import with_timeout
+from backplane_core._link.patience import Patience
 from backplane_core._link.proof import LinkProof
 from backplane_core._outbound.sender import Sender
 from backplane_core._protocol.heartbeat import Heartbeat
@@ -34,7 +34,7 @@ class LinkWriter:
         heartbeat: Decides whether the broker still confirms.
         proof: Records what confirmations prove.
         system: The clock.
-        timeout_s: How long an answer may take, while no heartbeat watches the link.
+        patience: Waits for answers, while no heartbeat watches the link.
     """
 
     transport: Transport
@@ -42,7 +42,7 @@ class LinkWriter:
     heartbeat: Heartbeat
     proof: LinkProof
     system: System
-    timeout_s: float
+    patience: Patience
 
     async def run(self, link: Link) -> None:
         """Write everything that was accepted since the last write, then wait for its confirmation; repeat for ever."""
@@ -60,7 +60,7 @@ class LinkWriter:
             AuthenticationError: This pod may not publish there.
         """
         try:
-            await with_timeout(link.send(self.sender.question()), self.timeout_s)
+            await self.patience.wait(link.send(self.sender.question()))
         except RefusedError as error:
             raise AuthenticationError(str(error)) from None
 
@@ -73,7 +73,7 @@ class LinkWriter:
         """
         end = self.sender.end()
         while not end.is_passed:
-            await with_timeout(self._write_batch(link), self.timeout_s)
+            await self.patience.wait(self._write_batch(link))
 
     async def _write_batch(self, link: Link) -> int:
         """Write one batch, as soon as there is one, and return how many frames that were, all of them settled."""
