@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from backplane_core.sockets import Dialer
-from backplane_testservers.process import free_port
+from backplane_testservers import free_port
 
 from tests.support.deaf import deaf_address, resolve
 

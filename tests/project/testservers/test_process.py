@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
 import nats
@@ -22,7 +21,6 @@ import pytest
 import redis.asyncio
 from backplane_testservers import Broker, BrokerFailed, Kind, NatsServer, OwnBroker, ProcessBroker, RedisServer
 from backplane_testservers.broker import is_port_open
-from backplane_testservers.process import port_sequence
 from backplane_testservers.raw_client import is_responding
 
 from tests.conftest import StartServer
@@ -233,15 +231,3 @@ async def test_nats_py_connects_to_the_url(start: StartServer) -> None:
         await client.flush()
     finally:
         await client.close()
-
-
-def test_workers_of_one_run_choose_no_port_twice_and_none_of_another_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", "3")
-    chosen: list[set[int]] = []
-    for worker in range(3):
-        monkeypatch.setenv("PYTEST_XDIST_WORKER", f"gw{worker}")
-        ports = [*islice(port_sequence(), 2_000)]
-        assert len(set(ports)) == 2_000
-        chosen.append(set(ports))
-    assert not chosen[0] & chosen[1]
-    assert not (chosen[0] | chosen[1]) & chosen[2]

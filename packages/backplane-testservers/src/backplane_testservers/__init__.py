@@ -30,7 +30,8 @@ from backplane_testservers.broker import (
 from backplane_testservers.nats_cluster import NatsCluster, NatsNode
 from backplane_testservers.nats_server import NatsServer
 from backplane_testservers.opening import open_broker, open_own_broker
-from backplane_testservers.process import ProcessBroker, Tls, free_port
+from backplane_testservers.ports import free_port
+from backplane_testservers.process import ProcessBroker, Tls
 from backplane_testservers.proxy import Proxy
 from backplane_testservers.redis_cluster import RedisCluster
 from backplane_testservers.redis_server import RedisServer

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from backplane_testservers.broker import BrokerFailed, Kind, OwnBroker
-from backplane_testservers.process import START_TIMEOUT_S, free_port
+from backplane_testservers.ports import free_port
+from backplane_testservers.process import START_TIMEOUT_S
 
 if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer

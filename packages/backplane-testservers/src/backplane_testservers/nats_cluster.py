@@ -21,7 +21,8 @@ from attrs import define, field
 
 from backplane_testservers.broker import Broker, BrokerFailed, Kind
 from backplane_testservers.nats_server import NatsServer
-from backplane_testservers.process import START_TIMEOUT_S, free_port
+from backplane_testservers.ports import free_port
+from backplane_testservers.process import START_TIMEOUT_S
 
 __all__ = ["NatsCluster", "NatsNode"]
 

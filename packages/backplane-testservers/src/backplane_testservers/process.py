@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from itertools import cycle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -19,11 +16,9 @@ from attrs import define, evolve, field, frozen
 
 from backplane_testservers.broker import BrokerFailed, OwnBroker, TlsUnavailable, is_port_open
 from backplane_testservers.guard import get_guard
+from backplane_testservers.ports import HOST, free_port
 
-__all__ = ["ProcessBroker", "Tls", "free_port", "get_server_pids", "port_sequence"]
-
-# Not "localhost": where that is ::1 first, each connect fails once before it succeeds.
-_HOST: Final = "127.0.0.1"
+__all__ = ["ProcessBroker", "Tls", "get_server_pids"]
 
 START_TIMEOUT_S: Final = 10.0
 """A start takes 10 to 50 ms; this is for a machine under heavy load."""
@@ -32,41 +27,7 @@ STOP_TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.002
 _LOG_TAIL_LINES: Final = 12
 
-# Below every usual ephemeral range (Linux 32768+, macOS, Windows 49152+). A port that the kernel also hands
-# out may be taken while the server is down: by any outgoing connection, and even by a client that tries to
-# reconnect to the dead server, since TCP connects a socket to itself when its source happens to be that port.
-_PORTS: Final = range(20_000, 32_000)
-
-
-def port_sequence() -> Iterator[int]:
-    """Yield ports that no other process of this test run chooses, and repeat one only after all others.
-
-    A port is often chosen some time before its server listens there.
-    """
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    ports = list(_PORTS[int(worker) % workers :: workers])
-    random.shuffle(ports)
-    return cycle(ports)
-
-
-_ports: Final = port_sequence()
-
 _servers: Final[set[ProcessBroker]] = set()
-
-
-def free_port(host: str = _HOST) -> int:
-    """Return a port that nobody listens on, outside the range from which the kernel assigns ports by itself."""
-    while True:
-        port = next(_ports)
-        with socket.socket() as probe:
-            # As servers do, so that connections of a dead one, still in TIME_WAIT, don't count as taken.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-            return port
 
 
 def get_server_pids() -> set[int]:
@@ -126,7 +87,7 @@ class ProcessBroker(OwnBroker):
 
     @property
     def host(self) -> str:
-        return _HOST
+        return HOST
 
     @property
     def source(self) -> str:

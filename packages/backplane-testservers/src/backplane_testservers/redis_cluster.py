@@ -24,7 +24,8 @@ from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
 from backplane_testservers.broker import BrokerFailed, Kind, OptionsUnavailable, OwnBroker
-from backplane_testservers.process import Tls, free_port
+from backplane_testservers.ports import free_port
+from backplane_testservers.process import Tls
 from backplane_testservers.redis_server import RedisServer
 from backplane_testservers.search import binaries
 

@@ -15,7 +15,8 @@ import redis
 from attrs import define, field
 
 from backplane_testservers.broker import Kind
-from backplane_testservers.process import ProcessBroker, Tls, free_port
+from backplane_testservers.ports import free_port
+from backplane_testservers.process import ProcessBroker, Tls
 from backplane_testservers.redis_server import RedisServer, listen_lines
 from backplane_testservers.search import binaries
 
