@@ -138,6 +138,7 @@ def test_a_changeset_without_a_distribution_says_that_users_see_nothing(copy: Co
 def test_pages_and_tests_need_no_changeset(copy: Copy) -> None:
     copy.git("switch", "--quiet", "--create", "work")
     (copy.folder(REDIS) / "README.md").write_text("# other words\n")
+    (copy.root / "tests").mkdir()
     (copy.root / "tests" / "new.py").write_text("")
     assert names(copy, "main") == []
 
