@@ -45,7 +45,7 @@ from hypothesis import HealthCheck, settings
 from tests.support.browser import find_chromium
 from tests.support.bytecode import share_bytecode
 from tests.support.leaks import find_leaks, opens_connections
-from tests.support.selection import give_time, is_passed_over, order, select, share_workers
+from tests.support.selection import QUICK_EXAMPLES, give_time, is_passed_over, order, select, share_workers
 
 BrokerT = TypeVar("BrokerT", bound=Broker)
 ServerT = TypeVar("ServerT", bound=OwnBroker)
@@ -62,6 +62,7 @@ share_bytecode()
 
 # A busy machine is slow at times; a deadline per example would fail tests that are right.
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("busy machine"), max_examples=QUICK_EXAMPLES)
 # Before tests are imported: a `@settings(...)` takes the rest from the profile that is loaded when it is read.
 settings.load_profile("busy machine")
 
@@ -83,6 +84,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell without job control starts what runs in the background with Ctrl-C ignored, which children inherit.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if config.getoption("--quick"):
+        settings.load_profile("quick")
     config.addinivalue_line("markers", "every_loop: runs on asyncio's event loop and on uvloop's")
 
 
@@ -122,9 +125,10 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """Let `-n auto` start three workers for each core: a test waits nine tenths of its time."""
-    return 3 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 3 * (os.cpu_count() or 1)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Let `-n auto` start three workers for each core, as most tests wait; two for the quick set, which hardly does."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return (2 if config.getoption("--quick") else 3) * cores
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,16 @@ from typing import Any, Final
 
 import pytest
 
-__all__ = ["beside_the_diagonal", "folder_of", "give_time", "is_passed_over", "order", "select", "share_workers"]
+__all__ = [
+    "QUICK_EXAMPLES",
+    "beside_the_diagonal",
+    "folder_of",
+    "give_time",
+    "is_passed_over",
+    "order",
+    "select",
+    "share_workers",
+]
 
 TESTS: Final = Path(__file__).resolve().parents[1]
 
@@ -36,7 +45,12 @@ SLOW_S: Final = 600
 """Seconds for a test marked `slow`: a release that takes 20 s alone took 110 s at a load of 14."""
 
 QUICK: Final = ("product/contract", "product/core", "product/pods")
-"""Folders of the quick set: core, the contract of its transports, and pods; in memory and over Redis."""
+"""Folders of the quick set: core, the contract of its transports, and pods; in memory and over Redis.
+
+Tests marked `slow` or `thorough` are left out, and a property is tried with `QUICK_EXAMPLES`.
+"""
+
+QUICK_EXAMPLES: Final = 15
 
 QUICK_BROKERS: Final = {"memory", "redis"}
 
@@ -52,23 +66,27 @@ def is_passed_over(config: pytest.Config, path: Path) -> bool | None:
 def _is_quick(item: pytest.Item) -> bool:
     params = _params(item)
     brokers = {params[name] for name in ("harness", *BROKERS) if name in params}
-    return brokers <= QUICK_BROKERS and "uvloop" not in item.name and item.get_closest_marker("slow") is None
+    left_out = any(item.get_closest_marker(name) for name in ("slow", "thorough"))
+    return brokers <= QUICK_BROKERS and "uvloop" not in item.name and not left_out
 
 
 def select(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what only `--full` runs: combinations beside the diagonal, and uvloop where it shows nothing new.
 
-    With `--quick` leave out all but the quick set.
+    With `--full` leave out those combinations of tests marked `diagonal`; with `--long` nothing; with `--quick` all but
+    the quick set.
     """
-    if config.getoption("--full") or config.getoption("--long"):
+    if config.getoption("--long"):
         return
     pairs = beside_the_diagonal([_combination(item) for item in items])
-    quick = config.getoption("--quick")
-    kept = [
-        item
-        for number, item in enumerate(items)
-        if number not in pairs and not _repeats_on_uvloop(item) and (not quick or _is_quick(item))
-    ]
+    full, quick = config.getoption("--full"), config.getoption("--quick")
+
+    def runs(number: int, item: pytest.Item) -> bool:
+        if full:
+            return number not in pairs or item.get_closest_marker("diagonal") is None
+        return number not in pairs and not _repeats_on_uvloop(item) and (not quick or _is_quick(item))
+
+    kept = [item for number, item in enumerate(items) if runs(number, item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
     items[:] = kept
 
@@ -116,6 +134,8 @@ def order(items: list[pytest.Item]) -> None:
 
 
 def _rank(item: pytest.Item) -> int:
+    if item.get_closest_marker("xdist_group"):
+        return 0  # one worker runs the whole group
     folder = folder_of(item.path)
     return next((rank for rank, first in enumerate(FIRST) if folder.startswith(f"{first}/")), len(FIRST))
 

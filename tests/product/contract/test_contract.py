@@ -32,6 +32,7 @@ async def test_fleet(harness: Harness, check: FleetCheck, routing: RoutingName) 
     await check(harness, routing)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("routing", ["broadcast", "interest"])
 @pytest.mark.parametrize("check", FLEET_CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("harness", ["memory", "redis", "nats"], indirect=True)

@@ -22,6 +22,8 @@ from tests.product.contract.harnesses import MemoryHarness
 from tests.product.contract.mutants import MUTANTS, Mutant
 from tests.product.contract.sound import Sound
 
+pytestmark = pytest.mark.thorough  # of the kit, not of a transport
+
 LINK: dict[str, Any] = {check.__name__: check for check in LINK_CHECKS}
 FLEET: dict[str, Any] = {check.__name__: check for check in FLEET_CHECKS}
 CHECKS = LINK | FLEET

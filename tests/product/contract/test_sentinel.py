@@ -15,6 +15,8 @@ from backplane_testservers.sentinels import SentinelSet
 
 from tests.conftest import skip_or_fail
 
+pytestmark = pytest.mark.thorough  # starts servers of its own
+
 
 @frozen
 class SentinelHarness:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from attrs import define, field
 from backplane_core._inbound.coverage import Coverage
 from backplane_core._local.entry import Span
@@ -152,6 +153,7 @@ class World:
         self.prove()
 
 
+@pytest.mark.thorough
 @settings(max_examples=1_000)
 @given(st.lists(st.tuples(st.sampled_from(STEPS), st.sampled_from(NAMES)), min_size=8, max_size=30))
 def test_no_event_follows_a_hole_that_its_connection_was_not_notified_of(plan: list[tuple[str, str]]) -> None:

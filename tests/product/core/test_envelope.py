@@ -236,6 +236,7 @@ def test_the_string_everyone_is_a_target() -> None:
     assert decode_envelope(envelope_bytes(target=b'"Everyone"')).target == Target.everyone()
 
 
+@pytest.mark.thorough
 @settings(max_examples=400)
 @given(
     envelopes | st.just(decode_envelope(GOLDEN)),
@@ -269,6 +270,7 @@ def test_mutated_envelopes_are_read_or_refused_and_nothing_else(
     assert decode_envelope(encode_envelope(read)) == meant
 
 
+@pytest.mark.thorough
 @settings(max_examples=200)
 @given(st.binary(max_size=200) | json_values.map(json.dumps).map(str.encode))
 def test_any_other_bytes_are_refused(data: bytes) -> None:

@@ -166,6 +166,7 @@ async def test_a_target_that_nobody_comes_back_for_is_left_without_any_other_cha
     await until(lambda: fleet.broker.channels == frozenset({"backplane"}), "only the base channel is heard")
 
 
+@pytest.mark.thorough
 async def test_after_a_reconnect_all_are_heard_again_and_the_loop_had_its_turns(
     fleet: MemoryFleet, pod: DistributedBackplane, transport: CountedTransport
 ) -> None:
@@ -247,6 +248,7 @@ async def test_a_link_that_dies_while_a_gap_is_told_leaves_nobody_untold(
     fleet.broker.restore()
 
 
+@pytest.mark.thorough
 async def test_a_subscription_takes_little_memory_beside_its_connection(fleet: MemoryFleet) -> None:
     taken: list[int] = []
     targets = rooms(5_000)

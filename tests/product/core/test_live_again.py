@@ -55,6 +55,7 @@ async def live_after(pods: list[JumpingBackplane], loop: VirtualLoop) -> list[fl
     return await asyncio.gather(*[wait(pod) for pod in pods])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("outage_s", [1.0, 19.0, 25.0, 3_600.0])
 def test_a_fleet_is_live_within_2_s_of_a_broker_that_is_back_and_not_all_at_once(outage_s: float) -> None:
     loop = VirtualLoop()

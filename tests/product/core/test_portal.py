@@ -86,6 +86,7 @@ async def test_publishers_of_one_url_and_options_share_a_connection_and_all_shar
     assert await socket.has(5) == [0, 1, 2, "others go on", "another one starts anew"]
 
 
+@pytest.mark.thorough
 async def test_threads_that_open_and_close_publishers_at_random_lose_nothing_and_leave_no_thread(
     url: str, channel: str, socket: Socket, leaves_nothing: None
 ) -> None:
@@ -295,6 +296,7 @@ async def run(script: str, *arguments: str, deadline_s: float = 60) -> str:
     return await asyncio.to_thread(wait)
 
 
+@pytest.mark.thorough
 async def test_a_signal_handler_publishes_in_the_middle_of_a_publish(url: str, channel: str, socket: Socket) -> None:
     await run(SIGNALS, url, channel)
     await until(lambda: bool(socket.stream) and socket.stream[-1][0] == "end", "the last event")
@@ -306,6 +308,7 @@ async def test_a_signal_handler_publishes_in_the_middle_of_a_publish(url: str, c
         assert len(numbers) == count
 
 
+@pytest.mark.thorough
 async def test_a_signal_handler_publishes_while_the_broker_says_nothing(broker: OwnBroker, channel: str) -> None:
     broker.freeze()
     try:
@@ -386,6 +389,7 @@ publishers[1].publish(user, "the end of the process sends this")
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("library", ["gevent", "eventlet"])
 async def test_a_process_of_greenlets_publishes_and_its_greenlets_have_no_loop(
     url: str, channel: str, socket: Socket, library: str

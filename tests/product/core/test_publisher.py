@@ -318,6 +318,7 @@ async def run(script: str, *arguments: str) -> int:
     return await asyncio.to_thread(wait)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("use", ["unused", "used"])
 async def test_a_forked_child_publishes_through_a_link_of_its_own(
     url: str, channel: str, routing: str, socket: Socket, use: str
@@ -332,6 +333,7 @@ async def test_a_forked_child_publishes_through_a_link_of_its_own(
 CODES = {"returns": 0, "exits": 3, "raises": 1}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("end", CODES)
 async def test_the_end_of_the_interpreter_flushes(
     url: str, channel: str, routing: str, socket: Socket, end: str
@@ -361,6 +363,7 @@ def start(script: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", script, *arguments], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_an_interpreter_that_ends_while_the_broker_restarts_sends_the_last_event(
     broker: OwnBroker, channel: str, host: str

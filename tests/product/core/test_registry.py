@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+import pytest
 from attrs import define, field
 from backplane_core import Attachment, InMemoryBackplane, Target
 from hypothesis import HealthCheck, settings
@@ -179,6 +180,7 @@ class Machine(RuleBasedStateMachine):
         self.loop.close()
 
 
+@pytest.mark.thorough
 def test_ten_thousand_random_steps_agree_with_the_model() -> None:
     steps = 0
 

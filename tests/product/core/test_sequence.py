@@ -347,6 +347,7 @@ class Sender:
         return channel, self.name, seq, prev
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("to_a_few", [0.0, 0.5], ids=["evenly", "half of it to a few"])
 @pytest.mark.timeout(7200)
 def test_a_large_fleet_claims_no_hole_in_an_hour_though_numbers_are_evicted(

@@ -21,6 +21,8 @@ from backplane_core._runtime import future_waiters, own_waiters, waiter_trial, w
 from backplane_core._runtime.own_waiters import Confirmation, Waiter, WakeQueue
 from backplane_core._runtime.waiter_trial import TrialError, try_own_waiters
 
+pytestmark = pytest.mark.thorough  # each starts an interpreter of its own
+
 HERE = Path(__file__).parent
 FORCED = os.environ.get("BACKPLANE_PLAIN_FUTURES") == "1"
 

@@ -17,7 +17,6 @@ from tests.support.waiting import until
 
 AT_ONCE = 200
 CONNECTIONS = 10_000
-CONNECTIONS_FULL = 50_000
 CONNECTIONS_LONG = 100_000
 TARGETS_EACH = 3
 EDGES_EACH = 2 * (1 + TARGETS_EACH)  # its own id, too; each is gained and lost
@@ -50,7 +49,7 @@ async def longest_stall(stalls: list[float]) -> None:
 @pytest.mark.parametrize("broker", ["redis", "nats"], indirect=True)
 @pytest.mark.parametrize("routing", ["interest"], indirect=True)
 async def test_connections_that_come_and_go_leave_nothing_behind_and_share_their_commands(
-    rig: Rig, broker: ProcessBroker, record_property: Any, *, full: bool, long: bool
+    rig: Rig, broker: ProcessBroker, record_property: Any, *, long: bool
 ) -> None:
     proxy = rig.proxy()
     lines: list[bytes] = []
@@ -61,7 +60,7 @@ async def test_connections_that_come_and_go_leave_nothing_behind_and_share_their
     base = subscriptions(broker)
     asked = subscribe_commands(broker) if isinstance(broker, RedisServer) else 0
     lines.clear()
-    connections = CONNECTIONS_LONG if long else CONNECTIONS_FULL if full else CONNECTIONS
+    connections = CONNECTIONS_LONG if long else CONNECTIONS
     numbers, stalls = count(), list[float]()
     async with rig.traffic(there, rate_per_s=100):
         watching = asyncio.create_task(longest_stall(stalls))

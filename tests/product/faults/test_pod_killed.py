@@ -12,6 +12,8 @@ from tests.product.faults.asking import clients, monitored_nats, subscriptions
 from tests.product.faults.pod_fleet import Member, PodFleet
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.diagonal  # each pod is a process, whose end is the same over each pair
+
 TARGETS = ["u0", "u1", "u2"]
 RATE_PER_S = 200
 
@@ -102,7 +104,7 @@ async def test_pods_replaced_one_after_the_other_lose_nothing_and_are_live_befor
 
 async def test_a_wall_clock_that_jumps_changes_no_decision(pods: PodFleet) -> None:
     """An hour forth in one pod, an hour back in the other: beats, deadlines and numbers go by the monotonic clock."""
-    pods.options["probe_interval_s"] = 0.5
+    pods.options["probe_interval_s"] = 2.0  # half of that is what a broker on a busy machine may take
     ahead, behind = await join(pods), await join(pods)
     await more(pods, 50, ahead, behind)
     assert await ahead.ask(do="step_clock", by=3_600) == {"stepped": 3_600}

@@ -16,6 +16,8 @@ from tests.product.pods.processes import PodProcess, pod_process, start_pod_proc
 from tests.support.fleets import Fleet
 from tests.support.waiting import until
 
+pytestmark = [pytest.mark.thorough, pytest.mark.diagonal]  # most start processes
+
 USER = Target.user("u1")
 ROOM = Target("room", "ü🙂 *.>")
 LONG_S = 30.0

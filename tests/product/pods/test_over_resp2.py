@@ -33,6 +33,8 @@ from tests.product.pods.test_refusals import (
 )
 from tests.support.fleets import Fleet
 
+pytestmark = pytest.mark.thorough  # the same tests over another protocol
+
 __all__ = [
     "test_a_hundred_publishers_at_once_keep_the_order_of_each",
     "test_a_publish_on_one_pod_reaches_the_connection_on_another_and_counts_no_local_one",

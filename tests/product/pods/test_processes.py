@@ -12,10 +12,12 @@ from backplane_testservers import Broker
 
 from tests.product.pods.processes import pod_process
 
+pytestmark = [pytest.mark.thorough, pytest.mark.diagonal]  # each starts processes
 
-@pytest.fixture(params=["broadcast", "interest"])
-def options(request: pytest.FixtureRequest, channel: str) -> dict[str, Any]:
-    return {"routing": request.param, "channel": channel}
+
+@pytest.fixture
+def options(routing: str, channel: str) -> dict[str, Any]:
+    return {"routing": routing, "channel": channel}
 
 
 async def test_an_event_crosses_from_process_to_process_once_and_in_order(

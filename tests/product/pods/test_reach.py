@@ -57,6 +57,7 @@ async def test_five_thousand_events_in_a_row_arrive_once_each_and_in_order(fleet
     assert socket.events == list(range(5_000))
 
 
+@pytest.mark.thorough
 async def test_a_tight_loop_of_sixty_thousand_publishes_loses_nothing_on_a_live_link(fleet: Fleet) -> None:
     here, there = await fleet.pod(), await fleet.pod()
     socket = await fleet.socket(there, "c1", Target.user("u1"))
