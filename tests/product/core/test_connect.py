@@ -66,7 +66,9 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         assert group == "backplane.transports"
         return [EntryPoint(name, value, group) for name, value in adapters.items()]
 
-    monkeypatch.setattr(import_module("backplane_core.adapters"), "entry_points", entry_points)
+    module = import_module("backplane_core.adapters")
+    monkeypatch.setattr(module, "entry_points", entry_points)
+    monkeypatch.setattr(module, "_found", {})
     MADE.calls.clear()
     return adapters
 
@@ -86,6 +88,18 @@ async def test_it_can_be_awaited_or_entered(installed: dict[str, str], leaves_no
     async with connect("redis://h") as entered:
         assert entered.ready()
     assert str(entered.state) == "closed"
+
+
+async def test_an_adapter_is_looked_for_until_it_is_found_and_no_longer(installed: dict[str, str]) -> None:
+    later = installed.pop("redis")
+    with pytest.raises(AdapterNotInstalledError):
+        connect("redis://h")
+    installed["redis"] = later
+    async with connect("redis://h"):
+        pass
+    installed.clear()
+    async with connect("redis://h") as backplane:
+        assert backplane.ready()
 
 
 async def test_the_whole_url_and_the_adapters_own_options_reach_it_and_the_rest_is_the_backplanes(
@@ -272,7 +286,7 @@ def test_a_scheme_with_a_suffix_belongs_to_the_family_of_what_it_begins_with(ins
     assert "or BACKPLANE_REDIS_SENTINEL_URL" in str(error.value), "no shell can set a name with a +"
     installed.clear()
     with pytest.raises(AdapterNotInstalledError, match="pip install backplane-redis"):
-        connect("redis+sentinel://h1,h2/service")
+        connect("rediss+sentinel://h1,h2/service")
 
 
 @pytest.mark.parametrize("kind", ["redis", "valkey", "nats"])

@@ -54,6 +54,11 @@ _DISTRIBUTIONS: Final = {
 }
 
 
+# A search reads a file of each installed distribution: milliseconds in which the loop stands still. What was not found
+# is looked for again: it may be installed meanwhile, in a notebook.
+_found: Final[dict[str, EntryPoint]] = {}
+
+
 def make_transport(url: str, options: Mapping[str, object]) -> tuple[Transport, dict[str, Any]]:
     """Return the transport that serves the URL, and the options that are the backplane's.
 
@@ -82,9 +87,10 @@ def own_option_names(url: str) -> list[str]:
 
 
 def _load(scheme: str) -> Callable[..., Transport]:
-    entry = installed().get(scheme)
+    entry = _found.get(scheme) or installed().get(scheme)
     if entry is None:
         raise _not_installed(scheme)
+    _found[scheme] = entry
     try:
         return cast("Callable[..., Transport]", entry.load())
     except (ImportError, AttributeError) as error:
