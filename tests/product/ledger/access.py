@@ -19,13 +19,15 @@ from attrs import define, field
 from backplane_testservers import NatsCluster, NatsServer, RedisCluster, RedisServer, SentinelSet
 from backplane_testservers.nats_keys import Key, user_key
 
-from tests.product.ledger.buses import Bus
+from tests.product.ledger.buses import DURABLE, Bus, BusName, url_of
 from tests.product.ledger.tokens import Tokens
 
 __all__ = ["MIB", "Access", "NatsAccess", "RedisAccess", "make_access"]
 
 MIB: Final = 1024 * 1024
 """The least that Redis can be limited to; also the largest event that a pod publishes by default."""
+CHANNEL: Final = "&"
+KEY: Final = "~"
 NATS_LIMIT: Final = 16 * 1024
 """Far more than the largest event of a plan takes."""
 
@@ -96,6 +98,8 @@ class RedisAccess(Access):
     pods: int
     shared: str
     known: Sequence[str]
+    sigil: str
+    """What the right to a channel begins with: the channel of pub/sub is none of the keys, and a stream is one."""
     tokens: list[Tokens] = field(factory=list[Tokens], init=False)
     _secrets: list[str] = field(factory=list[str], init=False)
     """What the servers accept, whatever the pods have by now."""
@@ -105,7 +109,7 @@ class RedisAccess(Access):
     def open(self) -> None:
         self._secrets = [token_hex(8) for _ in range(self.pods)]
         self.tokens = [Tokens(f"p{pod}", secret) for pod, secret in enumerate(self._secrets)]
-        self._rights = ["&*"] * self.pods
+        self._rights = [f"{self.sigil}*"] * self.pods
         for server in self.servers:
             self._extra.append([line for line in server.extra if not line.startswith("user ")])
         for pod in range(self.pods):
@@ -122,13 +126,13 @@ class RedisAccess(Access):
         if channels is None:
             self._rights[pod] = ""
         elif not channels:
-            self._rights[pod] = "&*"
+            self._rights[pod] = f"{self.sigil}*"
         else:
             # A pattern can leave out letters, and no words: so the kinds of the known targets are left out by their
             # first letters, and then each is allowed by its name.
             letters = "".join(sorted({channel.removeprefix(f"{self.shared}:@")[0] for channel in self.known}))
             names = [self.shared, f"{self.shared}:@[^{letters}]*", *[one for one in self.known if one not in channels]]
-            self._rights[pod] = " ".join([f"&{name}" for name in names])
+            self._rights[pod] = " ".join([f"{self.sigil}{name}" for name in names])
         self._apply(pod)
 
     def limit(self, *, mute: bool) -> int:
@@ -156,10 +160,11 @@ class RedisAccess(Access):
         users = [f"user p{number} {' '.join(self._rules(number))}" for number in range(self.pods)]
         for server, extra in zip(self.servers, self._extra, strict=True):
             server.extra = [*extra, *users]
-        self._execute("ACL", "SETUSER", f"p{pod}", "resetpass", "resetchannels", *self._rules(pod))
+        self._execute("ACL", "SETUSER", f"p{pod}", "resetpass", "resetkeys", "resetchannels", *self._rules(pod))
 
     def _rules(self, pod: int) -> list[str]:
-        return ["on", f">{self._secrets[pod]}", "~*", "+@all", *self._rights[pod].split()]
+        other = "~*" if self.sigil == CHANNEL else "&*"
+        return ["on", f">{self._secrets[pod]}", other, "+@all", *self._rights[pod].split()]
 
     def _execute(self, *command: str) -> list[Any]:
         untyped: Any = redis  # as far as a strict checker sees
@@ -247,22 +252,25 @@ class NatsAccess(Access):
                     server.reload()
 
 
-def make_access(bus: Bus, pods: int, shared: str, known: Sequence[str], directory: Path) -> Access:
+def make_access(name: BusName, bus: Bus, *, pods: int, shared: str, known: Sequence[str], directory: Path) -> Access:
     """Return the users of a broker.
 
     Args:
+        name: Which one it is.
         bus: The broker.
         pods: How many pods there are.
         shared: The channel that all pods hear.
         known: The channels that may be denied one by one.
         directory: For files of keys.
     """
+    where = url_of(name, bus)
     if isinstance(bus, NatsServer):
-        return NatsAccess(bus.url, [bus], pods, directory)
+        return NatsAccess(where, [bus], pods, directory)
     if isinstance(bus, NatsCluster):
-        return NatsAccess(bus.url, bus.nodes, pods, directory)
+        return NatsAccess(where, bus.nodes, pods, directory)
+    sigil = KEY if name in DURABLE else CHANNEL
     if isinstance(bus, RedisServer):
-        return RedisAccess(bus.url, [bus], pods, shared, known)
+        return RedisAccess(where, [bus], pods, shared, known, sigil)
     if isinstance(bus, RedisCluster | SentinelSet):
-        return RedisAccess(bus.url, bus.nodes, pods, shared, known)
+        return RedisAccess(where, bus.nodes, pods, shared, known, sigil)
     raise TypeError(f"{bus!r} is no broker with users")

@@ -142,10 +142,14 @@ class Book:
         routing: Of the fleet: says what travels where.
         forwards: Nodes of the broker learn of each other's subscriptions a little later than they confirm them: what
             is published meanwhile is not owed, until the first event has come that way.
+        keeps: The broker keeps what it confirmed until every pod has read it, or gets it again from its sender.
+        refusing: The pods that refused something: for its size, its signature or its time.
     """
 
     routing: Routing
     forwards: bool = False
+    keeps: bool = False
+    refusing: set[str] = field(factory=set[str])
     events: list[Published] = field(factory=list[Published])
     lives: list[Life] = field(factory=list[Life])
     drops: dict[tuple[str, str], Counter[str]] = field(

@@ -18,14 +18,20 @@ from backplane_testservers import (
 )
 from backplane_testservers.search import binaries
 
-__all__ = ["BUS_NAMES", "SINGLE", "Bus", "BusName", "start_bus"]
+__all__ = ["BUS_NAMES", "DURABLE", "REDIS", "SINGLE", "Bus", "BusName", "start_bus", "url_of"]
 
-BusName: TypeAlias = Literal["redis", "valkey", "nats", "redis-cluster", "nats-cluster", "sentinel"]
+BusName: TypeAlias = Literal[
+    "redis", "valkey", "nats", "redis-cluster", "nats-cluster", "sentinel", "redis-resp2", "redis-streams"
+]
 Bus: TypeAlias = OwnBroker | NatsCluster | SentinelSet
 
 BUS_NAMES: Final[tuple[BusName, ...]] = get_args(BusName)
-SINGLE: Final[frozenset[BusName]] = frozenset({"redis", "valkey", "nats"})
+REDIS: Final[frozenset[BusName]] = frozenset({"redis", "valkey", "redis-resp2", "redis-streams"})
+"""One Redis server, or one like it."""
+SINGLE: Final[frozenset[BusName]] = REDIS | {"nats"}
 """One server, so that a proxy can stand before it."""
+DURABLE: Final[frozenset[BusName]] = frozenset({"redis-streams"})
+"""Those that keep what is published, so that a link goes on where the one before it ended."""
 
 
 @contextmanager
@@ -38,6 +44,12 @@ def start_bus(name: BusName) -> Generator[Bus]:
     if name == "redis":
         with RedisServer() as redis_server:
             yield redis_server
+    elif name == "redis-streams":
+        with RedisServer(least_major=7) as streams_server:
+            yield streams_server
+    elif name == "redis-resp2":
+        with RedisServer(query="protocol=2") as resp2_server:
+            yield resp2_server
     elif name == "valkey":
         with RedisServer(binary=_find_valkey()) as valkey_server:
             yield valkey_server
@@ -53,6 +65,11 @@ def start_bus(name: BusName) -> Generator[Bus]:
     else:
         with SentinelSet() as sentinels:
             yield sentinels
+
+
+def url_of(name: BusName, bus: Bus) -> str:
+    """Return where the pods of a run over this broker connect."""
+    return bus.url.replace("://", "+streams://", 1) if name == "redis-streams" else bus.url
 
 
 def _find_valkey() -> Path:

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 from attrs import evolve, field, frozen
 from backplane_core import Target
 
-from tests.product.ledger.buses import SINGLE, BusName
+from tests.product.ledger.buses import DURABLE, SINGLE, BusName
 from tests.product.ledger.faults import KINDS, Fault
 from tests.product.ledger.faults.line import Narrow
 from tests.product.ledger.faults.refusals import Poison
@@ -49,6 +49,8 @@ MANY: Final = 700
 AHEAD_S: Final = (0, 0, 0, -90, 0.3, 60)
 """Any two of these are less apart than the 300 s that signed frames are good for."""
 SHORT_TTL_S: Final = (2.0, 6.0)
+RESEND_S: Final = 60.0
+"""What a log forgets is sent again if it was confirmed within that time, so this is more than any outage takes here."""
 KEYS: Final = ("k" * 32, "j" * 32)
 COMMON: Final[Mapping[BusName, int]] = {
     "redis": 8,
@@ -57,6 +59,8 @@ COMMON: Final[Mapping[BusName, int]] = {
     "redis-cluster": 3,
     "nats-cluster": 3,
     "sentinel": 1,
+    "redis-resp2": 3,
+    "redis-streams": 4,
 }
 
 
@@ -157,6 +161,8 @@ def draw(seed: int, bus: BusName | None = None) -> Plan:
     routing: dict[str, Any] = random.choice(({"routing": "broadcast"}, {"routing": "interest"}))
     if routing["routing"] == "broadcast" and random.random() < 0.4:
         routing["lanes"] = random.choice((2, 5))
+    if over in DURABLE:  # where every pod reads the whole of it
+        routing = {"lanes": 8 if routing["routing"] == "interest" else 1, **routing, "routing": "broadcast"}
     fleet: dict[str, Any] = {
         **routing,
         "probe_interval_s": random.choice((0.5, 0.5, 0.8)),
@@ -169,6 +175,8 @@ def draw(seed: int, bus: BusName | None = None) -> Plan:
         fleet["stale_after_s"] = random.choice((0, 0.3))
     if random.random() < 0.1:
         fleet["origin_ttl_s"] = random.choice(SHORT_TTL_S)
+    if over in DURABLE:
+        fleet["resend_s"] = RESEND_S
     padding = random.choice((0, 0, 100, 1_000, 4_000))
     tiny = random.random() < 0.35
     pods = [_pod(random, padding, tiny=tiny, interest=fleet["routing"] == "interest") for _ in range(_pods(random))]

@@ -10,6 +10,7 @@ from typing import Any
 from attrs import define, field
 from backplane_core import (
     BaseBackplane,
+    EnvelopeRejected,
     EventDropped,
     Gap,
     LinkChanged,
@@ -145,6 +146,8 @@ class Pod(Sender):
         elif isinstance(record, LinkChanged):
             self._links += record.live
             self.story.say(name, f"link {record.links} is {'live' if record.live else 'lost'}: {record.reason}")
+        elif isinstance(record, EnvelopeRejected):
+            self.book.refusing.add(name)
         elif isinstance(record, StateChanged):
             self.story.say(name, f"is {record.state}")
 

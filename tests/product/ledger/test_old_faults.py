@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 from backplane_core import EventSink, Frame, Gap, Target
 from backplane_core._inbound.connection_notifier import ConnectionNotifier
 from backplane_core._inbound.coverage import Coverage
+from backplane_core._inbound.cursors import Cursors
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.outage_notifier import OutageNotifier
 from backplane_core._inbound.receiver import Receiver
@@ -200,6 +201,22 @@ def what_was_denied_is_owed_no_gap(patch: Patch) -> None:
     patch.setattr(Receiver, "owe", nothing)
 
 
+def a_log_is_read_from_its_end(patch: Patch) -> None:
+    def from_the_end(self: Cursors, channels: Iterable[str]) -> dict[str, str]:
+        del self, channels
+        return {}
+
+    patch.setattr(Cursors, "after", from_the_end)
+
+
+def a_log_is_taken_for_pub_sub(patch: Patch) -> None:
+    def no_channel(self: Cursors, channels: Iterable[str]) -> bool:
+        del self, channels
+        return False
+
+    patch.setattr(Cursors, "cover", no_channel)
+
+
 def denied_to_a_receiver(seed: int, bus: BusName) -> Plan:
     """One pod may not hear some of its targets for a while."""
     plan = draw(seed, bus)
@@ -258,9 +275,16 @@ MISTAKES = [
     ),
     Mistake("what was denied is owed no gap", what_was_denied_is_owed_no_gap, "loss", "redis", denied_to_a_receiver),
     Mistake("a taken id keeps its targets", an_id_that_is_taken_over_keeps_its_targets, "alien", "redis"),
+    Mistake("a log is read from its end", a_log_is_read_from_its_end, "loss", "redis-streams"),
+    Mistake("a log is taken for pub/sub", a_log_is_taken_for_pub_sub, "needless gap", "redis-streams"),
 ]
 SEEDS = 40
-BY_DEFAULT = ("copies are delivered", "nobody is notified", "excluded connections are served")
+BY_DEFAULT = (
+    "copies are delivered",
+    "nobody is notified",
+    "excluded connections are served",
+    "a log is taken for pub/sub",
+)
 """Those that nearly every seed shows; the others, which take minutes, run with `--long`."""
 
 

@@ -271,6 +271,43 @@ def test_the_margin_around_a_gap_is_as_wide_as_a_clocks_error(scene: Scene) -> N
     assert scene.found == ["loss"]
 
 
+def test_over_a_log_a_gap_needs_a_sender_that_counted_something_or_a_pod_that_refused_something() -> None:
+    log = Scene(Book(make_routing("broadcast", "ch", 1), keeps=True))
+    life = log.connection()
+    (event,) = log.publish(1)
+    log.hear(life, event)
+    assert log.found == []
+    log.overflow(life, 0)
+    assert log.found == []
+    log.tell(life, 90.0, 110.0)
+    assert log.found == ["needless gap"]
+    log.book.refusing.add("elsewhere")
+    assert log.found == ["needless gap"]
+    log.book.refusing.add("here")
+    assert log.found == []
+    log.book.refusing.clear()
+    log.book.dropped("there", event.channel, "outbox", 1)
+    assert log.found == []
+
+
+def test_over_a_log_a_gap_covers_a_loss_and_is_needless_itself() -> None:
+    log = Scene(Book(make_routing("broadcast", "ch", 1), keeps=True))
+    life = log.connection("sink")
+    log.publish(1)
+    assert log.found == ["loss"]
+    log.tell(life, 90.0, 110.0)
+    assert log.found == ["needless gap"]
+
+
+def test_over_a_log_what_a_sender_doubts_excuses_nothing() -> None:
+    for cause, found in (("in_doubt", ["loss"]), ("unconfirmed", ["loss"]), ("outbox", [])):
+        log = Scene(Book(make_routing("broadcast", "ch", 1), keeps=True))
+        log.connection("sink")
+        (event,) = log.publish(1)
+        log.book.dropped("there", event.channel, cause, 1)
+        assert log.found == found
+
+
 # Each rule is needed: without it, one of the scenes above is judged otherwise.
 
 

@@ -7,6 +7,9 @@ before the first later event of the same sender and target.
 
 Counted. What no gap covers may be among what its sender counted as dropped, on that very channel or on the fleet's: at
 most so many different events; and none that reached another connection, unless the cause says that it may have.
+
+Over a log less is excused: no gap, unless a sender counted something or the pod refused it, and nothing that its sender
+merely doubts.
 """
 
 from __future__ import annotations
@@ -29,8 +32,10 @@ FORWARD_S: Final = 0.5
 """How long nodes take to learn of each other's subscriptions, after they have confirmed them."""
 MAY_HAVE_ARRIVED: Final = ("unconfirmed", "closed", "in_doubt")
 """Causes of drops that some connections may have been spared."""
+OF_NO_LOG: Final = ("unconfirmed", "in_doubt")
+"""Causes of drops that a log leaves no room for: what it may lack is sent again."""
 
-What: TypeAlias = Literal["loss", "local loss", "copy", "inversion", "alien", "late gap"]
+What: TypeAlias = Literal["loss", "local loss", "copy", "inversion", "alien", "late gap", "needless gap"]
 
 
 @frozen
@@ -76,6 +81,7 @@ def find_violations(book: Book) -> list[Violation]:
         found += _copies(life, heard)
         found += _inversions(life, heard)
         found += _aliens(life)
+        found += _needless_gaps(life, book)
     return [*found, *find_losses(book)]
 
 
@@ -137,6 +143,16 @@ def _aliens(life: Life) -> Iterator[Violation]:
             yield Violation("alien", life, event, f"{event} was refused, and came to {life}")
         elif life.conn_id in event.exclude or not any(_may_hear(hold, heard, event, life) for hold in life.holds):
             yield Violation("alien", life, event, f"{event} is none of {life}'s: it is for {_targets(event)}")
+
+
+def _needless_gaps(life: Life, book: Book) -> Iterator[Violation]:
+    """Over a log whatever happens to the broker or a line costs no gap: only what never reached it, or was refused."""
+    if not book.keeps or life.pod in book.refusing or any(drops.total() for drops in book.drops.values()):
+        return
+    for told in life.told:
+        if told.gap.cause != "overflow":
+            text = f"{life} was notified of a gap over a log that lost nothing: {told.gap.cause}, {told.gap.reason}"
+            yield Violation("needless gap", life, None, text)
 
 
 def _may_hear(hold: Hold, heard: Heard, event: Published, life: Life) -> bool:
@@ -216,8 +232,10 @@ class Budget:
     partial: int
 
     @classmethod
-    def of(cls, drops: Counter[str]) -> Budget:
-        return cls(drops.total(), sum([drops[cause] for cause in MAY_HAVE_ARRIVED]))
+    def of(cls, drops: Counter[str], *, of_log: bool = False) -> Budget:
+        without = OF_NO_LOG if of_log else ()
+        counted = {cause: count for cause, count in drops.items() if cause not in without}
+        return cls(sum(counted.values()), sum([counted.get(cause, 0) for cause in MAY_HAVE_ARRIVED]))
 
     def excuse(self, *, has_arrived: bool) -> bool:
         """Return whether one more is excused."""
@@ -232,7 +250,7 @@ def _uncounted(uncovered: Iterable[tuple[Life, Published, Violation | None]], bo
     arrived = {
         heard.event for life in book.lives for heard in life.heard if heard.event and heard.event.sender != life.pod
     }
-    budgets = {place: Budget.of(drops) for place, drops in book.drops.items()}
+    budgets = {place: Budget.of(drops, of_log=book.keeps) for place, drops in book.drops.items()}
     counted: set[Published] = set()
     for life, event, late in uncovered:
         if event in counted:

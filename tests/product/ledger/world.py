@@ -21,7 +21,7 @@ from redis.crc import key_slot
 
 from tests.product.ledger.access import Access, make_access
 from tests.product.ledger.book import Book
-from tests.product.ledger.buses import SINGLE, Bus
+from tests.product.ledger.buses import DURABLE, SINGLE, Bus
 from tests.product.ledger.faults import Fault
 from tests.product.ledger.hurry import hurried
 from tests.product.ledger.plan import TARGETS, Plan
@@ -75,7 +75,7 @@ class World:
 
     def __attrs_post_init__(self) -> None:
         routing = make_routing(self.plan.options["routing"], self.channel, self.plan.options.get("lanes", 1))
-        self.book = Book(routing, forwards=isinstance(self.bus, NatsCluster))
+        self.book = Book(routing, forwards=isinstance(self.bus, NatsCluster), keeps=self.plan.bus in DURABLE)
 
     # What faults need
 
@@ -128,7 +128,9 @@ class World:
         options = {**plan.options, "channel": self.channel}
         known = sorted({self.book.routing.channel([target]) for target in TARGETS} - {*self.book.routing.base})
         directory = Path(stack.enter_context(TemporaryDirectory()))
-        self.access = make_access(self.bus, len(plan.pods), self.channel, known, directory)
+        self.access = make_access(
+            plan.bus, self.bus, pods=len(plan.pods), shared=self.channel, known=known, directory=directory
+        )
         await asyncio.to_thread(self.access.open)
         url = self.access.url(None)
         proxies: list[Proxy | None] = [None] * len(plan.pods)

@@ -9,8 +9,6 @@ Slot ranges, epochs and replicas are assigned explicitly, so that a cluster is u
 
 from __future__ import annotations
 
-import re
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -23,11 +21,10 @@ from attrs import define, field
 from redis.crc import key_slot
 from redis.exceptions import ResponseError
 
-from backplane_testservers.broker import BrokerFailed, Kind, OptionsUnavailable, OwnBroker
+from backplane_testservers.broker import BrokerFailed, Kind, OwnBroker
 from backplane_testservers.ports import free_port
 from backplane_testservers.process import Tls
 from backplane_testservers.redis_server import RedisServer
-from backplane_testservers.search import binaries
 
 __all__ = ["ClusterNode", "RedisCluster"]
 
@@ -37,8 +34,6 @@ NODE_TIMEOUT_MS: Final = 1000
 
 READY_TIMEOUT_S: Final = 60.0
 """Two seconds, unless the machine is starved of CPU."""
-
-_VERSION: Final = re.compile(rb"v=(\d+)\.")
 
 
 @define(kw_only=True, eq=False)
@@ -52,12 +47,7 @@ class ClusterNode(RedisServer):
 
     bus_port: int = field(factory=free_port)
     announced_port: int | None = None
-
-    def binaries(self) -> Sequence[Path]:
-        found = [path for path in binaries("redis") if _major(path) >= 7]
-        if not found:
-            raise OptionsUnavailable("no Redis or Valkey server here is from 7 on: sharded pub/sub needs one")
-        return found
+    least_major: int = 7  # the first one with sharded pub/sub
 
     def config(self, port: int, directory: Path) -> str:
         lines = [
@@ -285,9 +275,3 @@ def _follows(node: ClusterNode, master: str) -> bool:
     except ResponseError:
         return False  # it does not know that one yet
     return True
-
-
-def _major(binary: Path) -> int:
-    version = subprocess.run([binary, "--version"], capture_output=True, check=False).stdout
-    found = _VERSION.search(version)
-    return int(found[1]) if found else 0

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 from urllib.parse import quote
 
 from attrs import define, field
 
-from backplane_testservers.broker import Kind
+from backplane_testservers.broker import Kind, OptionsUnavailable
 from backplane_testservers.process import ProcessBroker, Tls
 from backplane_testservers.search import binaries
 
 __all__ = ["RedisServer", "listen_lines"]
+
+_VERSION: Final = re.compile(rb"v=(\d+)\.")
 
 
 @define(kw_only=True, eq=False)
@@ -25,6 +29,7 @@ class RedisServer(ProcessBroker):
         password: The password of `user`, or else of the default user.
         unix_socket: Listen on `unix_path` too.
         query: Of its URL: options of clients, such as `protocol=2`.
+        least_major: The oldest major version that will do.
     """
 
     ready_marker: ClassVar[bytes] = b"Ready to accept connections"
@@ -35,6 +40,7 @@ class RedisServer(ProcessBroker):
     password: str | None = field(default=None, repr=False)
     unix_socket: bool = False
     query: str = ""
+    least_major: int = 0
 
     @property
     def kind(self) -> Kind:
@@ -57,7 +63,12 @@ class RedisServer(ProcessBroker):
         return f"unix://{self._credentials()}{self.unix_path}"
 
     def binaries(self) -> Sequence[Path]:
-        return binaries("redis")
+        found = binaries("redis")
+        if self.least_major:
+            found = [path for path in found if _major(path) >= self.least_major]
+            if not found:
+                raise OptionsUnavailable(f"no Redis or Valkey server here is of version {self.least_major} or later")
+        return found
 
     def command(self, binary: Path, config: Path) -> Sequence[str]:
         return [str(binary), str(config)]
@@ -104,3 +115,9 @@ def _quote(value: str) -> str:
     """Quote a value as Redis's configuration reader wants it."""
     plain = value.encode()
     return '"' + "".join(chr(b) if chr(b).isalnum() and b < 0x80 else f"\\x{b:02x}" for b in plain) + '"'
+
+
+def _major(binary: Path) -> int:
+    version = subprocess.run([binary, "--version"], capture_output=True, check=False).stdout
+    found = _VERSION.search(version)
+    return int(found[1]) if found else 0

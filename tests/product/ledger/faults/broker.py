@@ -10,12 +10,12 @@ import redis
 from attrs import frozen
 from backplane_testservers import OwnBroker, free_port
 
-from tests.product.ledger.buses import BusName
+from tests.product.ledger.buses import REDIS, SINGLE, BusName
 from tests.product.ledger.faults.base import Fault, HurtWorld
 
 __all__ = ["Demoted", "Freeze", "Hiccup", "Kill"]
 
-WHOLE: frozenset[BusName] = frozenset({"redis", "valkey", "nats", "redis-cluster"})
+WHOLE: frozenset[BusName] = SINGLE | {"redis-cluster"}
 
 
 @frozen(kw_only=True)
@@ -73,7 +73,7 @@ class Hiccup(_Broker):
 class Demoted(_Broker):
     """A Redis server becomes the replica of one that is not there, lives on, and is a primary again later."""
 
-    buses = frozenset[BusName]({"redis", "valkey"})
+    buses = REDIS
 
     async def happen(self, world: HurtWorld) -> None:
         before = {pod.name: pod.links for pod in world.pods}
