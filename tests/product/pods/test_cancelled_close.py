@@ -3,33 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from backplane_core import Transport
 from backplane_nats import NatsTransport
 from backplane_redis import ClusterTransport, RedisTransport, StreamsTransport
 from backplane_testservers.leftovers import no_leftovers
+from redis.credentials import CredentialProvider
 
 TURNS = range(10)
 """When to cancel, in turns of the loop from its first one: in each of its awaits, and after it ended."""
 
 
-@pytest.fixture(params=["redis", "resp2", "streams", "cluster", "nats"])
-def transport(request: pytest.FixtureRequest) -> Transport:
-    """A new one, of each kind."""
-    if request.param == "redis":
-        return RedisTransport(request.getfixturevalue("redis_url"))
-    if request.param == "resp2":
-        return RedisTransport(request.getfixturevalue("redis_url"), connection_kwargs={"protocol": 2})
-    if request.param == "streams":
-        return StreamsTransport(request.getfixturevalue("redis_url").replace("://", "+streams://", 1))
-    if request.param == "nats":
-        return NatsTransport(request.getfixturevalue("nats_url"))
-    return ClusterTransport(request.getfixturevalue("shared_redis_cluster").url)
+class NoSecret(CredentialProvider):
+    """What a server without passwords accepts."""
+
+    def get_credentials(self) -> tuple[str, str]:
+        return ("default", "any")
+
+
+@pytest.fixture(params=["redis", "resp2", "streams", "cluster", "redis renewed", "streams renewed", "cluster renewed"])
+def redis_transport(request: pytest.FixtureRequest) -> Transport:
+    """A new one, of each kind; some keep their credentials from expiring."""
+    kind, _, renewed = request.param.partition(" ")
+    options: dict[str, Any] = {"credential_provider": NoSecret(), "renew_credentials_s": 600} if renewed else {}
+    if kind == "cluster":
+        return ClusterTransport(request.getfixturevalue("shared_redis_cluster").url, connection_kwargs=options)
+    url: str = request.getfixturevalue("redis_url")
+    if kind == "streams":
+        return StreamsTransport(url.replace("://", "+streams://", 1), connection_kwargs=options)
+    return RedisTransport(url, connection_kwargs={"protocol": 2} if kind == "resp2" else options)
 
 
 @pytest.mark.every_loop
-async def test_a_close_that_is_cancelled_leaves_no_socket_and_no_task(transport: Transport) -> None:
+async def test_a_close_that_is_cancelled_leaves_no_socket_and_no_task(redis_transport: Transport) -> None:
+    await check_that_closing_leaves_nothing(redis_transport)
+
+
+@pytest.mark.every_loop
+async def test_a_close_over_nats_that_is_cancelled_leaves_no_socket_and_no_task(nats_url: str) -> None:
+    await check_that_closing_leaves_nothing(NatsTransport(nats_url))
+
+
+async def check_that_closing_leaves_nothing(transport: Transport) -> None:
     for turns in TURNS:
         async with no_leftovers():
             link = await transport.open()

@@ -168,11 +168,23 @@ async def test_a_link_to_a_sentinels_master_is_renewed(leaves_nothing: None) -> 
             await check_renewed(pod, tokens, sentinels.nodes[0])
 
 
-async def test_a_token_that_is_refused_leaves_the_link_and_is_a_warning(
-    server: RedisServer, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_both_connections_of_a_link_over_streams_are_renewed(start: StartServer, leaves_nothing: None) -> None:
+    server = start(RedisServer(password=SECRET, least_major=7))
     tokens = Tokens()
-    async with connect(url_of(server), connection_kwargs={"credential_provider": tokens}) as pod:
+    url = url_of(server).replace("://", "+streams://", 1)
+    async with connect(url, connection_kwargs={"credential_provider": tokens}) as pod:
+        await check_renewed(pod, tokens, server)
+        await until(lambda: renewals(server) == 2, "an AUTH on either")
+
+
+@pytest.mark.parametrize("scheme", ["redis", "redis+streams"])
+async def test_a_token_that_is_refused_leaves_the_link_and_is_a_warning(
+    start: StartServer, scheme: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = start(RedisServer(password=SECRET, least_major=7))
+    tokens = Tokens()
+    url = url_of(server).replace("redis", scheme, 1)
+    async with connect(url, connection_kwargs={"credential_provider": tokens}) as pod:
         tokens.announce(Token("wrong-token"))
         await until(lambda: "refused renewed credentials (WRONGPASS)" in caplog.text, "a warning")
         tokens.on_failure[0](RuntimeError("wrong-token"))

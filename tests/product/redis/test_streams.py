@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -23,8 +24,10 @@ from backplane_core import (
 )
 from backplane_redis import StreamsTransport
 from backplane_redis._streams import reader as reader_module
+from backplane_redis._streams import upkeep as upkeep_module
 from backplane_redis._streams import writer as writer_module
-from backplane_testservers import Broker, OwnBroker, RedisCluster
+from backplane_redis._streams.session import Session
+from backplane_testservers import Broker, OwnBroker, Proxy, RedisCluster
 from redis.asyncio import Redis
 
 from tests.support.sockets import Socket, attach
@@ -203,6 +206,55 @@ async def test_a_replica_that_is_promoted_without_the_last_events_costs_none(
         assert sum([pod.stats().duplicates for pod in traffic.pods]) > 0
 
 
+async def test_a_gap_over_a_log_begins_where_reading_had_stopped_and_not_with_the_next_link(
+    redis_server: OwnBroker, channel: str
+) -> None:
+    """What was published while a pod had no link is read late; what it refuses of that lies where it was published."""
+    options: dict[str, Any] = {"channel": channel, "beat_s": 0.1, "probe_interval_s": 0.5}
+    with Proxy(redis_server.host, redis_server.port) as proxy:
+        async with (
+            connect(streams(redis_server.url), **options) as there,
+            connect(proxy.url(streams(redis_server.url)), max_event_bytes=500, **options) as here,
+        ):
+            socket = await attach(here, "c1", USER)
+            proxy.refuse()
+            proxy.reset()
+            await here.wait_for_state("degraded", timeout_s=20)
+            await asyncio.sleep(0.2)
+            published_at = time.time()
+            await there.publish(USER, "x" * 1_000)
+            await there.flush(timeout_s=20)
+            await asyncio.sleep(0.2)
+            proxy.heal()
+            await until(lambda: socket.gaps, "a gap says that it was refused")
+    (gap,) = socket.gaps
+    assert gap.missed == 1
+    assert gap.since <= published_at <= gap.until
+
+
+async def test_upkeep_takes_no_round_trip_of_its_own(
+    redis_url: str, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A confirmation that waits for it would be late: core might take that for a broker that confirms nothing."""
+    monkeypatch.setattr(upkeep_module, "LOOK_EVERY_S", 0.0)
+    asked: list[int] = []
+    ask = Session.ask
+
+    async def counted(self: Session, *commands: bytes) -> list[Any]:
+        asked.append(len(commands))
+        return await ask(self, *commands)
+
+    link = await StreamsTransport(streams(redis_url), retain_bytes=65_536).open()
+    try:
+        monkeypatch.setattr(Session, "ask", counted)
+        for _ in range(10):
+            await link.send([(channel, bytes(10_000)) for _ in range(5)])
+    finally:
+        await link.aclose()
+    assert len(asked) == 10
+    assert max(asked) > 7, "and streams are looked at all the same"
+
+
 async def test_a_stream_that_is_deleted_under_a_live_fleet_is_noticed(
     redis_server: OwnBroker, channel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,7 +319,7 @@ async def test_a_reader_that_is_overtaken_by_trimming_is_not_handed_the_rest_as_
 async def test_a_stream_keeps_as_many_bytes_as_it_should(
     redis_url: str, channel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer_module, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(upkeep_module, "LOOK_EVERY_S", 0.0)
     link = await StreamsTransport(streams(redis_url), retain_bytes=200_000).open()
     try:
         async with server(redis_url) as operator:

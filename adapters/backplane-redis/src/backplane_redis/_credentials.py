@@ -15,7 +15,9 @@ from backplane_core import TransportError
 from backplane_core.sockets import SlowCall
 from redis.credentials import CredentialProvider, StreamingCredentialProvider
 
-__all__ = ["Credentials", "Renewable"]
+from backplane_redis._refusals import KNOWN_CODES
+
+__all__ = ["Credentials", "Renewable", "log_refused_renewal"]
 
 logger: Final = logging.getLogger("backplane")
 
@@ -23,6 +25,18 @@ _Login: TypeAlias = "tuple[str] | tuple[str, str]"
 
 _EARLIEST: Final = 0.8
 """Of the interval: pods that started together renew apart, so that a fleet does not log in all at once."""
+
+
+def log_refused_renewal(where: str, reply: str) -> None:
+    """Log that a server refused renewed credentials, by the code of its reply: the rest may quote anything.
+
+    Args:
+        where: The server's address.
+        reply: What it said.
+    """
+    code = reply.partition(" ")[0]
+    text = "Redis at %s refused renewed credentials (%s); the link goes on with those that it has"
+    logger.warning(text, where, code if code in KNOWN_CODES else "an error")
 
 
 class Renewable(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -18,15 +17,14 @@ from redis.exceptions import RedisError, ResponseError
 
 from backplane_redis._commands import pack_command
 from backplane_redis._connection import LinkConnection
+from backplane_redis._credentials import log_refused_renewal
 from backplane_redis._error_reply import error_reply
 from backplane_redis._limits import LEAST_BYTES, Limits
 from backplane_redis._pending import PendingReply
-from backplane_redis._refusals import is_unknown_command
+from backplane_redis._refusals import KNOWN_CODES, is_unknown_command
 from backplane_redis._verdicts import grants, is_lacking_command, judge
 
 __all__ = ["CLOSED", "MALFORMED", "PUSH", "PipelinedConnection"]
-
-logger: Final = logging.getLogger("backplane")
 
 _READ_BYTES: Final = 1 << 20
 """Takes all that asyncio has buffered in one read: fewer turns of the loop, larger batches."""
@@ -35,14 +33,6 @@ PUSH: Any = hiredis.PushNotification
 
 MALFORMED: Final = (hiredis.ProtocolError, LookupError, TypeError, AttributeError)
 """What taking replies raises if they are no RESP3, or if no Redis sends such: the connection is dead then."""
-
-_CODES: Final = frozenset(
-    (
-        *("ASK", "BUSY", "CLUSTERDOWN", "CROSSSLOT", "ERR", "LOADING", "MASTERDOWN", "MISCONF", "MOVED", "NOAUTH"),
-        *("NOPERM", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "WRONGPASS"),
-    )
-)
-"""Codes that an error may name; any other first word may be a piece of a payload, where a server tears messages."""
 
 _AUTH: Final = "AUTH"
 
@@ -159,22 +149,19 @@ class PipelinedConnection(ABC):
         if pending is None or pending.command != _AUTH:
             return False
         refused = isinstance(reply, hiredis.ReplyError)
-        if refused:  # by its code alone: the rest may quote anything
-            text = "Redis at %s refused renewed credentials (%s); the link goes on with those that it has"
-            logger.warning(text, self._where, str(reply).partition(" ")[0] if self._is_code(reply) else "an error")
+        if refused:
+            log_refused_renewal(self._where, str(reply))
         return refused or reply in {b"OK", "OK"}
-
-    @staticmethod
-    def _is_code(reply: object) -> bool:
-        return str(reply).partition(" ")[0] in _CODES
 
     async def aclose(self) -> None:
         """Close the socket at once; pending calls raise."""
         self.die("it was closed")
-        if self._renewal is not None and self._renewal is not asyncio.current_task():
-            await asyncio.wait([self._renewal])
-        with suppress(RedisError, OSError):  # dead already, which is what was asked for
-            await self._connection.disconnect()
+        try:
+            if self._renewal is not None and self._renewal is not asyncio.current_task():
+                await asyncio.wait([self._renewal])
+        finally:  # also if this is cancelled in the middle of that
+            with suppress(RedisError, OSError):  # dead already, which is what was asked for
+                await self._connection.disconnect()
 
     async def fetch(self) -> Iterator[Any] | None:
         """Wait for bytes and return their replies; None when the connection is gone."""
@@ -253,7 +240,7 @@ class PipelinedConnection(ABC):
     def describe_refusal(self, code: str) -> str:
         """Return what an error reply that is about the whole link means, by its code alone."""
         pending = self.next_pending()
-        if code not in _CODES:
+        if code not in KNOWN_CODES:
             return self.nonsense
         if pending is None:
             return f"the server sent {code}"

@@ -9,7 +9,23 @@ from typing import Final
 from attrs import frozen
 from backplane_core import AuthenticationError, TransportError
 
-__all__ = ["describe_foreign", "is_about_rights", "is_temporary", "is_unknown_command", "lacks_resp3", "make_refusal"]
+__all__ = [
+    "KNOWN_CODES",
+    "describe_foreign",
+    "is_about_rights",
+    "is_temporary",
+    "is_unknown_command",
+    "lacks_resp3",
+    "make_refusal",
+]
+
+KNOWN_CODES: Final = frozenset(
+    (
+        *("ASK", "BUSY", "CLUSTERDOWN", "CROSSSLOT", "ERR", "LOADING", "MASTERDOWN", "MISCONF", "MOVED", "NOAUTH"),
+        *("NOPERM", "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "WRONGPASS"),
+    )
+)
+"""Codes that an error may name; any other first word may be a piece of a payload, where a server tears messages."""
 
 _UNKNOWN: Final = (
     r"(?:ERR )?(?:unknown|unsupported|Unknown|Unsupported) (?:sub)?command|ERR .*\bcommand not (?:found|allowed)"

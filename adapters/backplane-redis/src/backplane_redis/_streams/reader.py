@@ -49,8 +49,9 @@ class StreamReader:
     """
 
     def __init__(self, session: Session, asker: Session, client_id: int | None) -> None:
-        self.received_until = time.monotonic()
-        """All that was in the streams by then was yielded, and taken: `time.monotonic()`, seconds."""
+        self.received_until = float("-inf")
+        """All that was in the streams by then was yielded, and taken: `time.monotonic()`, seconds. What the link before
+        this one had not read is still to come, so a new link has proven nothing yet."""
         self._session = session
         self._asker = asker
         self._client_id = client_id
@@ -69,7 +70,7 @@ class StreamReader:
             TransportError: The connection is dead, or a stream can't be read.
         """
         known = {channel: Place.parse(cursor) for channel, cursor in after.items()}
-        states = await self._look(channels, known)
+        states = await self._look(self._asker, channels, known)
         begun: dict[str, Place] = {}
         for channel in channels:
             info, is_there = states[channel]
@@ -107,15 +108,21 @@ class StreamReader:
             at = page[-1][0].decode()
 
     async def _look(
-        self, channels: Sequence[str], places: Mapping[str, Place]
+        self, session: Session, channels: Sequence[str], places: Mapping[str, Place]
     ) -> Mapping[str, tuple[StreamInfo, bool]]:
-        """Return what the streams are like now, and whether the entries of these places were there before that."""
+        """Return what the streams are like now, and whether the entries of these places were there before that.
+
+        Args:
+            session: Is asked. The one that reads, where it waits for nothing: on the other, sends would wait as well.
+            channels: The streams.
+            places: Where their readers are.
+        """
         known = [channel for channel in channels if channel in places]
         ranges = [
             pack_command("XRANGE", one, places[one].redis_id, places[one].redis_id, "COUNT", "1") for one in known
         ]
         infos = [pack_command("XINFO", "STREAM", channel) for channel in channels]
-        replies = await self._asker.ask(*ranges, *infos) if channels else []
+        replies = await session.ask(*ranges, *infos) if channels else []
         there = {channel for channel, reply in zip(known, replies, strict=False) if isinstance(reply, list) and reply}
         return {
             channel: (parse_info(self._asker, channel, reply), channel in there)
@@ -188,7 +195,7 @@ class StreamReader:
         # Only a reader that is behind can have been overtaken.
         states: Mapping[str, tuple[StreamInfo, bool]] = {}
         if full:
-            states = await self._look(full, {})
+            states = await self._look(self._session, full, {})
         moved: dict[str, Place] = {}
         frames: list[Frame | Lost] = []
         size = 0
@@ -226,7 +233,7 @@ class StreamReader:
         """Raise if a stream is no longer the one that was read: the next link finds out what that means."""
         self._look_at = time.monotonic() + LOOK_EVERY_S
         places = dict(self._places)
-        for channel, (info, is_there) in (await self._look(list(places), places)).items():
+        for channel, (info, is_there) in (await self._look(self._session, list(places), places)).items():
             if self._places.get(channel) is places[channel] and info.went_back(places[channel], is_there=is_there):
                 raise TransportError(f"the stream {channel!r} of Redis at {self._asker.where} was deleted or replaced")
 

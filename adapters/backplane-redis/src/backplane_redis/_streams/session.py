@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import hiredis
 from backplane_core import TransportError
 from redis.exceptions import RedisError
 
+from backplane_redis._commands import pack_command
 from backplane_redis._connection import LinkConnection
+from backplane_redis._credentials import log_refused_renewal
 from backplane_redis._refusals import make_refusal
 
 __all__ = ["RETRYABLE_CODES", "Session", "logger"]
@@ -42,6 +46,8 @@ class Session:
         # Replies that are still to come.
         self._owed = 0
         self._dead: str | None = None
+        # Keeps the credentials from expiring.
+        self._renewal = None if connection.credentials is None else connection.credentials.keep(self)
 
     @property
     def is_dead(self) -> bool:
@@ -80,6 +86,18 @@ class Session:
             return None
         return replies[before:]
 
+    async def renew(self, login: Sequence[str]) -> None:
+        """Authenticate again, once what was asked before is answered; a read that waits for entries is one of these.
+
+        A refusal leaves the connection as it is. The server ends it once the old credentials have expired.
+
+        Raises:
+            TransportError: The connection is dead.
+        """
+        [reply] = await self.ask(pack_command("AUTH", *login))
+        if isinstance(reply, hiredis.ReplyError):
+            log_refused_renewal(self.where, str(reply))
+
     def error(self) -> TransportError:
         """Return the error of a dead connection."""
         return TransportError(f"the link to Redis at {self.where} is dead: {self._dead or 'the connection was closed'}")
@@ -109,6 +127,9 @@ class Session:
         """Close the socket at once; what is asked raises."""
         self._dead = self._dead or "it was closed"
         try:
-            await self._connection.disconnect(nowait=True)
-        except (RedisError, OSError):
-            return  # dead already, which is what was asked for
+            if self._renewal is not None:
+                self._renewal.cancel()
+                await asyncio.wait([self._renewal])
+        finally:  # also if this is cancelled in the middle of that
+            with suppress(RedisError, OSError):  # dead already, which is what was asked for
+                await self._connection.disconnect(nowait=True)

@@ -13,8 +13,9 @@ from backplane_core import Frame, TransportError
 from backplane_redis._commands import pack_command, pack_head
 from backplane_redis._streams.entries import FIELD
 from backplane_redis._streams.place import Place
-from backplane_redis._streams.retention import LOOK_EVERY_S, Retention
+from backplane_redis._streams.retention import Retention
 from backplane_redis._streams.session import RETRYABLE_CODES, Session, logger
+from backplane_redis._streams.upkeep import Upkeep
 
 __all__ = ["StreamWriter"]
 
@@ -40,12 +41,9 @@ class StreamWriter:
     def __init__(self, session: Session, retention: Retention) -> None:
         self._session = session
         self._retention = retention
+        self._upkeep = Upkeep(retention, session.where, time.monotonic())
         self._heads: dict[str, bytes] = {}
         self._last: dict[str, str] = {}
-        # Streams that were written to since somebody looked at their size.
-        self._grown: set[str] = set()
-        self._look_at = time.monotonic() + LOOK_EVERY_S
-        self._may_look = True
 
     @property
     def confirmed(self) -> Mapping[str, str]:
@@ -63,13 +61,11 @@ class StreamWriter:
             return
         commands = [self._packed(frame) for frame in frames]
         is_said = False
-        while (refused := await self._add(frames, commands)) is not None:
+        while (refused := await self._add(frames, commands, self._upkeep.next(time.monotonic()))) is not None:
             if not is_said:
                 is_said = True
                 logger.warning("%s; tried again until it does", refused)
             await asyncio.sleep(RETRY_S)
-        if time.monotonic() >= self._look_at:
-            await self._trim()
 
     def _packed(self, frame: Frame) -> bytes:
         head = self._heads.get(frame[0])
@@ -78,28 +74,35 @@ class StreamWriter:
             head = self._heads[frame[0]] = pack_head("XADD", frame[0], "MAXLEN", "~", kept, "*", FIELD)
         return b"%b%d\r\n%b\r\n" % (head, len(frame[1]), frame[1])
 
-    async def _add(self, frames: Sequence[Frame], commands: Sequence[bytes]) -> TransportError | None:
+    async def _add(
+        self, frames: Sequence[Frame], commands: Sequence[bytes], upkeep: Sequence[bytes]
+    ) -> TransportError | None:
         """Add a batch; return why the server takes no writes now, None if it has it.
+
+        Args:
+            frames: The batch.
+            commands: The command for each.
+            upkeep: What goes along with them.
 
         Raises:
             TransportError: It is dead, or refuses for good.
         """
-        if len(commands) == 1:
-            replies = await self._session.ask(commands[0])
-            ids: Any = replies
-        else:
-            replies = await self._session.ask(MULTI, *commands, EXEC)
-            ids = replies[-1]
-            refused = next((one for one in enumerate(replies[1:-1]) if isinstance(one[1], hiredis.ReplyError)), None)
+        adding = commands if len(commands) == 1 else [MULTI, *commands, EXEC]
+        replies = await self._session.ask(*adding, *upkeep)
+        added: Any = replies[: len(adding)]
+        self._upkeep.take(replies[len(adding) :], self._last)
+        if len(commands) > 1:
+            refused = next((one for one in enumerate(added[1:-1]) if isinstance(one[1], hiredis.ReplyError)), None)
             if refused is not None:
                 return self._refusal(frames[refused[0]], str(refused[1]))
-            if isinstance(ids, hiredis.ReplyError):
-                return self._refusal(frames[0], str(ids))
-        for frame, id_ in zip(frames, ids, strict=True):
+            added = added[-1]
+            if isinstance(added, hiredis.ReplyError):
+                return self._refusal(frames[0], str(added))
+        for frame, id_ in zip(frames, added, strict=True):
             if isinstance(id_, hiredis.ReplyError):
                 return self._refusal(frame, str(id_))
             self._last[frame[0]] = id_.decode()
-        self._grown.update(self._last.keys() & {frame[0] for frame in frames})
+        self._upkeep.added({frame[0] for frame in frames})
         return None
 
     def _refusal(self, frame: Frame, text: str) -> TransportError:
@@ -118,25 +121,3 @@ class StreamWriter:
             if isinstance(reply, hiredis.ReplyError):
                 raise self._session.refusal("XRANGE", channel, str(reply))
         return [channel for channel, reply in zip(places, replies, strict=True) if not reply]
-
-    async def _trim(self) -> None:
-        """Trim the streams that were written to, to their size and age."""
-        self._look_at = time.monotonic() + LOOK_EVERY_S
-        grown, self._grown = sorted(self._grown), set()
-        if not self._may_look or not grown:
-            return
-        replies = await self._session.ask(*[word for channel in grown for word in self._retention.questions(channel)])
-        commands: list[bytes] = []
-        for number, channel in enumerate(grown):
-            usage, length = replies[2 * number : 2 * number + 2]
-            commands += self._retention.trims(channel, self._last[channel], usage, length)
-        replies += await self._session.ask(*commands) if commands else []
-        refused = next((reply for reply in replies if isinstance(reply, hiredis.ReplyError)), None)
-        if refused is not None and str(refused).startswith("NOPERM"):
-            # Asked once: each refusal stands in the server's ACL LOG.
-            self._may_look = False
-            logger.warning(
-                "Redis at %s lets nobody see how large the streams are: retain_bytes and retain_s have no effect; "
-                "grant +memory|usage +xlen +xtrim",
-                self._session.where,
-            )
