@@ -28,7 +28,7 @@ Bus: TypeAlias = OwnBroker | NatsCluster | SentinelSet
 BUS_NAMES: Final[tuple[BusName, ...]] = get_args(BusName)
 REDIS: Final[frozenset[BusName]] = frozenset({"redis", "valkey", "redis-resp2", "redis-streams"})
 """One Redis server, or one like it."""
-SINGLE: Final[frozenset[BusName]] = REDIS | {"nats"}
+SINGLE: Final[frozenset[BusName]] = REDIS | frozenset[BusName]({"nats"})
 """One server, so that a proxy can stand before it."""
 DURABLE: Final[frozenset[BusName]] = frozenset({"redis-streams"})
 """Those that keep what is published, so that a link goes on where the one before it ended."""
