@@ -113,7 +113,7 @@ class StreamReader:
         """Return what the streams are like now, and whether the entries of these places were there before that.
 
         Args:
-            session: Is asked. The one that reads, where it waits for nothing: on the other, sends would wait as well.
+            session: Is asked. The one that reads, unless a read waits there: on the other, sends would wait as well.
             channels: The streams.
             places: Where their readers are.
         """
