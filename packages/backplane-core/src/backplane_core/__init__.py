@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from backplane_core.answers import Answers, MissingPod
 from backplane_core.backplane import Attachment, Backplane, CloseCallback, Sink
 from backplane_core.base import BaseBackplane
 from backplane_core.connect import Connecting, connect, connect_from_env
@@ -30,7 +31,7 @@ from backplane_core.errors import (
 )
 from backplane_core.event import Event
 from backplane_core.event_sink import EventAttachment, EventSink
-from backplane_core.fleet import Answers, ConnectionInfo, Fleet, MissingPod, PodInfo, Receipt
+from backplane_core.fleet import ConnectionInfo, Fleet, PodInfo, Receipt
 from backplane_core.logging_observer import LoggingObserver
 from backplane_core.memory import InMemoryBackplane
 from backplane_core.observe import (
@@ -52,6 +53,13 @@ from backplane_core.observe import (
     SubscriptionRefused,
 )
 from backplane_core.options import ConnectOptions, Options, OutboxOverflow, RoutingName
+from backplane_core.presence import (
+    Presence,
+    PresenceChange,
+    PresenceJoined,
+    PresenceLeft,
+    PresenceSnapshot,
+)
 from backplane_core.publisher import Publisher
 from backplane_core.sync_connection import SyncConnection
 from backplane_core.sync_publisher import SyncPublisher
@@ -118,6 +126,11 @@ __all__ = [
     "OutboxOverflow",
     "Overflow",
     "PodInfo",
+    "Presence",
+    "PresenceChange",
+    "PresenceJoined",
+    "PresenceLeft",
+    "PresenceSnapshot",
     "Proven",
     "ProvingLink",
     "Publisher",

@@ -50,6 +50,8 @@ class Backplane(Protocol):
         on_gap: GapCallback | None = None,
         info: object = None,
         on_close: CloseCallback | None = None,
+        presence: object = None,
+        presence_key: str | None = None,
     ) -> Attachment:
         """Attach a connection: its sink gets the events of its targets and of `Target.connection(conn_id)`.
 
@@ -64,14 +66,18 @@ class Backplane(Protocol):
             on_gap: Called with each `Gap` of this connection, at most once a second.
             info: A small JSON value that `fleet.connections` shows to any pod that asks, at most 1 KiB; nothing secret.
             on_close: Called when an order to the fleet closes this connection, once it is detached.
+            presence: What `fleet.presence` and `fleet.watch` show of this connection in its targets to any pod: a small
+                JSON value, at most 1 KiB, such as a name; nothing secret. None: the connection is not visible.
+            presence_key: Who it is: connections with the same key, on whichever pod, are shown as one. By default its
+                id, so that each is shown.
 
         Returns:
             The attachment, which detaches this sink and no later one.
 
         Raises:
-            InvalidTargetError: The id is not of that form.
-            ConfigurationError: The sink is not a plain callable, or `info` is too large.
-            EventEncodeError: `info` is not JSON.
+            InvalidTargetError: The id, or the key, is not of that form.
+            ConfigurationError: The sink is not a plain callable, or `info` or `presence` is too large.
+            EventEncodeError: `info` or `presence` is not JSON.
             TargetDeniedError: The broker does not let this pod hear the connection. Nothing was changed.
             ClosedError: The backplane is draining or closed.
             WrongLoopError: Called outside of the backplane's event loop.

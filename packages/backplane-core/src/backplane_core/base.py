@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from backplane_core._fleet.calls import FleetCalls
+from backplane_core._fleet.presence_calls import PresenceCalls
 from backplane_core._pod.holding import Holding
 from backplane_core._pod.marked_publisher import MarkedPublisher
 from backplane_core._pod.publishing import Publishing
@@ -47,7 +48,10 @@ class BaseBackplane(Holding, Publishing):
     @property
     def fleet(self) -> Fleet:
         """What asks all pods: who is there, how many, where; and has them do something together."""
-        return FleetCalls(self._asker, self._own_part, MarkedPublisher(self), self._loop_binding, self._states)
+        presence = PresenceCalls(self._asker, self._presence, self._loop_binding, self._states)
+        return FleetCalls(
+            self._asker, self._own_part, MarkedPublisher(self), presence, self._loop_binding, self._states
+        )
 
     # States
 
@@ -107,6 +111,7 @@ class BaseBackplane(Holding, Publishing):
             return
         self._loop_binding.check()
         self._states.enter("draining", "drain() was called")
+        self._presence.close()
         for entry in list(self._registry.connections.values()):
             if entry.queue is not None:
                 entry.queue.end()

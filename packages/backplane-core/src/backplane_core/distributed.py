@@ -79,9 +79,10 @@ class DistributedBackplane(BaseBackplane):
         self._sender = Sender(own, routing, settings, peers, reporter, system, signer)
         self._outbound = self._sender
         self._fleet = FleetParts.of(
-            own, self._pod_name, settings, self._own_part, routing, peers, self._sender, heartbeat
+            own, self._pod_name, settings, self._own_part, routing, peers, self._sender, heartbeat, system
         )
         self._asker = self._fleet.asker
+        self._presence = self._fleet.presence
         if is_durable:
             self._sender.ring = ResendRing(settings.resend_s, settings.resend_max_bytes)
         cursors = Cursors() if is_durable else None
@@ -115,6 +116,7 @@ class DistributedBackplane(BaseBackplane):
             receiver=self._receiver,
             asker=self._fleet.asker,
             roll_calls=self._fleet.post.roll_calls,
+            presence=self._presence,
         )
         self._link_events = PodEvents(
             states=self._states,
@@ -124,6 +126,7 @@ class DistributedBackplane(BaseBackplane):
             receiver=self._receiver,
             peers=peers,
             members=self._fleet.members,
+            presence=self._presence,
             heartbeat=heartbeat,
             log=OutageLog(self._pod_name, self._place),
             ending=self._ending,

@@ -2,50 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Generic, Protocol, TypeVar
+from collections.abc import AsyncGenerator, Iterable
+from typing import Protocol
 
 from attrs import frozen
 
+from backplane_core.answers import Answers
 from backplane_core.observe import State
+from backplane_core.presence import Presence, PresenceChange
 from backplane_core.target import Target
 
-__all__ = ["Answers", "ConnectionInfo", "Fleet", "MissingPod", "PodInfo", "Receipt"]
-
-T = TypeVar("T")
-
-
-@frozen(kw_only=True)
-class MissingPod:
-    """A pod that is a member of the fleet, and has not answered.
-
-    Args:
-        pod: Its name, or its origin if it has none.
-        reason: Why there is no answer, for people.
-    """
-
-    pod: str
-    reason: str
-
-
-@frozen(kw_only=True)
-class Answers(Generic[T]):
-    """What the pods answered to one question, and which of them did not.
-
-    Args:
-        by_pod: Each pod's answer, by its name. Where two have the same name, their origins stand behind it.
-        missing: The members that have not answered.
-        total: What all answers come to, see the question.
-    """
-
-    by_pod: Mapping[str, T]
-    missing: tuple[MissingPod, ...]
-    total: int
-
-    @property
-    def complete(self) -> bool:
-        """Whether every member that this pod knows has answered."""
-        return not self.missing
+__all__ = ["ConnectionInfo", "Fleet", "PodInfo", "Receipt"]
 
 
 @frozen(kw_only=True)
@@ -190,6 +157,51 @@ class Fleet(Protocol):
             ConfigurationError: `timeout_s` is not above 0, or this is a `Publisher`, which hears no answers.
             ClosedError: The backplane is draining or closed.
             WrongLoopError: Called outside of the backplane's event loop.
+        """
+        ...
+
+    async def presence(self, target: Target, *, timeout_s: float = 1.0) -> Presence:
+        """Return who is present in a target: the connections of it that were given a `presence`, one for each key.
+
+        Args:
+            target: The target; `Target.everyone()` for all that are present anywhere.
+            timeout_s: Seconds to wait for answers.
+
+        Returns:
+            What is shown of each. Where connections of one key show different values, it is one of those.
+
+        Raises:
+            InvalidTargetError: `target` is no target, or a connection's own.
+            ConfigurationError: `timeout_s` is not above 0; 1,024 targets are watched, or asked for, on this pod
+                already; or this is a `Publisher`, which hears no answers.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+        """
+        ...
+
+    def watch(self, target: Target) -> AsyncGenerator[PresenceChange]:
+        """Yield who is present in a target, and what changes: a `PresenceSnapshot`, then who joins and leaves.
+
+        Args:
+            target: The target; `Target.everyone()` for all that are present anywhere.
+
+        Returns:
+            An iterator for `async for`. It ends when the backplane drains or closes. Leaving the loop ends the watch
+            soon; `contextlib.aclosing` ends it at once.
+
+        Raises:
+            InvalidTargetError: `target` is no target, or a connection's own.
+            ConfigurationError: Too much is watched on this pod already: 1,024 targets, or by 4,096 readers; or this is
+                a `Publisher`, which hears no answers.
+            ClosedError: The backplane is draining or closed.
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: each change once, in order for each key; someone with several connections joins with the first one and
+            leaves with the last. Whose connections ended leaves `presence_linger_s` later, unless they are back by
+            then, on any pod; whose connections were dissociated leaves at once. Where changes may have been missed,
+            as the link was down, frames are missing, or they were not read in time, a `PresenceSnapshot` says so and
+            takes their place. A pod that stopped without a word keeps its part until it is no longer a member.
+        Cancellation: ends the watch.
         """
         ...
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Unpack
 
 from backplane_core._fleet.asker import Asker
+from backplane_core._presence.driver import Company, PresenceDriver
+from backplane_core._presence.pod_presence import PresenceSettings
 from backplane_core._runtime.logging import logger
 from backplane_core._runtime.workers import find_workers
 from backplane_core.base import BaseBackplane
@@ -29,6 +31,13 @@ class InMemoryBackplane(BaseBackplane):
     def __init__(self, **options: Unpack[Options]) -> None:
         super().__init__(**options)
         self._asker = Asker(self._system.new_name(), self._pod_name)
+        self._presence = PresenceDriver(
+            self._asker.origin,
+            self._registry,
+            Company(),
+            self._system,
+            PresenceSettings(linger_s=self._settings.presence_linger_s, lease_s=0.0, remote_control=True),
+        )
         workers = find_workers()
         if workers is None:
             logger.info("pod %r: live in memory, reaches no other process", self._pod_name)

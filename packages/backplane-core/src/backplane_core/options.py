@@ -87,6 +87,10 @@ class Options(TypedDict, total=False):
     each answer of `fleet` names it as missing. Default: `None`, three times `probe_interval_s`, so that two lost beats
     make nobody disappear."""
 
+    presence_linger_s: float
+    """Seconds after which `fleet.watch` says that someone left whose sockets have ended: a page that is reloaded, or a
+    pod that restarts, makes nobody leave and join. Default: `5.0`, what a client takes to be back. 0: at once."""
+
     remote_control: bool
     """Whether this pod answers what other pods ask by `fleet`, and follows their orders. Without `signing_keys` anyone
     who may publish on the channel may ask and order. Default: `True`."""
@@ -193,6 +197,7 @@ class Settings:
     member_ttl_s: float | None = field(
         default=None, validator=optional(gt(0)), metadata={_ALLOWED: "seconds, above 0, or None"}
     )
+    presence_linger_s: float = field(default=5.0, validator=ge(0), metadata={_ALLOWED: "seconds, 0 or more"})
     remote_control: bool = field(default=True, metadata={_ALLOWED: "True or False"})
     routing: RoutingName = field(
         default="broadcast",

@@ -46,6 +46,8 @@ class Publisher(DistributedBackplane):
         on_gap: GapCallback | None = None,  # noqa: ARG002
         info: object = None,  # noqa: ARG002
         on_close: CloseCallback | None = None,  # noqa: ARG002
+        presence: object = None,  # noqa: ARG002
+        presence_key: str | None = None,  # noqa: ARG002
     ) -> NoReturn:
         """Raise `ConfigurationError`: a publisher holds no connections. Use `connect` for a pod that does.
 
@@ -56,6 +58,8 @@ class Publisher(DistributedBackplane):
             on_gap: Ignored.
             info: Ignored.
             on_close: Ignored.
+            presence: Ignored.
+            presence_key: Ignored.
 
         Raises:
             ConfigurationError: Always.

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from math import isfinite
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Protocol, TypedDict, TypeVar, Unpack, cast
 
 import msgspec
 
 from backplane_core._fleet.asker import Asker
+from backplane_core._fleet.names import missing_pods, names_of
 from backplane_core._fleet.own_part import OwnPart
+from backplane_core._fleet.presence_calls import PresenceCalls
 from backplane_core._fleet.survey import Survey
-from backplane_core._local.arguments import check_target, normalize_targets
+from backplane_core._local.arguments import check_target, check_timeout, normalize_targets
 from backplane_core._local.states import States
 from backplane_core._protocol.fleet_frame import (
     MAX_LISTED,
@@ -26,9 +26,11 @@ from backplane_core._protocol.fleet_frame import (
 from backplane_core._protocol.frame import decode_target
 from backplane_core._protocol.json import decode_event
 from backplane_core._runtime.loop_binding import LoopBinding
+from backplane_core.answers import Answers
 from backplane_core.errors import ConfigurationError, EnvelopeError, InvalidTargetError
-from backplane_core.fleet import Answers, ConnectionInfo, Fleet, MissingPod, PodInfo, Receipt
+from backplane_core.fleet import ConnectionInfo, Fleet, PodInfo, Receipt
 from backplane_core.observe import State
+from backplane_core.presence import Presence, PresenceChange
 from backplane_core.target import Target, check_id
 
 __all__ = ["FleetCalls"]
@@ -70,16 +72,24 @@ class FleetCalls(Fleet):
         asker: Asks the other pods.
         own: Answers and follows for this pod.
         publishing: Publishes events that are to be receipted.
+        presence: Says who is present.
         loop_binding: The loop that it may be used in.
         states: Whether the backplane is open.
     """
 
-    def __init__(
-        self, asker: Asker, own: OwnPart, publishing: MarkedPublishing, loop_binding: LoopBinding, states: States
+    def __init__(  # noqa: PLR0917 -- one caller
+        self,
+        asker: Asker,
+        own: OwnPart,
+        publishing: MarkedPublishing,
+        presence: PresenceCalls,
+        loop_binding: LoopBinding,
+        states: States,
     ) -> None:
         self._asker = asker
         self._own = own
         self._publishing = publishing
+        self._presence = presence
         self._loop_binding = loop_binding
         self._states = states
 
@@ -160,6 +170,14 @@ class FleetCalls(Fleet):
             counts = self._counts(await self._asker.wait(pending, own, timeout_s))
         return Receipt(local=local, by_pod=counts.by_pod, missing=counts.missing, total=counts.total)
 
+    async def presence(self, target: Target, *, timeout_s: float = 1.0) -> Presence:
+        """Return who is present in a target."""
+        return await self._presence.presence(target, timeout_s)
+
+    def watch(self, target: Target) -> AsyncGenerator[PresenceChange]:
+        """Yield who is present in a target, and what changes."""
+        return self._presence.watch(target)
+
     async def _order(
         self, what: str, whom: Target | Iterable[Target], timeout_s: float, **members: Unpack[OrderMembers]
     ) -> Survey:
@@ -187,8 +205,7 @@ class FleetCalls(Fleet):
     def _check(self, timeout_s: float) -> None:
         self._loop_binding.check()
         self._states.check_open()
-        if not isinstance(timeout_s, (int, float)) or not isfinite(timeout_s) or timeout_s <= 0:
-            raise ConfigurationError(f"timeout_s={timeout_s!r} is not allowed: seconds, above 0")
+        check_timeout(timeout_s)
 
     def _pod(self, origin: str, state: PodState) -> PodInfo:
         return PodInfo(
@@ -212,13 +229,9 @@ class FleetCalls(Fleet):
         )
 
     def _answers(self, survey: Survey, found: Mapping[str, T], total: int) -> Answers[T]:
-        names = {origin: self._asker.name_of(origin) for origin in (*found, *survey.missing)}
-        bearers = Counter(names.values())
-        shown = {origin: name if bearers[name] == 1 else f"{name} ({origin})" for origin, name in names.items()}
-        missing = [MissingPod(pod=shown[origin], reason=reason) for origin, reason in survey.missing.items()]
-        return Answers(
-            by_pod={shown[origin]: answer for origin, answer in found.items()}, missing=tuple(missing), total=total
-        )
+        names = names_of(self._asker, [*found, *survey.missing])
+        by_pod = {names[origin]: answer for origin, answer in found.items()}
+        return Answers(by_pod=by_pod, missing=missing_pods(names, survey.missing), total=total)
 
 
 def _wires(target: Target | Iterable[Target]) -> list[msgspec.Raw]:

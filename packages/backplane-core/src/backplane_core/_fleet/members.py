@@ -112,6 +112,11 @@ class Members:
         """Whether every pod that lives has been heard."""
         return self._listened_s >= self._settles_at
 
+    def is_present(self, origin: str) -> bool:
+        """Return whether a pod is a member; see `present`."""
+        member = self._known.get(origin)
+        return member is not None and not member.has_left and member.level != 0
+
     def present(self) -> list[Member]:
         """Return the members, without those that left and those that hold no connections."""
         return [member for member in self._known.values() if not member.has_left and member.level != 0]

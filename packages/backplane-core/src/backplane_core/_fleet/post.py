@@ -9,6 +9,7 @@ from backplane_core._fleet.members import Members
 from backplane_core._fleet.responder import MAX_LIST_BYTES, Responder
 from backplane_core._fleet.roll_calls import RollCalls
 from backplane_core._outbound.sender import Sender
+from backplane_core._presence.driver import PresenceDriver
 from backplane_core._protocol.fleet_frame import (
     LEVEL,
     ORDERS,
@@ -36,6 +37,8 @@ class FleetPost:
         asker: Takes answers.
         responder: Answers for this pod.
         roll_calls: Follows orders.
+        presence: Says and hears who is present.
+        shared: The channel of all that it takes.
         sender: Takes what it says.
         remote_control: Whether it answers, and follows, others.
         hears: Whether it hears anything; a pod that does not is no member.
@@ -48,6 +51,8 @@ class FleetPost:
         asker: BusAsker,
         responder: Responder,
         roll_calls: RollCalls,
+        presence: PresenceDriver,
+        shared: str,
         sender: Sender,
         remote_control: bool,
         hears: bool,
@@ -55,6 +60,8 @@ class FleetPost:
         self._members = members
         self._asker = asker
         self._responder = responder
+        self._presence = presence
+        self._shared = shared
         self._sender = sender
         self._remote_control = remote_control
         self._hears = hears
@@ -74,6 +81,7 @@ class FleetPost:
         saying = decode_saying(frame)
         if saying is None:
             self._members.heard(head.origin, None)
+            self._presence.heard(head.origin, answers=False)
             return
         if saying.order is not None and self._remote_control:
             check_order(saying.order)
@@ -82,10 +90,20 @@ class FleetPost:
             self._asked(saying.ask, head.origin)
         if saying.answer is not None and saying.answer.to == self._asker.origin:
             self._asker.answered(head.origin, saying.answer, len(frame))
+        if saying.presence is not None:
+            self._presence.take(head.origin, saying.presence)
         self._members.heard(head.origin, saying.level)  # behind what may refuse the frame
         if saying.leaving:
             self._members.left(head.origin)
             self._asker.left(head.origin)
+            self._presence.gone(head.origin)
+        elif self._members.is_present(head.origin):
+            self._presence.heard(head.origin, answers=saying.level >= LEVEL)
+
+    def missed(self, channel: str | None) -> None:
+        """Record that frames of a channel (None: of any) are missing."""
+        if channel in {None, self._shared}:
+            self._presence.missed()
 
     def _asked(self, question: Question, origin: str) -> None:
         if not self._remote_control:

@@ -104,6 +104,7 @@ class Admission:
             # What is missing by number is in this gap.
             self._tracker.cut_channel(lost.channel, float("inf") if lost.missed is None else lost.missed)
         self._own_beats.missed(lost.channel)
+        self._post.missed(lost.channel)
         self._gaps.report_hole(lost.channel, self._tracker.now, lost.missed, lost.reason, lost.cause)
 
     def own_beat(self, channel: str, payload: bytes) -> None:
@@ -185,4 +186,5 @@ class Admission:
 
     def _missed(self, channel: str | None, since: float, count: int | None, reason: str) -> None:
         self._own_beats.missed(channel)
+        self._post.missed(channel)
         self._gaps.report_hole(channel, since, count, reason, self._epochs.cause(channel, self._monotonic()))

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from math import isfinite
 
+from backplane_core._local.presence import Presence
 from backplane_core._protocol.fleet_frame import MAX_INFO_BYTES
 from backplane_core._protocol.frame import MAX_EXCLUDED, MAX_TARGETS
 from backplane_core._protocol.json import encode_event
+from backplane_core._protocol.presence_frame import MAX_PRESENCE_BYTES
 from backplane_core.errors import ConfigurationError, InvalidTargetError
 from backplane_core.target import Target, check_id
 
-__all__ = ["check_sink", "check_target", "encode_info", "excluded_ids", "normalize_targets", "own_target"]
+__all__ = [
+    "check_sink",
+    "check_target",
+    "check_timeout",
+    "encode_info",
+    "encode_presence",
+    "excluded_ids",
+    "normalize_targets",
+    "own_target",
+]
 
 # These checks are for callers without a type checker, who may pass anything.
 # pyright: reportUnnecessaryIsInstance=false
@@ -37,6 +49,16 @@ def check_sink(sink: object) -> None:
         raise ConfigurationError("a sink is a plain callable: it takes one event and must not be a coroutine function")
 
 
+def check_timeout(timeout_s: object) -> None:
+    """Raise unless it is a time that can be waited for.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if not isinstance(timeout_s, (int, float)) or not isfinite(timeout_s) or timeout_s <= 0:
+        raise ConfigurationError(f"timeout_s={timeout_s!r} is not allowed: seconds, above 0")
+
+
 def encode_info(info: object) -> bytes | None:
     """Return what a host says of a connection as JSON; None if it says nothing.
 
@@ -50,6 +72,26 @@ def encode_info(info: object) -> bytes | None:
     if len(data) > MAX_INFO_BYTES:
         raise ConfigurationError(f"info takes {len(data)} bytes of JSON; at most {MAX_INFO_BYTES} are allowed")
     return data
+
+
+def encode_presence(conn_id: str, presence: object, key: str | None) -> Presence | None:
+    """Return what is shown of a connection in its targets; None if it is not.
+
+    Raises:
+        EventEncodeError: It is not JSON.
+        InvalidTargetError: The key is not of the form of an id.
+        ConfigurationError: It is too large, or there is a key alone.
+    """
+    if key is not None:
+        check_id(key, "presence_key")
+    if presence is None:
+        if key is not None:
+            raise ConfigurationError("presence_key says who is present: give presence as well, {} if nothing is shown")
+        return None
+    data = encode_event(presence)
+    if len(data) > MAX_PRESENCE_BYTES:
+        raise ConfigurationError(f"presence takes {len(data)} bytes of JSON; at most {MAX_PRESENCE_BYTES} are allowed")
+    return Presence(conn_id if key is None else key, data)
 
 
 def normalize_targets(targets: Target | Iterable[Target]) -> tuple[Target, ...]:

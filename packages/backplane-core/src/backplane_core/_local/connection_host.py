@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from backplane_core._local.arguments import check_sink
 from backplane_core._local.bus_time import BusTime, LocalTime
+from backplane_core._local.presence import Presence
 from backplane_core._local.registry import Registry, SinkAttachment
 from backplane_core._local.states import States
 from backplane_core._runtime.loop_binding import LoopBinding
@@ -53,19 +54,36 @@ class ConnectionHost:
         on_gap: GapCallback | None,
         info: bytes | None = None,
         on_close: CloseCallback | None = None,
+        presence: Presence | None = None,
     ) -> SinkAttachment:
         """Attach a connection, or replace its sink; see `Backplane.attach`."""
         self._check(conn_id)
         check_sink(sink)
-        now = self._system.monotonic()
-        return self._registry.attach(conn_id, sink, raw=raw, on_gap=on_gap, now=now, info=info, on_close=on_close)
+        return self._registry.attach(
+            conn_id,
+            sink,
+            raw=raw,
+            on_gap=on_gap,
+            now=self._system.monotonic(),
+            info=info,
+            on_close=on_close,
+            presence=presence,
+        )
 
     def attach_queue(
-        self, queue: EventSink, targets: Sequence[Target], info: bytes | None = None, *, is_direct: bool
+        self,
+        queue: EventSink,
+        targets: Sequence[Target],
+        info: bytes | None = None,
+        *,
+        is_direct: bool,
+        presence: Presence | None = None,
     ) -> SinkAttachment:
         """Attach a connection's queue and associate it with its targets, all at once."""
         self._check(queue.conn_id)
-        attachment = self._registry.attach_queue(queue, self._system.monotonic(), info, is_direct=is_direct)
+        attachment = self._registry.attach_queue(
+            queue, self._system.monotonic(), info, is_direct=is_direct, presence=presence
+        )
         for target in targets:
             self._registry.associate(queue.conn_id, target)
         return attachment

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from attrs import define, frozen
 
+from backplane_core._local.presence import Presence
 from backplane_core.backplane import CloseCallback, Sink
 from backplane_core.event_sink import EventSink
 from backplane_core.observe import Gap, GapCallback
@@ -41,6 +42,7 @@ class Entry:
         pending_gap: Gaps that it was not notified of yet, merged.
         info: What its host says of it to those who ask, as JSON.
         on_close: Called when an order closes it; None: nobody is.
+        presence: What is shown of it in its targets; None: it is not.
     """
 
     conn_id: str
@@ -58,6 +60,7 @@ class Entry:
     pending_gap: Gap | None = None
     info: bytes | None = None
     on_close: CloseCallback | None = None
+    presence: Presence | None = None
 
     @property
     def hears_gaps(self) -> bool:

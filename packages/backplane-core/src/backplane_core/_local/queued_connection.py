@@ -10,6 +10,7 @@ from backplane_core._local.arguments import own_target
 from backplane_core._local.connection_host import ConnectionHost
 from backplane_core._local.connection_items import ConnectionItems
 from backplane_core._local.event_queue import NOT_ENTERED, EventQueue
+from backplane_core._local.presence import Presence
 from backplane_core.connection import Connection
 from backplane_core.errors import ClosedError
 from backplane_core.event import Event
@@ -28,9 +29,10 @@ class QueuedConnection(Connection):
         targets: The targets that the connection is associated with.
         info: What its host says of it.
         is_direct: Whether it gets the events of its own id too.
+        presence: What is shown of it in its targets.
     """
 
-    __slots__ = ("_host", "_info", "_is_direct", "_is_entered", "_queue", "_targets")
+    __slots__ = ("_host", "_info", "_is_direct", "_is_entered", "_presence", "_queue", "_targets")
 
     def __init__(
         self,
@@ -40,12 +42,14 @@ class QueuedConnection(Connection):
         info: bytes | None = None,
         *,
         is_direct: bool,
+        presence: Presence | None = None,
     ) -> None:
         self._host = host
         self._queue = queue
         self._targets = tuple(targets)
         self._info = info
         self._is_direct = is_direct
+        self._presence = presence
         self._is_entered = False
 
     @property
@@ -74,7 +78,7 @@ class QueuedConnection(Connection):
         if self._is_entered:
             raise ClosedError("a connection can only be entered once: create another with backplane.connection(...)")
         attachment = queue.attachment = self._host.attach_queue(
-            queue, self._targets, self._info, is_direct=self._is_direct
+            queue, self._targets, self._info, is_direct=self._is_direct, presence=self._presence
         )
         self._is_entered = True
         try:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from attrs import define, field, frozen
 
 from backplane_core._local.entry import Entry
+from backplane_core._local.presence import Presence, PresenceFollower
 from backplane_core._local.subscriber import Subscriber
 from backplane_core._runtime.loop_binding import LoopBinding
 from backplane_core.backplane import CloseCallback, Sink
@@ -27,11 +28,13 @@ class Registry:
     Args:
         loop_binding: Where attachments may be detached; None: anywhere.
         subscriber: Follows which targets have a connection here.
+        follower: Follows which connections are present in which targets.
     """
 
     loop_binding: LoopBinding | None = None
 
     subscriber: Subscriber = field(factory=Subscriber, init=False)
+    follower: PresenceFollower = field(factory=PresenceFollower, init=False)
     connections: dict[str, Entry] = field(factory=dict[str, Entry], init=False)
     # How many of them have no target of their own.
     indirect: int = field(default=0, init=False)
@@ -51,11 +54,13 @@ class Registry:
         info: bytes | None = None,
         is_direct: bool = True,
         on_close: CloseCallback | None = None,
+        presence: Presence | None = None,
     ) -> SinkAttachment:
         """Attach a connection, or replace its sink and keep its targets."""
         entry = self.connections.get(conn_id)
         if entry is None:
             entry = Entry(conn_id=conn_id, sink=sink, raw=raw, on_gap=on_gap, queue=queue, since=now)
+            self._show(entry, presence)
             entry.info, entry.is_direct, entry.on_close = info, is_direct, on_close
             self.connections[conn_id] = entry
             if is_direct:
@@ -70,12 +75,19 @@ class Registry:
         entry.generation += 1
         entry.pending_gap = None
         entry.info, entry.on_close = info, on_close
+        self._show(entry, presence)
         if replaced is not None:
             replaced.end()
         return SinkAttachment(self, entry, entry.generation)
 
     def attach_queue(
-        self, queue: EventSink, now: float, info: bytes | None = None, *, is_direct: bool = True
+        self,
+        queue: EventSink,
+        now: float,
+        info: bytes | None = None,
+        *,
+        is_direct: bool = True,
+        presence: Presence | None = None,
     ) -> SinkAttachment:
         """Attach a connection by its queue; one that had the id ends, and leaves none of its targets behind.
 
@@ -83,6 +95,7 @@ class Registry:
         """
         entry = self.connections.get(queue.conn_id)
         if entry is not None and entry.targets is not None:
+            self._show(entry, None)
             for target in entry.targets:
                 self._unlink(target, entry)
             entry.targets = None
@@ -95,6 +108,7 @@ class Registry:
             queue=queue,
             info=info,
             is_direct=is_direct,
+            presence=presence,
         )
 
     def detach(self, conn_id: str) -> None:
@@ -105,6 +119,7 @@ class Registry:
         entry.sink = None
         entry.generation += 1
         entry.pending_gap = None
+        self._show(entry, None)
         for target in entry.all_targets:
             self._unlink(target, entry)
         entry.targets = None
@@ -129,6 +144,8 @@ class Registry:
         if target not in entry.targets:
             entry.targets.add(target)
             self._link(target, entry)
+            if entry.presence is not None:
+                self.follower.joined(target, conn_id, entry.presence)
         return True
 
     def dissociate(self, conn_id: str, target: Target) -> None:
@@ -137,6 +154,8 @@ class Registry:
         if entry is not None and entry.targets is not None and target in entry.targets:
             entry.targets.remove(target)
             self._unlink(target, entry)
+            if entry.presence is not None:
+                self.follower.left(target, conn_id, entry.presence, lingers=False)
 
     def holds(self, target: Target) -> bool:
         """Whether some connection here should get the target's events."""
@@ -184,6 +203,17 @@ class Registry:
     def target_count(self) -> int:
         """How many distinct targets there are besides the connections themselves."""
         return len(self.holders) - (len(self.connections) - self.indirect)
+
+    def _show(self, entry: Entry, presence: Presence | None) -> None:
+        """Show this of a connection in its targets from now on; None: nothing."""
+        before, entry.presence = entry.presence, presence
+        if before == presence:
+            return
+        for target in (Target.everyone(), *(entry.targets or ())):
+            if before is not None:
+                self.follower.left(target, entry.conn_id, before, lingers=True)
+            if presence is not None:
+                self.follower.joined(target, entry.conn_id, presence)
 
     def _set_direct(self, entry: Entry, *, is_direct: bool) -> None:
         """Give a connection whose id was taken over its own target, or take it away."""

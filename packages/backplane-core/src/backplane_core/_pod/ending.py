@@ -9,6 +9,7 @@ from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._local.registry import Registry
 from backplane_core._local.states import States
 from backplane_core._outbound.sender import Sender
+from backplane_core._presence.driver import PresenceDriver
 
 __all__ = ["Ending"]
 
@@ -26,6 +27,7 @@ class Ending:
         receiver: Receiver,
         asker: BusAsker,
         roll_calls: RollCalls,
+        presence: PresenceDriver,
     ) -> None:
         self._states = states
         self._registry = registry
@@ -34,6 +36,7 @@ class Ending:
         self._receiver = receiver
         self._asker = asker
         self._roll_calls = roll_calls
+        self._presence = presence
 
     def end(self, reason: str) -> None:
         """End all of it; the state is `closed` then."""
@@ -42,5 +45,6 @@ class Ending:
         self._receiver.close()
         self._asker.close()
         self._roll_calls.close()
+        self._presence.close()
         self._registry.detach_all()
         self._states.enter("closed", reason)

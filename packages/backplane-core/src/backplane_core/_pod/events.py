@@ -10,6 +10,7 @@ from backplane_core._local.states import States
 from backplane_core._outbound.in_doubt import InDoubt
 from backplane_core._outbound.sender import Sender
 from backplane_core._pod.ending import Ending
+from backplane_core._presence.driver import PresenceDriver
 from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.peers import Peers
 from backplane_core._runtime.reporter import ABANDONED, Reporter
@@ -32,6 +33,7 @@ class PodEvents(LinkEvents):
         receiver: Receiver,
         peers: Peers,
         members: Members,
+        presence: PresenceDriver,
         heartbeat: Heartbeat,
         log: OutageLog,
         ending: Ending,
@@ -44,6 +46,7 @@ class PodEvents(LinkEvents):
         self._receiver = receiver
         self._peers = peers
         self._members = members
+        self._presence = presence
         self._heartbeat = heartbeat
         self._log = log
         self._ending = ending
@@ -51,6 +54,7 @@ class PodEvents(LinkEvents):
     async def live(self, reason: str) -> None:
         await self._receiver.live()
         self._members.live()
+        self._presence.live()
         self._counters.links += 1  # behind it: closing may end this before anyone is notified
         self._reporter.report(LinkChanged(live=True, reason=reason, links=self._counters.links))
         if self._states.now in {"connecting", "degraded"}:
@@ -67,6 +71,7 @@ class PodEvents(LinkEvents):
             self._mark_doubt(in_doubt)
         self._peers.link_lost()
         self._members.lost()
+        self._presence.presence.lost()
         # An unnumbered pod must not get copies: what was in flight is then counted, and a hole for the others.
         self._sender.link_lost(reason, resend=self._peers.can_deduplicate(self._system.monotonic()))
         self._reporter.report(LinkChanged(live=False, reason=reason, links=self._counters.links))

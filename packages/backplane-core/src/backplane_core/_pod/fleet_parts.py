@@ -7,15 +7,19 @@ from typing import Final, Self
 from attrs import frozen
 
 from backplane_core._fleet.asker import BusAsker
+from backplane_core._fleet.company import FleetCompany
 from backplane_core._fleet.members import Members
 from backplane_core._fleet.own_part import OwnPart
 from backplane_core._fleet.post import FleetPost
 from backplane_core._fleet.roll_calls import RollCalls
 from backplane_core._outbound.sender import Sender
+from backplane_core._presence.driver import PresenceDriver
+from backplane_core._presence.pod_presence import PresenceSettings
 from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.routing import Routing
+from backplane_core._runtime.system import System
 from backplane_core.options import Settings
 
 __all__ = ["FleetParts"]
@@ -32,11 +36,13 @@ class FleetParts:
     Args:
         members: The other pods.
         asker: Asks them.
+        presence: Says and hears who is present.
         post: Takes what they say, and answers.
     """
 
     members: Members
     asker: BusAsker
+    presence: PresenceDriver
     post: FleetPost
 
     @classmethod
@@ -50,18 +56,30 @@ class FleetParts:
         peers: Peers,
         sender: Sender,
         heartbeat: Heartbeat,
+        system: System,
     ) -> Self:
         """Return the parts for one pod."""
         ttl_s = settings.member_ttl_s or TTL_PROBES * settings.probe_interval_s
         members = Members(ttl_s, settings.probe_interval_s + 2 * heartbeat.tick_s)
         asker = BusAsker(own.origin, pod_name, members, peers, sender, routing)
+        presence = PresenceDriver(
+            own.origin,
+            own_part.registry,
+            FleetCompany(members, sender),
+            system,
+            PresenceSettings(
+                linger_s=settings.presence_linger_s, lease_s=ttl_s, remote_control=settings.remote_control
+            ),
+        )
         post = FleetPost(
             members=members,
             asker=asker,
             responder=own_part.responder,
             roll_calls=RollCalls(own_part.registry, own_part.orders, routing, sender),
+            presence=presence,
+            shared=routing.shared,
             sender=sender,
             remote_control=settings.remote_control,
             hears=heartbeat.hears,
         )
-        return cls(members, asker, post)
+        return cls(members, asker, presence, post)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backplane_core._local.aging_queue import make_queue
-from backplane_core._local.arguments import check_target, encode_info, own_target
+from backplane_core._local.arguments import check_target, encode_info, encode_presence, own_target
 from backplane_core._local.event_attachment import SinkHandle
 from backplane_core._local.queued_connection import QueuedConnection
 from backplane_core._pod.parts import Parts
@@ -32,6 +32,8 @@ class Holding(Parts):
         on_gap: GapCallback | None = None,
         info: object = None,
         on_close: CloseCallback | None = None,
+        presence: object = None,
+        presence_key: str | None = None,
     ) -> Attachment:
         """Attach a connection: its sink gets the events of its targets and of `Target.connection(conn_id)`.
 
@@ -46,14 +48,18 @@ class Holding(Parts):
             on_gap: Called with each `Gap` of this connection, at most once a second.
             info: A small JSON value that `fleet.connections` shows to any pod that asks, at most 1 KiB; nothing secret.
             on_close: Called when an order to the fleet closes this connection, once it is detached.
+            presence: What `fleet.presence` and `fleet.watch` show of this connection in its targets to any pod: a small
+                JSON value, at most 1 KiB, such as a name; nothing secret. None: the connection is not visible.
+            presence_key: Who it is: connections with the same key, on whichever pod, are shown as one. By default its
+                id, so that each is shown.
 
         Returns:
             The attachment, which detaches this sink and no later one.
 
         Raises:
-            InvalidTargetError: The id is not of that form.
-            ConfigurationError: The sink is not a plain callable, or `info` is too large.
-            EventEncodeError: `info` is not JSON.
+            InvalidTargetError: The id, or the key, is not of that form.
+            ConfigurationError: The sink is not a plain callable, or `info` or `presence` is too large.
+            EventEncodeError: `info` or `presence` is not JSON.
             TargetDeniedError: The broker does not let this pod hear the connection. Nothing was changed.
             ClosedError: The backplane is draining or closed.
             WrongLoopError: Called outside of the backplane's event loop.
@@ -62,7 +68,15 @@ class Holding(Parts):
             subscription, which is when this returns, or later if the link is down: then the connection gets a `Gap`.
         Cancellation: the sink stays attached.
         """
-        attachment = self._host.attach(conn_id, sink, raw=raw, on_gap=on_gap, info=encode_info(info), on_close=on_close)
+        attachment = self._host.attach(
+            conn_id,
+            sink,
+            raw=raw,
+            on_gap=on_gap,
+            info=encode_info(info),
+            on_close=on_close,
+            presence=encode_presence(conn_id, presence, presence_key),
+        )
         try:
             await self._host.confirm((Target.connection(conn_id),))
         except TargetDeniedError:
@@ -141,7 +155,13 @@ class Holding(Parts):
         return True
 
     async def attach_events(
-        self, sink: EventSink, *targets: Target, info: object = None, direct: bool = True
+        self,
+        sink: EventSink,
+        *targets: Target,
+        info: object = None,
+        direct: bool = True,
+        presence: object = None,
+        presence_key: str | None = None,
     ) -> EventAttachment:
         """Attach a connection that takes shared events and gaps by itself; see `EventSink`.
 
@@ -151,14 +171,18 @@ class Holding(Parts):
             info: A small JSON value that `fleet.connections` shows to any pod that asks, at most 1 KiB; nothing secret.
             direct: Whether it gets the events of `Target.connection(sink.conn_id)`. By default True. False for one that
                 nobody addresses by its id: under `routing="interest"` that saves the broker a subscription for each.
+            presence: What `fleet.presence` and `fleet.watch` show of this connection in its targets to any pod: a small
+                JSON value, at most 1 KiB, such as a name; nothing secret. None: the connection is not visible.
+            presence_key: Who it is: connections with the same key, on whichever pod, are shown as one. By default its
+                id, so that each is shown.
 
         Returns:
             The attachment, which detaches this sink and no later one.
 
         Raises:
-            InvalidTargetError: The id or a target is not of the right form.
-            ConfigurationError: `info` is too large.
-            EventEncodeError: `info` is not JSON.
+            InvalidTargetError: The id, the key or a target is not of the right form.
+            ConfigurationError: `info` or `presence` is too large.
+            EventEncodeError: `info` or `presence` is not JSON.
             ClosedError: The backplane is draining or closed.
             WrongLoopError: Called outside of the backplane's event loop.
 
@@ -168,7 +192,8 @@ class Holding(Parts):
         """
         for target in targets:
             check_target(target)
-        attachment = self._host.attach_queue(sink, targets, encode_info(info), is_direct=direct)
+        shown = encode_presence(sink.conn_id, presence, presence_key)
+        attachment = self._host.attach_queue(sink, targets, encode_info(info), is_direct=direct, presence=shown)
         try:
             await self._host.confirm(own_target(sink.conn_id, is_direct=direct) + targets)
         except BaseException:
@@ -205,6 +230,8 @@ class Holding(Parts):
         end_on_gap: bool = False,
         info: object = None,
         direct: bool = True,
+        presence: object = None,
+        presence_key: str | None = None,
     ) -> Connection:
         """Return a bounded queue of events for one socket: enter it to attach, then iterate it.
 
@@ -227,15 +254,19 @@ class Holding(Parts):
             info: A small JSON value that `fleet.connections` shows to any pod that asks, at most 1 KiB; nothing secret.
             direct: Whether it gets the events of `Target.connection(conn_id)`. By default True. False for one that
                 nobody addresses by its id: under `routing="interest"` that saves the broker a subscription for each.
+            presence: What `fleet.presence` and `fleet.watch` show of this connection in its targets to any pod: a small
+                JSON value, at most 1 KiB, such as a name; nothing secret. None: the connection is not visible.
+            presence_key: Who it is: connections with the same key, on whichever pod, are shown as one. By default its
+                id, so that each is shown.
 
         Returns:
             The connection, not attached yet.
 
         Raises:
-            InvalidTargetError: The id or a target is not of the right form.
-            ConfigurationError: A bound or `overflow` is not allowed, `end_on_gap` does not go with it, or `info` is too
-                large.
-            EventEncodeError: `info` is not JSON.
+            InvalidTargetError: The id, the key or a target is not of the right form.
+            ConfigurationError: A bound or `overflow` is not allowed, `end_on_gap` does not go with it, or `info` or
+                `presence` is too large.
+            EventEncodeError: `info` or `presence` is not JSON.
             ClosedError: The backplane is draining or closed.
 
         Delivery: in order. Nothing is dropped except as `overflow` says, and that is reported as a `Gap`.
@@ -256,7 +287,8 @@ class Holding(Parts):
             end_on_gap=end_on_gap,
             on_gap=on_gap,
         )
-        return QueuedConnection(self._host, queue, targets, encode_info(info), is_direct=direct)
+        shown = encode_presence(conn_id, presence, presence_key)
+        return QueuedConnection(self._host, queue, targets, encode_info(info), is_direct=direct, presence=shown)
 
     @property
     def connection_count(self) -> int:

@@ -15,6 +15,7 @@ from backplane_core._local.loop_budget import LoopBudget
 from backplane_core._local.registry import Registry
 from backplane_core._local.states import States
 from backplane_core._outbound.outbound import Outbound
+from backplane_core._presence.driver import PresenceDriver
 from backplane_core._protocol.pod_name import MAX_POD_NAME
 from backplane_core._runtime.forks import call_in_child
 from backplane_core._runtime.loop_binding import LoopBinding
@@ -41,6 +42,7 @@ class Parts:
     # What has no task of its own may be used by one loop after another, as a test suite does.
     _outlives_loops: bool = True
     _asker: Asker
+    _presence: PresenceDriver
 
     def __init__(self, **options: Unpack[Options]) -> None:
         observer: Observer | None = options.get("observer")

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from backplane_core._protocol.frame import MAX_TARGETS, decode_target
+from backplane_core._protocol.presence_frame import PresenceSaying
 from backplane_core.errors import EnvelopeError, InvalidTargetError
 from backplane_core.target import Target, check_id
 
@@ -115,6 +116,8 @@ class Saying(msgspec.Struct, omit_defaults=True):
     answer: Answer | None = None
     order: Question | None = None
     leaving: bool = False
+    # Who is present, see presence_frame.py.
+    presence: PresenceSaying | None = None
 
 
 class _PodFrame(msgspec.Struct):

@@ -1,0 +1,257 @@
+"""What this pod heard of who is present, sans-IO: `Views` asks the pods, and hands what they say to each view.
+
+It asks again what was not answered, and reads a part anew wherever something may have been missed: a number, a part of
+the shared channel, or all of it while the link was down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from backplane_core._presence.part import Part, Room
+from backplane_core._presence.view import CUT_OFF, View
+from backplane_core._protocol.frame import decode_target
+from backplane_core._protocol.presence_frame import MAX_LEASED, Ask, Change, Page
+from backplane_core.target import Target
+
+__all__ = ["MAX_VIEWS", "Views"]
+
+MAX_VIEWS: Final = 1_024
+"""Targets that one pod may watch, and ask for, at once."""
+
+ASK_AGAIN_S: Final = 1.0
+"""How long an answer is waited for at first, and twice as long each time after that."""
+MOST_TRIES: Final = 4
+"""How often that doubles: to 16 s, in which each pod beats."""
+
+NUMBERS: Final = 2**20
+"""Numbers of each view's questions: they begin over behind that."""
+
+TOO_OLD: Final = "it can't answer: an older version, or a pod in another language"
+
+
+class Views:
+    """The targets that this pod watches, or asks for.
+
+    Args:
+        origin: Of this pod.
+        linger_s: Seconds after which a key whose sockets ended leaves.
+    """
+
+    def __init__(self, origin: str, linger_s: float) -> None:
+        self._origin = origin
+        self._linger_s = linger_s
+        self._room = Room()
+        # By the number that their questions begin with, and those that watch by the wire form of their target.
+        self._views: dict[int, View] = {}
+        self._watching: dict[bytes, View] = {}
+        self._number = 0
+        self._asked = 0
+        self._is_listening = False
+        # The other pods that are known, and whether each can answer.
+        self._known: dict[str, bool] = {}
+        self._asks: list[Ask] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._views)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for another view."""
+        return len(self._views) >= MAX_VIEWS
+
+    def watching(self, target: Target) -> View | None:
+        """Return the view of a target that is watched."""
+        return self._watching.get(target.wire)
+
+    def open(
+        self, target: Target, members: Mapping[str, bool], now: float, *, settle_s: float, watch: bool, is_settled: bool
+    ) -> View:
+        """Return a view of a target, which asks all pods; its own part is the caller's to give it.
+
+        Args:
+            target: The target.
+            members: The other pods that are known, by origin, and whether each can answer.
+            now: Seconds.
+            settle_s: Seconds to wait for them.
+            watch: Whether it follows what changes.
+            is_settled: Whether there are no other pods.
+        """
+        view = View(target, self._linger_s if watch else 0.0, watch)
+        self._number += 1
+        self._views[self._number] = view
+        view.number = self._number * NUMBERS
+        if watch:
+            self._watching[target.wire] = view
+        self._known = dict(members)
+        view.parts[self._origin] = Part(self._room)
+        view.pause(now)
+        view.settles_at = now + settle_s
+        view.waits_for_unknown = self._is_listening and not is_settled
+        for origin in members:
+            self._expect(view, origin)
+        if self._is_listening and (members or not is_settled):
+            self._ask_all(view, now)
+        return view
+
+    def close(self, view: View) -> None:
+        """Forget a view."""
+        for part in view.parts.values():
+            part.clear()
+        self._views.pop(view.number // NUMBERS, None)
+        if view.is_watching:
+            self._watching.pop(view.target.wire, None)
+
+    def asks(self) -> list[Ask]:
+        """Return the questions that are to be sent, and forget them: one that is lost is asked again."""
+        asks, self._asks = self._asks, []
+        return asks
+
+    # What pods say
+
+    def take_page(self, origin: str, page: Page, now: float) -> None:
+        """Take a page; one that nobody waits for is nothing to us."""
+        view = self._views.get(page.id // NUMBERS)
+        if view is None:
+            return
+        part = view.parts.get(origin)
+        if part is None and page.id == view.number and origin in self._known:
+            part = view.parts[origin] = Part(self._room)
+            part.asked = page.id
+        if part is None or part.asked != page.id:
+            return
+        view.take_page(origin, page, now)
+        self._ask_if_missed(view, origin, part, now)
+
+    def change(self, origin: str, change: Change, now: float) -> None:
+        """Take what changed on a pod."""
+        view = self._watching.get(decode_target(bytes(change.target)).wire)
+        if view is not None:
+            view.change(origin, change, now)
+            part = view.parts.get(origin)
+            if part is not None:
+                self._ask_if_missed(view, origin, part, now)
+
+    def heard(self, origin: str, now: float, *, answers: bool) -> None:
+        """Record a sign of life of a pod.
+
+        Args:
+            origin: Of the pod.
+            now: Seconds.
+            answers: Whether it can answer.
+        """
+        if self._known.get(origin) is answers:
+            return
+        self._known[origin] = answers
+        for view in self._views.values():
+            part = self._expect(view, origin)
+            self._ask_if_missed(view, origin, part, now)
+
+    def gone(self, origin: str, now: float, *, lingers: bool) -> None:
+        """Record that a pod is no longer a member."""
+        if self._known.pop(origin, None) is None:
+            return
+        for view in self._views.values():
+            if origin in view.parts:
+                view.forget(origin, now, lingers=lingers)
+                del view.parts[origin]
+                view.look(now)
+
+    # What happens to the link, and time
+
+    def live(self, now: float) -> None:
+        """Record that this pod hears again: it has missed what was said meanwhile."""
+        self._is_listening = True
+        for view in self._views.values():
+            self._read_again(view, now)
+            self._ask_all(view, now)
+
+    def lost(self) -> None:
+        """Record that this pod is deaf."""
+        self._is_listening = False
+        self._asks.clear()
+
+    def missed(self, now: float) -> None:
+        """Record that something of what pods say may be missing."""
+        for view in self._views.values():
+            for origin, part in view.parts.items():
+                if origin != self._origin:
+                    view.missed(part, now)
+                    self._ask_if_missed(view, origin, part, now)
+
+    def tick(self, now: float, members: Collection[str]) -> None:
+        """Let time pass.
+
+        Args:
+            now: Seconds.
+            members: The origins of the other pods that are members.
+        """
+        for origin in [origin for origin in self._known if origin not in members]:
+            self.gone(origin, now, lingers=False)
+        for view in self._views.values():
+            view.tick(now)
+            view.look(now)
+            if self._is_listening:
+                self._ask_again(view, now)
+
+    def leases(self) -> Iterator[list[msgspec.Raw]]:
+        """Yield the targets that are watched, as many as one frame takes at a time."""
+        wires = list(self._watching)
+        for start in range(0, len(wires), MAX_LEASED):
+            yield [msgspec.Raw(wire) for wire in wires[start : start + MAX_LEASED]]
+
+    def all(self) -> Iterable[View]:
+        """Return all views."""
+        return list(self._views.values())
+
+    def _expect(self, view: View, origin: str) -> Part:
+        part = view.parts.get(origin)
+        if part is None:
+            part = view.parts[origin] = Part(self._room)
+        if not self._known[origin]:
+            part.problem = TOO_OLD
+        elif not self._is_listening:
+            part.problem = CUT_OFF
+        elif part.problem in {TOO_OLD, CUT_OFF}:
+            part.problem = None
+        return part
+
+    def _read_again(self, view: View, now: float) -> None:
+        for origin, part in view.parts.items():
+            if origin != self._origin:
+                part.restart()
+                if self._known.get(origin):
+                    part.problem = None
+        view.pause(now)
+
+    def _ask_if_missed(self, view: View, origin: str, part: Part, now: float) -> None:
+        is_due = part.problem is None and not part.is_current and not part.asked
+        if is_due and self._is_listening and origin != self._origin:
+            self._ask(view, origin, part, now)
+
+    def _ask_again(self, view: View, now: float) -> None:
+        for origin, part in view.parts.items():
+            if origin == self._origin or part.problem is not None or part.is_current:
+                continue
+            if not part.asked or now - part.asked_at >= ASK_AGAIN_S * 2 ** min(part.tries, MOST_TRIES):
+                part.tries += bool(part.asked)
+                self._ask(view, origin, part, now)
+
+    def _ask(self, view: View, origin: str, part: Part, now: float) -> None:
+        part.asked, part.asked_at = self._next_number(view), now
+        raw = msgspec.Raw(view.target.wire)
+        self._asks.append(Ask(part.asked, raw, origin, part.after, view.is_watching))
+
+    def _ask_all(self, view: View, now: float) -> None:
+        view.number = self._next_number(view)
+        for origin, part in view.parts.items():
+            if origin != self._origin and part.problem is None:
+                part.asked, part.asked_at = view.number, now
+        self._asks.append(Ask(view.number, msgspec.Raw(view.target.wire), watch=view.is_watching))
+
+    def _next_number(self, view: View) -> int:
+        self._asked = (self._asked + 1) % NUMBERS
+        return view.number // NUMBERS * NUMBERS + self._asked
