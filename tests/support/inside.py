@@ -9,6 +9,7 @@ from typing import Any
 
 from backplane_core import BaseBackplane, Frame, Lost, Target
 from backplane_core._fleet.members import Members
+from backplane_core._presence.pod_presence import PodPresence
 from backplane_core._protocol.sequence import Tracker
 
 __all__ = [
@@ -24,8 +25,10 @@ __all__ = [
     "mute",
     "next_number",
     "origin_of",
+    "presence_of",
     "questions_wait",
     "roll_calls_wait",
+    "say",
     "shared_channel_of",
     "subscription_count",
     "sure_until",
@@ -126,6 +129,17 @@ def mute(pod: Any) -> None:
         pass
 
     pod._fleet.post._asked = ignore
+
+
+def presence_of(pod: Any) -> PodPresence:
+    """Return what a pod says and hears of who is present."""
+    presence: PodPresence = pod._presence.presence
+    return presence
+
+
+def say(pod: Any, member: bytes) -> None:
+    """Let a pod say something to the others, as the bytes of the member."""
+    assert pod._sender.say(member)
 
 
 def questions_wait(pod: Any) -> bool:

@@ -34,6 +34,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "origin_ttl_s": ("60", 60.0),
     "unnumbered_pods": ("yes", True),
     "member_ttl_s": ("20", 20.0),
+    "presence_linger_s": ("0", 0.0),
     "remote_control": ("off", False),
     "routing": ("BROADCAST", "broadcast"),
     "lanes": ("4", 4),

@@ -27,6 +27,7 @@ DEFAULTS = {
     "origin_ttl_s": 300.0,
     "unnumbered_pods": False,
     "member_ttl_s": None,
+    "presence_linger_s": 5.0,
     "remote_control": True,
     "routing": "broadcast",
     "lanes": 1,

@@ -26,7 +26,7 @@ from backplane_core import (
 )
 
 from tests.support.fleets import MemoryFleet
-from tests.support.inside import beat, members_of, next_number, origin_of, what_it_says
+from tests.support.inside import beat, members_of, next_number, presence_of, say, what_it_says
 from tests.support.waiting import until
 
 ROOM = Target("room", "42")
@@ -51,10 +51,15 @@ async def pods(fleet: MemoryFleet, count: int, **options: Any) -> list[Distribut
     for pod in found:
         beat(pod)
     for pod in found:
-        members = members_of(pod)
-        await until(lambda members=members: len(members.present()) >= count - 1, "all beats are heard")
-        members.surveyed()
+        await know(pod, count - 1)
     return found
+
+
+async def know(pod: BaseBackplane, others: int) -> None:
+    """Let a pod know so many others, and that there are no more."""
+    members = members_of(pod)
+    await until(lambda: len(members.present()) >= others, "all beats are heard")
+    members.surveyed()
 
 
 async def comes(changes: AsyncGenerator[PresenceChange]) -> PresenceChange:
@@ -218,7 +223,7 @@ async def test_pods_that_are_not_watched_say_nothing(fleet: MemoryFleet) -> None
         await two.associate("c2", USER)
         assert await comes(changes) == PresenceJoined("c2", "Bob")
         assert len(said) == 2
-    await until(lambda: not two._presence.presence.is_busy, "the watch is over there too")  # pyright: ignore[reportPrivateUsage]
+    await until(lambda: not presence_of(two).is_busy, "the watch is over there too")
     await two.detach("c2")
     await one.fleet.count(USER, timeout_s=LONG_S)
     assert len(said) == 3
@@ -227,8 +232,8 @@ async def test_pods_that_are_not_watched_say_nothing(fleet: MemoryFleet) -> None
 async def test_a_watcher_that_is_forgotten_costs_nothing_soon(fleet: MemoryFleet) -> None:
     one, two = await pods(fleet, 2, probe_interval_s=0.5, member_ttl_s=0.5)
     watch = json.dumps({"level": 1, "presence": {"watch": ["Everyone"]}}).encode()
-    one._sender.say(b',"fleet":' + watch)  # pyright: ignore[reportPrivateUsage]
-    presence = two._presence.presence  # pyright: ignore[reportPrivateUsage]
+    say(one, b',"fleet":' + watch)
+    presence = presence_of(two)
     await until(lambda: presence.is_busy, "the watch is known")
     await until(lambda: not presence.is_busy, "it is over")
 
@@ -239,7 +244,9 @@ async def test_a_slow_reader_gets_a_snapshot_instead_of_what_it_missed(fleet: Me
         assert await comes(changes) == snapshot({})
         for number in range(2_000):
             await two.attach(f"c{number}", lambda _: None, presence=number)
-        await until(lambda: len(one._presence.presence.views.all()[0].shown) == 2_000, "all are heard of")  # type: ignore[index]  # pyright: ignore
+        view = presence_of(one).views.watching(EVERYONE)
+        assert view is not None
+        await until(lambda: len(view.shown) == 2_000, "all are heard of")
         late = await comes(changes)
         assert late == snapshot({f"c{number}": number for number in range(2_000)}, skipped=True)
 
@@ -278,8 +285,9 @@ async def test_a_pod_that_takes_no_questions_shows_nobody_and_sees_the_others(fl
     one, two = await pods(fleet, 2)
     shy = await fleet.pod(pod_name="shy", remote_control=False, presence_linger_s=0.0)
     for pod in (one, two):
-        await until(lambda pod=pod: members_of(pod).is_present(origin_of(shy)), "it is known")
-    members_of(shy).surveyed()
+        beat(pod)
+    for pod in (one, two, shy):
+        await know(pod, 2)
     await shy.attach("c1", lambda _: None, presence="Ann")
     await two.attach("c2", lambda _: None, presence="Bob")
     found = await one.fleet.presence(EVERYONE, timeout_s=LONG_S)
@@ -326,4 +334,4 @@ async def test_a_frame_costs_nothing_where_nobody_watches(fleet: MemoryFleet) ->
         await two.associate(f"c{number}", ROOM)
         await two.detach(f"c{number}")
     assert next_number(two, "backplane") == before
-    assert not one._presence.presence.is_busy  # pyright: ignore[reportPrivateUsage]
+    assert not presence_of(one).is_busy

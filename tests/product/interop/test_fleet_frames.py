@@ -21,6 +21,17 @@ from backplane_core._protocol.fleet_frame import (
     encode_saying,
 )
 from backplane_core._protocol.own_frames import OwnFrames
+from backplane_core._protocol.presence_frame import (
+    Ask,
+    Change,
+    Page,
+    PresenceSaying,
+    Present,
+    check_ask,
+    check_change,
+    check_leases,
+    check_page,
+)
 from backplane_core._protocol.routing import make_routing
 from backplane_core.options import Settings
 from msgspec import Raw
@@ -28,7 +39,30 @@ from msgspec import Raw
 from tests.product.interop.golden import FRAMES
 from tests.product.interop.test_schema import valid
 
+ROOM = Raw(b'{"ChatRoom":"42"}')
+PRESENCE: dict[str, PresenceSaying] = {
+    "says_presence_ask": PresenceSaying(ask=Ask(1048577, ROOM, watch=True)),
+    "says_presence_ask_of_one": PresenceSaying(ask=Ask(1048578, ROOM, "a1b2", "bob", watch=True)),
+    "says_presence_page": PresenceSaying(
+        page=Page(
+            "a1b2",
+            1048577,
+            at=4,
+            present=[Present("ann", Raw(b'{"name":"Ann"}')), Present("bob", Raw(b"{}"))],
+            more=True,
+        )
+    ),
+    "says_presence_page_of_nobody": PresenceSaying(page=Page("a1b2", 1048577, at=4)),
+    "says_presence_refusal": PresenceSaying(page=Page("a1b2", 1048577, no="refused")),
+    "says_presence_change": PresenceSaying(
+        change=Change(ROOM, 5, 4, joined=[Present("cid", Raw(b'{"name":"Cid"}'))], left=["ann"], lost=["bob"])
+    ),
+    "says_presence_stand": PresenceSaying(change=Change(ROOM, 5)),
+    "says_presence_watch": PresenceSaying(watch=[ROOM, Raw(b'"Everyone"')]),
+    "says_presence_unwatch": PresenceSaying(unwatch=[ROOM]),
+}
 SAYINGS: dict[str, Saying] = {
+    **{name: Saying(1, presence=presence) for name, presence in PRESENCE.items()},
     "says_question_pods": Saying(1, ask=Question(1, "pods")),
     "says_question_count": Saying(1, ask=Question(7, "count", targets=[Raw(b'{"User":"u1"}'), Raw(b'{"Org":"acme"}')])),
     "says_question_connections": Saying(1, ask=Question(8, "connections", targets=[Raw(b'"Everyone"')], limit=1000)),
@@ -84,6 +118,8 @@ def test_a_golden_saying_is_read_as_it_is_meant(name: str) -> None:
     for order in (read.order, read.ask):
         if order is not None and order.what in ORDERS:
             check_order(order)
+    if read.presence is not None:
+        check_presence(read.presence)
     assert valid(json.loads(FRAMES[name]))
 
 
@@ -98,6 +134,11 @@ GOOD: dict[str, Any] = {
     "members of a later version": {"level": 2, "sings": True, "ask": {"id": 1, "what": "dance", "how": ["well"]}},
     "nulls": {"level": 1, "ask": None, "answer": None},
     "no connections": {"level": 0},
+    "presence of a later version": {"level": 2, "presence": {"waves": True, "ask": None, "page": None, "change": None}},
+    "a value of null": {
+        "level": 1,
+        "presence": {"page": {"to": "o", "id": 1, "present": [{"key": "k", "value": None}]}},
+    },
     "an info of null": {"level": 1, "answer": {"to": "o", "id": 1, "listed": [{"id": "c", "since": 1, "info": None}]}},
 }
 
@@ -127,7 +168,40 @@ BAD: dict[str, Any] = {
     "a target that is none": {"level": 1, "answer": {"to": "o", "id": 1, "targets": [{"user": "u1"}]}},
     "too many targets": {"level": 1, "answer": {"to": "o", "id": 1, "targets": ["Everyone"] * 10_001}},
     "a leaving that is no boolean": {"level": 1, "leaving": 1},
+    **{
+        f"presence: {name}": {"level": 1, "presence": presence}
+        for name, presence in {
+            "a number": 1,
+            "a question without a target": {"ask": {"id": 1}},
+            "a question of 0": {"ask": {"id": 0, "target": "Everyone"}},
+            "a question about a connection": {"ask": {"id": 1, "target": {"Connection": "c1"}}},
+            "a question about no target": {"ask": {"id": 1, "target": "Nobody"}},
+            "a page to nobody": {"page": {"id": 1}},
+            "a page with a number below 0": {"page": {"to": "o", "id": 1, "at": -1}},
+            "one without a value": {"page": {"to": "o", "id": 1, "present": [{"key": "k"}]}},
+            "an empty key": {"page": {"to": "o", "id": 1, "present": [{"key": "", "value": 1}]}},
+            "a change without a number": {"change": {"target": "Everyone"}},
+            "a change of 0": {"change": {"target": "Everyone", "at": 0}},
+            "a change in a connection": {"change": {"target": {"Connection": "c1"}, "at": 1}},
+            "an empty key that left": {"change": {"target": "Everyone", "at": 1, "left": [""]}},
+            "a key that is no text": {"change": {"target": "Everyone", "at": 1, "lost": [1]}},
+            "too many keys": {"change": {"target": "Everyone", "at": 1, "lost": ["k"] * 10_001}},
+            "a connection that is watched": {"watch": [{"Connection": "c1"}]},
+            "too many that are watched": {"watch": ["Everyone"] * 257},
+            "too many that are not": {"unwatch": ["Everyone"] * 257},
+        }.items()
+    },
 }
+
+
+def check_presence(said: PresenceSaying) -> None:
+    check_leases(said)
+    if said.ask is not None:
+        check_ask(said.ask)
+    if said.page is not None:
+        check_page(said.page)
+    if said.change is not None:
+        check_change(said.change)
 
 
 def read_whole(data: bytes) -> None:
@@ -135,6 +209,8 @@ def read_whole(data: bytes) -> None:
     read = decode_saying(data)
     if read is not None and read.answer is not None:
         check_answer(read.answer)
+    if read is not None and read.presence is not None:
+        check_presence(read.presence)
 
 
 def frame(fleet: object) -> dict[str, Any]:

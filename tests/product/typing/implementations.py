@@ -47,6 +47,8 @@ class Double:
         on_gap: Any = None,
         info: object = None,
         on_close: Any = None,
+        presence: object = None,
+        presence_key: str | None = None,
     ) -> Attached:
         return Attached(conn_id)
 

@@ -54,9 +54,13 @@ class ChangeQueue(Follower):
 
     async def next(self) -> Step | View | None:
         """Return the next change; the view if what it shows now is to be taken; None at the end."""
-        while not (self.owes_snapshot or self._steps or self._has_ended):
+        while (item := self.take()) is None and not self._has_ended:
             self._has_more.clear()
             await self._has_more.wait()
+        return item
+
+    def take(self) -> Step | View | None:
+        """Return what `next` returns, or None if nothing waits."""
         if self.owes_snapshot:
             self.owes_snapshot = False
             return self.view

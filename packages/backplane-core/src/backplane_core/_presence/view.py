@@ -21,7 +21,7 @@ from backplane_core._presence.part import Part
 from backplane_core._protocol.presence_frame import Change, Page
 from backplane_core.target import Target
 
-__all__ = ["CUT_OFF", "SETTLE_S", "SILENT", "Follower", "Joined", "Left", "Step", "View"]
+__all__ = ["CUT_OFF", "RETRIED", "SETTLE_S", "SILENT", "Follower", "Joined", "Left", "Step", "View"]
 
 SETTLE_S: Final = 1.0
 """How long a snapshot waits for pods that were asked. A pod that lives answers within milliseconds."""
@@ -36,6 +36,8 @@ REASONS: Final = {
     "refused": "it takes no questions: remote_control=False",
     "busy": "too many targets are watched on it",
 }
+RETRIED: Final = frozenset({TOO_MANY, REASONS["busy"]})
+"""What may be otherwise a while later."""
 OTHER_REASON: Final = "it does not answer, and this version does not know why"
 
 
@@ -233,7 +235,12 @@ class View:
             self._pass_on(Joined(key, value))
 
     def _part_with(self, key: str, now: float, *, lingers: bool) -> None:
-        if key not in self.shown or any(key in part.keys for part in self.parts.values()):
+        if key not in self.shown:
+            return
+        left = [part.keys[key] for part in self.parts.values() if key in part.keys]
+        if left:
+            if self.shown[key] not in left:
+                self._show(key, left[0])
             return
         self._leaving.pop(key, None)
         if lingers and self.linger_s > 0:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from backplane_core._presence.part import Part, Room
-from backplane_core._presence.view import CUT_OFF, View
+from backplane_core._presence.view import CUT_OFF, RETRIED, View
 from backplane_core._protocol.frame import decode_target
 from backplane_core._protocol.presence_frame import MAX_LEASED, Ask, Change, Page
 from backplane_core.target import Target
@@ -24,8 +24,10 @@ MAX_VIEWS: Final = 1_024
 
 ASK_AGAIN_S: Final = 1.0
 """How long an answer is waited for at first, and twice as long each time after that."""
-MOST_TRIES: Final = 4
-"""How often that doubles: to 16 s, in which each pod beats."""
+MOST_TRIES: Final = 2
+"""How often that doubles: to 4 s, so a pod that is frozen is asked a dozen times until it is no longer a member."""
+RETRY_S: Final = 15.0
+"""After how long a pod is asked again that had no room, or of whom too many were present."""
 
 NUMBERS: Final = 2**20
 """Numbers of each view's questions: they begin over behind that."""
@@ -234,6 +236,8 @@ class Views:
 
     def _ask_again(self, view: View, now: float) -> None:
         for origin, part in view.parts.items():
+            if part.problem in RETRIED and now - part.asked_at >= RETRY_S:
+                part.problem = None
             if origin == self._origin or part.problem is not None or part.is_current:
                 continue
             if not part.asked or now - part.asked_at >= ASK_AGAIN_S * 2 ** min(part.tries, MOST_TRIES):
