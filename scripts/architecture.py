@@ -30,13 +30,14 @@ PLACES: Final[Mapping[str, tuple[float, float]]] = {
     "_link": (0.5, 2),
     "_inbound": (0, 3),
     "_fleet": (0.5, 4),
+    "_presence": (0, 5),
     "_outbound": (1, 5),
-    "_local": (0, 5),
+    "_local": (0, 6),
     "testing": (2, 5),
     "_portal": (2, 4),
-    "_protocol": (0.5, 6),
-    "sockets": (1.5, 6),
-    "_runtime": (0.5, 7),
+    "_protocol": (0.5, 7),
+    "sockets": (1.5, 7),
+    "_runtime": (0.5, 8),
 }
 """Where each folder stands: its column, counted from the left, and its row, counted from the top. Arrows point down."""
 

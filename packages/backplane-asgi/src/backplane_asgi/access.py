@@ -90,6 +90,9 @@ class Grant:
         may_subscribe: The targets that it may subscribe to by itself; anything with `in`. By default none.
         may_publish: The targets that it may publish to; anything with `in`. By default none.
         expires_at: Unix time in seconds at which the socket is closed with 4401; None: never.
+        presence: What `fleet.presence` and `fleet.watch` show of it in its targets: a small JSON value, at most 1 KiB;
+            nothing secret. None: it is not visible.
+        presence_key: Who it is: clients with the same key are shown as one. None: each is shown, under its id.
     """
 
     targets: Sequence[Target] = ()
@@ -97,6 +100,8 @@ class Grant:
     may_subscribe: Collection[Target] = field(factory=frozenset[Target])
     may_publish: Collection[Target] = field(factory=frozenset[Target])
     expires_at: float | None = None
+    presence: object = None
+    presence_key: str | None = None
 
 
 class Refused(Exception):  # noqa: N818 -- what a host raises reads as a sentence

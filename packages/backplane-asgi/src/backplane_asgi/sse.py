@@ -171,7 +171,10 @@ class Stream:
         Raises:
             ClosedError: The backplane takes no connections.
         """
-        self._outbound.attachment = await backplane.attach_events(self._outbound, *self._grant.targets)
+        grant = self._grant
+        self._outbound.attachment = await backplane.attach_events(
+            self._outbound, *grant.targets, presence=grant.presence, presence_key=grant.presence_key
+        )
         self._hub.opened("sse", self._outbound)
 
     async def run(self, cors: list[tuple[bytes, bytes]], receive: Receive, send: Send) -> None:

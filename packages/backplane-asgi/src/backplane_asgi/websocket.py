@@ -172,7 +172,10 @@ class Session:
     async def attach(self) -> bool:
         """Attach the client; return whether the backplane takes connections."""
         try:
-            self._outbound.attachment = await self._backplane.attach_events(self._outbound, *self._grant.targets)
+            grant = self._grant
+            self._outbound.attachment = await self._backplane.attach_events(
+                self._outbound, *grant.targets, presence=grant.presence, presence_key=grant.presence_key
+            )
         except ClosedError:
             self._outbound.finish(STOPPING)
             return False

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final
 
 from backplane_core._protocol.routing import RoutingName
+from backplane_core.presence import PresenceChange, PresenceLeft, PresenceSnapshot
 from backplane_core.target import Target
 from backplane_core.testing._kit import waiting
 from backplane_core.testing._kit.index import fleet_check
@@ -155,6 +158,38 @@ async def check_every_pod_answers(harness: Harness, routing: RoutingName = "broa
             if total == 3:  # noqa: PLR2004 -- the pods
                 break
         expect_equal(total, 3, f"the connections that three pods count, asked {ASKS} times")
+
+
+@fleet_check
+async def check_who_is_present_is_heard(harness: Harness, routing: RoutingName = "broadcast") -> None:
+    """A pod that watches a target hears who is present on another one, who joins there, and who leaves."""
+    async with (
+        open_pods(harness, routing, 2) as (here, there),
+        there.connection(None, U1, presence="Ann", presence_key="ann"),
+        aclosing(here.fleet.watch(U1)) as changes,
+    ):
+        present: dict[str, object] = {}
+        await _follow(changes, present, {"ann": "Ann"})
+        await there.attach("c1", lambda _: None, presence="Bob", presence_key="bob")
+        await there.associate("c1", U1)
+        await _follow(changes, present, {"ann": "Ann", "bob": "Bob"})
+        await there.dissociate("c1", U1)
+        await _follow(changes, present, {"ann": "Ann"})
+
+
+async def _follow(
+    changes: AsyncGenerator[PresenceChange], present: dict[str, object], expected: dict[str, object]
+) -> None:
+    """Take changes until these are present."""
+    while present != expected:
+        change = await run_within_deadline(anext(changes), f"a watch that shows {expected}, not {present}", LINKS)
+        if isinstance(change, PresenceSnapshot):
+            present.clear()
+            present.update(change.present)
+        elif isinstance(change, PresenceLeft):
+            present.pop(change.key, None)
+        else:
+            present[change.key] = change.presence
 
 
 @fleet_check
