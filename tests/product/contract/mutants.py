@@ -130,6 +130,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "check_excluded_connections_get_nothing",
             "check_everyone_reaches_every_connection",
             "check_every_pod_answers",
+            "check_who_is_present_is_heard",
             "check_an_order_keeps_its_place",
             "check_a_confirmed_association_is_heard",
             "check_a_dissociated_target_is_not_heard",

@@ -386,6 +386,13 @@ class World:
 
     # The end
 
+    def lose_last(self) -> None:
+        """Some frames are lost that nothing follows."""
+        for _ in range(3):
+            self.random.choice((self.join, self.leave))()
+            self.travel()
+            self.lose()
+
     def heal(self) -> None:
         """Nothing fails from now on; all that happened comes to rest."""
         for pod in self.pods.values():
@@ -446,6 +453,8 @@ def play(plan: Plan) -> Account:
         if plan.calm or random.random() < 0.5:
             world.look()
             world.step(TICK_S * (4 if plan.calm else random.randint(0, 2)))
+    if not plan.calm:
+        world.lose_last()
     world.heal()
     world.look()
     for pod in world.pods.values():

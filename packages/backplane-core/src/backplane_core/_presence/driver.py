@@ -131,7 +131,7 @@ class PresenceDriver(Voice):
 
     def say(self, saying: PresenceSaying) -> bool:
         """Say something to all pods; False if there is no room for it now."""
-        return self._company.say(saying)
+        return not self._is_closed and self._company.say(saying)
 
     def flush_soon(self) -> None:
         """Have what changed said once the loop has turned, and let time pass from then on."""

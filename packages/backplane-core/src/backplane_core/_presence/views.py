@@ -29,6 +29,11 @@ MOST_TRIES: Final = 2
 RETRY_S: Final = 15.0
 """After how long a pod is asked again that had no room, or of whom too many were present."""
 
+ASKS_PER_TICK: Final = 256
+"""Questions to single pods between two ticks: pods that are made up must not make this one flood the bus."""
+MAX_PARTS: Final = 65_536
+"""Parts of all views: 64 pods of each. Else made-up pods would fill the memory."""
+
 NUMBERS: Final = 2**20
 """Numbers of each view's questions: they begin over behind that."""
 
@@ -52,6 +57,8 @@ class Views:
         self._watching: dict[bytes, View] = {}
         self._number = 0
         self._asked = 0
+        self._asks_left = ASKS_PER_TICK
+        self._parts = 0
         self._is_listening = False
         # The other pods that are known, and whether each can answer.
         self._known: dict[str, bool] = {}
@@ -89,7 +96,7 @@ class Views:
         if watch:
             self._watching[target.wire] = view
         self._known = dict(members)
-        view.parts[self._origin] = Part(self._room)
+        self._add(view, self._origin)
         view.pause(now)
         view.settles_at = now + settle_s
         view.waits_for_unknown = self._is_listening and not is_settled
@@ -103,6 +110,8 @@ class Views:
         """Forget a view."""
         for part in view.parts.values():
             part.clear()
+        self._parts -= len(view.parts)
+        view.parts.clear()
         self._views.pop(view.number // NUMBERS, None)
         if view.is_watching:
             self._watching.pop(view.target.wire, None)
@@ -120,8 +129,8 @@ class Views:
         if view is None:
             return
         part = view.parts.get(origin)
-        if part is None and page.id == view.number and origin in self._known:
-            part = view.parts[origin] = Part(self._room)
+        if part is None and page.id == view.number and origin in self._known and self._parts < MAX_PARTS:
+            part = self._add(view, origin)
             part.asked = page.id
         if part is None or part.asked != page.id:
             return
@@ -150,7 +159,8 @@ class Views:
         self._known[origin] = answers
         for view in self._views.values():
             part = self._expect(view, origin)
-            self._ask_if_missed(view, origin, part, now)
+            if part is not None:
+                self._ask_if_missed(view, origin, part, now)
 
     def gone(self, origin: str, now: float, *, lingers: bool) -> None:
         """Record that a pod is no longer a member."""
@@ -160,6 +170,7 @@ class Views:
             if origin in view.parts:
                 view.forget(origin, now, lingers=lingers)
                 del view.parts[origin]
+                self._parts -= 1
                 view.look(now)
 
     # What happens to the link, and time
@@ -191,6 +202,7 @@ class Views:
             now: Seconds.
             members: The origins of the other pods that are members.
         """
+        self._asks_left = ASKS_PER_TICK
         for origin in [origin for origin in self._known if origin not in members]:
             self.gone(origin, now, lingers=False)
         for view in self._views.values():
@@ -209,10 +221,17 @@ class Views:
         """Return all views."""
         return list(self._views.values())
 
-    def _expect(self, view: View, origin: str) -> Part:
+    def _add(self, view: View, origin: str) -> Part:
+        part = view.parts[origin] = Part(self._room)
+        self._parts += 1
+        return part
+
+    def _expect(self, view: View, origin: str) -> Part | None:
         part = view.parts.get(origin)
         if part is None:
-            part = view.parts[origin] = Part(self._room)
+            if self._parts >= MAX_PARTS:
+                return None
+            part = self._add(view, origin)
         if not self._known[origin]:
             part.problem = TOO_OLD
         elif not self._is_listening:
@@ -245,6 +264,9 @@ class Views:
                 self._ask(view, origin, part, now)
 
     def _ask(self, view: View, origin: str, part: Part, now: float) -> None:
+        if self._asks_left <= 0:
+            return  # with the next tick
+        self._asks_left -= 1
         part.asked, part.asked_at = self._next_number(view), now
         raw = msgspec.Raw(view.target.wire)
         self._asks.append(Ask(part.asked, raw, origin, part.after, view.is_watching))
