@@ -13,6 +13,7 @@ from bench.measures.interest import Interest
 from bench.measures.latency import Latency
 from bench.measures.memory import Memory
 from bench.measures.micro import Micro
+from bench.measures.presence import Presence
 from bench.measures.profile import Profile
 from bench.measures.signing import Signing
 from bench.measures.sockets import Sockets
@@ -31,6 +32,7 @@ MEASURES: Final[Mapping[str, type[Measure[Any]]]] = {
         Fleet,
         Memory,
         Interest,
+        Presence,
         Signing,
         Profile,
         BrokerCost,

@@ -45,9 +45,8 @@ async def fleet(leaves_nothing: None, request: pytest.FixtureRequest) -> AsyncIt
 
 async def pods(fleet: MemoryFleet, count: int, **options: Any) -> list[DistributedBackplane]:
     """Pods web-0, web-1, ..., which all know each other."""
-    found = [
-        await fleet.pod(pod_name=f"web-{number}", **{"presence_linger_s": 0.0, **options}) for number in range(count)
-    ]
+    chosen: dict[str, Any] = {"presence_linger_s": 0.0, **options}
+    found = [await fleet.pod(pod_name=f"web-{number}", **chosen) for number in range(count)]
     for pod in found:
         beat(pod)
     for pod in found:

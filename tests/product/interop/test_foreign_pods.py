@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from random import Random
 
@@ -43,6 +43,8 @@ async def test_pods_of_both_kinds_serve_one_fleet_and_nothing_is_lost_doubled_mi
         # Foreign pods can't answer, and are not harmed by questions.
         answers = await ours[0].fleet.count(Target.everyone())
         assert (len(answers.by_pod), answers.complete) == (3, True)
+        async with ours[1].connection(None, presence="Ann"), aclosing(ours[0].fleet.watch(Target.everyone())) as watch:
+            assert list(getattr(await anext(watch), "present", {}).values()) == ["Ann"]
         sent = sum(pod.counts["sent"] for pod in theirs)
         for stats in [pod.stats() for pod in ours]:
             assert stats.foreign == sent

@@ -128,10 +128,12 @@ class Ledger:
         """Return once every watcher sees the truth; after a minute, raise what it sees instead."""
         if self._mending:
             await asyncio.wait(self._mending)
+        problems = self.problems()
         for _ in range(int(QUIET_S / 0.2)):
-            if not (problems := self.problems()):
+            if not problems:
                 return
             await asyncio.sleep(0.2)
+            problems = self.problems()
         raise AssertionError("\n".join(problems))
 
     def problems(self) -> list[str]:

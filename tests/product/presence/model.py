@@ -457,13 +457,16 @@ def play(plan: Plan) -> Account:
         world.lose_last()
     world.heal()
     world.look()
+    _judge_all(world, watched if plan.calm else [])
+    return account
+
+
+def _judge_all(world: World, watched: list[tuple[Reader, int]]) -> None:
     for pod in world.pods.values():
         for reader in pod.readers:
             _judge(world, reader)
-    if plan.calm:
-        for reader, since in watched:
-            _judge_calm(world, reader, since)
-    return account
+    for reader, since in watched:
+        _judge_calm(world, reader, since)
 
 
 def _judge(world: World, reader: Reader) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 from backplane_core._presence import pod_presence
@@ -10,6 +10,7 @@ from backplane_core._presence.part import Part
 from backplane_core._presence.rosters import Rosters
 from backplane_core._presence.view import View
 from backplane_core._presence.views import Views
+from backplane_core._protocol.presence_frame import Change
 
 from tests.product.presence.model import FAULTS, Account, Plan, play
 
@@ -49,20 +50,25 @@ def nothing(*_: object, **__: object) -> None:
     """Do nothing, in place of something."""
 
 
-def never(*_: object, **__: object) -> bool:
-    return False
+def no_change(*_: object) -> tuple[Change, ...]:
+    return ()
 
 
-MUTANTS = {
+def forget(part: Part, key: str) -> bool:
+    """Remove a key from what is shown, and not from what is being read."""
+    return part.keys.pop(key, None) is not None
+
+
+MUTANTS: dict[str, tuple[type, str, Callable[..., object]]] = {
     "a hole is passed by": (Views, "missed", nothing),
     "a number is not looked at": (View, "missed", nothing),
     "a new link is trusted": (Views, "live", nothing),
     "a dead pod stays": (Views, "gone", nothing),
     "a pod that comes is not asked": (Views, "heard", nothing),
     "nobody asks again": (Views, "_ask_again", nothing),
-    "a watcher that says so again is not believed": (Rosters, "renew", lambda *_: ()),
+    "a watcher that says so again is not believed": (Rosters, "renew", no_change),
     "what is read anew is not compared": (View, "_replace", nothing),
-    "who leaves while pages are read stays": (Part, "left", lambda part, key: part.keys.pop(key, None) is not None),
+    "who leaves while pages are read stays": (Part, "left", forget),
     "nobody lingers": (View, "tick", nothing),
 }
 

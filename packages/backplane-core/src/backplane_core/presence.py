@@ -1,4 +1,4 @@
-"""Who is present in a target, on all pods: what `fleet.presence` returns, and what `fleet.watch` yields."""
+"""Those who are present in a target, on all pods: what `fleet.presence` returns, and what `fleet.watch` yields."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Presence", "PresenceChange", "PresenceJoined", "PresenceLeft", "Pres
 
 @frozen(kw_only=True)
 class Presence(Answers[Mapping[str, object]]):
-    """Who is present in a target.
+    """Those who are present in a target.
 
     Args:
         present: By key, what is shown of each, on whichever pod it is.
@@ -28,7 +28,7 @@ class Presence(Answers[Mapping[str, object]]):
 
 @frozen(kw_only=True)
 class PresenceSnapshot:
-    """Who is present now: begin with this, and forget what was known before.
+    """Those who are present now: begin with this, and forget what was known before.
 
     Args:
         present: By key, what is shown of each.

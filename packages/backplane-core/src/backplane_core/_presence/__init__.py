@@ -1,1 +1,1 @@
-"""Who is present: what this pod says of its own connections, and what it heard of the others'."""
+"""Presence, here and on other pods."""

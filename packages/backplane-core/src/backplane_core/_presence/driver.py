@@ -72,7 +72,7 @@ class PresenceDriver(Voice):
 
         Args:
             target: The target.
-            follower: Who reads it.
+            follower: Its reader.
             settle_s: Seconds to wait for the first snapshot.
             watch: Whether it follows what changes.
         """

@@ -1,6 +1,6 @@
-"""Who is present, as one pod says and hears it: `PodPresence` joins its rosters and its views, and speaks for both.
+"""Those who are present, as one pod says and hears it: `PodPresence` joins its rosters and its views, and speaks for both.
 
-It holds no task and no timer: whoever drives it lets it `flush` once something has changed, and `tick` from time to
+It holds no task and no timer: its driver lets it `flush` once something has changed, and `tick` from time to
 time while it `is_busy`.
 """
 
@@ -137,11 +137,12 @@ class PodPresence(PresenceFollower):
 
     def close(self, view: View) -> None:
         """End a view."""
+        has_asked_others = len(view.parts) > 1
         self.views.close(view)
         if view.is_watching:
             raw = msgspec.Raw(view.target.wire)
             self.rosters.unwatch([raw], self._origin)
-            if any(origin != self._origin for origin in view.parts):
+            if has_asked_others:
                 self._voice.say(PresenceSaying(unwatch=[raw]))
 
     def _read_own(self, view: View, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Who is present in one target, as one pod sees it, sans-IO: `View` puts together what the pods say.
+"""Those who are present in one target, as one pod sees it, sans-IO: `View` puts together what the pods say.
 
 A key is present while any pod says so. A change is passed on at once; a key whose sockets ended leaves after
 `linger_s`, unless it is back by then on any pod, so a page that is reloaded or a pod that restarts makes nobody leave.
@@ -77,7 +77,7 @@ class Follower(Protocol):
 
 @define(eq=False)
 class View:
-    """Who is present in a target.
+    """Those who are present in a target.
 
     Args:
         target: The target.
@@ -91,7 +91,7 @@ class View:
     parts: dict[str, Part] = field(factory=dict[str, Part], init=False)
     """By the origin of the pod."""
     shown: dict[str, bytes] = field(factory=dict[str, bytes], init=False)
-    """Who is present, by key, and what is shown of each."""
+    """Those who are present, by key, and what is shown of each."""
     followers: list[Follower] = field(factory=list[Follower], init=False)
     settles_at: float | None = field(default=None, init=False)
     """When a snapshot is due, whether all have answered or not; None: what is shown is followed."""

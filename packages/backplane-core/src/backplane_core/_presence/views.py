@@ -1,6 +1,6 @@
 """What this pod heard of who is present, sans-IO: `Views` asks the pods, and hands what they say to each view.
 
-It asks again what was not answered, and reads a part anew wherever something may have been missed: a number, a part of
+It asks again what was not answered, and reads a part again wherever something may have been missed: a number, a part of
 the shared channel, or all of it while the link was down.
 """
 

@@ -116,7 +116,7 @@ class Saying(msgspec.Struct, omit_defaults=True):
     answer: Answer | None = None
     order: Question | None = None
     leaving: bool = False
-    # Who is present, see presence_frame.py.
+    # Those who are present, see presence_frame.py.
     presence: PresenceSaying | None = None
 
 
