@@ -1,4 +1,4 @@
-"""Those who are present, as one pod says and hears it: `PodPresence` joins its rosters and its views, and speaks for both.
+"""Presence, as one pod says and hears it: `PodPresence` joins its rosters and its views, and speaks for both.
 
 It holds no task and no timer: its driver lets it `flush` once something has changed, and `tick` from time to
 time while it `is_busy`.

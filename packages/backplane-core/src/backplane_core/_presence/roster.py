@@ -1,4 +1,4 @@
-"""Those who are present in one target on this pod, sans-IO: `Roster` collects what changed, and numbers what is said of it.
+"""Those present in one target on this pod, sans-IO: `Roster` collects what changed, and numbers what is said of it.
 
 There is a roster only while somebody watches the target. The invariant: who applies each change to what a page of the
 same number said has the roster, as it was when the last one was said; and who misses one notices, as the next change
