@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from griffe import (
+    Alias,
+    AliasResolutionError,
     Attribute,
     Class,
     Expr,
@@ -17,6 +19,7 @@ from griffe import (
     ExprSubscript,
     Extension,
     Function,
+    Module,
     Parameter,
     ParameterKind,
     Parameters,
@@ -28,8 +31,13 @@ MAKERS: Final = {"attrs.frozen", "attrs.define"}
 class Attrs(Extension):
     """Gives each class decorated with `@frozen` or `@define` the `__init__` that it will have."""
 
-    def on_class_members(self, *, cls: Class, **_: Any) -> None:  # noqa: ANN401 -- Griffe's own
-        """Add an `__init__` made from the fields."""
+    def on_package(self, *, pkg: Module, **_: Any) -> None:  # noqa: ANN401 -- Griffe's own
+        """Add an `__init__` made from the fields, now that all modules are read, whose classes may be their bases."""
+        for cls in _classes(pkg):
+            self._add_constructor(cls)
+
+    @staticmethod
+    def _add_constructor(cls: Class) -> None:
         made_by = _maker(cls)
         if made_by is None or "__init__" in cls.members:
             return
@@ -57,12 +65,25 @@ def _parameters(cls: Class, kind: ParameterKind) -> Iterator[Parameter]:
 
 
 def _bases(cls: Class) -> Iterator[Class]:
-    """Yield the base classes whose fields it has too; those of the same module, as others may not be read yet."""
+    """Yield the base classes whose fields it has too."""
     for base in cls.bases:
         name = base.left if isinstance(base, ExprSubscript) else base
         found = cls.parent.members.get(str(name)) if cls.parent else None
+        if isinstance(found, Alias):
+            try:
+                found = found.final_target
+            except AliasResolutionError:
+                continue  # of another package
         if isinstance(found, Class) and _maker(found) is not None:
             yield found
+
+
+def _classes(module: Module) -> Iterator[Class]:
+    for member in list(module.members.values()):
+        if isinstance(member, Class):
+            yield member
+        elif isinstance(member, Module):
+            yield from _classes(member)
 
 
 def _maker(cls: Class) -> str | Expr | None:
