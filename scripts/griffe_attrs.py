@@ -34,22 +34,22 @@ class Attrs(Extension):
     def on_package(self, *, pkg: Module, **_: Any) -> None:  # noqa: ANN401 -- Griffe's own
         """Add an `__init__` made from the fields, now that all modules are read, whose classes may be their bases."""
         for cls in _classes(pkg):
-            self._add_constructor(cls)
+            _add_constructor(cls)
 
-    @staticmethod
-    def _add_constructor(cls: Class) -> None:
-        made_by = _maker(cls)
-        if made_by is None or "__init__" in cls.members:
-            return
-        kind = (
-            ParameterKind.keyword_only
-            if _keywords(made_by).get("kw_only") == "True"
-            else ParameterKind.positional_or_keyword
-        )
-        self_ = Parameter("self", kind=ParameterKind.positional_or_keyword)
-        parameters = Parameters(self_, *_parameters(cls, kind))
-        init = Function("__init__", parameters=parameters, returns="None", parent=cls, lineno=cls.lineno)
-        cls.set_member("__init__", init)
+
+def _add_constructor(cls: Class) -> None:
+    made_by = _maker(cls)
+    if made_by is None or "__init__" in cls.members:
+        return
+    kind = (
+        ParameterKind.keyword_only
+        if _keywords(made_by).get("kw_only") == "True"
+        else ParameterKind.positional_or_keyword
+    )
+    self_ = Parameter("self", kind=ParameterKind.positional_or_keyword)
+    parameters = Parameters(self_, *_parameters(cls, kind))
+    init = Function("__init__", parameters=parameters, returns="None", parent=cls, lineno=cls.lineno)
+    cls.set_member("__init__", init)
 
 
 def _parameters(cls: Class, kind: ParameterKind) -> Iterator[Parameter]:
