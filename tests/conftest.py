@@ -1,8 +1,9 @@
 """Fixtures that hand real brokers to tests.
 
 `redis_url`, `nats_url`, `shared_broker`: one broker for the whole run; isolate by `channel`.
-`shared_redis_cluster`, `shared_nats_cluster`: likewise.
-`redis_server`, `nats_server`, `broker`: a broker of the test's own, to be killed, frozen and restarted.
+`shared_redis_cluster`, `shared_nats_cluster`, `shared_jetstream`: likewise.
+`redis_server`, `nats_server`, `jetstream_server`, `broker`: a broker of the test's own, to be killed, frozen and
+    restarted.
 `nats_cluster`: a NATS cluster of the test's own, likewise.
 `start`: the same with options, `start(RedisServer(password="..."))`.
 
@@ -30,6 +31,7 @@ from backplane_testservers import (
     BrokerUnavailable,
     Kind,
     NatsCluster,
+    NatsServer,
     OptionsUnavailable,
     OwnBroker,
     RedisCluster,
@@ -199,6 +201,17 @@ def shared_nats() -> Iterator[Broker]:
 
 
 @pytest.fixture(scope="session")
+def shared_jetstream() -> Iterator[NatsServer]:
+    """A NATS server with JetStream."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(NatsServer(jetstream=True))
+        except BrokerUnavailable as error:
+            skip_or_fail(error)
+        yield server
+
+
+@pytest.fixture(scope="session")
 def redis_url(shared_redis: Broker) -> str:
     return shared_redis.url
 
@@ -232,6 +245,12 @@ def redis_server() -> Iterator[OwnBroker]:
 def nats_server() -> Iterator[OwnBroker]:
     with opened(open_own_broker, "nats") as broker:
         yield broker
+
+
+@pytest.fixture
+def jetstream_server(start: StartServer) -> NatsServer:
+    """A NATS server of the test's own, with JetStream."""
+    return start(NatsServer(jetstream=True))
 
 
 @pytest.fixture(params=KINDS)

@@ -18,6 +18,7 @@ from backplane_core.testing import (
     MemoryLog,
     MemoryLogTransport,
 )
+from backplane_nats import JetStreamTransport
 from backplane_redis import StreamsTransport
 
 from tests.product.contract.harnesses import BrokerHarness
@@ -45,18 +46,42 @@ def streams(url: str) -> Transport:
     return StreamsTransport(url.replace("://", "+streams://", 1))
 
 
-OPENERS: dict[str, Callable[[str], Transport]] = {"redis": streams}
+def jetstream(url: str) -> Transport:
+    return JetStreamTransport(url.replace("://", "+jetstream://", 1))
 
 
-@pytest.fixture(params=["memory", *OPENERS])
-def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
-    """A harness with a broker of its own for a check that cuts it, and over the shared one for any other."""
+def jetstream_in_memory(url: str) -> Transport:
+    # The server sets `retain_bytes` aside for each stream, and these checks use hundreds of channels at once.
+    return JetStreamTransport(url.replace("://", "+jetstream://", 1), retain_bytes=None, storage="memory")
+
+
+def _unknown(_name: str) -> str:
+    return "3.0.0"
+
+
+OPENERS: dict[str, Callable[[str], Transport]] = {"redis": streams, "jetstream": jetstream}
+
+
+@pytest.fixture(params=["memory", "redis", "jetstream", "jetstream_public"])
+def harness(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
+    """A harness with a broker of its own for a check that cuts it, and over the shared one for any other.
+
+    `_public`: over the adapter's fall-back, the public API of a client library that it does not know.
+    """
     if request.param == "memory":
         yield MemoryLogHarness()
         return
+    broker, *ways = request.param.split("_")
+    if "public" in ways:
+        monkeypatch.setattr("backplane_nats._inline_io.version", _unknown)
     check: Any = request.getfixturevalue("check")
-    kind = f"{request.param}_server" if check.__name__ in OUTAGES else f"shared_{request.param}"
-    yield BrokerHarness(request.getfixturevalue(kind), OPENERS[request.param])
+    is_cut = check.__name__ in OUTAGES
+    if broker == "jetstream":  # a server that has thousands of streams from other checks is slow
+        opener = OPENERS[broker] if is_cut else jetstream_in_memory
+        yield BrokerHarness(request.getfixturevalue("jetstream_server"), opener)
+    else:
+        kind = f"{broker}_server" if is_cut else f"shared_{broker}"
+        yield BrokerHarness(request.getfixturevalue(kind), OPENERS[broker])
 
 
 @pytest.mark.parametrize("check", LINK_CHECKS, ids=lambda check: check.__name__)

@@ -109,7 +109,7 @@ async def test_a_silent_server_costs_its_time_only_once(nats_server: OwnBroker) 
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):  # as core does, when its own patience ends
                 await transport.open()
-        assert str(transport._servers.next_order()[-1]).endswith(silent), "others come first from now on"
+        assert str(transport._opener._servers.next_order()[-1]).endswith(silent), "others come first from now on"
         async with asyncio.timeout(DEADLINE_S):
             link = await transport.open()
         await link.aclose()

@@ -5,36 +5,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import redis
 from backplane_core import (
-    BaseBackplane,
     ConfigurationError,
-    DurableLink,
-    Frame,
-    Lost,
-    Publisher,
-    Target,
     TransportError,
     connect,
 )
 from backplane_redis import StreamsTransport
-from backplane_redis._streams import reader as reader_module
 from backplane_redis._streams import upkeep as upkeep_module
 from backplane_redis._streams import writer as writer_module
 from backplane_redis._streams.session import Session
-from backplane_testservers import Broker, OwnBroker, Proxy, RedisCluster
+from backplane_testservers import Broker, OwnBroker, Proxy, RedisCluster, RedisServer
 from redis.asyncio import Redis
 
-from tests.support.sockets import Socket, attach
+from tests.conftest import StartServer
+from tests.product.logs.traffic import USER, fleet
+from tests.support.sockets import attach
 from tests.support.waiting import until
-
-USER = Target.user("u1")
-END = {"end": True}
 
 
 @pytest.fixture(autouse=True)
@@ -61,135 +52,11 @@ async def server(url: str) -> AsyncGenerator[Any]:
         await client.aclose()
 
 
-@asynccontextmanager
-async def reading(link: DurableLink) -> AsyncGenerator[list[Frame | Lost]]:
-    """What a link yields, as far as it has come."""
-    got: list[Frame | Lost] = []
-
-    async def read() -> None:
-        async for batch in link.receive():
-            got.extend(batch)
-
-    task = asyncio.create_task(read())
-    try:
-        yield got
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-        await link.aclose()
-
-
-class Traffic:
-    """Pods that publish to each other's sockets, and what each socket should have got."""
-
-    def __init__(self, pods: list[BaseBackplane], sockets: list[Socket]) -> None:
-        self.pods, self.sockets = pods, sockets
-        self.number = 0
-
-    async def publish(self, events: int) -> None:
-        for _ in range(events):
-            await self.pods[self.number % len(self.pods)].publish(USER, self.number)
-            self.number += 1
-            if not self.number % 20:
-                await asyncio.sleep(0.005)
-
-    async def settle(self) -> None:
-        """Return once all has come that will: lanes are read each for itself, so the marker takes theirs."""
-        for pod in self.pods:
-            await pod.flush(timeout_s=30)
-            await pod.publish(USER, END)
-        for socket in self.sockets:
-            await until(partial(self._has_ended, socket), f"the end comes to {socket.conn_id}")
-            socket.stream[:] = [item for item in socket.stream if item != END]
-
-    def _has_ended(self, socket: Socket) -> bool:
-        return socket.stream.count(END) == len(self.pods)
-
-    def missing(self, socket: Socket) -> int:
-        got: list[int] = socket.events
-        assert len(set(got)) == len(got), "an event came twice"
-        for sender in range(len(self.pods)):
-            own = [number for number in got if number % len(self.pods) == sender]
-            assert own == sorted(own), "events came out of order"
-        assert set(got) <= {*range(self.number)}
-        return self.number - len(got)
-
-
-@asynccontextmanager
-async def fleet(url: str, channel: str, **options: Any) -> AsyncGenerator[Traffic]:
-    async with AsyncExitStack() as stack:
-        chosen: dict[str, Any] = {"channel": channel, "beat_s": 0.1, **options}
-        pods = [await stack.enter_async_context(connect(streams(url), **chosen)) for _ in range(3)]
-        sockets = [await attach(pod, f"c{number}", USER) for number, pod in enumerate(pods)]
-        yield Traffic([*pods], sockets)
-
-
-async def test_a_server_without_a_disk_that_dies_costs_no_event(redis_server: OwnBroker, channel: str) -> None:
-    """It comes back empty, each time: what it had confirmed and not handed out is sent again."""
-    async with fleet(redis_server.url, channel) as traffic:
-        for _ in range(3):
-            publishing = asyncio.create_task(traffic.publish(1_000))
-            await asyncio.sleep(0.05)
-            await asyncio.to_thread(redis_server.kill)
-            await until(lambda: all(pod.state == "degraded" for pod in traffic.pods), "the pods noticed")
-            await asyncio.to_thread(redis_server.start)
-            await publishing
-            await until(lambda: all(pod.state == "live" for pod in traffic.pods), "the pods are live again")
-        await traffic.settle()
-        for socket in traffic.sockets:
-            assert traffic.missing(socket) == 0
-            assert not socket.gaps
-
-
-async def test_without_the_ring_such_a_server_costs_events_and_each_lies_inside_a_gap(
-    redis_server: OwnBroker, channel: str
-) -> None:
-    async with fleet(redis_server.url, channel, resend_max_bytes=0) as traffic:
-        async with server(redis_server.url) as operator:
-            await traffic.publish(10)
-            await traffic.settle()
-            # What is confirmed while nobody can read it is gone with the server.
-            await operator.acl_setuser("default", enabled=True, nopass=True, commands=["+@all", "-xread"])
-            await operator.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            async with Publisher(streams(redis_server.url), channel=channel, resend_max_bytes=0, beat_s=0.1) as lone:
-                await lone.publish(USER, "lost")
-                await lone.flush(timeout_s=10)
-                await asyncio.to_thread(redis_server.kill)
-                await asyncio.to_thread(redis_server.start)
-                await until(lambda: lone.state == "live", "the publisher is live again")
-                for socket in traffic.sockets:
-                    await until(lambda socket=socket: socket.gaps, "a gap says so")  # type: ignore[misc]
-        for socket in traffic.sockets:
-            assert "lost" not in socket.events
-            assert sum([gap.missed or 0 for gap in socket.gaps]) >= 1
-
-
-async def test_links_that_are_cut_again_and_again_cost_no_event(redis_server: OwnBroker, channel: str) -> None:
-    async with fleet(redis_server.url, channel) as traffic, server(redis_server.url) as operator:
-        for _ in range(8):
-            links = [pod.stats().links for pod in traffic.pods]
-            publishing = asyncio.create_task(traffic.publish(500))
-            await asyncio.sleep(0.02)
-            await operator.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            await publishing
-            await until(
-                lambda links=links: all(  # type: ignore[misc]
-                    pod.stats().links > before and pod.state == "live"
-                    for pod, before in zip(traffic.pods, links, strict=True)
-                ),
-                "each pod has another link",
-            )
-        await traffic.settle()
-        for socket in traffic.sockets:
-            assert traffic.missing(socket) == 0
-            assert not socket.gaps
-
-
 async def test_a_replica_that_is_promoted_without_the_last_events_costs_none(
     redis_server: OwnBroker, channel: str
 ) -> None:
     """The same in one server: it is set back to an earlier state, as one is that was behind."""
-    async with fleet(redis_server.url, channel) as traffic, server(redis_server.url) as operator:
+    async with fleet(streams(redis_server.url), channel) as traffic, server(redis_server.url) as operator:
         await traffic.publish(300)
         await traffic.settle()
         before = {key: await operator.dump(key) for key in await operator.keys(f"{channel}*")}
@@ -255,67 +122,6 @@ async def test_upkeep_takes_no_round_trip_of_its_own(
     assert max(asked) > 7, "and streams are looked at all the same"
 
 
-async def test_a_stream_that_is_deleted_under_a_live_fleet_is_noticed(
-    redis_server: OwnBroker, channel: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reader_module, "LOOK_EVERY_S", 0.05)
-    monkeypatch.setattr(reader_module, "BLOCK_MS", 50)
-    async with fleet(redis_server.url, channel) as traffic, server(redis_server.url) as operator:
-        await traffic.publish(100)
-        await traffic.settle()
-        links = [pod.stats().links for pod in traffic.pods]
-        await operator.delete(*await operator.keys(f"{channel}*"))
-        await until(
-            lambda: all(pod.stats().links > before for pod, before in zip(traffic.pods, links, strict=True)),
-            "the pods begin again",
-        )
-        await traffic.publish(100)
-        await traffic.settle()
-        for socket in traffic.sockets:
-            assert traffic.missing(socket) == 0
-
-
-async def test_what_was_trimmed_before_it_was_read_is_reported_with_its_number(redis_url: str, channel: str) -> None:
-    transport = StreamsTransport(streams(redis_url))
-    sender = await transport.open()
-    try:
-        [begin] = (await sender.resume([channel], {})).values()
-        async with server(redis_url) as operator:
-            await sender.send([(channel, b"%d" % number) for number in range(50)])
-            await operator.xtrim(channel, maxlen=20, approximate=False)
-        late = await transport.open()
-        async with reading(late) as got:
-            await late.resume([channel], {channel: begin})
-            await until(lambda: len(got) >= 21, "what is left comes")
-    finally:
-        await sender.aclose()
-    lost, *frames = got
-    assert isinstance(lost, Lost)
-    assert (lost.channel, lost.missed, lost.cause) == (channel, 30, "trimmed")
-    assert [frame[1] for frame in frames if isinstance(frame, tuple)] == [b"%d" % number for number in range(30, 50)]
-
-
-async def test_a_reader_that_is_overtaken_by_trimming_is_not_handed_the_rest_as_if_nothing_was(
-    redis_url: str, channel: str
-) -> None:
-    transport = StreamsTransport(streams(redis_url), retain_entries=200)
-    sender, late = await transport.open(), await transport.open()
-    try:
-        await late.resume([channel], {})
-        for start in range(0, 5_000, 500):
-            await sender.send([(channel, b"%d" % number) for number in range(start, start + 500)])
-        async with reading(late) as got:
-            await until(lambda: got and isinstance(got[-1], tuple) and got[-1][1] == b"4999", "it has read to the end")
-    finally:
-        await sender.aclose()
-    missed = sum([item.missed or 0 for item in got if isinstance(item, Lost)])
-    numbers = [int(item[1]) for item in got if isinstance(item, tuple)]
-    assert missed > 0
-    assert missed + len(numbers) == 5_000
-    assert isinstance(got[0], Lost)
-    assert numbers == sorted(numbers)
-
-
 async def test_a_stream_keeps_as_many_bytes_as_it_should(
     redis_url: str, channel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -336,7 +142,7 @@ async def test_a_server_without_memory_makes_senders_wait_and_breaks_no_order(
     redis_server: OwnBroker, channel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer_module, "RETRY_S", 0.02)
-    async with fleet(redis_server.url, channel) as traffic, server(redis_server.url) as operator:
+    async with fleet(streams(redis_server.url), channel) as traffic, server(redis_server.url) as operator:
         await traffic.publish(30)
         await traffic.settle()
         links = [pod.stats().links for pod in traffic.pods]
@@ -354,7 +160,7 @@ async def test_a_server_without_memory_makes_senders_wait_and_breaks_no_order(
 
 
 async def test_rubbish_in_a_stream_is_counted_and_passed_over(redis_url: str, channel: str) -> None:
-    async with fleet(redis_url, channel, lanes=1) as traffic, server(redis_url) as operator:
+    async with fleet(streams(redis_url), channel, lanes=1) as traffic, server(redis_url) as operator:
         for fields in ({"x": "y"}, {"f": "no envelope"}, {"f": "1", "g": "2"}):
             await operator.xadd(channel, fields)
         await traffic.publish(10)
@@ -391,7 +197,7 @@ async def test_a_node_of_a_cluster_is_refused(shared_redis_cluster: RedisCluster
 
 
 async def test_a_fleet_over_resp2_goes_on_where_it_was(shared_redis: Broker, channel: str) -> None:
-    async with fleet(f"{shared_redis.url}?protocol=2", channel) as traffic:
+    async with fleet(streams(f"{shared_redis.url}?protocol=2"), channel) as traffic:
         await traffic.publish(200)
         await traffic.settle()
         for socket in traffic.sockets:
@@ -423,3 +229,20 @@ def test_a_wrong_url_or_routing_is_an_error_at_once_and_shows_no_secret() -> Non
     assert "s3cr3t" not in str(caught.value)
     with pytest.raises(ConfigurationError, match="routing='interest'"):
         connect("redis+streams://localhost", routing="interest")
+
+
+async def test_settings_that_break_a_promise_are_warned_of_once(
+    start: StartServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = start(RedisServer(extra=["maxmemory 100mb", "maxmemory-policy allkeys-lru"]))
+    transport = StreamsTransport(streams(server.url))
+    for _ in range(2):
+        await (await transport.open()).aclose()
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == 2
+    assert "noeviction" in warnings[0]
+    assert "appendonly yes" in warnings[1]
+    caplog.clear()
+    kept = start(RedisServer(extra=["appendonly yes", "maxmemory 100mb", "maxmemory-policy volatile-lru"]))
+    await (await StreamsTransport(streams(kept.url)).open()).aclose()
+    assert not caplog.records

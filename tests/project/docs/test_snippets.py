@@ -58,6 +58,9 @@ def redirect(request: pytest.FixtureRequest, start: StartServer, certificates: C
         "redis+streams://localhost:6379": lambda: str(request.getfixturevalue("redis_url")).replace(
             "://", "+streams://", 1
         ),
+        "nats+jetstream://localhost:4222": lambda: request.getfixturevalue("shared_jetstream").url.replace(
+            "://", "+jetstream://", 1
+        ),
         "redis+sentinel://localhost:26379/orders": lambda: watched().url,
         "tls://localhost:4222": lambda: secure(NatsServer(tls=certificates.server)),
         # The snippet's credential provider knows user and password.

@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING
 
 from backplane_nats.backplane import NatsBackplane
+from backplane_nats.jetstream import JetStreamTransport
 from backplane_nats.transport import NatsTransport
 
-__all__ = ["NatsBackplane", "NatsTransport"]
+__all__ = ["JetStreamTransport", "NatsBackplane", "NatsTransport"]
 
 __version__: str
 """The version of the installed distribution."""

@@ -39,6 +39,22 @@ class ClientIO(Protocol):
         """
         ...
 
+    async def listen_for_answers(self, address: str) -> None:
+        """Take what is sent to `{address}.{number}` for the answer to the question with that number.
+
+        It comes on the channel `.{number}`, as no other begins with a dot.
+        """
+        ...
+
+    async def ask(self, questions: Sequence[tuple[str, bytes]], first: int) -> None:
+        """Publish questions, each a subject and a payload, with an address for its answer, and no PING behind them.
+
+        Args:
+            questions: In order.
+            first: The number of the first one; the others follow.
+        """
+        ...
+
     def deny(self, denial: Denial, *, in_lower_case: bool) -> bool:
         """Take a denial; return whether it is about what was written last and is not confirmed yet."""
         ...

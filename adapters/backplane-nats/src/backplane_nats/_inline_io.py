@@ -36,10 +36,15 @@ _OLDEST_MINOR: Final = 10
 _PING: Final = b"PING\r\n"
 
 
-def make_inline_io(client: Client, inbox: Inbox) -> InlineIO | None:
+def make_inline_io(client: Client, inbox: Inbox, *, reads_headers: bool = False) -> InlineIO | None:
     """Return the fast path of a client that has just connected; None where nats-py is laid out differently.
 
     Call it in the same turn of the loop in which `connect` returned: later, nats-py's own parser may hold bytes.
+
+    Args:
+        client: Connected.
+        inbox: Takes the frames.
+        reads_headers: Whether the headers of a message stay in front of its payload.
     """
     major, minor, *_ = (int(number) for number in re.findall(r"\d+", version("nats-py")))
     parser, transport = getattr(client, "_ps", None), get_transport(client)
@@ -53,7 +58,7 @@ def make_inline_io(client: Client, inbox: Inbox) -> InlineIO | None:
         or transport is None
     ):
         return None
-    return InlineIO(client, inbox, transport)
+    return InlineIO(client, inbox, transport, reads_headers=reads_headers)
 
 
 class InlineIO:
@@ -63,16 +68,22 @@ class InlineIO:
         client: Just connected.
         inbox: Takes the frames.
         transport: The client's.
+        reads_headers: Whether the headers of a message stay in front of its payload.
     """
 
-    def __init__(self, client: Client, inbox: Inbox, transport: asyncio.Transport) -> None:
+    def __init__(
+        self, client: Client, inbox: Inbox, transport: asyncio.Transport, *, reads_headers: bool = False
+    ) -> None:
         self._client: Any = client
         self._new_confirmation = inbox.confirmation
         self._write_to_socket = transport.write
-        self._parser = self._client._ps = InlineParser(client, inbox, transport, self)  # noqa: SLF001 -- see above
+        self._parser = self._client._ps = InlineParser(  # noqa: SLF001 -- see above
+            client, inbox, transport, self, reads_headers=reads_headers
+        )
         self._ids: dict[str, int] = {}
         self._last_id = 0
         self._packer = _PubPacker()
+        self._address = b""
 
     @property
     def channels(self) -> int:
@@ -119,6 +130,22 @@ class InlineIO:
         written = Written(self._new_confirmation(), command, items)
         self._client._pongs.append(written)  # noqa: SLF001 -- see above
         return written
+
+    async def listen_for_answers(self, address: str) -> None:
+        """Take what is sent to `{address}.{number}` for the answer to the question with that number."""
+        self._address = address.encode()
+        self._parser.answers = self._address + b"."
+        self._last_id += 1
+        self._write_to_socket(b"SUB %b.* %d\r\n" % (self._address, self._last_id))
+
+    async def ask(self, questions: Sequence[tuple[str, bytes]], first: int) -> None:
+        """Publish questions, with an address for the answer to each, and no PING behind them."""
+        address = self._address
+        lines = [
+            b"PUB %b %b.%d %d\r\n%b\r\n" % (subject.encode(), address, number, len(payload), payload)
+            for number, (subject, payload) in enumerate(questions, first)
+        ]
+        self._write_to_socket(b"".join(lines))
 
     def on_line(self, line: bytes) -> bool:
         """Take a denial of what is not confirmed yet; False for any other line."""

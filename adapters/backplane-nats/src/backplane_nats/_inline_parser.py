@@ -72,12 +72,24 @@ class InlineParser(Parser):
         inbox: Takes the frames, and pauses the transport while its reader is behind.
         transport: The client's.
         listener: Learns of PONGs, and of what nats-py would handle.
+        reads_headers: Whether the headers of a message stay in front of its payload.
     """
 
-    def __init__(self, client: Client, inbox: Inbox, transport: asyncio.Transport, listener: LineListener) -> None:
+    def __init__(
+        self,
+        client: Client,
+        inbox: Inbox,
+        transport: asyncio.Transport,
+        listener: LineListener,
+        *,
+        reads_headers: bool = False,
+    ) -> None:
         super().__init__(client)  # pyright: ignore[reportUnknownMemberType] -- nats-py does not type it
         self._inbox = inbox
         self._listener = listener
+        self._reads_headers = reads_headers
+        self.answers: bytes | None = None
+        """What the subjects of answers begin with; the rest of each is its channel, with the dot in front."""
         self._channels: dict[bytes, str] = {}
         # A busy subject's messages begin with the same few lines: a lookup costs a third of the pattern.
         self._heads: dict[bytes, _Head] = {}
@@ -180,11 +192,15 @@ class InlineParser(Parser):
 
     def _parse_head(self, line: bytes) -> _Head | None:
         """Return what a message's first line says; None for any other line."""
-        # Headers are skipped: no frame of ours has any, and malformed ones would end nats-py's read loop.
+        # Headers are not parsed here: no frame of ours has any, and malformed ones would end nats-py's read loop.
         found = _MSG.fullmatch(line) or _HMSG.fullmatch(line)
         if found is None:
             return None
         subject, header, length = found.groups()
+        if self.answers is not None and subject.startswith(self.answers):  # each on its own: none is worth a place
+            return subject[len(self.answers) - 1 :].decode(errors="replace"), 0, int(length)
+        if self._reads_headers:
+            header = b""
         if len(self._heads) >= _MAX_CACHED_HEADS:
             self._heads.clear()
         head = (self._channels.get(subject), int(header or 0), int(length))

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import nats.errors
 from attrs import evolve
@@ -44,13 +44,17 @@ class NatsLink:
         client: Not connected yet.
         where: The server, without secrets.
         watch: Notices that the server was cut off from its cluster; None: nobody does.
+        inbox: Takes the frames; None: one of its own.
     """
 
-    def __init__(self, client: Client, where: str, watch: SplitWatch | None) -> None:
+    reads_headers: ClassVar[bool] = False
+    """Whether the headers of a message are put in front of its payload, or left out."""
+
+    def __init__(self, client: Client, where: str, watch: SplitWatch | None, inbox: Inbox | None = None) -> None:
         self._client = client
         self._where = where
-        self._inbox = Inbox()
-        self._io: ClientIO = PublicIO(client, self._inbox)
+        self._inbox = Inbox() if inbox is None else inbox
+        self._io: ClientIO = PublicIO(client, self._inbox, reads_headers=self.reads_headers)
         self._unconfirmed: set[Confirmation] = set()
         self._failure: TransportError | None = None
         self._is_open = False
@@ -101,7 +105,7 @@ class NatsLink:
             for task in tasks:
                 task.cancel()
             raise nats.errors.UnexpectedEOF
-        self._io = make_inline_io(self._client, self._inbox) or self._io
+        self._io = make_inline_io(self._client, self._inbox, reads_headers=self.reads_headers) or self._io
         self._is_open = True
         for task in tasks:
             task.add_done_callback(lambda _: self._end(self._client.last_error))
@@ -142,20 +146,25 @@ class NatsLink:
 
     def _end(self, error: BaseException | None) -> None:
         if self._failure is None:
-            self._failure = explain(error, self._where)
+            self._failure = self._explain(error)
         self._inbox.close()
         # nats-py never ends the PINGs of a connection that is gone. A copy, since a caller may go on within `give`.
         for confirmation in [*self._unconfirmed]:
             confirmation.set(False)
 
-    def _raise_if_dead(self) -> None:
+    def _explain(self, error: BaseException | None) -> TransportError:
+        """Return the error to raise for one of nats-py's."""
+        return explain(error, self._where)
+
+    def raise_if_dead(self) -> None:
+        """Raise why the link is dead, if it is."""
         if self._failure is not None:
             # A new one each time: the same object raised in several tasks would collect all their tracebacks.
             raise type(self._failure)(str(self._failure), retryable=self._failure.retryable)
 
     async def _confirm(self, write: Callable[[Sequence[_Item]], Awaitable[Written]], items: Sequence[_Item]) -> None:
         """Write, and return once the server's PONG came."""
-        self._raise_if_dead()
+        self.raise_if_dead()
         try:
             written = await write(items)
         except nats.errors.MaxPayloadError:
@@ -174,14 +183,14 @@ class NatsLink:
             finally:
                 self._unconfirmed.discard(confirmation)
             # Also when the PONG did come: an error too many costs a copy, one too few loses frames.
-            self._raise_if_dead()
+            self.raise_if_dead()
             if self._client.is_connected:
                 if written.refused:
                     raise RefusedError(sorted(written.refused, key=_place))
                 return
             # flush() of a dead client returns as if all were well.
             refused = explain(self._client.last_error, self._where)
-        self._raise_if_dead()
+        self.raise_if_dead()
         raise refused
 
     async def subscribe(self, channels: Sequence[str]) -> None:
@@ -252,7 +261,7 @@ class NatsLink:
             if batch := await self._inbox.take():
                 yield batch
             else:
-                self._raise_if_dead()
+                self.raise_if_dead()
 
     async def aclose(self) -> None:
         """Close the socket and wait for nats-py's tasks; takes two seconds at most, whatever the server does."""

@@ -29,19 +29,39 @@ _POLL_S: Final = 0.005
 class _Delivery(asyncio.Future[Msg]):
     """A future that is never done, so that nats-py's read loop hands it every message, inline and without a task."""
 
-    __slots__ = ("_channel", "_put")
+    __slots__ = ("_channel", "_put", "_reads_headers")
 
-    def __init__(self, inbox: Inbox, channel: str) -> None:
+    def __init__(self, inbox: Inbox, channel: str, *, reads_headers: bool = False) -> None:
         super().__init__()
         self._put = inbox.put
         self._channel = channel
+        self._reads_headers = reads_headers
 
     def cancelled(self) -> bool:
         return False
 
     def set_result(self, result: Msg, /) -> None:
         # Nothing here may raise: it would end nats-py's read loop, while is_connected stays True.
-        self._put(self._channel, result.data)
+        self._put(self._channel, _with_headers(result) if self._reads_headers else result.data)
+
+
+class _Answers(_Delivery):
+    """Takes answers, each of which belongs to the question with the number that its subject ends with."""
+
+    __slots__ = ()
+
+    def set_result(self, result: Msg, /) -> None:
+        self._put(result.subject[result.subject.rfind(".") :], _with_headers(result))
+
+
+def _with_headers(message: Msg) -> bytes:
+    """Return a message with its headers in front, as the server sent them."""
+    headers: dict[str, str] = dict(message.headers or {})
+    if not headers:
+        return message.data
+    status = headers.pop("Status", "")
+    lines = [f"NATS/1.0 {status}".rstrip(), *[f"{name}: {value}" for name, value in headers.items()], "", ""]
+    return "\r\n".join(lines).encode() + message.data
 
 
 class PublicIO:
@@ -53,11 +73,14 @@ class PublicIO:
     Args:
         client: Connected before anything is written.
         inbox: Takes the frames.
+        reads_headers: Whether the headers of a message are put in front of its payload.
     """
 
-    def __init__(self, client: Client, inbox: Inbox) -> None:
+    def __init__(self, client: Client, inbox: Inbox, *, reads_headers: bool = False) -> None:
         self._client: Any = client
         self._inbox = inbox
+        self._reads_headers = reads_headers
+        self._address = ""
         self._subscriptions: dict[str, Subscription] = {}
         self._unused: asyncio.Queue[Msg] = asyncio.Queue()
         # Oldest first.
@@ -74,7 +97,7 @@ class PublicIO:
         written = self._begin("subscribe", channels)
         for channel in channels:
             if channel not in self._subscriptions:
-                delivery = _Delivery(self._inbox, channel)
+                delivery = _Delivery(self._inbox, channel, reads_headers=self._reads_headers)
                 subscription = await self._client.subscribe(to_subject(channel), future=delivery)
                 # The one private name here, which may be missing. Each queue takes more than 2 KiB, and with a future
                 # nothing is ever put into it, so all subscriptions share an empty one.
@@ -104,6 +127,16 @@ class PublicIO:
         for frame in frames:
             await self._client.publish(to_subject(frame[0]), frame[1])
         return await self._ping(written)
+
+    async def listen_for_answers(self, address: str) -> None:
+        """Take what is sent to `{address}.{number}` for the answer to the question with that number."""
+        self._address = address
+        await self._client.subscribe(f"{address}.*", future=_Answers(self._inbox, address, reads_headers=True))
+
+    async def ask(self, questions: Sequence[tuple[str, bytes]], first: int) -> None:
+        """Publish questions, with an address for the answer to each, and no PING behind them."""
+        for number, (subject, payload) in enumerate(questions, first):
+            await self._client.publish(subject, payload, reply=f"{self._address}.{number}")
 
     def _begin(self, command: Command, items: Sequence[str | Frame]) -> Written:
         """Expect denials of commands that are about to be written."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
-from backplane_core import DurableLink, Traits, TransportError
+from backplane_core import DurableLink, Retention, Traits, TransportError
 
 from backplane_redis._commands import pack_command
 from backplane_redis._connection import LinkConnection
@@ -16,8 +16,8 @@ from backplane_redis._opening import Connector
 from backplane_redis._reaching import Reaching
 from backplane_redis._streams.link import StreamLink
 from backplane_redis._streams.reader import StreamReader
-from backplane_redis._streams.retention import make_retention
 from backplane_redis._streams.session import Session
+from backplane_redis._streams.settings import SettingsCheck
 from backplane_redis._streams.writer import StreamWriter
 from backplane_redis._url import RedisUrl, format_address
 
@@ -61,10 +61,11 @@ class StreamsTransport:
         retain_s: float | str | None = RETAIN_S,
     ) -> None:
         self._url = RedisUrl.parse_streams(url)
-        self._retention = make_retention(retain_entries, retain_bytes, retain_s)
+        self._retention = Retention.parse(retain_entries, retain_bytes, retain_s)
         reaching = Reaching.parse(self._url, connection_kwargs, announces=False)
         self._connector = Connector.to_server(self._url, reaching)
         self._checker = NodeChecker()
+        self._settings = SettingsCheck()
 
     def __repr__(self) -> str:
         return f"StreamsTransport('{self._url}')"
@@ -90,6 +91,7 @@ class StreamsTransport:
             writing = Session(connection, where)
             stack.push_async_callback(writing.aclose)
             await self._check(connection, where)
+            await self._settings.run(writing)
             reading = Session(await self._connector.open(address), where)
             stack.push_async_callback(reading.aclose)
             [client_id] = await reading.ask(pack_command("CLIENT", "ID"))

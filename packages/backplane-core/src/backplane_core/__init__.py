@@ -61,6 +61,7 @@ from backplane_core.presence import (
     PresenceSnapshot,
 )
 from backplane_core.publisher import Publisher
+from backplane_core.retention import Retention
 from backplane_core.sync_connection import SyncConnection
 from backplane_core.sync_publisher import SyncPublisher
 from backplane_core.target import Target
@@ -140,6 +141,7 @@ __all__ = [
     "ReentrantPublishError",
     "Refusal",
     "RefusedError",
+    "Retention",
     "RoutingName",
     "Sink",
     "SinkFailed",

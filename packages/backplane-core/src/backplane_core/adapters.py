@@ -28,7 +28,7 @@ GROUP: Final = "backplane.transports"
 
 TLS_SCHEMES: Final = frozenset(
     {"rediss", "valkeys", "rediss-cluster", "valkeys-cluster", "rediss+sentinel", "valkeys+sentinel", "tls"}
-    | {"rediss+streams", "valkeys+streams"}
+    | {"rediss+streams", "valkeys+streams", "tls+jetstream"}
 )
 """Schemes that ask for an encrypted line. A kind of this sort never goes with a URL that has none."""
 

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import hiredis
+from backplane_core import Retention
 
-from backplane_redis._streams.retention import LOOK_EVERY_S, Retention
+from backplane_redis._streams.retention import LOOK_EVERY_S, size_questions, trims
 from backplane_redis._streams.session import logger
 
 __all__ = ["Upkeep"]
@@ -42,13 +43,13 @@ class Upkeep:
 
     def next(self, now: float) -> Sequence[bytes]:
         """Return what to ask along with the next entries: often nothing."""
-        trims, self._trims, self._asked = self._trims, [], ()
-        if trims or now < self._look_at or not self._may_look:
-            return trims
+        due, self._trims, self._asked = self._trims, [], ()
+        if due or now < self._look_at or not self._may_look:
+            return due
         self._look_at = now + LOOK_EVERY_S
         self._asked = sorted(self._grown)
         self._grown.clear()
-        return [question for channel in self._asked for question in self._retention.questions(channel)]
+        return [question for channel in self._asked for question in size_questions(channel)]
 
     def take(self, replies: Sequence[Any], last_ids: Mapping[str, str]) -> None:
         """Take the replies to that.
@@ -59,7 +60,7 @@ class Upkeep:
         """
         for number, channel in enumerate(self._asked):
             usage, length = replies[2 * number : 2 * number + 2]
-            self._trims += self._retention.trims(channel, last_ids[channel], usage, length)
+            self._trims += trims(self._retention, channel, last_ids[channel], usage, length)
         refused = next((reply for reply in replies if isinstance(reply, hiredis.ReplyError)), None)
         if refused is not None and str(refused).startswith("NOPERM"):
             # Asked once: each refusal stands in the server's ACL LOG.

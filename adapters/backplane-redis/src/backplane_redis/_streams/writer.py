@@ -8,12 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import hiredis
-from backplane_core import Frame, TransportError
+from backplane_core import Frame, Retention, TransportError
 
 from backplane_redis._commands import pack_command, pack_head
 from backplane_redis._streams.entries import FIELD
 from backplane_redis._streams.place import Place
-from backplane_redis._streams.retention import Retention
 from backplane_redis._streams.session import RETRYABLE_CODES, Session, logger
 from backplane_redis._streams.upkeep import Upkeep
 

@@ -1,0 +1,1 @@
+"""JetStream's streams as logs: what `JetStreamTransport` is made of."""
