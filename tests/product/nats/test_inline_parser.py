@@ -195,8 +195,8 @@ async def test_any_stream_cut_anywhere_says_the_same(cut: tuple[list[bytes], lis
 
 @pytest.mark.every_loop
 async def test_what_came_before_the_first_turn_of_the_loop_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    def and_more_at_once(client: Any, inbox: Inbox) -> InlineIO | None:
-        io = make_inline_io(client, inbox)
+    def and_more_at_once(client: Any, inbox: Inbox, *, reads_headers: bool) -> InlineIO | None:
+        io = make_inline_io(client, inbox, reads_headers=reads_headers)
         client._ps._tap.data_received(b"NG\r\n")
         return io
 

@@ -17,8 +17,8 @@ from backplane_core.testing._kit.open_link import (
     SUBSCRIBE,
     UNSUBSCRIBE,
     OpenLink,
+    busy_channels,
     expect_same,
-    many_channels,
     new_channel,
     open_links,
 )
@@ -82,7 +82,7 @@ async def check_a_cancelled_subscribe_confuses_nothing(harness: Harness) -> None
             kept = new_channel()
             async with open_links(harness, 2) as (sender, link):
                 await link.subscribe(kept)
-                await _cancel(link.link.subscribe(many_channels()), turns, "subscribe()", SUBSCRIBE)
+                await _cancel(link.link.subscribe(busy_channels(harness)), turns, "subscribe()", SUBSCRIBE)
                 await _expect_usable_or_dead(link, sender, kept)
 
 
@@ -91,7 +91,7 @@ async def check_a_cancelled_unsubscribe_confuses_nothing(harness: Harness) -> No
     """After a cancelled `unsubscribe` the link is dead and says so, or later calls and other channels work."""
     async with expect_nothing_left("a link whose unsubscribe() was cancelled", ACLOSE):
         for turns in TURNS:
-            kept, left = new_channel(), many_channels()
+            kept, left = new_channel(), busy_channels(harness)
             async with open_links(harness, 2) as (sender, link):
                 await link.subscribe(kept)
                 await link.subscribe(*left)

@@ -15,7 +15,7 @@ from backplane_core.testing._kit.waiting import ABANDON_S, expect_return, run_to
 from backplane_core.testing.harness import ContractError, Harness
 from backplane_core.transport import Frame, Link, Lost, Transport
 
-__all__ = ["OpenLink", "expect_same", "many_channels", "new_channel", "open_links"]
+__all__ = ["OpenLink", "busy_channels", "expect_same", "many_channels", "new_channel", "open_links"]
 
 RECEIVE: Final = "Link.receive: it yields every frame of a subscribed channel once, in order, as (channel, payload)"
 SUBSCRIBE: Final = "Link.subscribe: it returns once the broker has confirmed, not once the command is written"
@@ -23,6 +23,8 @@ UNSUBSCRIBE: Final = "Link.unsubscribe: it unsubscribes from these channels, and
 SEND: Final = "Link.send: it writes all frames, in order, with unchanged payloads"
 ACLOSE: Final = "Link.aclose: it closes the socket, ends pending calls and waits for the link's own tasks"
 SUBSCRIBE_BATCH: Final = 512
+LOGS_AT_ONCE: Final = 64
+"""More than a fleet has lanes. To begin a log may be work for a broker: 20 ms on a busy machine."""
 OPEN: Final = "Transport.open: it makes one attempt, which either returns a link or cleans up"
 
 
@@ -31,12 +33,17 @@ def new_channel(name: str = "") -> str:
     return f"kit-{uuid4().hex}{name and ':'}{name}"
 
 
-def many_channels() -> list[str]:
+def many_channels(count: int = SUBSCRIBE_BATCH) -> list[str]:
     """Return as many channels as core puts into one call, with long names.
 
     They keep a broker busy, so that a link that does not wait for its confirmation is overtaken.
     """
-    return [new_channel("x" * 200) for _ in range(SUBSCRIBE_BATCH)]
+    return [new_channel("x" * 200) for _ in range(count)]
+
+
+def busy_channels(harness: Harness) -> list[str]:
+    """Return many channels, for a check that does so again and again; fewer where each begins a log."""
+    return many_channels(LOGS_AT_ONCE if harness.make().traits.durable else SUBSCRIBE_BATCH)
 
 
 class OpenLink:
