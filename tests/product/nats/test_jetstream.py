@@ -236,6 +236,10 @@ async def test_settings_that_break_a_promise_are_warned_of_once(
         await (await transport.open()).aclose()
     [warning] = [record.getMessage() for record in caplog.records]
     assert "set storage='file', or replicas=3" in warning
-    [alone] = make_definition(Retention.parse(1, None, None), "file", 1).find_weaknesses(is_clustered=True)
+    [alone] = make_definition(Retention.parse(entries=1, max_bytes=None, age_s=None), "file", 1).find_weaknesses(
+        is_clustered=True
+    )
     assert "replicas=3" in alone
-    assert not make_definition(Retention.parse(1, None, None), "memory", 3).find_weaknesses(is_clustered=True)
+    assert not make_definition(Retention.parse(entries=1, max_bytes=None, age_s=None), "memory", 3).find_weaknesses(
+        is_clustered=True
+    )

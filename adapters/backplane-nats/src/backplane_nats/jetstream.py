@@ -73,7 +73,9 @@ class JetStreamTransport:
         if not separator or not scheme.endswith(_SUFFIX):
             raise ConfigurationError(f"a URL of JetStream starts with nats{_SUFFIX}:// or tls{_SUFFIX}://")
         self._settings = Settings.parse(f"{scheme.removesuffix(_SUFFIX)}://{rest}", connection_kwargs, address_map)
-        self._definition = make_definition(Retention.parse(retain_entries, retain_bytes, retain_s), storage, replicas)
+        self._definition = make_definition(
+            Retention.parse(entries=retain_entries, max_bytes=retain_bytes, age_s=retain_s), storage, replicas
+        )
         self._opener = Opener(self._settings, JetStreamConnection)
         self._traits = _TRAITS
         self._has_warned = False

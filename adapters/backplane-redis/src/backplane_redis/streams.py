@@ -61,7 +61,7 @@ class StreamsTransport:
         retain_s: float | str | None = RETAIN_S,
     ) -> None:
         self._url = RedisUrl.parse_streams(url)
-        self._retention = Retention.parse(retain_entries, retain_bytes, retain_s)
+        self._retention = Retention.parse(entries=retain_entries, max_bytes=retain_bytes, age_s=retain_s)
         reaching = Reaching.parse(self._url, connection_kwargs, announces=False)
         self._connector = Connector.to_server(self._url, reaching)
         self._checker = NodeChecker()

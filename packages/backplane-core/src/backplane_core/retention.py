@@ -29,7 +29,7 @@ class Retention:
     age_s: float | None
 
     @classmethod
-    def parse(cls, entries: int | str, max_bytes: int | str | None, age_s: float | str | None) -> Self:
+    def parse(cls, *, entries: int | str, max_bytes: int | str | None, age_s: float | str | None) -> Self:
         """Return the retention for these options of a transport, each of which may be text.
 
         Args:
