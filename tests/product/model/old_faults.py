@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 from attrs import frozen
-from backplane_core import EnvelopeError, Target
+from backplane_core import EnvelopeError, Target, TransportError
 from backplane_core._inbound.admission import Admission
 from backplane_core._inbound.channel_subscriber import ChannelSubscriber
 from backplane_core._inbound.coverage import Coverage
@@ -241,9 +241,12 @@ def an_id_that_is_taken_over_keeps_its_targets(patch: Patch) -> None:
 
 
 def a_late_loop_is_a_broker_that_confirms_no_subscription(patch: Patch) -> None:
-    async def wait(self: Patience, answer: Awaitable[None]) -> None:
-        async with asyncio.timeout(self.timeout_s):
-            await answer
+    async def wait(self: Patience, answer: Awaitable[Any], what: str = "") -> Any:
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                return await answer
+        except TimeoutError:
+            raise TransportError(f"the broker {what}") from None
 
     patch.setattr(Patience, "wait", wait)
 
