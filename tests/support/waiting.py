@@ -15,15 +15,17 @@ DEADLINE_S: Final = 30.0
 TICK_S: Final = 0.002
 
 
-async def until(condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:
-    """Return once the condition holds; fail with what was waited for."""
+async def until(
+    condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S, every_s: float = TICK_S
+) -> None:
+    """Return once the condition holds; fail with what was waited for. A look that takes long is taken less often."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + deadline_s
     while not condition():
         if clock() > deadline:
             raise AssertionError(f"not within {deadline_s:g} s: {what}")
         # Deliveries come from sockets: there is nothing to await but the loop itself.
-        await asyncio.sleep(TICK_S)
+        await asyncio.sleep(every_s)
 
 
 def wait_until(condition: Callable[[], object], otherwise: Callable[[], str], deadline_s: float = DEADLINE_S) -> None:

@@ -31,23 +31,9 @@ USER = Target.user("u1")
 
 
 @pytest.fixture
-def url(shared_broker: Broker) -> str:
-    return shared_broker.url
-
-
-@pytest.fixture
 async def pod(url: str, channel: str) -> AsyncIterator[BaseBackplane]:
     async with connect(url, channel=channel) as pod:
         yield pod
-
-
-@pytest.fixture
-async def socket(pod: BaseBackplane) -> Socket:
-    """A connection of user u1 on another pod."""
-    socket = Socket("c1")
-    await pod.attach("c1", socket.stream.append, on_gap=socket.stream.append)
-    assert await pod.associate("c1", USER) is True
-    return socket
 
 
 def portal_threads() -> list[threading.Thread]:

@@ -28,7 +28,7 @@ from backplane_core import (
     TransportError,
     connect,
 )
-from backplane_testservers import Broker, OwnBroker
+from backplane_testservers import OwnBroker
 
 from tests.support.sockets import Socket
 from tests.support.texts import error_texts
@@ -38,23 +38,9 @@ USER = Target.user("u1")
 
 
 @pytest.fixture
-def url(shared_broker: Broker) -> str:
-    return shared_broker.url
-
-
-@pytest.fixture
 async def pod(url: str, channel: str, routing: RoutingName) -> AsyncIterator[BaseBackplane]:
     async with connect(url, channel=channel, routing=routing) as pod:
         yield pod
-
-
-@pytest.fixture
-async def socket(pod: BaseBackplane) -> Socket:
-    """A connection of user u1 on another pod."""
-    socket = Socket("c1")
-    await pod.attach("c1", socket.stream.append, on_gap=socket.stream.append)
-    assert await pod.associate("c1", USER) is True
-    return socket
 
 
 @pytest.mark.every_loop

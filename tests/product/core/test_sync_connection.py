@@ -21,16 +21,11 @@ from backplane_core import (
     TransportError,
     connect,
 )
-from backplane_testservers import Broker, OwnBroker
+from backplane_testservers import OwnBroker
 
 from tests.support.waiting import DEADLINE_S, wait_until
 
 USER = Target.user("u1")
-
-
-@pytest.fixture
-def url(shared_broker: Broker) -> str:
-    return shared_broker.url
 
 
 def values(connection: SyncConnection, count: int) -> list[Any]:

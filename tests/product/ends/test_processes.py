@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from backplane_core import BaseBackplane, Target, connect
+from backplane_core import BaseBackplane, connect
 from backplane_testservers import Broker, OwnBroker
 
+from tests.product.core.conftest import socket
 from tests.support.sockets import Socket
 from tests.support.waiting import until, wait_until
 
-USER = Target.user("u1")
+__all__ = ["socket"]
 
 # What the functions below run is found in a module, as `spawn` and RQ want it.
 WORK = """
@@ -47,15 +48,6 @@ def publish_and_flush(number):
 async def pod(shared_broker: Broker, channel: str) -> AsyncIterator[BaseBackplane]:
     async with connect(shared_broker.url, channel=channel) as pod:
         yield pod
-
-
-@pytest.fixture
-async def socket(pod: BaseBackplane) -> Socket:
-    """A connection of user u1 on another pod."""
-    socket = Socket("c1")
-    await pod.attach("c1", socket.stream.append, on_gap=socket.stream.append)
-    assert await pod.associate("c1", USER) is True
-    return socket
 
 
 @pytest.fixture

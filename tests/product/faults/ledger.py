@@ -48,11 +48,14 @@ class Witness:
     until: float = float("inf")
     events: list[Event] = field(factory=list[Event])
     gaps: list[Gap] = field(factory=list[Gap])
+    remote: int = 0
+    """How many events of other pods it got."""
 
     def take(self, event: Sequence[Any]) -> None:
         """A sink."""
         publisher, target, number, *_ = event  # what follows is padding
         self.events.append((publisher, target, number))
+        self.remote += publisher != self.pod
 
 
 @frozen(kw_only=True)

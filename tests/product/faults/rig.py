@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
@@ -32,6 +32,9 @@ __all__ = ["Pod", "Rig"]
 
 TARGETS: Final = 5
 WATCH_S: Final = 0.01
+LOOK_S: Final = 0.02
+"""How often all events are gone through, which takes milliseconds."""
+HOLES_S: Final = 10.0
 RATE_PER_S: Final = 500
 """A steady stream that leaves a small machine idle most of the time."""
 
@@ -182,10 +185,10 @@ class Rig:
     async def more(self, count: int, what: str, *witnesses: Witness) -> None:
         """Wait until each of these sockets (all, by default) got so many more events from other pods."""
         watched = witnesses or tuple(self.ledger.witnesses)
-        goals = {witness.name: remote(witness) + count for witness in watched}
+        goals = {witness.name: witness.remote + count for witness in watched}
 
         def arrived() -> bool:
-            return all(remote(witness) >= goals[witness.name] for witness in watched)
+            return all(witness.remote >= goals[witness.name] for witness in watched)
 
         await until(arrived, f"{count} more events: {what}", 60)
 
@@ -222,11 +225,24 @@ class Rig:
 
     async def settle_after(self, deadline_s: float = 60) -> None:
         """Return once the last event of each publisher is at each socket, and all gaps were told."""
-        await until(self.ledger.everywhere, "the last event of each publisher at each socket", deadline_s)
+        await until(self.ledger.everywhere, "the last event of each publisher at each socket", deadline_s, LOOK_S)
         for pod in self.pods:
             if pod.gaps:
                 mine = [witness for witness in self.ledger.witnesses if witness.pod == pod.name]
                 await until(partial(_all_told, pod, mine), "the last gap at each socket", deadline_s)
+
+    async def clean(self) -> None:
+        """Settle, and assert that what was reported explains all that is missing.
+
+        A hole is reported a second after the gap before it, and nothing shows that one waits.
+        """
+        await self.settle()
+        with suppress(AssertionError):  # the ledger says what is wrong
+            await until(self._explained, "the last hole at each socket", HOLES_S, LOOK_S)
+        self.ledger.assert_clean()
+
+    def _explained(self) -> bool:
+        return not any(self.ledger.verdict(witness).faults() for witness in self.ledger.witnesses)
 
     async def __aenter__(self) -> Self:
         return self
@@ -235,11 +251,6 @@ class Rig:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.stack.__aexit__(kind, error, traceback)
-
-
-def remote(witness: Witness) -> int:
-    """How many events of other pods a socket got."""
-    return sum([event[0] != witness.pod for event in witness.events])
 
 
 def _all_told(pod: Pod, witnesses: list[Witness]) -> bool:

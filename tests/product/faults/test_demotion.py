@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -86,18 +86,6 @@ async def rig(pair: Pair, routing: str, channel: str, signing: dict[str, Any]) -
         yield rig
 
 
-async def clean(rig: Rig) -> None:
-    """Wait until all that happened was reported, and assert that it explains all that is missing."""
-    await rig.settle()
-
-    def explained() -> bool:
-        return not any(rig.ledger.verdict(witness).faults() for witness in rig.ledger.witnesses)
-
-    with suppress(AssertionError):  # it says below what is wrong
-        await until(explained, "the last hole at each socket: a second after the gap before it", 3)
-    rig.ledger.assert_clean()
-
-
 async def test_a_pod_leaves_a_demoted_primary_and_counts_what_it_sent_there_in_vain(rig: Rig, pair: Pair) -> None:
     name = pair.name()
     early = await rig.pod_at(name.url(pair.primary.url))
@@ -115,7 +103,7 @@ async def test_a_pod_leaves_a_demoted_primary_and_counts_what_it_sent_there_in_v
     assert all(pod.links <= 2 for pod in rig.pods[1:])
     assert early.links == 3
     assert early.backplane.stats().dropped.keys() <= {"in_doubt"}
-    await clean(rig)
+    await rig.clean()
 
 
 async def test_pods_that_a_failover_reconnected_learn_what_another_sent_in_vain_until_it_noticed(
@@ -150,7 +138,7 @@ async def test_pods_that_a_failover_reconnected_learn_what_another_sent_in_vain_
     assert rig.ledger.missing > 0
     await until(lambda: any(gap.cause == "sequence" for gap in here.gaps), "what the other sent in vain")
     rig.ledger.anonymous.clear()  # gaps alone explain it to whoever had heard of the other
-    await clean(rig)
+    await rig.clean()
 
 
 @pytest.mark.parametrize("signing", ["plain"], indirect=True)
@@ -186,7 +174,7 @@ async def test_without_the_question_a_pod_stays_for_ever_and_without_the_overlap
             assert early.gaps == []
     if without == "the overlap":
         assert early.gaps[0].since <= early.gaps[0].until - OVERLAP_S
-        await clean(rig)
+        await rig.clean()
     else:
         with pytest.raises(AssertionError, match="unexplained"):
             rig.ledger.assert_clean()
@@ -210,7 +198,7 @@ async def test_a_user_with_no_more_rights_than_documented_has_the_role_watched_t
         await rig.new_link(early, 1)
         await rig.more(20, "traffic over the new primary", *sockets)
     assert early.backplane.stats().dropped.keys() == {"in_doubt"}
-    await clean(rig)
+    await rig.clean()
     assert refusals <= 1
 
 
