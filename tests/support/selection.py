@@ -86,8 +86,11 @@ def select(config: pytest.Config, items: list[pytest.Item]) -> None:
             return number not in pairs or item.get_closest_marker("diagonal") is None
         return number not in pairs and not _repeats_on_uvloop(item) and (not quick or _is_quick(item))
 
-    kept = [item for number, item in enumerate(items) if runs(number, item)]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for number, item in enumerate(items):
+        (kept if runs(number, item) else left_out).append(item)
+    config.hook.pytest_deselected(items=left_out)
     items[:] = kept
 
 
