@@ -74,7 +74,7 @@ def how_fast(readme: str, goals: Sequence[Goal]) -> str:
         raise ValueError(f"README has no place for the table: {_BEGIN!r} and {_END!r} are missing")
     rows = [[_filled(cell, goals) for cell in row] for row in _ROWS]
     lines = [f"| {' | '.join(map(str, row))} |\n" for row in rows if None not in row]
-    return f"{head}{begin}\n| the same work by | events a second | |\n|---|---|---|\n{''.join(lines)}\n{end}{tail}"
+    return f"{head}{begin}\n| what | figure | remark |\n|---|---|---|\n{''.join(lines)}\n{end}{tail}"
 
 
 def _filled(cell: str, goals: Sequence[Goal]) -> str | None:

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeAlias
 import pytest
 from attrs import define, field
 from backplane_core import Connection, DistributedBackplane, Frame, Target
+from backplane_core.sockets import FramePacker
 from backplane_core.testing import MemoryBroker, MemoryTransport
 
 from tests.support.inside import take
@@ -235,6 +236,18 @@ async def test_an_own_echo_makes_no_call_of_python_and_two_of_c() -> None:
             await take(backplane, batch)
         assert backplane.stats().echoed >= echoed + EVENTS
         assert_at_most(calls, python=0, c=2)
+
+
+def test_a_frame_is_packed_for_the_socket_without_a_call_of_python_and_by_three_of_c() -> None:
+    class Packer(FramePacker):
+        def head(self, channel: str) -> bytes:
+            return f"PUB {channel} ".encode()
+
+    packer, batch = Packer(), [(f"c{number % USERS}", JSON) for number in range(EVENTS)]
+    packer.pack(batch)
+    with counting() as calls:
+        packer.pack(batch)
+    assert_at_most(calls, python=0, c=3)
 
 
 async def test_a_sink_more_costs_one_call_more() -> None:
