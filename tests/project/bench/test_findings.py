@@ -284,6 +284,7 @@ def test_samples_become_microseconds_by_part() -> None:
 {publish};encode_event (backplane_core/_protocol/json.py:1) 2
 {publish};encode_event (backplane_core/_protocol/json.py:7) 1
 <module> (workers/__main__.py:3);_find_and_load (<frozen importlib._bootstrap>:1) 50
+{loop};connect (backplane_core/connect.py:3);_find_and_load (<frozen importlib._bootstrap>:1);wraps (functools.py:9) 60
 _bootstrap (threading.py:3);run (concurrent/futures/thread.py:7) 70
 {loop};send (backplane_nats/_link.py:4) 2
 {loop};select (selectors.py:468) 3
