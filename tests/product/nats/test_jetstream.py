@@ -7,12 +7,21 @@ from functools import partial
 from typing import Any
 
 import pytest
-from backplane_core import AuthenticationError, ConfigurationError, Retention, TransportError, connect
+from backplane_core import (
+    AuthenticationError,
+    ConfigurationError,
+    Publisher,
+    Retention,
+    SyncPublisher,
+    TransportError,
+    connect,
+)
 from backplane_nats import JetStreamTransport
 from backplane_nats._jetstream.definition import make_definition
 from backplane_nats._jetstream.lane import Lane
 from backplane_nats._jetstream.place import Entry, Place
 from backplane_testservers import NatsCluster, NatsServer
+from backplane_testservers.tls import Certificates
 
 from tests.conftest import StartServer
 from tests.product.logs.servers import JetStreamServer
@@ -143,6 +152,29 @@ async def test_a_user_without_a_right_learns_which_it_is(start: StartServer, cha
     server = start(NatsServer(jetstream=True, extra=[rights]))
     with pytest.raises(AuthenticationError, match=f"(?i)publish on .*{right}"):
         await connect(server.url.replace("nats://", "nats+jetstream://pod:pod@"), channel=channel)
+
+
+async def test_a_fleet_that_signs_goes_over_tls_and_hears_publishers_of_both_kinds(
+    start: StartServer, certificates: Certificates, channel: str
+) -> None:
+    server = start(NatsServer(jetstream=True, tls=certificates.server))
+    url = f"{server.url.replace('tls://', 'tls+jetstream://')}?ca={certificates.server.ca}"
+    options: dict[str, Any] = {"channel": channel, "signing_keys": [b"one key of the fleet, of 32 bytes"]}
+
+    def publish() -> None:
+        with SyncPublisher(url, **options) as publisher:
+            publisher.publish(USER, "sync")
+            publisher.flush(timeout_s=10)
+
+    async with fleet(url, **options) as traffic:
+        async with Publisher(url, **options) as publisher:
+            await publisher.publish(USER, "async")
+            await publisher.flush(timeout_s=10)
+        await asyncio.to_thread(publish)
+        for socket in traffic.sockets:
+            await until(lambda socket=socket: len(socket.events) == 2, "both come")  # type: ignore[misc]
+            assert sorted(socket.events) == ["async", "sync"]
+            assert not socket.gaps
 
 
 async def test_a_fleet_changes_over_from_plain_nats_pod_by_pod(jetstream_server: NatsServer, channel: str) -> None:
