@@ -62,7 +62,7 @@ def _unknown(_name: str) -> str:
 OPENERS: dict[str, Callable[[str], Transport]] = {"redis": streams, "jetstream": jetstream}
 
 
-@pytest.fixture(params=["memory", "redis", "jetstream", "jetstream_public"])
+@pytest.fixture
 def harness(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
     """A harness with a broker of its own for a check that cuts it, and over the shared one for any other.
 
@@ -84,11 +84,13 @@ def harness(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         yield BrokerHarness(request.getfixturevalue(kind), OPENERS[broker])
 
 
+@pytest.mark.parametrize("harness", ["memory", "redis", "jetstream", "jetstream_public"], indirect=True)
 @pytest.mark.parametrize("check", LINK_CHECKS, ids=lambda check: check.__name__)
 async def test_link(check: LinkCheck, harness: Harness) -> None:
     await check(harness)
 
 
+@pytest.mark.parametrize("harness", ["memory", "redis", "jetstream"], indirect=True)
 @pytest.mark.parametrize("check", FLEET_CHECKS, ids=lambda check: check.__name__)
 async def test_fleet(check: FleetCheck, harness: Harness) -> None:
     await check(harness, "broadcast")
