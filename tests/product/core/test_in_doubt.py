@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 
@@ -35,11 +36,15 @@ class DoubtedLink(MemoryLink):
         self.deposed = False
         self.keeps_to_itself = False
         """The node confirms what it takes, and dies before it passes it on."""
+        self.is_silent = False
+        """The node takes nothing and confirms nothing any longer."""
 
     def proven(self) -> Proven:
         return Proven(received_until=None, replicated_until=self.replicated_until, deposed=self.deposed)
 
     async def send(self, frames: Sequence[Frame]) -> None:
+        if self.is_silent:
+            await asyncio.Event().wait()
         if not self.keeps_to_itself:
             await super().send(frames)
 
@@ -69,8 +74,16 @@ class SeveralNodes(MemoryTransport):
         await until(lambda: len(self.links) > links and pod.state == "live", "the link is replaced")
 
 
-async def split(routing: str) -> tuple[Socket, list[Gap], float]:
-    """Let one pod stay at the old master for longer than the other, and publish there; return what the other got."""
+async def split(
+    routing: str, waiting: Sequence[str] = (), items: list[object] | None = None
+) -> tuple[Socket, list[Gap], float]:
+    """Let one pod stay at the old master for longer than the other, and publish there; return what the other got.
+
+    Args:
+        routing: Of the fleet.
+        waiting: What the pod publishes that the old master does not confirm.
+        items: Takes what a queue of the other gets: events, and the causes of gaps.
+    """
     old, new = MemoryBroker(), MemoryBroker()
     fleet = MemoryFleet(routing=routing)
     async with fleet.stack:
@@ -78,6 +91,7 @@ async def split(routing: str) -> tuple[Socket, list[Gap], float]:
         gaps: list[Gap] = []
         here, there = await fleet.pod(early, on_gap=gaps.append), await fleet.pod(late)
         socket = await fleet.socket(here, "c1", USER)
+        queue = await fleet.stack.enter_async_context(here.connection("c2", USER))
         await there.publish(USER, "before")
         await socket.has(1)
         await there.flush(timeout_s=5)
@@ -89,8 +103,15 @@ async def split(routing: str) -> tuple[Socket, list[Gap], float]:
         assert [gap.cause for gap in socket.gaps] == ["reconnect"]
         await there.publish(USER, "in vain")
         await there.flush(timeout_s=5)
+        late.links[-1].is_silent = True
+        for event in waiting:
+            await there.publish(USER, event)
         await late.follow(there, new)
         await until(lambda: len(socket.gaps) > 1, "the hole is told")
+        await socket.has(1 + len(waiting))
+        if items is not None:
+            await here.drain(timeout_s=5)
+            items += [item.cause if isinstance(item, Gap) else item.value async for item in queue.items()]
     return socket, gaps, deposed_at
 
 
@@ -103,6 +124,15 @@ async def test_what_a_pod_sent_to_a_deposed_master_is_told_to_those_who_had_left
     assert reconnect.since <= deposed_at + 1
     assert hole.cause == "sequence"
     assert hole.since <= reconnect.until <= hole.until
+
+
+@pytest.mark.parametrize("routing", ["broadcast", "interest"])
+async def test_those_who_had_left_a_deposed_master_hear_of_the_hole_before_what_its_sender_still_had(
+    routing: str,
+) -> None:
+    items: list[object] = []
+    await split(routing, ["waited", "too"], items)
+    assert items == ["before", "reconnect", "sequence", "waited", "too"]
 
 
 async def test_what_was_sent_to_a_deposed_master_is_counted_by_its_sender_for_pods_that_never_heard_of_it(

@@ -99,6 +99,35 @@ async def test_a_gap_over_a_log_begins_where_reading_had_stopped_and_not_with_th
     assert gap.since <= published_at <= gap.until
 
 
+async def test_streams_that_all_lost_their_ends_are_asked_at_once(
+    redis_url: str, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One after the other would take longer than core waits for a link's first answer, if the line is slow."""
+    asked: list[int] = []
+    ask = Session.ask
+
+    async def counted(self: Session, *commands: bytes) -> list[Any]:
+        asked.append(len(commands))
+        return await ask(self, *commands)
+
+    channels = [f"{channel}:@{lane}" for lane in range(64)]
+    transport = StreamsTransport(streams(redis_url))
+    first, second = await transport.open(), await transport.open()
+    try:
+        await first.send([(one, b"before") for one in channels])
+        begun = await first.resume(channels, {})
+        async with server(redis_url) as operator:
+            await operator.delete(*channels)
+        await first.send([(one, b"after") for one in channels])
+        monkeypatch.setattr(Session, "ask", counted)
+        places = await second.resume(channels, begun)
+    finally:
+        await first.aclose()
+        await second.aclose()
+    assert asked == [128, 64], "what they are like, and what is behind the cursors"
+    assert {place.rpartition("/")[2] for place in places.values()} == {"0"}
+
+
 async def test_upkeep_takes_no_round_trip_of_its_own(
     redis_url: str, channel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,7 @@ _MEANINGS: Final = (
     _Meaning("MASTERDOWN", "it is a replica that lost its master (MASTERDOWN)"),
     _Meaning("TRYAGAIN", "keys of its cluster are being moved (TRYAGAIN)"),
     _Meaning("CLUSTERDOWN", "its cluster is down: a master is missing and not replaced yet (CLUSTERDOWN)"),
+    _Meaning("UNBLOCKED", "its role changed while a read waited (UNBLOCKED)"),
     _Meaning("READONLY", "it is a read-only replica (READONLY): connect to the primary"),
     _Meaning("ERR", "it refused {step} (ERR)"),
 )

@@ -7,7 +7,7 @@ from typing import Any, Final, Self, cast
 from attrs import frozen
 from backplane_core import Lost
 
-__all__ = ["MAX_ID_PART", "Id", "Place", "StreamInfo", "parse_id"]
+__all__ = ["MAX_ID_PART", "Id", "Place", "StreamInfo", "format_id", "parse_id"]
 
 Id = tuple[int, int]
 """An entry's id: milliseconds and a number."""

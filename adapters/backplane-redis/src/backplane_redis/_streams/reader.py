@@ -13,7 +13,7 @@ from backplane_core import Frame, Lost, TransportError
 
 from backplane_redis._commands import pack_command
 from backplane_redis._streams.entries import parse_info, read_payload
-from backplane_redis._streams.place import Place, StreamInfo, parse_id
+from backplane_redis._streams.place import Id, Place, StreamInfo, format_id, parse_id
 from backplane_redis._streams.session import Session
 
 __all__ = ["StreamReader"]
@@ -72,6 +72,7 @@ class StreamReader:
         known = {channel: Place.parse(cursor) for channel, cursor in after.items()}
         states = await self._look(self._asker, channels, known)
         begun: dict[str, Place] = {}
+        torn: dict[str, Id] = {}
         for channel in channels:
             info, is_there = states[channel]
             place = known.get(channel)
@@ -80,9 +81,12 @@ class StreamReader:
             elif info.went_back(place, is_there=is_there):
                 reason = "the stream has less than it had: the server lost its end, or somebody deleted it"
                 self._lost.append(Lost(channel, reason, cause="epoch"))
-                begun[channel] = await self._behind(channel, min(place.id, info.last_id), info)
+                torn[channel] = min(place.id, info.last_id)
             else:
                 begun[channel] = self._trimmed(channel, place, info)
+        for channel, newer in (await self._count_behind(torn)).items():
+            info = states[channel][0]
+            begun[channel] = Place(torn[channel], max(info.gone, info.added - newer))
         self._places |= begun
         await self._wake()
         return {channel: str(place) for channel, place in begun.items()}
@@ -94,18 +98,28 @@ class StreamReader:
         self._lost.append(lost)
         return Place(place.id, info.gone)
 
-    async def _behind(self, channel: str, id_: tuple[int, int], info: StreamInfo) -> Place:
-        """Return the place behind this id, in a stream that may not have it."""
-        place, newer = Place(id_, 0), 0
-        at = place.redis_id
-        while True:
-            [page] = await self._asker.ask(pack_command("XRANGE", channel, f"({at}", "+", "COUNT", str(MAX_PAGE)))
-            if isinstance(page, hiredis.ReplyError):
-                raise self._asker.refusal("XRANGE", channel, str(page))
-            newer += len(page)
-            if len(page) < MAX_PAGE:
-                return Place(id_, max(info.gone, info.added - newer))
-            at = page[-1][0].decode()
+    async def _count_behind(self, ids: Mapping[str, Id]) -> Mapping[str, int]:
+        """Return how many entries there are behind these ids, which may not be there themselves.
+
+        All streams are asked at once: a restart may have cost each of them its end, and a link that asked one after the
+        other would take so long that it counts as frozen.
+        """
+        counts = dict.fromkeys(ids, 0)
+        left = {channel: format_id(id_) for channel, id_ in ids.items()}
+        while left:
+            asked = [
+                pack_command("XRANGE", channel, f"({id_}", "+", "COUNT", str(MAX_PAGE)) for channel, id_ in left.items()
+            ]
+            replies = await self._asker.ask(*asked)
+            going_on: dict[str, str] = {}
+            for channel, page in zip(left, replies, strict=True):
+                if isinstance(page, hiredis.ReplyError):
+                    raise self._asker.refusal("XRANGE", channel, str(page))
+                counts[channel] += len(page)
+                if len(page) == MAX_PAGE:
+                    going_on[channel] = page[-1][0].decode()
+            left = going_on
+        return counts
 
     async def _look(
         self, session: Session, channels: Sequence[str], places: Mapping[str, Place]

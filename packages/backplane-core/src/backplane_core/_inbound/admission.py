@@ -154,10 +154,10 @@ class Admission:
                 self._counters.duplicates += 1
                 return False
             self._skipped(channel, head.origin, missing)
+        if head.doubt and (missing := self._tracker.doubted(channel, head.origin)):
+            reason = f"the broker of {self._peers.describe(head.origin)} was replaced"
+            self._missed(channel, self._tracker.hole_since, missing, reason)
         if head.routing is not None and bytes(head.event) == b"null":
-            if head.doubt and (missing := self._tracker.doubted(channel, head.origin)):
-                reason = f"the broker of {self._peers.describe(head.origin)} was replaced"
-                self._missed(channel, self._tracker.hole_since, missing, reason)
             self._peers.beat(head, payload)
             self._post.take(head, payload)
             return False

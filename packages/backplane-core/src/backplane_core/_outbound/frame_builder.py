@@ -135,6 +135,16 @@ class FrameBuilder:
         frame = build_frame(self._own.prefix, self._self, b"null", seq, prev, None, suffix[:-1])
         return (channel, frame), seq
 
+    def doubting(self, frame: Frame) -> Frame:
+        """Return a frame with the word that what was sent on its channel before may have reached nobody.
+
+        A frame that would be too large for the broker, or for a pod, is returned as it is.
+        """
+        channel, payload = frame[0], frame[1]
+        doubting = self._own.doubting(payload)
+        most = FRAME_OVERHEAD_BYTES if self._max_frame_bytes is None else self._max_frame_bytes - self._head_bytes
+        return (channel, doubting) if len(doubting) <= min(most, FRAME_OVERHEAD_BYTES) else frame
+
     def question(self) -> Frame:
         """Return a frame on a channel that nobody hears, without a number: only its confirmation counts."""
         frame = build_frame(self._own.prefix, self._self, b"null", None, None, None, self._own.beat_members)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 from typing import Final, Protocol
 
 from attrs import define, field
@@ -186,6 +187,28 @@ class Outbox:
         self._sent_before -= sum([place - len(self._in_flight) < self._sent_before for place in places])
         self._drop(dropped, places)
         return dropped
+
+    def first_waiting(self, channels: Collection[str], most: int) -> dict[int, Frame]:
+        """Return the first waiting frame of each of these channels, by its place.
+
+        Args:
+            channels: The channels.
+            most: How many frames are looked at.
+        """
+        found: dict[int, Frame] = {}
+        left = set(channels)
+        for place, frame in enumerate(islice(self._waiting, most)):
+            if frame[0] in left:
+                found[place] = frame
+                left.remove(frame[0])
+                if not left:
+                    break
+        return found
+
+    def replace(self, place: int, frame: Frame) -> None:
+        """Put another frame in the place of a waiting one, beyond the bounds."""
+        self.bytes += len(frame[1]) - len(self._waiting[place][1])
+        self._waiting[place] = frame
 
     def clear(self) -> None:
         """Forget all frames and marks, uncounted, as if none had ever been accepted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
 
 from backplane_core._outbound.beats import Beats
 from backplane_core._outbound.flushes import Flush, Flushes
@@ -26,6 +27,9 @@ from backplane_core.target import Target
 from backplane_core.transport import Frame, Refusal
 
 __all__ = ["Sender"]
+
+DOUBTED_FRAMES: Final = 10_000
+"""Frames that wait which are looked at for the first one of each channel that is in doubt: a millisecond's work."""
 
 
 class Sender(Outbound):
@@ -276,8 +280,15 @@ class Sender(Outbound):
             outbox.lost(resend=True)
 
     def doubt(self, channels: Iterable[str]) -> None:
-        """Have a beat on each of these channels show that what was sent there last may have reached nobody."""
+        """Have a beat on each of these channels show that what was sent there last may have reached nobody.
+
+        What waits goes out before that beat. So the first frame of each channel says it as well: its receivers are
+        notified before they get an event that is newer than what they miss.
+        """
+        channels = [*channels]
         self._losses.doubt(channels)
+        for place, frame in self.outbox.first_waiting(channels, DOUBTED_FRAMES).items():
+            self.outbox.replace(place, self.frames.doubting(frame))
 
     def close(self) -> None:
         """Drop what is left."""

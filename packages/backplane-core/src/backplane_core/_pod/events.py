@@ -67,13 +67,13 @@ class PodEvents(LinkEvents):
 
     def lost(self, reason: str, in_doubt: InDoubt | None) -> None:
         self._receiver.lost(reason, None if in_doubt is None else in_doubt.since)
-        if in_doubt is not None:
-            self._mark_doubt(in_doubt)
         self._peers.link_lost()
         self._members.lost()
         self._presence.presence.lost()
         # An unnumbered pod must not get copies: what was in flight is then counted, and a hole for the others.
         self._sender.link_lost(reason, resend=self._peers.can_deduplicate(self._system.monotonic()))
+        if in_doubt is not None:
+            self._mark_doubt(in_doubt)
         self._reporter.report(LinkChanged(live=False, reason=reason, links=self._counters.links))
         if self._states.now == "live":
             self._log.lost(self._system.monotonic(), reason)

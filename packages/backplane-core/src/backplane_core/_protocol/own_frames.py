@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Final, Self
 
 from attrs import frozen
 
@@ -12,6 +12,9 @@ from backplane_core._protocol.routing import Routing
 from backplane_core.target import Target
 
 __all__ = ["OwnFrames"]
+
+DOUBT: Final = b',"doubt":true'
+"""The member by which a frame says that what was sent before it on its channel may have reached nobody."""
 
 
 @frozen
@@ -49,7 +52,19 @@ class OwnFrames:
     @property
     def doubt_suffix(self) -> bytes:
         """The end of every beat that doubts what was sent before it."""
-        return b',"doubt":true' + self.beat_suffix
+        return DOUBT + self.beat_suffix
+
+    def doubting(self, payload: bytes) -> bytes:
+        """Return a frame with the word that what was sent before it may have reached nobody.
+
+        Args:
+            payload: The frame; the word may be in it already.
+        """
+        if payload.endswith((self.doubt_suffix, DOUBT + b"}")):
+            return payload
+        if payload.endswith(self.beat_suffix):
+            return payload.removesuffix(self.beat_suffix) + self.doubt_suffix
+        return payload[:-1] + DOUBT + b"}"
 
     @property
     def beat_suffix(self) -> bytes:
