@@ -64,6 +64,26 @@ async def test_what_speaks_first_and_is_no_nats_is_named(greeting: bytes, says: 
     assert failure.retryable is retryable
 
 
+async def test_a_server_that_hung_up_before_its_address_was_asked_for_is_one_that_hung_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such a socket has no peer any longer; this passed for credentials that can't be made, and was tried rarely."""
+    extra = asyncio.StreamWriter.get_extra_info
+
+    def without_peer(self: asyncio.StreamWriter, name: str, default: object = None) -> object:
+        return None if name == "peername" else extra(self, name, default)
+
+    monkeypatch.setattr(asyncio.StreamWriter, "get_extra_info", without_peer)
+
+    async def hang_up(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        return
+
+    async with serve(hang_up) as port:
+        failure = await failure_at(f"127.0.0.1:{port}")
+    assert type(failure) is TransportError
+    assert failure.retryable
+
+
 @pytest.mark.usefixtures("patient")
 async def test_a_real_redis_is_named_whether_it_asks_for_a_password_or_not(start: StartServer) -> None:
     for extra in ([], ["requirepass x"]):

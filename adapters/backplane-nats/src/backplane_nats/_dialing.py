@@ -81,8 +81,8 @@ class DialingTransport(TcpTransport):
         """Return the address at which somebody else may be; None after a TLS handshake, which TLS alone survives."""
         if self._io_reader is not self._bare_io_reader or self._io_writer is None:
             return None
-        host, port, *_ = self._io_writer.get_extra_info("peername")
-        return host, port
+        address = self._io_writer.get_extra_info("peername")
+        return None if address is None else (address[0], address[1])  # it may be gone already
 
     def __bool__(self) -> bool:
         """Return True from the start: nats-py replaces a transport that is false."""
