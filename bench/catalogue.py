@@ -15,6 +15,7 @@ from bench.measures.memory import Memory
 from bench.measures.micro import Micro
 from bench.measures.presence import Presence
 from bench.measures.profile import Profile
+from bench.measures.receiving import Receiving
 from bench.measures.signing import Signing
 from bench.measures.sockets import Sockets
 from bench.measures.throughput import Throughput
@@ -26,6 +27,7 @@ MEASURES: Final[Mapping[str, type[Measure[Any]]]] = {
     for one in (
         Throughput,
         Micro,
+        Receiving,
         Latency,
         Fanout,
         Sockets,

@@ -16,6 +16,7 @@ from bench.measures.interest import Interest
 from bench.measures.latency import Latency, TimedSockets
 from bench.measures.memory import Memory
 from bench.measures.micro import Micro
+from bench.measures.receiving import Receiving
 from bench.measures.signing import Signing
 from bench.measures.throughput import Throughput
 from bench.subjects.lineup import SUBJECTS
@@ -173,3 +174,9 @@ def test_events_subscriptions_and_beats_of_the_broker_are_measured(shared_redis:
 def test_signing_is_measured() -> None:
     found = Signing(events=100, rounds=1).measure(Silent())
     assert min([*found.plain_us, *found.signed_us]) > 0
+
+
+def test_what_a_receiver_does_is_measured_by_sinks_and_by_connections() -> None:
+    found = Receiving(batch=50, batches=2).measure(Silent())
+    assert [len(us) for us in found.us.values()] == [2, 2, 2]
+    assert min([one for us in found.us.values() for one in us]) > 0
