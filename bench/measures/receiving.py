@@ -96,7 +96,7 @@ class Receiving(Measure[Figures]):
                     gc.collect()
                     gc.disable()
                     begun = time.thread_time()
-                    await pod._receiver.take(frames)  # noqa: SLF001 -- as its link does
+                    await pod._receiver.take(frames)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- as its link does
                     queued = time.thread_time()
                     await tally.complete.wait()
                     done = time.thread_time()
