@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qsl
 
 from attrs import field, frozen
-from backplane_core import Target
+from backplane_core import InvalidTargetError, Target
 
+from backplane_asgi._http.cookies import read_cookies
 from backplane_asgi._types import Scope
 
 __all__ = ["Authenticate", "Grant", "Refused", "Request"]
@@ -45,17 +45,17 @@ class Request:
         Args:
             name: Its name, in any case.
         """
+        found = self._headers(name)
+        return found[-1] if found else None
+
+    def _headers(self, name: str) -> list[str]:
         wanted = name.lower().encode()
-        found = [value for key, value in self.scope.get("headers", ()) if key.lower() == wanted]
-        return found[-1].decode("latin-1") if found else None
+        return [value.decode("latin-1") for key, value in self.scope.get("headers", ()) if key.lower() == wanted]
 
     @property
     def cookies(self) -> Mapping[str, str]:
-        """The cookies; empty if the header is malformed."""
-        try:
-            return {name: morsel.value for name, morsel in SimpleCookie(self.header("cookie") or "").items()}
-        except CookieError:
-            return {}
+        """The cookies, the last of each name; those that are malformed are left out."""
+        return read_cookies(self._headers("cookie"))
 
     @property
     def bearer(self) -> str | None:
@@ -96,12 +96,17 @@ class Grant:
     """
 
     targets: Sequence[Target] = ()
-    conn_id: str | None = None
+    conn_id: str | None = field(default=None)
     may_subscribe: Collection[Target] = field(factory=frozenset[Target])
     may_publish: Collection[Target] = field(factory=frozenset[Target])
     expires_at: float | None = None
     presence: object = None
     presence_key: str | None = None
+
+    @conn_id.validator
+    def _check_conn_id(self, _: object, conn_id: str | None) -> None:
+        if conn_id is not None:
+            Target.connection(conn_id)
 
 
 class Refused(Exception):  # noqa: N818 -- what a host raises reads as a sentence
@@ -119,4 +124,18 @@ class Refused(Exception):  # noqa: N818 -- what a host raises reads as a sentenc
 
 
 Authenticate: TypeAlias = Callable[[Request], Awaitable[Grant]]
-"""The host's decision: an async function that takes a `Request` and returns a `Grant`, or raises `Refused`."""
+"""The host's decision: an async function that takes a `Request` and returns a `Grant`, or raises `Refused`.
+
+An `InvalidTargetError` in it is a refusal too, 4403: the client named an id that no target can have."""
+
+
+async def ask_host(authenticate: Authenticate, request: Request) -> Grant:
+    """Return what the host grants.
+
+    Raises:
+        Refused: It grants nothing, or the client named an id that no target can have: empty, or too long.
+    """
+    try:
+        return await authenticate(request)
+    except InvalidTargetError:
+        raise Refused(FORBIDDEN, "not an id") from None

@@ -18,7 +18,7 @@ from backplane_asgi._types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["metrics_endpoint"]
 
-CODES: Final = (0, 1001, 1007, 1008, 1009, 1012, 4401, 4403, 4409)
+CODES: Final = (0, 1001, 1007, 1008, 1009, 1011, 1012, 4401, 4403, 4409)
 """Close codes that exist from the start, so that a rate over their first minute is right. 0: the client went."""
 REASONS: Final = ("origin", "4401", "4403")
 DROPPED: Final = ("outbox", "unconfirmed", "too_large", "refused", "closed", "in_doubt")

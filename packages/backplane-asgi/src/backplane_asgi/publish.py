@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -23,7 +24,7 @@ from backplane_asgi._http.answers import answer_json, read_body, refuses_method
 from backplane_asgi._sockets.commands import read_target
 from backplane_asgi._sockets.hub import hub_of
 from backplane_asgi._types import ASGIApp, Receive, Scope, Send
-from backplane_asgi.access import UNAUTHORIZED, Authenticate, Grant, Refused, Request
+from backplane_asgi.access import UNAUTHORIZED, Authenticate, Grant, Refused, Request, ask_host
 
 __all__ = ["publish_endpoint"]
 
@@ -43,26 +44,33 @@ _decode: Final = msgspec.json.Decoder(Body).decode
 
 
 def publish_endpoint(
-    backplane: BaseBackplane | str = "backplane", *, authenticate: Authenticate, max_body_bytes: int = 1024 * 1024
+    backplane: BaseBackplane | str = "backplane",
+    *,
+    authenticate: Authenticate,
+    max_body_bytes: int = 1024 * 1024,
+    max_body_s: float = 30.0,
 ) -> ASGIApp:
     """Return an ASGI app that publishes what is posted to it: `{"target": "user:u1", "event": {"kind": "ready"}}`.
 
     `target` may be a list, and `exclude` a list of connection ids. The answer is `{"delivered": 3}`: how many
     connections of *this pod* took the event; what other pods deliver is not known. Refusals are JSON with an `error`:
-    401 and 403: `authenticate` or `Grant.may_publish` says no. 413: too large. 415: not `application/json`, which no
-    form of another site can send. 422: what is wrong with the body. 503: try again.
+    401 and 403: `authenticate` or `Grant.may_publish` says no. 408: the body takes too long. 413: too large. 415: not
+    `application/json`, which no form of another site can send. 422: what is wrong with the body. 503: try again.
 
     Args:
         backplane: The backplane, or its name in the state that the app's lifespan yields.
         authenticate: Decides what may be published: its grant's `may_publish` has to hold every target.
         max_body_bytes: Bytes of the largest request. By default 1 MiB, as of the largest event.
+        max_body_s: Seconds that a request's body may take to come. By default 30: 1 MiB over a slow line.
 
     Returns:
         The app: route or mount it where you like.
 
     Delivery: to the connections of this pod before the answer is sent; to those of other pods at most once, in order.
     """
-    return PublishEndpoint(backplane=backplane, authenticate=authenticate, max_body_bytes=max_body_bytes)
+    return PublishEndpoint(
+        backplane=backplane, authenticate=authenticate, max_body_bytes=max_body_bytes, max_body_s=max_body_s
+    )
 
 
 @frozen(kw_only=True)
@@ -72,6 +80,7 @@ class PublishEndpoint:
     backplane: BaseBackplane | str
     authenticate: Authenticate
     max_body_bytes: int
+    max_body_s: float
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -83,11 +92,16 @@ class PublishEndpoint:
             return
         backplane = find_backplane(self.backplane, scope)
         try:
-            grant = await self.authenticate(request)
+            grant = await ask_host(self.authenticate, request)
         except Refused as refused:
             await answer_json(send, 401 if refused.code == UNAUTHORIZED else 403, {"error": refused.reason})
             return
-        body = await read_body(receive, self.max_body_bytes)
+        try:
+            async with asyncio.timeout(self.max_body_s):
+                body = await read_body(receive, self.max_body_bytes)
+        except TimeoutError:
+            await answer_json(send, 408, {"error": f"within {self.max_body_s:g} s"}, [(b"connection", b"close")])
+            return
         if body is None:
             await answer_json(send, 413, {"error": f"at most {self.max_body_bytes} bytes"})
             return

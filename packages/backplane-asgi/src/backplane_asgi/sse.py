@@ -10,7 +10,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from attrs import frozen
-from backplane_core import BaseBackplane, ClosedError, ConfigurationError
+from backplane_core import BaseBackplane, ClosedError, ConfigurationError, TargetDeniedError
 
 from backplane_asgi._finding import find_backplane
 from backplane_asgi._http.answers import answer, refuses_method
@@ -22,7 +22,7 @@ from backplane_asgi._sockets.outbound import SLOW, Limits, Outbound
 from backplane_asgi._sockets.port import StreamPort
 from backplane_asgi._sockets.pulse import Pulse
 from backplane_asgi._types import ASGIApp, Receive, Scope, Send
-from backplane_asgi.access import UNAUTHORIZED, Authenticate, Grant, Refused, Request
+from backplane_asgi.access import UNAUTHORIZED, Authenticate, Grant, Refused, Request, ask_host
 from backplane_asgi.script import is_script, send_script
 
 __all__ = ["sse_endpoint"]
@@ -124,14 +124,14 @@ class SseEndpoint:
             return
         cors = self.origins.cors(request)
         try:
-            grant = await self.authenticate(request)
+            grant = await ask_host(self.authenticate, request)
         except Refused as refused:
             hub.refused["sse", str(refused.code)] += 1
             status = 401 if refused.code == UNAUTHORIZED else 403
             await answer(send, status, f"{refused.reason}\n".encode(), headers=cors)
             return
         stream = Stream(hub, grant, scope, self)
-        with suppress(ClosedError):  # it is about to stop: begin, and end
+        with suppress(ClosedError, TargetDeniedError):  # it is about to stop, or may not hear it: begin, and end
             await stream.attach(backplane)
         try:
             await stream.run(cors, receive, send)

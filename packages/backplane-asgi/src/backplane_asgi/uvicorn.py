@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from backplane_asgi._sockets.budget import Budget
 from backplane_asgi._sockets.outbound import Outbound
 from backplane_asgi._types import ASGIApp, Receive, Scope, Send
 from backplane_asgi._uvicorn.answer import Answer
@@ -34,6 +35,18 @@ CHUNKS: Final = "backplane.chunks"
 
 GRACE_S: Final = 5.0
 """For how long a socket that is cut may still take its close frame before it is aborted."""
+
+SLICE_BYTES: Final = 4_096
+"""Of what a socket sent, that are taken at once: a flood of tiny frames is noticed after some 700 of them, in 5 ms, and
+not after all that one read of the kernel holds, in half a second."""
+MAX_FRAGMENTS: Final = 1_024
+"""Of one message: frames without a byte cost a server memory, and count for no limit of bytes."""
+MAX_UNREAD: Final = 128
+"""Messages that may have come before the endpoint has seen the first of them; it admits fewer."""
+
+BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+TOO_LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 NEEDED: Final = {
     "transport": object,
@@ -65,6 +78,7 @@ class PreparedProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- uvicorn's own
         super().__init__(*args, **kwargs)
+        self._control_budget = Budget()
         if hasattr(self.conn, "available_extensions"):
             self.conn.available_extensions = []
 
@@ -75,7 +89,11 @@ class PreparedProtocol(WebSocketsSansIOProtocol):
 
     def handle_connect(self, event: Any) -> None:  # noqa: ANN401 -- of websockets
         """Begin the app's call, and let it find this protocol."""
-        super().handle_connect(event)
+        try:
+            super().handle_connect(event)
+        except UnicodeError:  # a header or path in which nobody may have such characters
+            self._refuse_handshake()
+            return
         scope = cast("dict[str, Any] | None", getattr(self, "scope", None))
         if scope is not None and fits(self, NEEDED):
             scope["extensions"][FRAMES] = self
@@ -114,17 +132,82 @@ class PreparedProtocol(WebSocketsSansIOProtocol):
         self.outbound = None
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        """Take what came, a little at a time, until the client has broken a rule."""
+        for start in range(0, len(data), SLICE_BYTES):
+            if self.transport.is_closing():
+                return
+            super().data_received(data[start : start + SLICE_BYTES])
+        if not self.handshake_initiated and getattr(self.conn, "handshake_exc", None) is not None:
+            self._refuse_handshake()
+
+    def handle_cont(self, event: Any) -> None:  # noqa: ANN401 -- of websockets
+        """Take a part of a message."""
+        if len(self.frames) >= MAX_FRAGMENTS:
+            self._break_off(1009, f"a message may have {MAX_FRAGMENTS} fragments")
+        elif not self.close_sent:
+            super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        """Answer a ping, unless there are too many of them, or the client does not read the answers."""
+        if not self._control_budget.admits(self.loop.time()):
+            self._break_off(1008, "too many pings")
+        elif self.is_blocked:
+            self.conn.data_to_send()  # is dropped: what waits would grow without a limit
+        else:
+            super().handle_ping()
+
+    def handle_pong(self, event: Any) -> None:  # noqa: ANN401 -- of websockets
+        """Take the answer to a ping; those that nobody asked for are counted."""
+        is_asked_for = event.data == getattr(self, "pending_ping_payload", None)
+        if is_asked_for or self._control_budget.admits(self.loop.time()):
+            super().handle_pong(event)
+        else:
+            self._break_off(1008, "too many pongs")
+
     def send_receive_event_to_app(self) -> None:
         """Pass a message on; text that is not UTF-8 ends the socket with 1007, and no traceback in the log."""
-        if self.curr_msg_data_type == "text":
-            try:
-                b"".join(self.frames).decode()
-            except UnicodeDecodeError:
-                self.frames = []
-                self.conn.send_close(1007, "text that is not UTF-8")
-                self.handle_parser_exception()
-                return
-        super().send_receive_event_to_app()
+        if self.curr_msg_data_type == "text" and not _is_text(self.frames):
+            self._break_off(1007, "text that is not UTF-8")
+        elif self.queue.qsize() >= MAX_UNREAD:
+            self._break_off(1008, "too many messages")
+        else:
+            super().send_receive_event_to_app()
+
+    def handle_parser_exception(self) -> None:
+        """Close a socket whose client has broken a rule."""
+        super().handle_parser_exception()
+        self._abort_soon()
+
+    def keepalive_timeout(self) -> None:
+        """Close a socket whose client does not answer."""
+        super().keepalive_timeout()
+        self._abort_soon()
+
+    def _break_off(self, code: int, reason: str) -> None:
+        self.frames = []
+        if not self.close_sent:
+            self.conn.send_close(code, reason)
+            self.handle_parser_exception()
+
+    def _abort_soon(self) -> None:
+        """Abort a socket that is being closed, unless it takes its last bytes: uvicorn would wait for ever."""
+        if getattr(self, "close_timer", None) is None and not self.disconnected:
+            self.close_timer = self.loop.call_later(GRACE_S, self.transport.abort)
+
+    def _refuse_handshake(self) -> None:
+        """Answer what is no handshake: websockets has an answer ready, or none at all."""
+        self.transport.write(b"".join(self.conn.data_to_send()) or BAD_REQUEST)
+        self.transport.close()
+
+
+def _is_text(parts: Sequence[bytes]) -> bool:
+    """Return whether the parts of a message are UTF-8."""
+    try:
+        b"".join(parts).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class PreparedHttpProtocol(AutoHTTPProtocol):
@@ -133,13 +216,67 @@ class PreparedHttpProtocol(AutoHTTPProtocol):
     All other answers go their usual way.
     """
 
+    head_s: ClassVar[float] = 10.0
+    """Seconds for the line and the headers of a request to come, all of them; set it in a subclass. uvicorn waits for
+    ever for what a client has begun."""
+    head_bytes: ClassVar[int] = 64 * 1024
+    """Of the line and the headers of a request; httptools knows no limit."""
     answer: Answer | None = None
     """The answer that takes chunks, if one does."""
+    _head_timer: asyncio.TimerHandle | None = None
+    _begun_bytes: int = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- uvicorn's own
         super().__init__(*args, **kwargs)
         self._served: ASGIApp = cast("ASGIApp", self.app)
         self.app = cast("Any", self._serve)
+
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 -- asyncio's or uvloop's
+        """Wait for the first request, and not for ever."""
+        super().connection_made(transport)
+        self._watch_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; the rest of a request that has begun is waited for, and not for ever."""
+        self._begun_bytes += len(data)
+        super().data_received(data)
+        self._watch_head()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, unless an answer has begun; the app learns that the client is gone."""
+        cycle = cast("Any", getattr(self, "cycle", None))
+        if cycle is None or cycle.response_complete:
+            super().send_400_response(msg)
+            return
+        if getattr(cycle, "response_started", True):
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
+        cycle.disconnected = True
+        cycle.message_event.set()
+
+    def _watch_head(self) -> None:
+        cycle = cast("Any", getattr(self, "cycle", None))
+        is_served = cycle is not None and not cycle.response_complete
+        is_here = self.transport.get_protocol() is self  # and no WebSocket by now
+        if is_served or not is_here or self.transport.is_closing():
+            self._unwatch_head()
+        elif self._begun_bytes > self.head_bytes:
+            self._give_up(TOO_LARGE)
+        elif self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.head_s, self._give_up, TOO_LATE)
+
+    def _unwatch_head(self) -> None:
+        self._begun_bytes = 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _give_up(self, answer: bytes) -> None:
+        if self._begun_bytes:
+            self.transport.write(answer)
+        self._unwatch_head()
+        self.transport.close()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app, and let it find the way to the transport."""
@@ -173,6 +310,7 @@ class PreparedHttpProtocol(AutoHTTPProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Write nothing else, and let go of what refers back to this."""
         super().connection_lost(exc)
+        self._unwatch_head()
         if self.answer is not None:
             self.answer.is_blocked = False
             self.answer = None

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 from uuid import uuid4
 
 from attrs import frozen
-from backplane_core import BaseBackplane, ClosedError, ConfigurationError
+from backplane_core import BaseBackplane, ClosedError, ConfigurationError, TargetDeniedError
 
 from backplane_asgi._finding import find_backplane
 from backplane_asgi._http.answers import answer
@@ -22,7 +22,7 @@ from backplane_asgi._sockets.outbound import ENDED, SLOW, STOPPING, Ending, Limi
 from backplane_asgi._sockets.port import Port, SendPort
 from backplane_asgi._sockets.pulse import Pulse
 from backplane_asgi._types import ASGIApp, Message, Receive, Scope, Send
-from backplane_asgi.access import Authenticate, Grant, Refused, Request
+from backplane_asgi.access import Authenticate, Grant, Refused, Request, ask_host
 from backplane_asgi.script import is_script, send_script
 
 __all__ = ["OnGap", "websocket_endpoint"]
@@ -37,6 +37,7 @@ CLOSE_S: Final = 5.0
 APP_CODES: Final = 3_000
 """Added to a code of the protocol where a server keeps those to itself, as daphne does: 4001 for 1001."""
 
+DEAF: Final = Ending(1011, "this server is not allowed to hear what you asked for")
 TAKEN_OVER: Final = Ending(4409, "another connection has taken this one's id")
 PING: Final = b'{"backplane":"ping"}'
 
@@ -56,10 +57,10 @@ def websocket_endpoint(
 
     Its messages with the key `backplane` are the endpoint's own, in both directions. A client may send
     `{"backplane":"subscribe","target":"room:42"}` within `Grant.may_subscribe`, `unsubscribe`, and `ping`; other
-    messages are ignored. Close codes: 1001: this server is about to stop. 1012: events are missing, or the client was
-    too slow. 1007, 1008, 1009: it sent what is no UTF-8, too many messages, or one that is too large. 4401, 4403: as
-    `authenticate` refused; 4401 also once the grant has expired. 4409: another connection took its id. Any other
-    code came with an order, by `fleet.close`.
+    messages are ignored. Close codes: 1001: this server is about to stop. 1007, 1008, 1009: it sent what is no UTF-8,
+    too many messages, or one that is too large. 1011: the broker does not let this pod hear what was granted. 1012:
+    events are missing, or the client was too slow. 4401, 4403: as `authenticate` refused; 4401 also once the grant has
+    expired. 4409: another connection took its id. Any other code came with an order, by `fleet.close`.
 
     Args:
         backplane: The backplane, or its name in the state that the app's lifespan yields.
@@ -129,7 +130,7 @@ class WebSocketEndpoint:
         is_bearer = (scope.get("subprotocols") or [""])[0] == "bearer"
         accept: Message = {"type": "websocket.accept", "subprotocol": "bearer" if is_bearer else None}
         try:
-            grant = await self.authenticate(request)
+            grant = await ask_host(self.authenticate, request)
         except Refused as refused:
             # After it is accepted: a browser can't read the status of a handshake that was refused.
             hub.refused["websocket", str(refused.code)] += 1
@@ -178,6 +179,9 @@ class Session:
             )
         except ClosedError:
             self._outbound.finish(STOPPING)
+            return False
+        except TargetDeniedError:  # the log says which, and what to grant
+            self._outbound.finish(DEAF)
             return False
         self._hub.opened("websocket", self._outbound)
         return True

@@ -49,7 +49,7 @@ class Origins:
         if origin is None:
             return True
         if self.allowed is None:
-            return urlsplit(origin).netloc.lower() == (request.header("host") or "").lower()
+            return _host_of(origin) == (request.header("host") or "").lower()
         return "*" in self.allowed or origin in self.allowed
 
     def cors(self, request: Request) -> list[tuple[bytes, bytes]]:
@@ -62,3 +62,11 @@ class Origins:
             (b"access-control-allow-credentials", b"true"),
             (b"vary", b"origin"),
         ]
+
+
+def _host_of(origin: str) -> str | None:
+    """Return the host and port of an origin; None: it is none, whatever sent it."""
+    try:
+        return urlsplit(origin).netloc.lower() or None
+    except ValueError:  # as of "http://["
+        return None

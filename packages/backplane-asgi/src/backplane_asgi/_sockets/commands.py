@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
-from attrs import define
+from attrs import define, field
 from backplane_core import BackplaneError, BaseBackplane, InvalidTargetError, Target
 
+from backplane_asgi._sockets.budget import Budget
 from backplane_asgi._sockets.outbound import Ending, Outbound
 from backplane_asgi.access import Grant
 
@@ -17,10 +18,6 @@ MAX_BYTES: Final = 4096
 """Of one message: a target's id takes at most 1,024 bytes."""
 MAX_TARGETS: Final = 128
 """That one client may subscribe to by itself."""
-PER_S: Final = 20.0
-"""Messages that a client may send per second, for long."""
-AT_ONCE: Final = 100.0
-"""Messages that it may send at once, as a page does that has just loaded."""
 
 TOO_LARGE: Final = Ending(1009, f"a message may have {MAX_BYTES} bytes")
 TOO_MANY: Final = Ending(1008, "too many messages")
@@ -61,8 +58,7 @@ class Commands:
     _backplane: BaseBackplane
     _outbound: Outbound
     _grant: Grant
-    _budget: float = AT_ONCE
-    _counted_at: float = float("-inf")
+    _budget: Budget = field(factory=Budget)
 
     def admits(self, message: Any, now: float) -> bool:  # noqa: ANN401 -- an ASGI message
         """Return whether a message is small enough, and not one too many; if not, the socket is being closed."""
@@ -70,9 +66,7 @@ class Commands:
         if len(data) > MAX_BYTES:
             self._outbound.finish(TOO_LARGE)
             return False
-        self._budget = min(AT_ONCE, self._budget + (now - self._counted_at) * PER_S) - 1
-        self._counted_at = now
-        if self._budget < 0:
+        if not self._budget.admits(now):
             self._outbound.finish(TOO_MANY)
             return False
         return True
