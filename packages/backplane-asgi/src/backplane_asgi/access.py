@@ -79,6 +79,11 @@ class Request:
         return f"<Request {self.scope.get('type')}>"
 
 
+def _check_conn_id(_: object, __: object, conn_id: str | None) -> None:
+    if conn_id is not None:
+        Target.connection(conn_id)
+
+
 @frozen(kw_only=True)
 class Grant:
     """What one client may do.
@@ -96,17 +101,12 @@ class Grant:
     """
 
     targets: Sequence[Target] = ()
-    conn_id: str | None = field(default=None)
+    conn_id: str | None = field(default=None, validator=_check_conn_id)
     may_subscribe: Collection[Target] = field(factory=frozenset[Target])
     may_publish: Collection[Target] = field(factory=frozenset[Target])
     expires_at: float | None = None
     presence: object = None
     presence_key: str | None = None
-
-    @conn_id.validator
-    def _check_conn_id(self, _: object, conn_id: str | None) -> None:
-        if conn_id is not None:
-            Target.connection(conn_id)
 
 
 class Refused(Exception):  # noqa: N818 -- what a host raises reads as a sentence
