@@ -13,13 +13,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-
-from backplane_asgi._sockets.budget import Budget
 from backplane_asgi._sockets.outbound import Outbound
 from backplane_asgi._types import ASGIApp, Receive, Scope, Send
 from backplane_asgi._uvicorn.answer import Answer
 from backplane_asgi._uvicorn.fitting import fits
+from backplane_asgi._uvicorn.strict import GRACE_S, StrictProtocol
 from backplane_asgi._uvicorn.transports import bound_kernel_buffer
 
 if TYPE_CHECKING:
@@ -33,18 +31,6 @@ FRAMES: Final = "backplane.frames"
 CHUNKS: Final = "backplane.chunks"
 """The names in the scope's `extensions` under which an endpoint finds the way to the transport."""
 
-GRACE_S: Final = 5.0
-"""For how long a socket that is cut may still take its close frame before it is aborted."""
-
-SLICE_BYTES: Final = 4_096
-"""Of what a socket sent, that are taken at once: a flood of tiny frames is noticed after some 700 of them, in 5 ms, and
-not after all that one read of the kernel holds, in half a second."""
-MAX_FRAGMENTS: Final = 1_024
-"""Of one message: frames without a byte cost a server memory, and count for no limit of bytes."""
-MAX_UNREAD: Final = 128
-"""Messages that may have come before the endpoint has seen the first of them; it admits fewer."""
-
-BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 TOO_LATE: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -64,7 +50,7 @@ NEEDED_OF_FLOW: Final = {"write_paused": bool, "drain": object}
 NEEDED_OF_CYCLE: Final = {"scope": dict, "disconnected": bool, "response_complete": bool}
 
 
-class PreparedProtocol(WebSocketsSansIOProtocol):
+class PreparedProtocol(StrictProtocol):
     """uvicorn's default protocol, which also writes ready frames, and cuts a socket that does not read.
 
     It offers no `permessage-deflate`: shared frames are not compressed, a compressor takes 40 KiB per socket and twice
@@ -73,12 +59,9 @@ class PreparedProtocol(WebSocketsSansIOProtocol):
 
     outbound: Outbound | None = None
     """What is resumed once the socket takes frames again."""
-    is_blocked: bool = False
-    """Whether the socket takes nothing now."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- uvicorn's own
         super().__init__(*args, **kwargs)
-        self._control_budget = Budget()
         if hasattr(self.conn, "available_extensions"):
             self.conn.available_extensions = []
 
@@ -89,11 +72,7 @@ class PreparedProtocol(WebSocketsSansIOProtocol):
 
     def handle_connect(self, event: Any) -> None:  # noqa: ANN401 -- of websockets
         """Begin the app's call, and let it find this protocol."""
-        try:
-            super().handle_connect(event)
-        except UnicodeError:  # a header or path in which nobody may have such characters
-            self._refuse_handshake()
-            return
+        super().handle_connect(event)
         scope = cast("dict[str, Any] | None", getattr(self, "scope", None))
         if scope is not None and fits(self, NEEDED):
             scope["extensions"][FRAMES] = self
@@ -131,83 +110,6 @@ class PreparedProtocol(WebSocketsSansIOProtocol):
         """Write nothing else."""
         self.outbound = None
         super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Take what came, a little at a time, until the client has broken a rule."""
-        for start in range(0, len(data), SLICE_BYTES):
-            if self.transport.is_closing():
-                return
-            super().data_received(data[start : start + SLICE_BYTES])
-        if not self.handshake_initiated and getattr(self.conn, "handshake_exc", None) is not None:
-            self._refuse_handshake()
-
-    def handle_cont(self, event: Any) -> None:  # noqa: ANN401 -- of websockets
-        """Take a part of a message."""
-        if len(self.frames) >= MAX_FRAGMENTS:
-            self._break_off(1009, f"a message may have {MAX_FRAGMENTS} fragments")
-        elif not self.close_sent:
-            super().handle_cont(event)
-
-    def handle_ping(self) -> None:
-        """Answer a ping, unless there are too many of them, or the client does not read the answers."""
-        if not self._control_budget.admits(self.loop.time()):
-            self._break_off(1008, "too many pings")
-        elif self.is_blocked:
-            self.conn.data_to_send()  # is dropped: what waits would grow without a limit
-        else:
-            super().handle_ping()
-
-    def handle_pong(self, event: Any) -> None:  # noqa: ANN401 -- of websockets
-        """Take the answer to a ping; those that nobody asked for are counted."""
-        is_asked_for = event.data == getattr(self, "pending_ping_payload", None)
-        if is_asked_for or self._control_budget.admits(self.loop.time()):
-            super().handle_pong(event)
-        else:
-            self._break_off(1008, "too many pongs")
-
-    def send_receive_event_to_app(self) -> None:
-        """Pass a message on; text that is not UTF-8 ends the socket with 1007, and no traceback in the log."""
-        if self.curr_msg_data_type == "text" and not _is_text(self.frames):
-            self._break_off(1007, "text that is not UTF-8")
-        elif self.queue.qsize() >= MAX_UNREAD:
-            self._break_off(1008, "too many messages")
-        else:
-            super().send_receive_event_to_app()
-
-    def handle_parser_exception(self) -> None:
-        """Close a socket whose client has broken a rule."""
-        super().handle_parser_exception()
-        self._abort_soon()
-
-    def keepalive_timeout(self) -> None:
-        """Close a socket whose client does not answer."""
-        super().keepalive_timeout()
-        self._abort_soon()
-
-    def _break_off(self, code: int, reason: str) -> None:
-        self.frames = []
-        if not self.close_sent:
-            self.conn.send_close(code, reason)
-            self.handle_parser_exception()
-
-    def _abort_soon(self) -> None:
-        """Abort a socket that is being closed, unless it takes its last bytes: uvicorn would wait for ever."""
-        if getattr(self, "close_timer", None) is None and not self.disconnected:
-            self.close_timer = self.loop.call_later(GRACE_S, self.transport.abort)
-
-    def _refuse_handshake(self) -> None:
-        """Answer what is no handshake: websockets has an answer ready, or none at all."""
-        self.transport.write(b"".join(self.conn.data_to_send()) or BAD_REQUEST)
-        self.transport.close()
-
-
-def _is_text(parts: Sequence[bytes]) -> bool:
-    """Return whether the parts of a message are UTF-8."""
-    try:
-        b"".join(parts).decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 class PreparedHttpProtocol(AutoHTTPProtocol):
