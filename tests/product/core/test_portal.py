@@ -282,6 +282,27 @@ async def run(script: str, *arguments: str, deadline_s: float = 60) -> str:
     return await asyncio.to_thread(wait)
 
 
+IMPORTS = """
+import sys
+from backplane_core import SyncPublisher, Target
+
+publisher = SyncPublisher(sys.argv[1], channel=sys.argv[2])
+before = set(sys.modules)
+publisher.publish(Target.user("u1"), 1)
+publisher.flush(timeout_s=10)
+print(sorted(set(sys.modules) - before))
+publisher.close()
+"""
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_its_thread_imports_nothing_as_a_fork_would_copy_the_lock_of_a_module(
+    url: str, channel: str, host: str
+) -> None:
+    assert await run(IMPORTS, url.replace("127.0.0.1", host), channel) == "[]\n"
+
+
 @pytest.mark.thorough
 async def test_a_signal_handler_publishes_in_the_middle_of_a_publish(url: str, channel: str, socket: Socket) -> None:
     await run(SIGNALS, url, channel)

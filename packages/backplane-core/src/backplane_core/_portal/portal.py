@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures.thread  # noqa: F401 -- for `asyncio`, in the thread; see `run_thread`
+import encodings.idna  # noqa: F401 -- the same, for `socket`
 import os
 import sys
 from abc import abstractmethod
@@ -134,7 +136,11 @@ class Portal:
     # In the portal's thread
 
     def run_thread(self) -> None:
-        """Run the loop until it is empty. What a callback raises ends neither the loop nor those who wait for it."""
+        """Run the loop until it is empty. What a callback raises ends neither the loop nor those who wait for it.
+
+        Nothing is imported in this thread. A fork meanwhile would copy the lock of the module that is being imported,
+        and the child's own attempt to connect, and its end, would wait for that lock for ever.
+        """
         self._loop = loop = asyncio.new_event_loop()
         loop.call_soon(self._run_handed)
         while not self._is_ending:
