@@ -34,7 +34,7 @@ BROKERS: Final = ("broker", "shared_broker")
 UVLOOP_NEEDS: Final = {None, "redis", "nats"}
 """Harnesses whose checks run on uvloop by default: another event loop shows at a socket, and at one of each broker."""
 
-FIRST: Final = ("product/typing", "project/release", "product/ledger", "product/faults", "project")
+FIRST: Final = ("product/typing", "project/release", "product/logs", "product/ledger", "product/faults", "project")
 """What takes longest begins first, so that no worker is left alone with it at the end."""
 
 SLOW_TO_START: Final = {"cluster", "nats_node"}
