@@ -350,16 +350,14 @@ class Sender:
 @pytest.mark.thorough
 @pytest.mark.parametrize("to_a_few", [0.0, 0.5], ids=["evenly", "half of it to a few"])
 @pytest.mark.timeout(7200)
-def test_a_large_fleet_claims_no_hole_in_an_hour_though_numbers_are_evicted(
-    to_a_few: float, *, full: bool, long: bool
-) -> None:
+def test_a_large_fleet_claims_no_hole_in_an_hour_though_numbers_are_evicted(to_a_few: float, *, long: bool) -> None:
     """100 senders, 20,000 targets, 5,000 events a second for an hour; one target a second is left for half a minute.
 
     At full size, with two million pairs, twice as many as there is room for, it takes some minutes and 1 GB:
-    `uv run pytest tests/product/core/test_sequence.py -k hour --long`. Otherwise it has a hundredth of the targets, of
+    `uv run pytest tests/product/core/test_sequence.py -k hour --long`. Otherwise it has a 200th of the targets, of
     the places for numbers and of the events, which shows the same in seconds.
     """
-    share = 1 if long else 20 if full else 200
+    share = 1 if long else 200
     targets, a_second = 20_000 // share, 5_000 // share
     chance = random.Random(7)
     tracker = Tracker(330.0, HeardNumbers(MAX_NUMBERS // share))

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import concurrent.futures.thread  # noqa: F401 -- for `asyncio`, in the thread; see `run_thread`
-import encodings.idna  # noqa: F401 -- the same, for `socket`
+import concurrent.futures.thread
+import encodings.idna
 import os
 import sys
 from abc import abstractmethod
@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 CLOSE_S: Final = 5.0
 """Seconds for which the end of a process waits for what was accepted, as closing a publisher does by default."""
+IMPORTED: Final = (concurrent.futures.thread, encodings.idna)
+"""What asyncio and `socket` import when they resolve a host's name for the first time: see `Portal.run_thread`."""
 GONE_S: Final = 1.0
 """Seconds for which closing waits for the thread: a callback that never returns must not hang the program's end."""
 
