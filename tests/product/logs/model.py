@@ -33,6 +33,7 @@ class Plan:
         trims: Whether the log is trimmed while pods lag behind.
         forgets: Whether the log restarts with less than it confirmed.
         ring: Whether senders keep what was confirmed lately.
+        restarts: Whether pods end, and others start in their stead.
     """
 
     seed: int
@@ -40,6 +41,7 @@ class Plan:
     trims: bool = False
     forgets: bool = True
     ring: bool = True
+    restarts: bool = False
 
 
 @define
@@ -119,22 +121,22 @@ class Run:
 
     async def play(self) -> Account:
         signed = {"signing_keys": KEYS} if self.chance.random() < 0.3 else {}
-        lanes = self.chance.choice([1, 2, 8])
-        async with AsyncExitStack() as stack:
+        self.options = {"lanes": self.chance.choice([1, 2, 8]), **signed}
+        async with AsyncExitStack() as self.stack:
             for index in range(3):
-                pod = self._pod(index, lanes=lanes, **signed)
-                self.pods.append(await stack.enter_async_context(pod))
+                pod = self._pod(str(index), **self.options)
+                self.pods.append(await self.stack.enter_async_context(pod))
             for number in range(READERS):
                 await self._attach(number)
             for _ in range(self.plan.steps):
                 await self._step()
             await self._settle()
             self.account.copies = sum([pod.stats().duplicates for pod in self.pods])
-            self.account.given_up = sum([pod.stats().dropped.get("refused", 0) for pod in self.pods])
+            self.account.given_up += sum([pod.stats().dropped.get("refused", 0) for pod in self.pods])
         self._judge()
         return self.account
 
-    def _pod(self, index: int, **options: Any) -> DistributedBackplane:
+    def _pod(self, index: str, **options: Any) -> DistributedBackplane:
         system = System(
             monotonic=self.loop.time,
             wall=lambda: self.loop.time() + 1_800_000_000,
@@ -239,13 +241,22 @@ class Run:
             account.missing += len(missing)
             if len(missing) > reader.missed:
                 account.unexplained.append(f"{reader.conn_id} misses {len(missing)}, its gaps say {reader.missed}")
-            if len(set(got)) != len(got):
+            if len(set(got)) != len(got) and not self._may_repeat(reader):
                 account.wrong.append(f"{reader.conn_id} got {len(got) - len(set(got))} twice")
             if set(got) - expected:
                 account.wrong.append(f"{reader.conn_id} got {len(set(got) - expected)} that are not for it")
-            if own := {event for event in missing if event[0] == reader.pod}:
+            if own := self._own_missing(reader, missing):
                 account.wrong.append(f"{reader.conn_id} misses {len(own)} of its own pod")
-            self._judge_order(reader)
+            if not self._may_repeat(reader):
+                self._judge_order(reader)
+
+    def _may_repeat(self, reader: Reader) -> bool:
+        """Return whether events may come to a reader again."""
+        return False
+
+    def _own_missing(self, reader: Reader, missing: set[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Return what a reader misses of its own pod."""
+        return {event for event in missing if event[0] == reader.pod}
 
     def _judge_order(self, reader: Reader) -> None:
         last: dict[tuple[int, frozenset[Target]], int] = {}

@@ -42,6 +42,9 @@ PLAIN: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("sink_errors_total", "sink_errors", "counter", "Deliveries at which a connection's sink raised."),
     ("fleet_mismatch_total", "mismatch", "counter", "Beats of pods with other routing or lanes."),
     ("evicted_numbers_total", "numbers_evicted", "counter", "Other pods' numbers that were forgotten too early."),
+    ("replayed_total", "replayed", "counter", "Events handed to clients that came back."),
+    ("replayable_events", "replayable_events", "gauge", "Events kept in memory for clients that come back."),
+    ("replayable_bytes", "replayable_bytes", "gauge", "Bytes that these take."),
     ("origin_collisions_total", "collisions", "counter", "Beats under this pod's origin that it did not send."),
 )
 """Name, field of `Stats`, type, help."""

@@ -29,8 +29,8 @@ from backplane_core.errors import (
     TransportError,
     WrongLoopError,
 )
-from backplane_core.event import Event
-from backplane_core.event_sink import EventAttachment, EventSink
+from backplane_core.event import CaughtUp, Event
+from backplane_core.event_sink import EventAttachment, EventSink, Replay, ResumingEventSink
 from backplane_core.fleet import ConnectionInfo, Fleet, PodInfo, Receipt
 from backplane_core.logging_observer import LoggingObserver
 from backplane_core.memory import InMemoryBackplane
@@ -87,6 +87,7 @@ __all__ = [
     "BackplaneEnvelope",
     "BackplaneError",
     "BaseBackplane",
+    "CaughtUp",
     "CloseCallback",
     "ClosedByFleetError",
     "ClosedError",
@@ -141,6 +142,8 @@ __all__ = [
     "ReentrantPublishError",
     "Refusal",
     "RefusedError",
+    "Replay",
+    "ResumingEventSink",
     "Retention",
     "RoutingName",
     "Sink",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Final, Literal, Self, TypeAlias
+from typing import Final, Literal, Self, TypeAlias, overload
 
-from backplane_core.event import Event
+from backplane_core.event import CaughtUp, Event
 from backplane_core.observe import Gap
 
 __all__ = ["Connection", "Overflow"]
@@ -64,13 +64,24 @@ class Connection(ABC):
     ) -> None:
         """Detach. Events that are still queued are discarded, since the socket is gone."""
 
+    @overload
+    def items(self) -> AsyncIterator[Event | Gap]: ...
+
+    @overload
+    def items(self, *, marks: bool) -> AsyncIterator[Event | Gap | CaughtUp]: ...
+
     @abstractmethod
-    def items(self) -> AsyncIterator[Event | Gap]:
+    def items(self, *, marks: bool = False) -> AsyncIterator[Event | Gap] | AsyncIterator[Event | Gap | CaughtUp]:
         """Return an iterator of events and gaps, in stream order: a gap stands before the first event after the hole.
 
             async for item in connection.items():
                 text = item.text if isinstance(item, Event) else '{"reload":true}'
                 await websocket.send_text(text)
+
+        With `resume_from` what was missed comes first.
+
+        Args:
+            marks: Whether one `CaughtUp` shows where that ends; without `resume_from` none comes. By default False.
 
         It ends, or raises, as the iteration of the connection does. The two take from one queue: use one of them.
 

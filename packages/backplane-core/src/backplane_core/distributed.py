@@ -16,16 +16,22 @@ from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._inbound.watermark import Watermark
 from backplane_core._link.outage_log import OutageLog
 from backplane_core._link.supervisor import LinkSupervisor
+from backplane_core._log.mirror import Mirror
+from backplane_core._log.pages import LogPages
+from backplane_core._log.primer import Primer
+from backplane_core._log.resumer import Resumer
 from backplane_core._outbound.resend_ring import ResendRing
 from backplane_core._outbound.sender import Sender
 from backplane_core._pod.ending import Ending
 from backplane_core._pod.events import PodEvents
 from backplane_core._pod.fleet_parts import FleetParts
+from backplane_core._pod.pod_log import PodLog
+from backplane_core._protocol.frame import FRAME_OVERHEAD_BYTES
 from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
-from backplane_core._protocol.routing import make_routing
-from backplane_core._protocol.signing import Signer
+from backplane_core._protocol.routing import Routing, make_routing
+from backplane_core._protocol.signing import SIGNED_HEAD_BYTES, Signer
 from backplane_core._runtime.credentials import hide_credentials
 from backplane_core._runtime.forks import call_in_child
 from backplane_core._runtime.logging import logger
@@ -85,7 +91,11 @@ class DistributedBackplane(BaseBackplane):
         self._presence = self._fleet.presence
         if is_durable:
             self._sender.ring = ResendRing(settings.resend_s, settings.resend_max_bytes)
-        cursors = Cursors() if is_durable else None
+        cursors: Cursors | None = None
+        if is_durable:
+            cursors = Cursors(own, 0 if signer is None else SIGNED_HEAD_BYTES)
+            if self._hears:
+                cursors.mirror = self._make_log(own, routing, signer)
         # In: registry -> subscriptions -> link -> receiver -> sinks and gaps
         self._subscriptions = Subscriptions(routing, self._registry, hears=self._hears)
         self._registry.subscriber = ChannelSubscriber(
@@ -107,6 +117,10 @@ class DistributedBackplane(BaseBackplane):
             signer=signer,
             cursors=cursors,
         )
+        primer: Primer | None = None
+        if self._pod_log is not None:
+            log = self._pod_log
+            primer = Primer(log.mirror, log.pages, self._receiver.tracker, system, settings.connect_timeout_s / 2)
         # Up and down: one link after the other
         self._ending = Ending(
             states=self._states,
@@ -144,9 +158,18 @@ class DistributedBackplane(BaseBackplane):
             own=own,
             events=self._link_events,
             cursors=cursors,
+            primer=primer,
         )
         self._closing: asyncio.Event | None = None
         call_in_child(self._sender)
+
+    def _make_log(self, own: OwnFrames, routing: Routing, signer: Signer | None) -> Mirror:
+        settings = self._settings
+        mirror = Mirror(routing.base, own.origin, settings.resume_max_bytes, self._system)
+        pages = LogPages(signer, settings.max_event_bytes + FRAME_OVERHEAD_BYTES, settings.resume_concurrency)
+        self._pod_log = PodLog(mirror, pages, routing, self._sender.frames)
+        self._resumer = Resumer(mirror, pages, routing, self._system)
+        return mirror
 
     def _describe(self) -> str:
         outbox = self._sender.outbox
@@ -217,9 +240,11 @@ class DistributedBackplane(BaseBackplane):
 
     def stats(self) -> Stats:
         """Return a snapshot of this pod's counters."""
-        outbox = self._sender.outbox
+        outbox, log = self._sender.outbox, self._pod_log
         return evolve(
             super().stats(),
+            replayable_events=0 if log is None else log.mirror.events,
+            replayable_bytes=0 if log is None else log.mirror.total_bytes,
             sent=outbox.confirmed,
             denied=self._subscriptions.denied_count,
             numbers_evicted=self._receiver.numbers_evicted,

@@ -1,4 +1,4 @@
-"""What a connection yields: `Event`."""
+"""What a connection yields: `Event`, and `CaughtUp` where a replay ends."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from attrs import field, frozen
 
 from backplane_core._protocol.frame import decode_target
 from backplane_core._protocol.json import decode_event
+from backplane_core._protocol.position import EventPlace
 from backplane_core.target import Target
 
-__all__ = ["Event"]
+__all__ = ["CaughtUp", "Event"]
 
 
 @frozen(repr=False)
@@ -19,13 +20,21 @@ class Event:
 
     Args:
         json: The event as JSON: UTF-8, one line, fit for a WebSocket text frame or an SSE `data:` line.
-        id: The place of the event in a durable log; None on a bus that keeps no log.
+        id: See `id`.
         target_wire: The target as the envelope has it; empty if the event was made by hand.
     """
 
     json: bytes
-    id: str | None = field(default=None)
+    _place: str | EventPlace | None = field(default=None, alias="id", eq=lambda place: place and str(place))
     target_wire: bytes = field(default=b"")
+
+    @property
+    def id(self) -> str | None:
+        """How far a connection has got that was handed this event, on a bus that keeps a log; otherwise None.
+
+        Opaque printable ASCII: hand it to `connection(resume_from=...)`, of any pod, to go on behind this event.
+        """
+        return None if self._place is None else str(self._place)
 
     @property
     def value(self) -> Any:  # noqa: ANN401 -- JSON is what the publisher sent; the reader knows its shape
@@ -55,13 +64,35 @@ class Event:
 
 _new: Final = object.__new__
 # A frozen object rejects `setattr`; its slots take a value in half the time of `object.__setattr__`.
-_set_json, _set_id, _set_target_wire = (Event.__dict__[name].__set__ for name in ("json", "id", "target_wire"))
+_set_json, _set_place, _set_target_wire = (Event.__dict__[name].__set__ for name in ("json", "_place", "target_wire"))
 
 
-def make_event(json: bytes, target_wire: bytes) -> Event:
-    """Return `Event(json, None, target_wire)` in half the time: a pod makes one for each event that it delivers."""
+def make_event(json: bytes, target_wire: bytes, place: EventPlace | None = None) -> Event:
+    """Return `Event(json, place, target_wire)` in half the time: a pod makes one for each event that it delivers."""
     event = _new(Event)
     _set_json(event, json)
-    _set_id(event, None)
+    _set_place(event, place)
     _set_target_wire(event, target_wire)
     return event
+
+
+def place_of(event: Event) -> EventPlace | None:
+    """Return where an event stands that this pod made; None: nowhere."""
+    place = _get_place(event)
+    return place if isinstance(place, EventPlace) else None
+
+
+_get_place: Final = Event.__dict__["_place"].__get__
+
+
+@frozen(kw_only=True)
+class CaughtUp:
+    """What a connection missed that resumes has been handed to it; what follows is live.
+
+    Args:
+        id: Where it is now, as if of an event; None on a bus that keeps no log.
+        replayed: How many events were handed to it before this.
+    """
+
+    id: str | None
+    replayed: int

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from backplane_core.backplane import Attachment
 from backplane_core.errors import ClosedByFleetError
-from backplane_core.event import Event
+from backplane_core.event import CaughtUp, Event
 from backplane_core.observe import Gap
 
-__all__ = ["EventAttachment", "EventSink"]
+__all__ = ["EventAttachment", "EventSink", "Replay", "ResumingEventSink"]
 
 
 class EventSink(Protocol):
@@ -53,6 +53,27 @@ class EventSink(Protocol):
 
     def end(self) -> None:
         """Take note that nothing else comes: detached, drained, or the id was taken over. It may come twice."""
+        ...
+
+
+class Replay(Protocol):
+    """What a client missed that comes back, item by item; made as it is taken."""
+
+    def take(self) -> Event | Gap | CaughtUp | None:
+        """Return the next item; None: that was all. The last one is a `CaughtUp`."""
+        ...
+
+
+@runtime_checkable
+class ResumingEventSink(EventSink, Protocol):
+    """An `EventSink` that can begin with what it missed."""
+
+    def replay(self, missed: Replay) -> None:
+        """Take note of what comes first, before anything that `accept` and `mark` get; called once, when attached.
+
+        Args:
+            missed: Take from it as fast as the socket takes it.
+        """
         ...
 
 

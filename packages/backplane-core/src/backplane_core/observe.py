@@ -30,10 +30,10 @@ State: TypeAlias = Literal["connecting", "live", "degraded", "draining", "closed
 """`connecting`: not live yet. `live`: receiving. `degraded`: the link is lost and being replaced; local delivery
 continues. `draining`: rejects publishes, sends what it accepted. `closed`: finished."""
 
-GapCause: TypeAlias = Literal["reconnect", "sequence", "overflow", "trimmed", "epoch"]
+GapCause: TypeAlias = Literal["reconnect", "sequence", "overflow", "trimmed", "epoch", "resume"]
 """`reconnect`: the link was replaced, or everything that came over it was refused. `sequence`: the numbers of a sender
 skipped. `overflow`: a bounded queue of this pod was full. `trimmed`, `epoch`: a durable log no longer holds what was
-missed, or is a different log."""
+missed, or is a different log. `resume`: a connection came back with an id from which nobody can tell what it missed."""
 
 
 @frozen(kw_only=True)
@@ -274,6 +274,9 @@ class Stats:
             was full: a hole, or a copy, that follows one of them is not recognized.
         outbox_messages: Frames accepted and not yet confirmed.
         outbox_bytes: Size of these frames, in bytes.
+        replayable_events: Events of a log that are kept in memory, for clients that come back.
+        replayable_bytes: What they take there, in bytes, about.
+        replayed: Events that were handed to clients that came back.
     """
 
     state: State
@@ -303,4 +306,7 @@ class Stats:
     numbers_evicted: int = 0
     outbox_messages: int = 0
     outbox_bytes: int = 0
+    replayable_events: int = 0
+    replayable_bytes: int = 0
+    replayed: int = 0
     pod_name: str = ""

@@ -61,6 +61,15 @@ class Options(TypedDict, total=False):
     resend_max_bytes: int
     """Bytes of the frames that are kept so. Default: `33_554_432` (32 MiB), as in the outbox."""
 
+    resume_max_bytes: int
+    """Over a log: bytes of its last entries that are kept in memory, for clients that come back with the id of the last
+    event that they got. Those that were away for longer are served from the log. Default: `67_108_864` (64 MiB), some
+    200,000 small events. Without a log it has no effect."""
+
+    resume_concurrency: int
+    """Over a log: how many clients that were away for so long are served at a time. Default: `8`, so that thousands
+    that come at once don't take the broker from everyone else. At least 1."""
+
     stale_after_s: float
     """Seconds of deafness after which connections get a gap that is still open (`Gap.is_open`), so that a page can say
     that it is not live. It ends no connection. Default: `10.0`, longer than a broker's restart. 0: never."""
@@ -187,6 +196,10 @@ class Settings:
     resend_max_bytes: int = field(
         default=32 * 1024 * 1024, validator=ge(0), metadata={_ALLOWED: "a whole number of bytes, 0 or more"}
     )
+    resume_max_bytes: int = field(
+        default=64 * 1024 * 1024, validator=ge(0), metadata={_ALLOWED: "a whole number of bytes, 0 or more"}
+    )
+    resume_concurrency: int = field(default=8, validator=ge(1), metadata={_ALLOWED: "a whole number, at least 1"})
     stale_after_s: float = field(default=10.0, validator=ge(0), metadata={_ALLOWED: "seconds, 0 or more"})
     publish_wait_s: float = field(default=0.005, validator=ge(0), metadata={_ALLOWED: "seconds, 0 or more"})
     max_event_bytes: int = field(

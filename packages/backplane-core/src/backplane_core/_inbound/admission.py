@@ -9,6 +9,7 @@ from backplane_core._inbound.epochs import Epochs
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.own_beats import OwnBeats
 from backplane_core._inbound.refusals import Refusals, is_signed
+from backplane_core._log.mirror import Mirror
 from backplane_core._protocol.frame import FRAME_OVERHEAD_BYTES, Head, check_head, decode_exclude, decode_targets
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
@@ -43,6 +44,7 @@ class Admission:
         max_event_bytes: The largest event that is taken.
         needs_seq: Refuse frames without a number, of which a copy could not be known: in a fleet that signs, anyone who
             hears a frame can send it again.
+        mirror: Keeps what passes, where the bus keeps a log; otherwise None.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Admission:
         refusals: Refusals,
         max_event_bytes: int,
         needs_seq: bool,
+        mirror: Mirror | None = None,
     ) -> None:
         self._origin, self._beat_suffix = own.origin, own.beat_suffix
         self._monotonic = system.monotonic
@@ -74,6 +77,7 @@ class Admission:
         self._max_event_bytes = max_event_bytes
         self._max_frame_bytes = max_event_bytes + FRAME_OVERHEAD_BYTES
         self._needs_seq = needs_seq
+        self._mirror = mirror
         self._epochs = Epochs()
 
     @property
@@ -98,6 +102,8 @@ class Admission:
             return
         if lost.cause == "epoch" and lost.channel is not None:
             self._epochs.went_back(lost.channel, self._monotonic())
+            if self._mirror is not None:
+                self._mirror.went_back(lost.channel)
             if self._peers.can_deduplicate(self._monotonic()):
                 return  # what is missing shows by its number, once its sender has sent again what it still has
         if lost.cause != "sequence" and lost.channel is not None:
@@ -123,7 +129,7 @@ class Admission:
             self._missed(channel, self._tracker.now, None, f"a frame was too large for this pod: {reason}")
             raise _TooLargeError(f"not taken: {reason}")
 
-    def admit(self, channel: str, payload: bytes, head: Head) -> bool:
+    def admit(self, channel: str, payload: bytes, head: Head) -> bool:  # noqa: C901 -- one question after the other
         """Return whether a frame should be delivered, which a beat, a copy and an echo should not.
 
         Raises:
@@ -152,12 +158,16 @@ class Admission:
         if missing:
             if missing == DUPLICATE:
                 self._counters.duplicates += 1
+                if self._mirror is not None:
+                    self._mirror.copy(channel, head)
                 return False
             self._skipped(channel, head.origin, missing)
         if head.doubt and (missing := self._tracker.doubted(channel, head.origin)):
             reason = f"the broker of {self._peers.describe(head.origin)} was replaced"
             self._missed(channel, self._tracker.hole_since, missing, reason)
         if head.routing is not None and bytes(head.event) == b"null":
+            if self._mirror is not None:
+                self._mirror.take(channel, head)
             self._peers.beat(head, payload)
             self._post.take(head, payload)
             return False

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from attrs import define, field
 
+from backplane_core._log.mirror import Mirror
+from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core.transport import Frame, Lost
 
 __all__ = ["Cursors"]
@@ -25,9 +27,15 @@ class Cursors:
     It exists because a link used to begin with what came next: each restart of a broker cost every connection a gap.
 
     Args:
+        own: How this pod's own frames are recognized.
+        head_bytes: The size of what stands before a frame that is signed.
+        mirror: Keeps what passes; None: this pod has no connections.
         places: The cursors, by channel.
     """
 
+    own: OwnFrames
+    head_bytes: int = 0
+    mirror: Mirror | None = None
     places: dict[str, str] = field(factory=dict[str, str], init=False)
 
     def began(self, asked: Mapping[str, str], begun: Mapping[str, str]) -> None:
@@ -40,14 +48,27 @@ class Cursors:
         for channel, cursor in begun.items():
             if self.places.get(channel) == asked.get(channel):
                 self.places[channel] = cursor
+                if self.mirror is not None:
+                    self.mirror.began(channel, cursor)
 
     def passing(self, batch: Iterable[Frame | Lost]) -> Iterator[Frame | Lost]:
         """Yield a batch; a frame's cursor counts once the next frame is asked for, as it is done with by then."""
-        places = self.places
+        places, mirror = self.places, self.mirror
         for frame in batch:
+            if type(frame) is not tuple or len(frame) != 3:  # noqa: PLR2004 -- channel, payload, cursor
+                yield frame
+                continue
+            channel, payload, cursor = frame
+            if mirror is None:
+                yield frame
+                places[channel] = cursor
+                continue
+            mirror.cursor = cursor
             yield frame
-            if type(frame) is tuple and len(frame) == 3:  # noqa: PLR2004 -- channel, payload, cursor
-                places[frame[0]] = frame[2]
+            if payload.startswith(self.own.prefix, self.head_bytes):
+                mirror.echo(channel, payload[self.head_bytes :])
+            places[channel] = cursor
+            mirror.passed(channel, cursor)
 
     def cover(self, channels: Collection[str]) -> bool:
         """Return whether it is known for each of these channels where to resume."""

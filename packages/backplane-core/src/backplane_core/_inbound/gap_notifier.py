@@ -17,6 +17,7 @@ from backplane_core._inbound.outage_notifier import OutageNotifier
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._inbound.watermark import Watermark
 from backplane_core._local.entry import Entry
+from backplane_core._log.mirror import Mirror
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
 from backplane_core.observe import Gap
@@ -46,6 +47,8 @@ class GapNotifier:
         coverage: Coverage,
         watermark: Watermark,
     ) -> None:
+        self.mirror: Mirror | None = None
+        """Remembers holes for clients that come back; None: the bus keeps no log."""
         self._reporter = reporter
         self._system = system
         self._shared = subscriptions.shared
@@ -78,8 +81,17 @@ class GapNotifier:
             until=self._system.wall(),
             missed=missed,
         )
+        if self.mirror is not None:
+            self.mirror.hole(channel, gap)
         self._reporter.report_gap(gap)
         self._holes.report(gap)
+
+    def remember_refusals(self, reason: str) -> None:
+        """Record that everything is refused, for clients that come back across this moment."""
+        if self.mirror is not None:
+            now = self._system.wall()
+            gap = Gap(channel=self._shared, cause="reconnect", reason=reason, since=now, until=now)
+            self.mirror.hole(None, gap)
 
     @property
     def owed_holes(self) -> Mapping[str, object]:

@@ -14,10 +14,12 @@ from backplane_core._local.delivery import Delivery
 from backplane_core._local.entry import Entry
 from backplane_core._local.registry import Registry
 from backplane_core._local.union_event import UnionEvent
+from backplane_core._log.mirror import Mirror, Serving
 from backplane_core._protocol.frame import decode_exclude, decode_target, decode_targets, read_head
 from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.json import compact
 from backplane_core._protocol.own_frames import OwnFrames
+from backplane_core._protocol.position import EventPlace
 from backplane_core._protocol.sequence import Tracker
 from backplane_core._runtime.counters import Counters
 from backplane_core._runtime.system import System
@@ -54,6 +56,7 @@ class Reader:
         coverage: Knows which channels may have missed something that nobody was notified of.
         counters: Counts.
         max_event_bytes: The largest event that is taken.
+        mirror: Keeps what passes, where the bus keeps a log; otherwise None.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Reader:
         coverage: Coverage,
         counters: Counters,
         max_event_bytes: int,
+        mirror: Mirror | None = None,
     ) -> None:
         self._prefix, self._beat_suffix = own.prefix, own.beat_suffix
         self._monotonic = system.monotonic
@@ -84,6 +88,7 @@ class Reader:
         self._coverage = coverage
         self._counters = counters
         self._max_event_bytes = max_event_bytes
+        self._mirror = mirror
         self._slice_ends = 0.0
 
     async def process(self, batch: Iterable[Frame | Lost | None]) -> None:  # noqa: C901, PLR0912, PLR0915 -- calls are what it saves
@@ -93,6 +98,7 @@ class Reader:
         prefix, beat_suffix, deliver = self._prefix, self._beat_suffix, self._delivery.deliver
         coverage, owed_holes = self._coverage, self._gaps.owed_holes
         find, follows, max_event_bytes = registry.find, self._tracker.follows, self._max_event_bytes
+        mirror, place = self._mirror, None
         now = monotonic()
         if now >= self._slice_ends:
             if now - self._slice_ends < SLICE_S:
@@ -136,6 +142,8 @@ class Reader:
                     target = bytes(head.target)
                     # A foreign pod may write it otherwise, or write none at all.
                     entries = find(target) or registry.entries(decode_target(target))
+                if mirror is not None:
+                    place = mirror.take(channel, head)
             except EnvelopeError as error:
                 admission.reject(channel, payload, error)
                 continue
@@ -144,13 +152,13 @@ class Reader:
                 event = bytes(head.event)
                 if 10 in event or 13 in event:  # noqa: PLR2004 -- LF and CR; seven times cheaper than as bytes
                     event = compact(event)
-                union = UnionEvent(event, decode_targets(head)) if head.also else None
+                union = UnionEvent(event, decode_targets(head), place) if head.also else None
                 if owed_holes or coverage.since is not None:
-                    entries = await self._notified(channel, entries, event, target, union, decode_targets(head))
+                    entries = await self._notified(channel, entries, event, target, union, place, decode_targets(head))
                 if len(entries) <= SLICE_SINKS and size * len(entries) <= SLICE_BYTES:
-                    taken = deliver(entries, event, target, union)
+                    taken = deliver(entries, event, target, union, place)
                 else:
-                    taken = await self._deliver_sliced(entries, event, target, union, decode_targets(head))
+                    taken = await self._deliver_sliced(entries, event, target, union, place, decode_targets(head))
             if head.receipt is not None:
                 self._post.roll_calls.took(head.origin, head.receipt, taken)
                 await self._work()
@@ -171,6 +179,7 @@ class Reader:
         event: bytes,
         target: bytes,
         union: UnionEvent | None,
+        place: EventPlace | None,
         targets: Sequence[Target],
     ) -> Sequence[Entry]:
         """Notify connections of what they missed before this frame; return those that still are to get it.
@@ -183,17 +192,20 @@ class Reader:
         except asyncio.CancelledError:
             if self._tracker.keeps_first and self._coverage.since is None:
                 self._gaps.notify_now(entries)
-                self._delivery.deliver(self._registry.keep(entries, targets), event, target, union)
+                self._delivery.deliver(self._registry.keep(entries, targets), event, target, union, place)
+                if self._mirror is not None:
+                    self._mirror.passed(channel, self._mirror.cursor)
             raise
         # Others ran meanwhile: a connection may have left the target, and its id may be another user's by now.
         return self._registry.keep(entries, targets)
 
-    async def _deliver_sliced(
+    async def _deliver_sliced(  # noqa: PLR0917 -- one caller
         self,
         entries: Sequence[Entry],
         event: bytes,
         target: bytes,
         union: UnionEvent | None,
+        place: EventPlace | None,
         targets: Sequence[Target],
     ) -> int:
         """Deliver one frame to many sinks, and return how many took it; it reaches all before the next reaches any.
@@ -206,13 +218,17 @@ class Reader:
             part = entries[start : start + step]
             # As in `_notified`.
             left = self._registry.keep(part, targets) if turned else part
-            taken += self._delivery.deliver(left, event, target, union)
+            taken += self._delivery.deliver(left, event, target, union, place)
             if self._monotonic() >= self._slice_ends:
+                if self._mirror is not None and place is not None:
+                    self._mirror.serving = Serving(place, frozenset(entries[: start + step]))
                 try:
                     await self._turn()
                 except asyncio.CancelledError:
                     rest = self._registry.keep(entries[start + step :], targets)
-                    self._delivery.deliver(rest, event, target, union)
+                    self._delivery.deliver(rest, event, target, union, place)
+                    if self._mirror is not None and place is not None:
+                        self._mirror.passed(self._mirror.channel(place.lane), self._mirror.cursor)
                     raise
                 turned = True
         return taken

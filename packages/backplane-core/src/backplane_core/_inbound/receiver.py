@@ -88,7 +88,9 @@ class Receiver:
         self._coverage = coverage
         self._tracker = _make_tracker(settings)
         self._tracker.keeps_first = cursors is not None
+        mirror = None if cursors is None else cursors.mirror
         self._gaps = GapNotifier(reporter, system, subscriptions, coverage, watermark)
+        self._gaps.mirror = mirror
         self._stale = StaleNotice(
             stale_after_s=settings.stale_after_s,
             registry=registry,
@@ -124,6 +126,7 @@ class Receiver:
             refusals=self._refusals,
             max_event_bytes=settings.max_event_bytes,
             needs_seq=signer is not None,
+            mirror=mirror,
         )
         self._reader = Reader(
             own=own,
@@ -138,9 +141,12 @@ class Receiver:
             coverage=coverage,
             counters=reporter.counters,
             max_event_bytes=settings.max_event_bytes,
+            mirror=mirror,
         )
         self._signer = signer
         self._cursors = cursors
+        self.tracker = self._tracker
+        """Knows the numbers that were heard."""
         self._listening = Listening()
         self._was_live = False
         self._lost_at = self._live_at = float("-inf")
@@ -173,12 +179,14 @@ class Receiver:
             reason = f"everything that other pods send is refused, and what they publish is missed: {refusals.reason}"
             logger.error("%s", reason)
             self._watermark.refuse(refusals.since, reason)
+            self._gaps.remember_refusals(reason)
             self._gaps.lost()
             self._coverage.lost(refusals.since)
             self._tracker.refuses_all(refusals.since)  # what is missing across it is in its gap
             self._stale.deaf(at_once=True)
         elif verdict == "accepts again":
             logger.warning("what other pods send is accepted again")
+            self._gaps.remember_refusals("what other pods sent was refused")
             self._watermark.accept()
             self._tracker.accepts_again()
             self._stale.over()

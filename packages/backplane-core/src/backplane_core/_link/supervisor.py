@@ -29,6 +29,7 @@ from backplane_core._link.recovery import LinkRecovery
 from backplane_core._link.subscriber import LinkSubscriber
 from backplane_core._link.watch import LinkWatch
 from backplane_core._link.writer import LinkWriter
+from backplane_core._log.primer import Primer
 from backplane_core._outbound.in_doubt import InDoubtSends
 from backplane_core._outbound.sender import Sender
 from backplane_core._protocol.heartbeat import Heartbeat
@@ -65,6 +66,7 @@ class LinkSupervisor:
         own: How this pod's own frames are recognized.
         events: Notified of what happens to the link.
         cursors: How far the logs are read; None: the broker keeps none.
+        primer: Reads what is in the logs before this pod listens; None: nobody asks for that.
     """
 
     def __init__(
@@ -82,9 +84,12 @@ class LinkSupervisor:
         own: OwnFrames,
         events: LinkEvents,
         cursors: Cursors | None = None,
+        primer: Primer | None = None,
     ) -> None:
         self._broker = hide_credentials(repr(transport))
         self.reason = f"no answer yet from {self._broker}"
+        self._primer = primer
+        self._cursors = cursors
         self._transport = transport
         self._settings = settings
         self._monotonic = system.monotonic
@@ -243,6 +248,8 @@ class LinkSupervisor:
             is_abandoned = not self._stopping
             raise
         finally:
+            if self._primer is not None:
+                self._primer.pages.lost()
             in_doubt = self._proof.lost()
             self._subscriptions.lost()
             if not is_abandoned:
@@ -286,6 +293,9 @@ class LinkSupervisor:
 
     async def _subscribe(self, link: Link, group: asyncio.TaskGroup) -> None:
         """Subscribe to all that is wanted, go live once this pod has proven that it may publish, and follow changes."""
+        if self._primer is not None and self._cursors is not None:
+            self._primer.pages.opened(cast("DurableLink", link))
+            await self._primer.run([*self._subscriptions.base], self._cursors.places)
         await self._subscriber.settle(link)
         if self._is_durable:  # a question would be an entry that everybody reads: a beat proves as much
             await self._recovery.run(cast("DurableLink", link))

@@ -70,6 +70,18 @@ class ConnectionHost:
             presence=presence,
         )
 
+    def check(self, conn_id: str) -> None:
+        """Raise unless a connection with this id may be attached now.
+
+        Raises:
+            ClosedError: The backplane is draining or closed.
+        """
+        self._check(conn_id)
+
+    def release(self, conn_id: str) -> None:
+        """Detach a connection whose id another takes over; a no-op if there is none."""
+        self._registry.detach(conn_id)
+
     def attach_queue(
         self,
         queue: EventSink,

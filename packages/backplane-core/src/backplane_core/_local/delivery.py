@@ -11,6 +11,7 @@ from attrs import define, field
 from backplane_core._local.entry import Entry
 from backplane_core._local.union_event import UnionEvent
 from backplane_core._protocol.json import decode_event
+from backplane_core._protocol.position import EventPlace
 from backplane_core._runtime.faults import log_stack
 from backplane_core._runtime.reporter import Reporter
 from backplane_core.errors import EnvelopeError
@@ -79,14 +80,22 @@ class Delivery:
         self.running = False
         """Whether sinks are being called now: in that time none of them may publish."""
 
-    def deliver(self, entries: Sequence[Entry], event: bytes, target: bytes, union: UnionEvent | None = None) -> int:
+    def deliver(
+        self,
+        entries: Sequence[Entry],
+        event: bytes,
+        target: bytes,
+        union: UnionEvent | None = None,
+        place: EventPlace | None = None,
+    ) -> int:
         """Hand an event to each connection, in order; no sink can harm another. Return how many accepted it.
 
         Args:
             entries: The connections.
             event: The event's JSON.
             target: The one that it is for, as in the envelope.
-            union: The event, if it is for several; then `target` does not matter.
+            union: The event, if it is for several, or stands in several places; then the others don't matter.
+            place: Where it stands, on a bus that keeps a log.
 
         Raises:
             BaseException: A sink raised it, and it is meant for the program; raised once all sinks were served.
@@ -105,7 +114,7 @@ class Delivery:
                         taken = sink(event)
                     elif entry.queue is not None:
                         if shared is None:
-                            shared = make_event(event, target)
+                            shared = make_event(event, target, place)
                         taken = sink(shared if union is None else union.event_for(entry))
                     else:
                         taken = sink(decode_event(event))

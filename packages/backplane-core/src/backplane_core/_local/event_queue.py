@@ -203,6 +203,15 @@ class EventQueue:
             if self._on_gap is not None:
                 reporter.notify(self._on_gap, gap)
 
+    def report_replayed(self, gap: Gap) -> None:
+        """Report a gap of a replay, and end where that is asked for."""
+        if gap.cause == "resume":
+            self._host.reporter.report_gap(gap)
+        if self._on_gap is not None:
+            self._host.reporter.notify(self._on_gap, gap)
+        if self._end_on_gap:
+            self._fail(gap)
+
     def clear(self) -> list[Gap]:
         """Drop what nobody will read; return the gaps of this queue that were not reported yet."""
         gaps = [item["overflow"] for item in self.items if not isinstance(item, Event) and "overflow" in item]

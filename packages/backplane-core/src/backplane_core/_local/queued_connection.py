@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, overload
 
 from backplane_core._local.arguments import own_target
 from backplane_core._local.connection_host import ConnectionHost
@@ -13,7 +13,7 @@ from backplane_core._local.event_queue import NOT_ENTERED, EventQueue
 from backplane_core._local.presence import Presence
 from backplane_core.connection import Connection
 from backplane_core.errors import ClosedError
-from backplane_core.event import Event
+from backplane_core.event import CaughtUp, Event
 from backplane_core.observe import Gap
 from backplane_core.target import Target
 
@@ -74,19 +74,22 @@ class QueuedConnection(Connection):
 
     async def __aenter__(self) -> Self:
         """Attach, and wait until the broker confirmed the subscriptions for the targets."""
+        self._enter_once()
         queue = self._queue
-        if self._is_entered:
-            raise ClosedError("a connection can only be entered once: create another with backplane.connection(...)")
         attachment = queue.attachment = self._host.attach_queue(
             queue, self._targets, self._info, is_direct=self._is_direct, presence=self._presence
         )
-        self._is_entered = True
         try:
             await self._host.confirm(own_target(queue.conn_id, is_direct=self._is_direct) + self._targets)
         except BaseException:
             attachment.drop()
             raise
         return self
+
+    def _enter_once(self) -> None:
+        if self._is_entered:
+            raise ClosedError("a connection can only be entered once: create another with backplane.connection(...)")
+        self._is_entered = True
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -97,7 +100,17 @@ class QueuedConnection(Connection):
         for gap in self._queue.clear():
             self._host.reporter.report_gap(gap)
 
-    def items(self) -> AsyncIterator[Event | Gap]:
+    @overload
+    def items(self) -> AsyncIterator[Event | Gap]: ...
+
+    @overload
+    def items(self, *, marks: bool) -> AsyncIterator[Event | Gap | CaughtUp]: ...
+
+    def items(  # what resumes has marks
+        self,
+        *,
+        marks: bool = False,  # noqa: ARG002
+    ) -> AsyncIterator[Event | Gap] | AsyncIterator[Event | Gap | CaughtUp]:
         """Return an iterator of events and gaps, in stream order."""
         self._queue.hears_gaps = True
         return ConnectionItems(self._queue)

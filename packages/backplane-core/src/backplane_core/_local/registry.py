@@ -261,6 +261,11 @@ class SinkAttachment:
         """The connection's id."""
         return self._entry.conn_id
 
+    @property
+    def entry(self) -> Entry:
+        """The connection."""
+        return self._entry
+
     async def detach(self) -> None:
         """Detach this sink; a no-op if it was detached or replaced meanwhile.
 

@@ -6,14 +6,13 @@ from backplane_core._local.aging_queue import make_queue
 from backplane_core._local.arguments import check_target, encode_info, encode_presence, own_target
 from backplane_core._local.event_attachment import SinkHandle
 from backplane_core._local.queued_connection import QueuedConnection
+from backplane_core._log.attaching import attach_resumed
+from backplane_core._log.resumed_connection import ResumedConnection
 from backplane_core._pod.parts import Parts
 from backplane_core.backplane import Attachment, CloseCallback, Sink
 from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Connection, Overflow
-from backplane_core.errors import (
-    InvalidTargetError,
-    TargetDeniedError,
-)
-from backplane_core.event_sink import EventAttachment, EventSink
+from backplane_core.errors import ConfigurationError, InvalidTargetError, TargetDeniedError
+from backplane_core.event_sink import EventAttachment, EventSink, ResumingEventSink
 from backplane_core.observe import GapCallback
 from backplane_core.target import Target, check_id
 
@@ -162,6 +161,7 @@ class Holding(Parts):
         direct: bool = True,
         presence: object = None,
         presence_key: str | None = None,
+        resume_from: str | None = None,
     ) -> EventAttachment:
         """Attach a connection that takes shared events and gaps by itself; see `EventSink`.
 
@@ -175,13 +175,14 @@ class Holding(Parts):
                 JSON value, at most 1 KiB, such as a name; nothing secret. None: the connection is not visible.
             presence_key: Who it is: connections with the same key, on whichever pod, are shown as one. By default its
                 id, so that each is shown.
+            resume_from: As of `connection`. The sink is then a `ResumingEventSink`. By default None.
 
         Returns:
             The attachment, which detaches this sink and no later one.
 
         Raises:
             InvalidTargetError: The id, the key or a target is not of the right form.
-            ConfigurationError: `info` or `presence` is too large.
+            ConfigurationError: `info` or `presence` is too large, or the sink can't resume.
             EventEncodeError: `info` or `presence` is not JSON.
             ClosedError: The backplane is draining or closed.
             WrongLoopError: Called outside of the backplane's event loop.
@@ -192,8 +193,16 @@ class Holding(Parts):
         """
         for target in targets:
             check_target(target)
-        shown = encode_presence(sink.conn_id, presence, presence_key)
-        attachment = self._host.attach_queue(sink, targets, encode_info(info), is_direct=direct, presence=shown)
+        data, shown = encode_info(info), encode_presence(sink.conn_id, presence, presence_key)
+        if resume_from is None:
+            attachment = self._host.attach_queue(sink, targets, data, is_direct=direct, presence=shown)
+        elif isinstance(sink, ResumingEventSink):
+            attachment, missed = await attach_resumed(
+                self._host, sink, targets, data, self._resumer, resume_from, is_direct=direct, presence=shown
+            )
+            sink.replay(missed)
+        else:
+            raise ConfigurationError("resume_from needs a sink with a method replay(): see ResumingEventSink")
         try:
             await self._host.confirm(own_target(sink.conn_id, is_direct=direct) + targets)
         except BaseException:
@@ -232,6 +241,7 @@ class Holding(Parts):
         direct: bool = True,
         presence: object = None,
         presence_key: str | None = None,
+        resume_from: str | None = None,
     ) -> Connection:
         """Return a bounded queue of events for one socket: enter it to attach, then iterate it.
 
@@ -258,6 +268,10 @@ class Holding(Parts):
                 JSON value, at most 1 KiB, such as a name; nothing secret. None: the connection is not visible.
             presence_key: Who it is: connections with the same key, on whichever pod, are shown as one. By default its
                 id, so that each is shown.
+            resume_from: The id of the last event that the client got, from any pod (`Event.id`, `CaughtUp.id`), as text
+                of anybody's making. What these targets got since comes first, then what comes live. Where that can't
+                be known, on a bus without a log always, a `Gap` of the cause `resume`, `trimmed` or `epoch` is first.
+                By default None: it begins with what comes live.
 
         Returns:
             The connection, not attached yet.
@@ -287,8 +301,28 @@ class Holding(Parts):
             end_on_gap=end_on_gap,
             on_gap=on_gap,
         )
-        shown = encode_presence(conn_id, presence, presence_key)
-        return QueuedConnection(self._host, queue, targets, encode_info(info), is_direct=direct, presence=shown)
+        data, shown = encode_info(info), encode_presence(conn_id, presence, presence_key)
+        if resume_from is None:
+            return QueuedConnection(self._host, queue, targets, data, is_direct=direct, presence=shown)
+        return ResumedConnection(
+            self._host,
+            queue,
+            targets,
+            data,
+            is_direct=direct,
+            presence=shown,
+            resumer=self._resumer,
+            resume_from=resume_from,
+        )
+
+    @property
+    def last_event_id(self) -> str | None:
+        """The id for a client that has got all that this pod has handed out so far, and perhaps nothing of it.
+
+        It is for a connection that is attached and has got no event yet: it may resume from here. None on a bus that
+        keeps no log.
+        """
+        return self._resumer.last_id
 
     @property
     def connection_count(self) -> int:

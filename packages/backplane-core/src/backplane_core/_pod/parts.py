@@ -14,7 +14,9 @@ from backplane_core._local.delivery import Delivery
 from backplane_core._local.loop_budget import LoopBudget
 from backplane_core._local.registry import Registry
 from backplane_core._local.states import States
+from backplane_core._log.resumer import NoLog
 from backplane_core._outbound.outbound import Outbound
+from backplane_core._pod.pod_log import PodLog
 from backplane_core._presence.driver import PresenceDriver
 from backplane_core._protocol.pod_name import MAX_POD_NAME
 from backplane_core._runtime.forks import call_in_child
@@ -60,6 +62,9 @@ class Parts:
         self._delivery = Delivery(self._reporter)
         self._outbound = Outbound()
         self._states = States(self._reporter)
+        self._pod_log: PodLog | None = None
+        """Only on a bus that keeps a log."""
+        self._resumer: NoLog = NoLog(self._system)
         self._turn = LoopBudget(self._settings.outbox_max_messages, self._settings.outbox_max_bytes)
         self._host = ConnectionHost(self._loop_binding, self._states, self._registry, self._system, self._reporter)
         responder = Responder(self._registry, self._states, self._system, self._settings.routing)

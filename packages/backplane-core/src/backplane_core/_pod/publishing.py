@@ -214,7 +214,7 @@ class Publishing(Parts):
         """
         return self._loop_binding.call_threadsafe(lambda: self.publish_nowait(target, event, exclude=exclude))
 
-    def _accept(  # noqa: C901 -- calls are what it saves
+    def _accept(  # noqa: C901, PLR0912 -- calls are what it saves
         self,
         target: Target | Iterable[Target],
         event: object,
@@ -242,6 +242,9 @@ class Publishing(Parts):
             self._outbound.send(targets, data, exclude)
         else:
             self._outbound.send_marked(targets, data, exclude, number)
+        place = union = None
+        if self._pod_log is not None:
+            place, union = self._pod_log.published(targets, data, exclude)
         self._counters.published += 1
         self._turn.used += 1 + size // BYTES_PER_UNIT
         registry, first = self._registry, targets[0]
@@ -254,8 +257,9 @@ class Publishing(Parts):
         delivered = 0
         if entries:
             self._turn.used += len(entries) // SINKS_PER_UNIT
-            union = UnionEvent(data, targets) if len(targets) > 1 else None
-            delivered = self._delivery.deliver(entries, data, first.wire, union)
+            if union is None and len(targets) > 1:
+                union = UnionEvent(data, targets, place)
+            delivered = self._delivery.deliver(entries, data, first.wire, union, place)
         if self._reporter.held:
             self._reporter.release()
         return delivered

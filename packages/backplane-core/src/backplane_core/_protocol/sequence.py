@@ -142,6 +142,21 @@ class Tracker:
         self.hole_since = since
         return UNCOUNTED
 
+    def learn(self, channel: str, origin: str, seq: int) -> None:
+        """Record a number that was heard before this pod listened: what comes up to it is a copy.
+
+        Args:
+            channel: The channel.
+            origin: The sender.
+            seq: The frame's number.
+        """
+        last = self._channels.get(channel, {}).get(origin)
+        if last is None:
+            first = Last(channel, sys.intern(origin), seq, self.now, self.read_at, self._link)
+            self.numbers.add(first, self.read_at - self.ttl_s)
+        else:
+            last.seq = max(last.seq, seq)
+
     def doubted(self, channel: str, origin: str) -> int:
         """Return how many frames that this sender doubts were taken for part of an outage here, and forget them.
 

@@ -32,6 +32,7 @@ class Counters:
     links: int = 0
     mismatch: int = 0
     collisions: int = 0
+    replayed: int = 0
     dropped: Counter[str] = field(factory=Counter[str])
     gaps: Counter[str] = field(factory=Counter[str])
 

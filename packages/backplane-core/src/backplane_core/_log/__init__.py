@@ -1,0 +1,1 @@
+"""What a client missed that comes back."""
