@@ -19,7 +19,8 @@ from backplane_redis import StreamsTransport
 from backplane_redis._streams import upkeep as upkeep_module
 from backplane_redis._streams import writer as writer_module
 from backplane_redis._streams.session import Session
-from backplane_testservers import Broker, OwnBroker, Proxy, RedisCluster, RedisServer
+from backplane_testservers import Broker, OwnBroker, Proxy, RedisCluster, RedisServer, ScriptedRedis
+from backplane_testservers.scripted_redis import error
 from redis.asyncio import Redis
 
 from tests.conftest import StartServer
@@ -217,6 +218,13 @@ async def test_a_user_without_rights_learns_which_to_grant(redis_server: OwnBrok
             await connect(url, channel=channel)
         assert f"grant ~{channel} and ~{channel}:*" in str(caught.value)
         assert "s3cr3t" not in str(caught.value)
+
+
+async def test_a_server_without_streams_is_named(leaves_nothing: None) -> None:
+    with ScriptedRedis({"XINFO": error("ERR unknown command 'XINFO', with args beginning with: 'STREAM'")}) as scripted:
+        with pytest.raises(TransportError, match="it knows no XINFO STREAM: streams need Redis") as refused:
+            await connect(streams(scripted.url))
+        assert not refused.value.retryable
 
 
 async def test_a_node_of_a_cluster_is_refused(shared_redis_cluster: RedisCluster) -> None:

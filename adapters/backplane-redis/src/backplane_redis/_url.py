@@ -16,6 +16,7 @@ Address: TypeAlias = tuple[str, int]
 """Host and port at which clients reach a server; an IPv6 address without brackets."""
 
 _USES_TLS: Final[Mapping[str, bool]] = {"redis": False, "rediss": True, "valkey": False, "valkeys": True}
+MAX_PORT: Final = 65_535
 _REDIS_PORT: Final = 6379
 _SENTINEL_PORT: Final = 26379
 
@@ -112,6 +113,10 @@ class RedisUrl:
             malformed = "#" in rest or "@" in login + path + query or len(dict(pairs)) < len(pairs)
         except ValueError:
             pairs, addresses, malformed = [], [], True
+        if malformed and "@" not in path + query and any(map(_has_wrong_port, hosts.split(","))):
+            raise ConfigurationError(
+                f"the {scheme}:// URL is malformed: a host's port, behind its colon, is a number from 1 to 65535"
+            )
         if malformed or (not addresses and scheme != "unix"):
             raise ConfigurationError(
                 f"the {scheme}:// URL is malformed: it must hold a host and may hold a port, and each option once; "
@@ -139,6 +144,12 @@ class RedisUrl:
         user, colon, _ = self.login.partition(":")
         login = (f"{user}:***@" if colon else "***@") if self.login else ""
         return f"{self.scheme}://{login}{','.join(map(format_address, self.hosts))}{self.path}"
+
+
+def _has_wrong_port(host: str) -> bool:
+    """Return whether what follows a host's colon is no port."""
+    name, _, port = host.rpartition(":")
+    return bool(name) and "]" not in port and not (port.isdecimal() and 0 < int(port) <= MAX_PORT)
 
 
 def _parse_host(host: str, default_port: int) -> Address:

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from backplane_redis._commands import pack_command
 from backplane_redis._connection import LinkConnection
 from backplane_redis._credentials import log_refused_renewal
-from backplane_redis._refusals import make_refusal
+from backplane_redis._refusals import is_unknown_command, make_refusal
 
 __all__ = ["RETRYABLE_CODES", "Session", "logger"]
 
@@ -117,6 +117,9 @@ class Session:
             return TransportError(f"{what}: {reason}", retryable=False)
         if code in RETRYABLE_CODES:
             return TransportError(f"{what} ({code}): it takes no writes now")
+        if is_unknown_command(text):
+            reason = f"it knows no {command}: streams need Redis 7.0 or later, or Valkey, and not a proxy without them"
+            return TransportError(f"{what}: {reason}", retryable=False)
         error = make_refusal(what, command, text, database=None)
         if code == "NOPERM":
             root = channel.partition(":@")[0]
