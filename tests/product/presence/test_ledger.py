@@ -58,9 +58,11 @@ async def snapshots(reader: Reader, count: int) -> None:
     await until(lambda: reader.counts["skipped"] >= count, "a snapshot says that the link was")
 
 
+@pytest.mark.parametrize("signing_keys", [None, [b"a key of thirty-two bytes or more"]], ids=["plain", "signed"])
 async def test_a_restarted_broker_makes_nobody_leave_or_join(
-    leaves_nothing: None, broker: OwnBroker, options: dict[str, Any]
+    leaves_nothing: None, broker: OwnBroker, options: dict[str, Any], signing_keys: list[bytes] | None
 ) -> None:
+    options["signing_keys"] = signing_keys
     async with AsyncExitStack() as stack:
         one, two, three = [await stack.enter_async_context(connect(broker.url, **options)) for _ in range(3)]
         for number in range(30):

@@ -51,7 +51,8 @@ class Views:
     def __init__(self, origin: str, linger_s: float) -> None:
         self._origin = origin
         self._linger_s = linger_s
-        self._room = Room()
+        self.room = Room()
+        """What the parts of all views take memory of."""
         # By the number that their questions begin with, and those that watch by the wire form of their target.
         self._views: dict[int, View] = {}
         self._watching: dict[bytes, View] = {}
@@ -89,13 +90,15 @@ class Views:
             watch: Whether it follows what changes.
             is_settled: Whether there are no other pods.
         """
+        if not self._views:
+            self._known.clear()  # nobody kept it up to date
+        self._known.update(members)
         view = View(target, self._linger_s if watch else 0.0, watch)
         self._number += 1
         self._views[self._number] = view
         view.number = self._number * NUMBERS
         if watch:
             self._watching[target.wire] = view
-        self._known = dict(members)
         self._add(view, self._origin)
         view.pause(now)
         view.settles_at = now + settle_s
@@ -222,7 +225,7 @@ class Views:
         return list(self._views.values())
 
     def _add(self, view: View, origin: str) -> Part:
-        part = view.parts[origin] = Part(self._room)
+        part = view.parts[origin] = Part(self.room)
         self._parts += 1
         return part
 
