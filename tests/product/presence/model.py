@@ -444,6 +444,9 @@ def play(plan: Plan) -> Account:
     for pod in list(world.pods.values())[:2]:
         pod.watch(random.choice(TARGETS))
     world.step(1.5)
+    for pod in world.pods.values():
+        for reader in pod.readers:
+            reader.read()  # what happens later is no part of its first snapshot
     watched = [(reader, len(world.happened[reader.target])) for pod in world.pods.values() for reader in pod.readers]
     for _ in range(plan.steps):
         what = random.choice(CALM[:-1] if plan.calm else (*CALM, *CALM, *FAULTS))

@@ -111,6 +111,8 @@ class PodPresence(PresenceFollower):
         """Say what has changed, to those who watch."""
         rosters = self.rosters
         for roster in rosters.changed():
+            if roster.owes_stand and self._voice.say(PresenceSaying(change=roster.stand())):
+                rosters.stood(roster)
             while roster.has_changed:
                 for max_bytes in CHANGE_BYTES:
                     change, keys = rosters.next_change(roster, max_bytes)
@@ -167,8 +169,7 @@ class PodPresence(PresenceFollower):
             self._answer(origin, ask)
         if self._remote_control and (saying.watch or saying.unwatch):
             check_leases(saying)
-            for stand in self.rosters.renew(saying.watch, origin, self._listened_s):
-                self._voice.say(PresenceSaying(change=stand))
+            self.rosters.renew(saying.watch, origin, self._listened_s)
             self.rosters.unwatch(saying.unwatch, origin)
             self._voice.flush_soon()
         # What is for nobody here is not even looked at: a page may list thousands.

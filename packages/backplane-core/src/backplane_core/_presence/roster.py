@@ -39,6 +39,8 @@ class Roster:
     at: int
     watchers: dict[str, float] = field(factory=dict[str, float], init=False)
     """By the origin of each pod that watches, until when it does without saying so again."""
+    owes_stand: bool = field(default=False, init=False)
+    """Whether a watcher may not know the number of the last change, so that it must be said."""
     # By key, what each of its connections shows; the first one's is shown.
     _sockets: dict[str, dict[str, bytes]] = field(factory=dict[str, dict[str, bytes]], init=False)
     # Keys that changed since `at`, and whether each lingers if it is gone.
@@ -76,8 +78,12 @@ class Roster:
 
     @property
     def has_changed(self) -> bool:
-        """Whether there is something to say."""
+        """Whether there are changes to say."""
         return bool(self._changed)
+
+    def stand(self) -> Change:
+        """Return where it stands: a watcher that heard of another number last must read it again."""
+        return Change(msgspec.Raw(self.wire), self.at)
 
     def change(self, at: int, max_bytes: int) -> tuple[Change, list[str]]:
         """Return what is to be said next, of at most so many bytes, and the keys in it. `said` settles it.

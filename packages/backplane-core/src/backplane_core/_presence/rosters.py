@@ -7,7 +7,7 @@ was deaf for long, says where its roster stands, and the watcher reads it again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -85,7 +85,15 @@ class Rosters(PresenceFollower):
         """Record that a change was said."""
         self._last = change.at
         roster.said(change, keys)
-        if not roster.has_changed:
+        self._settle(roster)
+
+    def stood(self, roster: Roster) -> None:
+        """Record that it was said where a roster stands."""
+        roster.owes_stand = False
+        self._settle(roster)
+
+    def _settle(self, roster: Roster) -> None:
+        if not roster.has_changed and not roster.owes_stand:
             self._changed.pop(roster.wire, None)
 
     # Those who watch
@@ -112,8 +120,8 @@ class Rosters(PresenceFollower):
             return make_page(roster.shown(), page, ask.after, max_bytes)
         return make_page(self._shown(decode_target(wire)), page, ask.after, max_bytes)
 
-    def renew(self, wires: Iterable[msgspec.Raw], origin: str, now: float) -> Iterator[Change]:
-        """Take a pod's word that it goes on watching; yield where the rosters stand that it may not have followed.
+    def renew(self, wires: Iterable[msgspec.Raw], origin: str, now: float) -> None:
+        """Take a pod's word that it goes on watching; it is to hear where the rosters stand that it did not follow.
 
         Args:
             wires: The targets.
@@ -126,8 +134,8 @@ class Rosters(PresenceFollower):
             if roster is not None and origin in roster.watchers:
                 roster.watchers[origin] = now + self._lease_s
             elif (roster := self._watch(target, origin, now)) is not None:
-                # It follows on nothing: a watcher that has heard of another number last must read all again.
-                yield Change(msgspec.Raw(roster.wire), roster.at)
+                roster.owes_stand = True
+                self._changed[roster.wire] = roster
 
     def unwatch(self, wires: Iterable[msgspec.Raw], origin: str) -> None:
         """Take a pod's word that it stops to watch."""
