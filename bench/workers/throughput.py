@@ -78,7 +78,7 @@ def only_public_names() -> None:
         setattr(owner, name, _none)
 
 
-def _none(*_: object) -> None:
+def _none(*_: object, **__: object) -> None:
     pass
 
 
