@@ -90,6 +90,7 @@ SAYINGS: dict[str, Saying] = {
         1, ask=Question(11, "close", targets=[Raw(b'{"User":"u1"}')], code=4001, reason="signed out")
     ),
     "says_question_receipt": Saying(1, ask=Question(12, "receipt", targets=[Raw(b'{"User":"u1"}')])),
+    "says_hello": Saying(1, hello=True),
     "says_leaving": Saying(1, leaving=True),
 }
 BEATS = [name for name in FRAMES if "beat" in name]
@@ -167,6 +168,7 @@ BAD: dict[str, Any] = {
     "a connection with an empty id": {"level": 1, "answer": {"to": "o", "id": 1, "listed": [{"id": "", "since": 1}]}},
     "a target that is none": {"level": 1, "answer": {"to": "o", "id": 1, "targets": [{"user": "u1"}]}},
     "too many targets": {"level": 1, "answer": {"to": "o", "id": 1, "targets": ["Everyone"] * 10_001}},
+    "a hello that is no boolean": {"level": 1, "hello": "Ann"},
     "a leaving that is no boolean": {"level": 1, "leaving": 1},
     **{
         f"presence: {name}": {"level": 1, "presence": presence}

@@ -131,6 +131,7 @@ class DistributedBackplane(BaseBackplane):
             asker=self._fleet.asker,
             roll_calls=self._fleet.post.roll_calls,
             presence=self._presence,
+            greeting=self._fleet.greeting,
         )
         self._link_events = PodEvents(
             states=self._states,
@@ -141,6 +142,7 @@ class DistributedBackplane(BaseBackplane):
             peers=peers,
             members=self._fleet.members,
             presence=self._presence,
+            greeting=self._fleet.greeting,
             heartbeat=heartbeat,
             log=OutageLog(self._pod_name, self._place),
             ending=self._ending,

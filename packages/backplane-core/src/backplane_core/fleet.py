@@ -80,9 +80,9 @@ class Fleet(Protocol):
     Delivery: a question returns as soon as every member has answered, and after `timeout_s` at the latest, with what
         came until then. A pod that is silent, frozen, cut off or of another version delays and spoils nobody else's
         answer: it is named in `missing`. A pod that leaves says so, and is not waited for. A pod that stops without a
-        word is missing until `member_ttl_s` has passed, then it is no longer a member. The first question after a link
-        went live waits for its whole `timeout_s`, unless all pods have been heard since: there may be pods that this
-        one does not know yet. One that had stopped before is not known, and so not missing.
+        word is missing until `member_ttl_s` has passed, then it is no longer a member. In the first half second after a
+        link went live, while the other pods are answering this one's hello, a question also waits for pods that are
+        not known yet. One that had stopped before is not known, and so not missing.
     Cancellation: a question can be cancelled at any time.
     """
 

@@ -184,6 +184,13 @@ class BusAsker(Asker):
             pending.survey.answered(origin, answer, size)
             pending.look()
 
+    def settled(self) -> None:
+        """Record that every pod that lives has been heard: no question waits for others."""
+        self._members.surveyed()
+        for pending in self._pending.values():
+            pending.survey.settled(self._members.present())
+            pending.look()
+
     def left(self, origin: str) -> None:
         """Record that a pod leaves: no question waits for it."""
         for pending in self._pending.values():

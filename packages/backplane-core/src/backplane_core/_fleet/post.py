@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from backplane_core._fleet.asker import BusAsker
+from backplane_core._fleet.greeting import Greeting
 from backplane_core._fleet.members import Members
 from backplane_core._fleet.responder import MAX_LIST_BYTES, Responder
 from backplane_core._fleet.roll_calls import RollCalls
@@ -39,6 +40,7 @@ class FleetPost:
         roll_calls: Follows orders.
         presence: Says and hears who is present.
         shared: The channel of all that it takes.
+        greeting: Answers a hello.
         sender: Takes what it says.
         remote_control: Whether it answers, and follows, others.
         hears: Whether it hears anything; a pod that does not is no member.
@@ -53,6 +55,7 @@ class FleetPost:
         roll_calls: RollCalls,
         presence: PresenceDriver,
         shared: str,
+        greeting: Greeting,
         sender: Sender,
         remote_control: bool,
         hears: bool,
@@ -62,6 +65,7 @@ class FleetPost:
         self._responder = responder
         self._presence = presence
         self._shared = shared
+        self._greeting = greeting
         self._sender = sender
         self._remote_control = remote_control
         self._hears = hears
@@ -93,6 +97,8 @@ class FleetPost:
         if saying.presence is not None:
             self._presence.take(head.origin, saying.presence)
         self._members.heard(head.origin, saying.level)  # behind what may refuse the frame
+        if saying.hello:
+            self._greeting.greeted()
         if saying.leaving:
             self._members.left(head.origin)
             self._asker.left(head.origin)

@@ -52,11 +52,14 @@ class Survey:
         """Return a survey of these; those that can't answer are missing from the start."""
         survey = cls(waits_for_unknown=waits_for_unknown)
         for member in members:
-            if member.level is None or member.level < LEVEL:
-                survey.missing[member.origin] = TOO_OLD
-            else:
-                survey._awaited[member.origin] = None
+            survey._await(member)
         return survey
+
+    def _await(self, member: Member) -> None:
+        if member.level is None or member.level < LEVEL:
+            self.missing[member.origin] = TOO_OLD
+        else:
+            self._awaited[member.origin] = None
 
     def answered(self, origin: str, answer: Answer, size: int) -> None:
         """Take an answer: the first of each pod, also of one that is not awaited, if there is room.
@@ -77,6 +80,17 @@ class Survey:
         else:
             self.missing.pop(origin, None)
             self.answers[origin] = answer
+
+    def settled(self, members: Iterable[Member]) -> None:
+        """Record that every pod that lives has been heard: only those that are known by now are waited for.
+
+        Args:
+            members: The other pods that are known.
+        """
+        self._waits_for_unknown = False
+        for member in members:
+            if member.origin not in self.answers and member.origin not in self.missing:
+                self._await(member)
 
     def left(self, origin: str) -> None:
         """Record that a pod leaves: its connections end, and it is not waited for."""

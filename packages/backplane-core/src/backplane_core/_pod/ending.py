@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backplane_core._fleet.asker import BusAsker
+from backplane_core._fleet.greeting import Greeting
 from backplane_core._fleet.roll_calls import RollCalls
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
@@ -28,6 +29,7 @@ class Ending:
         asker: BusAsker,
         roll_calls: RollCalls,
         presence: PresenceDriver,
+        greeting: Greeting,
     ) -> None:
         self._states = states
         self._registry = registry
@@ -37,6 +39,7 @@ class Ending:
         self._asker = asker
         self._roll_calls = roll_calls
         self._presence = presence
+        self._greeting = greeting
 
     def end(self, reason: str) -> None:
         """End all of it; the state is `closed` then."""
@@ -44,6 +47,7 @@ class Ending:
         self._subscriptions.lost()
         self._receiver.close()
         self._asker.close()
+        self._greeting.close()
         self._roll_calls.close()
         self._presence.close()
         self._registry.detach_all()

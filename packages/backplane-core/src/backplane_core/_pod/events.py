@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backplane_core._fleet.greeting import Greeting
 from backplane_core._fleet.members import Members
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._link.events import LinkEvents
@@ -34,6 +35,7 @@ class PodEvents(LinkEvents):
         peers: Peers,
         members: Members,
         presence: PresenceDriver,
+        greeting: Greeting,
         heartbeat: Heartbeat,
         log: OutageLog,
         ending: Ending,
@@ -47,6 +49,7 @@ class PodEvents(LinkEvents):
         self._peers = peers
         self._members = members
         self._presence = presence
+        self._greeting = greeting
         self._heartbeat = heartbeat
         self._log = log
         self._ending = ending
@@ -55,6 +58,7 @@ class PodEvents(LinkEvents):
         await self._receiver.live()
         self._members.live()
         self._presence.live()
+        self._greeting.live()
         self._counters.links += 1  # behind it: closing may end this before anyone is notified
         self._reporter.report(LinkChanged(live=True, reason=reason, links=self._counters.links))
         if self._states.now in {"connecting", "degraded"}:
@@ -70,6 +74,7 @@ class PodEvents(LinkEvents):
         self._peers.link_lost()
         self._members.lost()
         self._presence.presence.lost()
+        self._greeting.close()
         # An unnumbered pod must not get copies: what was in flight is then counted, and a hole for the others.
         self._sender.link_lost(reason, resend=self._peers.can_deduplicate(self._system.monotonic()))
         if in_doubt is not None:

@@ -8,6 +8,7 @@ from attrs import frozen
 
 from backplane_core._fleet.asker import BusAsker
 from backplane_core._fleet.company import FleetCompany
+from backplane_core._fleet.greeting import Greeting
 from backplane_core._fleet.members import Members
 from backplane_core._fleet.own_part import OwnPart
 from backplane_core._fleet.post import FleetPost
@@ -38,12 +39,14 @@ class FleetParts:
         asker: Asks them.
         presence: Says and hears who is present.
         post: Takes what they say, and answers.
+        greeting: Says hello to them.
     """
 
     members: Members
     asker: BusAsker
     presence: PresenceDriver
     post: FleetPost
+    greeting: Greeting
 
     @classmethod
     def of(  # noqa: PLR0917 -- one caller
@@ -71,6 +74,7 @@ class FleetParts:
                 linger_s=settings.presence_linger_s, lease_s=ttl_s, remote_control=settings.remote_control
             ),
         )
+        greeting = Greeting(sender, heartbeat, asker, system, hears=heartbeat.hears)
         post = FleetPost(
             members=members,
             asker=asker,
@@ -78,8 +82,9 @@ class FleetParts:
             roll_calls=RollCalls(own_part.registry, own_part.orders, routing, sender),
             presence=presence,
             shared=routing.shared,
+            greeting=greeting,
             sender=sender,
             remote_control=settings.remote_control,
             hears=heartbeat.hears,
         )
-        return cls(members, asker, presence, post)
+        return cls(members, asker, presence, post, greeting)

@@ -115,6 +115,8 @@ class Saying(msgspec.Struct, omit_defaults=True):
     ask: Question | None = None
     answer: Answer | None = None
     order: Question | None = None
+    # It has begun to hear, and every pod that hears this beats soon.
+    hello: bool = False
     leaving: bool = False
     # Those who are present, see presence_frame.py.
     presence: PresenceSaying | None = None
