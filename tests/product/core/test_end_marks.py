@@ -8,6 +8,7 @@ import pytest
 from backplane_core import DistributedBackplane, Target
 from backplane_core.testing import MemoryBroker, MemoryTransport
 
+from tests.support.inside import members_of
 from tests.support.waiting import until
 
 USER = Target.user("u1")
@@ -32,10 +33,13 @@ async def test_a_beat_follows_what_went_to_the_shared_channel(
         DistributedBackplane(MemoryTransport(broker), beat_s=0.05, probe_interval_s=60, **options) as pod,
         DistributedBackplane(MemoryTransport(broker), beat_s=0.05, probe_interval_s=60) as clock,
     ):
-        await until(lambda: pod.stats().beats == 1, "the beat of a live link")
+        await until(
+            lambda: members_of(pod).is_settled and members_of(clock).is_settled, "all that a new link says is said"
+        )
+        before = pod.stats().beats
         await pod.publish(target, "event")
         for tick in range(1, 5):
             beats = clock.stats().beats
             await clock.publish(USER, tick)
             await until(lambda: clock.stats().beats > beats, "another beat_s has passed")  # noqa: B023 -- awaited here
-        assert (pod.stats().beats > 1) is follows
+        assert (pod.stats().beats > before) is follows

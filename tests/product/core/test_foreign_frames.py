@@ -11,7 +11,7 @@ from backplane_core import EnvelopeError, Link, Target, decode_envelope
 from backplane_core._protocol.frame import decode_head
 
 from tests.support.fleets import MemoryFleet
-from tests.support.inside import channel_of
+from tests.support.inside import channel_of, members_of
 from tests.support.waiting import until
 
 USER = Target.user("u1")
@@ -52,7 +52,7 @@ async def test_an_echo_that_was_written_anew_on_its_way_is_skipped(fleet: Memory
     near, far = await fleet.socket(here, "near", USER), await fleet.socket(there, "far", USER)
     link = fleet.broker.open()
     await link.subscribe([channel])
-    await until(lambda: here.stats().received == 1, "the other pod's first beat")
+    await until(lambda: members_of(here).is_settled and members_of(there).is_settled, "the two have greeted each other")
     before = here.stats()
     await here.publish(USER, "once")
     echo = await hear(link, b'"once"')

@@ -37,7 +37,7 @@ from hypothesis import strategies as st
 
 from tests.product.core.test_envelope import envelopes
 from tests.support.fleets import MemoryFleet
-from tests.support.inside import beat_from, channel_of, frame_from, shared_channel_of, tracker_of
+from tests.support.inside import beat_from, channel_of, frame_from, members_of, shared_channel_of, tracker_of
 from tests.support.texts import error_texts
 from tests.support.waiting import until
 
@@ -456,7 +456,7 @@ async def test_a_signed_fleet_delivers_hears_itself_and_counts_as_an_unsigned_on
         assert await here.publish(USER, number) == 1
     assert await socket.has(100) == list(range(100))
     assert own.events == list(range(100))
-    await until(lambda: here.stats().beats > 0 and here.stats().echoed == 100, "own beats and echoes")
+    await until(lambda: here.stats().beats > 0 and here.stats().echoed >= 100, "own beats and echoes")
     assert here.ready().last_beat is not None
     for pod in (here, there):
         stats = pod.stats()
@@ -469,8 +469,8 @@ async def test_a_forged_beat_of_ours_proves_nothing_and_a_forged_echo_reaches_no
     async with fleet.stack:
         pod = await fleet.pod(signing_keys=[KEY])
         socket = await fleet.socket(pod, "c1", USER)
-        await until(lambda: pod.stats().beats > 0, "the first beat")
-        beats = pod.stats().beats
+        await until(lambda: members_of(pod).is_settled, "its own first frames are heard")
+        beats, echoed = pod.stats().beats, pod.stats().echoed
         thief = signer(OLD, now=pod._system.wall())
         beat = beat_from(pod, b'{"User":"u1"},"event":null,"seq":9')
         forged = thief.sign("backplane", beat).replace(thief._kid, KID.encode())
@@ -478,7 +478,7 @@ async def test_a_forged_beat_of_ours_proves_nothing_and_a_forged_echo_reaches_no
         await until(lambda: pod.stats().signature_errors == 1, "the forged beat to be refused")
         event = frame_from(pod, b'{"User":"u1"},"event":1,"seq":9}')
         fleet.broker.publish(("backplane", thief.sign("backplane", event)))
-        await until(lambda: pod.stats().echoed == 1, "the forged echo to be skipped")
+        await until(lambda: pod.stats().echoed == echoed + 1, "the forged echo to be skipped")
         assert (pod.stats().beats, pod.stats().signature_errors) == (beats, 1)
         assert socket.stream == []
 
