@@ -42,6 +42,7 @@ def envelopes_of_any_shape(draw: st.DrawFn) -> BackplaneEnvelope:
         also=also,
         exclude=draw(st.lists(ids, max_size=3)),
         trace=draw(json_values),
+        key=draw(st.none() | ids),
     )
 
 
@@ -86,10 +87,11 @@ def test_a_full_envelope_has_its_members_in_the_order_of_the_format() -> None:
         also=(Target.everyone(), Target("chat_room", "4")),
         exclude=("c1",),
         trace={"id": 1},
+        key="AAPL",
     )
     data = (
         b'{"origin":"6f1c","target":{"User":"u1"},"event":null,"seq":3,"prev":2,'
-        b'"also":["Everyone",{"ChatRoom":"4"}],"exclude":["c1"],"trace":{"id":1}}'
+        b'"also":["Everyone",{"ChatRoom":"4"}],"exclude":["c1"],"trace":{"id":1},"key":"AAPL"}'
     )
     assert encode_envelope(envelope) == data
     assert decode_envelope(data) == envelope

@@ -61,6 +61,7 @@ BAD: dict[str, Any] = {
     **each("also", [1, "Everyone", {"User": "a"}, [1], [{}], ["User"], [None], [{"User": "a", "Org": "b"}]]),
     **each("exclude", [1, "c1", {}, [1], [""], [None], ["c1", ["c2"]]]),
     "an excluded id of 1,025 characters": changed(exclude=["x" * 1025]),
+    **each("key", [1, True, "", [], {}, "x" * 1025]),
     **each("routing", [1, True, [], {}], seq=1),
     **each("lanes", ["1", True, 1.5, []], seq=1),
 }
@@ -70,6 +71,7 @@ BEYOND_A_SCHEMA: dict[str, bytes] = {
     "a whole number written with a fraction": b'{"origin":"o","target":{"User":"u1"},"event":1,"seq":1.0}',
     "a whole number written with an exponent": b'{"origin":"o","target":{"User":"u1"},"event":1,"seq":1e3}',
     "an id of 1,026 bytes": '{"origin":"o","target":{"User":"%s"},"event":1}'.__mod__("é" * 513).encode(),
+    "a key of 1,026 bytes": '{"origin":"o","target":{"User":"u1"},"event":1,"key":"%s"}'.__mod__("é" * 513).encode(),
     "a kind of 33 characters with its underscores": b'{"origin":"o","target":{"%b":"a"},"event":1}' % (b"A" * 17),
     "an event beyond a double": b'{"origin":"o","target":{"User":"u1"},"event":1e400}',
     "a lone surrogate": b'{"origin":"o","target":{"User":"\\ud800"},"event":1}',

@@ -127,6 +127,7 @@ def test_the_decoder_of_the_page_reads_every_golden_frame(frame: str) -> None:
         "prev": meant.prev,
         "exclude": list(meant.exclude),
         "trace": meant.trace,
+        "key": meant.key,
     }
 
 

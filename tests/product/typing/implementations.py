@@ -59,7 +59,9 @@ class Double:
 
     async def dissociate(self, conn_id: str, target: Target) -> None: ...
 
-    async def publish(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
+    async def publish(
+        self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = (), key: str | None = None
+    ) -> int:
         return 0
 
     async def publish_json(
@@ -68,6 +70,7 @@ class Double:
         data: bytes | bytearray | memoryview | str,
         *,
         exclude: Iterable[str] = (),
+        key: str | None = None,
     ) -> int:
         return 0
 

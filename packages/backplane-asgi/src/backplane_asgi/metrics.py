@@ -35,6 +35,7 @@ PLAIN: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("duplicate_frames_total", "duplicates", "counter", "Copies of other pods' frames that were dropped."),
     ("confirmed_frames_total", "sent", "counter", "Frames that the broker confirmed."),
     ("overflowed_events_total", "overflowed", "counter", "Events that connections which were too far behind lost."),
+    ("conflated_events_total", "conflated", "counter", "Events skipped as a newer one of their target and key waited."),
     ("outbox_messages", "outbox_messages", "gauge", "Frames accepted and not confirmed yet."),
     ("outbox_bytes", "outbox_bytes", "gauge", "Bytes of the frames accepted and not confirmed yet."),
     ("denied_channels", "denied", "gauge", "Channels that this pod needs and may not hear."),

@@ -38,6 +38,7 @@ class Body(msgspec.Struct, forbid_unknown_fields=True):
     target: str | list[str]
     event: msgspec.Raw
     exclude: list[str] = []
+    key: str | None = None
 
 
 _decode: Final = msgspec.json.Decoder(Body).decode
@@ -52,10 +53,11 @@ def publish_endpoint(
 ) -> ASGIApp:
     """Return an ASGI app that publishes what is posted to it: `{"target": "user:u1", "event": {"kind": "ready"}}`.
 
-    `target` may be a list, and `exclude` a list of connection ids. The answer is `{"delivered": 3}`: how many
-    connections of *this pod* took the event; what other pods deliver is not known. Refusals are JSON with an `error`:
-    401 and 403: `authenticate` or `Grant.may_publish` says no. 408: the body takes too long. 413: too large. 415: not
-    `application/json`, which no form of another site can send. 422: what is wrong with the body. 503: try again.
+    `target` may be a list, `exclude` a list of connection ids, and `key` says which older events this one outdates. The
+    answer is `{"delivered": 3}`: how many connections of *this pod* took the event; what other pods deliver is not
+    known. Refusals are JSON with an `error`: 401 and 403: `authenticate` or `Grant.may_publish` says no. 408: the body
+    takes too long. 413: too large. 415: not `application/json`, which no form of another site can send. 422: what is
+    wrong with the body. 503: try again.
 
     Args:
         backplane: The backplane, or its name in the state that the app's lifespan yields.
@@ -124,7 +126,8 @@ async def _publish(backplane: BaseBackplane, grant: Grant, body: bytes) -> tuple
         targets = _targets(asked.target)
         if not all(target in grant.may_publish for target in targets):
             return 403, {"error": "this target is not allowed"}
-        return 200, {"delivered": await backplane.publish_json(targets, bytes(asked.event), exclude=asked.exclude)}
+        event, exclude, key = bytes(asked.event), asked.exclude, asked.key
+        return 200, {"delivered": await backplane.publish_json(targets, event, exclude=exclude, key=key)}
     except (InvalidTargetError, EventEncodeError) as error:
         return 422, {"error": str(error)}
     except EventTooLargeError as error:

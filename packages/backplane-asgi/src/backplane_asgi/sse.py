@@ -10,7 +10,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from attrs import frozen
-from backplane_core import BaseBackplane, ClosedError, ConfigurationError, TargetDeniedError
+from backplane_core import BaseBackplane, ClosedError, ConfigurationError, Conflate, TargetDeniedError
 
 from backplane_asgi._finding import find_backplane
 from backplane_asgi._http.answers import answer, refuses_method
@@ -18,7 +18,8 @@ from backplane_asgi._http.origins import Origins
 from backplane_asgi._sockets.expiry import closing_at
 from backplane_asgi._sockets.flusher import flusher_of
 from backplane_asgi._sockets.hub import Hub, hub_of
-from backplane_asgi._sockets.outbound import SLOW, Limits, Outbound
+from backplane_asgi._sockets.latest import make_outbound
+from backplane_asgi._sockets.outbound import SLOW, Limits, SocketOverflow
 from backplane_asgi._sockets.port import StreamPort
 from backplane_asgi._sockets.pulse import Pulse
 from backplane_asgi._types import ASGIApp, Receive, Scope, Send
@@ -49,6 +50,8 @@ def sse_endpoint(
     max_pending: int = 1_000,
     max_pending_bytes: int = 1024 * 1024,
     max_age_s: float = 10.0,
+    overflow: SocketOverflow = "close",
+    conflate: Conflate = "full",
     comment_s: float = 15.0,
     retry_s: float = 2.0,
 ) -> ASGIApp:
@@ -67,6 +70,9 @@ def sse_endpoint(
         max_pending: Events that may wait to be written. By default 1,000: a second of a very busy stream.
         max_pending_bytes: Bytes that may wait to be written. By default 1 MiB.
         max_age_s: Seconds for which the stream may take nothing of what waits. By default 10, less than people wait.
+        overflow: What happens to a client that is too far behind; see `SocketOverflow`.
+        conflate: When `overflow="latest"` leaves out what is outdated: once the client is too far behind ("full", the
+            default), or whenever it waits ("always").
         comment_s: Seconds between two signs of life on a silent stream. By default 15, half of the usual 30 s after
             which a proxy ends it.
         retry_s: Seconds after which a client comes back to a stream that ended, on the average: each gets a time of
@@ -83,7 +89,13 @@ def sse_endpoint(
     """
     if on_gap not in {"close", "frame"}:
         raise ConfigurationError(f"on_gap={on_gap!r} is not allowed: 'close' or 'frame'")
-    limits = Limits(max_pending=max_pending, max_pending_bytes=max_pending_bytes, max_age_s=max_age_s)
+    limits = Limits(
+        max_pending=max_pending,
+        max_pending_bytes=max_pending_bytes,
+        max_age_s=max_age_s,
+        overflow=overflow,
+        conflate=conflate,
+    )
     return SseEndpoint(
         backplane=backplane,
         authenticate=authenticate,
@@ -157,7 +169,7 @@ class Stream:
         # The server's way to the transport, where it has one; see backplane_asgi.uvicorn.
         extensions: Mapping[str, Any] = scope.get("extensions") or {}
         self._direct: Any = extensions.get("backplane.chunks")
-        self._outbound = Outbound(
+        self._outbound = make_outbound(
             grant.conn_id or uuid4().hex,
             hub.stream,
             flusher_of(asyncio.get_running_loop()),

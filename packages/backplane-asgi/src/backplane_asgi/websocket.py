@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 from uuid import uuid4
 
 from attrs import frozen
-from backplane_core import BaseBackplane, ClosedError, ConfigurationError, TargetDeniedError
+from backplane_core import BaseBackplane, ClosedError, ConfigurationError, Conflate, TargetDeniedError
 
 from backplane_asgi._finding import find_backplane
 from backplane_asgi._http.answers import answer
@@ -18,7 +18,8 @@ from backplane_asgi._sockets.commands import Commands
 from backplane_asgi._sockets.expiry import closing_at
 from backplane_asgi._sockets.flusher import flusher_of
 from backplane_asgi._sockets.hub import Hub, hub_of
-from backplane_asgi._sockets.outbound import ENDED, SLOW, STOPPING, Ending, Limits, Outbound
+from backplane_asgi._sockets.latest import make_outbound
+from backplane_asgi._sockets.outbound import ENDED, SLOW, STOPPING, Ending, Limits, SocketOverflow
 from backplane_asgi._sockets.port import Port, SendPort
 from backplane_asgi._sockets.pulse import Pulse
 from backplane_asgi._types import ASGIApp, Message, Receive, Scope, Send
@@ -51,6 +52,8 @@ def websocket_endpoint(
     max_pending: int = 1_000,
     max_pending_bytes: int = 1024 * 1024,
     max_age_s: float = 10.0,
+    overflow: SocketOverflow = "close",
+    conflate: Conflate = "full",
     ping_s: float = 0.0,
 ) -> ASGIApp:
     """Return an ASGI app that hands a client the events of its targets, each as one text message: the event's JSON.
@@ -71,6 +74,9 @@ def websocket_endpoint(
         max_pending: Messages that may wait to be written. By default 1,000: a second of a very busy stream.
         max_pending_bytes: Bytes that may wait to be written. By default 1 MiB.
         max_age_s: Seconds for which the socket may take nothing of what waits. By default 10, less than people wait.
+        overflow: What happens to a client that is too far behind; see `SocketOverflow`.
+        conflate: When `overflow="latest"` leaves out what is outdated: once the client is too far behind ("full", the
+            default), or whenever it waits ("always").
         ping_s: Seconds between two messages `{"backplane":"ping"}` to a silent client, for servers that send no ping of
             their own; uvicorn and hypercorn do. By default 0: none.
 
@@ -85,7 +91,13 @@ def websocket_endpoint(
     """
     if on_gap not in ("close", "frame"):
         raise ConfigurationError(f"on_gap={on_gap!r} is not allowed: 'close' or 'frame'")
-    limits = Limits(max_pending=max_pending, max_pending_bytes=max_pending_bytes, max_age_s=max_age_s)
+    limits = Limits(
+        max_pending=max_pending,
+        max_pending_bytes=max_pending_bytes,
+        max_age_s=max_age_s,
+        overflow=overflow,
+        conflate=conflate,
+    )
     return WebSocketEndpoint(
         backplane=backplane,
         authenticate=authenticate,
@@ -160,7 +172,7 @@ class Session:
         # The server's protocol, where it takes ready frames; see backplane_asgi.uvicorn.
         extensions: Mapping[str, Any] = scope.get("extensions") or {}
         self._prepared: Any = extensions.get("backplane.frames")
-        self._outbound = Outbound(
+        self._outbound = make_outbound(
             grant.conn_id or uuid4().hex,
             hub.messages if self._prepared is None else hub.frames,
             flusher_of(asyncio.get_running_loop()),

@@ -6,7 +6,7 @@ from backplane_core.answers import Answers, MissingPod
 from backplane_core.backplane import Attachment, Backplane, CloseCallback, Sink
 from backplane_core.base import BaseBackplane
 from backplane_core.connect import Connecting, connect, connect_from_env
-from backplane_core.connection import Connection, Overflow
+from backplane_core.connection import Conflate, Connection, Overflow
 from backplane_core.distributed import DistributedBackplane
 from backplane_core.envelope import BackplaneEnvelope, decode_envelope, encode_envelope
 from backplane_core.errors import (
@@ -92,6 +92,7 @@ __all__ = [
     "ClosedByFleetError",
     "ClosedError",
     "ConfigurationError",
+    "Conflate",
     "ConnectOptions",
     "Connecting",
     "Connection",

@@ -10,11 +10,17 @@ from typing import Final, Literal, Self, TypeAlias, overload
 from backplane_core.event import CaughtUp, Event
 from backplane_core.observe import Gap
 
-__all__ = ["Connection", "Overflow"]
+__all__ = ["Conflate", "Connection", "Overflow"]
 
-Overflow: TypeAlias = Literal["close", "drop_oldest", "drop_newest"]
+Overflow: TypeAlias = Literal["close", "drop_oldest", "drop_newest", "latest"]
 """What a full queue does. `close`: ends the connection with `SlowConsumerError`, so that the client resyncs.
-`drop_oldest`, `drop_newest`: drops events and reports a Gap in their place."""
+`drop_oldest`, `drop_newest`: drops events and reports a Gap in their place. `latest`: takes out events that a newer one
+of the same target and `key` stands behind, without a Gap, and counts them in `stats().conflated`; the newer one stays
+in its own place. Where there is none, it drops the oldest as `drop_oldest` does."""
+
+Conflate: TypeAlias = Literal["full", "always"]
+"""When `overflow="latest"` takes out what is outdated. `full`: once the queue is full. `always`: at once, so that of
+each target and key one event waits at most."""
 
 MAX_PENDING: Final = 1_000
 """Events a socket may be behind: a second of a very busy stream."""

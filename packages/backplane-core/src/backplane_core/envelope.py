@@ -18,8 +18,10 @@ from backplane_core._protocol.frame import (
     build_frame,
     decode_exclude,
     decode_head,
+    decode_key,
     decode_targets,
     encode_ids,
+    encode_marks,
     frame_prefix,
 )
 from backplane_core._protocol.json import decode_event, encode_event
@@ -49,6 +51,14 @@ def _check_seq(_: object, attribute: Attribute[Any], number: int | None) -> None
         raise EnvelopeError(f"{attribute.name} is a whole number from 1 that has 64 bits, or None")
 
 
+def _check_key(_: object, __: object, key: str | None) -> None:
+    try:
+        if key is not None:
+            check_id(key, "key")
+    except InvalidTargetError as error:
+        raise EnvelopeError(str(error)) from None
+
+
 @frozen
 class BackplaneEnvelope:
     """One event on its way between pods.
@@ -62,10 +72,11 @@ class BackplaneEnvelope:
         also: Further targets of a union, at most 2,047.
         exclude: Ids of connections that must not get the event, at most 65,536.
         trace: A tracing context, carried unchanged; never shown in a repr.
+        key: Of the events of this target and key only the newest matters; None: all do.
 
     Raises:
-        EnvelopeError: The origin is not a valid id, a number is out of range, `prev` is not below `seq`, or there are
-            too many targets or excluded ids.
+        EnvelopeError: The origin or the key is not a valid id, a number is out of range, `prev` is not below `seq`, or
+            there are too many targets or excluded ids.
     """
 
     origin: str = field(validator=_check_origin)
@@ -76,6 +87,7 @@ class BackplaneEnvelope:
     also: tuple[Target, ...] = field(default=(), converter=_targets)
     exclude: tuple[str, ...] = field(default=(), converter=_ids)
     trace: Any = field(default=None, repr=False)
+    key: str | None = field(default=None, validator=_check_key)
 
     def __attrs_post_init__(self) -> None:
         if self.prev is not None and self.seq is None:
@@ -105,7 +117,7 @@ def encode_envelope(envelope: BackplaneEnvelope) -> bytes:
         encode_ids([check_id(id_, "an excluded connection id") for id_ in envelope.exclude])
         if envelope.exclude
         else None,
-        b"" if envelope.trace is None else b',"trace":' + encode_event(envelope.trace),
+        (b"" if envelope.trace is None else b',"trace":' + encode_event(envelope.trace)) + encode_marks(envelope.key),
     )
 
 
@@ -132,4 +144,5 @@ def decode_envelope(data: bytes) -> BackplaneEnvelope:
         also=also,
         exclude=decode_exclude(head),
         trace=decode_event(trace) if (trace := bytes(head.trace)) else None,
+        key=decode_key(head),
     )

@@ -58,8 +58,20 @@ class Event:
         """
         return decode_target(self.target_wire) if self.target_wire else None
 
+    @property
+    def key(self) -> str | None:
+        """The key that it was published with; None: it had none."""
+        return None
+
     def __repr__(self) -> str:
         return f"Event({len(self.json)} bytes, id={self.id!r})"
+
+
+@frozen(repr=False)
+class KeyedEvent(Event):
+    """An event with a key. A class of its own, so that making all others costs nothing more."""
+
+    key: str = field(kw_only=True)  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
 
 
 _new: Final = object.__new__
@@ -74,6 +86,13 @@ def make_event(json: bytes, target_wire: bytes, place: EventPlace | None = None)
     _set_place(event, place)
     _set_target_wire(event, target_wire)
     return event
+
+
+def moved_event(event: Event, place: EventPlace | None) -> Event:
+    """Return an event as it stands at another place."""
+    if event.key is None:
+        return make_event(event.json, event.target_wire, place)
+    return KeyedEvent(event.json, place, event.target_wire, key=event.key)
 
 
 def place_of(event: Event) -> EventPlace | None:

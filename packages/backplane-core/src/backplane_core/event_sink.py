@@ -84,6 +84,10 @@ class EventAttachment(Attachment, Protocol):
         """Detach at once, from within the sink as well; a no-op if it was detached or replaced."""
         ...
 
+    def count_conflated(self) -> None:
+        """Count an event that the sink leaves out, as a newer one of the same target and key waits behind it."""
+        ...
+
     def end_overflowed(self, reason: str) -> None:
         """Detach at once since the socket is too far behind, and count and report that as an overflow.
 

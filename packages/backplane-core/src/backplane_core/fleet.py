@@ -298,6 +298,7 @@ class Fleet(Protocol):
         event: object,
         *,
         exclude: Iterable[str] = (),
+        key: str | None = None,
         timeout_s: float = 1.0,
     ) -> Receipt:
         """Deliver an event as `backplane.publish` does, and return how many connections took it, on every pod.
@@ -306,6 +307,8 @@ class Fleet(Protocol):
             target: One target, or several, at most 2,048: their union, each connection once.
             event: As `backplane.publish` takes it.
             exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+            key: Says which older events it makes outdated: those of the same target and key. A connection with
+                `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
             timeout_s: Seconds to wait for receipts.
 
         Returns:
@@ -313,7 +316,7 @@ class Fleet(Protocol):
 
         Raises:
             InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
-                or something that is not one.
+                or something that is not one; or `key` is not text of that size.
             EventEncodeError: The event is not JSON.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".

@@ -258,6 +258,7 @@ class Stats:
         sent: Frames that the broker confirmed.
         dropped: Frames not sent, or sent without effect, by cause; see `EventDropped`.
         overflowed: Events that full connection queues dropped.
+        conflated: Events that connections skipped, as a newer one of the same target and key waited behind them.
         gaps: Gaps reported to this pod, by cause.
         sink_errors: Sinks that raised.
         sink_refusals: Sinks that returned False.
@@ -292,6 +293,7 @@ class Stats:
     sent: int = 0
     dropped: Mapping[str, int]
     overflowed: int = 0
+    conflated: int = 0
     gaps: Mapping[str, int]
     sink_errors: int = 0
     sink_refusals: int = 0

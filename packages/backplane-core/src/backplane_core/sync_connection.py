@@ -14,7 +14,7 @@ from backplane_core._portal.checking import check_options
 from backplane_core._portal.shared import share
 from backplane_core._portal.shared_pod import SharedPod
 from backplane_core._runtime.tasks import retrieve_error
-from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Connection, Overflow
+from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Conflate, Connection, Overflow
 from backplane_core.errors import ClosedError, ReentrantPublishError
 from backplane_core.event import Event
 from backplane_core.observe import Gap
@@ -43,6 +43,7 @@ class SyncConnection:
         max_pending: Events that may wait to be read. By default 1,000.
         max_pending_bytes: Bytes of JSON that may wait to be read. By default 4 MiB.
         overflow: What a full queue does; see `Overflow`. By default "drop_oldest": what was dropped is a `Gap`.
+        conflate: When `overflow="latest"` takes out what is outdated; see `Conflate`.
         options: See `ConnectOptions`. With `wait=False`, entering it does not wait for the broker.
 
     Raises:
@@ -58,6 +59,7 @@ class SyncConnection:
         max_pending: int = MAX_PENDING,
         max_pending_bytes: int = MAX_PENDING_BYTES,
         overflow: Overflow = "drop_oldest",
+        conflate: Conflate = "full",
         **options: Unpack[ConnectOptions],
     ) -> None:
         # Reports what is wrong here, not when it is entered.
@@ -68,6 +70,7 @@ class SyncConnection:
             "max_pending": max_pending,
             "max_pending_bytes": max_pending_bytes,
             "overflow": overflow,
+            "conflate": conflate,
             "end_on_gap": False,
             "on_gap": None,
         }

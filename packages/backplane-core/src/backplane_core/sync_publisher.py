@@ -10,6 +10,7 @@ from backplane_core._local.arguments import excluded_ids, normalize_targets
 from backplane_core._portal.checking import check_options
 from backplane_core._portal.shared import share
 from backplane_core._portal.shared_publisher import SharedPublisher
+from backplane_core._protocol.frame import encode_marks
 from backplane_core._protocol.json import encode_event, normalize_json
 from backplane_core.adapters import scheme_of
 from backplane_core.errors import ClosedError, ReentrantPublishError
@@ -65,7 +66,9 @@ class SyncPublisher:
     ) -> None:
         self.close()
 
-    def publish(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
+    def publish(
+        self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = (), key: str | None = None
+    ) -> int:
         """Accept an event for every connection of the target, on every pod.
 
         Args:
@@ -73,13 +76,15 @@ class SyncPublisher:
             event: None, bool, int, finite float, str, UUID (sent as its text), Enum (sent as the str or int that it is,
                 else as its value), list, tuple, or dict with str keys, of the same.
             exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+            key: Says which older events it makes outdated: those of the same target and key. A connection with
+                `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
 
         Returns:
             0, since this process holds no connection. `flush` returns once the broker has the event.
 
         Raises:
             InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
-                or something that is not one.
+                or something that is not one; or `key` is not text of that size.
             EventEncodeError: The event is not JSON.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
@@ -93,7 +98,7 @@ class SyncPublisher:
             order for each thread; what can't be sent is counted, and becomes a `Gap` at the receivers. It waits at
             most `publish_wait_s`, for room; in a thread with a running event loop not even that.
         """
-        self._put(target, encode_event(event), exclude)
+        self._put(target, encode_event(event), exclude, key)
         return 0
 
     def publish_json(
@@ -102,6 +107,7 @@ class SyncPublisher:
         data: bytes | bytearray | memoryview | str,
         *,
         exclude: Iterable[str] = (),
+        key: str | None = None,
     ) -> int:
         """Accept an event that is JSON already, for every connection of the target, on every pod.
 
@@ -110,13 +116,15 @@ class SyncPublisher:
             data: One JSON value, for example what a model's `model_dump_json()` returned. It is read once to be sure,
                 and sent as it is, but on one line.
             exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+            key: Says which older events it makes outdated: those of the same target and key. A connection with
+                `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
 
         Returns:
             0, since this process holds no connection. `flush` returns once the broker has the event.
 
         Raises:
             InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
-                or something that is not one.
+                or something that is not one; or `key` is not text of that size.
             EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
                 levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
@@ -131,7 +139,7 @@ class SyncPublisher:
             order for each thread; what can't be sent is counted, and becomes a `Gap` at the receivers. It waits at
             most `publish_wait_s`, for room; in a thread with a running event loop not even that.
         """
-        self._put(target, normalize_json(data), exclude)
+        self._put(target, normalize_json(data), exclude, key)
         return 0
 
     def flush(self, *, timeout_s: float | None = None) -> None:
@@ -174,9 +182,9 @@ class SyncPublisher:
         if shared is not None:
             shared.let_go(self._token, drain_s)
 
-    def _put(self, target: Target | Iterable[Target], data: bytes, exclude: Iterable[str]) -> None:
+    def _put(self, target: Target | Iterable[Target], data: bytes, exclude: Iterable[str], key: str | None) -> None:
         targets = (target,) if type(target) is Target else normalize_targets(target)
-        item = (targets, data, excluded_ids(exclude) if exclude else ())
+        item = (targets, data, excluded_ids(exclude) if exclude else (), encode_marks(key))
         while True:
             if self._closed:
                 raise ClosedError("the publisher is closed")

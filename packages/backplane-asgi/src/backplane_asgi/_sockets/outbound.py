@@ -5,16 +5,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias, TypedDict, Unpack
 
 from attrs import frozen
-from backplane_core import ClosedByFleetError, Event, EventAttachment, Gap
+from backplane_core import ClosedByFleetError, ConfigurationError, Conflate, Event, EventAttachment, Gap
 
 from backplane_asgi._sockets.encoding import ChunkEncoding, Encoding, gap_json
 from backplane_asgi._sockets.flusher import Flusher
 from backplane_asgi._sockets.port import Port
 
-__all__ = ["ENDED", "GAP", "SLOW", "STOPPING", "Ending", "Limits", "Outbound"]
+__all__ = [
+    "CONTROL_BYTES",
+    "ENDED",
+    "GAP",
+    "SLOW",
+    "STOPPING",
+    "Ending",
+    "Limits",
+    "Outbound",
+    "OutboundOptions",
+    "SocketOverflow",
+]
+
+SocketOverflow: TypeAlias = Literal["close", "latest"]
+"""What happens to a client that is too far behind. `close`: its socket is closed, so that it comes back and reloads.
+`latest`: events are left out that a newer one of the same target and `key` waits behind; if there is none, it is closed
+all the same."""
 
 CONTROL_BYTES: Final = 64
 """What a control message counts for, in a socket that is behind."""
@@ -48,11 +64,38 @@ class Limits:
         max_pending: Items that may wait.
         max_pending_bytes: Bytes that may wait.
         max_age_s: Seconds that the first of them may wait.
+        overflow: What happens where one of these is not enough.
+        conflate: When `overflow="latest"` leaves out what is outdated.
+
+    Raises:
+        ConfigurationError: `overflow` or `conflate` is not allowed.
     """
 
     max_pending: int
     max_pending_bytes: int
     max_age_s: float
+    overflow: SocketOverflow = "close"
+    conflate: Conflate = "full"
+
+    def __attrs_post_init__(self) -> None:
+        if self.overflow not in ("close", "latest"):
+            raise ConfigurationError(f"overflow={self.overflow!r} is not allowed: 'close' or 'latest'")
+        if self.conflate not in ("full", "always"):
+            raise ConfigurationError(f"conflate={self.conflate!r} is not allowed: 'full' or 'always'")
+        if self.conflate == "always" and self.overflow != "latest":
+            raise ConfigurationError("conflate='always' needs overflow='latest'")
+
+
+class OutboundOptions(TypedDict):
+    """The options of one socket's way out.
+
+    Args:
+        limits: How far behind it may be.
+        closes_on_gap: Whether a gap ends it; else the gap is written.
+    """
+
+    limits: Limits
+    closes_on_gap: bool
 
 
 class Outbound:
@@ -65,8 +108,7 @@ class Outbound:
         conn_id: The connection's id.
         encoding: Shared by all sockets of the same form.
         flusher: Of this loop.
-        limits: How far behind it may be.
-        closes_on_gap: Whether a gap ends it; else the gap is written.
+        options: See `OutboundOptions`.
     """
 
     __slots__ = (
@@ -90,9 +132,8 @@ class Outbound:
         "sent_bytes",
     )
 
-    def __init__(
-        self, conn_id: str, encoding: Encoding, flusher: Flusher, limits: Limits, *, closes_on_gap: bool
-    ) -> None:
+    def __init__(self, conn_id: str, encoding: Encoding, flusher: Flusher, **options: Unpack[OutboundOptions]) -> None:
+        limits = options["limits"]
         self.conn_id = conn_id
         self.hears_gaps = True
         self.items: list[Any] = []
@@ -106,7 +147,7 @@ class Outbound:
         self._flusher = flusher
         self._limits = limits
         self._max_items, self._max_bytes = limits.max_pending, limits.max_pending_bytes
-        self._closes_on_gap = closes_on_gap
+        self._closes_on_gap = options["closes_on_gap"]
         self._is_queued = False
         self._port: Port | None = None
         self._until_end: asyncio.Timeout | None = None
@@ -126,11 +167,7 @@ class Outbound:
         self.bytes = size
         items.append(encoding.item)
         if not self._is_queued:
-            self._is_queued = True
-            flusher = self._flusher
-            flusher.dirty.append(self)
-            if not flusher.is_running:
-                flusher.start()
+            self._write_soon()
         return True
 
     def mark(self, gap: Gap) -> None:
@@ -227,6 +264,14 @@ class Outbound:
     def too_old(self) -> None:
         """Close the socket, which has taken nothing for too long."""
         self._overflowed(f"the socket took nothing for {self.max_age_s:g} s")
+
+    def _write_soon(self) -> None:
+        if not self._is_queued:
+            self._is_queued = True
+            flusher = self._flusher
+            flusher.dirty.append(self)
+            if not flusher.is_running:
+                flusher.start()
 
     def _overflowed(self, reason: str) -> None:
         if self.ending is not None:

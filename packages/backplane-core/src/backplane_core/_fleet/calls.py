@@ -44,7 +44,9 @@ T = TypeVar("T")
 class MarkedPublishing(Protocol):
     """Publishes events that bear a number."""
 
-    def publish_marked(self, targets: Sequence[Target], event: object, exclude: Iterable[str], number: int) -> int:
+    def publish_marked(
+        self, targets: Sequence[Target], event: object, exclude: Iterable[str], key: str | None, number: int
+    ) -> int:
         """Deliver an event as `publish_nowait` does, under a number by which pods answer how many took it."""
         ...
 
@@ -158,13 +160,14 @@ class FleetCalls(Fleet):
         event: object,
         *,
         exclude: Iterable[str] = (),
+        key: str | None = None,
         timeout_s: float = 1.0,
     ) -> Receipt:
         """Deliver an event as `publish` does, and return how many connections took it."""
         self._check(timeout_s)
         targets = normalize_targets(target)
         question = Question(self._asker.next_number(), RECEIPT, targets=_wires(targets))
-        local = self._publishing.publish_marked(targets, event, exclude, question.id)
+        local = self._publishing.publish_marked(targets, event, exclude, key, question.id)
         with self._asker.asking(question) as pending:
             own = Answer(self._asker.origin, question.id, count=local)
             counts = self._counts(await self._asker.wait(pending, own, timeout_s))

@@ -15,7 +15,7 @@ from backplane_core._local.entry import Entry
 from backplane_core._local.registry import Registry
 from backplane_core._local.union_event import UnionEvent
 from backplane_core._log.mirror import Mirror, Serving
-from backplane_core._protocol.frame import decode_exclude, decode_target, decode_targets, read_head
+from backplane_core._protocol.frame import decode_exclude, decode_key, decode_target, decode_targets, read_head
 from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.json import compact
 from backplane_core._protocol.own_frames import OwnFrames
@@ -142,6 +142,7 @@ class Reader:
                     target = bytes(head.target)
                     # A foreign pod may write it otherwise, or write none at all.
                     entries = find(target) or registry.entries(decode_target(target))
+                key = None if head.key is None else decode_key(head)
                 if mirror is not None:
                     place = mirror.take(channel, head)
             except EnvelopeError as error:
@@ -152,7 +153,8 @@ class Reader:
                 event = bytes(head.event)
                 if 10 in event or 13 in event:  # noqa: PLR2004 -- LF and CR; seven times cheaper than as bytes
                     event = compact(event)
-                union = UnionEvent(event, decode_targets(head), place) if head.also else None
+                is_plain = not head.also and key is None
+                union = None if is_plain else UnionEvent(event, decode_targets(head), place, key=key)
                 if owed_holes or coverage.since is not None:
                     entries = await self._notified(channel, entries, event, target, union, place, decode_targets(head))
                 if len(entries) <= SLICE_SINKS and size * len(entries) <= SLICE_BYTES:

@@ -10,6 +10,7 @@ from typing import Final, Unpack
 from backplane_core._local.connection_host import ConnectionHost
 from backplane_core._local.dropping_queue import DroppingQueue
 from backplane_core._local.event_queue import EventQueue, QueueOptions
+from backplane_core._local.latest_queue import LatestQueue
 from backplane_core.errors import ConfigurationError
 from backplane_core.event import Event
 
@@ -94,6 +95,6 @@ def make_queue(
         ConfigurationError: An option is not allowed.
     """
     if max_age_s is None:
-        kind = DroppingQueue if options["overflow"] == "drop_oldest" else EventQueue
-        return kind(host, conn_id, **options)
+        kinds = {"drop_oldest": DroppingQueue, "latest": LatestQueue}
+        return kinds.get(options["overflow"], EventQueue)(host, conn_id, **options)
     return AgingQueue(host, conn_id, max_age_s, **options)

@@ -37,6 +37,10 @@ class SinkHandle:
         """Detach at once."""
         self._attachment.drop()
 
+    def count_conflated(self) -> None:
+        """Count an event that was left out for a newer one."""
+        self._host.reporter.counters.conflated += 1
+
     def end_overflowed(self, reason: str) -> None:
         """Detach at once, and count it as an overflow that is reported when the fan-out is done."""
         self._host.end_overflowed(self.conn_id, f"{reason}, so the connection ended")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Final, TypeAlias, TypedDict, Unpack
+from collections.abc import Iterator
+from typing import Final, Protocol, TypeAlias, TypedDict, Unpack
 
 from backplane_core._local.connection_host import ConnectionHost
 from backplane_core._local.registry import SinkAttachment
 from backplane_core._runtime.waking import Waiter
-from backplane_core.connection import Overflow
+from backplane_core.connection import Conflate, Overflow
 from backplane_core.errors import (
     BackplaneError,
     ClosedByFleetError,
@@ -21,13 +22,26 @@ from backplane_core.errors import (
 from backplane_core.event import Event
 from backplane_core.observe import Gap, GapCallback, GapCause
 
-__all__ = ["NOT_ENTERED", "EventQueue", "Hole", "QueueOptions", "check_queue_options"]
+__all__ = ["NOT_ENTERED", "EventQueue", "Hole", "QueueOptions", "add_gap", "check_queue_options"]
 
 NOT_ENTERED: Final = "enter the connection first: async with backplane.connection(...) as connection"
-OVERFLOWS: Final = ("close", "drop_oldest", "drop_newest")
+OVERFLOWS: Final = ("close", "drop_oldest", "drop_newest", "latest")
+CONFLATES: Final = ("full", "always")
 
 Hole: TypeAlias = dict[GapCause, Gap]
 """One gap per cause, merged. It stands between events, where others are missing."""
+
+
+class Items(Protocol):
+    """What waits to be read, in its order; a deque is one."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Event | Hole]: ...
+    def __getitem__(self, index: int, /) -> Event | Hole: ...
+    def append(self, item: Event | Hole, /) -> None: ...
+    def appendleft(self, item: Hole, /) -> None: ...
+    def popleft(self) -> Event | Hole: ...
+    def clear(self) -> None: ...
 
 
 class QueueOptions(TypedDict):
@@ -37,6 +51,7 @@ class QueueOptions(TypedDict):
         max_pending: Events that may wait to be read.
         max_pending_bytes: Bytes of JSON that may wait to be read.
         overflow: What a full queue does.
+        conflate: When `overflow="latest"` takes out what is outdated.
         end_on_gap: Whether to end at the first gap of the bus.
         on_gap: Called with each gap when the reader comes to it.
     """
@@ -44,6 +59,7 @@ class QueueOptions(TypedDict):
     max_pending: int
     max_pending_bytes: int
     overflow: Overflow
+    conflate: Conflate
     end_on_gap: bool
     on_gap: GapCallback | None
 
@@ -57,11 +73,22 @@ def check_queue_options(options: QueueOptions) -> None:
     overflow = options["overflow"]
     if overflow not in OVERFLOWS:
         raise ConfigurationError(f"overflow={overflow!r} is not allowed: {', '.join(map(repr, OVERFLOWS))}")
+    conflate = options["conflate"]
+    if conflate not in CONFLATES:
+        raise ConfigurationError(f"conflate={conflate!r} is not allowed: {', '.join(map(repr, CONFLATES))}")
+    if conflate == "always" and overflow != "latest":
+        raise ConfigurationError(f"conflate='always' needs overflow='latest': overflow={overflow!r} skips no event")
     if options["end_on_gap"] and overflow != "close":
         raise ConfigurationError(f"end_on_gap needs overflow='close': overflow={overflow!r} continues after a gap")
     for name, bound in (("max_pending", options["max_pending"]), ("max_pending_bytes", options["max_pending_bytes"])):
         if type(bound) is not int or bound < 1:
             raise ConfigurationError(f"{name}={bound!r} is not allowed: a whole number, at least 1")
+
+
+def add_gap(hole: Hole, gap: Gap) -> None:
+    """Add a gap to a hole that lies before it."""
+    earlier = hole.get(gap.cause)
+    hole[gap.cause] = gap if earlier is None else earlier.merge(gap)
 
 
 class EventQueue:
@@ -103,7 +130,7 @@ class EventQueue:
         end_on_gap, on_gap = options["end_on_gap"], options["on_gap"]
         self.conn_id = conn_id
         self.hears_gaps = end_on_gap or on_gap is not None
-        self.items: deque[Event | Hole] = deque()
+        self.items: Items = deque()
         self.events = 0
         self.bytes = 0
         self.is_open = True
@@ -260,8 +287,7 @@ class EventQueue:
         items = self.items
         neighbour = (items[0] if at_front else items[-1]) if items else None
         if isinstance(neighbour, dict):
-            earlier = neighbour.get(gap.cause)
-            neighbour[gap.cause] = gap if earlier is None else earlier.merge(gap)
+            add_gap(neighbour, gap)
         elif at_front:
             items.appendleft({gap.cause: gap})
         else:

@@ -1,4 +1,4 @@
-"""One event published to several targets: each connection sees the first of them that it has."""
+"""One event that needs more than its target said: each connection sees the first target that it has, and the key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from attrs import define, field
 
 from backplane_core._local.entry import Entry
 from backplane_core._protocol.position import EventPlace
-from backplane_core.event import Event, make_event
+from backplane_core.event import Event, KeyedEvent, make_event
 from backplane_core.target import Target
 
 __all__ = ["UnionEvent"]
@@ -16,7 +16,7 @@ __all__ = ["UnionEvent"]
 
 @define(eq=False)
 class UnionEvent:
-    """The events of one publish to a union: connections that have the same target of it share one.
+    """The events of one publish to a union, or with a key: connections that have the same target share one.
 
     Args:
         json: The event.
@@ -24,6 +24,7 @@ class UnionEvent:
         place: Where it stands, on a bus that keeps a log; None: it keeps none.
         served: The connections for which it stands elsewhere, since they have got a frame that others wait for.
         place_of_served: Where that is.
+        key: The key; None: it has none.
     """
 
     _json: bytes
@@ -31,17 +32,24 @@ class UnionEvent:
     _place: EventPlace | None = None
     _served: Container[Entry] = ()
     _place_of_served: EventPlace | None = None
+    _key: str | None = field(default=None, kw_only=True)
     _made: dict[tuple[Target, bool], Event] = field(factory=dict[tuple[Target, bool], Event], init=False)
 
     def event_for(self, entry: Entry) -> Event:
         """Return the event as this connection gets it."""
-        own = entry.targets or ()
-        matching = (target for target in self._targets if target in own or entry.has_by_itself(target))
-        # None, if it left the target while the event was on its way to others.
-        target = next(matching, self._targets[0])
+        target = self._targets[0]
+        if len(self._targets) > 1:
+            own = entry.targets or ()
+            matching = (target for target in self._targets if target in own or entry.has_by_itself(target))
+            # None, if it left the target while the event was on its way to others.
+            target = next(matching, target)
         is_served = entry in self._served
         made = self._made.get((target, is_served))
         if made is None:
             place = self._place_of_served if is_served else self._place
-            made = self._made[target, is_served] = make_event(self._json, target.wire, place)
+            if self._key is None:
+                made = make_event(self._json, target.wire, place)
+            else:
+                made = KeyedEvent(self._json, place, target.wire, key=self._key)
+            self._made[target, is_served] = made
         return made

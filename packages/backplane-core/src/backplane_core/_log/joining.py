@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from backplane_core._local.entry import Entry
 from backplane_core._log.mirror import Mirror
 from backplane_core._protocol.position import EventPlace, Position
-from backplane_core.event import Event, make_event, place_of
+from backplane_core.event import Event, moved_event, place_of
 from backplane_core.event_sink import EventSink
 
 __all__ = ["Joining"]
@@ -53,7 +53,7 @@ class Joining:
         if not self._ahead and not self._behind:
             self._entry.sink = self._sink.accept
             return self._sink.accept(event)
-        return self._sink.accept(make_event(event.json, event.target_wire, self.placed(place)))
+        return self._sink.accept(moved_event(event, self.placed(place)))
 
     def _is_behind(self, place: EventPlace) -> bool:
         """Return whether an event stands before the place that the client had reached, or there."""

@@ -15,5 +15,5 @@ class Outbound:
     def send(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> None:
         """Take an event, or raise before anyone has received it."""
 
-    def send_marked(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str], number: int) -> None:
-        """Take an event as `send` does, under a number by which pods answer how many connections took it."""
+    def send_marked(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str], marks: bytes) -> None:
+        """Take an event as `send` does, with further members; see `encode_marks`."""

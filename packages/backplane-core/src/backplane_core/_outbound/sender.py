@@ -102,9 +102,9 @@ class Sender(Outbound):
         elif self._to_write.waiting:
             self._to_write.wake()
 
-    def send_marked(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str], number: int) -> None:
-        """Take an event as `send` does, under a number by which pods answer how many connections took it."""
-        frame = self.frames.checked_frame(targets, event, exclude, self.outbox, b',"receipt":%d' % number)
+    def send_marked(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str], marks: bytes) -> None:
+        """Take an event as `send` does, with further members; see `encode_marks`."""
+        frame = self.frames.checked_frame(targets, event, exclude, self.outbox, marks)
         if not self.outbox.offer(frame):
             self._make_room(frame)
         self._to_write.wake()

@@ -10,7 +10,7 @@ from backplane_core._log.attaching import attach_resumed
 from backplane_core._log.resumed_connection import ResumedConnection
 from backplane_core._pod.parts import Parts
 from backplane_core.backplane import Attachment, CloseCallback, Sink
-from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Connection, Overflow
+from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Conflate, Connection, Overflow
 from backplane_core.errors import ConfigurationError, InvalidTargetError, TargetDeniedError
 from backplane_core.event_sink import EventAttachment, EventSink, ResumingEventSink
 from backplane_core.observe import GapCallback
@@ -235,6 +235,7 @@ class Holding(Parts):
         max_pending_bytes: int = MAX_PENDING_BYTES,
         max_age_s: float | None = None,
         overflow: Overflow = "close",
+        conflate: Conflate = "full",
         on_gap: GapCallback | None = None,
         end_on_gap: bool = False,
         info: object = None,
@@ -258,6 +259,7 @@ class Holding(Parts):
             max_age_s: Seconds that an event may wait to be read before the connection ends as too slow; it ends at most
                 a quarter later. By default None, as long as it takes. Requires `overflow="close"`.
             overflow: What a full queue does; see `Overflow`.
+            conflate: When `overflow="latest"` takes out what is outdated; see `Conflate`.
             on_gap: Called with each `Gap` of this connection, in stream order: before the first event after the hole.
             end_on_gap: End at the first gap that is not open, with `GapError`, so that the host closes the socket
                 (WebSocket close code 1012) and the client reconnects and reloads. Requires `overflow="close"`.
@@ -298,6 +300,7 @@ class Holding(Parts):
             max_pending=max_pending,
             max_pending_bytes=max_pending_bytes,
             overflow=overflow,
+            conflate=conflate,
             end_on_gap=end_on_gap,
             on_gap=on_gap,
         )

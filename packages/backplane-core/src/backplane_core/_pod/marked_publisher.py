@@ -23,6 +23,8 @@ class MarkedPublisher(MarkedPublishing):
 
     _publishing: Publishing
 
-    def publish_marked(self, targets: Sequence[Target], event: object, exclude: Iterable[str], number: int) -> int:
+    def publish_marked(
+        self, targets: Sequence[Target], event: object, exclude: Iterable[str], key: str | None, number: int
+    ) -> int:
         """Deliver an event under a number; return how many connections of this pod took it."""
-        return self._publishing._accept(targets, event, exclude, number=number)  # noqa: SLF001 -- of one folder  # pyright: ignore[reportPrivateUsage]
+        return self._publishing._accept(targets, event, exclude, key, number=number)  # noqa: SLF001 -- of one folder  # pyright: ignore[reportPrivateUsage]

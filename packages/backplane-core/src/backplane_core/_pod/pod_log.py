@@ -35,7 +35,7 @@ class PodLog:
     frames: FrameBuilder
 
     def published(
-        self, targets: Sequence[Target], data: bytes, exclude: Iterable[str]
+        self, targets: Sequence[Target], data: bytes, exclude: Iterable[str], key: str | None
     ) -> tuple[EventPlace, UnionEvent | None]:
         """Record an event of this pod, which was numbered just now, before its connections get it.
 
@@ -48,4 +48,4 @@ class PodLog:
         serving = mirror.serving
         if serving is None:
             return place, None
-        return place, UnionEvent(data, targets, place, serving.entries, serving.placed(place))
+        return place, UnionEvent(data, targets, place, serving.entries, serving.placed(place), key=key)

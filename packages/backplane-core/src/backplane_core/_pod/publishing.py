@@ -11,12 +11,13 @@ from backplane_core._local.arguments import excluded_ids, normalize_targets
 from backplane_core._local.loop_budget import BYTES_PER_UNIT, SINKS_PER_UNIT
 from backplane_core._local.union_event import UnionEvent
 from backplane_core._pod.parts import Parts
+from backplane_core._protocol.frame import encode_marks
 from backplane_core._protocol.json import encode_event, normalize_json
 from backplane_core.errors import (
     EventTooLargeError,
     ReentrantPublishError,
 )
-from backplane_core.target import Target
+from backplane_core.target import Target, check_id
 
 __all__ = ["Publishing"]
 
@@ -26,7 +27,9 @@ REENTRANT: Final = "a sink may not publish while an event is delivered: use loop
 class Publishing(Parts):
     """Takes events for the other pods, and delivers them to this one's connections."""
 
-    async def publish(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
+    async def publish(
+        self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = (), key: str | None = None
+    ) -> int:
         """Deliver an event to every connection of the target, on every pod.
 
         Args:
@@ -34,13 +37,15 @@ class Publishing(Parts):
             event: None, bool, int, finite float, str, UUID (sent as its text), Enum (sent as the str or int that it
                 is, else as its value), list, tuple, or dict with str keys, of the same.
             exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+            key: Says which older events it makes outdated: those of the same target and key. A connection with
+                `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
 
         Returns:
             How many connections of this pod took it.
 
         Raises:
             InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
-                or something that is not one.
+                or something that is not one; or `key` is not text of that size.
             EventEncodeError: The event is not JSON.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
@@ -52,12 +57,14 @@ class Publishing(Parts):
             sent is counted, and becomes a `Gap` at the receivers.
         Cancellation: never undoes it; the event is accepted before the first suspension.
         """
-        delivered = self._accept(target, event, exclude)
+        delivered = self._accept(target, event, exclude, key)
         if self._turn.used >= self._turn.limit:
             await self._end_turn()
         return delivered
 
-    def publish_nowait(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
+    def publish_nowait(
+        self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = (), key: str | None = None
+    ) -> int:
         """Deliver an event as `publish` does, without ever suspending: the caller must give the event loop its turns.
 
         Args:
@@ -65,13 +72,15 @@ class Publishing(Parts):
             event: None, bool, int, finite float, str, UUID (sent as its text), Enum (sent as the str or int that it
                 is, else as its value), list, tuple, or dict with str keys, of the same.
             exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+            key: Says which older events it makes outdated: those of the same target and key. A connection with
+                `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
 
         Returns:
             How many connections of this pod took it.
 
         Raises:
             InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
-                or something that is not one.
+                or something that is not one; or `key` is not text of that size.
             EventEncodeError: The event is not JSON.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
@@ -82,7 +91,7 @@ class Publishing(Parts):
         Delivery: if it raises, nobody has received anything. It does not depend on the broker's health: what can't be
             sent is counted, and becomes a `Gap` at the receivers. A loop that never suspends outruns the outbox.
         """
-        return self._accept(target, event, exclude)
+        return self._accept(target, event, exclude, key)
 
     async def publish_json(
         self,
@@ -90,6 +99,7 @@ class Publishing(Parts):
         data: bytes | bytearray | memoryview | str,
         *,
         exclude: Iterable[str] = (),
+        key: str | None = None,
     ) -> int:
         """Deliver an event that is JSON already, to every connection of the target, on every pod.
 
@@ -98,13 +108,15 @@ class Publishing(Parts):
             data: One JSON value, for example what a model's `model_dump_json()` returned. It is read once to be sure,
                 and sent as it is, but on one line.
             exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+            key: Says which older events it makes outdated: those of the same target and key. A connection with
+                `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
 
         Returns:
             How many connections of this pod took it.
 
         Raises:
             InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
-                or something that is not one.
+                or something that is not one; or `key` is not text of that size.
             EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
                 levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
@@ -117,7 +129,7 @@ class Publishing(Parts):
             sent is counted, and becomes a `Gap` at the receivers.
         Cancellation: never undoes it; the event is accepted before the first suspension.
         """
-        delivered = self._accept(target, data, exclude, is_json=True)
+        delivered = self._accept(target, data, exclude, key, is_json=True)
         if self._turn.used >= self._turn.limit:
             await self._end_turn()
         return delivered
@@ -128,6 +140,7 @@ class Publishing(Parts):
         data: bytes | bytearray | memoryview | str,
         *,
         exclude: Iterable[str] = (),
+        key: str | None = None,
     ) -> int:
         """Deliver an event that is JSON already, without ever suspending: the caller must give the loop its turns.
 
@@ -136,13 +149,15 @@ class Publishing(Parts):
             data: One JSON value, for example what a model's `model_dump_json()` returned. It is read once to be sure,
                 and sent as it is, but on one line.
             exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+            key: Says which older events it makes outdated: those of the same target and key. A connection with
+                `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
 
         Returns:
             How many connections of this pod took it.
 
         Raises:
             InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
-                or something that is not one.
+                or something that is not one; or `key` is not text of that size.
             EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
                 levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
@@ -154,9 +169,11 @@ class Publishing(Parts):
         Delivery: if it raises, nobody has received anything. It does not depend on the broker's health: what can't be
             sent is counted, and becomes a `Gap` at the receivers. A loop that never suspends outruns the outbox.
         """
-        return self._accept(target, data, exclude, is_json=True)
+        return self._accept(target, data, exclude, key, is_json=True)
 
-    def publish_local(self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()) -> int:
+    def publish_local(
+        self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = (), key: str | None = None
+    ) -> int:
         """Deliver an event to the connections of this pod alone, for what concerns no other: its drain, its deafness.
 
         Args:
@@ -164,13 +181,15 @@ class Publishing(Parts):
             event: None, bool, int, finite float, str, UUID (sent as its text), Enum (sent as the str or int that it
                 is, else as its value), list, tuple, or dict with str keys, of the same.
             exclude: Ids of connections that must not get it; at most 65,536.
+            key: Says which older events it makes outdated: those of the same target and key. A connection with
+                `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
 
         Returns:
             How many connections took it.
 
         Raises:
             InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
-                or something that is not one.
+                or something that is not one; or `key` is not text of that size.
             EventEncodeError: The event is not JSON.
             EventTooLargeError: The event is larger than `max_event_bytes`.
             ReentrantPublishError: Called by a sink, while an event is being delivered.
@@ -189,11 +208,13 @@ class Publishing(Parts):
         data = encode_event(event)
         if len(data) > self._settings.max_event_bytes:
             raise EventTooLargeError(len(data), self._settings.max_event_bytes)
-        union = UnionEvent(data, targets) if len(targets) > 1 else None
+        if key is not None:
+            check_id(key, "key")
+        union = UnionEvent(data, targets, key=key) if len(targets) > 1 or key is not None else None
         return self._delivery.deliver(entries, data, first.wire, union)
 
     def publish_threadsafe(
-        self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = ()
+        self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = (), key: str | None = None
     ) -> ConcurrentFuture[int]:
         """Deliver an event from another thread than that of the event loop.
 
@@ -203,6 +224,8 @@ class Publishing(Parts):
                 else as its value), list, tuple, or dict with str keys, of the same. It must not change before the
                 future is done.
             exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+            key: Says which older events it makes outdated: those of the same target and key. A connection with
+                `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
 
         Returns:
             A future of how many connections of this pod took it, or of the error that `publish` would raise.
@@ -212,13 +235,14 @@ class Publishing(Parts):
 
         Delivery: in the order of the calls, once the event loop gets to it.
         """
-        return self._loop_binding.call_threadsafe(lambda: self.publish_nowait(target, event, exclude=exclude))
+        return self._loop_binding.call_threadsafe(lambda: self.publish_nowait(target, event, exclude=exclude, key=key))
 
     def _accept(  # noqa: C901, PLR0912 -- calls are what it saves
         self,
         target: Target | Iterable[Target],
         event: object,
         exclude: Iterable[str],
+        key: str | None = None,
         *,
         is_json: bool = False,
         number: int | None = None,
@@ -238,13 +262,13 @@ class Publishing(Parts):
         size = len(data)
         if size > self._settings.max_event_bytes:
             raise EventTooLargeError(size, self._settings.max_event_bytes)
-        if number is None:
+        if key is None and number is None:
             self._outbound.send(targets, data, exclude)
         else:
-            self._outbound.send_marked(targets, data, exclude, number)
+            self._outbound.send_marked(targets, data, exclude, encode_marks(key, number))
         place = union = None
         if self._pod_log is not None:
-            place, union = self._pod_log.published(targets, data, exclude)
+            place, union = self._pod_log.published(targets, data, exclude, key)
         self._counters.published += 1
         self._turn.used += 1 + size // BYTES_PER_UNIT
         registry, first = self._registry, targets[0]
@@ -257,8 +281,8 @@ class Publishing(Parts):
         delivered = 0
         if entries:
             self._turn.used += len(entries) // SINKS_PER_UNIT
-            if union is None and len(targets) > 1:
-                union = UnionEvent(data, targets, place)
+            if union is None and (len(targets) > 1 or key is not None):
+                union = UnionEvent(data, targets, place, key=key)
             delivered = self._delivery.deliver(entries, data, first.wire, union, place)
         if self._reporter.held:
             self._reporter.release()

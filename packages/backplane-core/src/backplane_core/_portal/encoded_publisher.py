@@ -27,7 +27,7 @@ class EncodedPublisher(Publisher):
         outbox = self._sender.outbox
         return outbox.messages + messages <= outbox.max_messages and outbox.bytes + size <= outbox.max_bytes
 
-    def check_size(self, targets: Sequence[Target], data: bytes, exclude: Sequence[str]) -> None:
+    def check_size(self, targets: Sequence[Target], data: bytes, exclude: Sequence[str], marks: bytes) -> None:
         """Return if the event fits, also through the broker.
 
         Raises:
@@ -36,17 +36,20 @@ class EncodedPublisher(Publisher):
         if len(data) > self._settings.max_event_bytes:
             raise EventTooLargeError(len(data), self._settings.max_event_bytes)
         frames = self._sender.frames
-        if exclude or len(targets) != 1 or len(data) > frames.fits_bytes:
-            frames.check_size(targets, data, exclude)
+        if exclude or marks or len(targets) != 1 or len(data) > frames.fits_bytes:
+            frames.check_size(targets, data, exclude, marks)
 
     # In the loop
 
     def take(self, item: Item) -> None:
         """Take an event; count it as dropped where that is not possible."""
-        targets, data, exclude = item
+        targets, data, exclude, marks = item
         try:
             self._states.check_open()
-            self._outbound.send(targets, data, exclude)
+            if marks:
+                self._outbound.send_marked(targets, data, exclude, marks)
+            else:
+                self._outbound.send(targets, data, exclude)
         except ClosedError:
             self._drop("closed")
         except OutboxFullError:

@@ -17,8 +17,8 @@ from backplane_core.target import Target
 
 __all__ = ["Intake", "Item", "Taker"]
 
-Item: TypeAlias = tuple[tuple[Target, ...], bytes, tuple[str, ...]]
-"""An event as JSON, with its targets and the ids that must not get it."""
+Item: TypeAlias = tuple[tuple[Target, ...], bytes, tuple[str, ...], bytes]
+"""An event as JSON, with its targets, the ids that must not get it, and further members of its frame."""
 
 PER_TURN: Final = 256
 """Events taken until the loop turns, so that the writer gets its turn: what all publishers of a loop may use up."""

@@ -28,9 +28,11 @@ __all__ = [
     "check_head",
     "decode_exclude",
     "decode_head",
+    "decode_key",
     "decode_target",
     "decode_targets",
     "encode_ids",
+    "encode_marks",
     "encode_pod_members",
     "frame_head",
     "frame_prefix",
@@ -73,6 +75,7 @@ class Head(msgspec.Struct, gc=False):
     also: list[msgspec.Raw] | None = None
     exclude: list[str] | None = None
     trace: msgspec.Raw = msgspec.Raw()  # empty means absent; `Raw | None` would decode only null
+    key: Annotated[str, Meta(min_length=1, max_length=MAX_ID_BYTES)] | None = None
     receipt: Annotated[int, Meta(ge=1, le=2**53 - 1)] | None = None
     # Beats only.
     routing: Annotated[str, Meta(max_length=64)] | None = None
@@ -175,6 +178,17 @@ def decode_exclude(head: Head) -> tuple[str, ...]:
         raise EnvelopeError(f"not an envelope: {error}") from None
 
 
+def decode_key(head: Head) -> str | None:
+    """Return the key of a frame; None if it has none.
+
+    Raises:
+        EnvelopeError: It is too long.
+    """
+    if head.key is not None and len(head.key.encode()) > MAX_ID_BYTES:
+        raise EnvelopeError(f"not an envelope: a key has at most {MAX_ID_BYTES} bytes")
+    return head.key
+
+
 def _read_target(raw: bytes) -> Target:
     try:
         value = _decode_target(raw)
@@ -217,6 +231,20 @@ def encode_pod_members(pod_name: str, routing: str, lanes: int) -> bytes:
 def encode_ids(ids: Iterable[str]) -> bytes:
     """Return connection ids, already checked, as a JSON list."""
     return _encode(tuple(ids))
+
+
+def encode_marks(key: str | None, number: int | None = None) -> bytes:
+    """Return the members that tell an event from others of its target, as `,"name":value`.
+
+    Args:
+        key: The newest event of a target and key is the one that matters.
+        number: By which pods answer how many connections took it.
+
+    Raises:
+        InvalidTargetError: The key is none.
+    """
+    marks = b"" if key is None else b',"key":%b' % _encode(check_id(key, "key"))
+    return marks if number is None else marks + b',"receipt":%d' % number
 
 
 def build_frame(  # noqa: PLR0917 -- in the order of the frame

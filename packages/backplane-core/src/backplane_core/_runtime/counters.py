@@ -23,6 +23,7 @@ class Counters:
     duplicates: int = 0
     foreign: int = 0
     overflowed: int = 0
+    conflated: int = 0
     sink_errors: int = 0
     sink_refusals: int = 0
     decode_errors: int = 0
