@@ -86,7 +86,7 @@ async def test_only_while_something_waits_and_of_one_target_alone() -> None:
             await backplane.publish(ROOM, 5, key="A")
             port.is_blocked = False
             socket.resume()
-        said = [line for line in b"".join(port.written).split(b"\r\n")[1::2]]
+        said = list(b"".join(port.written).split(b"\r\n")[1::2])
         assert said == [b"data: 3\n\n", b"data: 4\n\n", b"event: gap\ndata: {}\n\n", b"data: 5\n\n"]
         socket.leave()
 
