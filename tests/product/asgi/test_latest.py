@@ -33,7 +33,8 @@ class Blocked:
 
 
 def limits(**changed: Any) -> Limits:
-    return Limits(**{"max_pending": 3, "max_pending_bytes": 1_000, "max_age_s": 60.0, "overflow": "latest", **changed})
+    chosen: dict[str, Any] = {"max_pending": 3, "max_pending_bytes": 1_000, "max_age_s": 60.0, "overflow": "latest"}
+    return Limits(**{**chosen, **changed})
 
 
 def outbound(**changed: Any) -> Outbound:

@@ -56,7 +56,7 @@ class PlainList:
     most: int
     most_bytes: int
     conflate: Conflate
-    items: list[Waiting | str] = field(factory=list)
+    items: list[Waiting | str] = field(factory=list["Waiting | str"])
     conflated: int = 0
     last: int = 0
 
