@@ -137,7 +137,7 @@ class Outbound:
         self.conn_id = conn_id
         self.hears_gaps = True
         self.items: list[Any] = []
-        self.bytes = 0
+        self.bytes: int = 0
         self.sent_bytes = 0
         self.max_age_s = limits.max_age_s
         self.ending: Ending | None = None

@@ -131,8 +131,8 @@ class EventQueue:
         self.conn_id = conn_id
         self.hears_gaps = end_on_gap or on_gap is not None
         self.items: Items = deque()
-        self.events = 0
-        self.bytes = 0
+        self.events: int = 0
+        self.bytes: int = 0
         self.is_open = True
         """Whether more events may come."""
         self.waiter = Waiter(host.wake_queue)
