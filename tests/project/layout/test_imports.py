@@ -71,6 +71,7 @@ def test_public_names_are_listed_in_order_and_there(package: ModuleType) -> None
             "ASGIApp",
             "Authenticate",
             "CloseCallback",
+            "Conflate",
             "Frame",
             "GapCallback",
             "GapCause",
@@ -85,5 +86,6 @@ def test_public_names_are_listed_in_order_and_there(package: ModuleType) -> None
             "Scope",
             "Send",
             "Sink",
+            "SocketOverflow",
             "State",
         }

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from backplane_asgi._sockets.outbound import SocketOverflow
 from backplane_asgi._types import ASGIApp, Message, Receive, Scope, Send
 from backplane_asgi.access import Authenticate, Grant, Refused, Request
 from backplane_asgi.draining import drain_on_signal
@@ -23,6 +24,7 @@ __all__ = [
     "Request",
     "Scope",
     "Send",
+    "SocketOverflow",
     "browser_script",
     "drain_on_signal",
     "health_endpoint",

@@ -234,7 +234,7 @@ def encode_ids(ids: Iterable[str]) -> bytes:
 
 
 def encode_marks(key: str | None, number: int | None = None) -> bytes:
-    """Return the members that tell an event from others of its target, as `,"name":value`.
+    """Return the members that an event has besides those that say who gets it, as `,"name":value`.
 
     Args:
         key: The newest event of a target and key is the one that matters.
