@@ -15,8 +15,8 @@ __all__ = ["LatestQueue"]
 class LatestQueue(EventQueue):
     """Makes room by taking out outdated events: those that a newer one of the same target and key stands behind.
 
-    They are counted as conflated, and leave no gap: to anyone who reads the newest nothing is missing. Only where none is
-    outdated is the oldest event dropped, and that leaves a gap, as in a `DroppingQueue`.
+    They are counted as conflated, and leave no gap: to anyone who reads the newest nothing is missing. Only where none
+    is outdated is the oldest event dropped, and that leaves a gap, as in a `DroppingQueue`.
 
     An example with `max_pending=3`. A=1, B=7 and A=2 wait, and B=8 comes. A=1 became outdated first, so it goes, and
     B=7, A=2, B=8 wait. If C=5 comes next, B=7 goes. If D=4 comes then, nothing is outdated: A=2 is dropped, with a gap.

@@ -32,7 +32,7 @@ class UnionEvent:
     _place: EventPlace | None = None
     _served: Container[Entry] = ()
     _place_of_served: EventPlace | None = None
-    _key: str | None = field(default=None, kw_only=True)
+    _key: str | None = field(default=None, kw_only=True, alias="key")
     _made: dict[tuple[Target, bool], Event] = field(factory=dict[tuple[Target, bool], Event], init=False)
 
     def event_for(self, entry: Entry) -> Event:
