@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from functools import partial
 from typing import Any
 
@@ -191,6 +192,34 @@ async def test_a_fleet_changes_over_from_plain_nats_pod_by_pod(jetstream_server:
             assert sorted(socket.events) == [*range(50)]
             assert not socket.gaps
         assert plain.stats().mismatch == over_log.stats().mismatch == 0
+
+
+async def test_a_server_that_is_put_back_to_an_older_state_costs_no_event(
+    jetstream_server: NatsServer, channel: str
+) -> None:
+    """Its streams lack their ends, as those of one that lost its power: what they had is sent again."""
+    url = JetStreamServer(jetstream_server).url
+    store, kept = jetstream_server.directory / "jetstream", jetstream_server.directory / "kept"
+    async with fleet(url, channel) as traffic:
+        await traffic.publish(300)
+        await traffic.settle()
+        links = traffic.links
+        await asyncio.to_thread(jetstream_server.stop)
+        shutil.copytree(store, kept)
+        await asyncio.to_thread(jetstream_server.start)
+        await traffic.live_again(links)
+        await traffic.publish(300)
+        await traffic.settle()
+        links = traffic.links
+        await asyncio.to_thread(jetstream_server.kill)
+        shutil.rmtree(store)
+        kept.rename(store)
+        await asyncio.to_thread(jetstream_server.start)
+        await traffic.live_again(links)
+        await traffic.publish(300)
+        await traffic.settle()
+        traffic.assert_whole()
+        assert sum([pod.stats().duplicates for pod in traffic.pods]) > 0
 
 
 async def test_a_stream_without_room_makes_senders_wait_and_breaks_no_order(

@@ -62,6 +62,7 @@ class StreamReader:
         await self._connection.subscribe([heard_as(channel) for channel in channels])
         states = await self._api.ensure(channels)
         went_back = await self._went_back(known, states)
+        behind = await self._find_behind({channel: known[channel] for channel in went_back}, states)
         lost: list[Frame | Lost] = []
         begun: dict[str, str] = {}
         for channel, lane in lanes.items():
@@ -71,7 +72,7 @@ class StreamReader:
             elif channel in went_back:
                 reason = "the stream has less than it had: the server lost its end, or somebody deleted it"
                 lost.append(Lost(channel, reason, cause="epoch"))
-                place = await self._behind(channel, place, state)
+                place = behind[channel]
             begun[channel] = str(place)
             lane.begin(place, state.last)
             if place.sequence < state.first - 1:
@@ -100,20 +101,29 @@ class StreamReader:
                 back.add(channel)
         return back
 
-    async def _behind(self, channel: str, place: Place, state: StreamState) -> Place:
-        """Return the place in a stream that went back behind which all was added since: later than the entry there."""
-        low, high = state.first, state.last + 1  # the first later one is at `low` or behind it, and not behind `high`
-        was_at = 0 if place.mark.startswith("-") else parse_time(place.mark)
-        if place.stream != state.tag or not was_at:
-            high = low
-        while low < high:
-            middle = (low + high) // 2
-            [entry] = await self._api.entries_of_leader([(channel, middle)])
-            if entry is not None and parse_time(entry.time) > was_at:
-                high = middle
-            else:
-                low = middle + 1
-        return Place(low - 1, "", state.tag)
+    async def _find_behind(self, places: Mapping[str, Place], states: Mapping[str, StreamState]) -> Mapping[str, Place]:
+        """Return the places in streams that went back behind which all was added since: later than the entries there.
+
+        By halves, and in all streams at once: a restart may have cost each of them its end.
+        """
+        # The first later entry is at `low` or behind it, and not behind `high`.
+        low = {channel: states[channel].first for channel in places}
+        high = dict(low)
+        was_at: dict[str, int] = {}
+        for channel, place in places.items():
+            was_at[channel] = 0 if place.mark.startswith("-") else parse_time(place.mark)
+            if place.stream == states[channel].tag and was_at[channel]:
+                high[channel] = states[channel].last + 1
+        while asked := [
+            (channel, (low[channel] + high[channel]) // 2) for channel in places if low[channel] < high[channel]
+        ]:
+            entries = await self._api.entries_of_leader(asked)
+            for (channel, middle), entry in zip(asked, entries, strict=True):
+                if entry is not None and parse_time(entry.time) > was_at[channel]:
+                    high[channel] = middle
+                else:
+                    low[channel] = middle + 1
+        return {channel: Place(low[channel] - 1, "", states[channel].tag) for channel in places}
 
     async def leave(self, channels: Sequence[str]) -> None:
         """Read these channels no longer."""
