@@ -247,7 +247,11 @@ def uwsgi(folder: Path, *options: str) -> Generator[str]:
         yield f"http://{address.split('TCP address ')[1].split()[0]}"
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0, log.read_text()
+        try:
+            assert process.wait(30) == 0, log.read_text()
+        except subprocess.TimeoutExpired:
+            process.kill()
+            pytest.fail(f"it does not end:\n{log.read_text()}")
 
 
 def get(url: str) -> tuple[int, str]:
