@@ -28,5 +28,5 @@ def fits(found: object, needed: Mapping[str, type]) -> bool:
     text = ", ".join(sorted(missing))
     if missing and text not in _warned:
         _warned.add(text)
-        logger.warning("this uvicorn has no %s: frames are not shared, each socket makes its own", text)
+        logger.warning("this uvicorn has no %s: its sockets are served as on any server, frames are not shared", text)
     return not missing

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from backplane_asgi._sockets.budget import Budget
+from backplane_asgi._uvicorn.fitting import fits
 
 __all__ = ["GRACE_S", "StrictProtocol"]
 
@@ -26,6 +28,16 @@ MAX_FRAGMENTS: Final = 1_024
 MAX_UNREAD: Final = 128
 """Messages that may have come before the endpoint has seen the first of them; it admits fewer."""
 
+NEEDED: Final = {
+    "frames": list,
+    "queue": asyncio.Queue,
+    "close_sent": bool,
+    "close_timer": object,
+    "read_paused": bool,
+    "curr_msg_data_type": str,
+}
+"""What is used of uvicorn's class, which promises none of it. Without one, clients are as free as on any server."""
+
 BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -39,6 +51,7 @@ class StrictProtocol(WebSocketsSansIOProtocol):
         super().__init__(*args, **kwargs)
         self._control_budget = Budget()
         self._is_broken_off = False
+        self._is_known = fits(self, NEEDED)
 
     def handle_connect(self, event: Any) -> None:  # noqa: ANN401 -- of websockets
         """Begin the app's call, if this is a handshake."""
@@ -58,14 +71,18 @@ class StrictProtocol(WebSocketsSansIOProtocol):
 
     def handle_cont(self, event: Any) -> None:  # noqa: ANN401 -- of websockets
         """Take a part of a message."""
-        if len(self.frames) >= MAX_FRAGMENTS:
+        if not self._is_known:
+            super().handle_cont(event)
+        elif len(self.frames) >= MAX_FRAGMENTS:
             self._break_off(1009, f"a message may have {MAX_FRAGMENTS} fragments")
         elif not self.close_sent:
             super().handle_cont(event)
 
     def handle_ping(self) -> None:
         """Answer a ping, unless there are too many of them, or the client does not read the answers."""
-        if not self._control_budget.admits(self.loop.time()):
+        if not self._is_known:
+            super().handle_ping()
+        elif not self._control_budget.admits(self.loop.time()):
             self._break_off(1008, "too many pings")
         elif self.is_blocked:
             self.conn.data_to_send()  # is dropped: what waits would grow without a limit
@@ -82,7 +99,9 @@ class StrictProtocol(WebSocketsSansIOProtocol):
 
     def send_receive_event_to_app(self) -> None:
         """Pass a message on; text that is not UTF-8 ends the socket with 1007, and no traceback in the log."""
-        if self.curr_msg_data_type == "text" and not _is_text(self.frames):
+        if not self._is_known:
+            super().send_receive_event_to_app()
+        elif self.curr_msg_data_type == "text" and not _is_text(self.frames):
             self._break_off(1007, "text that is not UTF-8")
         elif self.queue.qsize() >= MAX_UNREAD:
             self._break_off(1008, "too many messages")
