@@ -75,6 +75,21 @@ async def test_a_client_gets_on_another_pod_what_it_missed_and_then_what_comes(f
     assert two.stats().replayable_bytes > 0
 
 
+async def test_what_is_handed_out_again_has_the_key_that_it_was_published_with(fleet: LogFleet) -> None:
+    one, two = await fleet.pod(), await fleet.pod()
+    id_ = await seen_by(one, two)
+    await two.publish(USER, 1, key="A")
+    await one.publish([USER, OTHER], 2, key="B")
+    await one.publish(USER, 3)
+    found: list[tuple[Any, str | None]] = []
+    async with one.connection(None, USER, resume_from=id_) as connection, asyncio.timeout(10):
+        async for event in connection:
+            found.append((event.value, event.key))
+            if len(found) == 3:
+                break
+    assert sorted(found, key=str) == [(1, "A"), (2, "B"), (3, None)]
+
+
 async def test_without_marks_only_events_and_gaps_come(fleet: LogFleet) -> None:
     one, two = await fleet.pod(), await fleet.pod()
     id_ = await seen_by(one, two)

@@ -88,6 +88,11 @@ def make_event(json: bytes, target_wire: bytes, place: EventPlace | None = None)
     return event
 
 
+def keyed_event(event: Event, key: str) -> Event:
+    """Return an event with a key."""
+    return KeyedEvent(event.json, place_of(event), event.target_wire, key=key)
+
+
 def moved_event(event: Event, place: EventPlace | None) -> Event:
     """Return an event as it stands at another place."""
     if event.key is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from backplane_core._log.record import Record
 from backplane_core._protocol.position import EventPlace, Position
-from backplane_core.event import CaughtUp, Event, make_event
+from backplane_core.event import CaughtUp, Event, keyed_event, make_event
 from backplane_core.observe import Gap
 
 __all__ = ["Backlog"]
@@ -54,7 +54,8 @@ class Backlog:
             return item
         self._replayed += 1
         target = next((wire for wire in item.targets if wire in self._wires), item.targets[0])
-        return make_event(item.event or b"null", target, self._place(item))
+        event = make_event(item.event or b"null", target, self._place(item))
+        return event if item.key is None else keyed_event(event, item.key)
 
     def _place(self, record: Record) -> EventPlace | None:
         position, end = self._position, self._end

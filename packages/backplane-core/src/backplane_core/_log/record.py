@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import msgspec
 
-from backplane_core._protocol.frame import Head, decode_exclude, decode_targets
+from backplane_core._protocol.frame import Head, decode_exclude, decode_key, decode_targets
 from backplane_core._protocol.json import compact
 from backplane_core._protocol.position import origin_key
 from backplane_core.errors import EnvelopeError
@@ -33,6 +33,7 @@ class Record(msgspec.Struct, gc=False, eq=False):
         size: Its bytes.
         late_since: When it came again in a log that had lost it: the serial at which the log went back. Clients whose
             place is from before have had it, or find it where it was first.
+        key: The event's; None: it has none.
     """
 
     serial: int
@@ -45,6 +46,7 @@ class Record(msgspec.Struct, gc=False, eq=False):
     exclude: frozenset[str] = frozenset()
     size: int = 0
     late_since: int = 0
+    key: str | None = None
 
     @classmethod
     def of(  # noqa: PLR0917 -- in the order of a frame
@@ -75,7 +77,9 @@ def record_of(head: Head, lane: int, cursor: str) -> Record:
         return Record(0, lane, cursor, sender, seq)
     if 10 in event or 13 in event:  # noqa: PLR2004 -- LF and CR
         event = compact(event)
-    return Record.of(lane, cursor, sender, seq, event, decode_targets(head), frozenset(decode_exclude(head)))
+    record = Record.of(lane, cursor, sender, seq, event, decode_targets(head), frozenset(decode_exclude(head)))
+    record.key = decode_key(head)
+    return record
 
 
 def new_records(head: Head | None, lane: int, cursor: str, numbers: dict[str, int]) -> list[Record]:

@@ -44,7 +44,9 @@ class PodLog:
         """
         mirror, channel = self.mirror, self.routing.channel(targets)
         lane, seq = mirror.lanes[channel], self.frames.numbering.peek(channel)[0] - 1
-        place = mirror.publish(Record.of(lane, "", mirror.own, seq, data, targets, frozenset(exclude)))
+        record = Record.of(lane, "", mirror.own, seq, data, targets, frozenset(exclude))
+        record.key = key
+        place = mirror.publish(record)
         serving = mirror.serving
         if serving is None:
             return place, None
