@@ -95,6 +95,37 @@ async def test_a_client_that_is_refused_gets_a_status_after_which_it_does_not_co
                 await server.websocket(path)
 
 
+async def lines_until(stream: Stream, end: str) -> list[str]:
+    found: list[str] = []
+    async with asyncio.timeout(20):
+        async for line in stream.lines:
+            if not line.startswith((":", "retry")) and line:
+                found.append(line)
+            if line == end:
+                break
+    return found
+
+
+@pytest.mark.parametrize("http", HTTP_PROTOCOLS)
+async def test_a_client_that_comes_back_to_another_server_gets_what_it_missed(redis_server: Any, http: str) -> None:
+    url = redis_server.url.replace("://", "+streams://", 1)
+    async with serve(url, http=http) as one, serve(url, http=http) as two:
+        async with stream(one, "/sse?user=ann") as ann:
+            assert (await lines_until(ann, 'data: {"backplane":"caughtup","replayed":0}'))[0] == "event: caughtup"
+            await two.publish("user:ann", 1)
+            last = (await lines_until(ann, "data: 1"))[-2]
+            assert last.startswith("id: 1.")
+        for number in range(2, 200):
+            await two.publish("user:ann", number)
+        async with stream(two, "/sse?user=ann", headers={"Last-Event-ID": last[4:]}) as ann:
+            lines = await lines_until(ann, 'data: {"backplane":"caughtup","replayed":198}')
+            assert [line for line in lines if line.startswith("data: ")][:-1] == [f"data: {n}" for n in range(2, 200)]
+            await one.publish("user:ann", "live")
+            assert (await lines_until(ann, 'data: "live"'))[-1] == 'data: "live"'
+        async with stream(one, "/sse?user=ann&last-event-id=made-up") as ann:
+            assert (await ann.next())[1]["cause"] == "resume"
+
+
 async def test_a_gap_stands_among_the_events(redis_server: Any) -> None:
     async with serve(redis_server.url) as server, stream(server, "/sse?user=ann") as ann:
         await server.metric_is("backplane_connections", 1)

@@ -72,8 +72,11 @@ class Request:
 
     @property
     def last_event_id(self) -> str | None:
-        """The id of the last event that an EventSource got; None at its first request."""
-        return self.header("last-event-id")
+        """The id of the last event that a client got; None at its first request.
+
+        An EventSource sends it by itself when it comes back; others can have it in the query, as `last-event-id`.
+        """
+        return self.header("last-event-id") or self.query.get("last-event-id")
 
     def __repr__(self) -> str:
         return f"<Request {self.scope.get('type')}>"

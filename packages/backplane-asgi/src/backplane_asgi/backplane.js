@@ -31,7 +31,8 @@ class Client {
     this.protocols = protocols;
     this.targets = new Set();
     this.state = null;
-    this.lastEventId = null; // where a durable bus could go on; a stream sends it by itself
+    this.lastEventId = null; // where a bus that keeps a log goes on
+    this.resumes = false; // whether the server said that it does
     this.wasOpen = false;
     this.failures = 0;
     this.isClosed = false;
@@ -84,12 +85,19 @@ class Client {
   }
 
   openStream() {
-    const stream = (this.stream = new EventSource(this.streamUrl, { withCredentials: true }));
+    const url = new URL(this.streamUrl);
+    // One that the browser opens again sends it by itself, and newer.
+    if (this.lastEventId !== null) url.searchParams.set("last-event-id", this.lastEventId);
+    const stream = (this.stream = new EventSource(url, { withCredentials: true }));
     stream.onopen = () => this.opened();
     stream.onmessage = ({ data, lastEventId }) => {
       this.lastEventId = lastEventId || this.lastEventId;
       this.take(JSON.parse(data));
     };
+    stream.addEventListener("caughtup", ({ lastEventId }) => {
+      this.resumes = true;
+      this.lastEventId = lastEventId || this.lastEventId;
+    });
     stream.addEventListener("gap", ({ data }) => this.take(JSON.parse(data)));
     stream.onerror = () => {
       if (this.stream !== stream) return;
@@ -102,8 +110,8 @@ class Client {
   opened() {
     this.failures = 0;
     this.enter("live");
-    // What was published while it was away is missing.
-    if (this.wasOpen) this.onGap({ cause: "disconnected", missed: null, open: false });
+    // What was published while it was away is missing, unless a stream goes on where it was, or says what is missing.
+    if (this.wasOpen && !(this.resumes && this.stream)) this.onGap({ cause: "disconnected", missed: null, open: false });
     this.wasOpen = true;
   }
 

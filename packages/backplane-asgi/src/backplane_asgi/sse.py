@@ -85,7 +85,9 @@ def sse_endpoint(
         ConfigurationError: An argument is not allowed.
 
     Delivery: events published once the stream has begun arrive, in order; what is missed is an `event: gap`, or the end
-        of the stream, as `on_gap` says.
+        of the stream, as `on_gap` says. On a bus that keeps a log each event has an `id:`, and with `on_gap="frame"` a
+        client that comes back with it, as an `EventSource` does by itself, gets what it missed first, on any pod; where
+        that ends is an `event: caughtup`.
     """
     if on_gap not in {"close", "frame"}:
         raise ConfigurationError(f"on_gap={on_gap!r} is not allowed: 'close' or 'frame'")
@@ -144,7 +146,9 @@ class SseEndpoint:
             return
         stream = Stream(hub, grant, scope, self)
         with suppress(ClosedError, TargetDeniedError):  # it is about to stop, or may not hear it: begin, and end
-            await stream.attach(backplane)
+            # One that ends at a gap would end there each time.
+            last_id = None if self.on_gap == "close" else request.last_event_id or backplane.last_event_id
+            await stream.attach(backplane, last_id)
         try:
             await stream.run(cors, receive, send)
         finally:
@@ -177,15 +181,19 @@ class Stream:
             closes_on_gap=endpoint.on_gap == "close",
         )
 
-    async def attach(self, backplane: BaseBackplane) -> None:
-        """Attach the client.
+    async def attach(self, backplane: BaseBackplane, last_id: str | None) -> None:
+        """Attach the client, and let it go on behind the event that it got last.
 
         Raises:
             ClosedError: The backplane takes no connections.
         """
         grant = self._grant
         self._outbound.attachment = await backplane.attach_events(
-            self._outbound, *grant.targets, presence=grant.presence, presence_key=grant.presence_key
+            self._outbound,
+            *grant.targets,
+            presence=grant.presence,
+            presence_key=grant.presence_key,
+            resume_from=last_id,
         )
         self._hub.opened("sse", self._outbound)
 

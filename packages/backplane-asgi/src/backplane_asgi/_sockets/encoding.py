@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import msgspec
-from backplane_core import Event, Gap
+from backplane_core import CaughtUp, Event, Gap
 
 __all__ = ["ChunkEncoding", "Encoding", "FrameEncoding", "MessageEncoding", "StreamEncoding", "gap_json", "text_frame"]
 
@@ -51,6 +51,10 @@ class Encoding(ABC):
     @abstractmethod
     def event_item(self, event: Event) -> Any:  # noqa: ANN401 -- bytes or an ASGI message; its port knows which
         """Return the form of an event."""
+
+    def mark_item(self, mark: CaughtUp) -> Any:  # noqa: ANN401 -- as above
+        """Return the form of the mark of where a replay ends."""
+        return self.control_item(msgspec.json.encode({"backplane": "caughtup", "replayed": mark.replayed}))
 
     @abstractmethod
     def control_item(self, data: bytes) -> Any:  # noqa: ANN401 -- as above
@@ -99,6 +103,12 @@ class StreamEncoding(Encoding):
     def control_item(self, data: bytes) -> bytes:
         """Return a gap; no other control message goes over a stream."""
         return b"event: gap\ndata: %b\n\n" % data
+
+    def mark_item(self, mark: CaughtUp) -> bytes:
+        """Return the mark of where a replay ends, with the place from which a client can resume that got no event."""
+        id_ = b"" if mark.id is None else b"id: %b\n" % mark.id.encode()
+        data = b'{"backplane":"caughtup","replayed":%d}' % mark.replayed
+        return self.body_item(b"event: caughtup\n%bdata: %b\n\n" % (id_, data))
 
     def body_item(self, body: bytes) -> bytes:
         """Return the form of what already is part of a stream."""

@@ -8,7 +8,16 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Literal, TypeAlias, TypedDict, Unpack
 
 from attrs import frozen
-from backplane_core import ClosedByFleetError, ConfigurationError, Conflate, Event, EventAttachment, Gap
+from backplane_core import (
+    CaughtUp,
+    ClosedByFleetError,
+    ConfigurationError,
+    Conflate,
+    Event,
+    EventAttachment,
+    Gap,
+    Replay,
+)
 
 from backplane_asgi._sockets.encoding import ChunkEncoding, Encoding, gap_json
 from backplane_asgi._sockets.flusher import Flusher
@@ -31,6 +40,9 @@ SocketOverflow: TypeAlias = Literal["close", "latest"]
 """What happens to a client that is too far behind. `close`: its socket is closed, so that it comes back and reloads.
 `latest`: events are left out that a newer one of the same target and `key` waits behind; if there is none, it is closed
 all the same."""
+
+REPLAY_AT_ONCE: Final = 64
+"""Missed events that are written before other sockets get their turn."""
 
 CONTROL_BYTES: Final = 64
 """What a control message counts for, in a socket that is behind."""
@@ -120,6 +132,7 @@ class Outbound:
         "_limits",
         "_max_bytes",
         "_max_items",
+        "_missed",
         "_port",
         "_until_end",
         "attachment",
@@ -151,8 +164,14 @@ class Outbound:
         self._is_queued = False
         self._port: Port | None = None
         self._until_end: asyncio.Timeout | None = None
+        # What is written before anything else, of a client that came back.
+        self._missed: Replay | None = None
 
     # What the backplane calls
+
+    def replay(self, missed: Replay) -> None:
+        """Write what a client missed that comes back, before anything else, as fast as its socket takes it."""
+        self._missed = missed
 
     def accept(self, event: Event) -> bool:
         """Take an event, unless too much waits: then the socket is closed."""
@@ -246,7 +265,11 @@ class Outbound:
         """Write all that waits, if the socket takes it."""
         self._is_queued = False
         items, port = self.items, self._port
-        if port is None or not items:
+        if port is None:
+            return
+        if self._missed is not None and not self._write_missed(self._missed, port):
+            return
+        if not items:
             return
         written = port.write_items(items)
         if written:
@@ -255,6 +278,34 @@ class Outbound:
             self.bytes = 0
         if port.is_blocked:
             self._flusher.behind(self)
+
+    def _write_missed(self, missed: Replay, port: Port) -> bool:
+        """Write some of what was missed; return whether that was all, so that what came since may follow."""
+        page: list[Any] = []
+        while not port.is_blocked and len(page) < REPLAY_AT_ONCE:
+            item = missed.take()
+            if item is None:
+                self._missed = None
+                break
+            page.append(self._replayed_item(item))
+        if page:
+            self.sent_bytes += port.write_items(page)
+        if self._missed is None:
+            return True
+        if port.is_blocked:
+            self._flusher.behind(self)
+        elif not self._is_queued:
+            self._is_queued = True
+            self._flusher.dirty.append(self)
+            if not self._flusher.is_running:
+                self._flusher.start()
+        return False
+
+    def _replayed_item(self, item: Event | Gap | CaughtUp) -> Any:  # noqa: ANN401 -- as its encoding makes them
+        encoding = self._encoding
+        if isinstance(item, Event):
+            return encoding.event_item(item)
+        return encoding.control_item(gap_json(item)) if isinstance(item, Gap) else encoding.mark_item(item)
 
     def resume(self) -> None:
         """Write what came while the socket took nothing."""
