@@ -61,7 +61,8 @@ def _parameters(cls: Class, kind: ParameterKind) -> Iterator[Parameter]:
             given = _keywords(member.value) if is_field else {}
             if given.get("init") != "False":
                 default = given.get("default") if is_field else member.value
-                yield Parameter(name.lstrip("_"), annotation=member.annotation, kind=kind, default=default)
+                argument = given.get("alias", name).strip("'\"").lstrip("_")
+                yield Parameter(argument, annotation=member.annotation, kind=kind, default=default)
 
 
 def _bases(cls: Class) -> Iterator[Class]:
