@@ -22,6 +22,8 @@ DEFAULTS = {
     "publish_wait_s": 0.005,
     "resend_s": 10.0,
     "resend_max_bytes": 32 * 1024 * 1024,
+    "resume_max_bytes": 64 * 1024 * 1024,
+    "resume_concurrency": 8,
     "stale_after_s": 10.0,
     "max_event_bytes": 1024 * 1024,
     "origin_ttl_s": 300.0,

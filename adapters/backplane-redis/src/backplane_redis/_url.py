@@ -19,6 +19,7 @@ _USES_TLS: Final[Mapping[str, bool]] = {"redis": False, "rediss": True, "valkey"
 MAX_PORT: Final = 65_535
 _REDIS_PORT: Final = 6379
 _SENTINEL_PORT: Final = 26379
+_ENCODE: Final = "percent-encode @ : / ? # % [ ] , inside user name and password"
 
 
 def format_address(address: Address) -> str:
@@ -115,12 +116,13 @@ class RedisUrl:
             pairs, addresses, malformed = [], [], True
         if malformed and "@" not in path + query and any(map(_has_wrong_port, hosts.split(","))):
             raise ConfigurationError(
-                f"the {scheme}:// URL is malformed: a host's port, behind its colon, is a number from 1 to 65535"
+                f"the {scheme}:// URL is malformed: a host's port, behind its colon, is a number from 1 to 65535; "
+                f"{_ENCODE}"
             )
         if malformed or (not addresses and scheme != "unix"):
             raise ConfigurationError(
                 f"the {scheme}:// URL is malformed: it must hold a host and may hold a port, and each option once; "
-                "percent-encode @ : / ? # % [ ] , inside user name and password"
+                f"{_ENCODE}"
             )
         return cls(
             scheme=scheme,
