@@ -16,6 +16,7 @@ from backplane_core import (
     connect,
 )
 from backplane_redis import StreamsTransport
+from backplane_redis._streams import reader as reader_module
 from backplane_redis._streams import upkeep as upkeep_module
 from backplane_redis._streams import writer as writer_module
 from backplane_redis._streams.session import Session
@@ -127,6 +128,33 @@ async def test_streams_that_all_lost_their_ends_are_asked_at_once(
         await second.aclose()
     assert asked == [128, 64], "what they are like, and what is behind the cursors"
     assert {place.rpartition("/")[2] for place in places.values()} == {"0"}
+
+
+async def test_a_stream_that_was_deleted_is_noticed_also_by_who_has_read_what_was_written_to_it_since(
+    redis_url: str, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "LOOK_EVERY_S", 0.3)
+    monkeypatch.setattr(reader_module, "BLOCK_MS", 20)
+    link = await StreamsTransport(streams(redis_url)).open()
+    try:
+        await link.resume([channel], {})
+        await link.send([(channel, b"%d" % number) for number in range(5)])
+        batches = link.receive()
+        assert await anext(batches)
+        async with server(redis_url) as operator:
+            await operator.delete(channel)
+        await link.send([(channel, b"new")])
+        payloads: list[bytes] = []
+
+        async def read_on() -> None:
+            async for batch in batches:
+                payloads.extend([item[1] for item in batch if isinstance(item, tuple)])
+
+        with pytest.raises(TransportError, match="was deleted or replaced"):
+            await asyncio.wait_for(read_on(), 30)
+        assert payloads[-1:] == [b"new"], "it was read before anybody looked"
+    finally:
+        await link.aclose()
 
 
 async def test_upkeep_takes_no_round_trip_of_its_own(

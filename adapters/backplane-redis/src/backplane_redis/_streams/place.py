@@ -103,12 +103,15 @@ class StreamInfo:
     def went_back(self, place: Place, *, is_there: bool) -> bool:
         """Return whether the stream has fewer entries than it had, or others, so that the place is not in it.
 
+        A place may be there in a stream that was deleted: somebody wrote to it again, and the reader read that. Its
+        number tells.
+
         Args:
             place: Where a reader was.
             is_there: Whether the entry of this place was there, a moment before this was asked.
         """
         if is_there:
-            return False
+            return place.number > self.added
         return place.number > self.gone or place.id > self.last_id
 
     def trimmed(self, channel: str, place: Place) -> Lost | None:
