@@ -163,9 +163,16 @@ class Reader:
                     taken = await self._deliver_sliced(entries, event, target, union, place, decode_targets(head))
             if head.receipt is not None:
                 self._post.roll_calls.took(head.origin, head.receipt, taken)
+                self._passed(channel)
                 await self._work()
             if monotonic() >= self._slice_ends:
+                self._passed(channel)
                 await self._turn()
+
+    def _passed(self, channel: str) -> None:
+        """Record that the frame at hand has reached all of its sinks: what this pod publishes now is behind it."""
+        if self._mirror is not None:
+            self._mirror.passed(channel, self._mirror.cursor)
 
     async def _work(self) -> None:
         """Do what a pod has asked for, here among the events, and give the loop its turns meanwhile."""
