@@ -8,12 +8,15 @@
 //   });
 //   events.subscribe("room:42");
 //
-// It comes back by itself, after a random wait, until `close()`, or a close code that says not to (44xx).
+// It comes back by itself, after a random wait, until `close()`, or a close code that says not to (44xx). Where the bus
+// keeps a log it then gets what it missed. So does a page that is loaded again, if it keeps `events.lastEventId` and
+// passes it on: `connect("/events", { lastEventId, targets: ["room:42"], ... })`, with what it had subscribed to.
 
 const FIRST_WAIT_S = 1; // doubles with each attempt that fails
 const LONGEST_WAIT_S = 30;
 const SILENT_S = 25; // after so long without a message it asks for a sign of life
 const ANSWER_S = 10; // and comes anew if none comes within this
+const LONGEST_URL = 6000; // servers and proxies take 8 KiB
 const ATTEMPTS = 3; // sockets in a row that never opened, until it tries a stream
 
 export function connect(url, options = {}) {
@@ -21,7 +24,9 @@ export function connect(url, options = {}) {
 }
 
 class Client {
-  constructor(url, { onEvent, onGap, onState, sse = null, random = Math.random, protocols = [] }) {
+  constructor(url, options) {
+    const { onEvent, onGap, onState, sse = null, random = Math.random, protocols = [] } = options;
+    const { lastEventId = null, targets = [] } = options;
     this.onEvent = onEvent ?? (() => {});
     this.onGap = onGap ?? (() => {});
     this.onState = onState ?? (() => {});
@@ -29,10 +34,11 @@ class Client {
     this.streamUrl = sse === null ? null : new URL(sse, location.href);
     this.random = random;
     this.protocols = protocols;
-    this.targets = new Set();
+    this.targets = new Set(targets);
+    this.refused = new Set(); // those of them that the server did not allow
     this.state = null;
-    this.lastEventId = null; // where a bus that keeps a log goes on
-    this.resumes = false; // whether the server said that it does
+    this.lastEventId = lastEventId; // where a bus that keeps a log goes on
+    this.resuming = new Set(); // "socket", "stream": the servers of these said that they do
     this.wasOpen = false;
     this.failures = 0;
     this.isClosed = false;
@@ -48,6 +54,7 @@ class Client {
 
   unsubscribe(target) {
     this.targets.delete(target);
+    this.refused.delete(target);
     this.say({ backplane: "unsubscribe", target });
   }
 
@@ -67,9 +74,14 @@ class Client {
   openSocket() {
     const url = new URL(this.url);
     url.protocol = url.protocol.replace("http", "ws");
+    url.searchParams.set("last-event-id", this.lastEventId ?? "");
+    const short = url.href;
+    for (const target of this.targets) if (!this.refused.has(target)) url.searchParams.append("subscribe", target);
+    const isWhole = url.href.length <= LONGEST_URL;
+    if (!isWhole) url.href = short;
     const socket = (this.socket = new WebSocket(url, this.protocols));
     socket.onopen = () => {
-      this.opened();
+      this.opened("socket", isWhole);
       for (const target of this.targets) this.say({ backplane: "subscribe", target });
       this.watch();
     };
@@ -89,13 +101,13 @@ class Client {
     // One that the browser opens again sends it by itself, and newer.
     if (this.lastEventId !== null) url.searchParams.set("last-event-id", this.lastEventId);
     const stream = (this.stream = new EventSource(url, { withCredentials: true }));
-    stream.onopen = () => this.opened();
+    stream.onopen = () => this.opened("stream", this.targets.size === 0); // it has no targets but those granted
     stream.onmessage = ({ data, lastEventId }) => {
       this.lastEventId = lastEventId || this.lastEventId;
       this.take(JSON.parse(data));
     };
     stream.addEventListener("caughtup", ({ lastEventId }) => {
-      this.resumes = true;
+      this.resuming.add("stream");
       this.lastEventId = lastEventId || this.lastEventId;
     });
     stream.addEventListener("gap", ({ data }) => this.take(JSON.parse(data)));
@@ -107,17 +119,33 @@ class Client {
     };
   }
 
-  opened() {
+  opened(way, isWhole) {
     this.failures = 0;
     this.enter("live");
-    // What was published while it was away is missing, unless a stream goes on where it was, or says what is missing.
-    if (this.wasOpen && !(this.resumes && this.stream)) this.onGap({ cause: "disconnected", missed: null, open: false });
+    // What was published while it was away is missing, unless the server goes on where it was, or says what is missing.
+    const isBack = this.wasOpen || this.lastEventId !== null;
+    if ((this.wasOpen && !this.resuming.has(way)) || (isBack && !isWhole)) this.missed();
     this.wasOpen = true;
+  }
+
+  missed() {
+    this.onGap({ cause: "disconnected", missed: null, open: false });
   }
 
   take(message) {
     if (message === null || typeof message !== "object" || !("backplane" in message)) {
       this.onEvent(message);
+    } else if (message.backplane === "event") {
+      this.lastEventId = message.id;
+      this.onEvent(message.event);
+    } else if (message.backplane === "caughtup") {
+      this.lastEventId = message.id;
+      if (message.id !== null) this.resuming.add("socket");
+      else this.resuming.delete("socket"); // it keeps no log, and has said that events are missing
+    } else if (message.backplane === "subscribed") {
+      if (this.refused.delete(message.target)) this.missed(); // what came until now
+    } else if (message.backplane === "refused") {
+      if (this.targets.has(message.target)) this.refused.add(message.target);
     } else if (message.backplane === "gap") {
       this.enter(message.open ? "stale" : "live");
       this.onGap(message);

@@ -22,6 +22,7 @@ from backplane_asgi._sockets.latest import make_outbound
 from backplane_asgi._sockets.outbound import ENDED, SLOW, STOPPING, Ending, Limits, SocketOverflow
 from backplane_asgi._sockets.port import Port, SendPort
 from backplane_asgi._sockets.pulse import Pulse
+from backplane_asgi._sockets.returning import Returning
 from backplane_asgi._types import ASGIApp, Message, Receive, Scope, Send
 from backplane_asgi.access import Authenticate, Grant, Refused, Request, ask_host
 from backplane_asgi.script import is_script, send_script
@@ -60,7 +61,15 @@ def websocket_endpoint(
 
     Its messages with the key `backplane` are the endpoint's own, in both directions. A client may send
     `{"backplane":"subscribe","target":"room:42"}` within `Grant.may_subscribe`, `unsubscribe`, and `ping`; other
-    messages are ignored. Close codes: 1001: this server is about to stop. 1007, 1008, 1009: it sent what is no UTF-8,
+    messages are ignored.
+
+    On a bus that keeps a log a client can resume, on any pod. It connects with `?last-event-id=`, empty the first time,
+    and gets each event as `{"backplane":"event","id":…,"event":…}`. It comes back with the newest id it got, and with
+    `subscribe=room:42` for each target that it had subscribed to, and gets what it missed first; where that ends, and
+    at first, is a `{"backplane":"caughtup","replayed":…,"id":…}`. A gap in what it missed is a message, whatever
+    `on_gap` is. `backplane.js` does all of it.
+
+    Close codes: 1001: this server is about to stop. 1007, 1008, 1009: it sent what is no UTF-8,
     too many messages, or one that is too large. 1011: the broker does not let this pod hear what was granted. 1012:
     events are missing, or the client was too slow. 4401, 4403: as `authenticate` refused; 4401 also once the grant has
     expired. 4409: another connection took its id. Any other code came with an order, by `fleet.close`.
@@ -149,8 +158,9 @@ class WebSocketEndpoint:
             await send(accept)
             await send({"type": "websocket.close", "code": refused.code, "reason": refused.reason})
             return
-        session = Session(backplane, hub, grant, scope, self.limits, closes_on_gap=self.on_gap == "close")
-        if await session.attach():
+        returning = Returning.of(request, grant, backplane)
+        session = Session(backplane, hub, grant, scope, self, returning)
+        if await session.attach(returning):
             try:
                 await session.run(accept, receive, send, self.pulse)
             finally:
@@ -163,8 +173,14 @@ class WebSocketEndpoint:
 class Session:
     """One client that was admitted."""
 
-    def __init__(
-        self, backplane: BaseBackplane, hub: Hub, grant: Grant, scope: Scope, limits: Limits, *, closes_on_gap: bool
+    def __init__(  # noqa: PLR0917 -- one caller
+        self,
+        backplane: BaseBackplane,
+        hub: Hub,
+        grant: Grant,
+        scope: Scope,
+        endpoint: WebSocketEndpoint,
+        returning: Returning,
     ) -> None:
         self._backplane = backplane
         self._hub = hub
@@ -174,20 +190,25 @@ class Session:
         self._prepared: Any = extensions.get("backplane.frames")
         self._outbound = make_outbound(
             grant.conn_id or uuid4().hex,
-            hub.messages if self._prepared is None else hub.frames,
+            hub.socket_encoding(is_prepared=self._prepared is not None, has_places=returning.has_places),
             flusher_of(asyncio.get_running_loop()),
-            limits,
-            closes_on_gap=closes_on_gap,
+            endpoint.limits,
+            closes_on_gap=endpoint.on_gap == "close",
         )
         self._plain: SendPort | None = None
         self._has_gone = False
 
-    async def attach(self) -> bool:
-        """Attach the client; return whether the backplane takes connections."""
+    async def attach(self, returning: Returning) -> bool:
+        """Attach the client, and let it go on where it was; return whether the backplane takes connections."""
         try:
             grant = self._grant
             self._outbound.attachment = await self._backplane.attach_events(
-                self._outbound, *grant.targets, presence=grant.presence, presence_key=grant.presence_key
+                self._outbound,
+                *grant.targets,
+                *returning.targets,
+                presence=grant.presence,
+                presence_key=grant.presence_key,
+                resume_from=returning.last_id,
             )
         except ClosedError:
             self._outbound.finish(STOPPING)

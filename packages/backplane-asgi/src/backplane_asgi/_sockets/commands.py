@@ -12,7 +12,7 @@ from backplane_asgi._sockets.budget import Budget
 from backplane_asgi._sockets.outbound import Ending, Outbound
 from backplane_asgi.access import Grant
 
-__all__ = ["Commands", "read_target"]
+__all__ = ["MAX_TARGETS", "Commands", "read_target"]
 
 MAX_BYTES: Final = 4096
 """Of one message: a target's id takes at most 1,024 bytes."""
@@ -90,9 +90,10 @@ class Commands:
     async def _subscribe(self, text: str) -> None:
         try:
             target = read_target(text)
+            held = self._backplane.targets_of(self._outbound.conn_id)
             if target not in self._grant.may_subscribe:
                 self._answer(backplane="refused", target=text, reason="not allowed")
-            elif len(self._backplane.targets_of(self._outbound.conn_id)) >= MAX_TARGETS + len(self._grant.targets):
+            elif target not in held and len(held) >= MAX_TARGETS + len(self._grant.targets):
                 self._answer(backplane="refused", target=text, reason=f"at most {MAX_TARGETS} targets")
             else:
                 await self._backplane.associate(self._outbound.conn_id, target)

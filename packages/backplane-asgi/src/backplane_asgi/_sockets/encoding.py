@@ -8,7 +8,17 @@ from typing import Any
 import msgspec
 from backplane_core import CaughtUp, Event, Gap
 
-__all__ = ["ChunkEncoding", "Encoding", "FrameEncoding", "MessageEncoding", "StreamEncoding", "gap_json", "text_frame"]
+__all__ = [
+    "ChunkEncoding",
+    "Encoding",
+    "FrameEncoding",
+    "MessageEncoding",
+    "PlacedFrameEncoding",
+    "PlacedMessageEncoding",
+    "StreamEncoding",
+    "gap_json",
+    "text_frame",
+]
 
 
 def text_frame(data: bytes) -> bytes:
@@ -24,6 +34,13 @@ def text_frame(data: bytes) -> bytes:
 def gap_json(gap: Gap) -> bytes:
     """Return what a client learns of a gap: nothing of brokers and their addresses, as its `reason` has."""
     return msgspec.json.encode({"backplane": "gap", "cause": gap.cause, "missed": gap.missed, "open": gap.is_open})
+
+
+def placed_json(event: Event) -> bytes:
+    """Return an event and its place in the log, for a client that can resume; the event alone if it has no place."""
+    if event.id is None:
+        return event.json
+    return b'{"backplane":"event","id":"%b","event":%b}' % (event.id.encode(), event.json)  # an id needs no escaping
 
 
 class Encoding(ABC):
@@ -54,7 +71,8 @@ class Encoding(ABC):
 
     def mark_item(self, mark: CaughtUp) -> Any:  # noqa: ANN401 -- as above
         """Return the form of the mark of where a replay ends."""
-        return self.control_item(msgspec.json.encode({"backplane": "caughtup", "replayed": mark.replayed}))
+        end = {"backplane": "caughtup", "replayed": mark.replayed, "id": mark.id}
+        return self.control_item(msgspec.json.encode(end))
 
     @abstractmethod
     def control_item(self, data: bytes) -> Any:  # noqa: ANN401 -- as above
@@ -87,6 +105,26 @@ class MessageEncoding(Encoding):
     def control_item(self, data: bytes) -> dict[str, Any]:
         """Return the control message."""
         return {"type": "websocket.send", "text": data.decode()}
+
+
+class PlacedFrameEncoding(FrameEncoding):
+    """WebSocket frames with the places of events, for clients that can resume."""
+
+    __slots__ = ()
+
+    def event_item(self, event: Event) -> bytes:
+        """Return the frame of the event and its place."""
+        return text_frame(placed_json(event))
+
+
+class PlacedMessageEncoding(MessageEncoding):
+    """ASGI messages with the places of events, for clients that can resume."""
+
+    __slots__ = ()
+
+    def event_item(self, event: Event) -> dict[str, Any]:
+        """Return the message of the event and its place."""
+        return self.control_item(placed_json(event))
 
 
 class StreamEncoding(Encoding):

@@ -10,7 +10,15 @@ from weakref import WeakKeyDictionary
 from attrs import define, field
 from backplane_core import BaseBackplane
 
-from backplane_asgi._sockets.encoding import ChunkEncoding, Encoding, FrameEncoding, MessageEncoding, StreamEncoding
+from backplane_asgi._sockets.encoding import (
+    ChunkEncoding,
+    Encoding,
+    FrameEncoding,
+    MessageEncoding,
+    PlacedFrameEncoding,
+    PlacedMessageEncoding,
+    StreamEncoding,
+)
 from backplane_asgi._sockets.histogram import Histogram
 from backplane_asgi._sockets.loop_lag import LoopLag
 from backplane_asgi._sockets.outbound import Outbound
@@ -46,6 +54,8 @@ class Hub:
     _ended: asyncio.Event = field(factory=asyncio.Event, init=False)
     frames: Encoding = field(factory=FrameEncoding, init=False)
     messages: Encoding = field(factory=MessageEncoding, init=False)
+    placed_frames: Encoding = field(factory=PlacedFrameEncoding, init=False)
+    placed_messages: Encoding = field(factory=PlacedMessageEncoding, init=False)
     stream: StreamEncoding = field(factory=StreamEncoding, init=False)
     chunks: ChunkEncoding = field(factory=ChunkEncoding, init=False)
 
@@ -54,6 +64,17 @@ class Hub:
         while any(self.open.values()):
             self._ended.clear()
             await self._ended.wait()
+
+    def socket_encoding(self, *, is_prepared: bool, has_places: bool) -> Encoding:
+        """Return the form of a WebSocket's events.
+
+        Args:
+            is_prepared: Whether its server takes ready frames.
+            has_places: Whether its client wants to know where it could resume.
+        """
+        if is_prepared:
+            return self.placed_frames if has_places else self.frames
+        return self.placed_messages if has_places else self.messages
 
     def opened(self, kind: Kind, outbound: Outbound) -> None:
         """Count a socket that is open from now on."""
