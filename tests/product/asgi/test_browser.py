@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from backplane_core import Target, connect
 from playwright.async_api import Page, async_playwright
 
 from tests.product.asgi.servers import Server, serve
@@ -105,6 +107,43 @@ async def test_a_page_whose_sockets_do_not_get_through_takes_a_stream(chromium: 
         redis_server.kill()
         await asyncio.to_thread(redis_server.start)
         await sees(page, ["gap", "reconnect", False])
+
+
+async def test_a_page_that_changes_servers_or_is_loaded_again_gets_what_it_missed(
+    chromium: str, redis_server: Any
+) -> None:
+    url = redis_server.url.replace("://", "+streams://", 1)
+    room = Target("room", "1")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        async with (
+            connect(url, channel="page") as worker,
+            serve(url, listener=listener, BACKPLANE_CHANNEL="page") as first,
+            page_of(first, chromium) as page,
+        ):
+            await page.evaluate(PAGE, ["/ws?user=ann", {"targets": ["room:1"]}])
+            await page.wait_for_function("() => events.lastEventId !== null", timeout=20_000)
+            await worker.publish(Target.user("ann"), 1)
+            await worker.publish(room, 2)
+            await sees(page, ["event", 1], ["event", 2])
+            first.terminate()
+            await first.ends()
+            await sees(page, ["state", "connecting", None], ["event", 2], ["state", "connecting", None])
+            for number in range(3, 50):
+                await worker.publish(Target.user("ann") if number % 2 else room, number)
+            async with serve(url, listener=listener, BACKPLANE_CHANNEL="page") as second:
+                await sees(page, *[["event", number] for number in range(1, 50)])
+                assert not [it for it in await page.evaluate("seen") if it[0] == "gap"]
+                last_id = await page.evaluate("events.lastEventId")
+                await page.goto(f"{second.url}/health/live")
+                for number in range(50, 60):
+                    await worker.publish(Target.user("ann") if number % 2 else room, number)
+                await page.evaluate(PAGE, ["/ws?user=ann", {"targets": ["room:1"], "lastEventId": last_id}])
+                await sees(page, ["event", 59])
+                await worker.publish(room, "live")
+                await sees(page, ["event", "live"])
+                seen = [it for it in await page.evaluate("seen") if it[0] != "state"]
+                assert seen == [*[["event", number] for number in range(50, 60)], ["event", "live"]]
 
 
 async def test_the_script_is_served_once_and_then_known(chromium: str) -> None:

@@ -96,7 +96,7 @@ def websocket_endpoint(
         ConfigurationError: An argument is not allowed.
 
     Delivery: events published once the socket is open arrive, in order; what is missed closes the socket, or is a
-        message, as `on_gap` says.
+        message, as `on_gap` says. A client that resumes gets what it missed first, each event once.
     """
     if on_gap not in ("close", "frame"):
         raise ConfigurationError(f"on_gap={on_gap!r} is not allowed: 'close' or 'frame'")
