@@ -176,6 +176,18 @@ async def test_what_memory_does_not_hold_comes_from_the_log(fleet: LogFleet) -> 
         assert [item for item in await read(connection, 1_499) if item != "live"] == [*range(1_500)]
 
 
+async def test_the_entry_at_which_a_pod_began_to_listen_comes_from_the_log(fleet: LogFleet) -> None:
+    one = await fleet.pod()
+    id_ = await seen_by(one, one)
+    for number in range(3):
+        await one.publish(USER, number)
+    await one.flush(timeout_s=10)
+    two = await fleet.pod(resume_max_bytes=8)  # too little to read the ends of the logs before it listens
+    async with two.connection(None, USER, resume_from=id_) as connection:
+        await one.publish(USER, 3)
+        assert await read(connection, 3) == [0, 1, 2, "live", 3]
+
+
 async def test_events_that_no_log_has_yet_come_once_wherever_the_client_goes(fleet: LogFleet) -> None:
     one, two = await fleet.pod(), await fleet.pod()
     id_ = one.last_event_id

@@ -118,6 +118,8 @@ class Mirror:
         self._begun = [0] * len(channels)
         # By lane: the last serial before that, until something is read there.
         self._before_begun: list[int | None] = [None] * len(channels)
+        self.bare = [""] * len(channels)
+        """By lane: the place where a link began that this pod knew nothing of: it has not read the entry there."""
         self._serial = 0
         self._records: deque[Record] = deque()
         self._places: list[dict[str, int]] = [{} for _ in channels]
@@ -135,7 +137,10 @@ class Mirror:
         """Record that a channel is read from behind this place on."""
         lane = self.lanes.get(channel)
         if lane is not None and self.vector[lane] != cursor:
-            self._begun[lane], before = self.known(lane, cursor) or 0, self._serial
+            known, before = self.known(lane, cursor), self._serial
+            self._begun[lane] = known or 0
+            if known is None:
+                self.bare[lane] = cursor
             self.passed(channel, cursor)
             self._before_begun[lane] = before
 

@@ -174,9 +174,9 @@ class Resumer(NoLog):
             for place, head in entries:
                 known = self._mirror.known(lane, place)
                 if known is not None:
-                    client.starts[lane] = known - 1
-                    if known <= self._mirror.forgotten[lane]:  # of the last entry only the place is known
-                        client.starts[lane] = known
+                    is_forgotten = known <= self._mirror.forgotten[lane]
+                    client.starts[lane] = known if is_forgotten else known - 1
+                    if is_forgotten or place == self._mirror.bare[lane]:  # only the place is known, not what is there
                         older += [one for one in new_records(head, lane, place, numbers) if client.is_for(one)]
                     client.older += older
                     client.gaps += gaps
