@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from backplane_core import CaughtUp, Connection, DistributedBackplane, Event, Gap, InMemoryBackplane, Target
 from backplane_core.testing import MemoryLog
+from backplane_core.testing.memory_log import MemoryLogLink
 
 from tests.product.core.test_durable import KEYS, LogFleet, all_live
 from tests.support.fleets import MemoryFleet
@@ -186,6 +187,23 @@ async def test_the_entry_at_which_a_pod_began_to_listen_comes_from_the_log(fleet
     async with two.connection(None, USER, resume_from=id_) as connection:
         await one.publish(USER, 3)
         assert await read(connection, 3) == [0, 1, 2, "live", 3]
+
+
+async def test_a_broker_that_freezes_while_a_pod_reads_its_logs_costs_that_link_alone(
+    fleet: LogFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, asked = MemoryLogLink.read, list[str]()
+
+    async def freezes_once(self: MemoryLogLink, channel: str, limit: int, **places: Any) -> Any:
+        asked.append(channel)
+        if len(asked) == 1:
+            await asyncio.Event().wait()
+        return await read(self, channel, limit, **places)
+
+    monkeypatch.setattr(MemoryLogLink, "read", freezes_once)
+    pod = await fleet.pod(wait=False, connect_timeout_s=0.2)
+    await until(lambda: pod.state == "live", "another link is live")
+    assert len(asked) > 1
 
 
 async def test_events_that_no_log_has_yet_come_once_wherever_the_client_goes(fleet: LogFleet) -> None:

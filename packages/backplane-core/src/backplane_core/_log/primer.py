@@ -14,6 +14,7 @@ from backplane_core._log.record import new_records
 from backplane_core._protocol.frame import Head
 from backplane_core._protocol.sequence import Tracker
 from backplane_core._runtime.system import System
+from backplane_core.errors import TransportError
 
 __all__ = ["Primer"]
 
@@ -51,7 +52,7 @@ class Primer:
             places: Take where each log was read up to.
 
         Raises:
-            TransportError: A log can't be read.
+            TransportError: A log can't be read, or a page of it does not come within `timeout_s`.
         """
         if self._is_done:
             return
@@ -77,13 +78,21 @@ class Primer:
         entries: list[Entry] = []
         before: str | None = None
         while share > 0 and self.system.monotonic() < ends:
-            _, page = await self.pages.read(channel, before=before)
+            page = await self._page(channel, before)
             if not page:
                 break
             entries[:0] = page
             share -= sum([_size(head) for _, head in page])
             before = page[0][0]
         return entries
+
+    async def _page(self, channel: str, before: str | None) -> list[Entry]:
+        """Return a page; raise if it does not come: no heartbeat watches a link that is not live yet."""
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                return (await self.pages.read(channel, before=before))[1]
+        except TimeoutError:
+            raise TransportError("the broker shows no log: it is frozen, or the line is cut") from None
 
     def _take(self, channel: str, lane: int, cursor: str, head: Head | None, numbers: dict[str, int]) -> None:
         for record in new_records(head, lane, cursor, numbers):
