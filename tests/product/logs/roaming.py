@@ -141,8 +141,11 @@ class RoamingRun(Run):
             await asyncio.wait([client.task])
 
     def _may_repeat(self, reader: Reader) -> bool:
-        """Return whether a reader came back with an id of which nobody knew any longer what it had got."""
-        return any(isinstance(item, Gap) and item.cause in {"epoch", "resume"} for item in reader.stream)
+        """Return whether a reader came back with an id of which nobody knew any longer what it had got.
+
+        A pod that did not read what was trimmed does not know its numbers, if their sender sends that again.
+        """
+        return any(isinstance(item, Gap) and item.cause in {"epoch", "resume", "trimmed"} for item in reader.stream)
 
     def _own_missing(self, reader: Reader, missing: set[tuple[int, int]]) -> set[tuple[int, int]]:
         return set()
