@@ -120,7 +120,7 @@ class DistributedBackplane(BaseBackplane):
         primer: Primer | None = None
         if self._pod_log is not None:
             log = self._pod_log
-            primer = Primer(log.mirror, log.pages, self._receiver.tracker, system, settings.connect_timeout_s / 2)
+            primer = Primer(log.mirror, log.pages, self._receiver.tracker, system, settings.connect_timeout_s)
         # Up and down: one link after the other
         self._ending = Ending(
             states=self._states,

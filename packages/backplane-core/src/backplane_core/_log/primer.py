@@ -18,6 +18,9 @@ from backplane_core.errors import TransportError
 
 __all__ = ["Primer"]
 
+SHARE: Final = 1 / 8
+"""What part of the time for a connection reading may take: over a slow line the rest needs it, and no link is live
+before."""
 TURN_EVERY: Final = 64
 """Entries between two turns of the loop: some 1 ms."""
 
@@ -34,7 +37,7 @@ class Primer:
         pages: Reads the logs, from their ends.
         tracker: Takes the numbers.
         system: The clock.
-        timeout_s: How long it may take; what was read by then is used.
+        timeout_s: How long the broker may take for a page. What was read within `SHARE` of that is used.
     """
 
     mirror: Mirror
@@ -57,7 +60,7 @@ class Primer:
         if self._is_done:
             return
         self.tracker.now = self.tracker.read_at = self.system.monotonic()
-        ends = self.tracker.now + self.timeout_s
+        ends = self.tracker.now + self.timeout_s * SHARE
         logs = [await self._read(channel, ends) for channel in channels]
         # As if they had come at the same pace, so that none is forgotten before the others.
         order = sorted(
