@@ -25,6 +25,8 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "beat_s": ("0.5", 0.5),
     "resend_s": ("3", 3.0),
     "resend_max_bytes": ("4096", 4096),
+    "resume_max_bytes": ("8192", 8192),
+    "resume_concurrency": ("3", 3),
     "stale_after_s": ("9", 9.0),
     "outbox_max_messages": ("10", 10),
     "outbox_max_bytes": ("4096", 4096),
