@@ -9,6 +9,7 @@ from typing import Any
 
 from backplane_core import BaseBackplane, Frame, Lost, Target
 from backplane_core._fleet.members import Members
+from backplane_core._log.mirror import Mirror
 from backplane_core._presence.pod_presence import PodPresence
 from backplane_core._protocol.sequence import Tracker
 
@@ -120,6 +121,16 @@ def members_of(pod: Any) -> Members:
     """Return which other pods a pod knows."""
     members: Members = pod._fleet.members
     return members
+
+
+def mirror_of(pod: Any) -> Mirror:
+    mirror: Mirror = pod._pod_log.mirror
+    return mirror
+
+
+def awaited_places(pod: Any) -> int:
+    """Return how many places in the logs somebody waits for."""
+    return len(pod._pod_log.mirror._reached)
 
 
 def mute(pod: Any) -> None:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx2
+import pytest
 import websockets
 from attrs import define
 
-__all__ = ["HTTP_PROTOCOLS", "PREPARED", "PREPARED_HTTP", "Server", "serve", "serve_by"]
+__all__ = ["HTTP_PROTOCOLS", "PREPARED", "PREPARED_HTTP", "Server", "need", "serve", "serve_by"]
 
 ROOT: Final = Path(__file__).parents[3]
 PREPARED: Final = "backplane_asgi.uvicorn:PreparedProtocol"
@@ -31,6 +32,15 @@ HTTP_PROTOCOLS: Final = (
 )
 UNFINISHED: Final = "ERROR:    ASGI callable returned without completing response."
 """What uvicorn logs of a stream that is given up: ASGI has no other way to end one whose client does not read."""
+
+
+def need(*modules: str) -> None:
+    """Skip the test where a framework or server is not installed; fail it where CI says that it has to be."""
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing and os.environ.get("BACKPLANE_REQUIRE_FRAMEWORKS") == "1":
+        pytest.fail(f"BACKPLANE_REQUIRE_FRAMEWORKS=1, but there is no {missing[0]}", pytrace=False)
+    if missing:
+        pytest.skip(f"no {missing[0]}: it comes with `uv sync --group frameworks`")
 
 
 @define

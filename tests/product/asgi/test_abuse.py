@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import struct
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from importlib.util import find_spec
 from typing import Final
 
 import psutil  # type: ignore[import-untyped]
@@ -17,7 +15,7 @@ import pytest
 from attrs import frozen
 from websockets.asyncio.client import ClientConnection
 
-from tests.product.asgi.servers import PREPARED, PREPARED_HTTP, Server, serve, serve_by
+from tests.product.asgi.servers import PREPARED, PREPARED_HTTP, Server, need, serve, serve_by
 from tests.product.asgi.test_websocket import handshake, receive
 
 SERVICE: Final = "tests.product.asgi.service:app"
@@ -158,11 +156,7 @@ WAYS: Mapping[str, Way] = {
 @pytest.fixture(params=list(WAYS))
 def way(request: pytest.FixtureRequest) -> Way:
     way = WAYS[request.param]
-    missing = [name for name in way.needs if find_spec(name) is None]
-    if missing and os.environ.get("BACKPLANE_REQUIRE_FRAMEWORKS") == "1":
-        pytest.fail(f"BACKPLANE_REQUIRE_FRAMEWORKS=1, but there is no {missing[0]}", pytrace=False)
-    if missing:
-        pytest.skip(f"no {missing[0]}: it comes with `uv sync --group frameworks`")
+    need(*way.needs)
     return way
 
 

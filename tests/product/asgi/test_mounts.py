@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 
 import pytest
 from attrs import frozen
@@ -15,7 +13,7 @@ from backplane_core import Target, connect
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from tests.product.asgi.servers import PREPARED, PREPARED_HTTP, Server, serve_by
+from tests.product.asgi.servers import PREPARED, PREPARED_HTTP, Server, need, serve_by
 
 ANN = Target.user("ann")
 SERVICE = "tests.product.asgi.service:app"
@@ -69,11 +67,7 @@ WAYS = {
 @pytest.fixture(params=list(WAYS))
 def way(request: pytest.FixtureRequest) -> Way:
     way = WAYS[request.param]
-    missing = [name for name in way.needs if find_spec(name) is None]
-    if missing and os.environ.get("BACKPLANE_REQUIRE_FRAMEWORKS") == "1":
-        pytest.fail(f"BACKPLANE_REQUIRE_FRAMEWORKS=1, but there is no {missing[0]}", pytrace=False)
-    if missing:
-        pytest.skip(f"no {missing[0]}: it comes with `uv sync --group frameworks`")
+    need(*way.needs)
     return way
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -42,13 +41,6 @@ USER = Target.user("u1")
 ROOM = Target("room", "42")
 LONG_S = 30.0
 """For questions that must not wait for their time."""
-
-
-@pytest.fixture(params=["broadcast", "interest"])
-async def fleet(leaves_nothing: None, request: pytest.FixtureRequest) -> AsyncIterator[MemoryFleet]:
-    fleet = MemoryFleet(request.param)
-    async with fleet.stack:
-        yield fleet
 
 
 async def pods(fleet: MemoryFleet, count: int, **options: Any) -> list[DistributedBackplane]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -24,13 +23,6 @@ from tests.support.inside import mute, next_number, roll_calls_wait, what_it_say
 from tests.support.waiting import until
 
 OTHER = Target.user("u2")
-
-
-@pytest.fixture(params=["broadcast", "interest"])
-async def fleet(leaves_nothing: None, request: pytest.FixtureRequest) -> AsyncIterator[MemoryFleet]:
-    fleet = MemoryFleet(request.param)
-    async with fleet.stack:
-        yield fleet
 
 
 async def test_all_connections_of_a_user_are_put_into_a_room_and_taken_out_again(fleet: MemoryFleet) -> None:

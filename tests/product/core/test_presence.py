@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -34,13 +34,6 @@ USER = Target.user("u1")
 LONG_S = 30.0
 """For questions that must not wait for their time."""
 EVERYONE = Target.everyone()
-
-
-@pytest.fixture(params=["broadcast", "interest"])
-async def fleet(leaves_nothing: None, request: pytest.FixtureRequest) -> AsyncIterator[MemoryFleet]:
-    fleet = MemoryFleet(request.param)
-    async with fleet.stack:
-        yield fleet
 
 
 async def pods(fleet: MemoryFleet, count: int, **options: Any) -> list[DistributedBackplane]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from backplane_core.testing.memory_log import MemoryLogLink
 
 from tests.product.core.test_durable import KEYS, LogFleet, all_live
 from tests.support.fleets import MemoryFleet
-from tests.support.inside import channel_of
+from tests.support.inside import awaited_places, channel_of, mirror_of
 from tests.support.waiting import until
 
 USER = Target.user("u1")
@@ -187,6 +188,25 @@ async def test_the_entry_at_which_a_pod_began_to_listen_comes_from_the_log(fleet
     async with two.connection(None, USER, resume_from=id_) as connection:
         await one.publish(USER, 3)
         assert await read(connection, 3) == [0, 1, 2, "live", 3]
+
+
+async def test_who_waits_in_vain_for_a_place_that_never_comes_leaves_nothing(fleet: LogFleet) -> None:
+    pod = await fleet.pod()
+    for number in range(100):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(mirror_of(pod).reach(0, f"{number}-0/0"), 0.001)
+    gc.collect()
+    assert not awaited_places(pod)
+
+
+async def test_two_that_wait_for_one_place_both_get_there(fleet: LogFleet) -> None:
+    mirror = mirror_of(await fleet.pod())
+    waiting = [asyncio.ensure_future(mirror.reach(0, "9-0")) for _ in range(2)]
+    await asyncio.sleep(0)
+    gc.collect()
+    mirror.passed(mirror.channel(0), "9-0")
+    async with asyncio.timeout(10):
+        await asyncio.gather(*waiting)
 
 
 async def test_a_broker_that_freezes_while_a_pod_reads_its_logs_costs_that_link_alone(

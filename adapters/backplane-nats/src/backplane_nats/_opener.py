@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import nats.errors
 from backplane_core import AuthenticationError, ConfigurationError, TransportError
@@ -49,7 +49,10 @@ _OPTIONS: Final[Mapping[str, Any]] = {
 }
 
 
-class Opener:
+L = TypeVar("L", bound=NatsLink)
+
+
+class Opener(Generic[L]):
     """Opens one link after another to the servers that the settings name, and to those that they announce.
 
     Args:
@@ -57,31 +60,26 @@ class Opener:
         kind: Of the links.
     """
 
-    def __init__(self, settings: Settings, kind: type[NatsLink]) -> None:
+    def __init__(self, settings: Settings, kind: type[L]) -> None:
         self._settings = settings
         self._kind = kind
         self._tls = SharedTls(settings.files)
         self._providers = Providers(settings.options)
         self._dialer = Dialer()
         self._servers = Servers(settings)
-        self._last: tuple[Server, TlsClient, NatsLink] | None = None
+        self._last: tuple[Server, TlsClient, L] | None = None
 
     @property
     def max_payload_bytes(self) -> int:
         """What the server said last that a message may have; an account's own limit comes late."""
         return _DEFAULT_MAX_PAYLOAD_BYTES if self._last is None else self._last[1].max_payload
 
-    async def open(self) -> NatsLink:
-        """Try each server once, and return the first link.
-
-        The URL's servers come first, then those that the cluster announced, both in random order (in their own order
-        with `dont_randomize`). Servers that failed, and the previous link's, come last.
+    async def open(self) -> L:
+        """Try each server once, and return the first link; see `NatsTransport.open`.
 
         Raises:
             TransportError: No server can be reached; `retryable=False` where TLS or a file is wrong.
             AuthenticationError: A server refused the credentials, and no other accepted them.
-
-        Cancellation: leaves no socket and no task behind.
         """
         if self._last is not None:
             server, client, link = self._last
@@ -93,7 +91,7 @@ class Opener:
         failures: list[TransportError] = []
         for server in servers:
             outcome = await self._attempt(server, alone=len(servers) == 1)
-            if isinstance(outcome, NatsLink):
+            if not isinstance(outcome, TransportError):
                 return outcome
             failures.append(outcome)
         for failure in failures:
@@ -104,7 +102,7 @@ class Opener:
             retryable=any(failure.retryable for failure in failures),
         )
 
-    async def _attempt(self, server: Server, *, alone: bool) -> NatsLink | TransportError:
+    async def _attempt(self, server: Server, *, alone: bool) -> L | TransportError:
         # Failures are returned, not raised inside `except`: an error's __context__ could lead to secrets.
         try:
             options = {**_OPTIONS, **self._settings.connect_options()}
@@ -149,10 +147,10 @@ class Opener:
         self._last = server, client, link
         return link
 
-    async def _connect(self, link: NatsLink, options: Mapping[str, Any]) -> None:
+    async def _connect(self, link: L, options: Mapping[str, Any]) -> None:
         await link.connect({**options, **await self._providers.answers()})
 
-    async def _attempt_with_tls(self, server: Server, *, alone: bool) -> NatsLink | TransportError:
+    async def _attempt_with_tls(self, server: Server, *, alone: bool) -> L | TransportError:
         """Try again at a server that wants TLS although the URL asks for none, and for which no context was made."""
         try:
             await self._tls.make()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from attrs import evolve
 from backplane_core import ConfigurationError, DurableLink, Retention, Traits
@@ -100,7 +100,7 @@ class JetStreamTransport:
 
         Cancellation: leaves no socket and no task behind.
         """
-        connection = cast("JetStreamConnection", await self._opener.open())
+        connection = await self._opener.open()
         if not self._has_warned:
             self._has_warned = True
             for weakness in self._definition.find_weaknesses(is_clustered=connection.is_clustered):

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from backplane_asgi._sockets.outbound import SocketOverflow
+from backplane_asgi._sockets.outbound import OnGap, SocketOverflow
 from backplane_asgi._types import ASGIApp, Message, Receive, Scope, Send
 from backplane_asgi.access import Authenticate, Grant, Refused, Request
 from backplane_asgi.draining import drain_on_signal
@@ -11,7 +11,7 @@ from backplane_asgi.metrics import metrics_endpoint
 from backplane_asgi.publish import publish_endpoint
 from backplane_asgi.script import browser_script
 from backplane_asgi.sse import sse_endpoint
-from backplane_asgi.websocket import OnGap, websocket_endpoint
+from backplane_asgi.websocket import websocket_endpoint
 
 __all__ = [
     "ASGIApp",

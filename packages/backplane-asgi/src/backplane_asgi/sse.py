@@ -10,7 +10,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from attrs import frozen
-from backplane_core import BaseBackplane, ClosedError, ConfigurationError, Conflate, TargetDeniedError
+from backplane_core import BaseBackplane, ClosedError, Conflate, TargetDeniedError
 
 from backplane_asgi._finding import find_backplane
 from backplane_asgi._http.answers import answer, refuses_method
@@ -19,7 +19,7 @@ from backplane_asgi._sockets.expiry import closing_at
 from backplane_asgi._sockets.flusher import flusher_of
 from backplane_asgi._sockets.hub import Hub, hub_of
 from backplane_asgi._sockets.latest import make_outbound
-from backplane_asgi._sockets.outbound import SLOW, Limits, SocketOverflow
+from backplane_asgi._sockets.outbound import SLOW, Limits, OnGap, SocketOverflow, closes_on_gap
 from backplane_asgi._sockets.port import StreamPort
 from backplane_asgi._sockets.pulse import Pulse
 from backplane_asgi._types import ASGIApp, Receive, Scope, Send
@@ -45,7 +45,7 @@ def sse_endpoint(
     backplane: BaseBackplane | str = "backplane",
     *,
     authenticate: Authenticate,
-    on_gap: str = "frame",
+    on_gap: OnGap = "frame",
     origins: Sequence[str] | None = None,
     max_pending: int = 1_000,
     max_pending_bytes: int = 1024 * 1024,
@@ -63,8 +63,7 @@ def sse_endpoint(
     Args:
         backplane: The backplane, or its name in the state that the app's lifespan yields.
         authenticate: Decides which events the client gets. An `EventSource` can set no header: use a cookie.
-        on_gap: What the client gets at a gap. `"frame"`, the default: `event: gap` with JSON in its place among the
-            events. `"close"`: the stream ends, and the client comes back.
+        on_gap: What the client gets at a gap; see `OnGap`.
         origins: Web pages that may connect, as `https://app.example`; `["*"]`: any. None: those of the host that is
             asked.
         max_pending: Events that may wait to be written. By default 1,000: a second of a very busy stream.
@@ -89,8 +88,6 @@ def sse_endpoint(
         client that comes back with it, as an `EventSource` does by itself, gets what it missed first, on any pod; where
         that ends is an `event: caughtup`.
     """
-    if on_gap not in {"close", "frame"}:
-        raise ConfigurationError(f"on_gap={on_gap!r} is not allowed: 'close' or 'frame'")
     limits = Limits(
         max_pending=max_pending,
         max_pending_bytes=max_pending_bytes,
@@ -104,7 +101,7 @@ def sse_endpoint(
         origins=Origins.of(origins),
         limits=limits,
         pulse=Pulse(comment_s),
-        on_gap=on_gap,
+        closes_on_gap=closes_on_gap(on_gap),
         retry_s=retry_s,
     )
 
@@ -118,7 +115,7 @@ class SseEndpoint:
     origins: Origins
     limits: Limits
     pulse: Pulse
-    on_gap: str
+    closes_on_gap: bool
     retry_s: float
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -147,7 +144,7 @@ class SseEndpoint:
         stream = Stream(hub, grant, scope, self)
         with suppress(ClosedError, TargetDeniedError):  # it is about to stop, or may not hear it: begin, and end
             # One that ends at a gap would end there each time.
-            last_id = None if self.on_gap == "close" else request.last_event_id or backplane.last_event_id
+            last_id = None if self.closes_on_gap else request.last_event_id or backplane.last_event_id
             await stream.attach(backplane, last_id)
         try:
             await stream.run(cors, receive, send)
@@ -178,7 +175,7 @@ class Stream:
             hub.stream,
             flusher_of(asyncio.get_running_loop()),
             endpoint.limits,
-            closes_on_gap=endpoint.on_gap == "close",
+            closes_on_gap=endpoint.closes_on_gap,
         )
 
     async def attach(self, backplane: BaseBackplane, last_id: str | None) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 from uuid import uuid4
 
 from attrs import frozen
-from backplane_core import BaseBackplane, ClosedError, ConfigurationError, Conflate, TargetDeniedError
+from backplane_core import BaseBackplane, ClosedError, Conflate, TargetDeniedError
 
 from backplane_asgi._finding import find_backplane
 from backplane_asgi._http.answers import answer
@@ -19,7 +19,7 @@ from backplane_asgi._sockets.expiry import closing_at
 from backplane_asgi._sockets.flusher import flusher_of
 from backplane_asgi._sockets.hub import Hub, hub_of
 from backplane_asgi._sockets.latest import make_outbound
-from backplane_asgi._sockets.outbound import ENDED, SLOW, STOPPING, Ending, Limits, SocketOverflow
+from backplane_asgi._sockets.outbound import ENDED, SLOW, STOPPING, Ending, Limits, OnGap, SocketOverflow, closes_on_gap
 from backplane_asgi._sockets.port import Port, SendPort
 from backplane_asgi._sockets.pulse import Pulse
 from backplane_asgi._sockets.returning import Returning
@@ -27,11 +27,7 @@ from backplane_asgi._types import ASGIApp, Message, Receive, Scope, Send
 from backplane_asgi.access import Authenticate, Grant, Refused, Request, ask_host
 from backplane_asgi.script import is_script, send_script
 
-__all__ = ["OnGap", "websocket_endpoint"]
-
-OnGap: TypeAlias = Literal["close", "frame"]
-"""What a client gets at a gap. `close`: close code 1012, at which it comes back and reloads. `frame`: a message
-`{"backplane":"gap","cause":…,"missed":…,"open":…}` in its place among the events."""
+__all__ = ["websocket_endpoint"]
 
 CLOSE_S: Final = 5.0
 """How long a close may take to be written."""
@@ -98,8 +94,6 @@ def websocket_endpoint(
     Delivery: events published once the socket is open arrive, in order; what is missed closes the socket, or is a
         message, as `on_gap` says. A client that resumes gets what it missed first, each event once.
     """
-    if on_gap not in ("close", "frame"):
-        raise ConfigurationError(f"on_gap={on_gap!r} is not allowed: 'close' or 'frame'")
     limits = Limits(
         max_pending=max_pending,
         max_pending_bytes=max_pending_bytes,
@@ -113,7 +107,7 @@ def websocket_endpoint(
         origins=Origins.of(origins),
         limits=limits,
         pulse=Pulse(ping_s),
-        on_gap=on_gap,
+        closes_on_gap=closes_on_gap(on_gap),
     )
 
 
@@ -126,7 +120,7 @@ class WebSocketEndpoint:
     origins: Origins
     limits: Limits
     pulse: Pulse
-    on_gap: OnGap
+    closes_on_gap: bool
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one client."""
@@ -193,7 +187,7 @@ class Session:
             hub.socket_encoding(is_prepared=self._prepared is not None, has_places=returning.has_places),
             flusher_of(asyncio.get_running_loop()),
             endpoint.limits,
-            closes_on_gap=endpoint.on_gap == "close",
+            closes_on_gap=endpoint.closes_on_gap,
         )
         self._plain: SendPort | None = None
         self._has_gone = False

@@ -31,10 +31,17 @@ __all__ = [
     "STOPPING",
     "Ending",
     "Limits",
+    "OnGap",
     "Outbound",
     "OutboundOptions",
     "SocketOverflow",
+    "closes_on_gap",
 ]
+
+OnGap: TypeAlias = Literal["close", "frame"]
+"""What a client gets at a gap. `close`: its WebSocket closes with 1012, or its stream ends, so that it comes back and
+reloads. `frame`: the gap, in its place among the events: a message
+`{"backplane":"gap","cause":…,"missed":…,"open":…}`, or an `event: gap`."""
 
 SocketOverflow: TypeAlias = Literal["close", "latest"]
 """What happens to a client that is too far behind. `close`: its socket is closed, so that it comes back and reloads.
@@ -66,6 +73,17 @@ SLOW: Final = Ending(1012, "too far behind: come back and reload")
 STOPPING: Final = Ending(1001, "this server is about to stop: come back, another takes over")
 ENDED: Final = Ending(0, "")
 """The backplane ended the connection; whether it drains, or another took the id, is seen at the end."""
+
+
+def closes_on_gap(on_gap: OnGap) -> bool:
+    """Return whether a gap ends a socket.
+
+    Raises:
+        ConfigurationError: It is neither of the two.
+    """
+    if on_gap not in ("close", "frame"):
+        raise ConfigurationError(f"on_gap={on_gap!r} is not allowed: 'close' or 'frame'")
+    return on_gap == "close"
 
 
 @frozen(kw_only=True)

@@ -14,7 +14,8 @@ from backplane_core._local.delivery import Delivery
 from backplane_core._local.entry import Entry
 from backplane_core._local.registry import Registry
 from backplane_core._local.union_event import UnionEvent
-from backplane_core._log.mirror import Mirror, Serving
+from backplane_core._log.mirror import Mirror
+from backplane_core._log.serving import Serving
 from backplane_core._protocol.frame import decode_exclude, decode_key, decode_target, decode_targets, read_head
 from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.json import compact
@@ -202,8 +203,7 @@ class Reader:
             if self._tracker.keeps_first and self._coverage.since is None:
                 self._gaps.notify_now(entries)
                 self._delivery.deliver(self._registry.keep(entries, targets), event, target, union, place)
-                if self._mirror is not None:
-                    self._mirror.passed(channel, self._mirror.cursor)
+                self._passed(channel)
             raise
         # Others ran meanwhile: a connection may have left the target, and its id may be another user's by now.
         return self._registry.keep(entries, targets)

@@ -5,23 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
-from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Final
+from weakref import WeakValueDictionary
 
-from attrs import frozen
 from msgspec import structs
 
-from backplane_core._local.entry import Entry
+from backplane_core._log.holes import Hole, Holes
 from backplane_core._log.record import Record, record_of
 from backplane_core._log.senders import Senders
+from backplane_core._log.serving import Serving
 from backplane_core._protocol.frame import Head, read_head
 from backplane_core._protocol.position import EventPlace, Position, PositionCodec, origin_key
 from backplane_core._runtime.system import System
 from backplane_core.errors import EnvelopeError
 from backplane_core.observe import Gap
 
-__all__ = ["UNSURE", "Hole", "Mirror", "Serving"]
+__all__ = ["UNSURE", "Mirror"]
 
 PLACE_BYTES: Final = 200
 """What an entry takes in memory besides its event: its cursor, and how to find it by that."""
@@ -29,45 +29,6 @@ RECORD_BYTES: Final = 500
 """The same of one with an event, which is found by its targets as well."""
 
 UNSURE: Final = "the log dropped events before this pod could see where it had them"
-
-MAX_HOLES: Final = 1_024
-"""Holes that are remembered; with the oldest go the records before it, so that nobody comes back across it unaware."""
-
-
-@frozen
-class Hole:
-    """Events that this pod missed as well, or that a log lost: a client that comes back across it is notified.
-
-    Args:
-        serial: Behind which record it stands.
-        lane: Its lane; None: any.
-        gap: What was reported.
-        spares: A client that has got this far with this sender misses nothing: `(origin_key, seq)`.
-    """
-
-    serial: int
-    lane: int | None
-    gap: Gap
-    spares: tuple[str, int] | None = None
-
-
-@frozen
-class Serving:
-    """A frame that some of its connections have got, and others get in later slices.
-
-    Args:
-        place: Where it stands.
-        entries: Those that have got it.
-    """
-
-    place: EventPlace
-    entries: AbstractSet[Entry]
-
-    def placed(self, place: EventPlace) -> EventPlace:
-        """Return a place as one of a connection that has got this frame."""
-        cursors = list(place.position.cursors)
-        cursors[self.place.lane] = self.place.position.cursors[self.place.lane]
-        return EventPlace(place.codec, Position(cursors, place.position.ahead), place.lane, place.sender, place.seq)
 
 
 class Mirror:
@@ -124,12 +85,13 @@ class Mirror:
         self._records: deque[Record] = deque()
         self._places: list[dict[str, int]] = [{} for _ in channels]
         self._by_target: dict[bytes, deque[Record]] = {}
-        self._holes: deque[Hole] = deque()
+        self.holes = Holes()
         self.forgotten = [0] * len(channels)
         """By lane: the serial of the last record with an event that was forgotten."""
         # By lane: the serial of the last place that was passed, which is known for as long as it is the last.
         self._last_serials = [0] * len(channels)
-        self._reached: dict[tuple[int, str], asyncio.Event] = {}
+        # Held by those who wait: any client may name a place that never comes.
+        self._reached = WeakValueDictionary[tuple[int, str], asyncio.Event]()
 
     # What the reader and the publisher say
 
@@ -349,16 +311,6 @@ class Mirror:
             and senders.is_lacking(record.lane, record.sender, record.seq)
         }
 
-    def holes(self, starts: Sequence[int | None]) -> list[Hole]:
-        """Return the holes behind these serials, in order."""
-        return [hole for hole in self._holes if self._is_behind(hole, starts)]
-
-    def _is_behind(self, hole: Hole, starts: Sequence[int | None]) -> bool:
-        if hole.lane is None:
-            return any(start is not None and hole.serial >= start for start in starts)
-        start = starts[hole.lane]
-        return start is not None and hole.serial >= start
-
     # How it is kept
 
     def _next(self) -> int:
@@ -406,8 +358,6 @@ class Mirror:
         return Hole(self._serial, lane, gap, spares)
 
     def _add_hole(self, hole: Hole) -> None:
-        if len(self._holes) >= MAX_HOLES:
-            oldest = self._holes.popleft()
-            while self._records and self._records[0].serial <= oldest.serial:
-                self._forget()
-        self._holes.append(hole)
+        forgotten = self.holes.add(hole)
+        while forgotten is not None and self._records and self._records[0].serial <= forgotten.serial:
+            self._forget()

@@ -11,8 +11,9 @@ from msgspec import structs
 
 from backplane_core._local.entry import Entry
 from backplane_core._log.backlog import Backlog
+from backplane_core._log.holes import Hole
 from backplane_core._log.joining import Joining
-from backplane_core._log.mirror import UNSURE, Hole, Mirror
+from backplane_core._log.mirror import UNSURE, Mirror
 from backplane_core._log.pages import LogPages
 from backplane_core._log.record import Record, new_records
 from backplane_core._protocol.position import Position, origin_key
@@ -238,7 +239,7 @@ class Resumer(NoLog):
         """Return what a client missed and is for it, with the holes in their places."""
         mirror = self._mirror
         last = dict(position.ahead)
-        holes = [hole for hole in mirror.holes(client.starts) if not _is_spared(hole, position.ahead)]
+        holes = [hole for hole in mirror.holes.behind(client.starts) if not _is_spared(hole, position.ahead)]
         holes.reverse()
         missed: list[Record | Gap] = []
         for record in (*client.older, *mirror.records(client.wires, client.starts)):
