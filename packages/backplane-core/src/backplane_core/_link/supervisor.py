@@ -39,7 +39,7 @@ from backplane_core._runtime.credentials import hide_credentials
 from backplane_core._runtime.faults import log_fault
 from backplane_core._runtime.logging import logger
 from backplane_core._runtime.system import System
-from backplane_core._runtime.tasks import run_bounded
+from backplane_core._runtime.tasks import run_bounded, settled_cancellations
 from backplane_core.errors import ConfigurationError, TransportError
 from backplane_core.options import Settings
 from backplane_core.transport import DurableLink, Link, Transport
@@ -262,11 +262,12 @@ class LinkSupervisor:
         """Read, write, subscribe and watch, until one of these finds that the link is dead; return why, if it said."""
         failure: TransportError | None = None
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._read(link), name="backplane-read")
-                group.create_task(self._subscribe(link, group), name="backplane-subscribe")
-                if isinstance(link, Handover):
-                    group.create_task(link.run(), name="backplane-handover")
+            with settled_cancellations():
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._read(link), name="backplane-read")
+                    group.create_task(self._subscribe(link, group), name="backplane-subscribe")
+                    if isinstance(link, Handover):
+                        group.create_task(link.run(), name="backplane-handover")
         except* TransportError as errors:
             failure = most_telling(errors)
             self.reason = str(failure)
