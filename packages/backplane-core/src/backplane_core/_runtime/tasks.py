@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Generator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -41,7 +41,7 @@ async def _end_in_time(coroutine: Coroutine[Any, Any, None], timeout_s: float) -
 
 
 @contextmanager
-def settled_cancellations() -> Iterator[None]:
+def settled_cancellations() -> Generator[None]:
     """Take back the cancellation that a task group leaves with its task when one of its tasks fails.
 
     A group that waits for its end cancels its own task to wake it, and before Python 3.13 does not take that back
