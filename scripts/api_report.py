@@ -24,6 +24,7 @@ MODULES = (
     "backplane_core.sockets",
     "backplane_core.testing",
     "backplane_core.testing.pytest_plugin",
+    "backplane_litestar",
     "backplane_nats",
     "backplane_redis",
 )

@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from email.parser import HeaderParser
 from pathlib import Path
@@ -22,13 +22,11 @@ sys.path.insert(0, str(ROOT))
 
 from backplane_testservers import open_broker  # noqa: E402 -- the workspace's own helper, found by the line above
 
-DISTRIBUTIONS = ("backplane-core", "backplane-redis", "backplane-nats", "backplane-asgi")
-CLIENTS = {
-    "backplane-core": set[str](),
-    "backplane-redis": {"redis", "hiredis"},
-    "backplane-nats": {"nats-py"},
-    "backplane-asgi": set[str](),
-}
+from scripts.releasing.workspace import in_order, read_workspace  # noqa: E402
+
+DISTRIBUTIONS = [it.name for it in in_order(read_workspace(ROOT))]
+CLIENTS = {"backplane-redis": {"redis", "hiredis"}, "backplane-nats": {"nats-py"}, "backplane-litestar": {"litestar"}}
+"""The clients and frameworks that a distribution brings, and no other one."""
 
 SCENARIO = """
 import asyncio, sys
@@ -83,6 +81,28 @@ async def main():
 asyncio.run(main())
 """
 
+LITESTAR = """
+import asyncio, sys
+from backplane_litestar import BackplaneChannelsBackend
+from litestar.channels import ChannelsPlugin
+
+def plugin(url):
+    return ChannelsPlugin(BackplaneChannelsBackend(url, channel="wheels"), channels=["chat"])
+
+async def main(url):
+    async with plugin(url) as here, plugin(url) as there, there.start_subscription("chat") as subscriber:
+        await here.wait_published({"n": 1}, "chat")
+        async with asyncio.timeout(5):
+            assert await anext(subscriber.iter_events()) == b'{"n":1}'
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+USES = {"backplane-asgi": ENDPOINT}
+"""Programs that use a distribution as it is."""
+USES_OVER_A_BROKER = {"backplane-litestar": LITESTAR}
+"""Programs that use a distribution with its extras, `redis` and `nats`, over the broker of a URL."""
+
 
 def run(*command: str | Path, text: str | None = None) -> str:
     """Run a command from the workspace's root; its output is shown only when it fails."""
@@ -127,16 +147,29 @@ def check_distribution(name: str, wheels: Path, environment: Path, urls: Sequenc
     run("uv", "pip", "check", "--python", python)
     came = installed(python)
     assert "backplane-core" in came, f"{name} does not bring core"
-    others = set[str]().union(*[clients for other, clients in CLIENTS.items() if other != name]) - CLIENTS[name]
-    assert CLIENTS[name] <= came, f"{name} lacks {CLIENTS[name] - came}"
+    own = CLIENTS.get(name, set[str]())
+    others = set[str]().union(*CLIENTS.values()) - own
+    assert own <= came, f"{name} lacks {own - came}"
     assert not others & came, f"{name} brings {others & came}"
     for url in urls:
         run(python, "-I", "-W", "error", "-c", SCENARIO, url)
     if not urls:
         run(python, "-I", "-W", "error", "-c", IN_MEMORY)
-    if name == "backplane-asgi":
-        run(python, "-I", "-W", "error", "-c", ENDPOINT)
+    if name in USES:
+        run(python, "-I", "-W", "error", "-c", USES[name])
     print(f"{name}: {', '.join(sorted(came))}")
+
+
+def check_extras(name: str, wheels: Path, environment: Path, urls: Mapping[str, str]) -> None:
+    """Install a distribution's extras, named after the brokers, where it is installed already, and use it over each."""
+    python = environment / "bin" / "python"
+    version = next(wheels.glob(f"{name.replace('-', '_')}-*.whl")).name.split("-")[1]
+    for extra, url in urls.items():
+        whole = f"{name}[{extra}]=={version}"
+        run("uv", "pip", "install", "--quiet", "--python", python, "--find-links", wheels, whole)
+        run("uv", "pip", "check", "--python", python)
+        run(python, "-I", "-W", "error", "-c", USES_OVER_A_BROKER[name], url)
+    print(f"{name}: its extras, {', '.join(urls)}")
 
 
 def main() -> None:
@@ -155,14 +188,11 @@ def main() -> None:
             check_metadata(wheel)
         redis = stack.enter_context(open_broker("redis")).url
         nats = stack.enter_context(open_broker("nats")).url
-        urls = {
-            "backplane-core": [],
-            "backplane-redis": [redis, redis.replace("redis", "valkey")],
-            "backplane-nats": [nats],
-            "backplane-asgi": [],
-        }
+        urls = {"backplane-redis": [redis, redis.replace("redis", "valkey")], "backplane-nats": [nats]}
         for name in DISTRIBUTIONS:
-            check_distribution(name, wheels, scratch / name, urls[name])
+            check_distribution(name, wheels, scratch / name, urls.get(name, ()))
+        for name in USES_OVER_A_BROKER:
+            check_extras(name, wheels, scratch / name, {"redis": redis, "nats": nats})
     print("all wheels are whole")
 
 

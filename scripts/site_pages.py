@@ -29,6 +29,7 @@ DISTRIBUTIONS: Final = (
     "adapters/backplane-redis",
     "adapters/backplane-nats",
     "packages/backplane-asgi",
+    "packages/backplane-litestar",
 )
 """Folders of what is published."""
 
@@ -37,6 +38,7 @@ SHOWN: Final = {
     "adapters/backplane-redis/README.md": "reference/redis.md",
     "adapters/backplane-nats/README.md": "reference/nats.md",
     "packages/backplane-asgi/README.md": "reference/asgi.md",
+    "packages/backplane-litestar/README.md": "reference/litestar.md",
     **{f"{folder}/CHANGELOG.md": "changelog.md" for folder in DISTRIBUTIONS},
 }
 """Files of the repository, and the pages that show them."""
@@ -50,6 +52,7 @@ PUBLIC: Final = frozenset(
         "backplane_redis",
         "backplane_nats",
         "backplane_asgi",
+        "backplane_litestar",
     }
 )
 """Modules of which the reference shows every name."""

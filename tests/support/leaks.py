@@ -11,7 +11,9 @@ from tests.support.selection import folder_of
 
 __all__ = ["find_leaks", "opens_connections"]
 
-OPEN_CONNECTIONS: Final = frozenset({"asgi", "ends", "faults", "hostile", "interop", "nats", "pods", "redis"})
+OPEN_CONNECTIONS: Final = frozenset(
+    {"asgi", "ends", "faults", "hostile", "interop", "litestar", "nats", "pods", "redis"}
+)
 """Folders of `tests/product` whose tests open sockets; the contract's checks collect for themselves."""
 
 

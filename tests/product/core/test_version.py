@@ -7,6 +7,7 @@ from types import ModuleType
 
 import backplane_asgi
 import backplane_core
+import backplane_litestar
 import backplane_nats
 import backplane_redis
 import pytest
@@ -16,6 +17,7 @@ DISTRIBUTIONS = {
     "backplane-redis": backplane_redis,
     "backplane-nats": backplane_nats,
     "backplane-asgi": backplane_asgi,
+    "backplane-litestar": backplane_litestar,
 }
 
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[3]
 
 # What this workspace has installed and a page's project has not takes longer to import than its tests to run.
 OPTIONS = "-p no:cacheprovider " + " ".join(
-    [f"-p no:{plugin}" for plugin in ("hypothesispytest", "timeout", "valkey", "xdist", "xdist.looponfail")]
+    [f"-p no:{plugin}" for plugin in ("faker", "hypothesispytest", "timeout", "valkey", "xdist", "xdist.looponfail")]
 )
 
 _BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -11,13 +11,19 @@ import backplane_asgi
 import backplane_core
 import backplane_core.sockets
 import backplane_core.testing
+import backplane_litestar
 import backplane_nats
 import backplane_redis
 import pytest
 
 ROOT = Path(__file__).parents[3]
 CORE = sorted(ROOT.glob("packages/backplane-core/src/**/*.py"))
-ADAPTERS = sorted([*ROOT.glob("adapters/*/src/**/*.py"), *ROOT.glob("packages/backplane-asgi/src/**/*.py")])
+ADAPTERS = sorted(
+    path
+    for pattern in ("adapters/*/src/**/*.py", "packages/*/src/**/*.py")
+    for path in ROOT.glob(pattern)
+    if path not in CORE and "backplane-testservers" not in path.parts
+)
 """Of whatever is built on core: adapters below its seam, and packages above it."""
 FACES: dict[str, ModuleType] = {"backplane_core": backplane_core, "backplane_core.sockets": backplane_core.sockets}
 
@@ -52,6 +58,7 @@ def test_core_imports_no_adapter_and_no_client(path: Path) -> None:
             "backplane_redis",
             "backplane_nats",
             "backplane_asgi",
+            "backplane_litestar",
             "redis",
             "nats",
             "hiredis",
@@ -60,7 +67,7 @@ def test_core_imports_no_adapter_and_no_client(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "package",
-    [*FACES.values(), backplane_core.testing, backplane_redis, backplane_nats, backplane_asgi],
+    [*FACES.values(), backplane_core.testing, backplane_redis, backplane_nats, backplane_asgi, backplane_litestar],
     ids=lambda it: it.__name__,
 )
 def test_public_names_are_listed_in_order_and_there(package: ModuleType) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from scripts.api_report import MODULES, ROOT, SOURCES, public_members
 
-OURS = ("backplane_asgi", "backplane_core", "backplane_nats", "backplane_redis")
+OURS = {module.partition(".")[0] for module in MODULES}
 INTERNAL = re.compile(r"internal|for subclasses|for tests|other files of this package", re.IGNORECASE)
 
 
