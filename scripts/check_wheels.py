@@ -157,6 +157,11 @@ def check_distribution(name: str, wheels: Path, environment: Path, urls: Sequenc
         run(python, "-I", "-W", "error", "-c", IN_MEMORY)
     if name in USES:
         run(python, "-I", "-W", "error", "-c", USES[name])
+    if name == "backplane-asgi":
+        assert not {"uvicorn", "websockets"} & came, "backplane-asgi brings a server"
+        wanted = f"{name}[uvicorn]=={version}"
+        run("uv", "pip", "install", "--quiet", "--python", python, "--find-links", wheels, wanted)
+        run(python, "-I", "-c", "from backplane_asgi.uvicorn import PreparedHttpProtocol, PreparedProtocol")
     print(f"{name}: {', '.join(sorted(came))}")
 
 

@@ -12,8 +12,10 @@ import pytest
 from backplane_core import Target, connect
 from playwright.async_api import Page, async_playwright
 
+from tests.product.asgi.gate import gate_before
 from tests.product.asgi.servers import Server, serve
 from tests.support.browser import FLAGS
+from tests.support.waiting import until
 
 PAGE = """
 async ([url, options]) => {
@@ -107,6 +109,30 @@ async def test_a_page_whose_sockets_do_not_get_through_takes_a_stream(chromium: 
         redis_server.kill()
         await asyncio.to_thread(redis_server.start)
         await sees(page, ["gap", "reconnect", False])
+
+
+async def is_live_by(page: Page, way: str) -> None:
+    await page.wait_for_function(f"() => events.state === 'live' && events.{way} !== undefined", timeout=30_000)
+
+
+async def test_a_page_goes_on_trying_both_ways_whichever_got_through_before(chromium: str) -> None:
+    async with (
+        serve() as server,
+        gate_before(server.port) as gate,
+        page_of(server, chromium) as page,
+    ):
+        await page.goto(f"http://127.0.0.1:{gate.port}/health/live")
+        gate.cut("socket")
+        await page.evaluate(PAGE, ["/ws?user=ann", {"sse": "/sse?user=ann"}])
+        await is_live_by(page, "stream")
+        gate.cut("socket", "stream")
+        await until(lambda: {*gate.turned_away} == {"socket", "stream"}, "it tries both while neither gets through", 30)
+        for way, closed_to in (("stream", "socket"), ("socket", "stream"), ("stream", "socket")):
+            gate.cut(closed_to)
+            await is_live_by(page, way)
+            await server.metric_is("backplane_connections", 1)
+            assert await server.publish("user:ann", way) == 1
+            await sees(page, ["event", way])
 
 
 async def has_all(page: Page, numbers: range) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint
@@ -208,7 +209,7 @@ KINDS: list[tuple[dict[str, str], str | None]] = [
     ({"BACKPLANE_URL": "redis://u"}, "redis://u"),
     ({"BACKPLANE_URL": " nats://u\n"}, "nats://u"),
     ({"BACKPLANE": "redis", "BACKPLANE_URL": "redis://u"}, "redis://u"),
-    ({"BACKPLANE": " REDIS ", "BACKPLANE_URL": "rediss://u"}, "rediss://u"),
+    ({"BACKPLANE": " REDISS ", "BACKPLANE_URL": "rediss://u"}, "rediss://u"),
     ({"BACKPLANE": "redis", "BACKPLANE_REDIS_URL": "redis://r"}, "redis://r"),
     ({"BACKPLANE": "redis", "BACKPLANE_URL": "redis://u", "BACKPLANE_REDIS_URL": "redis://r"}, "redis://u"),
     ({"BACKPLANE": "redis", "BACKPLANE_NATS_URL": "nats://n", "BACKPLANE_REDIS_URL": "redis://r"}, "redis://r"),
@@ -260,22 +261,40 @@ def test_what_is_wrong_in_the_environment_is_told_and_never_means_memory(
     assert SECRET not in error_texts(error.value)
 
 
+TLS_AND_PLAIN = [
+    ("rediss", "redis"),
+    ("rediss", "valkey"),
+    ("rediss", "redis+streams"),
+    ("rediss", "redis+sentinel"),
+    ("valkeys", "valkey"),
+    ("rediss-cluster", "redis-cluster"),
+    ("rediss+sentinel", "redis+sentinel"),
+    ("rediss+streams", "redis+streams"),
+    ("tls", "nats"),
+    ("tls", "nats+jetstream"),
+    ("tls+jetstream", "nats+jetstream"),
+]
+
+
 @pytest.mark.parametrize(
-    ("kind", "scheme"),
-    [
-        ("rediss", "redis"),
-        ("rediss", "valkey"),
-        ("rediss", "unix"),
-        ("valkeys", "valkey"),
-        ("rediss-cluster", "redis-cluster"),
-        ("rediss+sentinel", "redis+sentinel"),
-        ("tls", "nats"),
-    ],
+    ("kind", "scheme"), [*TLS_AND_PLAIN, ("rediss", "unix"), *[(plain, tls) for tls, plain in TLS_AND_PLAIN]]
 )
-def test_a_kind_that_asks_for_tls_never_takes_a_url_without(kind: str, scheme: str) -> None:
+def test_a_kind_and_a_url_of_which_one_alone_asks_for_tls_disagree(kind: str, scheme: str) -> None:
+    own = f"BACKPLANE_{re.sub('[^A-Z]', '_', kind.upper())}_URL"
+    for name in ("BACKPLANE_URL", own):
+        with pytest.raises(ConfigurationError, match=f"{name}.*disagree|disagree.*{name}") as error:
+            connect_from_env({"BACKPLANE": kind, name: f"{scheme}://:{SECRET}@h"})
+        assert SECRET not in error_texts(error.value)
+
+
+def test_a_kind_asks_for_the_urls_that_it_takes_and_no_others() -> None:
+    with pytest.raises(ConfigurationError, match="needs a URL") as error:
+        connect_from_env({"BACKPLANE": "redis"})
+    assert "REDISS" not in str(error.value)
     with pytest.raises(ConfigurationError, match="disagree") as error:
-        connect_from_env({"BACKPLANE": kind, "BACKPLANE_URL": f"{scheme}://:{SECRET}@h"})
-    assert SECRET not in error_texts(error.value)
+        connect_from_env({"BACKPLANE": "rediss", "BACKPLANE_URL": "nats://h"})
+    assert "rediss://" in str(error.value)
+    assert "redis://" not in str(error.value)
 
 
 def test_a_scheme_with_a_suffix_belongs_to_the_family_of_what_it_begins_with(installed: dict[str, str]) -> None:

@@ -13,6 +13,7 @@ import attrs
 import pytest
 from backplane_core import AuthenticationError, BackplaneError, ConfigurationError, Transport, TransportError, connect
 from backplane_nats._settings import _STRINGS_ONLY  # pyright: ignore[reportPrivateUsage] -- what this nats-py can
+from backplane_nats.jetstream import JetStreamTransport
 from backplane_nats.transport import NatsTransport
 from backplane_testservers import NatsServer, OwnBroker, free_port
 from backplane_testservers.nats_keys import Operator, user_key
@@ -364,6 +365,8 @@ BAD_URLS = [
     "nats://:s3cret@h",
     "nats://u:s3cret@h,,i",
     "nats://u:s3cret@h,redis://i",
+    "nats://u:s3cret@h,tls://i",
+    "tls://u:s3cret@h,nats://i",
     "nats://u:s3cret@h h",
     "nats://u:s3cret@[::1",
     "nats://u:s3cret@h?token=s3cret",
@@ -387,6 +390,12 @@ def test_a_bad_url_is_refused_at_construction_without_secrets(url: str) -> None:
         message = text.rpartition("ConfigurationError")[2]
         assert "s3" not in message
         assert "cret" not in message
+
+
+def test_servers_of_which_some_alone_ask_for_tls_disagree() -> None:
+    for transport, suffix in ((NatsTransport, ""), (JetStreamTransport, "+jetstream")):
+        with pytest.raises(ConfigurationError, match=r"disagree.*take tls://"):
+            transport(f"nats{suffix}://h,tls://i")
 
 
 @pytest.mark.parametrize("path", ["user.creds", "seed.nk", "ca.pem"])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 from contextlib import suppress
 from typing import Final
 
 import nats.errors
 from attrs import frozen
+from backplane_core.sockets import first_answer, tls_hello
 
 __all__ = ["ForeignServerError", "read_first_line"]
 
@@ -89,7 +89,8 @@ async def read_first_line(reader: asyncio.StreamReader, peer: tuple[str, int] | 
     try:
         await asyncio.wait({first}, timeout=_PATIENCE_S)
         if not first.done() and peer is not None:
-            answer = await _ask(peer, _ASK) or await _ask(peer, _make_client_hello())
+            answer = await first_answer(*peer, _ASK, timeout_s=_ASK_S)
+            answer = answer or await first_answer(*peer, tls_hello(), timeout_s=_ASK_S)
             if answer and not answer.startswith(b"INFO ") and not first.done():
                 raise ForeignServerError(answer)
         await asyncio.wait({first}, timeout=_SILENCE_S)
@@ -107,31 +108,6 @@ async def read_first_line(reader: asyncio.StreamReader, peer: tuple[str, int] | 
     if head:
         raise ForeignServerError(head + await _read_some(reader))
     return b""
-
-
-async def _ask(peer: tuple[str, int], words: bytes) -> bytes:
-    """Return how a server answers what no NATS client says; empty: not at all."""
-    with suppress(OSError):  # one of them is a TimeoutError
-        async with asyncio.timeout(_ASK_S):
-            reader, writer = await asyncio.open_connection(*peer)
-            try:
-                writer.write(words)
-                return await reader.read(_FIRST_BYTES)
-            finally:
-                writer.transport.abort()
-                with suppress(OSError):
-                    await writer.wait_closed()
-    return b""
-
-
-def _make_client_hello() -> bytes:
-    """Return the first message of a TLS handshake, which only TLS answers in TLS."""
-    hello = ssl.MemoryBIO()
-    with suppress(ssl.SSLWantReadError):
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(
-            ssl.MemoryBIO(), hello, server_hostname="localhost"
-        ).do_handshake()
-    return hello.read()
 
 
 async def _read_some(reader: asyncio.StreamReader) -> bytes:

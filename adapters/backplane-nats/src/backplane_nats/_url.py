@@ -96,6 +96,8 @@ def parse_servers(base: str) -> tuple[Server, ...]:
             # `nats://u:p@a,b` names one cluster, so b has the same user.
             server = Server(server.scheme, server.host, server.port, servers[-1].credentials)
         servers.append(server)
+    if len({server.scheme for server in servers}) > 1:
+        raise ConfigurationError("the NATS URL's servers disagree, nats:// and tls://: take tls:// for all of them")
     return tuple(servers)
 
 

@@ -61,6 +61,8 @@ class LinkConnection(AbstractConnection):
     """The caller's provider; None: there is none."""
     may_speak_resp2: bool = False
     """Whether RESP2 will do if the server knows no RESP3."""
+    peer: tuple[str, int] | None = None
+    """Where its socket leads, once it is connected; None: that is not known."""
     _dialed: socket.socket | None = None
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 -- redis-py's own
@@ -127,6 +129,8 @@ class LinkConnection(AbstractConnection):
         if self.dialer is not None and isinstance(host, str) and isinstance(port, int):
             async with asyncio.timeout(self.socket_connect_timeout):
                 self._dialed = await self.dialer.open(host, port)
+            with suppress(OSError):  # it may be gone already
+                self.peer = self._dialed.getpeername()[:2]
         try:
             await super()._connect()  # type: ignore[safe-super,no-untyped-call]  # another base has one
         except BaseException:

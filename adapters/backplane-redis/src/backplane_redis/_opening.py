@@ -20,6 +20,7 @@ from backplane_redis._handshake import Refused, shake_hands
 from backplane_redis._options import connection_options
 from backplane_redis._reaching import Reaching
 from backplane_redis._refusals import describe_foreign, make_refusal
+from backplane_redis._strangers import Stranger, Strangers
 from backplane_redis._tls import SharedTls
 from backplane_redis._url import Address, RedisUrl, format_address
 
@@ -96,6 +97,8 @@ class Connector:
         except (redis_errors.RedisError, OSError, ValueError, TypeError, AttributeError) as error:
             problem = str(error) or type(error).__name__
         else:
+            self._strangers = Strangers(url, in_tls=self._tls is not None)
+            self._has_connected = False
             return
         # Out here: inside, even `from None` would keep the library's own as `__context__`.
         raise ConfigurationError(f"the options for {url} can't be used: {problem}")
@@ -144,9 +147,7 @@ class Connector:
         connection.credentials = self._credentials
         connection.may_speak_resp2 = self._may_speak_resp2
         try:
-            if self._tls is not None:
-                await self._tls.give(connection)
-            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's gap
+            await self._connect(connection)
         except BaseException as error:
             # redis-py leaves the socket open when a credential provider raises or is cancelled.
             await connection.disconnect(nowait=True)
@@ -156,11 +157,37 @@ class Connector:
             if reached != address and reached is not None:
                 where = f"{where} (by address_map {format_address(reached)})"
             hint = "" if address is None or address in self._hosts else _hint_for_announced(error)
-            failure = _explain(error, f"can't connect to {peer} at {where}", connection)
+            what = f"can't connect to {peer} at {where}"
+            failure = _explain(error, what, connection)
             failure = type(failure)(f"{failure}{hint}", retryable=failure.retryable)
+            is_open_question = self._may_be_stranger(error)
         else:
+            self._has_connected = True
             return connection
+        if is_open_question and (text := await self.describe_stranger(connection)) is not None:
+            failure = TransportError(f"{what}: {text}", retryable=False)
         raise failure  # out here, without `__context__`: a server before Redis 6 quotes the password of HELLO
+
+    async def describe_stranger(self, connection: LinkConnection) -> str | None:
+        """Return who is there instead, if a server hung up without a word; None: that can't be known."""
+        return None if connection.first_bytes else await self._strangers.describe(connection)
+
+    async def _connect(self, connection: LinkConnection) -> None:
+        if self._tls is None:
+            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py's gap
+        else:
+            await self._tls.give(connection)
+            await self._strangers.connect_in_tls(connection)
+
+    def _may_be_stranger(self, error: Exception) -> bool:
+        """Return whether a server may have failed to understand because it speaks TLS, or none."""
+        causes = _causes(error)
+        if self._tls is not None:
+            is_trusted = not any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
+            return is_trusted and any(isinstance(cause, ssl.SSLError) for cause in causes)
+        # It hung up without a word. Servers that are about to stop do so too, so it is asked only until one was found.
+        hung_up = any(isinstance(cause, redis_errors.ConnectionError | ConnectionError) for cause in causes)
+        return hung_up and not self._has_connected
 
 
 def _causes(error: BaseException) -> list[BaseException]:
@@ -186,6 +213,8 @@ def _explain(error: Exception, what: str, connection: LinkConnection) -> Transpo
     if any(isinstance(cause, RuntimeError) and "interpreter shutdown" in str(cause) for cause in causes):
         return TransportError(f"{what}: the interpreter exits, and can no longer look up host names")
     for cause in causes:
+        if isinstance(cause, Stranger):
+            return TransportError(f"{what}: {cause.text}", retryable=False)
         if isinstance(cause, Refused):
             return make_refusal(what, cause.step, cause.text, database=connection.db)
         if isinstance(cause, hiredis.ProtocolError):

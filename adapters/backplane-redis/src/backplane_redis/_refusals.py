@@ -12,8 +12,10 @@ from backplane_core import AuthenticationError, TransportError
 __all__ = [
     "KNOWN_CODES",
     "describe_foreign",
+    "describe_plain",
     "is_about_rights",
     "is_temporary",
+    "is_tls",
     "is_unknown_command",
     "lacks_resp3",
     "make_refusal",
@@ -101,10 +103,9 @@ _FOREIGN: Final[Mapping[bytes, str]] = {
     b"HTTP/": "it speaks HTTP",
     b"SSH-": "it is an SSH server",
     b"INFO {": "it is a NATS server: connect with nats://",
-    b"\x15\x03": "it speaks TLS: connect with rediss://",
-    b"\x16\x03": "it speaks TLS: connect with rediss://",
 }
 """What the first bytes of other protocols mean."""
+_TLS: Final = (b"\x15\x03", b"\x16\x03")
 
 
 def is_about_rights(text: str) -> bool:
@@ -149,5 +150,16 @@ def make_refusal(what: str, step: str, text: str, *, database: object) -> Transp
 
 def describe_foreign(first_bytes: bytes) -> str:
     """Return what speaks there, if it is not Redis."""
-    known = next((text for start, text in _FOREIGN.items() if first_bytes.startswith(start)), None)
-    return known or "what it sends is not the Redis protocol: is the port right?"
+    if is_tls(first_bytes):
+        return "it speaks TLS: connect with rediss://"
+    return describe_plain(first_bytes) or "what it sends is not the Redis protocol: is the port right?"
+
+
+def describe_plain(first_bytes: bytes) -> str | None:
+    """Return what speaks there in plain text; None if that is not known."""
+    return next((text for start, text in _FOREIGN.items() if first_bytes.startswith(start)), None)
+
+
+def is_tls(first_bytes: bytes) -> bool:
+    """Return whether a server's first bytes are those of TLS."""
+    return first_bytes.startswith(_TLS)

@@ -14,10 +14,11 @@
 
 const FIRST_WAIT_S = 1; // doubles with each attempt that fails
 const LONGEST_WAIT_S = 30;
+const LIVED_S = 5; // a connection that brought nothing and ended sooner counts as one that failed
 const SILENT_S = 25; // after so long without a message it asks for a sign of life
-const ANSWER_S = 10; // and comes anew if none comes within this
+const ANSWER_S = 10; // and comes anew if none comes within this, or no answer to its handshake
 const LONGEST_URL = 6000; // servers and proxies take 8 KiB
-const ATTEMPTS = 3; // sockets in a row that never opened, until it tries a stream
+const ATTEMPTS = 3; // sockets in a row that did not open, until it tries streams as well
 
 export function connect(url, options = {}) {
   return new Client(url, options);
@@ -40,6 +41,7 @@ class Client {
     this.lastEventId = lastEventId; // where a bus that keeps a log goes on
     this.resuming = new Set(); // "socket", "stream": the servers of these said that they do
     this.wasOpen = false;
+    this.way = "socket"; // the one that opened last
     this.failures = 0;
     this.isClosed = false;
     this.enter("connecting");
@@ -64,11 +66,29 @@ class Client {
     this.enter("closed");
   }
 
+  // Try what got through last; where that fails again and again, the other one too: a network, or a proxy, may let
+  // through what it did not before.
   open() {
     if (this.isClosed) return;
-    const isLost = this.streamUrl !== null && !this.wasOpen && this.failures >= ATTEMPTS;
-    if (isLost || typeof WebSocket === "undefined") this.openStream();
-    else this.openSocket();
+    if (this.streamUrl === null) this.ways = ["socket"];
+    else if (typeof WebSocket === "undefined") this.ways = ["stream"];
+    else if (this.way === "stream") this.ways = ["stream", "socket"];
+    else this.ways = this.failures < ATTEMPTS ? ["socket"] : ["socket", "stream"];
+    this.openNext();
+  }
+
+  openNext() {
+    if (this.ways.shift() === "socket") this.openSocket();
+    else this.openStream();
+  }
+
+  // One way did not get through: try the other one at once, or both again later.
+  failed() {
+    if (this.ways.length === 0) this.comeBack();
+    else {
+      this.release();
+      this.openNext();
+    }
   }
 
   openSocket() {
@@ -80,7 +100,10 @@ class Client {
     const isWhole = url.href.length <= LONGEST_URL;
     if (!isWhole) url.href = short;
     const socket = (this.socket = new WebSocket(url, this.protocols));
+    let wasOpen = false;
+    this.expectAnswer();
     socket.onopen = () => {
+      wasOpen = true;
       this.opened("socket", isWhole);
       for (const target of this.targets) this.say({ backplane: "subscribe", target });
       this.watch();
@@ -92,7 +115,8 @@ class Client {
     socket.onclose = ({ code, reason }) => {
       if (this.socket !== socket) return;
       if (code >= 4400 && code < 4500) this.give(code, reason);
-      else this.comeBack();
+      else if (wasOpen) this.comeBack();
+      else this.failed();
     };
   }
 
@@ -101,7 +125,15 @@ class Client {
     // One that the browser opens again sends it by itself, and newer.
     if (this.lastEventId !== null) url.searchParams.set("last-event-id", this.lastEventId);
     const stream = (this.stream = new EventSource(url, { withCredentials: true }));
-    stream.onopen = () => this.opened("stream", this.targets.size === 0); // it has no targets but those granted
+    let wasOpen = false;
+    let errors = 0;
+    this.expectAnswer();
+    stream.onopen = () => {
+      wasOpen = true;
+      errors = 0;
+      clearTimeout(this.silence);
+      this.opened("stream", this.targets.size === 0); // it has no targets but those granted
+    };
     stream.onmessage = ({ data, lastEventId }) => {
       this.lastEventId = lastEventId || this.lastEventId;
       this.take(JSON.parse(data));
@@ -113,14 +145,17 @@ class Client {
     stream.addEventListener("gap", ({ data }) => this.take(JSON.parse(data)));
     stream.onerror = () => {
       if (this.stream !== stream) return;
+      errors += 1;
       // A browser gives a stream up for good at any status but 200, a proxy's 502 in a deploy too.
-      if (stream.readyState === EventSource.CLOSED) this.comeBack();
+      if (!wasOpen) this.failed();
+      else if (stream.readyState === EventSource.CLOSED || errors > ATTEMPTS) this.comeBack();
       else this.enter("connecting");
     };
   }
 
   opened(way, isWhole) {
-    this.failures = 0;
+    this.proof = setTimeout(() => (this.failures = 0), LIVED_S * 1000);
+    this.way = way;
     this.enter("live");
     // What was published while it was away is missing, unless the server goes on where it was, or says what is missing.
     const isBack = this.wasOpen || this.lastEventId !== null;
@@ -133,6 +168,7 @@ class Client {
   }
 
   take(message) {
+    this.failures = 0;
     if (message === null || typeof message !== "object" || !("backplane" in message)) {
       this.onEvent(message);
     } else if (message.backplane === "event") {
@@ -156,6 +192,12 @@ class Client {
 
   say(message) {
     if (this.socket?.readyState === 1) this.socket.send(JSON.stringify(message));
+  }
+
+  // A proxy may swallow what opens a socket or a stream.
+  expectAnswer() {
+    clearTimeout(this.silence);
+    this.silence = setTimeout(() => this.failed(), ANSWER_S * 1000);
   }
 
   // A line that broke somewhere looks like one on which nothing happens.
@@ -186,6 +228,7 @@ class Client {
   release() {
     clearTimeout(this.timer);
     clearTimeout(this.silence);
+    clearTimeout(this.proof);
     const { socket, stream } = this;
     this.socket = this.stream = undefined;
     socket?.close();

@@ -208,7 +208,8 @@ class Session:
             self._outbound.finish(STOPPING)
             return False
         except TargetDeniedError:  # the log says which, and what to grant
-            self._outbound.finish(DEAF)
+            # The backplane has ended it already, without saying why.
+            self._outbound.ending = DEAF
             return False
         self._hub.opened("websocket", self._outbound)
         return True

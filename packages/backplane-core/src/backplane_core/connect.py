@@ -77,6 +77,7 @@ def connect_from_env(
 
     - `BACKPLANE`: `memory`, `inmemory`, `redis`, `valkey`, `nats`, or any installed scheme, in upper or lower case.
       Unset or empty: the scheme of `BACKPLANE_URL`; if that is unset too, memory.
+      Kind and URL both ask for TLS, or neither does.
     - `BACKPLANE_URL`, or else the kind's own variable: `BACKPLANE_REDIS_URL`, `BACKPLANE_NATS_URL` and so on. Without
       `BACKPLANE`, a URL that is set but empty is an error: it would mean memory.
     - `BACKPLANE_CHANNEL`, `BACKPLANE_ROUTING`, `BACKPLANE_WAIT`, `BACKPLANE_POD_NAME` and so on: the options of these

@@ -134,6 +134,10 @@ class Environment:
     def _names_of_urls(self) -> list[str]:
         return list(dict.fromkeys([self._name_of_url(scheme) for scheme in (*_KINDS, *sorted(installed()))]))
 
+    def _names_for(self, kind: str, schemes: Iterable[str]) -> list[str]:
+        """Return the variables that may hold the URL for a kind, the first one first."""
+        return list(dict.fromkeys([f"{self.prefix}_URL", *map(self._name_of_url, (kind, *schemes))]))
+
     def _name_of_url(self, scheme: str) -> str:
         # No shell sets a variable with a sign in its name.
         return f"{self.prefix}_{re.sub('[^A-Z0-9]', '_', scheme.upper())}_URL"
@@ -148,22 +152,22 @@ class Environment:
     def _url_for(self, kind: str) -> str:
         """Return the URL for a kind."""
         prefix, family = self.prefix, family_of(kind, self.prefix)
-        names = list(dict.fromkeys([f"{prefix}_URL", *map(self._name_of_url, (kind, *family))]))
-        found = next(((name, value) for name in names if (value := self._read(name))), None)
+        found = next(((name, value) for name in self._names_for(kind, family) if (value := self._read(name))), None)
+        fitting = [scheme for scheme in family if (scheme in TLS_SCHEMES) is (kind in TLS_SCHEMES)]
         if found is None:
-            raise ConfigurationError(
-                f"{prefix}={kind} needs a URL: set {' or '.join(names)}, for example {kind}://localhost"
-            )
+            names = " or ".join(self._names_for(kind, fitting))
+            raise ConfigurationError(f"{prefix}={kind} needs a URL: set {names}, for example {kind}://localhost")
         name, url = found
         if scheme_of(url) not in family:
-            schemes = ", ".join([f"{scheme}://" for scheme in family])
+            schemes = ", ".join([f"{scheme}://" for scheme in fitting])
             raise ConfigurationError(
                 f"{prefix}={kind} and the {scheme_of(url)}:// URL in {name} disagree: {kind} takes {schemes}"
             )
-        if kind in TLS_SCHEMES and scheme_of(url) not in TLS_SCHEMES:
+        if scheme_of(url) not in fitting:
+            means, other = ("asks for TLS", "has none") if kind in TLS_SCHEMES else ("means no TLS", "asks for it")
             raise ConfigurationError(
-                f"{prefix}={kind} asks for TLS, and the {scheme_of(url)}:// URL in {name} has none: they disagree; "
-                "take the scheme that is meant in both"
+                f"{prefix}={kind} {means}, and the {scheme_of(url)}:// URL in {name} {other}: they disagree; take the "
+                f"scheme that is meant in both, or leave {prefix} out"
             )
         return url
 

@@ -49,6 +49,7 @@ class Sentinel:
         """
         where = format_address(self.address)
         answer: Answer | None = None
+        hung_up: LinkConnection | None = None
         try:
             async with asyncio.timeout(ANSWER_S):
                 answer = await self._ask(service)
@@ -64,12 +65,15 @@ class Sentinel:
             TypeError,
             AttributeError,
         ):  # or its answer makes no sense
+            hung_up = self._connection
             failure = TransportError(f"the sentinel at {where} closed the connection, or is none")
         else:
             return answer
         finally:
             if answer is None:
                 await self.close()
+        if hung_up is not None and (text := await self.connector.describe_stranger(hung_up)) is not None:
+            failure = TransportError(f"can't use the sentinel at {where}: {text}", retryable=False)
         raise failure  # out here, without `__context__`
 
     async def _ask(self, service: str) -> Answer:

@@ -10,6 +10,19 @@ from backplane_core.sockets.dialer import Dialer
 from backplane_core.sockets.frame_packer import FramePacker
 from backplane_core.sockets.inbox import Inbox, Source
 from backplane_core.sockets.slow_call import SlowCall
+from backplane_core.sockets.strangers import first_answer, tls_hello
 from backplane_core.sockets.tap import Tap
 
-__all__ = ["AddressMap", "Confirmation", "Dialer", "FramePacker", "Inbox", "SlowCall", "Source", "Tap", "off_loop"]
+__all__ = [
+    "AddressMap",
+    "Confirmation",
+    "Dialer",
+    "FramePacker",
+    "Inbox",
+    "SlowCall",
+    "Source",
+    "Tap",
+    "first_answer",
+    "off_loop",
+    "tls_hello",
+]

@@ -1,0 +1,51 @@
+"""What answers on a port where something else was expected: `first_answer`, `tls_hello`."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+from typing import Final
+
+__all__ = ["first_answer", "tls_hello"]
+
+_ANSWER_BYTES: Final = 64
+
+
+async def first_answer(host: str, port: int, words: bytes, *, timeout_s: float) -> bytes:
+    """Return the first bytes that a server sends to somebody who says this, on a connection of its own.
+
+    For errors that say what is there: a wrong port, a server without TLS, or one with. Say nothing of the user's.
+
+    Args:
+        host: An address, or a name.
+        port: From 1 to 65535.
+        words: What to say.
+        timeout_s: Seconds to wait, for the connection and for the answer.
+
+    Returns:
+        At most 64 bytes; none if it can't be reached, hangs up or says nothing in time.
+
+    Cancellation: leaves no socket behind.
+    """
+    with suppress(OSError):  # one of them is a TimeoutError
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(words)
+                return await reader.read(_ANSWER_BYTES)
+            finally:
+                writer.transport.abort()
+                with suppress(OSError):
+                    await writer.wait_closed()
+    return b""
+
+
+def tls_hello() -> bytes:
+    """Return the first message of a TLS handshake, which only a server that speaks TLS answers in TLS."""
+    hello = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(
+            ssl.MemoryBIO(), hello, server_hostname="localhost"
+        ).do_handshake()
+    return hello.read()
