@@ -27,6 +27,7 @@ MODULES = (
     "backplane_litestar",
     "backplane_nats",
     "backplane_redis",
+    "backplane_server",
 )
 HEAD = "# Every public name, as `uv run scripts/api_report.py` writes it. If a line changes or goes, somebody breaks.\n"
 CHANGED = "the public API has changed: review it, then run `uv run scripts/api_report.py`"

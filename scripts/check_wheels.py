@@ -98,9 +98,23 @@ async def main(url):
 asyncio.run(main(sys.argv[1]))
 """
 
+COMMAND = """
+import json, subprocess, sys
+from pathlib import Path
+
+def backplane(*arguments):
+    command = Path(sys.executable).with_name("backplane")
+    return subprocess.run([command, *arguments], capture_output=True, text=True, check=True).stdout
+
+assert "Usage: backplane" in backplane("--help")
+fleet = ("--bus", sys.argv[1], "--channel", "wheels", "--json")
+assert json.loads(backplane("publish", "user:u1", "1", *fleet))["complete"]
+assert json.loads(backplane("pods", *fleet))["pods"] == []
+"""
+
 USES = {"backplane-asgi": ENDPOINT}
 """Programs that use a distribution as it is."""
-USES_OVER_A_BROKER = {"backplane-litestar": LITESTAR}
+USES_OVER_A_BROKER = {"backplane-litestar": LITESTAR, "backplane-server": COMMAND}
 """Programs that use a distribution with its extras, `redis` and `nats`, over the broker of a URL."""
 
 

@@ -30,6 +30,7 @@ DISTRIBUTIONS: Final = (
     "adapters/backplane-nats",
     "packages/backplane-asgi",
     "packages/backplane-litestar",
+    "packages/backplane-server",
 )
 """Folders of what is published."""
 
@@ -39,6 +40,7 @@ SHOWN: Final = {
     "adapters/backplane-nats/README.md": "reference/nats.md",
     "packages/backplane-asgi/README.md": "reference/asgi.md",
     "packages/backplane-litestar/README.md": "reference/litestar.md",
+    "packages/backplane-server/README.md": "reference/server.md",
     **{f"{folder}/CHANGELOG.md": "changelog.md" for folder in DISTRIBUTIONS},
 }
 """Files of the repository, and the pages that show them."""
@@ -53,6 +55,7 @@ PUBLIC: Final = frozenset(
         "backplane_nats",
         "backplane_asgi",
         "backplane_litestar",
+        "backplane_server",
     }
 )
 """Modules of which the reference shows every name."""

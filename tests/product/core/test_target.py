@@ -298,3 +298,23 @@ def test_a_kind_is_taken_exactly_if_it_is_of_the_form_that_is_written_down(kind:
         assert not allowed
     else:
         assert allowed
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("user:u1", Target.user("u1")),
+        ("chat_room:a:b", Target("chat_room", "a:b")),
+        ("everyone", Target.everyone()),
+        ("user: é", Target.user(" é")),
+    ],
+)
+def test_a_target_is_read_from_text_and_written_as_it_was(text: str, target: Target) -> None:
+    assert Target.parse(text) == target
+    assert target.text == text
+
+
+@pytest.mark.parametrize("text", ["", "user", "user:", ":u1", "everyone:u1", "User:u1"])
+def test_text_that_is_no_target_is_refused(text: str) -> None:
+    with pytest.raises(InvalidTargetError):
+        Target.parse(text)

@@ -10,6 +10,7 @@ import backplane_core
 import backplane_litestar
 import backplane_nats
 import backplane_redis
+import backplane_server
 import pytest
 
 DISTRIBUTIONS = {
@@ -18,6 +19,7 @@ DISTRIBUTIONS = {
     "backplane-nats": backplane_nats,
     "backplane-asgi": backplane_asgi,
     "backplane-litestar": backplane_litestar,
+    "backplane-server": backplane_server,
 }
 
 

@@ -14,6 +14,7 @@ import backplane_core.testing
 import backplane_litestar
 import backplane_nats
 import backplane_redis
+import backplane_server
 import pytest
 
 ROOT = Path(__file__).parents[3]
@@ -59,6 +60,7 @@ def test_core_imports_no_adapter_and_no_client(path: Path) -> None:
             "backplane_nats",
             "backplane_asgi",
             "backplane_litestar",
+            "backplane_server",
             "redis",
             "nats",
             "hiredis",
@@ -67,7 +69,7 @@ def test_core_imports_no_adapter_and_no_client(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "package",
-    [*FACES.values(), backplane_core.testing, backplane_redis, backplane_nats, backplane_asgi, backplane_litestar],
+    [*FACES.values(), backplane_core.testing, backplane_redis, backplane_nats, backplane_asgi, backplane_litestar, backplane_server],
     ids=lambda it: it.__name__,
 )
 def test_public_names_are_listed_in_order_and_there(package: ModuleType) -> None:

@@ -21,7 +21,6 @@ from backplane_core import (
 
 from backplane_asgi._finding import find_backplane
 from backplane_asgi._http.answers import answer_json, read_body, refuses_method
-from backplane_asgi._sockets.commands import read_target
 from backplane_asgi._sockets.hub import hub_of
 from backplane_asgi._types import ASGIApp, Receive, Scope, Send
 from backplane_asgi.access import UNAUTHORIZED, Authenticate, Grant, Refused, Request, ask_host
@@ -137,4 +136,4 @@ async def _publish(backplane: BaseBackplane, grant: Grant, body: bytes) -> tuple
 
 
 def _targets(target: str | Sequence[str]) -> list[Target]:
-    return [read_target(text) for text in ([target] if isinstance(target, str) else target)]
+    return [Target.parse(text) for text in ([target] if isinstance(target, str) else target)]

@@ -165,6 +165,26 @@ class Target:
         """Return the target of every connection on every pod."""
         return _EVERYONE_TARGET
 
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """Return the target that is written as text: `user:u1`, kind and id, or `everyone`.
+
+        Args:
+            text: As `Target.text` has it. The id may hold colons of its own.
+
+        Raises:
+            InvalidTargetError: It is not of that form.
+        """
+        if text == _EVERYONE:
+            return _EVERYONE_TARGET
+        kind, _, id_ = text.partition(":")
+        return Target(kind, id_)
+
+    @property
+    def text(self) -> str:
+        """The target as text, for people, flags and clients: `user:u1`, or `everyone`; `Target.parse` reads it."""
+        return f"{self.kind}:{self.id}" if self.id else self.kind
+
 
 _T = TypeVar("_T", bound=Target)
 

@@ -12,7 +12,7 @@ from backplane_asgi._sockets.budget import Budget
 from backplane_asgi._sockets.outbound import Ending, Outbound
 from backplane_asgi.access import Grant
 
-__all__ = ["MAX_TARGETS", "Commands", "read_target"]
+__all__ = ["MAX_TARGETS", "Commands"]
 
 MAX_BYTES: Final = 4096
 """Of one message: a target's id takes at most 1,024 bytes."""
@@ -21,18 +21,6 @@ MAX_TARGETS: Final = 128
 
 TOO_LARGE: Final = Ending(1009, f"a message may have {MAX_BYTES} bytes")
 TOO_MANY: Final = Ending(1008, "too many messages")
-
-
-def read_target(text: str) -> Target:
-    """Return the target written as `room:42`, kind and id, or `everyone`.
-
-    Raises:
-        InvalidTargetError: It is not of that form.
-    """
-    if text == "everyone":
-        return Target.everyone()
-    kind, _, id_ = text.partition(":")
-    return Target(kind, id_)
 
 
 class Command(msgspec.Struct):
@@ -89,7 +77,7 @@ class Commands:
 
     async def _subscribe(self, text: str) -> None:
         try:
-            target = read_target(text)
+            target = Target.parse(text)
             held = self._backplane.targets_of(self._outbound.conn_id)
             if target not in self._grant.may_subscribe:
                 self._answer(backplane="refused", target=text, reason="not allowed")
@@ -105,7 +93,7 @@ class Commands:
 
     async def _unsubscribe(self, text: str) -> None:
         try:
-            target = read_target(text)
+            target = Target.parse(text)
         except InvalidTargetError:
             self._answer(backplane="refused", target=None, reason="not a target: kind:id")
             return

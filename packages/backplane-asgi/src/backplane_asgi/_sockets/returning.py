@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from attrs import frozen
 from backplane_core import BaseBackplane, InvalidTargetError, Target
 
-from backplane_asgi._sockets.commands import MAX_TARGETS, read_target
+from backplane_asgi._sockets.commands import MAX_TARGETS
 from backplane_asgi.access import Grant, Request
 
 __all__ = ["Returning"]
@@ -43,6 +43,6 @@ class Returning:
 
 def _read(text: str) -> Target | None:
     try:
-        return read_target(text)
+        return Target.parse(text)
     except InvalidTargetError:
         return None

@@ -1,0 +1,61 @@
+"""The `backplane` command: `main`, and the commands that it knows."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated, Final
+
+import typer
+
+from backplane_server._cli.asking import kick, pods, who
+from backplane_server._cli.config import config
+from backplane_server._cli.listen import listen
+from backplane_server._cli.publish import publish
+
+__all__ = ["app", "main"]
+
+HELP: Final = """
+Publish to a Backplane fleet, listen to it, and ask it, from a shell.
+
+A target is a kind and an id, as user:u1 or room:42, or everyone. Where the broker is says --bus, the variable
+BACKPLANE_URL, or `url = "redis://..."` in backplane.toml; a flag wins over the environment, and that over the file.
+
+\b
+  backplane listen user:u1
+  backplane publish user:u1 '{"kind":"ready"}'
+  backplane who user:u1
+
+Exit codes: 0 done, 1 it could not be done, 2 it was asked for wrongly.
+"""
+
+app: Final = typer.Typer(
+    name="backplane",
+    help=HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    # Without Rich: it doubles the time until `--help` is there.
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (publish, listen, who, pods, kick, config):
+    app.command()(command)
+
+
+def _show_version(asked: bool) -> None:  # noqa: FBT001 -- Typer's own
+    if asked:
+        typer.echo(f"backplane {version('backplane-server')}, backplane-core {version('backplane-core')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    shows_version: Annotated[
+        bool, typer.Option("--version", help="Show the versions and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the `backplane` command with the arguments of this process, and exit."""
+    app(prog_name="backplane")

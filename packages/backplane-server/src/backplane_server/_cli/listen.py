@@ -1,0 +1,41 @@
+"""`backplane listen`: its arguments and flags."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from backplane_server._cli.arguments import Targets
+from backplane_server._cli.flags import BusFlags, takes_bus_flags
+from backplane_server._cli.running import run
+
+__all__ = ["listen"]
+
+
+@takes_bus_flags
+def listen(
+    flags: BusFlags,
+    *,
+    targets: Targets,
+    count: Annotated[int | None, typer.Option(help="End after so many events.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="End after so many seconds.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Print the events alone; gaps go to the error stream.")] = False,
+    resume_from: Annotated[
+        str | None, typer.Option(help="Id of the last event that you got: go on behind it. Needs a bus with a log.")
+    ] = None,
+) -> None:
+    """Print the events of targets as JSON lines.
+
+    They are those that a connection of your service would get.
+
+    \b
+      backplane listen user:u1 org:acme
+      backplane listen everyone --raw | jq .kind
+
+    A line is {"event":...,"target":"user:u1"}, with the key and the id of an event that has one, or {"gap":...} where
+    events may be missing.
+    """
+    from backplane_server._commands.listen import Listen
+
+    run(Listen(targets=targets, count=count, seconds=seconds, raw=raw, resume_from=resume_from), flags)

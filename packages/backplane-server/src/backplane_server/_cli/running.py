@@ -1,0 +1,77 @@
+"""Runs what a command does, and ends with words and an exit code in place of a traceback: `run`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
+
+import typer
+
+from backplane_server._cli.failure import FAILED, MISUSED, Failure
+from backplane_server._cli.flags import BusFlags
+
+if TYPE_CHECKING:
+    from backplane_server._commands.settings import BusSettings
+
+__all__ = ["Command", "run"]
+
+INTERRUPTED: Final = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+class Command(Protocol):
+    """What somebody asked for, with its arguments."""
+
+    async def do(self, settings: BusSettings) -> int:
+        """Do it, with the fleet of these settings, and return the exit code."""
+        ...
+
+
+def run(command: Command, flags: BusFlags) -> NoReturn:
+    """Do what a command says, and exit with the code that it returns.
+
+    Args:
+        command: What to do.
+        flags: How to reach the fleet.
+
+    Raises:
+        typer.Exit: Always.
+    """
+    # Here, and not above: `--help` needs nothing of it, and it takes longer to import than all the rest.
+    from backplane_core import BackplaneError, ConfigurationError, TransportError
+
+    from backplane_server._commands.settings import BusSettings
+
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    try:
+        settings = BusSettings.read(flags)
+    except Failure as failure:
+        raise typer.Exit(fail(failure)) from None
+    try:
+        code = asyncio.run(command.do(settings))
+    except Failure as failure:
+        code = fail(failure)
+    except ConfigurationError as error:
+        code = fail(Failure(settings.explain(str(error)), code=MISUSED))
+    except TransportError as error:
+        code = fail(Failure(str(error), "`backplane doctor` finds out more"))
+    except BackplaneError as error:
+        code = fail(Failure(settings.explain(str(error))))
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # What reads this had enough, as `head` has. The interpreter would flush once more, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = FAILED
+    raise typer.Exit(code)
+
+
+def fail(failure: Failure) -> int:
+    """Say what is wrong and what to do next; return the exit code."""
+    typer.echo(f"error: {failure.problem}", err=True)
+    if failure.advice:
+        typer.echo(f"next: {failure.advice}", err=True)
+    return failure.code

@@ -1,0 +1,1 @@
+"""What each command does; how people ask for it stands in `_cli`."""

@@ -1,0 +1,188 @@
+"""What flags, the environment and a file say together: `BusSettings`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, cast
+
+from attrs import field, frozen
+from backplane_core import Options
+
+from backplane_server._cli.failure import MISUSED, Failure
+from backplane_server._cli.flags import BusFlags
+from backplane_server._commands.masking import MASK, mask_url
+from backplane_server._commands.transports import option_names
+
+__all__ = ["BusSettings", "Setting"]
+
+_PLACE: Final = re.compile(r"\(at (?:line \d+, column \d+|end of document)\)")
+DEFAULT_FILE: Final = "backplane.toml"
+CALLBACKS: Final = ("on_gap", "on_state", "observer")
+NAMES: Final = ("url", *[name for name in Options.__annotations__ if name not in CALLBACKS])
+KEYS: Final = "signing_keys"
+NO_BUS: Final = Failure(
+    "no broker is given, and memory reaches no other process",
+    "pass --bus redis://localhost:6379, set BACKPLANE_URL, or write url = ... into backplane.toml",
+    MISUSED,
+)
+
+
+@frozen
+class Setting:
+    """One that is set.
+
+    Args:
+        name: Its name.
+        text: What it is set to; a secret is masked.
+        source: The flag, variable or file that sets it.
+    """
+
+    name: str
+    text: str
+    source: str
+
+
+@frozen
+class BusSettings:
+    """How to reach a fleet: flags win over the environment, and that wins over the file.
+
+    Args:
+        variables: All of it, as variables of the environment: core reads those, and says what is wrong with them.
+        sources: Where a variable comes from that the environment does not have, by its name.
+    """
+
+    variables: Mapping[str, str]
+    sources: Mapping[str, str] = field(factory=dict[str, str])
+
+    @classmethod
+    def read(cls, flags: BusFlags, environment: Mapping[str, str] | None = None) -> BusSettings:
+        """Return the settings.
+
+        Args:
+            flags: Of the command.
+            environment: Read instead of `os.environ`.
+
+        Raises:
+            Failure: The file can't be read, or a name in it or in a flag is none.
+        """
+        real = os.environ if environment is None else environment
+        variables = {name: text for name, text in real.items() if name.partition("_")[0] == "BACKPLANE"}
+        configured = variables.pop("BACKPLANE_CONFIG", "").strip()
+        sources: dict[str, str] = {}
+        named = flags.config or (Path(configured) if configured else None)
+        path = named or Path(DEFAULT_FILE)
+        given = _read_flags(flags)
+        written = _read_file(path) if named is not None or path.is_file() else {}
+        has_bus = bool(variables.get("BACKPLANE", "").strip()) or "BACKPLANE_URL" in variables
+        for name, text in written.items():
+            variable = f"BACKPLANE_{name.upper()}"
+            if has_bus if name == "url" else variables.get(variable, "").strip():
+                continue
+            variables[variable], sources[variable] = text, f"{name} in {path}"
+        for name, (text, source) in given.items():
+            if name == "url":
+                variables.pop("BACKPLANE", None)  # a kind of broker goes with its own URL
+            variables[f"BACKPLANE_{name.upper()}"], sources[f"BACKPLANE_{name.upper()}"] = text, source
+        settings = cls(variables, sources)
+        own = option_names(settings.url or "")
+        _check_names((name for name in written if name != "serve"), own, f"in {path}")
+        _check_names((name for name, (_, source) in given.items() if source.startswith("--option")), own, "of --option")
+        return settings
+
+    @property
+    def url(self) -> str | None:
+        """The URL as far as one variable has it; None: the kind's own variable does, or nothing."""
+        return self.variables.get("BACKPLANE_URL", "").strip() or None
+
+    def require_bus(self) -> None:
+        """Raise a `Failure` if there is no broker: in memory there is nobody to talk to."""
+        kind = self.variables.get("BACKPLANE", "").strip().lower()
+        scheme = (self.url or "").partition("://")[0].lower()
+        if {kind, scheme} & {"memory", "inmemory"} or not (kind or "BACKPLANE_URL" in self.variables):
+            raise NO_BUS
+
+    def explain(self, problem: str) -> str:
+        """Return the problem, with flags and places in a file where it names variables."""
+        for variable in sorted(self.sources, key=len, reverse=True):
+            problem = problem.replace(variable, self.sources[variable])
+        return problem
+
+    def shown(self) -> Sequence[Setting]:
+        """Return what is set, without secrets, by name."""
+        return [
+            Setting(name, _shown(name, text), self.sources.get(variable, variable))
+            for variable, text in sorted(self.variables.items())
+            if text.strip() and (name := variable.removeprefix("BACKPLANE_").lower())
+        ]
+
+
+def _shown(name: str, text: str) -> str:
+    if name.endswith("url"):
+        return mask_url(text)
+    return text if (name in NAMES and name != KEYS) or name == "backplane" else MASK
+
+
+def _read_flags(flags: BusFlags) -> dict[str, tuple[str, str]]:
+    found = {
+        name: (text, flag)
+        for name, text, flag in (
+            ("url", flags.bus, "--bus"),
+            ("channel", flags.channel, "--channel"),
+            ("routing", flags.routing, "--routing"),
+        )
+        if text is not None
+    }
+    for option in flags.option:
+        name, equals, text = option.partition("=")
+        if not equals:
+            raise Failure(f"--option {name} has no value", f"write --option {name}=...", MISUSED)
+        name = name.strip().lower().replace("-", "_")
+        if name == KEYS:
+            raise Failure(
+                "--option signing_keys would show the keys to everyone on this machine",
+                "set BACKPLANE_SIGNING_KEYS, or write signing_keys = [...] into the file",
+                MISUSED,
+            )
+        found[name] = (text, f"--option {name}")
+    return found
+
+
+def _read_file(path: Path) -> dict[str, str]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Failure(
+            f"{path} can't be read: {error.strerror}", "check --config and BACKPLANE_CONFIG", MISUSED
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        place = _PLACE.search(str(error))  # and no more of it, which may quote a key
+        problem = f"{path} is not TOML{f' {place[0]}' if place else ''}"
+    else:
+        return {name: _as_text(name, value, path) for name, value in table.items() if name != "serve"}
+    raise Failure(problem, 'write lines such as url = "redis://localhost:6379"', MISUSED)
+
+
+def _as_text(name: str, value: object, path: Path) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    if isinstance(value, list):
+        texts = [item for item in cast("list[object]", value) if isinstance(item, str)]
+        if len(texts) == len(cast("list[object]", value)):
+            return ",".join(texts)
+    raise Failure(f"{name} in {path} is neither text, number, true or false, nor a list of texts", code=MISUSED)
+
+
+def _check_names(names: Iterable[str], own: Sequence[str], where: str) -> None:
+    known = [*NAMES, *own]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            advice = f"is {near[0]} meant?" if near else f"there are {', '.join(sorted(known))}"
+            raise Failure(f"{name} {where} is no option", advice, MISUSED)
