@@ -69,7 +69,15 @@ def test_core_imports_no_adapter_and_no_client(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "package",
-    [*FACES.values(), backplane_core.testing, backplane_redis, backplane_nats, backplane_asgi, backplane_litestar, backplane_server],
+    [
+        *FACES.values(),
+        backplane_core.testing,
+        backplane_redis,
+        backplane_nats,
+        backplane_asgi,
+        backplane_litestar,
+        backplane_server,
+    ],
     ids=lambda it: it.__name__,
 )
 def test_public_names_are_listed_in_order_and_there(package: ModuleType) -> None:
