@@ -149,7 +149,9 @@ def _leave_out_others(root: Path) -> None:
         if it.name not in VERSIONS:
             shutil.rmtree(root / it.folder)
             project.write_text(
-                project.read_text().replace(f'"{it.name}", ', "").replace(f"{it.name} = {{ workspace = true }}\n", "")
+                project.read_text()
+                .replace(f'    "{it.name}",\n', "")
+                .replace(f"{it.name} = {{ workspace = true }}\n", "")
             )
             del packages["packages"][str(it.folder)], packages["packages"][f"node_modules/{it.name}"]
     lock.write_text(json.dumps(packages, indent=2) + "\n")
