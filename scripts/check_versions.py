@@ -70,6 +70,7 @@ MORE_LEGS = (
 ALL_TESTS = (
     "tests/product/core",
     "tests/product/litestar",
+    "tests/product/channels",
     "tests/product/server",
     "tests/product/redis",
     "tests/product/nats",
@@ -91,6 +92,7 @@ CI_TESTS = (
     "tests/product/faults/test_demotion.py",
     "tests/product/faults/test_credentials.py",
     "tests/product/litestar/test_backend.py",
+    "tests/product/channels/test_layer.py",
     "tests/product/server/test_commands.py",
 )
 SLOW = "sixty_thousand or crosses or never_answers or dead_broker or tight_loop or mutated or two_kinds or cancelled_c"

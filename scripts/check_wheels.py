@@ -25,7 +25,12 @@ from backplane_testservers import open_broker  # noqa: E402 -- the workspace's o
 from scripts.releasing.workspace import in_order, read_workspace  # noqa: E402
 
 DISTRIBUTIONS = [it.name for it in in_order(read_workspace(ROOT))]
-CLIENTS = {"backplane-redis": {"redis", "hiredis"}, "backplane-nats": {"nats-py"}, "backplane-litestar": {"litestar"}}
+CLIENTS = {
+    "backplane-redis": {"redis", "hiredis"},
+    "backplane-nats": {"nats-py"},
+    "backplane-channels": {"channels", "django"},
+    "backplane-litestar": {"litestar"},
+}
 """The clients and frameworks that a distribution brings, and no other one."""
 
 SCENARIO = """
@@ -112,9 +117,26 @@ assert json.loads(backplane("publish", "user:u1", "1", *fleet))["complete"]
 assert json.loads(backplane("pods", *fleet))["pods"] == []
 """
 
+CHANNELS = """
+import asyncio, sys
+from backplane_channels import BackplaneChannelLayer
+
+async def main(url):
+    here, there = (BackplaneChannelLayer(url, prefix="wheels") for _ in range(2))
+    name = await here.new_channel()
+    await here.group_add("chat", name)
+    there.publisher.group_send("chat", {"type": "hello"})
+    async with asyncio.timeout(5):
+        assert await here.receive(name) == {"type": "hello"}
+    await here.close()
+    await there.close()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
 USES = {"backplane-asgi": ENDPOINT}
 """Programs that use a distribution as it is."""
-USES_OVER_A_BROKER = {"backplane-litestar": LITESTAR, "backplane-server": COMMAND}
+USES_OVER_A_BROKER = {"backplane-channels": CHANNELS, "backplane-litestar": LITESTAR, "backplane-server": COMMAND}
 """Programs that use a distribution with its extras, `redis` and `nats`, over the broker of a URL."""
 
 

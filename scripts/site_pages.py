@@ -29,6 +29,7 @@ DISTRIBUTIONS: Final = (
     "adapters/backplane-redis",
     "adapters/backplane-nats",
     "packages/backplane-asgi",
+    "packages/backplane-channels",
     "packages/backplane-litestar",
     "packages/backplane-server",
 )
@@ -39,6 +40,7 @@ SHOWN: Final = {
     "adapters/backplane-redis/README.md": "reference/redis.md",
     "adapters/backplane-nats/README.md": "reference/nats.md",
     "packages/backplane-asgi/README.md": "reference/asgi.md",
+    "packages/backplane-channels/README.md": "reference/channels.md",
     "packages/backplane-litestar/README.md": "reference/litestar.md",
     "packages/backplane-server/README.md": "reference/server.md",
     **{f"{folder}/CHANGELOG.md": "changelog.md" for folder in DISTRIBUTIONS},
@@ -54,6 +56,7 @@ PUBLIC: Final = frozenset(
         "backplane_redis",
         "backplane_nats",
         "backplane_asgi",
+        "backplane_channels",
         "backplane_litestar",
         "backplane_server",
     }
