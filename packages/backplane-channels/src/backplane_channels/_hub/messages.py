@@ -65,7 +65,7 @@ def read(event: Event) -> Message | None:
     value: object = event.value
     if isinstance(value, list):
         try:
-            packed: Any = value[1]  # pyright: ignore[reportUnknownVariableType] -- whatever a stranger sent
+            packed = cast("Any", value[1])  # pyright: ignore[reportUnknownVariableType] -- whatever a stranger sent
             value = _unpack(b64decode(packed, validate=True))
         except (IndexError, TypeError, ValueError, msgspec.MsgspecError):
             return None
