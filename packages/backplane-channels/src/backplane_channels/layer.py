@@ -24,7 +24,7 @@ from channels.exceptions import ChannelFull  # type: ignore[import-untyped]  # i
 from channels.layers import BaseChannelLayer  # type: ignore[import-untyped]
 
 from backplane_channels._hub.hubs import Hubs
-from backplane_channels._hub.messages import Message, check_message
+from backplane_channels._hub.messages import check_message
 from backplane_channels._hub.settings import HubSettings
 from backplane_channels._hub.targets import channel_target, group_target
 from backplane_channels.config import find_url, split_ignored
@@ -132,7 +132,7 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
         """
         return await self._hubs.make().new_channel(prefix.rstrip("."))
 
-    async def receive(self, channel: str) -> Message:
+    async def receive(self, channel: str) -> dict[str, Any]:
         """Return the next message for a channel of this event loop.
 
         Args:
@@ -156,7 +156,7 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
             )
         return await mailbox.receive()
 
-    async def send(self, channel: str, message: Message) -> None:
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
         """Send a message to one consumer.
 
         Args:
@@ -234,7 +234,7 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
         if not answers.total and not answers.complete:  # perhaps it went with its process
             logger.info("%s may still be in group %s: %s", whom.id, group, _missing(answers))
 
-    async def group_send(self, group: str, message: Message) -> None:
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
         """Send a message to all consumers of a group, whether the broker is there or not.
 
         It raises for no consumer that is full: that one drops the message, and is notified of that.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from backplane_core import EventEncodeError, Stats, SyncPublisher, Target
 
-from backplane_channels._hub.messages import Message, check_message, pack
+from backplane_channels._hub.messages import check_message, pack
 from backplane_channels._hub.targets import channel_target, group_target
 
 __all__ = ["LayerPublisher"]
@@ -13,7 +15,8 @@ __all__ = ["LayerPublisher"]
 class LayerPublisher:
     """Sends messages from views, Celery tasks, signal handlers and shells, without `async_to_sync`.
 
-        get_channel_layer().publisher.group_send("chat", {"type": "chat.message", "text": "hi"})
+        layer = get_channel_layer()
+        layer.publisher.group_send("chat", {"type": "chat.message", "text": "hi"})
 
     It may be used from any thread or greenlet. It never waits for the broker; all of a process share one connection.
 
@@ -24,7 +27,7 @@ class LayerPublisher:
     def __init__(self, publisher: SyncPublisher) -> None:
         self._publisher = publisher
 
-    def send(self, channel: str, message: Message) -> None:
+    def send(self, channel: str, message: dict[str, Any]) -> None:
         """Send a message to one consumer, by the name of its channel.
 
         Args:
@@ -39,7 +42,7 @@ class LayerPublisher:
         check_message(message)
         self._publish(channel_target(channel), message)
 
-    def group_send(self, group: str, message: Message) -> None:
+    def group_send(self, group: str, message: dict[str, Any]) -> None:
         """Send a message to all consumers of a group.
 
         Args:
@@ -68,7 +71,7 @@ class LayerPublisher:
         """Return a snapshot of the counters; None before the first message of this process."""
         return self._publisher.stats()
 
-    def _publish(self, target: Target, message: Message) -> None:
+    def _publish(self, target: Target, message: dict[str, Any]) -> None:
         try:
             self._publisher.publish(target, message)
         except EventEncodeError:

@@ -158,7 +158,7 @@ class Hub(Notices):
             if channel not in self.mailboxes:
                 continue
             mailbox.clear()
-            # Who attaches again under an id has none of its groups, whichever way it came into them.
+            # A sink that takes over an id has none of its groups, whichever way it came into them.
             with mailbox.kept():
                 mailbox.attachment = await self.backplane.attach_events(mailbox)
             if channel not in self.mailboxes:  # its consumer went meanwhile

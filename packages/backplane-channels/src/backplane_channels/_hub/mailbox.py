@@ -45,7 +45,7 @@ class Bounds:
 
 
 class Notices(Protocol):
-    """Who is notified of what a mailbox did not take."""
+    """Notified of what a mailbox did not take."""
 
     def dropped(self, mailbox: Mailbox, reason: str) -> None:
         """Take note that a consumer missed messages; called for the first one of a hole."""
