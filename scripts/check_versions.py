@@ -70,8 +70,8 @@ MORE_LEGS = (
 ALL_TESTS = (
     "tests/product/core",
     "tests/product/litestar",
-    "tests/product/channels",
     "tests/product/server",
+    "tests/product/socketio",
     "tests/product/redis",
     "tests/product/nats",
     "tests/product/pods",
@@ -92,8 +92,8 @@ CI_TESTS = (
     "tests/product/faults/test_demotion.py",
     "tests/product/faults/test_credentials.py",
     "tests/product/litestar/test_backend.py",
-    "tests/product/channels/test_layer.py",
     "tests/product/server/test_commands.py",
+    "tests/product/socketio/test_async_manager.py",
 )
 SLOW = "sixty_thousand or crosses or never_answers or dead_broker or tight_loop or mutated or two_kinds or cancelled_c"
 CI_OPTIONS = ("-k", f"not ({SLOW}) and not uvloop and not (interest and (publisher or processes or killed or closing))")

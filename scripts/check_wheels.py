@@ -28,8 +28,8 @@ DISTRIBUTIONS = [it.name for it in in_order(read_workspace(ROOT))]
 CLIENTS = {
     "backplane-redis": {"redis", "hiredis"},
     "backplane-nats": {"nats-py"},
-    "backplane-channels": {"channels", "django"},
     "backplane-litestar": {"litestar"},
+    "backplane-socketio": {"python-socketio"},
 }
 """The clients and frameworks that a distribution brings, and no other one."""
 
@@ -117,26 +117,30 @@ assert json.loads(backplane("publish", "user:u1", "1", *fleet))["complete"]
 assert json.loads(backplane("pods", *fleet))["pods"] == []
 """
 
-CHANNELS = """
-import asyncio, sys
-from backplane_channels import BackplaneChannelLayer
+SOCKETIO = """
+import asyncio, sys, socketio
+from backplane_socketio import AsyncBackplaneManager, BackplaneManager
 
 async def main(url):
-    here, there = (BackplaneChannelLayer(url, prefix="wheels") for _ in range(2))
-    name = await here.new_channel()
-    await here.group_add("chat", name)
-    there.publisher.group_send("chat", {"type": "hello"})
+    here, there = [AsyncBackplaneManager(url, "wheels") for _ in range(2)]
+    servers = [socketio.AsyncServer(async_mode="asgi", client_manager=manager) for manager in (here, there)]
+    await here.open()
+    await there.open()
+    got = asyncio.get_running_loop().create_future()
+    there._handle_emit = lambda message: asyncio.sleep(0, got.set_result(message["event"]))
+    await servers[0].emit("hello", {"n": 1})
     async with asyncio.timeout(5):
-        assert await here.receive(name) == {"type": "hello"}
-    await here.close()
-    await there.close()
+        assert await got == "hello"
+    BackplaneManager(url, "other", write_only=True).emit("bye", {})
+    await here.aclose()
+    await there.aclose()
 
 asyncio.run(main(sys.argv[1]))
 """
 
 USES = {"backplane-asgi": ENDPOINT}
 """Programs that use a distribution as it is."""
-USES_OVER_A_BROKER = {"backplane-channels": CHANNELS, "backplane-litestar": LITESTAR, "backplane-server": COMMAND}
+USES_OVER_A_BROKER = {"backplane-litestar": LITESTAR, "backplane-server": COMMAND, "backplane-socketio": SOCKETIO}
 """Programs that use a distribution with its extras, `redis` and `nats`, over the broker of a URL."""
 
 

@@ -29,9 +29,9 @@ DISTRIBUTIONS: Final = (
     "adapters/backplane-redis",
     "adapters/backplane-nats",
     "packages/backplane-asgi",
-    "packages/backplane-channels",
     "packages/backplane-litestar",
     "packages/backplane-server",
+    "packages/backplane-socketio",
 )
 """Folders of what is published."""
 
@@ -40,9 +40,9 @@ SHOWN: Final = {
     "adapters/backplane-redis/README.md": "reference/redis.md",
     "adapters/backplane-nats/README.md": "reference/nats.md",
     "packages/backplane-asgi/README.md": "reference/asgi.md",
-    "packages/backplane-channels/README.md": "reference/channels.md",
     "packages/backplane-litestar/README.md": "reference/litestar.md",
     "packages/backplane-server/README.md": "reference/server.md",
+    "packages/backplane-socketio/README.md": "reference/socketio.md",
     **{f"{folder}/CHANGELOG.md": "changelog.md" for folder in DISTRIBUTIONS},
 }
 """Files of the repository, and the pages that show them."""
@@ -56,9 +56,9 @@ PUBLIC: Final = frozenset(
         "backplane_redis",
         "backplane_nats",
         "backplane_asgi",
-        "backplane_channels",
         "backplane_litestar",
         "backplane_server",
+        "backplane_socketio",
     }
 )
 """Modules of which the reference shows every name."""

@@ -189,3 +189,61 @@ async def test_without_a_broker_entering_raises_or_goes_on_as_it_asked(
     await asyncio.to_thread(work)
     async with connect(broker.url, channel=channel) as pod:
         assert pod.ready()
+
+
+async def test_it_changes_its_targets_and_asks_the_fleet(
+    url: str, channel: str, routing: RoutingName, leaves_nothing: None
+) -> None:
+    other, third = Target.user("u2"), Target.user("u3")
+
+    def work() -> None:
+        with (
+            SyncConnection(url, USER, conn_id="c1", channel=channel, routing=routing) as connection,
+            SyncPublisher(url, channel=channel, routing=routing) as publisher,
+        ):
+            assert connection.conn_id == "c1"
+            assert connection.associate(other), "the broker has confirmed it"
+            publisher.publish(other, "associated")
+            publisher.publish(Target.connection("c1"), "by its id")
+            publisher.publish(USER, "excluded", exclude=["c1"])
+            assert values(connection, 2) == ["associated", "by its id"]
+            connection.dissociate_nowait(other)
+            connection.associate_nowait(third)
+            assert connection.associate(third), "behind the two before"
+            publisher.publish([other], "dissociated")
+            publisher.publish(third, "end")
+            got = values(connection, 1)
+            if isinstance(got[0], Gap):  # of the time until the broker had confirmed it
+                got = values(connection, 1)
+            assert got == ["end"]
+            assert connection.stats().connections == 1
+            assert connection.fleet.count(USER).total == 1
+            assert [one.conn_id for answer in connection.fleet.connections(USER).by_pod.values() for one in answer] == [
+                "c1"
+            ]
+            assert connection.fleet.pods().total == 1
+            assert connection.fleet.publish(USER, "asked", exclude=["c1"]).total == 0
+            assert not connection.fleet.presence(USER).missing
+            assert connection.fleet.close(USER).total == 1
+        with pytest.raises(ClosedError):
+            connection.associate(other)
+        with pytest.raises(ClosedError):
+            _ = connection.fleet
+
+    await asyncio.to_thread(work)
+
+
+async def test_one_that_does_not_wait_for_the_broker_waits_for_a_state(
+    broker: OwnBroker, channel: str, leaves_nothing: None
+) -> None:
+    broker.kill()
+
+    def work() -> None:
+        with SyncConnection(broker.url, USER, channel=channel, wait=False) as connection:
+            with pytest.raises(TimeoutError):
+                connection.wait_for_state("live", timeout_s=0.01)
+            assert not connection.associate(Target.user("u2")), "later"
+            broker.start()
+            connection.wait_for_state("live", timeout_s=DEADLINE_S)
+
+    await asyncio.to_thread(work)

@@ -6,12 +6,12 @@ from importlib.metadata import version
 from types import ModuleType
 
 import backplane_asgi
-import backplane_channels
 import backplane_core
 import backplane_litestar
 import backplane_nats
 import backplane_redis
 import backplane_server
+import backplane_socketio
 import pytest
 
 DISTRIBUTIONS = {
@@ -19,9 +19,9 @@ DISTRIBUTIONS = {
     "backplane-redis": backplane_redis,
     "backplane-nats": backplane_nats,
     "backplane-asgi": backplane_asgi,
-    "backplane-channels": backplane_channels,
     "backplane-litestar": backplane_litestar,
     "backplane-server": backplane_server,
+    "backplane-socketio": backplane_socketio,
 }
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import ModuleType
 
 import backplane_asgi
-import backplane_channels
 import backplane_core
 import backplane_core.sockets
 import backplane_core.testing
@@ -16,6 +15,7 @@ import backplane_litestar
 import backplane_nats
 import backplane_redis
 import backplane_server
+import backplane_socketio
 import pytest
 
 ROOT = Path(__file__).parents[3]
@@ -62,6 +62,7 @@ def test_core_imports_no_adapter_and_no_client(path: Path) -> None:
             "backplane_asgi",
             "backplane_litestar",
             "backplane_server",
+            "backplane_socketio",
             "redis",
             "nats",
             "hiredis",
@@ -76,9 +77,9 @@ def test_core_imports_no_adapter_and_no_client(path: Path) -> None:
         backplane_redis,
         backplane_nats,
         backplane_asgi,
-        backplane_channels,
         backplane_litestar,
         backplane_server,
+        backplane_socketio,
     ],
     ids=lambda it: it.__name__,
 )

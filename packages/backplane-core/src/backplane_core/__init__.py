@@ -63,6 +63,7 @@ from backplane_core.presence import (
 from backplane_core.publisher import Publisher
 from backplane_core.retention import Retention
 from backplane_core.sync_connection import SyncConnection
+from backplane_core.sync_fleet import SyncFleet
 from backplane_core.sync_publisher import SyncPublisher
 from backplane_core.target import Target
 from backplane_core.transport import (
@@ -155,6 +156,7 @@ __all__ = [
     "Stats",
     "SubscriptionRefused",
     "SyncConnection",
+    "SyncFleet",
     "SyncPublisher",
     "Target",
     "TargetDeniedError",

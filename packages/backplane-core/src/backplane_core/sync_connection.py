@@ -12,14 +12,16 @@ from backplane_core._local.arguments import check_target
 from backplane_core._local.event_queue import QueueOptions, check_queue_options
 from backplane_core._portal.checking import check_options
 from backplane_core._portal.shared import share
+from backplane_core._portal.shared_fleet import SharedFleet
 from backplane_core._portal.shared_pod import SharedPod
 from backplane_core._runtime.tasks import retrieve_error
 from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Conflate, Connection, Overflow
-from backplane_core.errors import ClosedError, ReentrantPublishError
+from backplane_core.errors import ClosedError
 from backplane_core.event import Event
-from backplane_core.observe import Gap
+from backplane_core.observe import Gap, State, Stats
 from backplane_core.options import ConnectOptions
-from backplane_core.target import Target
+from backplane_core.sync_fleet import SyncFleet
+from backplane_core.target import Target, check_id
 
 __all__ = ["SyncConnection"]
 
@@ -40,6 +42,7 @@ class SyncConnection:
     Args:
         url: The broker's, as `connect` takes it. Not `memory://`, which reaches no other process.
         targets: The targets whose events it gets.
+        conn_id: The connection's id, by which others address or exclude it. None: it has one that nobody knows.
         max_pending: Events that may wait to be read. By default 1,000.
         max_pending_bytes: Bytes of JSON that may wait to be read. By default 4 MiB.
         overflow: What a full queue does; see `Overflow`. By default "drop_oldest": what was dropped is a `Gap`.
@@ -48,7 +51,7 @@ class SyncConnection:
 
     Raises:
         AdapterNotInstalledError: No installed adapter serves the scheme; says what to `pip install`.
-        InvalidTargetError: A target is none.
+        InvalidTargetError: A target is none, or the id is not of the right form.
         ConfigurationError: The URL or an option is wrong.
     """
 
@@ -56,6 +59,7 @@ class SyncConnection:
         self,
         url: str,
         *targets: Target,
+        conn_id: str | None = None,
         max_pending: int = MAX_PENDING,
         max_pending_bytes: int = MAX_PENDING_BYTES,
         overflow: Overflow = "drop_oldest",
@@ -75,6 +79,7 @@ class SyncConnection:
             "on_gap": None,
         }
         check_queue_options(self._queue)
+        self._conn_id = None if conn_id is None else check_id(conn_id, "conn_id")
         self._url = url
         self._targets = targets
         self._options: Mapping[str, Any] = options
@@ -118,6 +123,97 @@ class SyncConnection:
             pod.entered().run(connection.__aexit__(None, None, None))
             pod.let_go(self._token, 5.0)
 
+    @property
+    def conn_id(self) -> str:
+        """The connection's id: the one given, or the one made up.
+
+        Raises:
+            ClosedError: The connection is closed, or was never entered.
+        """
+        return self._attached()[1].conn_id
+
+    @property
+    def fleet(self) -> SyncFleet:
+        """What asks all pods: who is there, how many, where; and has them do something together.
+
+        Raises:
+            ClosedError: The connection is closed, or was never entered.
+        """
+        return SharedFleet(self._attached()[0])
+
+    def associate(self, target: Target) -> bool:
+        """Add a target: from now on the connection gets its events, too.
+
+        Args:
+            target: The target to add. One that it has already changes nothing.
+
+        Returns:
+            True once the broker has confirmed the subscription: events published anywhere from now on arrive. False at
+            once while the link is down: the broker will confirm later, and the connection gets a `Gap`.
+
+        Raises:
+            InvalidTargetError: `target` is not a `Target`.
+            TargetDeniedError: The broker does not let this process hear the target. Nothing was changed.
+            ClosedError: The connection is closed, or was never entered.
+            ReentrantPublishError: Called in the thread of the event loop, where it would wait for itself.
+        """
+        shared, connection = self._attached()
+        return shared.call(shared.served().associate(connection.conn_id, target))
+
+    def associate_nowait(self, target: Target) -> None:
+        """Add a target as `associate` does, without waiting for anything.
+
+        Args:
+            target: The target to add.
+
+        Raises:
+            InvalidTargetError: `target` is not a `Target`.
+            ClosedError: The connection is closed, or was never entered.
+
+        Delivery: events arrive once the broker has confirmed the subscription. If that is not so already, the
+            connection gets a `Gap` for the time until then.
+        """
+        check_target(target)
+        shared, connection = self._attached()
+        shared.change_targets(connection.conn_id, target, adds=True)
+
+    def dissociate_nowait(self, target: Target) -> None:
+        """Remove a target, without waiting for anything; one that it has not is a no-op.
+
+        Args:
+            target: The target to remove.
+
+        Raises:
+            InvalidTargetError: `target` is not a `Target`.
+            ClosedError: The connection is closed, or was never entered.
+        """
+        check_target(target)
+        shared, connection = self._attached()
+        shared.change_targets(connection.conn_id, target, adds=False)
+
+    def wait_for_state(self, state: State, *, timeout_s: float | None = None) -> None:
+        """Return once the pod behind it is in that state: `live`, for one that was entered with `wait=False`.
+
+        Args:
+            state: The state to wait for.
+            timeout_s: Seconds to wait; None: as long as it takes.
+
+        Raises:
+            TimeoutError: The state was not reached in time.
+            ClosedError: The connection is closed, or was never entered, or the state will never be reached.
+            ReentrantPublishError: Called in the thread of the event loop, where it would wait for itself.
+        """
+        shared, _ = self._attached()
+        shared.call(shared.served().wait_for_state(state, timeout_s=timeout_s))
+
+    def stats(self) -> Stats:
+        """Return a snapshot of the counters of the pod behind it, which connections with the same options share.
+
+        Raises:
+            ClosedError: The connection is closed, or was never entered.
+        """
+        return self._attached()[0].served().stats()
+
     def get(self, *, timeout_s: float | None = None) -> Event | Gap:
         """Return the next event, or the `Gap` that stands before it.
 
@@ -133,12 +229,8 @@ class SyncConnection:
         Delivery: in order. A call that times out, or that Ctrl-C ends, loses nothing.
         """
         while not self._fetched:
-            pod = self._pod
-            if pod is None or self._connection is None or not pod.is_own:
-                raise ClosedError("the connection is closed, or was not entered")
-            if pod.is_current:
-                raise ReentrantPublishError("a callback in the loop's own thread may not wait for an event")
-            pod.entered().run(self._wait(timeout_s))
+            pod, _ = self._attached()
+            pod.call(self._wait(timeout_s))
         return self._fetched.popleft()
 
     def items(self) -> Iterator[Event | Gap]:
@@ -160,10 +252,19 @@ class SyncConnection:
             if isinstance(item, Event):
                 yield item
 
+    def _attached(self) -> tuple[SharedPod, Connection]:
+        """Return the pod, and the connection that is attached to it."""
+        pod, connection = self._pod, self._connection
+        if pod is None or connection is None or not pod.is_own:
+            raise ClosedError("the connection is closed, or was not entered")
+        return pod, connection
+
     # In the portal's loop
 
     async def _attach(self, pod: SharedPod) -> None:
-        connection = pod.served().connection(None, *self._targets, direct=False, **self._queue)
+        connection = pod.served().connection(
+            self._conn_id, *self._targets, direct=self._conn_id is not None, **self._queue
+        )
         await connection.__aenter__()
         self._items = connection.items()
         self._connection = connection

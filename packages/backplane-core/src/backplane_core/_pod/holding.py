@@ -223,6 +223,21 @@ class Holding(Parts):
 
         Delivery: the connection gets no further events of the target, unless another of its targets matches them too.
         """
+        self.dissociate_nowait(conn_id, target)
+
+    def dissociate_nowait(self, conn_id: str, target: Target) -> None:
+        """Remove a target from a connection as `dissociate` does, in code that can't await.
+
+        Args:
+            conn_id: The connection's id.
+            target: The target to remove.
+
+        Raises:
+            InvalidTargetError: `target` is not a `Target`.
+            WrongLoopError: Called outside of the backplane's event loop.
+
+        Delivery: the connection gets no further events of the target, unless another of its targets matches them too.
+        """
         self._loop_binding.check()
         check_target(target)
         self._registry.dissociate(conn_id, target)

@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from attrs import frozen
 
 from backplane_core._portal.shared import Shared
 from backplane_core.adapters import make_transport
 from backplane_core.distributed import DistributedBackplane
-from backplane_core.errors import ClosedError
+from backplane_core.errors import ClosedError, ReentrantPublishError
+from backplane_core.target import Target
 
 __all__ = ["SharedPod"]
+
+T = TypeVar("T")
+
+
+@frozen(eq=False)
+class Change:
+    """Another target for a connection, or one less.
+
+    Args:
+        backplane: The pod that holds it.
+        conn_id: The connection's id.
+        target: The target.
+        adds: Whether it gets the target; otherwise it loses it.
+    """
+
+    backplane: DistributedBackplane
+    conn_id: str
+    target: Target
+    adds: bool
+
+    def make(self) -> None:
+        """Make the change, in the loop."""
+        if self.adds:
+            with suppress(ClosedError):  # closed meanwhile
+                self.backplane.associate_nowait(self.conn_id, self.target)
+        else:
+            self.backplane.dissociate_nowait(self.conn_id, self.target)
 
 
 class SharedPod(Shared):
@@ -19,6 +50,22 @@ class SharedPod(Shared):
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         super().__init__(url, options)
         self._pod: DistributedBackplane | None = None
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the loop, and return what it returns; from any thread but the loop's own.
+
+        Raises:
+            ReentrantPublishError: This is the loop's own thread, where it would wait for itself.
+            ClosedError: The loop ended first.
+        """
+        if self.is_current:
+            coroutine.close()
+            raise ReentrantPublishError("a callback in the loop's own thread may not wait for what the loop does")
+        return self.entered().run(coroutine)
+
+    def change_targets(self, conn_id: str, target: Target, *, adds: bool) -> None:
+        """Add a target to a connection, or remove it, once the loop turns; changes of one thread stay in order."""
+        self.entered().soon(Change(self.served(), conn_id, target, adds).make)
 
     def make(self) -> DistributedBackplane:
         """Make the pod."""

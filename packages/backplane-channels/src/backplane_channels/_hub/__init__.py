@@ -1,1 +1,0 @@
-"""The consumers of one event loop."""

@@ -1,0 +1,21 @@
+"""What a server makes of a gap: a line in its log, and an event for its clients."""
+
+from __future__ import annotations
+
+from backplane_core import Gap
+
+__all__ = ["describe", "event_of"]
+
+
+def describe(gap: Gap) -> str:
+    """Return a line for the log."""
+    missed = "an unknown number of" if gap.missed is None else f"at most {gap.missed}"
+    return (
+        f"{missed} messages of other servers may be missing, of {max(0.0, gap.until - gap.since):.1f} s "
+        f"({gap.cause}: {gap.reason})"
+    )
+
+
+def event_of(gap: Gap) -> dict[str, object]:
+    """Return what clients get: from when to when events may be missing, Unix time in seconds, and how many at most."""
+    return {"since": gap.since, "until": gap.until, "missed": gap.missed}
