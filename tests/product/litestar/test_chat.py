@@ -130,6 +130,7 @@ async def test_a_killed_broker_ends_no_listener_and_what_is_missing_is_reported(
             said = ann.said
             await until(lambda said=said: bob.words()["ann"][-1:] == [said - 1], "the last words")
             assert bob.gaps > kill, "each outage is reported"
+        await until(lambda: len(ann.words()["ann"]) >= ann.said, "her own words")
         assert ann.words()["ann"] == list(range(ann.said)), "on the own server nothing is missing"
         heard = bob.words()["ann"]
         assert heard == sorted(set(heard)), "never twice, in order"
