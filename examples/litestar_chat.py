@@ -5,7 +5,11 @@ $ export BACKPLANE_URL=redis://localhost:6379
 $ uvicorn examples.litestar_chat:app
 """
 
+# What Litestar's plugin takes may hold anything.
+# pyright: reportUnknownMemberType=false
+
 import os
+from typing import Any
 
 from backplane_litestar import BackplaneChannelsBackend
 from litestar import Litestar, Response, WebSocket, get, websocket
@@ -21,7 +25,7 @@ channels = ChannelsPlugin(backend, arbitrary_channels_allowed=True)
 
 
 @websocket("/rooms/{room:str}")
-async def chat(socket: WebSocket, room: str, channels: ChannelsPlugin) -> None:
+async def chat(socket: WebSocket[Any, Any, Any], room: str, channels: ChannelsPlugin) -> None:
     """Send everyone in the room what this client says, and this client what everyone says."""
     await socket.accept()
     async with (
@@ -37,7 +41,7 @@ async def chat(socket: WebSocket, room: str, channels: ChannelsPlugin) -> None:
 
 
 @get("/health")
-async def health() -> Response:
+async def health() -> Response[Any]:
     """Say whether this process hears the others."""
     ready = backend.backplane.ready()
     return Response({"live": ready.live, "reason": ready.reason}, status_code=200 if ready else 503)

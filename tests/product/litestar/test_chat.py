@@ -107,7 +107,8 @@ async def test_what_one_says_all_hear_once_and_in_order(pair: tuple[Server, Serv
             talk.create_task(ann.say("ann", 100))
             talk.create_task(bob.say("bob", 100))
         for client in (ann, bob, cat):
-            await until(lambda client=client: has(client, "ann", 100)() and has(client, "bob", 100)(), "all of it")
+            await until(has(client, "ann", 100), "all of hers")
+            await until(has(client, "bob", 100), "all of his")
             assert client.words()["ann"] == client.words()["bob"] == list(range(100))
             assert client.gaps == 0
 
@@ -127,8 +128,7 @@ async def test_a_killed_broker_ends_no_listener_and_what_is_missing_is_reported(
             for server in pair:
                 await hears(server, live=True)
             await ann.say("ann", 20)
-            said = ann.said
-            await until(lambda said=said: bob.words()["ann"][-1:] == [said - 1], "the last words")
+            await until(lambda: bob.words()["ann"][-1:] == [ann.said - 1], "the last words")
             assert bob.gaps > kill, "each outage is reported"
         await until(lambda: len(ann.words()["ann"]) >= ann.said, "her own words")
         assert ann.words()["ann"] == list(range(ann.said)), "on the own server nothing is missing"
@@ -167,7 +167,7 @@ async def test_servers_restart_one_after_the_other_while_people_talk(broker: Own
                 for restart in range(3):
                     async with chat(broker.url, channel) as server, entered(server) as bob:
                         first = ann.said
-                        await until(lambda bob=bob: len(bob.words()["ann"]) > 20, "words from the other server")
+                        await until(has(bob, "ann", 20), "words from the other server")
                         await bob.say(f"bob{restart}", 5)
                         await until(has(ann, f"bob{restart}", 5), "words to the other server")
                         server.terminate()
