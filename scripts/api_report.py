@@ -20,6 +20,7 @@ CHECKS = {"FLEET_CHECKS": "fleet_check", "LINK_CHECKS": "link_check"}
 """The lists of the contract kit, and the decorator by which a check enters each: users select checks by their names."""
 MODULES = (
     "backplane_asgi",
+    "backplane_channels",
     "backplane_core",
     "backplane_core.sockets",
     "backplane_core.testing",

@@ -70,6 +70,7 @@ MORE_LEGS = (
 ALL_TESTS = (
     "tests/product/core",
     "tests/product/litestar",
+    "tests/product/channels",
     "tests/product/server",
     "tests/product/socketio",
     "tests/product/redis",
@@ -92,6 +93,7 @@ CI_TESTS = (
     "tests/product/faults/test_demotion.py",
     "tests/product/faults/test_credentials.py",
     "tests/product/litestar/test_backend.py",
+    "tests/product/channels/test_layer.py",
     "tests/product/server/test_commands.py",
     "tests/product/socketio/test_async_manager.py",
 )

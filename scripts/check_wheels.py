@@ -28,6 +28,7 @@ DISTRIBUTIONS = [it.name for it in in_order(read_workspace(ROOT))]
 CLIENTS = {
     "backplane-redis": {"redis", "hiredis"},
     "backplane-nats": {"nats-py"},
+    "backplane-channels": {"channels", "django"},
     "backplane-litestar": {"litestar"},
     "backplane-socketio": {"python-socketio"},
 }
@@ -117,6 +118,23 @@ assert json.loads(backplane("publish", "user:u1", "1", *fleet))["complete"]
 assert json.loads(backplane("pods", *fleet))["pods"] == []
 """
 
+CHANNELS = """
+import asyncio, sys
+from backplane_channels import BackplaneChannelLayer
+
+async def main(url):
+    here, there = (BackplaneChannelLayer(url, prefix="wheels") for _ in range(2))
+    name = await here.new_channel()
+    await here.group_add("chat", name)
+    there.publisher.group_send("chat", {"type": "hello"})
+    async with asyncio.timeout(5):
+        assert await here.receive(name) == {"type": "hello"}
+    await here.close()
+    await there.close()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
 SOCKETIO = """
 import asyncio, sys, socketio
 from backplane_socketio import AsyncBackplaneManager, BackplaneManager
@@ -140,7 +158,12 @@ asyncio.run(main(sys.argv[1]))
 
 USES = {"backplane-asgi": ENDPOINT}
 """Programs that use a distribution as it is."""
-USES_OVER_A_BROKER = {"backplane-litestar": LITESTAR, "backplane-server": COMMAND, "backplane-socketio": SOCKETIO}
+USES_OVER_A_BROKER = {
+    "backplane-channels": CHANNELS,
+    "backplane-litestar": LITESTAR,
+    "backplane-server": COMMAND,
+    "backplane-socketio": SOCKETIO,
+}
 """Programs that use a distribution with its extras, `redis` and `nats`, over the broker of a URL."""
 
 

@@ -12,7 +12,20 @@ from tests.support.selection import folder_of
 __all__ = ["find_leaks", "opens_connections"]
 
 OPEN_CONNECTIONS: Final = frozenset(
-    {"asgi", "ends", "faults", "hostile", "interop", "litestar", "nats", "pods", "redis", "socketio", "server"}
+    {
+        "asgi",
+        "channels",
+        "ends",
+        "faults",
+        "hostile",
+        "interop",
+        "litestar",
+        "nats",
+        "pods",
+        "redis",
+        "server",
+        "socketio",
+    }
 )
 """Folders of `tests/product` whose tests open sockets; the contract's checks collect for themselves."""
 

@@ -94,6 +94,20 @@ async def test_one_that_is_too_far_behind_ends_itself_and_is_counted(backplane: 
     assert (stats.overflowed, stats.gaps["overflow"], stats.connections) == (1, 1, 1)
 
 
+async def test_one_that_drops_an_event_counts_it_and_goes_on_with_the_gap(backplane: BaseBackplane) -> None:
+    stream = Stream()
+    attachment = await backplane.attach_events(stream, USER)
+    gap = attachment.count_overflow("it was full")
+    earlier = attachment.count_overflow("it was old", waited_s=60.0)
+    assert (gap.cause, gap.reason, gap.missed, gap.is_open) == ("overflow", "it was full", 1, False)
+    assert gap.since <= gap.until
+    assert 59.0 < gap.since - earlier.since < 61.0
+    assert gap.merge(earlier).missed == 2
+    await backplane.publish(USER, 1)
+    assert stream.shown == [1]
+    assert backplane.stats().overflowed == 2
+
+
 async def test_one_that_takes_an_id_over_ends_the_other_and_gets_nothing_of_its_targets(
     backplane: BaseBackplane,
 ) -> None:

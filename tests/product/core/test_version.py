@@ -6,6 +6,7 @@ from importlib.metadata import version
 from types import ModuleType
 
 import backplane_asgi
+import backplane_channels
 import backplane_core
 import backplane_litestar
 import backplane_nats
@@ -19,6 +20,7 @@ DISTRIBUTIONS = {
     "backplane-redis": backplane_redis,
     "backplane-nats": backplane_nats,
     "backplane-asgi": backplane_asgi,
+    "backplane-channels": backplane_channels,
     "backplane-litestar": backplane_litestar,
     "backplane-server": backplane_server,
     "backplane-socketio": backplane_socketio,

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import backplane_asgi
+import backplane_channels
 import backplane_core
 import backplane_core.sockets
 import backplane_core.testing
@@ -77,6 +78,7 @@ def test_core_imports_no_adapter_and_no_client(path: Path) -> None:
         backplane_redis,
         backplane_nats,
         backplane_asgi,
+        backplane_channels,
         backplane_litestar,
         backplane_server,
         backplane_socketio,

@@ -88,6 +88,17 @@ class EventAttachment(Attachment, Protocol):
         """Count an event that the sink leaves out, as a newer one of the same target and key waits behind it."""
         ...
 
+    def count_overflow(self, reason: str, *, waited_s: float = 0.0) -> Gap:
+        """Count an event that the sink drops and goes on without, and return the gap that it leaves.
+
+        The sink puts the gap where the event would stand, merged with the one that stands there (`Gap.merge`).
+
+        Args:
+            reason: Why it was dropped, for people; nothing secret.
+            waited_s: For how many seconds the sink had it. By default 0: it is the one that is being delivered.
+        """
+        ...
+
     def end_overflowed(self, reason: str) -> None:
         """Detach at once since the socket is too far behind, and count and report that as an overflow.
 

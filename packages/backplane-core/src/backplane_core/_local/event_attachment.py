@@ -8,6 +8,7 @@ from attrs import frozen
 
 from backplane_core._local.connection_host import ConnectionHost
 from backplane_core._local.registry import SinkAttachment
+from backplane_core.observe import Gap
 
 __all__ = ["SinkHandle"]
 
@@ -40,6 +41,10 @@ class SinkHandle:
     def count_conflated(self) -> None:
         """Count an event that was left out for a newer one."""
         self._host.reporter.counters.conflated += 1
+
+    def count_overflow(self, reason: str, *, waited_s: float = 0.0) -> Gap:
+        """Count an event that was dropped, and return the gap that it leaves."""
+        return self._host.count_overflow(self.conn_id, reason, self._host.bus.earliest() - waited_s)
 
     def end_overflowed(self, reason: str) -> None:
         """Detach at once, and count it as an overflow that is reported when the fan-out is done."""

@@ -1,0 +1,1 @@
+"""The consumers of one event loop."""

@@ -1,0 +1,94 @@
+"""The `CONFIG` of a layer: its own options, those of a backplane, and those of channels_redis that need no change."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+from backplane_core import ConfigurationError
+
+__all__ = ["IGNORED", "find_url", "split_ignored"]
+
+logger: Final = logging.getLogger("backplane.channels")
+
+IGNORED: Final = ("group_expiry", "random_prefix_length", "serializer_format", "symmetric_encryption_keys")
+"""Options of channels_redis that have no effect."""
+
+_warned: Final[set[str]] = set()
+"""Of which a process has warned."""
+
+
+def find_url(url: str | None, hosts: object) -> str:
+    """Return the broker's URL, also where it is written as one host of channels_redis.
+
+    Args:
+        url: The option `url`.
+        hosts: The option `hosts`: at most one host, which is a URL, `(host, port)`, or a dict with an `address`, or
+            with a `host` and a `port`.
+
+    Raises:
+        ConfigurationError: There is no URL, or `hosts` can't be read as one. No text shows a password.
+    """
+    if url is not None:
+        if hosts is not None:
+            raise ConfigurationError("give url or hosts, not both")
+        if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance] -- from settings
+            raise ConfigurationError(f"url must be text, not {type(url).__name__}")
+        return url
+    if hosts is None:
+        raise ConfigurationError('CONFIG needs a url, such as {"url": "redis://localhost:6379"}')
+    if isinstance(hosts, (str, bytes)) or not isinstance(hosts, Sequence) or len(cast("Sequence[object]", hosts)) != 1:
+        raise ConfigurationError(
+            "hosts must be a list of one host: this layer does not shard over several. For a Redis Cluster or "
+            "Sentinel write its url in place of hosts"
+        )
+    return _url_of(cast("Sequence[object]", hosts)[0])
+
+
+def split_ignored(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options without those that have no effect here; a process warns of each once."""
+    new = [name for name in IGNORED if name in options and name not in _warned]
+    if new:
+        _warned.update(new)
+        logger.warning("%s", ignored_text(new))
+    return {name: value for name, value in options.items() if name not in IGNORED}
+
+
+def ignored_text(names: Sequence[str]) -> str:
+    """Return what to say of options that have no effect."""
+    text = f"{', '.join(names)} {'have' if len(names) > 1 else 'has'} no effect in this channel layer"
+    if "symmetric_encryption_keys" in names:
+        text += (
+            ". Messages are not encrypted: use TLS to the broker (rediss://, tls://), and signing_keys against forgery"
+        )
+    return text
+
+
+def _url_of(host: object) -> str:
+    if isinstance(host, bytes):
+        host = host.decode()
+    if isinstance(host, str):
+        return host
+    if isinstance(host, Sequence) and len(cast("Sequence[object]", host)) == 2:  # noqa: PLR2004 -- host and port
+        name, port = cast("Sequence[object]", host)
+        return f"redis://{name}:{port}"
+    if isinstance(host, Mapping):
+        return _url_of_dict(dict(cast("Mapping[str, Any]", host)))
+    raise ConfigurationError("a host must be a URL, (host, port), or a dict with an address: write it as url")
+
+
+def _url_of_dict(host: dict[str, Any]) -> str:
+    """Return the URL of what channels_redis hands to its connection pool."""
+    address = host.pop("address", None)
+    if address is not None and not host:
+        return _url_of(address)
+    if "host" not in host or set(host) - {"host", "port", "db", "username", "password"}:
+        unknown = sorted(set(map(str, host)) - {"host", "port", "db", "username", "password"})
+        raise ConfigurationError(
+            f"hosts can't be read as a url ({', '.join(unknown) or 'it has no host'}): write a url"
+        )
+    user, password = quote(str(host.get("username") or ""), safe=""), host.get("password")
+    login = f"{user}:{quote(str(password), safe='')}@" if password is not None else ""
+    return f"redis://{login}{host['host']}:{host.get('port', 6379)}/{host.get('db', 0)}"

@@ -1,0 +1,308 @@
+"""The channel layer: `BackplaneChannelLayer`."""
+
+# pyright: reportUnknownMemberType=false
+# -- Channels is not typed
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from backplane_core import (
+    Answers,
+    BaseBackplane,
+    ConfigurationError,
+    Connecting,
+    Readiness,
+    Stats,
+    SyncPublisher,
+    connect,
+)
+from channels.exceptions import ChannelFull  # type: ignore[import-untyped]  # it has no py.typed
+from channels.layers import BaseChannelLayer  # type: ignore[import-untyped]
+
+from backplane_channels._hub.hubs import Hubs
+from backplane_channels._hub.messages import check_message
+from backplane_channels._hub.settings import HubSettings
+from backplane_channels._hub.targets import channel_target, group_target
+from backplane_channels.config import find_url, split_ignored
+from backplane_channels.publisher import LayerPublisher
+
+__all__ = ["BackplaneChannelLayer"]
+
+logger: Final = logging.getLogger("backplane.channels")
+
+CAPACITY_BYTES: Final = 16 * 1024 * 1024
+"""What may wait for one consumer: room for the 100 messages of the default `capacity`, at 160 KiB each."""
+ANSWER_S: Final = 1.0
+"""Seconds for which the other processes may answer when a channel of theirs joins or leaves a group."""
+
+
+class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels is not typed
+    """A channel layer over Redis or NATS.
+
+        CHANNEL_LAYERS = {
+            "default": {
+                "BACKEND": "backplane_channels.BackplaneChannelLayer",
+                "CONFIG": {"url": "redis://localhost:6379"},
+            }
+        }
+
+    Consumers are connections of a backplane in their own event loop, and groups its targets. Code in other loops, as
+    `async_to_sync` makes one for each call, sends over one connection per process. A consumer's channel and its groups
+    go with the consumer.
+
+    Args:
+        url: The broker's, as `backplane_core.connect` takes it: Redis, Valkey, a Redis Cluster, Sentinel, NATS.
+        hosts: As channels_redis has it: a list of one host, in place of `url`.
+        prefix: Layers with the same prefix hear each other. The fleet's `channel` is `backplane:` and this.
+        capacity: Messages that may wait for one consumer.
+        channel_capacity: The same for channels whose names match: globs, or compiled patterns.
+        capacity_bytes: Bytes of messages that may wait for one consumer, as JSON.
+        expiry: Seconds that a message may wait to be read.
+        on_gap: The type of a message that each consumer gets where it missed some, such as `backplane.gap`; `cause`,
+            `reason`, `since`, `until` and `missed` are those of a `backplane_core.Gap`. None: no consumer gets one.
+        options: See `backplane_core.ConnectOptions`; `wait` is always False. `group_expiry`, `serializer_format`,
+            `symmetric_encryption_keys` and `random_prefix_length` of channels_redis have no effect.
+
+    Raises:
+        ConfigurationError: An option is wrong.
+        AdapterNotInstalledError: No installed adapter serves the URL; says what to `pip install`.
+
+    Delivery: while a process lives, each message that a consumer should have got and didn't lies in a gap that it is
+        notified of, or is counted at the sender. Never twice, and in order for each sending process and group. A
+        message for a consumer of another process that is full is dropped there; `send` raises `ChannelFull` for one of
+        this event loop.
+    """
+
+    extensions: tuple[Literal["groups"]] = ("groups",)
+    """What it has of the extensions of Channels. `flush` exists, and clears this process alone."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        hosts: object = None,
+        prefix: str = "asgi",
+        capacity: int = 100,
+        channel_capacity: Mapping[Any, int] | None = None,
+        capacity_bytes: int = CAPACITY_BYTES,
+        expiry: float = 60,
+        on_gap: str | None = None,
+        **options: Any,  # noqa: ANN401 -- from settings; each is checked
+    ) -> None:
+        _check(capacity, capacity_bytes, expiry, on_gap)
+        super().__init__(capacity=capacity)
+        base: Any = self  # its types are narrower than what it takes
+        base.expiry = expiry
+        base.channel_capacity = base.compile_capacities(dict(channel_capacity or {}))
+        self.prefix = prefix
+        self._url = find_url(url, hosts)
+        kept = split_ignored(options)
+        if "wait" in kept:
+            raise ConfigurationError("wait is no option of a channel layer: it never waits for the broker")
+        self._options: dict[str, Any] = {"channel": f"backplane:{prefix}", **kept, "wait": False}
+        # Reports a wrong URL or option here, and costs nothing until the first message.
+        self._sync_publisher = SyncPublisher(self._url, **self._options)
+        self._publisher = LayerPublisher(self._sync_publisher)
+        settings = HubSettings(
+            layer=self, url=self._url, options=self._options, gap_type=on_gap, capacity_bytes=capacity_bytes
+        )
+        self._hubs = Hubs(settings)
+
+    @property
+    def publisher(self) -> LayerPublisher:
+        """What sends from code without an event loop, without `async_to_sync`."""
+        return self._publisher
+
+    # The contract of Channels
+
+    async def new_channel(self, prefix: str = "specific") -> str:
+        """Return the name of a new channel for a consumer of this event loop, once it hears what is sent to it.
+
+        The channel ends when nobody holds the name any longer: keep the object that this returned.
+
+        Args:
+            prefix: What the name begins with.
+
+        Raises:
+            TypeError: The prefix is no part of a name, or too long.
+        """
+        return await self._hubs.make().new_channel(prefix.rstrip("."))
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        """Return the next message for a channel of this event loop.
+
+        Args:
+            channel: What `new_channel` returned.
+
+        Raises:
+            StopConsumer: Nothing else will come: the layer was closed, or the fleet was ordered to close the channel.
+            AssertionError: It is a channel of another process or event loop, or its name was not kept.
+            TypeError: It is no name of a channel.
+            NormalChannelError: It is the name of a normal channel.
+
+        Cancellation: loses no message.
+        """
+        hub = self._hubs.find()
+        mailbox = None if hub is None else hub.mailboxes.get(channel)
+        if mailbox is None:
+            channel_target(channel)
+            raise AssertionError(
+                f"{channel!r} is no channel of this event loop: only the consumer that called new_channel() receives "
+                "from it, for as long as it keeps the name that this returned"
+            )
+        return await mailbox.receive()
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        """Send a message to one consumer.
+
+        Args:
+            channel: The consumer's `channel_name`.
+            message: A dict with a `type`.
+
+        Raises:
+            ChannelFull: It is a consumer of this event loop, and has no room. One of another process drops the message,
+                and is notified of that.
+            AssertionError: The message is no dict.
+            TypeError: The name is none, or the message holds something that no message may hold.
+            NormalChannelError: It is the name of a normal channel.
+        """
+        check_message(message)
+        target = channel_target(channel)
+        hub = self._hubs.find()
+        if hub is None:
+            self._publisher.send(target.id, message)
+        elif (mailbox := hub.mailboxes.get(target.id)) is not None:
+            if not hub.deliver(mailbox, message):
+                raise ChannelFull(target.id)
+        elif not hub.has(target.id):  # otherwise its consumer is gone
+            await hub.publish(target, message)
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """Add a consumer to a group, wherever it is, and return once it hears the group.
+
+        While the broker is away that is later, and the consumer gets a gap for the time until then.
+
+        Args:
+            group: The group's name.
+            channel: The consumer's `channel_name`.
+
+        Raises:
+            TypeError: A name is none.
+            NormalChannelError: `channel` is the name of a normal channel.
+            TimeoutError: It is a channel of another process, and not all of them have answered.
+            TransportError: It is called in an event loop without consumers, and the broker can't be reached.
+        """
+        target, whom = group_target(group), channel_target(channel)
+        hub = self._hubs.find()
+        if hub is None:
+            async with self._visit() as visitor:
+                answers = await visitor.fleet.associate(whom, target, timeout_s=ANSWER_S)
+        elif hub.has(whom.id):
+            await hub.backplane.associate(whom.id, target)
+            return
+        else:
+            answers = await hub.backplane.fleet.associate(whom, target, timeout_s=ANSWER_S)
+        if not answers.total and not answers.complete:
+            raise TimeoutError(f"{whom.id} may not be in group {group}: {_missing(answers)}")
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        """Remove a consumer from a group, wherever it is. Unknown names are a no-op.
+
+        Args:
+            group: The group's name.
+            channel: The consumer's `channel_name`.
+
+        Raises:
+            TypeError: A name is none.
+            NormalChannelError: `channel` is the name of a normal channel.
+            TransportError: It is called in an event loop without consumers, and the broker can't be reached.
+        """
+        target, whom = group_target(group), channel_target(channel)
+        hub = self._hubs.find()
+        if hub is None:
+            async with self._visit() as visitor:
+                answers = await visitor.fleet.dissociate(whom, target, timeout_s=ANSWER_S)
+        elif hub.has(whom.id):
+            await hub.backplane.dissociate(whom.id, target)
+            return
+        else:
+            answers = await hub.backplane.fleet.dissociate(whom, target, timeout_s=ANSWER_S)
+        if not answers.total and not answers.complete:  # perhaps it went with its process
+            logger.info("%s may still be in group %s: %s", whom.id, group, _missing(answers))
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Send a message to all consumers of a group, whether the broker is there or not.
+
+        It raises for no consumer that is full: that one drops the message, and is notified of that.
+
+        Args:
+            group: The group's name.
+            message: A dict with a `type`.
+
+        Raises:
+            AssertionError: The message is no dict.
+            TypeError: The name is none, or the message holds something that no message may hold.
+        """
+        check_message(message)
+        hub = self._hubs.find()
+        if hub is None:
+            self._publisher.group_send(group, message)
+        else:
+            await hub.publish(group_target(group), message)
+
+    async def flush(self) -> None:
+        """Forget what waits for the consumers of this process, and which groups they are in. They go on."""
+        await self._hubs.flush()
+
+    async def close(self) -> None:
+        """Send what was accepted, and close all connections of this process; consumers that still wait stop.
+
+        The layer may be used again: it opens new ones.
+        """
+        await self._hubs.aclose()
+        publisher = self._sync_publisher
+        self._sync_publisher = SyncPublisher(self._url, **self._options)
+        self._publisher = LayerPublisher(self._sync_publisher)
+        await asyncio.to_thread(publisher.close)
+
+    # For those who run it
+
+    def ready(self) -> Readiness:
+        """Return whether the consumers of this event loop receive what other processes send, and if not, why."""
+        hub = self._hubs.find()
+        if hub is None:
+            return Readiness(live=False, reason="this event loop has had no consumer yet")
+        return hub.backplane.ready()
+
+    def stats(self) -> Stats | None:
+        """Return the counters of the consumers of this event loop; None before the first one."""
+        hub = self._hubs.find()
+        return None if hub is None else hub.backplane.stats()
+
+    def _visit(self) -> Connecting[BaseBackplane]:
+        """Connect, for one question of a loop that may end with it."""
+        options: dict[str, Any] = {**self._options, "wait": True}
+        return connect(self._url, **options)
+
+
+def _check(capacity: object, capacity_bytes: object, expiry: object, on_gap: object) -> None:
+    """Return if the options are allowed.
+
+    Raises:
+        ConfigurationError: One is not.
+    """
+    for name, value in (("capacity", capacity), ("capacity_bytes", capacity_bytes)):
+        if type(value) is not int or value < 1:
+            raise ConfigurationError(f"{name}={value!r} is not allowed: a whole number, at least 1")
+    if isinstance(expiry, bool) or not isinstance(expiry, (int, float)) or not expiry > 0:
+        raise ConfigurationError(f"expiry={expiry!r} is not allowed: seconds, above 0")
+    if on_gap is not None and (not isinstance(on_gap, str) or on_gap[:1] in {"", "_", "."}):
+        raise ConfigurationError(f"on_gap={on_gap!r} is not allowed: a message's type, or None")
+
+
+def _missing(answers: Answers[int]) -> str:
+    return ", ".join([f"{missing.pod} has not answered ({missing.reason})" for missing in answers.missing])

@@ -1,0 +1,13 @@
+"""What a Django project can connect to."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.dispatch import Signal  # type: ignore[import-untyped]  # it has no py.typed
+
+__all__ = ["gap_reported"]
+
+gap_reported: Final = Signal()
+"""Sent when this process may have missed messages: `sender` is the layer's class, `layer` the layer, `gap` the
+`backplane_core.Gap`. A receiver is a plain function that does not block: it runs in the event loop."""
