@@ -91,6 +91,14 @@ async def test_it_can_be_awaited_or_entered(installed: dict[str, str], leaves_no
     assert str(entered.state) == "closed"
 
 
+@pytest.mark.parametrize("url", [None, "redis://h"])
+def test_a_forgotten_await_says_so(installed: dict[str, str], url: str | None) -> None:
+    forgotten: Any = connect(url)
+    with pytest.raises(AttributeError, match=r"no attribute 'publish'.*await connect"):
+        _ = forgotten.publish
+    assert not hasattr(forgotten, "attach")
+
+
 async def test_an_adapter_is_looked_for_until_it_is_found_and_no_longer(installed: dict[str, str]) -> None:
     later = installed.pop("redis")
     with pytest.raises(AdapterNotInstalledError):

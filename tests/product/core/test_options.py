@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 from attrs import fields
-from backplane_core import ConfigurationError, InMemoryBackplane
+from backplane_core import ConfigurationError, InMemoryBackplane, Publisher, SyncPublisher, connect
 from backplane_core.options import Settings
 
 from tests.support.texts import stable_id
@@ -116,3 +117,56 @@ def test_callbacks_are_taken_from_the_options() -> None:
     backplane = InMemoryBackplane(on_state=seen.append, observer=seen.append, on_gap=seen.append)
     assert "live" in seen
     assert backplane.on_gap is not None
+
+
+async def notice(_: object) -> None:
+    """A mistake: nobody would await what it returns."""
+
+
+class Notices:
+    """Another one."""
+
+    async def __call__(self, _: object) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize("name", ["on_gap", "on_state", "observer"])
+@pytest.mark.parametrize("callback", [5, "print", notice, Notices()], ids=["number", "text", "async", "async object"])
+async def test_what_can_not_be_called_in_the_loop_is_no_callback(name: str, callback: Any) -> None:
+    options: dict[str, Any] = {name: callback}
+    for make in (
+        connect,
+        partial(connect, "redis://h"),
+        partial(Publisher, "redis://h"),
+        partial(SyncPublisher, "nats://h"),
+    ):
+        with pytest.raises(ConfigurationError, match=f"{name} is.*plain callable"):
+            make(**options)
+    async with connect() as backplane:
+        if name == "on_gap":
+            with pytest.raises(ConfigurationError, match="on_gap is a plain callable"):
+                backplane.connection(None, on_gap=callback)
+            for wrong in ({"on_gap": callback}, {"on_close": callback}):
+                with pytest.raises(ConfigurationError, match=r"on_(gap|close) is a plain callable"):
+                    await backplane.attach("c1", print, **wrong)
+        assert backplane.connection_count == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("chanel", "channel"),
+        ("probe_interval", "probe_interval_s"),
+        ("address_maps", "address_map"),
+        ("on_gaps", "on_gap"),
+        ("signing_key", "signing_keys"),
+        ("zzz", None),
+    ],
+)
+def test_a_misspelt_option_says_which_one_may_be_meant(name: str, meant: str | None) -> None:
+    options: dict[str, Any] = {name: 1}
+    for make in (connect, partial(connect, "redis://h"), partial(SyncPublisher, "nats://h")):
+        with pytest.raises(ConfigurationError) as error:
+            make(**options)
+        assert (f"unknown option {name!r} (is {meant!r} meant?)" in str(error.value)) is (meant is not None)
+        assert f"unknown option {name!r}" in str(error.value)

@@ -392,6 +392,12 @@ def test_a_bad_url_is_refused_at_construction_without_secrets(url: str) -> None:
         assert "cret" not in message
 
 
+@pytest.mark.parametrize("port", ["abc", "70000", "-1"])
+def test_a_wrong_port_is_named_as_one(port: str) -> None:
+    with pytest.raises(ConfigurationError, match="a port that is no number from 1 to 65535"):
+        NatsTransport(f"nats://localhost:{port}")
+
+
 def test_servers_of_which_some_alone_ask_for_tls_disagree() -> None:
     for transport, suffix in ((NatsTransport, ""), (JetStreamTransport, "+jetstream")):
         with pytest.raises(ConfigurationError, match=r"disagree.*take tls://"):

@@ -384,6 +384,7 @@ async def test_tls_towards_a_port_that_answers_in_plain_text_says_so() -> None:
         ("redis://user:s3cr3t@:6379/0", "must hold a host"),
         ("redis://host,other", "holds one host"),
         ("redis://user:s3cr3t@host,other", "holds one host"),
+        ("redis://host/orders", "what stands behind the host and a slash is its number"),
         ("redis://user:s3cr3t@x@localhost", "percent-encode"),
         ("redis://localhost?password=s3cr3t&password=s3cr3t", "each option once"),
         ("redis://localhost/zero", "may hold a database"),

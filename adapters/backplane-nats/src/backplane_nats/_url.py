@@ -109,7 +109,10 @@ def _server(url: str) -> Server:
         # urlsplit's own message quotes what may be a password.
         split, port = SplitResult("", "", "", "", ""), None
     if split.scheme not in _SCHEMES or not _HOST.fullmatch(split.hostname or ""):
-        raise ConfigurationError(f"a server of the NATS URL has no valid host and port; {_ENCODE}. Form: {_FORMS}")
+        raise ConfigurationError(
+            "a server of the NATS URL has no valid host, or a port that is no number from 1 to 65535; "
+            f"{_ENCODE}. Form: {_FORMS}"
+        )
     if split.path not in {"", "/"} or split.fragment or port == 0:
         raise ConfigurationError(f"a server of the NATS URL has a path, fragment or port 0; {_ENCODE}. Form: {_FORMS}")
     credentials: dict[str, str] = {}

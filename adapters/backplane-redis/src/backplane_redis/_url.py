@@ -65,11 +65,11 @@ class RedisUrl:
                 raise ConfigurationError("a unix:// URL holds an absolute path and no host: unix:///run/redis.sock")
             return parsed
         found = re.fullmatch("/?([0-9]*)", parsed.path)
-        if found is None or len(parsed.hosts) != 1:
-            raise ConfigurationError(
-                f"a {parsed.scheme}:// URL holds one host and may hold a database: {parsed.scheme}://host:6379/0; "
-                "several hosts go with redis-cluster:// and redis+sentinel://"
-            )
+        form = f"a {parsed.scheme}:// URL holds one host and may hold a database: {parsed.scheme}://host:6379/0"
+        if len(parsed.hosts) != 1:
+            raise ConfigurationError(f"{form}; several hosts go with redis-cluster:// and redis+sentinel://")
+        if found is None:
+            raise ConfigurationError(f"{form}; what stands behind the host and a slash is its number")
         return evolve(parsed, database=int(found[1]) if found[1] else None)
 
     @classmethod

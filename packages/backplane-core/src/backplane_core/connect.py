@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Mapping
 from types import TracebackType
-from typing import Any, Generic, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack
 
 from backplane_core.adapters import MEMORY, make_transport, own_option_names, scheme_of, split_options
 from backplane_core.base import BaseBackplane
@@ -31,6 +31,15 @@ class Connecting(Generic[B]):
 
     def __await__(self) -> Generator[Any, Any, B]:
         return self._backplane.__aenter__().__await__()
+
+    if not TYPE_CHECKING:  # or a checker would let any name pass
+
+        def __getattr__(self, name: str) -> object:
+            """Raise `AttributeError`, which says how to get what has that name."""
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}: it opens a backplane, so "
+                "`backplane = await connect(...)`, or `async with connect(...) as backplane:`"
+            )
 
     async def __aenter__(self) -> B:
         return await self._backplane.__aenter__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 
@@ -11,6 +12,7 @@ from attrs.validators import ge, gt, in_, matches_re, max_len, optional
 from backplane_core._protocol.pod_name import is_pod_name
 from backplane_core._protocol.routing import CHANNEL, RoutingName
 from backplane_core._protocol.signing import SigningKeys
+from backplane_core._runtime.callables import is_plain_callable
 from backplane_core._runtime.strict_values import strict_converter
 from backplane_core.errors import ConfigurationError
 from backplane_core.observe import GapCallback, Observer, State
@@ -240,8 +242,13 @@ class Settings:
         """Return the settings for these options, which may hold callbacks too.
 
         Raises:
-            ConfigurationError: See `of`.
+            ConfigurationError: See `of`; or a callback is none.
         """
+        for name in CALLBACKS:
+            if (callback := options.get(name)) is not None and not is_plain_callable(callback):
+                raise ConfigurationError(
+                    f"{name} is not allowed: a plain callable, which must not be a coroutine function, or None"
+                )
         return cls.of({name: value for name, value in options.items() if name not in CALLBACKS})
 
     @classmethod
@@ -288,4 +295,7 @@ def allowed_values(name: str) -> str:
 
 def unknown_option(name: str, allowed: Iterable[str]) -> ConfigurationError:
     """Return the error for an option that does not exist."""
-    return ConfigurationError(f"unknown option {name!r}; allowed are {', '.join(sorted(allowed))}")
+    names = sorted(allowed)
+    near = difflib.get_close_matches(name, names, n=1)
+    meant = f" (is {near[0]!r} meant?)" if near else ""
+    return ConfigurationError(f"unknown option {name!r}{meant}; allowed are {', '.join(names)}")

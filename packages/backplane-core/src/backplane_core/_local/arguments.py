@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
 from math import isfinite
 
@@ -11,10 +10,12 @@ from backplane_core._protocol.fleet_frame import MAX_INFO_BYTES
 from backplane_core._protocol.frame import MAX_EXCLUDED, MAX_TARGETS
 from backplane_core._protocol.json import encode_event
 from backplane_core._protocol.presence_frame import MAX_PRESENCE_BYTES
+from backplane_core._runtime.callables import is_plain_callable
 from backplane_core.errors import ConfigurationError, InvalidTargetError
 from backplane_core.target import Target, check_id
 
 __all__ = [
+    "check_callback",
     "check_sink",
     "check_target",
     "check_timeout",
@@ -45,8 +46,18 @@ def check_sink(sink: object) -> None:
     Raises:
         ConfigurationError: It is something else.
     """
-    if not callable(sink) or any(map(inspect.iscoroutinefunction, (sink, type(sink).__call__))):
+    if not is_plain_callable(sink):
         raise ConfigurationError("a sink is a plain callable: it takes one event and must not be a coroutine function")
+
+
+def check_callback(name: str, callback: object) -> None:
+    """Raise unless it is a plain callable or None.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if callback is not None and not is_plain_callable(callback):
+        raise ConfigurationError(f"{name} is a plain callable, which must not be a coroutine function, or None")
 
 
 def check_timeout(timeout_s: object) -> None:

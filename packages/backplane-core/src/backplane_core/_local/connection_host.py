@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backplane_core._local.arguments import check_sink
+from backplane_core._local.arguments import check_callback, check_sink
 from backplane_core._local.bus_time import BusTime, LocalTime
 from backplane_core._local.presence import Presence
 from backplane_core._local.registry import Registry, SinkAttachment
@@ -59,6 +59,8 @@ class ConnectionHost:
         """Attach a connection, or replace its sink; see `Backplane.attach`."""
         self._check(conn_id)
         check_sink(sink)
+        check_callback("on_gap", on_gap)
+        check_callback("on_close", on_close)
         return self._registry.attach(
             conn_id,
             sink,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backplane_core._local.aging_queue import make_queue
-from backplane_core._local.arguments import check_target, encode_info, encode_presence, own_target
+from backplane_core._local.arguments import check_callback, check_target, encode_info, encode_presence, own_target
 from backplane_core._local.event_attachment import SinkHandle
 from backplane_core._local.queued_connection import QueuedConnection
 from backplane_core._log.attaching import attach_resumed
@@ -57,7 +57,7 @@ class Holding(Parts):
 
         Raises:
             InvalidTargetError: The id, or the key, is not of that form.
-            ConfigurationError: The sink is not a plain callable, or `info` or `presence` is too large.
+            ConfigurationError: The sink or a callback is not a plain callable, or `info` or `presence` is too large.
             EventEncodeError: `info` or `presence` is not JSON.
             TargetDeniedError: The broker does not let this pod hear the connection. Nothing was changed.
             ClosedError: The backplane is draining or closed.
@@ -295,8 +295,8 @@ class Holding(Parts):
 
         Raises:
             InvalidTargetError: The id, the key or a target is not of the right form.
-            ConfigurationError: A bound or `overflow` is not allowed, `end_on_gap` does not go with it, or `info` or
-                `presence` is too large.
+            ConfigurationError: A bound, `overflow` or `on_gap` is not allowed, `end_on_gap` does not go with it, or
+                `info` or `presence` is too large.
             EventEncodeError: `info` or `presence` is not JSON.
             ClosedError: The backplane is draining or closed.
 
@@ -308,6 +308,7 @@ class Holding(Parts):
         conn_id = self._system.new_name() if conn_id is None else check_id(conn_id, "conn_id")
         for target in targets:
             check_target(target)
+        check_callback("on_gap", on_gap)
         queue = make_queue(
             self._host,
             conn_id,
