@@ -6,7 +6,9 @@ import base64
 import binascii
 import hashlib
 import json
+import time
 from collections.abc import Mapping
+from math import ceil
 from typing import Final
 
 from attrs import field, frozen
@@ -80,10 +82,16 @@ class Operator:
         }
         return _jwt(self._key, self.account, {"type": "account", "limits": unlimited | {"wildcards": True}})
 
-    def new_credentials(self) -> str:
-        """Return the text of a creds file for a new user."""
+    def new_credentials(self, *, valid_s: float | None = None) -> str:
+        """Return the text of a creds file for a new user.
+
+        Args:
+            valid_s: Seconds after which the server cuts the user; it counts whole seconds of the wall clock. None: it
+                never does.
+        """
         user = user_key()
-        jwt = _jwt(self._account, user.public, {"type": "user", "subs": -1, "data": -1, "payload": -1})
+        claims: dict[str, object] = {"type": "user", "subs": -1, "data": -1, "payload": -1}
+        jwt = _jwt(self._account, user.public, claims, None if valid_s is None else ceil(time.time() + valid_s))
         return (
             f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
             f"-----BEGIN USER NKEY SEED-----\n{user.seed}\n------END USER NKEY SEED------\n"
@@ -95,8 +103,10 @@ def _encode(data: bytes) -> str:
     return base64.b32encode(data + checksum).decode().rstrip("=")
 
 
-def _jwt(issuer: Key, subject: str, claims: dict[str, object]) -> str:
+def _jwt(issuer: Key, subject: str, claims: dict[str, object], expires_at: int | None = None) -> str:
     body: dict[str, object] = {"iss": issuer.public, "sub": subject, "name": "test", "iat": 0}
+    if expires_at is not None:
+        body["exp"] = expires_at
     body["nats"] = claims | {"version": 2}
     body["jti"] = base64.b32encode(hashlib.sha256(json.dumps(body).encode()).digest()).decode().rstrip("=")
     signed = f"{_segment({'typ': 'JWT', 'alg': 'ed25519-nkey'})}.{_segment(body)}"
