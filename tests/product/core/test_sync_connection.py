@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from backplane_core import (
 )
 from backplane_testservers import OwnBroker
 
+from tests.product.core.test_portal import run
 from tests.support.waiting import DEADLINE_S, wait_until
 
 USER = Target.user("u1")
@@ -247,3 +249,58 @@ async def test_one_that_does_not_wait_for_the_broker_waits_for_a_state(
             connection.wait_for_state("live", timeout_s=DEADLINE_S)
 
     await asyncio.to_thread(work)
+
+
+GREEN = """
+import os, sys
+
+if sys.argv[1] == "gevent":
+    from gevent import monkey
+    monkey.patch_all()
+    from gevent import spawn
+else:
+    import eventlet
+    eventlet.monkey_patch()
+    from eventlet import spawn
+
+import time
+from backplane_core import SyncConnection, SyncPublisher, Target
+
+url, channel = sys.argv[2:4]
+user = Target.user("u1")
+turns, got, is_open = 0, [], []
+
+def hear():
+    with SyncConnection(url, user, channel=channel) as connection:
+        is_open.append(True)
+        for event in connection:
+            got.append(event.value)
+
+def other_greenlet():
+    global turns
+    while True:
+        turns += 1
+        time.sleep(0.001)
+
+spawn(hear)
+spawn(other_greenlet)
+while not is_open:
+    time.sleep(0.001)
+before = turns
+with SyncPublisher(url, channel=channel) as publisher:
+    for number in range(10):
+        publisher.publish(user, number)
+        while len(got) <= number:
+            time.sleep(0.001)
+print(got, turns > before)
+sys.stdout.flush()
+os._exit(0)  # the greenlets never end
+"""
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+async def test_a_greenlet_hears_and_holds_up_no_other(url: str, channel: str, library: str) -> None:
+    if find_spec(library) is None:  # an import would change this process, too
+        pytest.skip(f"{library} is not installed")
+    assert await run(GREEN, library, url, channel) == f"{list(range(10))} True\n"

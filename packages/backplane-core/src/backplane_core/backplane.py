@@ -76,7 +76,7 @@ class Backplane(Protocol):
 
         Raises:
             InvalidTargetError: The id, or the key, is not of that form.
-            ConfigurationError: The sink is not a plain callable, or `info` or `presence` is too large.
+            ConfigurationError: The sink or a callback is not a plain callable, or `info` or `presence` is too large.
             EventEncodeError: `info` or `presence` is not JSON.
             TargetDeniedError: The broker does not let this pod hear the connection. Nothing was changed.
             ClosedError: The backplane is draining or closed.
