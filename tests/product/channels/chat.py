@@ -83,7 +83,7 @@ async def serve(broker_url: str, log: Path, server: str = "uvicorn", port: int =
 async def _serves(server: ChatServer, log: Path) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while True:
-            assert server.process.returncode is None, log.read_text()
+            assert server.process.returncode is None, await asyncio.to_thread(log.read_text)
             try:
                 async with connect(server.url, proxy=None):
                     return

@@ -20,28 +20,32 @@ async def test_pages_of_two_servers_talk(broker: OwnBroker, tmp_path: Path, serv
     if server != "uvicorn":
         need("daphne")
     log = tmp_path / "log"
-    async with serve(broker.url, log, server) as here, serve(broker.url, log, server) as there:
-        async with Page(here.url, ["a", "b"]).open() as ann, Page(there.url, ["a"]).open() as bob:
-            for number in range(50):
-                await ann.say("a", number)
-            await bob.say("a", "thanks")
-            await bob.say("b", "to a room that I am not in")
-            await until(lambda: "thanks" in bob.texts("a") and 49 in bob.texts("a"), "bob has all")
-            await until(lambda: ann.texts("b") and "thanks" in ann.texts("a"), "ann has all")
-            for page in (ann, bob):
-                assert [text for text in page.texts("a") if text != "thanks"] == list(range(50))
-                assert "gap" not in page.items
-            async with httpx2.AsyncClient(trust_env=False) as client:  # from a view without an event loop
-                answer = await client.post(f"http://127.0.0.1:{here.port}/rooms/a", content="from a view")
-                assert answer.status_code == 204
-            await until(lambda: "from a view" in ann.texts("a") and "from a view" in bob.texts("a"), "the view's")
-            await bob.send({"leave": "a"})
-            await until(lambda: "left" in bob.items, "bob has left")
-            await ann.say("a", "is anyone there?")
-            await until(lambda: "is anyone there?" in ann.texts("a"), "ann has her own")
-            await ann.say("a", "no")
-            await until(lambda: "no" in ann.texts("a"), "ann has her own")
-            assert "no" not in bob.texts("a")
+    async with (
+        serve(broker.url, log, server) as here,
+        serve(broker.url, log, server) as there,
+        Page(here.url, ["a", "b"]).open() as ann,
+        Page(there.url, ["a"]).open() as bob,
+    ):
+        for number in range(50):
+            await ann.say("a", number)
+        await bob.say("a", "thanks")
+        await bob.say("b", "to a room that I am not in")
+        await until(lambda: "thanks" in bob.texts("a") and 49 in bob.texts("a"), "bob has all")
+        await until(lambda: ann.texts("b") and "thanks" in ann.texts("a"), "ann has all")
+        for page in (ann, bob):
+            assert [text for text in page.texts("a") if text != "thanks"] == list(range(50))
+            assert "gap" not in page.items
+        async with httpx2.AsyncClient(trust_env=False) as client:  # from a view without an event loop
+            answer = await client.post(f"http://127.0.0.1:{here.port}/rooms/a", content="from a view")
+            assert answer.status_code == 204
+        await until(lambda: "from a view" in ann.texts("a") and "from a view" in bob.texts("a"), "the view's")
+        await bob.send({"leave": "a"})
+        await until(lambda: "left" in bob.items, "bob has left")
+        await ann.say("a", "is anyone there?")
+        await until(lambda: "is anyone there?" in ann.texts("a"), "ann has her own")
+        await ann.say("a", "no")
+        await until(lambda: "no" in ann.texts("a"), "ann has her own")
+        assert "no" not in bob.texts("a")
     assert "Traceback" not in log.read_text()
 
 
