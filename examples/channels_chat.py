@@ -7,6 +7,10 @@ $ uvicorn examples.channels_chat:application --port 8002
 Or Django's own server, which Daphne replaces and which reloads: `python -m examples.channels_chat runserver`.
 """
 
+# mypy: disable-error-code="import-untyped, misc, untyped-decorator"
+# pyright: basic, reportMissingTypeStubs=false
+# -- neither Django nor Channels is typed
+
 import os
 import sys
 from typing import Any
@@ -75,14 +79,14 @@ class ChatConsumer(AsyncJsonWebsocketConsumer):
 def say(request: HttpRequest, room: str) -> HttpResponse:
     """Say something from a view without an event loop."""
     message = {"type": "chat.said", "room": room, "text": request.body.decode()}
-    get_channel_layer().publisher.group_send(room, message)
+    layer: Any = get_channel_layer()
+    layer.publisher.group_send(room, message)
     return HttpResponse(status=204)
 
 
 urlpatterns = [path("rooms/<str:room>", say)]
-application = ProtocolTypeRouter(
-    {"http": get_asgi_application(), "websocket": URLRouter([path("chat", ChatConsumer.as_asgi())])}
-)
+sockets: Any = [path("chat", ChatConsumer.as_asgi())]
+application = ProtocolTypeRouter({"http": get_asgi_application(), "websocket": URLRouter(sockets)})
 
 if __name__ == "__main__":
     execute_from_command_line(sys.argv)
