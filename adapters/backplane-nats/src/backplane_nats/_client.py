@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, cast
 
@@ -30,7 +31,7 @@ from backplane_nats._dialing import make_transport
 from backplane_nats._mesh import Mesh
 from backplane_nats._tls import TlsContextWanted
 
-__all__ = ["TlsClient", "close_now", "get_tasks", "get_transport", "is_clustered"]
+__all__ = ["TlsClient", "close_now", "get_info", "get_tasks", "get_transport", "is_clustered"]
 
 _CLOSE_S: Final = 0.5
 """How long nats-py's tasks may take to end by themselves, and once more after they were cancelled."""
@@ -94,8 +95,14 @@ def get_tasks(client: Client) -> list[asyncio.Task[Any]]:
 
 def is_clustered(client: Client) -> bool:
     """Return whether the server is a node of a cluster; True if unknown, which makes gaps longer and loses nothing."""
+    info = get_info(client)
+    return not info or "cluster" in info
+
+
+def get_info(client: Client) -> Mapping[str, Any]:
+    """Return what the server says of itself; empty where this nats-py keeps it under another name."""
     info: Any = getattr(client, "_server_info", None)
-    return not isinstance(info, dict) or "cluster" in info
+    return cast("dict[str, Any]", info) if isinstance(info, dict) else {}
 
 
 def get_transport(client: Client) -> asyncio.Transport | None:

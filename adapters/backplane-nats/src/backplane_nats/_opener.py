@@ -10,8 +10,9 @@ import nats.errors
 from backplane_core import AuthenticationError, ConfigurationError, TransportError
 from backplane_core.sockets import Dialer
 
-from backplane_nats._client import TlsClient, close_now
+from backplane_nats._client import TlsClient, close_now, get_info
 from backplane_nats._errors import explain
+from backplane_nats._inspection import Greeting
 from backplane_nats._link import NatsLink
 from backplane_nats._providers import Providers
 from backplane_nats._servers import Servers
@@ -101,6 +102,16 @@ class Opener(Generic[L]):
             f"none of the {len(failures)} servers accepted the connection: {'; '.join(map(str, failures))}",
             retryable=any(failure.retryable for failure in failures),
         )
+
+    async def greet(self) -> Greeting:
+        """Return what the server says of itself that is reached first, and disconnect; raises as `open` does."""
+        link = await self.open()
+        try:
+            assert self._last is not None
+            server, client, _ = self._last
+            return Greeting(server=server, info=get_info(client), nodes=len(client.mesh.here))
+        finally:
+            await link.aclose()
 
     async def _attempt(self, server: Server, *, alone: bool) -> L | TransportError:
         # Failures are returned, not raised inside `except`: an error's __context__ could lead to secrets.

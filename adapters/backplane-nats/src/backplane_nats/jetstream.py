@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from attrs import evolve
-from backplane_core import ConfigurationError, DurableLink, Retention, Traits
+from backplane_core import BrokerReport, ConfigurationError, DurableLink, Retention, Traits
 
 from backplane_nats._jetstream.api import JetStreamApi
 from backplane_nats._jetstream.connection import JetStreamConnection
@@ -107,3 +107,18 @@ class JetStreamTransport:
                 logger.warning("JetStream at %s: %s", connection.where, weakness)
         api = JetStreamApi(connection, self._definition)
         return JetStreamLink(connection, StreamReader(connection, api), StreamWriter(connection, api), PageReader(api))
+
+    async def inspect(self) -> BrokerReport:
+        """Connect to a server, ask for what a fleet should know of it, and disconnect; it changes nothing there.
+
+        Raises:
+            TransportError: No server can be reached.
+            AuthenticationError: A server refused the credentials, and no other accepted them.
+
+        Cancellation: leaves no socket and no task behind.
+        """
+        greeting = await self._opener.greet()
+        weaknesses = self._definition.find_weaknesses(is_clustered=greeting.is_clustered)
+        if greeting.info and not greeting.info.get("jetstream"):
+            weaknesses = ["it has no JetStream: start it with -js, or with jetstream {} in its configuration"]
+        return greeting.report(weaknesses)

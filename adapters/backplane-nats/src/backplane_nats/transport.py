@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from attrs import evolve
-from backplane_core import Link, Traits
+from backplane_core import BrokerReport, Link, Traits
 
 from backplane_nats._link import AnnouncingNatsLink, NatsLink
 from backplane_nats._opener import Opener
@@ -69,3 +69,14 @@ class NatsTransport:
         Cancellation: leaves no socket and no task behind.
         """
         return await self._opener.open()
+
+    async def inspect(self) -> BrokerReport:
+        """Connect to a server, ask for what a fleet should know of it, and disconnect; it changes nothing there.
+
+        Raises:
+            TransportError: No server can be reached.
+            AuthenticationError: A server refused the credentials, and no other accepted them.
+
+        Cancellation: leaves no socket and no task behind.
+        """
+        return (await self._opener.greet()).report()

@@ -13,6 +13,7 @@ from attrs import frozen
 from backplane_core import ConfigurationError, TransportError
 from backplane_core.sockets import AddressMap, Dialer
 
+from backplane_redis._access import Access
 from backplane_redis._connection import LinkConnection, make_connection
 from backplane_redis._credentials import Credentials
 from backplane_redis._greeting import RESP3
@@ -91,6 +92,7 @@ class Connector:
         self._may_speak_resp2 = may_speak_resp2
         self._dialer = Dialer()
         self._hosts = url.hosts
+        self._url = url
         try:
             # Otherwise a missing certificate file would show at the first open, as a broken connection.
             self._tls = SharedTls.of(make_connection(options))
@@ -188,6 +190,10 @@ class Connector:
         # It hung up without a word. Servers that are about to stop do so too, so it is asked only until one was found.
         hung_up = any(isinstance(cause, redis_errors.ConnectionError | ConnectionError) for cause in causes)
         return hung_up and not self._has_connected
+
+    def access(self, address: Address | None) -> Access:
+        """Return how the server at an address is reached; None: over its socket."""
+        return Access.of(self._url, address, self._options)
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from backplane_core import ConfigurationError, Link, Traits, TransportError
+from backplane_core import BrokerReport, ConfigurationError, Link, Traits, TransportError
 
 from backplane_redis._cluster.discovery import ask_for_slots
 from backplane_redis._cluster.link import ClusterLink
+from backplane_redis._cluster.slots import SlotMap
+from backplane_redis._connection import LinkConnection
+from backplane_redis._inspection import inspect_node
 from backplane_redis._limits import MAX_PAYLOAD_BYTES, Limits, with_limit
 from backplane_redis._opening import Connector
 from backplane_redis._options import connection_options
@@ -77,6 +80,21 @@ class ClusterTransport:
 
         Cancellation: leaves no socket behind.
         """
+        connection, slots = await self._ask()
+        link = ClusterLink(slots, self._connector, self._limits)
+        if self._askable[-1] in slots.owners:
+            link.adopt(self._askable[-1], connection)
+        else:
+            await connection.disconnect(nowait=True)
+        return link
+
+    async def _ask(self) -> tuple[LinkConnection, SlotMap]:
+        """Return a connection to a node, which is the last to be asked from now on, and its view of the cluster.
+
+        Raises:
+            TransportError: No node answers that it is one of a cluster.
+            AuthenticationError: A node refused the credentials, or the user may not ask.
+        """
         failures: list[TransportError] = []
         for address in list(self._askable):
             # The next attempt begins with another: one node's view may be out of date.
@@ -91,10 +109,28 @@ class ClusterTransport:
             still = {*self._url.hosts, *owners, address}
             kept = [one for one in self._askable[:-1] if one in still]
             self._askable = list(dict.fromkeys([*kept, *sorted(owners - {address}), address]))
-            link = ClusterLink(slots, self._connector, self._limits)
-            if address in owners:
-                link.adopt(address, connection)
-            else:
-                await connection.disconnect(nowait=True)
-            return link
+            return connection, slots
         raise next((error for error in failures if not error.retryable), failures[-1])
+
+    async def inspect(self) -> BrokerReport:
+        """Connect to each node that serves slots, ask for what a fleet should know, and disconnect.
+
+        It changes nothing there.
+
+        Raises:
+            TransportError: No node answers, or one of them can't be reached.
+            AuthenticationError: A node refused the credentials.
+
+        Cancellation: leaves no socket behind.
+        """
+        connection, slots = await self._ask()
+        await connection.disconnect(nowait=True)
+        reports: list[BrokerReport] = []
+        for address in sorted(slots.owners):
+            opened = await self._connector.open(address)
+            reports.append(await inspect_node(opened, address, self._connector.access(address)))
+        return BrokerReport(
+            server=f"a cluster of {len(reports)} nodes with slots, the first of which is {reports[0].server}",
+            advice=[advice for report in reports for advice in report.advice],
+            unasked=[what for report in reports for what in report.unasked],
+        )

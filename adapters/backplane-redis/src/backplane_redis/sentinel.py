@@ -7,8 +7,9 @@ from contextlib import AsyncExitStack
 from typing import Any, Final, cast
 
 from attrs import evolve
-from backplane_core import ConfigurationError, Link, Traits
+from backplane_core import BrokerReport, ConfigurationError, Link, Traits
 
+from backplane_redis._inspection import inspect_node
 from backplane_redis._limits import Limits, with_limit
 from backplane_redis._opening import Connector
 from backplane_redis._options import connection_options, sentinel_options
@@ -114,6 +115,26 @@ class SentinelTransport:
             await self._limits.ask(connection)
             unless_open.pop_all()  # the link owns every socket from here on
             return SentinelLink(connection, master, sentinels, quorum, service, self._limits)
+
+    async def inspect(self) -> BrokerReport:
+        """Connect to the master that the sentinels name, ask for what a fleet should know, and disconnect.
+
+        It changes nothing there.
+
+        Raises:
+            TransportError: It can't be reached, or closed the connection.
+            AuthenticationError: It, or the sentinels, refused the credentials.
+
+        Cancellation: leaves no socket behind.
+        """
+        service = self._url.service
+        async with AsyncExitStack() as stack:
+            sentinels = [Sentinel(self._to_sentinel, address) for address in self._url.hosts]
+            for sentinel in sentinels:
+                stack.push_async_callback(sentinel.close)
+            _, master = await find_master(sentinels, service)
+            connection = await connect_to_master(self._to_node, master, service)
+            return await inspect_node(connection, master, self._to_node.access(master))
 
 
 def _full_name(option: str) -> str:

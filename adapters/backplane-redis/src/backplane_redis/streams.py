@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
-from backplane_core import DurableLink, Retention, Traits, TransportError
+from backplane_core import BrokerReport, DurableLink, Retention, Traits, TransportError
 
 from backplane_redis._commands import pack_command
 from backplane_redis._connection import LinkConnection
+from backplane_redis._inspection import inspect_node
 from backplane_redis._kinds import NodeChecker
 from backplane_redis._limits import MAX_PAYLOAD_BYTES
 from backplane_redis._opening import Connector
@@ -98,6 +99,19 @@ class StreamsTransport:
             stack.pop_all()  # open from here on
         reader = StreamReader(reading, writing, client_id if isinstance(client_id, int) else None)
         return StreamLink(writing, reading, reader, StreamWriter(writing, self._retention))
+
+    async def inspect(self) -> BrokerReport:
+        """Connect to the server, ask for what a fleet should know of it, and disconnect; it changes nothing there.
+
+        Raises:
+            TransportError: It can't be reached, or closed the connection.
+            AuthenticationError: It refused the credentials.
+
+        Cancellation: leaves no socket behind.
+        """
+        address = self._url.hosts[0]
+        connection = await self._connector.open(address)
+        return await inspect_node(connection, address, self._connector.access(address), is_log=True)
 
     async def _check(self, connection: LinkConnection, where: str) -> None:
         if connection.greeting.mode == "cluster":

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from attrs import evolve
-from backplane_core import Link, Traits
+from backplane_core import BrokerReport, Link, Traits
 
 from backplane_redis._greeting import RESP2
+from backplane_redis._inspection import inspect_node
 from backplane_redis._kinds import NodeChecker
 from backplane_redis._limits import MAX_PAYLOAD_BYTES, Limits, with_limit
 from backplane_redis._link import RedisLink
@@ -81,3 +82,16 @@ class RedisTransport:
             return RedisLink(connection, where, standing, self._limits)
         self._traits = with_limit(TRAITS_OF_TWO, self._limits)
         return TwoConnectionLink(connection, self._connector, address, where, standing, self._limits)
+
+    async def inspect(self) -> BrokerReport:
+        """Connect to the server, ask for what a fleet should know of it, and disconnect; it changes nothing there.
+
+        Raises:
+            TransportError: It can't be reached, or closed the connection.
+            AuthenticationError: It refused the credentials.
+
+        Cancellation: leaves no socket behind.
+        """
+        address = self._url.hosts[0] if self._url.hosts else None
+        connection = await self._connector.open(address)
+        return await inspect_node(connection, address, self._connector.access(address))

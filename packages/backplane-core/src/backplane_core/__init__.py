@@ -32,6 +32,7 @@ from backplane_core.errors import (
 from backplane_core.event import CaughtUp, Event
 from backplane_core.event_sink import EventAttachment, EventSink, Replay, ResumingEventSink
 from backplane_core.fleet import ConnectionInfo, Fleet, PodInfo, Receipt
+from backplane_core.inspection import BrokerReport, InspectableTransport
 from backplane_core.logging_observer import LoggingObserver
 from backplane_core.memory import InMemoryBackplane
 from backplane_core.observe import (
@@ -88,6 +89,7 @@ __all__ = [
     "BackplaneEnvelope",
     "BackplaneError",
     "BaseBackplane",
+    "BrokerReport",
     "CaughtUp",
     "CloseCallback",
     "ClosedByFleetError",
@@ -116,6 +118,7 @@ __all__ = [
     "GapCause",
     "GapError",
     "InMemoryBackplane",
+    "InspectableTransport",
     "InvalidTargetError",
     "LeavingLink",
     "Link",

@@ -9,6 +9,7 @@ import typer
 
 from backplane_server._cli.asking import kick, pods, who
 from backplane_server._cli.config import config
+from backplane_server._cli.doctor import doctor
 from backplane_server._cli.listen import listen
 from backplane_server._cli.publish import publish
 
@@ -37,7 +38,7 @@ app: Final = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (publish, listen, who, pods, kick, config):
+for command in (publish, listen, who, pods, kick, doctor, config):
     app.command()(command)
 
 

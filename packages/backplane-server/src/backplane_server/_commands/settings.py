@@ -99,6 +99,16 @@ class BusSettings:
         """The URL as far as one variable has it; None: the kind's own variable does, or nothing."""
         return self.variables.get("BACKPLANE_URL", "").strip() or None
 
+    @property
+    def broker_url(self) -> str | None:
+        """The URL that is in effect, where its kind's own variable has it, too; None: there is none."""
+        kind = self.text_of("").upper()
+        return self.url or (self.text_of(f"{kind}_url") or None if kind else None)
+
+    def text_of(self, name: str) -> str:
+        """Return an option as it is set; empty if it is not. The empty name: the kind of broker."""
+        return self.variables.get(f"BACKPLANE_{name.upper()}" if name else "BACKPLANE", "").strip()
+
     def require_bus(self) -> None:
         """Raise a `Failure` if there is no broker: in memory there is nobody to talk to."""
         kind = self.variables.get("BACKPLANE", "").strip().lower()
