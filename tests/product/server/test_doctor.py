@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import redis
 from backplane_core import connect
 from backplane_testservers import Broker, NatsServer, OwnBroker, RedisServer, free_port
 
 from tests.conftest import StartServer
 from tests.product.server.commands import Ended, backplane
+from tests.support.redis_admin import execute
 from tests.support.sockets import attach
 
 KEYS = "0123456789abcdef0123456789abcdef"
@@ -60,9 +60,7 @@ async def test_a_fleet_with_other_keys_is_noticed(shared_broker: Broker, channel
 
 async def test_what_redis_does_not_grant_is_named(start: StartServer) -> None:
     server = start(RedisServer(password="pw"))
-    admin = redis.Redis.from_url(server.url)
-    admin.execute_command("ACL", "SETUSER", "pod", "on", ">pw", "&other", "+@all")
-    admin.close()
+    execute(server.url, "ACL", "SETUSER", "pod", "on", ">pw", "&other", "+@all")
     ended = await backplane("doctor", "--json", url=server.url.replace(":pw@", "pod:pw@"))
     assert any("backplane" in text for _, text in problems(ended))
     assert "NOPERM" in ended.out
@@ -76,9 +74,7 @@ async def test_what_nats_does_not_grant_is_named(start: StartServer) -> None:
 
 
 async def test_a_risky_setting_is_advice_and_no_failure(redis_server: OwnBroker) -> None:
-    client = redis.Redis.from_url(redis_server.url)
-    client.config_set("client-output-buffer-limit", "pubsub 0 0 0")
-    client.close()
+    execute(redis_server.url, "CONFIG", "SET", "client-output-buffer-limit", "pubsub 0 0 0")
     ended = await backplane("doctor", url=redis_server.url)
     assert ended.code == 0
     assert "set pubsub 32mb 8mb 60" in ended.out
