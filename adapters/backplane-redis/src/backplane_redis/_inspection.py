@@ -54,7 +54,7 @@ async def inspect_node(
     except (RedisError, OSError, hiredis.ProtocolError):
         unasked = []
     else:
-        fields = parse_sections(info) if isinstance(info, bytes) else {}
+        fields = parse_sections(info if isinstance(info, bytes) else b"")
         greeting = connection.greeting
         name = (greeting.server or "Redis").capitalize()
         version = fields.get("valkey_version") or greeting.version or fields.get("redis_version", "unknown version")
