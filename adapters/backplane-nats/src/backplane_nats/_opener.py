@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 import nats.errors
 from backplane_core import AuthenticationError, ConfigurationError, TransportError
@@ -107,8 +107,7 @@ class Opener(Generic[L]):
         """Return what the server says of itself that is reached first, and disconnect; raises as `open` does."""
         link = await self.open()
         try:
-            assert self._last is not None
-            server, client, _ = self._last
+            server, client, _ = cast("tuple[Server, TlsClient, L]", self._last)  # `open` has set it
             return Greeting(server=server, info=get_info(client), nodes=len(client.mesh.here))
         finally:
             await link.aclose()
