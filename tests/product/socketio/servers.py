@@ -90,7 +90,9 @@ async def serving(server: Any, manager: Any) -> AsyncGenerator[Site]:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
-        await asyncio.sleep(0)
+        for client in (getattr(manager, "pubsub", None), getattr(manager, "redis", None)):
+            if client is not None:
+                await client.aclose()
         listening.close()
 
 

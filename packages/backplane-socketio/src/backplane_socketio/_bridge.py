@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -19,8 +20,13 @@ from backplane_socketio.json_module import JsonModule
 
 __all__ = ["AsyncBridge", "Bridge", "is_for_old", "is_from_old"]
 
-OPTIONS: Final[Mapping[str, Any]] = {"socket_timeout": None}
-"""Of redis-py, of which some versions would end an idle subscription after five seconds otherwise."""
+OPTIONS: Final[Mapping[str, Any]] = {"health_check_interval": 15}
+"""Of redis-py: a dead connection is noticed within so many seconds."""
+
+LOOK_S: Final = 0.5
+"""Seconds after which a listener looks whether it was closed."""
+RETRY_S: Final = 0.2
+"""Seconds until a lost connection is opened again; the old channel keeps nothing for who is away."""
 
 
 def is_for_ours(message: Mapping[str, Any]) -> bool:
@@ -46,7 +52,9 @@ def is_from_old(message: Mapping[str, Any], host_id: str) -> bool:
 
 
 class OldManager(RedisManager):
-    """What python-socketio's own manager fills, for use from outside."""
+    """The part of python-socketio's own manager that connects and publishes; it listens until it is closed."""
+
+    closed = False
 
     def send(self, message: dict[str, Any]) -> None:
         """Publish a message; what fails is logged."""
@@ -54,15 +62,51 @@ class OldManager(RedisManager):
 
     def hear(self) -> Iterator[object]:
         """Yield what is published, and connect again whenever that is needed."""
-        return self._listen()
+        while not self.closed:
+            try:
+                self._redis_connect()
+                self.pubsub.subscribe(self.channel)
+                while not self.closed:
+                    message = self.pubsub.get_message(timeout=LOOK_S)
+                    if message is not None:
+                        yield message["data"]
+            except Exception as error:  # noqa: BLE001 -- of whichever client library there is
+                self._get_logger().error("the old channel is lost: %s", type(error).__name__)
+                time.sleep(RETRY_S)
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections; a listener ends soon."""
+        self.closed = True
+        if self.redis is not None:
+            self.redis.close()
 
 
 class AsyncOldManager(AsyncRedisManager):
-    """The same for event loops."""
+    """The same for an event loop; it only listens."""
 
-    def hear(self) -> AsyncGenerator[object]:
+    async def hear(self) -> AsyncGenerator[object]:
         """Yield what is published, and connect again whenever that is needed."""
-        return self._listen()
+        while True:
+            try:
+                self._redis_connect()
+                await self.pubsub.subscribe(self.channel)
+                while True:
+                    message = await self.pubsub.get_message(timeout=LOOK_S)
+                    if message is not None:
+                        yield message["data"]
+            except Exception as error:  # noqa: BLE001 -- of whichever client library there is
+                self._get_logger().error("the old channel is lost: %s", type(error).__name__)
+                await asyncio.sleep(RETRY_S)
+            finally:
+                await self.close()
+
+    async def close(self) -> None:
+        """Close its connections."""
+        if self.pubsub is not None:
+            await self.pubsub.aclose()
+        if self.redis is not None:
+            await self.redis.aclose()
 
 
 class Bridge:
@@ -91,6 +135,12 @@ class Bridge:
     def hears(self) -> bool:
         """Whether it is subscribed."""
         return self._in.pubsub is not None and bool(self._in.pubsub.subscribed)
+
+    def close(self) -> None:
+        """Hear nothing from now on. What is published later opens a connection again."""
+        self._in.closed = True
+        self._out.close()
+        self._out.connected = False
 
 
 class AsyncBridge:
@@ -121,6 +171,13 @@ class AsyncBridge:
     def hears(self) -> bool:
         """Whether it is subscribed."""
         return self._in.pubsub is not None and bool(self._in.pubsub.subscribed)
+
+    def close(self) -> None:
+        """Send what was published, and end the thread; what listens ends when its task is cancelled."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.submit(self._out.close)
+            thread.shutdown(wait=False)
 
     def _one_thread(self) -> ThreadPoolExecutor:
         """Return the thread that publishes; a single one, so that all stays in order."""

@@ -70,18 +70,23 @@ if TYPE_CHECKING:
     class AsyncRedisManager(AsyncPubSubManager):
         """Shares them over Redis."""
 
+        redis: Any
         pubsub: Any
 
         def __init__(self, url: str, *, channel: str, redis_options: dict[str, Any]) -> None: ...
+        def _redis_connect(self) -> None: ...
 
     class RedisManager(PubSubManager):
         """Shares them over Redis."""
 
+        redis: Any
         pubsub: Any
+        connected: bool
 
         def __init__(
             self, url: str, *, channel: str, write_only: bool = False, redis_options: dict[str, Any]
         ) -> None: ...
+        def _redis_connect(self) -> None: ...
 else:
     from socketio import AsyncRedisManager, PubSubManager, RedisManager
     from socketio.async_pubsub_manager import AsyncPubSubManager

@@ -137,6 +137,7 @@ class AsyncBackplaneManager(AsyncPubSubManager):
         self._bridge = None if bridge is None else AsyncBridge(bridge, channel)
         self._here: Here | None = None
         self._attached: asyncio.Event | None = None
+        self._bridge_thread: asyncio.Task[None] | None = None
         self._asked: dict[str, Asked] = {}
 
     def initialize(self) -> None:
@@ -178,6 +179,10 @@ class AsyncBackplaneManager(AsyncPubSubManager):
         here, self._here = self._here, None
         if here is not None:
             await here.backplane.aclose(drain_s=drain_s)
+        if self._bridge_thread is not None:
+            self._bridge_thread.cancel()
+        if self._bridge is not None:
+            self._bridge.close()
         try:
             await asyncio.to_thread(self._publisher.flush, timeout_s=drain_s)
         except TimeoutError as error:

@@ -178,6 +178,8 @@ class BackplaneManager(PubSubManager):
         self._closed = True
         if connection is not None:
             connection.close()
+        if self._bridge is not None:
+            self._bridge.close()
         try:
             self._publisher.flush(timeout_s=drain_s)
         except TimeoutError as error:
