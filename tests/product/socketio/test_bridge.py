@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import socketio  # type: ignore[import-untyped]
@@ -12,7 +13,7 @@ from backplane_testservers import Broker
 
 from tests.product.socketio.servers import Site, chat, serving, sites, talking
 from tests.product.socketio.test_manager import listening
-from tests.support.waiting import DEADLINE_S, until
+from tests.support.waiting import DEADLINE_S, until, wait_until
 
 Make = Callable[..., AsyncBackplaneManager]
 
@@ -25,11 +26,14 @@ def old_manager(url: str, channel: str, **options: Any) -> Any:
 async def heard(*sites: Site) -> None:
     """Return once all servers hear the old channel: they begin when their first client comes."""
     for site in sites:
-        bridge: Any = getattr(site.manager, "_bridge", None)
-        if bridge is None:
-            await until(lambda site=site: site.manager.pubsub and site.manager.pubsub.subscribed, "the old channel")
-        else:
-            await until(lambda bridge=bridge: bridge.hears, "the old channel, over the bridge")
+        await until(partial(hears, site.manager), "the old channel")
+
+
+def hears(manager: Any) -> bool:
+    bridge = getattr(manager, "_bridge", None)
+    if bridge is not None:
+        return bool(bridge.hears)
+    return manager.pubsub is not None and bool(manager.pubsub.subscribed)
 
 
 async def test_old_and_new_servers_hear_each_other_once_callbacks_included(
@@ -124,7 +128,7 @@ async def test_a_rolling_restart_from_the_old_manager_to_the_new_one_and_back_lo
 async def test_old_and_new_servers_in_threads_hear_each_other(
     redis_url: str, channel: str, shared_broker: Broker
 ) -> None:
-    old = socketio.RedisManager(redis_url, channel, write_only=True)
+    old: Any = socketio.RedisManager(redis_url, channel, write_only=True)
     new = BackplaneManager(shared_broker.url, channel, bridge=redis_url)
     at_old = old_manager(redis_url, channel)
     async with sites(at_old) as (site,), talking(site, room="a") as chatter:
@@ -132,12 +136,8 @@ async def test_old_and_new_servers_in_threads_hear_each_other(
 
         def work() -> None:
             with listening(new) as (here,):
-                bridge: Any = new._bridge
                 here.client("near", "a")
-                for _ in range(3000):
-                    if bridge.hears:
-                        break
-                    here.server.sleep(0.01)
+                wait_until(lambda: hears(new), lambda: "the bridge hears nothing")
                 old.emit("said", "old", room="a")
                 here.has(("near", ["said", "old"]))
                 here.server.emit("said", "new", room="a")

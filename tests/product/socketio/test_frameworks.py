@@ -26,8 +26,9 @@ def test_flask_socketio_takes_the_manager_and_a_worker_emits_to_its_clients(
     server: Any = flask_socketio.SocketIO(app, client_manager=manager, async_mode="threading")
 
     def join(data: Any) -> None:
-        flask_socketio.join_room(data["room"])
-        flask_socketio.emit("said", "joined")
+        handler: Any = flask_socketio
+        handler.join_room(data["room"])
+        handler.emit("said", "joined")
 
     server.on_event("join", join)
     worker: Any = flask_socketio.SocketIO(async_mode="threading")

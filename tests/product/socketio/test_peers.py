@@ -44,7 +44,7 @@ def test_python_socketios_own_tests_pass(tmp_path: Path) -> None:
     folder = next(path for path in tmp_path.iterdir() if path.is_dir())
     ran = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", folder, "-p", "no:valkey"),
+            *(sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", str(folder), "-p", "no:valkey"),
             *(
                 "-p",
                 "no:faker",
@@ -56,7 +56,7 @@ def test_python_socketios_own_tests_pass(tmp_path: Path) -> None:
                 "asyncio_mode=auto",
             ),
             *("-o", "asyncio_default_fixture_loop_scope=function", "--import-mode=importlib"),
-            *("-W", "ignore", *[f"--deselect={name}" for name in EXCLUDED], *[folder / suite for suite in SUITES]),
+            *("-W", "ignore", *[f"--deselect={name}" for name in EXCLUDED], *[str(folder / suite) for suite in SUITES]),
         ],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
