@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from backplane_core import BaseBackplane, Frame, Lost, Target
+from backplane_core import BaseBackplane, Frame, Intersection, Lost, Target
 from backplane_core._fleet.members import Members
 from backplane_core._log.mirror import Mirror
 from backplane_core._presence.pod_presence import PodPresence
@@ -59,7 +59,7 @@ def next_number(pod: Any, channel: str) -> int:
     return int(pod._sender.frames.numbering.peek(channel)[0])
 
 
-def channel_of(pod: Any, *targets: Target) -> str:
+def channel_of(pod: Any, *targets: Target | Intersection) -> str:
     """Return the channel on which a pod publishes to these targets."""
     return str(pod._sender.frames._routing.channel(targets))
 

@@ -128,6 +128,7 @@ MUTANTS: tuple[Mutant, ...] = (
             "check_every_kind_of_target_is_reached",
             "check_a_union_reaches_each_connection_once",
             "check_excluded_connections_get_nothing",
+            "check_an_intersection_reaches_those_with_all_targets",
             "check_everyone_reaches_every_connection",
             "check_every_pod_answers",
             "check_who_is_present_is_heard",

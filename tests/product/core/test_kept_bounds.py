@@ -188,12 +188,12 @@ async def test_what_was_sent_too_long_ago_is_counted_and_not_sent_again() -> Non
     """A receiver may have forgotten its number: it would take the copy for another event."""
     now = 0.0
     sender, reporter = make_sender(lambda: now, origin_ttl_s=300.0)
-    sender.send((USER,), b"1", ())
-    sender.send((USER,), b"2", ())
+    sender.send((USER,), b"1", None)
+    sender.send((USER,), b"2", None)
     assert len(await sender.next_batch()) == 2
     now = 140.0
     sender.link_lost("cut", resend=True)
-    sender.send((USER,), b"3", ())
+    sender.send((USER,), b"3", None)
     assert [b'"event":1' in payload for _, payload, *_ in await sender.next_batch()] == [True], "soon enough"
     sender.link_lost("cut", resend=True)
     now = 151.0
@@ -201,7 +201,7 @@ async def test_what_was_sent_too_long_ago_is_counted_and_not_sent_again() -> Non
     assert reporter.counters.dropped == {"unconfirmed": 2}
     sender.confirmed()
     now = 1_000.0
-    sender.send((USER,), b"5", ())
+    sender.send((USER,), b"5", None)
     assert len(await sender.next_batch()) == 1, "what waited and was never sent is as good as new"
 
 

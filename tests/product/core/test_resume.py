@@ -40,6 +40,19 @@ async def read(connection: Connection, until_item: object) -> list[Any]:
     return found
 
 
+async def taken(connection: Connection, lasts: int) -> list[tuple[Any, Target | None, str | None]]:
+    """Return what a connection yields up to the last event of each lane: values, with targets and keys, sorted."""
+    found: list[tuple[Any, Target | None, str | None]] = []
+    async with asyncio.timeout(10):
+        async for item in connection.items():
+            assert isinstance(item, Event), "a gap"
+            found.append((item.value, item.target, item.key))
+            lasts -= item.value == "last"
+            if not lasts:
+                break
+    return sorted(found, key=str)
+
+
 async def last_id(pod: DistributedBackplane, *targets: Target, conn_id: str | None = None) -> str:
     """Return the id of the event that a new connection gets next."""
     async with pod.connection(conn_id, *targets) as connection:
@@ -122,6 +135,48 @@ async def test_only_those_get_it_who_would_have_got_it_live(fleet: LogFleet) -> 
         async with pod.connection("c1", USER, resume_from=id_) as connection:
             stream = await read(connection, "live")
         assert sorted(stream) == ["everyone", "last", "live", "to it alone", "union"]
+
+
+@pytest.mark.parametrize("place", ["memory", "the log", "no log yet"])
+async def test_a_client_gets_of_intersections_and_excluded_targets_what_it_would_have_got(
+    fleet: LogFleet, place: str
+) -> None:
+    one, two = await fleet.pod(), await fleet.pod(resume_max_bytes=0 if place == "the log" else 2**20)
+    web, phone, trial = Target("app", "web"), Target("app", "phone"), Target("plan", "trial")
+    id_ = await seen_by(one, two)
+    pod = one if place == "no log yet" else two
+    async with pod.connection(None, USER, web) as stayed:
+        if place == "no log yet":
+            fleet.broker.hold(channel_of(one, USER))
+        sent: list[tuple[Any, dict[str, Any]]] = [
+            (USER & web, {}),
+            (web & USER, {}),
+            (USER & phone, {}),
+            (USER & web & trial, {}),
+            ([USER & phone, web & Target.everyone()], {}),
+            ([OTHER, USER & trial, USER & phone], {}),
+            ([USER & trial, USER & web, USER], {"key": "k"}),
+            (USER, {"exclude": [web]}),
+            (USER, {"exclude": [phone, web & phone, web & trial]}),
+            (USER, {"exclude": [phone, web & USER]}),
+            ([USER, OTHER], {"exclude": ["c", trial]}),
+            (USER & web, {"exclude": ["c9", trial]}),
+            (Target.everyone(), {"exclude": [USER]}),
+            (Target.everyone(), {"exclude": [OTHER]}),
+        ]
+        for number, (targets, options) in enumerate(sent):
+            await one.publish(targets, number, **options)
+        for lane in (Target.everyone(), USER, web):
+            await one.publish(lane, "last")
+        live = await taken(stayed, 3)
+        assert {item[0] for item in live} == {0, 1, 4, 6, 8, 10, 11, 13, "last"}
+    for back in [one] if place == "no log yet" else [one, two, await fleet.pod()]:
+        async with back.connection(None, USER, web, resume_from=id_) as connection:
+            assert await taken(connection, 3) == live
+        async with back.connection("c", USER, web, resume_from=id_) as connection:
+            assert await taken(connection, 3) == [item for item in live if item[0] != 10]
+        async with back.connection(None, web, resume_from=id_) as connection:
+            assert {item[0] for item in await taken(connection, 2)} == {4, 12, 13, "last"}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from backplane_core import Target
+from backplane_core import Intersection, Target
 from backplane_core._inbound.subscriptions import LINGER_S, LOOKS, MAX_LINGERING, Subscriptions
 from backplane_core._local.registry import Registry
 from backplane_core._protocol.routing import make_routing
@@ -22,7 +22,7 @@ class Held(Registry):
         self.targets: set[Target] = set()
         self.looks = 0
 
-    def holds(self, target: Target) -> bool:
+    def holds(self, target: Target | Intersection) -> bool:
         self.looks += 1
         return target in self.targets
 

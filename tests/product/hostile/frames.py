@@ -43,6 +43,17 @@ GOOD: Final[tuple[bytes, ...]] = (
         )
     ),
     encode_envelope(BackplaneEnvelope("rust", Target.agent("a"), SECRET)),
+    encode_envelope(
+        BackplaneEnvelope(
+            "p",
+            Target.connection("p"),
+            SECRET,
+            seq=7,
+            exclude=("c1",),
+            to=(Target.user("ü") & Target("app", "web"), Target.org("acme")),
+            to_exclude=(Target("room", "1"), Target("room", "2") & Target("app", "web")),
+        )
+    ),
     encode_envelope(BackplaneEnvelope("p", Target.everyone(), 2**64, seq=1)),
     _BEAT,
     b'\n{ "target": {"Org": "acme"},\r\n "later": [1e999], "event": {"text":"%b"}, "origin": "o" }\n' % SECRET.encode(),
@@ -72,11 +83,16 @@ LISTS: Final = (
     b"[%b]" % b",".join(b'{"User":"%d"}' % number for number in range(300)),
     b'["Everyone","Everyone"]', b'["c1","c1"]', b"[%b]" % b",".join(b'"%d"' % number for number in range(70_000)),
     b"[1]", b"[{}]", b'[""]', b"[null]",
+    b'{"any":[["Everyone",{"User":"a"}]]}', b'{"any":[{"User":"a"}],"not":[{"User":"a"}]}', b'{"any":[[]],"not":[[]]}',
+    b'{"any":[[{"User":"a"},{"User":"a"}]]}', b'{"any":[[[{"User":"a"},{"User":"b"}]]]}', b'{"not":["Everyone"]}',
+    b'{"any":[[%b]]}' % b",".join(b'{"User":"%d"}' % number for number in range(10_000)),
 )  # fmt: skip
 VALUES: Final = NUMBERS + TEXTS + DEEP + SHAPES + TARGETS + LISTS
 """JSON, and what is nearly JSON, to stand where any member's value stands."""
 
-NAMES: Final = ("origin", "target", "event", "seq", "prev", "also", "exclude", "trace", "routing", "lanes", "later", "")
+NAMES: Final = (
+    "origin", "target", "to", "event", "seq", "prev", "also", "exclude", "trace", "routing", "lanes", "later", "",
+)  # fmt: skip
 TOKENS: Final = (
     *NUMBERS, *TEXTS, *SHAPES, *TARGETS[:6], *[b'"%b":' % name.encode() for name in NAMES], b"\xef\xbb\xbf", b"\0",
     b"\\", b"\r", b"\n", b",", b":", b"{", b"}", b"[", b"]", b'"', nested(3_000),

@@ -18,6 +18,7 @@ from backplane_core import (
     EnvelopeError,
     Event,
     EventEncodeError,
+    Intersection,
     Target,
     decode_envelope,
     encode_envelope,
@@ -27,7 +28,8 @@ from backplane_core import target as _target
 from backplane_core._protocol import frame as _frame
 from backplane_core._protocol import json as _json
 from backplane_core._protocol import signing as _signing
-from backplane_core._protocol.frame import Head, decode_exclude, decode_head, decode_targets
+from backplane_core._protocol.exclusion import Exclusion
+from backplane_core._protocol.frame import Head, decode_exclusion, decode_head, decode_targets
 from backplane_core._protocol.json import MAX_DEPTH, compact
 from backplane_core._protocol.signing import SIGNED_HEAD_BYTES, Signer, SigningKeys
 from backplane_core._runtime.system import System
@@ -63,8 +65,10 @@ def check(data: bytes) -> bool:
     if envelope is REFUSED:
         assert value is REFUSED or len(head.trace)
     else:
-        assert (envelope.target, *envelope.also) == targets
-        assert (envelope.origin, envelope.seq, envelope.exclude) == (head.origin, head.seq, exclude)
+        left_out = exclude or Exclusion()
+        assert (envelope.to or (envelope.target, *envelope.also)) == targets
+        assert (envelope.exclude, envelope.to_exclude) == (left_out.ids, left_out.targets)
+        assert (envelope.origin, envelope.seq) == (head.origin, head.seq)
         _encodes_again(envelope)
     return True
 
@@ -87,9 +91,9 @@ def check_signed(data: bytes) -> bool:
     return plain is not REFUSED
 
 
-def _as_a_pod(data: bytes) -> tuple[Head, Sequence[Target], Sequence[str], Event]:
+def _as_a_pod(data: bytes) -> tuple[Head, Sequence[Target | Intersection], Exclusion | None, Event]:
     head = decode_head(data)
-    return head, decode_targets(head), decode_exclude(head), Event(compact(bytes(head.event)))
+    return head, decode_targets(head), decode_exclusion(head), Event(compact(bytes(head.event)))
 
 
 def _read(how: Callable[[], Any]) -> Any:

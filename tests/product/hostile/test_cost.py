@@ -9,10 +9,11 @@ from contextlib import suppress
 from functools import cache
 
 import pytest
-from backplane_core import EnvelopeError, Event
+from backplane_core import EnvelopeError, Event, Target
 from backplane_core._local.registry import Registry
-from backplane_core._protocol.frame import MAX_EXCLUDED, MAX_TARGETS, decode_exclude, decode_head, decode_targets
+from backplane_core._protocol.frame import MAX_EXCLUDED, MAX_TARGETS, decode_exclusion, decode_head, decode_targets
 from backplane_core._protocol.json import compact
+from backplane_core.target import MAX_INTERSECTED, MAX_INTERSECTIONS
 
 from tests.product.hostile.frames import frame, nested
 
@@ -32,6 +33,16 @@ def many(make: Callable[[int], bytes], count: int | None = None) -> bytes:
 def kind(number: int) -> bytes:
     """One of 65,536 kinds of sixteen words: the dearest to read."""
     return b"".join([b"AB"[number >> bit & 1 :][:1] for bit in range(16)])
+
+
+def intersections(**last: str) -> bytes:
+    """Return as many intersections as are taken, of rooms that all are in; `last` stands in place of the last one."""
+    return json.dumps(
+        [
+            [*[{"Room": str(number + room)} for room in range(MAX_INTERSECTED - 1)], last or {"Room": str(number + 7)}]
+            for number in range(MAX_INTERSECTIONS)
+        ]
+    ).encode()
 
 
 @cache
@@ -70,6 +81,12 @@ BAD: dict[str, Callable[[], bytes]] = {
     "as many targets as are taken": lambda: frame(
         also=b"[" + many(lambda number: b'{"%b":"%b"}' % (kind(number), b"\\u00e9" * 80), MAX_TARGETS - 1) + b"]"
     ),
+    "90,000 intersected": lambda: frame(to=b'{"any":[[%b]]}' % many(lambda number: b'{"A":"%x"}' % number)),
+    "40,000 intersections": lambda: frame(to=b'{"any":[%b]}' % many(lambda number: b'[{"A":"%x"},{"B":""}]' % number)),
+    "as many intersections as are taken": lambda: frame(to=b'{"any":%b}' % intersections()),
+    "as many excluded intersections as are taken": lambda: frame(
+        to=b'{"any":["Everyone"],"not":%b}' % intersections(User="u1")
+    ),
     "100,000 times everyone": lambda: frame(also=b"[" + many(lambda _: b'"Everyone"') + b"]"),
     "500,000 bad targets": lambda: frame(also=b"[" + many(lambda _: b"1") + b"]"),
     "300,000 excluded": lambda: frame(exclude=b"[" + many(lambda number: b'"%x"' % number, 300_000) + b"]"),
@@ -96,13 +113,17 @@ def a_pods_registry() -> Registry:
     registry = Registry()
     for number in range(1_000):
         registry.attach(f"c{number}", print, raw=True, on_gap=None, now=0)
+        for room in range(MAX_INTERSECTIONS + MAX_INTERSECTED):
+            registry.associate(f"c{number}", Target("room", str(room)))
+        if number % 2:
+            registry.associate(f"c{number}", Target.user("u1"))
     return registry
 
 
 def as_a_pod_does(registry: Registry, data: bytes, also: Iterable[Callable[[Event], object]] = ()) -> None:
     try:
         head = decode_head(data)
-        registry.resolve(decode_targets(head), decode_exclude(head))
+        registry.resolve(decode_targets(head), decode_exclusion(head))
         event = Event(compact(bytes(head.event)))
         for step in also:
             step(event)

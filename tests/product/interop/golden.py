@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from backplane_core import BackplaneEnvelope, Target
+from backplane_core import BackplaneEnvelope, Intersection, Target
 
 __all__ = ["FRAMES", "MEANINGS", "is_for_pods", "meaning"]
 
@@ -27,6 +27,8 @@ def is_for_pods(name: str) -> bool:
 def meaning(name: str) -> BackplaneEnvelope:
     """What the frame of that name must be read as."""
     members = dict(MEANINGS[name])
+    for whom in ("to", "to_exclude"):
+        members[whom] = [_term(term) for term in members.get(whom, ())]
     return BackplaneEnvelope(
         members.pop("origin"),
         Target(*members.pop("target")),
@@ -34,3 +36,8 @@ def meaning(name: str) -> BackplaneEnvelope:
         also=[Target(*target) for target in members.pop("also", ())],
         **members,
     )
+
+
+def _term(names: list[list[str]]) -> Target | Intersection:
+    targets = tuple([Target(*name) for name in names])
+    return targets[0] if len(targets) == 1 else Intersection(targets)

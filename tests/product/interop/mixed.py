@@ -12,7 +12,7 @@ from backplane_core import BaseBackplane, Target
 
 from tests.product.interop.ledger import FIVE_KINDS, Ledger, Publication
 
-__all__ = ["Foreign", "Member", "Python", "attach_sockets", "traffic"]
+__all__ = ["HOST_KINDS", "Foreign", "Member", "Python", "attach_sockets", "traffic"]
 
 IDS = ("1", "2", "ü 🙂*.>")
 FOR_ALL = [Target(kind, id_) for kind in FIVE_KINDS if kind != "connection" for id_ in IDS]

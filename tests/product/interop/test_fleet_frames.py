@@ -65,6 +65,9 @@ SAYINGS: dict[str, Saying] = {
     **{name: Saying(1, presence=presence) for name, presence in PRESENCE.items()},
     "says_question_pods": Saying(1, ask=Question(1, "pods")),
     "says_question_count": Saying(1, ask=Question(7, "count", targets=[Raw(b'{"User":"u1"}'), Raw(b'{"Org":"acme"}')])),
+    "says_question_count_of_both": Saying(
+        1, ask=Question(13, "count", targets=[Raw(b'[{"User":"u1"},{"App":"web"}]'), Raw(b'{"Org":"acme"}')])
+    ),
     "says_question_connections": Saying(1, ask=Question(8, "connections", targets=[Raw(b'"Everyone"')], limit=1000)),
     "says_question_targets": Saying(1, ask=Question(9, "targets", conn="c1", limit=10_000)),
     "says_answer_pods": Saying(

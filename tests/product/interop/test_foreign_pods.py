@@ -12,10 +12,29 @@ from backplane_testservers import OwnBroker
 
 from tests.product.interop.foreign import CHANNEL, ForeignPod, foreign_pod
 from tests.product.interop.ledger import Ledger
-from tests.product.interop.mixed import Foreign, Member, Python, attach_sockets, traffic
+from tests.product.interop.mixed import HOST_KINDS, Foreign, Member, Python, attach_sockets, traffic
 from tests.support.waiting import until
 
-KNOWN = ("origin", "target", "event", "seq", "prev", "also", "exclude", "pod", "routing", "lanes", "fleet")
+KNOWN = (
+    "origin",
+    "target",
+    "to",
+    "event",
+    "seq",
+    "prev",
+    "also",
+    "exclude",
+    "key",
+    "receipt",
+    "pod",
+    "routing",
+    "lanes",
+    "fleet",
+)
+
+
+def has_heard(pod: ForeignPod, member: str) -> bool:
+    return any(member in names for names in pod.members)
 
 
 def settled(pod: ForeignPod) -> bool:
@@ -40,9 +59,18 @@ async def test_pods_of_both_kinds_serve_one_fleet_and_nothing_is_lost_doubled_mi
         await attach_sockets(ledger, members, random)
         await traffic(ledger, members, random, rounds=rounds, each=each)
         assert all(count == rounds * each + len(ledger.sockets) for count in ledger.published.values())
-        # Foreign pods can't answer, and are not harmed by questions.
+        # Foreign pods can't answer, and are not harmed by questions, orders and receipts.
         answers = await ours[0].fleet.count(Target.everyone())
         assert (len(answers.by_pod), answers.complete) == (3, True)
+        assert (await ours[0].fleet.close(Target.user("nobody") & Target.org("nobody"))).complete
+        assert (await ours[0].fleet.publish(Target.user("nobody"), "receipt", key="k")).complete
+        # What is restricted reaches nobody there. None of their sockets has a host's kind, and each of ours has.
+        for socket in [socket for socket in ledger.sockets if socket.foreign]:
+            first, second, *_ = socket.targets
+            assert await ours[0].publish(first & second, "restricted", exclude=HOST_KINDS) == 0
+            assert await ours[0].publish(first, "restricted", exclude=HOST_KINDS) == 0
+        for foreign in theirs:
+            await until(partial(has_heard, foreign, "to"), "such frames are heard")
         async with ours[1].connection(None, presence="Ann"), aclosing(ours[0].fleet.watch(Target.everyone())) as watch:
             assert list(getattr(await anext(watch), "present", {}).values()) == ["Ann"]
         sent = sum(pod.counts["sent"] for pod in theirs)

@@ -14,6 +14,7 @@ from backplane_core._protocol.routing import make_routing
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
 from backplane_core.options import Settings
+from backplane_core.target import targets_in
 
 from tests.product.interop.golden import FRAMES, MEANINGS, is_for_pods, meaning
 from tests.support.fleets import MemoryFleet
@@ -56,7 +57,7 @@ async def test_a_beat_is_the_golden_one_to_the_byte(name: str) -> None:
     peers = Peers(routing, settings.origin_ttl_s, reporter)
     sender = Sender(OwnFrames.of("6f1c", routing, "web-3"), routing, settings, peers, reporter, System())
     for _ in range(before):
-        sender.send((Target.everyone(),), b"1", ())
+        sender.send((Target.everyone(),), b"1", None)
     sender.beat(0.0)
     assert sender.outbox.take(1 << 20)[-1] == ("backplane", FRAMES[name])
     assert records == []
@@ -66,7 +67,8 @@ async def test_a_beat_is_the_golden_one_to_the_byte(name: str) -> None:
 async def test_a_pod_delivers_a_golden_frame_to_whom_it_is_for(fleet: MemoryFleet, name: str) -> None:
     envelope = meaning(name)
     pod = await fleet.pod()
-    targets = {envelope.target, *envelope.also} - {Target.everyone()}
+    whom = envelope.to or (envelope.target, *envelope.also)
+    targets = {target for term in whom for target in targets_in(term)} - {Target.everyone()}
     socket = await fleet.socket(pod, "socket", *targets)
     c1 = await fleet.socket(pod, "c1", *targets)
     fleet.broker.publish(("backplane", FRAMES[name]))

@@ -61,6 +61,13 @@ BAD: dict[str, Any] = {
     **each("also", [1, "Everyone", {"User": "a"}, [1], [{}], ["User"], [None], [{"User": "a", "Org": "b"}]]),
     **each("exclude", [1, "c1", {}, [1], [""], [None], ["c1", ["c2"]]]),
     "an excluded id of 1,025 characters": changed(exclude=["x" * 1025]),
+    **each("to", [1, [], {}, {"any": []}, {"any": 1}, {"any": [1]}, {"any": [[]]}, {"any": [[{"User": "a"}]]}]),
+    **each(
+        "to",
+        [{"any": [["Everyone", {"user": "a"}]]}, {"any": ["Everyone"], "not": 1}, {"any": ["Everyone"], "not": [1]}],
+    ),
+    "nine intersected": changed(to={"any": [[{"User": str(number)} for number in range(9)]]}),
+    "65 excluded targets": changed(to={"any": ["Everyone"], "not": [{"User": str(number)} for number in range(65)]}),
     **each("key", [1, True, "", [], {}, "x" * 1025]),
     **each("routing", [1, True, [], {}], seq=1),
     **each("lanes", ["1", True, 1.5, []], seq=1),

@@ -11,9 +11,10 @@ from typing import Any
 from zlib import crc32
 
 import pytest
-from backplane_core import BackplaneEnvelope, EnvelopeError, Target, decode_envelope, encode_envelope
+from backplane_core import BackplaneEnvelope, EnvelopeError, Intersection, Target, decode_envelope, encode_envelope
 from backplane_core._protocol.routing import make_routing
 from backplane_core._protocol.sequence import DUPLICATE, Tracker
+from backplane_core.target import targets_in
 from hypothesis import given
 
 from tests.product.core.test_envelope import HOSTILE, envelopes
@@ -128,6 +129,9 @@ def test_the_decoder_of_the_page_reads_every_golden_frame(frame: str) -> None:
         "exclude": list(meant.exclude),
         "trace": meant.trace,
         "key": meant.key,
+        "to": {"any": [brief(term) for term in meant.to], "not": [brief(term) for term in meant.to_exclude]}
+        if meant.to
+        else None,
     }
 
 
@@ -150,3 +154,9 @@ def test_the_decoder_of_the_page_refuses_what_ours_refuses(data: bytes) -> None:
     with pytest.raises(ValueError, match="not an envelope") as error:
         read_envelope(data)
     assert error.value.__context__ is None
+
+
+def brief(term: Target | Intersection) -> Any:
+    """A target, or the list of those of an intersection, as the decoder of the page gives them."""
+    targets = [(target.kind, target.id) for target in targets_in(term)]
+    return targets if isinstance(term, Intersection) else targets[0]

@@ -173,10 +173,10 @@ def only_base_channels_are_asked_for_again(patch: Patch) -> None:
 
 
 def excluded_connections_are_served(patch: Patch) -> None:
-    def nobody(_: Head) -> tuple[str, ...]:
-        return ()
+    def nobody(_: Head) -> None:
+        return None
 
-    patch.setattr("backplane_core._inbound.reader.decode_exclude", nobody)
+    patch.setattr("backplane_core._inbound.reader.decode_exclusion", nobody)
 
 
 def a_union_is_its_first_target(patch: Patch) -> None:

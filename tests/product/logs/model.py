@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from attrs import define, field, frozen
-from backplane_core import DistributedBackplane, Gap, Target
+from backplane_core import DistributedBackplane, Gap, Intersection, Target
 from backplane_core._runtime.system import System
+from backplane_core.target import targets_in
 from backplane_core.testing import MemoryLog, MemoryLogTransport
 
 from tests.product.model.virtual_loop import VirtualLoop, on_tick, run
@@ -20,6 +21,7 @@ __all__ = ["Account", "Plan", "play"]
 USERS: Final = [Target.user(f"u{number}") for number in range(6)]
 END: Final = Target.everyone()
 READERS: Final = 12
+Whom: TypeAlias = Target | Intersection
 KEYS: Final = ["0123456789abcdef0123456789abcdef"]
 
 
@@ -34,6 +36,7 @@ class Plan:
         forgets: Whether the log restarts with less than it confirmed.
         ring: Whether senders keep what was confirmed lately.
         restarts: Whether pods end, and others start in their stead.
+        combines: Whether some events are for intersections, and some exclude targets.
     """
 
     seed: int
@@ -42,6 +45,7 @@ class Plan:
     forgets: bool = True
     ring: bool = True
     restarts: bool = False
+    combines: bool = True
 
 
 @define
@@ -56,6 +60,9 @@ class Reader:
     @property
     def events(self) -> list[tuple[int, int]]:
         return [(item[0], item[1]) for item in self.stream if not isinstance(item, Gap)]
+
+    def has(self, term: Target | Intersection) -> bool:
+        return all(target == END or target in self.targets for target in targets_in(term))
 
     @property
     def missed(self) -> float:
@@ -112,11 +119,12 @@ class Run:
     def __init__(self, plan: Plan, loop: VirtualLoop) -> None:
         self.plan, self.loop = plan, loop
         self.chance = TickRandom(plan.seed)
+        self.combining = Random(f"{plan.seed} and, not")
         self.broker = MemoryLog()
         self.pods: list[DistributedBackplane] = []
         self.readers: list[Reader] = []
         self.numbers = [0, 0, 0]
-        self.published: dict[tuple[int, int], tuple[frozenset[Target], frozenset[str]]] = {}
+        self.published: dict[tuple[int, int], tuple[frozenset[Whom], frozenset[str | Whom]]] = {}
         self.account = Account()
 
     async def play(self) -> Account:
@@ -204,8 +212,12 @@ class Run:
         pod = self.chance.randrange(3)
         self.numbers[pod] += 1
         event = (pod, self.numbers[pod])
-        targets = [target] if target else self._targets()
-        excluded = [reader.conn_id for reader in self.readers if self.chance.random() < 0.1] if target is None else []
+        targets: list[Whom] = [target] if target else [*self._targets()]
+        excluded: list[str | Whom] = []
+        if target is None:
+            excluded += [reader.conn_id for reader in self.readers if self.chance.random() < 0.1]
+            if self.plan.combines:
+                self._combine(targets, excluded)
         self.published[event] = (frozenset(targets), frozenset(excluded))
         padding = "x" * self.chance.choice([0, 0, 0, 3_000])
         self.pods[pod].publish_nowait(targets, [*event, padding], exclude=excluded)
@@ -215,6 +227,15 @@ class Run:
         if roll < 0.1:
             return [Target.everyone()]
         return self.chance.sample(USERS, 1 if roll < 0.8 else self.chance.randint(2, 4))
+
+    def _combine(self, targets: list[Whom], excluded: list[str | Whom]) -> None:
+        """Put an intersection in the place of one target of some events, and exclude some targets."""
+        chance = self.combining
+        one, other = chance.sample(USERS, 2)
+        if chance.random() < 0.2:
+            targets[0] = one & other
+        if chance.random() < 0.1:
+            excluded.append(chance.choice([one, one & other]))
 
     async def _settle(self) -> None:
         """Mend everything, and wait until all that was published has come, or been accounted for."""
@@ -232,7 +253,8 @@ class Run:
             expected = {
                 event
                 for event, (targets, excluded) in self.published.items()
-                if (reader.targets & targets or END in targets) and reader.conn_id not in excluded
+                if any(map(reader.has, targets))
+                and not any(reader.conn_id == one if isinstance(one, str) else reader.has(one) for one in excluded)
             }
             got = reader.events
             account.expected += len(expected)
@@ -259,7 +281,7 @@ class Run:
         return {event for event in missing if event[0] == reader.pod}
 
     def _judge_order(self, reader: Reader) -> None:
-        last: dict[tuple[int, frozenset[Target]], int] = {}
+        last: dict[tuple[int, frozenset[Whom]], int] = {}
         for pod, number in reader.events:
             key = (pod, self.published[pod, number][0])
             if number < last.get(key, 0):

@@ -50,7 +50,9 @@ def test_pods_may_end_and_start(*, full: bool, long: bool) -> None:
 
 
 def test_a_pod_that_found_a_log_empty_and_began_at_its_end_lacks_nothing() -> None:
-    account = play_roaming(Plan(seed=170, forgets=False, restarts=True))  # once it lacked the entry at that end
+    account = play_roaming(
+        Plan(seed=170, forgets=False, restarts=True, combines=False)
+    )  # once it lacked the entry at that end
     assert not account.wrong
     assert not account.unexplained
 
@@ -86,3 +88,12 @@ def test_without_the_late_place_of_own_events_they_are_lost(monkeypatch: pytest.
     monkeypatch.setattr(Mirror, "publish", place_at_once)
     monkeypatch.setattr(Mirror, "echoed", forget_pending)
     assert sum([account.missing for account in play_all(range(10), forgets=False)]) > 0
+
+
+def test_without_a_look_at_all_its_targets_a_client_gets_what_is_not_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def by_the_first(record: Record, wires: frozenset[bytes]) -> bytes | None:
+        return next((target for target in record.targets if target in wires), None)
+
+    monkeypatch.setattr(Record, "target_for", by_the_first)
+    wrong = [text for account in play_all(range(5), forgets=False) for text in account.wrong]
+    assert any("not for it" in text for text in wrong)

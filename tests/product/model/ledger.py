@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from attrs import define, field, frozen
-from backplane_core import Attachment, Frame, Gap, Target
+from backplane_core import Attachment, Frame, Gap, Intersection, Target
+from backplane_core.target import targets_in
 
 __all__ = [
     "BUSY_S",
@@ -76,7 +78,7 @@ class Published:
 
     number: int
     pod: PodLog | None
-    targets: tuple[Target, ...]
+    targets: tuple[Target | Intersection, ...]
     channel: str
     seq: int | None
     excluded: frozenset[str]
@@ -85,6 +87,8 @@ class Published:
     arrivals: list[Arrival] = field(factory=list["Arrival"])
     confirmed: bool = False
     refused: bool = False
+    # Targets whose connections must not get it.
+    barred: tuple[Target | Intersection, ...] = ()
 
 
 @define(eq=False)
@@ -163,6 +167,7 @@ class Hold:
         ended: `order` of its end.
         confirmed: Whether the promise was made at once, so that what is missed later is a hole with a place; else a
             gap for the span until then follows, behind what may come meanwhile.
+        pending: Whether it was taken over from a sink whose association with the target still waits: that promises it.
     """
 
     target: Target
@@ -170,6 +175,7 @@ class Hold:
     promised: float = NEVER
     ended: float = NEVER
     confirmed: bool = True
+    pending: bool = False
 
 
 @frozen(eq=False)
@@ -228,6 +234,23 @@ class Life:
             if hold.target == target and hold.ended == NEVER:
                 return hold
         return None
+
+    def has(self, whom: Target | Intersection) -> bool:
+        """Whether it has a target, or all of an intersection, now."""
+        return all(self.hold(target) is not None for target in targets_in(whom))
+
+    def holds_of(self, whom: Sequence[Target | Intersection]) -> Iterator[Hold]:
+        """Each time in which it had one of these; of an intersection, in which it had all of its targets."""
+        for one in whom:
+            each = [[hold for hold in self.holds if hold.target == target] for target in targets_in(one)]
+            for holds in itertools.product(*each):
+                yield Hold(
+                    holds[0].target,
+                    max([hold.since for hold in holds]),
+                    max([hold.promised for hold in holds]),
+                    min([hold.ended for hold in holds]),
+                    all(hold.confirmed for hold in holds),
+                )
 
     def end(self, order: int) -> None:
         if self.ended == NEVER:

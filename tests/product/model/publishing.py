@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from functools import reduce
+from typing import Any, Final, TypeAlias
 
-from backplane_core import OutboxFullError, Target
+from backplane_core import Intersection, OutboxFullError, Target
 
 from tests.product.model.ledger import Heard, Life, Published
 from tests.product.model.plan import SMALL_BYTES, SOCKETS, TARGETS
@@ -16,6 +17,11 @@ from tests.product.model.stage import Stage
 from tests.support.inside import channel_of, next_number
 
 __all__ = ["Publishing"]
+
+Whom: TypeAlias = Target | Intersection
+Index: TypeAlias = int | tuple[int, ...]
+"""Of a target; or of the targets of an intersection. Where connections are excluded, of a socket; or of targets."""
+Excluded: TypeAlias = tuple[str | Whom, ...]
 
 OWN_TARGETS: Final = [Target.connection(f"s{socket}") for socket in range(SOCKETS)]
 PADDING: Final = "x" * SMALL_BYTES
@@ -37,13 +43,13 @@ class Publishing(Alarm):
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self._alarms = ALARMS
-        self._last: dict[Pod, tuple[Target, ...]] = {}
+        self._last: dict[Pod, tuple[Whom, ...]] = {}
 
-    def publish(self, index: int, targets: tuple[int, ...], exclude: tuple[int, ...], count: int, how: str) -> None:
+    def publish(self, index: int, targets: tuple[Index, ...], exclude: tuple[Index, ...], count: int, how: str) -> None:
         """Publish so many events; a big one, one by one with the turns that `publish` gives, or as a stream."""
         pod = self.stage.pods[index]
         chosen = tuple([_target(target) for target in targets])
-        excluded = frozenset([f"s{socket}" for socket in exclude])
+        excluded = tuple([f"s{one}" if isinstance(one, int) else _target(one) for one in exclude])
         if how in {"await", "stream"}:
             self.stage.spawn(self._publish_many(pod, chosen, excluded, count, how))
             return
@@ -52,7 +58,7 @@ class Publishing(Alarm):
                 self.publish_one(pod, chosen, excluded, is_big=how == "big")
 
     async def _publish_many(
-        self, pod: Pod, targets: tuple[Target, ...], excluded: frozenset[str], count: int, how: str
+        self, pod: Pod, targets: tuple[Whom, ...], excluded: Excluded, count: int, how: str
     ) -> None:
         for _ in range(count):
             if not pod.up:
@@ -64,7 +70,7 @@ class Publishing(Alarm):
                 await asyncio.sleep(STREAM_S)
 
     def publish_one(
-        self, pod: Pod, targets: tuple[Target, ...], excluded: frozenset[str] = frozenset(), *, is_big: bool = False
+        self, pod: Pod, targets: tuple[Whom, ...], excluded: Excluded = (), *, is_big: bool = False
     ) -> None:
         """Publish one event, and look at who got it on its own pod."""
         backplane, recorder = pod.backplane, self.recorder
@@ -72,7 +78,9 @@ class Publishing(Alarm):
         channel = channel_of(backplane, *targets)
         seq = next_number(backplane, channel)
         at, order = recorder.loop.time(), recorder.order()
-        event = Published(len(events), pod.log, targets, channel, seq, excluded, at, order)
+        ids = frozenset([one for one in excluded if isinstance(one, str)])
+        barred = tuple([one for one in excluded if not isinstance(one, str)])
+        event = Published(len(events), pod.log, targets, channel, seq, ids, at, order, barred=barred)
         events.append(event)
         self._last[pod] = targets
         expected = [life for life in pod.lives.values() if _should_hear(pod, life, event)]
@@ -117,8 +125,12 @@ class Publishing(Alarm):
 def _should_hear(pod: Pod, life: Life, event: Published) -> bool:
     if life.conn_id in event.excluded or life.conn_id not in pod.backplane._registry.connections:
         return False
-    return any(life.hold(target) is not None for target in event.targets)
+    return any(map(life.has, event.targets)) and not any(map(life.has, event.barred))
 
 
-def _target(index: int) -> Target:
+def _target(index: Index) -> Whom:
+    """Return the target of an index, or the intersection of several."""
+    if not isinstance(index, int):
+        found = [_target(one) for one in index]
+        return reduce(lambda one, other: one & other, found)
     return TARGETS[index] if index < len(TARGETS) else OWN_TARGETS[index - len(TARGETS)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from random import Random
 from typing import Any, Final, Literal
 
@@ -17,6 +17,7 @@ __all__ = ["draw", "draw_far_apart"]
 
 STEPS: Final = 32
 QUIET_SHARE: Final = 0.2
+COMBINED_SHARE: Final = 0.25
 FAR_S: Final = 900.0
 """Further apart than the clocks of a fleet that signs may be."""
 BAD: Final = (*WEATHERS, "cuts", "resets", "stragglers", "losses", "losses", "unconfirmed")
@@ -55,8 +56,24 @@ def draw(seed: int) -> Plan:
         quiet=quiet,
         single_stream=chance.random() < 0.5,
         few=chance.choice([0, 8]),
-        steps=script.steps(),
+        steps=tuple(_combined(script.steps(), Random(f"{seed} and, not"))),
     )
+
+
+def _combined(steps: Iterable[Step], chance: Random) -> Iterator[Step]:
+    """Yield the steps, some of the publishes to intersections, and some without those of another target."""
+    kinds = range(len(TARGETS) - 1)
+    for step in steps:
+        if step.do != "publish" or step.args[-1] == "big" or chance.random() > COMBINED_SHARE:
+            yield step
+            continue
+        pod, targets, exclude, count, how = step.args
+        if chance.random() < 0.7:
+            both = tuple(chance.sample(kinds, chance.choice([2, 2, 3])))
+            targets = chance.choice([(both,), (both,), (both, *targets)])
+        if chance.random() < 0.4:
+            exclude = (*exclude, tuple(chance.sample(kinds, chance.choice([1, 1, 2]))))
+        yield evolve(step, args=(pod, targets, exclude, count, how))
 
 
 def draw_far_apart(count: int) -> Iterator[Plan]:

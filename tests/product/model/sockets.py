@@ -136,12 +136,16 @@ class Sockets:
         confirmed = await pod.backplane.associate(life.conn_id, target)
         self.stage.recorder.say(lambda: f"{life.conn_id} has {target}: {'' if confirmed else 'not '}confirmed")
         if fresh:
-            hold.promised, hold.confirmed = (order() if confirmed else hold.since), confirmed
+            later = pod.lives.get(life.conn_id, life)
+            for one in (hold, later.hold(target)):
+                if one is not None and (one is hold or one.pending):
+                    one.promised, one.confirmed = (order() if confirmed else one.since), confirmed
 
     def _promise(self, holds: Sequence[Hold]) -> None:
         order = self.stage.recorder.order()
         for hold in holds:
-            hold.promised = min(hold.promised, order)
+            if not hold.pending:
+                hold.promised = min(hold.promised, order)
 
     async def _read(self, pod: Pod, conn_id: str, overflow: Any, targets: Sequence[Target]) -> None:
         """Be the owner of a connection that reads at its own pace."""
@@ -174,7 +178,7 @@ class Sockets:
         old = pod.lives.get(conn_id)
         if kind not in QUEUES and old is not None and conn_id in pod.backplane._registry.connections:
             life.holds += [
-                Hold(hold.target, life.since)
+                Hold(hold.target, life.since, pending=hold.promised == NEVER)
                 for hold in old.holds
                 if hold.ended == NEVER and life.hold(hold.target) is None
             ]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import pytest
 from attrs import evolve, frozen
-from backplane_core import Frame, Gap, Lost, Target
+from backplane_core import Frame, Gap, Intersection, Lost, Target
 from backplane_core._inbound.connection_notifier import ConnectionNotifier
 from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.gap_notifier import GapNotifier
@@ -18,11 +18,13 @@ from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._link.subscriber import LinkSubscriber
 from backplane_core._local.connection_host import ConnectionHost
 from backplane_core._local.entry import Entry
+from backplane_core._local.registry import Registry
 from backplane_core._outbound.losses import Losses
 from backplane_core._outbound.outbox import Outbox
 from backplane_core._outbound.sender import Sender
 from backplane_core._pod.events import PodEvents
-from backplane_core._protocol.frame import Head, decode_target
+from backplane_core._protocol.exclusion import Exclusion
+from backplane_core._protocol.frame import Head, decode_exclusion, decode_targets
 from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.sequence import DUPLICATE, Tracker
@@ -174,17 +176,32 @@ def closing_forgets_what_is_left(patch: Patch) -> None:
 
 
 def excluded_are_served(patch: Patch) -> None:
-    def nobody(_: Head) -> tuple[str, ...]:
-        return ()
+    def nobody(_: Head) -> None:
+        return None
 
-    patch.setattr("backplane_core._inbound.reader.decode_exclude", nobody)
+    patch.setattr("backplane_core._inbound.reader.decode_exclusion", nobody)
 
 
 def unions_are_their_first(patch: Patch) -> None:
-    def first(head: Head) -> tuple[Target, ...]:
-        return (decode_target(bytes(head.target)),)
+    def first(head: Head) -> tuple[Target | Intersection, ...]:
+        return decode_targets(head)[:1]
 
     patch.setattr("backplane_core._inbound.reader.decode_targets", first)
+
+
+def intersections_are_their_first(patch: Patch) -> None:
+    def first(self: Registry, intersection: Intersection) -> Sequence[Entry]:
+        return self.entries(intersection.targets[0])
+
+    patch.setattr(Registry, "_common", first)
+
+
+def excluded_targets_are_served(patch: Patch) -> None:
+    def ids_alone(head: Head) -> Exclusion | None:
+        found = decode_exclusion(head)
+        return None if found is None else Exclusion(found.ids)
+
+    patch.setattr("backplane_core._inbound.reader.decode_exclusion", ids_alone)
 
 
 def gaps_come_as_they_may(patch: Patch) -> None:
@@ -240,6 +257,8 @@ MUTATIONS = [
     Mutation("what is left at close is not counted", closing_forgets_what_is_left, "did not send"),
     Mutation("excluded connections are served", excluded_are_served, "is none of"),
     Mutation("a union is its first target", unions_are_their_first, "missing"),
+    Mutation("an intersection is its first target", intersections_are_their_first, "got|returned|is none of"),
+    Mutation("excluded targets are served", excluded_targets_are_served, "is none of"),
     Mutation("gaps come as they may", gaps_come_as_they_may, "was told of gaps at"),
     Mutation("copies of beats are another pod", copies_of_beats_are_another_pod, "collisions"),
     Mutation("subscriptions have no deadline", subscriptions_have_no_deadline, "no link is deaf|not within"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from backplane_core import (
@@ -10,6 +10,7 @@ from backplane_core import (
     Backplane,
     BaseBackplane,
     DistributedBackplane,
+    Excluded,
     Frame,
     Gap,
     InMemoryBackplane,
@@ -20,6 +21,7 @@ from backplane_core import (
     Record,
     Sink,
     Target,
+    Targets,
     Traits,
     Transport,
 )
@@ -59,17 +61,15 @@ class Double:
 
     async def dissociate(self, conn_id: str, target: Target) -> None: ...
 
-    async def publish(
-        self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = (), key: str | None = None
-    ) -> int:
+    async def publish(self, target: Targets, event: object, *, exclude: Excluded = (), key: str | None = None) -> int:
         return 0
 
     async def publish_json(
         self,
-        target: Target | Iterable[Target],
+        target: Targets,
         data: bytes | bytearray | memoryview | str,
         *,
-        exclude: Iterable[str] = (),
+        exclude: Excluded = (),
         key: str | None = None,
     ) -> int:
         return 0

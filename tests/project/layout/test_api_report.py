@@ -40,7 +40,7 @@ def test_the_report_names_all_that_is_public(module: str) -> None:
     [
         ("async def detach(self, conn_id: str)", "async def detach(self, conn_id: str, now: bool = True)"),
         ("async def detach(self, conn_id: str)", "def detach(self, conn_id: str)"),
-        ("exclude: Iterable[str] = ()", "exclude: Iterable[str]"),
+        ("exclude: Excluded = ()", "exclude: Excluded"),
     ],
 )
 def test_a_changed_signature_changes_the_report(tmp_path: Path, old: str, new: str) -> None:

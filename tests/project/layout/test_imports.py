@@ -94,6 +94,7 @@ def test_public_names_are_listed_in_order_and_there(package: ModuleType) -> None
             "Authenticate",
             "CloseCallback",
             "Conflate",
+            "Excluded",
             "Frame",
             "GapCallback",
             "GapCause",

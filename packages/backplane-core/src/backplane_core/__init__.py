@@ -66,7 +66,7 @@ from backplane_core.retention import Retention
 from backplane_core.sync_connection import SyncConnection
 from backplane_core.sync_fleet import SyncFleet
 from backplane_core.sync_publisher import SyncPublisher
-from backplane_core.target import Target
+from backplane_core.target import Excluded, Intersection, Target, Targets
 from backplane_core.transport import (
     DurableLink,
     Frame,
@@ -110,6 +110,7 @@ __all__ = [
     "EventEncodeError",
     "EventSink",
     "EventTooLargeError",
+    "Excluded",
     "Fleet",
     "FleetMismatch",
     "Frame",
@@ -119,6 +120,7 @@ __all__ = [
     "GapError",
     "InMemoryBackplane",
     "InspectableTransport",
+    "Intersection",
     "InvalidTargetError",
     "LeavingLink",
     "Link",
@@ -163,6 +165,7 @@ __all__ = [
     "SyncPublisher",
     "Target",
     "TargetDeniedError",
+    "Targets",
     "Traits",
     "Transport",
     "TransportError",

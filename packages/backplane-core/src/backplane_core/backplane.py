@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from backplane_core.errors import ClosedByFleetError
 from backplane_core.observe import GapCallback
-from backplane_core.target import Target
+from backplane_core.target import Excluded, Target, Targets
 
 __all__ = ["Attachment", "Backplane", "CloseCallback", "Sink"]
 
@@ -139,16 +139,15 @@ class Backplane(Protocol):
         """
         ...
 
-    async def publish(
-        self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = (), key: str | None = None
-    ) -> int:
+    async def publish(self, target: Targets, event: object, *, exclude: Excluded = (), key: str | None = None) -> int:
         """Deliver an event to every connection of the target, on every pod.
 
         Args:
-            target: One target, or several, at most 2,048: their union, each connection once.
+            target: One target, or several, at most 2,048: their union, each connection once. `a & b` reaches the
+                connections that have both.
             event: None, bool, int, finite float, str, UUID (sent as its text), Enum (sent as the str or int that it
                 is, else as its value), list, tuple, or dict with str keys, of the same.
-            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+            exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
 
@@ -156,8 +155,8 @@ class Backplane(Protocol):
             How many connections of this pod took it.
 
         Raises:
-            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
-                or something that is not one; or `key` is not text of that size.
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many,
+                or what is neither an id nor a target; or `key` is not text of that size.
             EventEncodeError: The event is not JSON.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
@@ -173,19 +172,20 @@ class Backplane(Protocol):
 
     async def publish_json(
         self,
-        target: Target | Iterable[Target],
+        target: Targets,
         data: bytes | bytearray | memoryview | str,
         *,
-        exclude: Iterable[str] = (),
+        exclude: Excluded = (),
         key: str | None = None,
     ) -> int:
         """Deliver an event that is JSON already, to every connection of the target, on every pod.
 
         Args:
-            target: One target, or several, at most 2,048: their union, each connection once.
+            target: One target, or several, at most 2,048: their union, each connection once. `a & b` reaches the
+                connections that have both.
             data: One JSON value, for example what a model's `model_dump_json()` returned. It is read once to be sure,
                 and sent as it is, but on one line.
-            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+            exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
 
@@ -193,8 +193,8 @@ class Backplane(Protocol):
             How many connections of this pod took it.
 
         Raises:
-            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
-                or something that is not one; or `key` is not text of that size.
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many,
+                or what is neither an id nor a target; or `key` is not text of that size.
             EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
                 levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.

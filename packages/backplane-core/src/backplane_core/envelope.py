@@ -11,27 +11,34 @@ from typing import Any
 from attrs import Attribute, field, frozen
 from attrs.validators import instance_of
 
+from backplane_core._protocol.exclusion import Exclusion
 from backplane_core._protocol.frame import (
     MAX_EXCLUDED,
     MAX_NUMBER,
     MAX_TARGETS,
     build_frame,
-    decode_exclude,
+    decode_exclusion,
     decode_head,
     decode_key,
+    decode_plain_targets,
     decode_targets,
     encode_ids,
     encode_marks,
+    encode_to,
     frame_prefix,
 )
 from backplane_core._protocol.json import decode_event, encode_event
 from backplane_core.errors import EnvelopeError, InvalidTargetError
-from backplane_core.target import Target, check_id
+from backplane_core.target import MAX_INTERSECTIONS, Intersection, Target, check_id
 
 __all__ = ["BackplaneEnvelope", "decode_envelope", "encode_envelope"]
 
 
 def _targets(values: Iterable[Target]) -> tuple[Target, ...]:
+    return tuple(values)
+
+
+def _terms(values: Iterable[Target | Intersection]) -> tuple[Target | Intersection, ...]:
     return tuple(values)
 
 
@@ -73,6 +80,8 @@ class BackplaneEnvelope:
         exclude: Ids of connections that must not get the event, at most 65,536.
         trace: A tracing context, carried unchanged; never shown in a repr.
         key: Of the events of this target and key only the newest matters; None: all do.
+        to: Whom the event is for, where `target` and `also` can't say it; then `target` is one that nobody has.
+        to_exclude: With `to`: connections that have one of these must not get the event, at most 64.
 
     Raises:
         EnvelopeError: The origin or the key is not a valid id, a number is out of range, `prev` is not below `seq`, or
@@ -88,12 +97,18 @@ class BackplaneEnvelope:
     exclude: tuple[str, ...] = field(default=(), converter=_ids)
     trace: Any = field(default=None, repr=False)
     key: str | None = field(default=None, validator=_check_key)
+    to: tuple[Target | Intersection, ...] = field(default=(), converter=_terms)
+    to_exclude: tuple[Target | Intersection, ...] = field(default=(), converter=_terms)
 
     def __attrs_post_init__(self) -> None:
         if self.prev is not None and self.seq is None:
             raise EnvelopeError("prev needs seq: an unnumbered sender has no previous number")
         if self.prev is not None and self.seq is not None and self.prev >= self.seq:
             raise EnvelopeError("prev comes before seq")
+        if len(self.to) > MAX_TARGETS or len(self.to_exclude) > MAX_INTERSECTIONS or (self.to_exclude and not self.to):
+            raise EnvelopeError(
+                f"to has at most {MAX_TARGETS} targets, and to_exclude needs it and has {MAX_INTERSECTIONS}"
+            )
         if len(self.also) >= MAX_TARGETS or len(self.exclude) > MAX_EXCLUDED:
             raise EnvelopeError(f"at most {MAX_TARGETS} targets and {MAX_EXCLUDED} excluded ids are allowed")
 
@@ -118,6 +133,7 @@ def encode_envelope(envelope: BackplaneEnvelope) -> bytes:
         if envelope.exclude
         else None,
         (b"" if envelope.trace is None else b',"trace":' + encode_event(envelope.trace)) + encode_marks(envelope.key),
+        encode_to(envelope.to, envelope.to_exclude) if envelope.to else b"",
     )
 
 
@@ -134,7 +150,8 @@ def decode_envelope(data: bytes) -> BackplaneEnvelope:
     if not isinstance(data, (bytes, bytearray, memoryview)):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers without a type checker
         raise EnvelopeError(f"an envelope is bytes, not {type(data).__name__}")
     head = decode_head(bytes(data))
-    first, *also = decode_targets(head)
+    first, *also = decode_plain_targets(head)
+    exclusion = decode_exclusion(head) or Exclusion()
     return BackplaneEnvelope(
         origin=head.origin,
         target=first,
@@ -142,7 +159,9 @@ def decode_envelope(data: bytes) -> BackplaneEnvelope:
         seq=head.seq,
         prev=head.prev or None if head.seq else None,
         also=also,
-        exclude=decode_exclude(head),
+        exclude=exclusion.ids,
         trace=decode_event(trace) if (trace := bytes(head.trace)) else None,
         key=decode_key(head),
+        to=() if head.to is None else decode_targets(head),
+        to_exclude=exclusion.targets,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from attrs import frozen
@@ -10,7 +10,7 @@ from attrs import frozen
 from backplane_core.answers import Answers
 from backplane_core.observe import State
 from backplane_core.presence import Presence, PresenceChange
-from backplane_core.target import Target
+from backplane_core.target import Excluded, Target, Targets
 
 __all__ = ["ConnectionInfo", "Fleet", "PodInfo", "Receipt"]
 
@@ -102,11 +102,12 @@ class Fleet(Protocol):
         """
         ...
 
-    async def count(self, target: Target | Iterable[Target], *, timeout_s: float = 1.0) -> Answers[int]:
+    async def count(self, target: Targets, *, timeout_s: float = 1.0) -> Answers[int]:
         """Return how many connections a target has: whether a user is online, and how often.
 
         Args:
-            target: One target, or several, at most 2,048: their union, each connection once.
+            target: One target, or several, at most 2,048: their union, each connection once. `a & b` reaches the
+                connections that have both.
             timeout_s: Seconds to wait for answers.
 
         Returns:
@@ -121,12 +122,13 @@ class Fleet(Protocol):
         ...
 
     async def connections(
-        self, target: Target | Iterable[Target], *, limit: int = 1_000, timeout_s: float = 1.0
+        self, target: Targets, *, limit: int = 1_000, timeout_s: float = 1.0
     ) -> Answers[tuple[ConnectionInfo, ...]]:
         """Return the connections of a target, with what their hosts said of them.
 
         Args:
-            target: One target, or several, at most 2,048: their union, each connection once.
+            target: One target, or several, at most 2,048: their union, each connection once. `a & b` reaches the
+                connections that have both.
             limit: How many are listed in all, at most 10,000. One pod lists at most 256 KiB of them.
             timeout_s: Seconds to wait for answers.
 
@@ -205,13 +207,11 @@ class Fleet(Protocol):
         """
         ...
 
-    async def associate(
-        self, whom: Target | Iterable[Target], target: Target, *, timeout_s: float = 1.0
-    ) -> Answers[int]:
+    async def associate(self, whom: Targets, target: Target, *, timeout_s: float = 1.0) -> Answers[int]:
         """Add a target to every connection of `whom`, on every pod.
 
         Args:
-            whom: Whose connections: one target, or several, at most 2,048.
+            whom: Whose connections: one target, an intersection `a & b`, or several of these, at most 2,048.
             target: The target to add.
             timeout_s: Seconds to wait for the pods.
 
@@ -232,13 +232,11 @@ class Fleet(Protocol):
         """
         ...
 
-    async def dissociate(
-        self, whom: Target | Iterable[Target], target: Target, *, timeout_s: float = 1.0
-    ) -> Answers[int]:
+    async def dissociate(self, whom: Targets, target: Target, *, timeout_s: float = 1.0) -> Answers[int]:
         """Remove a target from every connection of `whom`, on every pod.
 
         Args:
-            whom: Whose connections: one target, or several, at most 2,048.
+            whom: Whose connections: one target, an intersection `a & b`, or several of these, at most 2,048.
             target: The target to remove.
             timeout_s: Seconds to wait for the pods.
 
@@ -259,16 +257,14 @@ class Fleet(Protocol):
         """
         ...
 
-    async def close(
-        self, whom: Target | Iterable[Target], *, code: int = 4000, reason: str = "", timeout_s: float = 1.0
-    ) -> Answers[int]:
+    async def close(self, whom: Targets, *, code: int = 4000, reason: str = "", timeout_s: float = 1.0) -> Answers[int]:
         """Close every connection of `whom`, on every pod: to sign a user out, for instance.
 
         The iteration of a `connection()` ends with `ClosedByFleetError`, after what was queued before. A sink that was
         attached is detached, and its `on_close` called.
 
         Args:
-            whom: Whose connections: one target, or several, at most 2,048.
+            whom: Whose connections: one target, an intersection `a & b`, or several of these, at most 2,048.
             code: A WebSocket close code for the hosts: 1000, or 3000 to 4999.
             reason: For people, at most 123 bytes of UTF-8.
             timeout_s: Seconds to wait for the pods.
@@ -294,19 +290,20 @@ class Fleet(Protocol):
 
     async def publish(
         self,
-        target: Target | Iterable[Target],
+        target: Targets,
         event: object,
         *,
-        exclude: Iterable[str] = (),
+        exclude: Excluded = (),
         key: str | None = None,
         timeout_s: float = 1.0,
     ) -> Receipt:
         """Deliver an event as `backplane.publish` does, and return how many connections took it, on every pod.
 
         Args:
-            target: One target, or several, at most 2,048: their union, each connection once.
+            target: One target, or several, at most 2,048: their union, each connection once. `a & b` reaches the
+                connections that have both.
             event: As `backplane.publish` takes it.
-            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+            exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
             timeout_s: Seconds to wait for receipts.
@@ -315,8 +312,8 @@ class Fleet(Protocol):
             The receipt. A connection took the event if its sink did, or it stands in its queue.
 
         Raises:
-            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
-                or something that is not one; or `key` is not text of that size.
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many,
+                or what is neither an id nor a target; or `key` is not text of that size.
             EventEncodeError: The event is not JSON.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from backplane_core._local.arguments import excluded_ids, normalize_targets
+from backplane_core._local.arguments import normalize_targets, read_exclusion
 from backplane_core._portal.checking import check_options
 from backplane_core._portal.shared import share
 from backplane_core._portal.shared_publisher import SharedPublisher
@@ -16,7 +16,7 @@ from backplane_core.adapters import scheme_of
 from backplane_core.errors import ClosedError, ReentrantPublishError
 from backplane_core.observe import Stats
 from backplane_core.options import ConnectOptions
-from backplane_core.target import Target
+from backplane_core.target import Excluded, Target, Targets
 
 __all__ = ["SyncPublisher"]
 
@@ -66,16 +66,15 @@ class SyncPublisher:
     ) -> None:
         self.close()
 
-    def publish(
-        self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = (), key: str | None = None
-    ) -> int:
+    def publish(self, target: Targets, event: object, *, exclude: Excluded = (), key: str | None = None) -> int:
         """Accept an event for every connection of the target, on every pod.
 
         Args:
-            target: One target, or several, at most 2,048: their union, each connection once.
+            target: One target, or several, at most 2,048: their union, each connection once. `a & b` reaches the
+                connections that have both.
             event: None, bool, int, finite float, str, UUID (sent as its text), Enum (sent as the str or int that it is,
                 else as its value), list, tuple, or dict with str keys, of the same.
-            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+            exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
 
@@ -83,8 +82,8 @@ class SyncPublisher:
             0, since this process holds no connection. `flush` returns once the broker has the event.
 
         Raises:
-            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
-                or something that is not one; or `key` is not text of that size.
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many,
+                or what is neither an id nor a target; or `key` is not text of that size.
             EventEncodeError: The event is not JSON.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
@@ -103,19 +102,20 @@ class SyncPublisher:
 
     def publish_json(
         self,
-        target: Target | Iterable[Target],
+        target: Targets,
         data: bytes | bytearray | memoryview | str,
         *,
-        exclude: Iterable[str] = (),
+        exclude: Excluded = (),
         key: str | None = None,
     ) -> int:
         """Accept an event that is JSON already, for every connection of the target, on every pod.
 
         Args:
-            target: One target, or several, at most 2,048: their union, each connection once.
+            target: One target, or several, at most 2,048: their union, each connection once. `a & b` reaches the
+                connections that have both.
             data: One JSON value, for example what a model's `model_dump_json()` returned. It is read once to be sure,
                 and sent as it is, but on one line.
-            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+            exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
 
@@ -123,8 +123,8 @@ class SyncPublisher:
             0, since this process holds no connection. `flush` returns once the broker has the event.
 
         Raises:
-            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
-                or something that is not one; or `key` is not text of that size.
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many,
+                or what is neither an id nor a target; or `key` is not text of that size.
             EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
                 levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
@@ -182,9 +182,9 @@ class SyncPublisher:
         if shared is not None:
             shared.let_go(self._token, drain_s)
 
-    def _put(self, target: Target | Iterable[Target], data: bytes, exclude: Iterable[str], key: str | None) -> None:
+    def _put(self, target: Targets, data: bytes, exclude: Excluded, key: str | None) -> None:
         targets = (target,) if type(target) is Target else normalize_targets(target)
-        item = (targets, data, excluded_ids(exclude) if exclude else (), encode_marks(key))
+        item = (targets, data, read_exclusion(exclude) if exclude else None, encode_marks(key))
         while True:
             if self._closed:
                 raise ClosedError("the publisher is closed")

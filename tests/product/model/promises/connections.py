@@ -42,15 +42,19 @@ def _order(life: Life, ledger: Ledger) -> Iterator[str]:
 def _aliens(life: Life, ledger: Ledger) -> Iterator[str]:
     for heard in life.heard:
         event = ledger.events[heard.number]
-        held = [hold for hold in life.holds if hold.target in event.targets]
+        barred = any(hold.since <= event.order and hold.ended >= heard.order for hold in life.holds_of(event.barred))
         # A queue hands out later what it took in time.
-        if life.conn_id in event.excluded or not any(
-            hold.since <= heard.order
-            and (
-                (life.closed and hold.ended == life.ended)
-                or ((life.queue or heard.order <= hold.ended) and hold.ended >= event.order)
+        if (
+            life.conn_id in event.excluded
+            or barred
+            or not any(
+                hold.since <= heard.order
+                and (
+                    (life.closed and hold.ended == life.ended)
+                    or ((life.queue or heard.order <= hold.ended) and hold.ended >= event.order)
+                )
+                for hold in life.holds_of(event.targets)
             )
-            for hold in held
         ):
             yield f"event {heard.number} is none of {name_of(life)}'s"
 

@@ -70,9 +70,9 @@ def _outside(event: Published, journeys: list[tuple[float, float]], full: list[T
 
 def _owed(life: Life, event: Published) -> bool:
     """Whether the connection held a target of the event from before its publishing to the end of the run."""
-    return life.conn_id not in event.excluded and any(
-        hold.promised <= event.order and hold.ended >= life.ended for hold in life.holds if hold.target in event.targets
-    )
+    if life.conn_id in event.excluded or any(hold.ended >= event.order for hold in life.holds_of(event.barred)):
+        return False
+    return any(hold.promised <= event.order and hold.ended >= life.ended for hold in life.holds_of(event.targets))
 
 
 def _journey(arrival: Arrival, pod: PodLog) -> tuple[float, float]:
@@ -107,7 +107,7 @@ def _in_place(life: Life, event: Published, covering: list[Told], ledger: Ledger
     """A queue hears of a hole before the first event behind it."""
     if not life.queue or event.seq is None:
         return
-    if not any(hold.confirmed and hold.promised <= event.order for hold in life.holds if hold.target in event.targets):
+    if not any(hold.confirmed and hold.promised <= event.order for hold in life.holds_of(event.targets)):
         return
     first = min([told.order for told in covering])
     for heard in life.heard:

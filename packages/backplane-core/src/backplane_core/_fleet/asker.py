@@ -22,7 +22,7 @@ from backplane_core._protocol.fleet_frame import (
     check_answer,
     encode_saying,
 )
-from backplane_core._protocol.frame import decode_target
+from backplane_core._protocol.frame import decode_terms
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.routing import Routing
 
@@ -148,8 +148,8 @@ class BusAsker(Asker):
         """Send a question; an order first where it keeps its place among the events of its targets."""
         if question.what in ORDERS:
             by_channel: dict[str, list[msgspec.Raw]] = {}
-            for raw in question.targets:
-                by_channel.setdefault(self._routing.channel((decode_target(bytes(raw)),)), []).append(raw)
+            for target in decode_terms(question.targets):
+                by_channel.setdefault(self._routing.channel((target,)), []).append(msgspec.Raw(target.wire))
             by_channel.pop(self._routing.shared, None)  # the roll call does it there
             for channel, targets in by_channel.items():
                 order = msgspec.structs.replace(question, targets=targets)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol, TypedDict, TypeVar, Unpack, cast
 
 import msgspec
@@ -31,7 +31,7 @@ from backplane_core.errors import ConfigurationError, EnvelopeError, InvalidTarg
 from backplane_core.fleet import ConnectionInfo, Fleet, PodInfo, Receipt
 from backplane_core.observe import State
 from backplane_core.presence import Presence, PresenceChange
-from backplane_core.target import Target, check_id
+from backplane_core.target import Excluded, Intersection, Target, Targets, check_id
 
 __all__ = ["FleetCalls"]
 
@@ -45,7 +45,7 @@ class MarkedPublishing(Protocol):
     """Publishes events that bear a number."""
 
     def publish_marked(
-        self, targets: Sequence[Target], event: object, exclude: Iterable[str], key: str | None, number: int
+        self, targets: Sequence[Target | Intersection], event: object, exclude: Excluded, key: str | None, number: int
     ) -> int:
         """Deliver an event as `publish_nowait` does, under a number by which pods answer how many took it."""
         ...
@@ -101,13 +101,13 @@ class FleetCalls(Fleet):
         found = {origin: self._pod(origin, answer.pod) for origin, answer in survey.answers.items() if answer.pod}
         return self._answers(survey, found, len(found))
 
-    async def count(self, target: Target | Iterable[Target], *, timeout_s: float = 1.0) -> Answers[int]:
+    async def count(self, target: Targets, *, timeout_s: float = 1.0) -> Answers[int]:
         """Return how many connections a target has."""
         survey = await self._ask("count", timeout_s, targets=_wires(target))
         return self._counts(survey)
 
     async def connections(
-        self, target: Target | Iterable[Target], *, limit: int = 1_000, timeout_s: float = 1.0
+        self, target: Targets, *, limit: int = 1_000, timeout_s: float = 1.0
     ) -> Answers[tuple[ConnectionInfo, ...]]:
         """Return the connections of a target."""
         if type(limit) is not int or not 0 < limit <= MAX_LISTED:
@@ -130,23 +130,17 @@ class FleetCalls(Fleet):
         }
         return self._answers(survey, found, total)
 
-    async def associate(
-        self, whom: Target | Iterable[Target], target: Target, *, timeout_s: float = 1.0
-    ) -> Answers[int]:
+    async def associate(self, whom: Targets, target: Target, *, timeout_s: float = 1.0) -> Answers[int]:
         """Add a target to every connection of `whom`, on every pod."""
         survey = await self._order("associate", whom, timeout_s, target=_own_target(target))
         return self._counts(survey)
 
-    async def dissociate(
-        self, whom: Target | Iterable[Target], target: Target, *, timeout_s: float = 1.0
-    ) -> Answers[int]:
+    async def dissociate(self, whom: Targets, target: Target, *, timeout_s: float = 1.0) -> Answers[int]:
         """Remove a target from every connection of `whom`, on every pod."""
         survey = await self._order("dissociate", whom, timeout_s, target=_own_target(target))
         return self._counts(survey)
 
-    async def close(
-        self, whom: Target | Iterable[Target], *, code: int = 4000, reason: str = "", timeout_s: float = 1.0
-    ) -> Answers[int]:
+    async def close(self, whom: Targets, *, code: int = 4000, reason: str = "", timeout_s: float = 1.0) -> Answers[int]:
         """Close every connection of `whom`, on every pod."""
         if type(code) is not int or not is_close_code(code):
             raise ConfigurationError(f"code={code!r} is not allowed: a WebSocket close code, 1000 or 3000 to 4999")
@@ -156,10 +150,10 @@ class FleetCalls(Fleet):
 
     async def publish(
         self,
-        target: Target | Iterable[Target],
+        target: Targets,
         event: object,
         *,
-        exclude: Iterable[str] = (),
+        exclude: Excluded = (),
         key: str | None = None,
         timeout_s: float = 1.0,
     ) -> Receipt:
@@ -181,9 +175,7 @@ class FleetCalls(Fleet):
         """Yield who is present in a target, and what changes."""
         return self._presence.watch(target)
 
-    async def _order(
-        self, what: str, whom: Target | Iterable[Target], timeout_s: float, **members: Unpack[OrderMembers]
-    ) -> Survey:
+    async def _order(self, what: str, whom: Targets, timeout_s: float, **members: Unpack[OrderMembers]) -> Survey:
         self._check(timeout_s)
         targets = normalize_targets(whom)
         order = Question(self._asker.next_number(), what, targets=_wires(targets), **members)
@@ -237,7 +229,7 @@ class FleetCalls(Fleet):
         return Answers(by_pod=by_pod, missing=missing_pods(names, survey.missing), total=total)
 
 
-def _wires(target: Target | Iterable[Target]) -> list[msgspec.Raw]:
+def _wires(target: Targets) -> list[msgspec.Raw]:
     return [msgspec.Raw(target.wire) for target in normalize_targets(target)]
 
 

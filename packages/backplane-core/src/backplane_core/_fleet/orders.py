@@ -10,7 +10,7 @@ from backplane_core._local.registry import Registry
 from backplane_core._protocol.fleet_frame import Question, target_of
 from backplane_core._runtime.reporter import Reporter
 from backplane_core.errors import ClosedByFleetError
-from backplane_core.target import Target
+from backplane_core.target import Intersection, Target
 
 __all__ = ["Orders"]
 
@@ -30,7 +30,7 @@ class Orders:
         self._registry = registry
         self._reporter = reporter
 
-    def follow(self, order: Question, whom: Sequence[Target]) -> Generator[None, None, int]:
+    def follow(self, order: Question, whom: Sequence[Target | Intersection]) -> Generator[None, None, int]:
         """Do what is ordered, and return how many connections it changed. It yields where the loop may turn.
 
         Args:
@@ -38,7 +38,7 @@ class Orders:
             whom: Those of its targets that it is followed for now.
         """
         # A connection that leaves meanwhile is passed by, as is one that takes its id.
-        entries = [(entry, entry.generation) for entry in self._registry.resolve(whom, ())]
+        entries = [(entry, entry.generation) for entry in self._registry.resolve(whom)]
         changed = 0
         for number, (entry, generation) in enumerate(entries, 1):
             if entry.sink is not None and entry.generation == generation:

@@ -12,7 +12,7 @@ from backplane_core._fleet.orders import Orders
 from backplane_core._fleet.responder import Responder
 from backplane_core._local.registry import Registry
 from backplane_core._protocol.fleet_frame import Answer, Question, target_of
-from backplane_core.target import Target
+from backplane_core.target import Intersection, Target
 
 __all__ = ["OwnPart"]
 
@@ -35,7 +35,7 @@ class OwnPart:
         """Return what this pod answers to its own question."""
         return self.responder.answer(question, origin)
 
-    async def follow(self, order: Question, whom: Sequence[Target]) -> int:
+    async def follow(self, order: Question, whom: Sequence[Target | Intersection]) -> int:
         """Do what is ordered, and return how many connections it changed."""
         following = self.orders.follow(order, whom)
         while True:

@@ -13,10 +13,9 @@ from backplane_core._local.entry import Entry
 from backplane_core._local.registry import Registry
 from backplane_core._local.states import States
 from backplane_core._protocol.fleet_frame import Answer, Listed, PodState, Question
-from backplane_core._protocol.frame import MAX_TARGETS, decode_target
+from backplane_core._protocol.frame import decode_terms
 from backplane_core._protocol.routing import RoutingName
 from backplane_core._runtime.system import System
-from backplane_core.errors import EnvelopeError
 
 __all__ = ["Responder"]
 
@@ -81,9 +80,7 @@ class Responder:
         )
 
     def _entries(self, question: Question) -> Sequence[Entry]:
-        if not 0 < len(question.targets) <= MAX_TARGETS:
-            raise EnvelopeError(f"not an envelope: a question is about 1 to {MAX_TARGETS} targets")
-        return self._registry.resolve([decode_target(bytes(raw)) for raw in question.targets], ())
+        return self._registry.resolve(decode_terms(question.targets))
 
     def _listed(self, entries: Sequence[Entry], max_bytes: int) -> list[Listed]:
         listed: list[Listed] = []

@@ -14,10 +14,10 @@ from backplane_core._fleet.tallies import Tallies
 from backplane_core._local.registry import Registry
 from backplane_core._outbound.sender import Sender
 from backplane_core._protocol.fleet_frame import LEVEL, RECEIPT, Answer, Question, Saying, encode_saying, target_of
-from backplane_core._protocol.frame import MAX_TARGETS, decode_target
+from backplane_core._protocol.frame import decode_terms
 from backplane_core._protocol.routing import Routing
-from backplane_core.errors import EnvelopeError, TargetDeniedError
-from backplane_core.target import Target
+from backplane_core.errors import TargetDeniedError
+from backplane_core.target import Intersection, Target
 
 __all__ = ["RollCalls"]
 
@@ -74,8 +74,7 @@ class RollCalls:
         Raises:
             EnvelopeError: It is about something that is no target.
         """
-        if not 0 < len(question.targets) <= MAX_TARGETS:
-            raise EnvelopeError(f"not an envelope: a question is about 1 to {MAX_TARGETS} targets")
+        decode_terms(question.targets)
         due = Due(origin, question, is_called=True)
         key = (origin, question.id)
         if self._is_behind(due) and len(self._waiting) < MAX_WAITING and key not in self._waiting:
@@ -106,22 +105,22 @@ class RollCalls:
         if order.what == RECEIPT:
             return
         tally = self._tallies.of(due.origin, order.id)
-        undone = tally.undone([target.wire for target in _whom(order)])
-        tally.done.update(undone)  # before: a roll call must not do it twice
-        tally.count += yield from self._orders.follow(order, [decode_target(wire) for wire in undone])
+        undone = [target for target in decode_terms(order.targets) if target.wire not in tally.done]
+        tally.done.update([target.wire for target in undone])  # before: a roll call must not do it twice
+        tally.count += yield from self._orders.follow(order, undone)
 
     def _is_behind(self, due: Due) -> bool:
         """Return whether what this is about may still come, on the channel of a target that this pod holds."""
         tally = self._tallies.of(due.origin, due.order.id)
         if due.order.what == RECEIPT:
-            targets = _whom(due.order)
+            targets = decode_terms(due.order.targets)
             return not tally.is_event_seen and self._has_channel(targets) and any(map(self._registry.holds, targets))
         return any(
             target.wire not in tally.done and self._has_channel((target,)) and self._registry.holds(target)
-            for target in _whom(due.order)
+            for target in decode_terms(due.order.targets)
         )
 
-    def _has_channel(self, targets: tuple[Target, ...]) -> bool:
+    def _has_channel(self, targets: tuple[Target | Intersection, ...]) -> bool:
         return self._routing.channel(targets) != self._routing.shared
 
     def _look_again(self, origin: str, number: int) -> None:
@@ -173,7 +172,3 @@ class RollCalls:
         self.close()
         if self._confirming:
             await asyncio.wait(self._confirming)
-
-
-def _whom(order: Question) -> tuple[Target, ...]:
-    return tuple(dict.fromkeys([decode_target(bytes(raw)) for raw in order.targets]))

@@ -9,7 +9,6 @@ it does not, as another node carried it, this pod waits for what it is about.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
 from typing import Final
 
 from attrs import define, field
@@ -33,10 +32,6 @@ class Tally:
     count: int = 0
     done: set[bytes] = field(factory=set[bytes])
     is_event_seen: bool = False
-
-    def undone(self, wires: Iterable[bytes]) -> list[bytes]:
-        """Return those of the targets that it was not done for."""
-        return [wire for wire in wires if wire not in self.done]
 
 
 @define(eq=False)

@@ -10,7 +10,7 @@ from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.own_beats import OwnBeats
 from backplane_core._inbound.refusals import Refusals, is_signed
 from backplane_core._log.mirror import Mirror
-from backplane_core._protocol.frame import FRAME_OVERHEAD_BYTES, Head, check_head, decode_exclude, decode_targets
+from backplane_core._protocol.frame import FRAME_OVERHEAD_BYTES, Head, check_head, decode_exclusion, decode_targets
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.sequence import DUPLICATE, UNCOUNTED, Tracker
@@ -151,7 +151,7 @@ class Admission:
                 raise EnvelopeError("not taken: a signed frame has seq, for a copy of it could not be known")
             # A frame that is refused for its targets says nothing of who is there.
             decode_targets(head)
-            decode_exclude(head)
+            decode_exclusion(head)
             self._peers.foreign(self._monotonic())
             return True
         missing = self._tracker.accept(channel, head.origin, head.seq, head.prev)

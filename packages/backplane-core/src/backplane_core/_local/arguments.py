@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from math import isfinite
 
 from backplane_core._local.presence import Presence
+from backplane_core._protocol.exclusion import Exclusion
 from backplane_core._protocol.fleet_frame import MAX_INFO_BYTES
 from backplane_core._protocol.frame import MAX_EXCLUDED, MAX_TARGETS
 from backplane_core._protocol.json import encode_event
 from backplane_core._protocol.presence_frame import MAX_PRESENCE_BYTES
 from backplane_core._runtime.callables import is_plain_callable
 from backplane_core.errors import ConfigurationError, InvalidTargetError
-from backplane_core.target import Target, check_id
+from backplane_core.target import MAX_INTERSECTIONS, Intersection, Target, Targets, check_id
 
 __all__ = [
     "check_callback",
@@ -21,9 +22,9 @@ __all__ = [
     "check_timeout",
     "encode_info",
     "encode_presence",
-    "excluded_ids",
     "normalize_targets",
     "own_target",
+    "read_exclusion",
 ]
 
 # These checks are for callers without a type checker, who may pass anything.
@@ -105,19 +106,20 @@ def encode_presence(conn_id: str, presence: object, key: str | None) -> Presence
     return Presence(conn_id if key is None else key, data)
 
 
-def normalize_targets(targets: Target | Iterable[Target]) -> tuple[Target, ...]:
+def normalize_targets(targets: Targets) -> tuple[Target | Intersection, ...]:
     """Return the distinct targets of a union; everyone includes every connection, so it stands alone.
 
     Raises:
-        InvalidTargetError: There is none, there are over 2,048, or one is not a target.
+        InvalidTargetError: There is none, there are too many, or one is not a target.
     """
-    if isinstance(targets, Target):
+    if isinstance(targets, (Target, Intersection)):
         return (targets,)
     if isinstance(targets, (str, bytes)) or not isinstance(targets, Iterable):
         check_target(targets)
     targets = tuple(targets)
     for target in targets:
-        check_target(target)
+        if not isinstance(target, Intersection):
+            check_target(target)
     distinct = tuple(dict.fromkeys(targets))
     if not distinct:
         raise InvalidTargetError("no target: name at least one")
@@ -128,21 +130,34 @@ def normalize_targets(targets: Target | Iterable[Target]) -> tuple[Target, ...]:
         raise InvalidTargetError(
             f"a union of {len(distinct)} targets, at most {MAX_TARGETS} are allowed: publish to one that they share"
         )
+    if sum([isinstance(target, Intersection) for target in distinct]) > MAX_INTERSECTIONS:
+        raise InvalidTargetError(f"a union holds at most {MAX_INTERSECTIONS} intersections")
     return distinct
 
 
-def excluded_ids(ids: Iterable[str]) -> tuple[str, ...]:
-    """Return the distinct connection ids.
+def read_exclusion(exclude: Iterable[str | Target | Intersection]) -> Exclusion | None:
+    """Return who must not get an event: the distinct connection ids, and the distinct targets; None: nobody.
 
     Raises:
-        InvalidTargetError: It is a single string, one of them is not a valid id, or there are over 65,536.
+        InvalidTargetError: It is a single string or target, one of them is not of the right form, there are over 65,536
+            ids or 64 targets, or everyone is among these.
     """
-    if isinstance(ids, str) or not isinstance(ids, Iterable):
-        raise InvalidTargetError("exclude takes several connection ids: exclude=[conn_id]")
-    distinct = tuple(dict.fromkeys([check_id(id_, "an excluded connection id") for id_ in ids]))
-    if len(distinct) > MAX_EXCLUDED:
-        raise InvalidTargetError(f"exclude holds {len(distinct)} connection ids; at most {MAX_EXCLUDED} are allowed")
-    return distinct
+    if isinstance(exclude, str) or not isinstance(exclude, Iterable):
+        raise InvalidTargetError("exclude takes several connection ids or targets: exclude=[conn_id]")
+    checked = [
+        one if isinstance(one, (Target, Intersection)) else check_id(one, "an excluded connection id")
+        for one in exclude
+    ]
+    distinct = dict.fromkeys(checked)  # once each can be hashed
+    barred = tuple([one for one in distinct if not isinstance(one, str)])
+    ids = tuple([one for one in distinct if isinstance(one, str)])
+    if len(ids) > MAX_EXCLUDED:
+        raise InvalidTargetError(f"exclude holds {len(ids)} connection ids; at most {MAX_EXCLUDED} are allowed")
+    if len(barred) > MAX_INTERSECTIONS:
+        raise InvalidTargetError(f"exclude holds {len(barred)} targets; at most {MAX_INTERSECTIONS} are allowed")
+    if Target.everyone() in barred:
+        raise InvalidTargetError("exclude holds everyone, so nobody would get the event")
+    return Exclusion(ids, barred) if distinct else None
 
 
 def own_target(conn_id: str, *, is_direct: bool) -> tuple[Target, ...]:

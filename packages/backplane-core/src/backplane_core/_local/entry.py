@@ -10,7 +10,7 @@ from backplane_core._local.presence import Presence
 from backplane_core.backplane import CloseCallback, Sink
 from backplane_core.event_sink import EventSink
 from backplane_core.observe import Gap, GapCallback
-from backplane_core.target import Target
+from backplane_core.target import Intersection, Target, targets_in
 
 __all__ = ["Entry", "Span"]
 
@@ -72,6 +72,11 @@ class Entry:
         """All but "everyone", which every connection has."""
         own = (Target.connection(self.conn_id),) if self.is_direct else ()
         return (*own, *(self.targets or ()))
+
+    def has_all_of(self, target: Target | Intersection) -> bool:
+        """Return whether it has a target, or all those of an intersection."""
+        own = self.targets or ()
+        return all(one in own or self.has_by_itself(one) for one in targets_in(target))
 
     def has_by_itself(self, target: Target) -> bool:
         """Return whether it has a target without having been associated with it."""

@@ -5,18 +5,19 @@ Pure bookkeeping: synchronous, no clock, no loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import define, field, frozen
 
 from backplane_core._local.entry import Entry
 from backplane_core._local.presence import Presence, PresenceFollower
 from backplane_core._local.subscriber import Subscriber
+from backplane_core._protocol.exclusion import Exclusion
 from backplane_core._runtime.loop_binding import LoopBinding
 from backplane_core.backplane import CloseCallback, Sink
 from backplane_core.event_sink import EventSink
 from backplane_core.observe import GapCallback
-from backplane_core.target import Target
+from backplane_core.target import Intersection, Target, targets_in
 
 __all__ = ["Registry", "SinkAttachment"]
 
@@ -157,9 +158,9 @@ class Registry:
             if entry.presence is not None:
                 self.follower.left(target, conn_id, entry.presence, lingers=False)
 
-    def holds(self, target: Target) -> bool:
-        """Whether some connection here should get the target's events."""
-        return target.wire in self.holders
+    def holds(self, target: Target | Intersection) -> bool:
+        """Whether some connection here should get the target's events; with an intersection, whether it might."""
+        return all(one.wire in self.holders for one in targets_in(target))
 
     def find(self, wire: bytes) -> Sequence[Entry] | None:
         """Return the connections of the target with this wire form, in the order of their association; None: none.
@@ -171,27 +172,66 @@ class Registry:
             return None
         return list(holders.values()) if isinstance(holders, dict) else (holders,)
 
-    def entries(self, target: Target) -> Sequence[Entry]:
+    def entries(self, target: Target | Intersection) -> Sequence[Entry]:
         """Return the connections of a target, in the order of their association."""
+        if type(target) is Intersection:  # no call
+            return self._common(target)
         holders = self.holders.get(target.wire)
         if holders is None:
             return list(self.connections.values()) if target.kind == "everyone" else ()
         return list(holders.values()) if isinstance(holders, dict) else (holders,)
 
-    def resolve(self, targets: Sequence[Target], exclude: Iterable[str]) -> Sequence[Entry]:
+    def resolve(self, targets: Sequence[Target | Intersection], exclude: Exclusion | None = None) -> Sequence[Entry]:
         """Return the connections of a union, each once, without the excluded ones."""
         if len(targets) == 1:
             found = self.entries(targets[0])
         else:
             found = list({entry.conn_id: entry for target in targets for entry in self.entries(target)}.values())
-        if exclude:
-            left_out = frozenset(exclude)
+        if exclude is None:
+            return found
+        if exclude.ids:
+            left_out = frozenset(exclude.ids)
             found = [entry for entry in found if entry.conn_id not in left_out]
-        return found
+        return self._without(found, exclude.targets)
 
-    def keep(self, entries: Sequence[Entry], targets: Sequence[Target]) -> Sequence[Entry]:
-        """Return those of these connections that still have one of the targets."""
-        return [entry for entry in entries if any(self._has(entry, target) for target in targets)]
+    def keep(
+        self, entries: Sequence[Entry], targets: Sequence[Target | Intersection], exclude: Exclusion | None = None
+    ) -> Sequence[Entry]:
+        """Return those of these connections that still have one of the targets, and none that is excluded."""
+        kept = [entry for entry in entries if any(self._has_all(entry, target) for target in targets)]
+        return kept if exclude is None else self._without(kept, exclude.targets)
+
+    def _common(self, intersection: Intersection) -> Sequence[Entry]:
+        """Return the connections that have all of several targets: the smallest set is looked through."""
+        first = min(intersection.targets, key=self._count)
+        return self._having(list(self._holders_of(first).values()), intersection)
+
+    def _without(self, entries: Sequence[Entry], barred: Sequence[Target | Intersection]) -> Sequence[Entry]:
+        """Return those of these connections that have none of the targets."""
+        for target in barred:
+            if left_out := {entry.conn_id for entry in self._having(entries, target)}:
+                entries = [entry for entry in entries if entry.conn_id not in left_out]
+        return entries
+
+    def _having(self, entries: Sequence[Entry], target: Target | Intersection) -> Sequence[Entry]:
+        """Return those of these connections that have a target, or all those of an intersection."""
+        for one in sorted(targets_in(target), key=self._count):
+            holders = self._holders_of(one)
+            entries = [entry for entry in entries if entry.conn_id in holders] if holders else ()
+        return entries
+
+    def _count(self, target: Target) -> int:
+        return len(self._holders_of(target))
+
+    def _holders_of(self, target: Target) -> Mapping[str, Entry]:
+        """Return the connections of a target by their ids."""
+        if target.kind == "everyone":
+            return self.connections
+        holders = self.holders.get(target.wire, {})
+        return holders if isinstance(holders, dict) else {holders.conn_id: holders}
+
+    def _has_all(self, entry: Entry, target: Target | Intersection) -> bool:
+        return all(self._has(entry, one) for one in targets_in(target))
 
     def _has(self, entry: Entry, target: Target) -> bool:
         if target.kind == "everyone":

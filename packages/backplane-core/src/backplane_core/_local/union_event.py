@@ -9,7 +9,7 @@ from attrs import define, field
 from backplane_core._local.entry import Entry
 from backplane_core._protocol.position import EventPlace
 from backplane_core.event import Event, KeyedEvent, make_event
-from backplane_core.target import Target
+from backplane_core.target import Intersection, Target, targets_in
 
 __all__ = ["UnionEvent"]
 
@@ -28,7 +28,7 @@ class UnionEvent:
     """
 
     _json: bytes
-    _targets: Sequence[Target]
+    _targets: Sequence[Target | Intersection]
     _place: EventPlace | None = None
     _served: Container[Entry] = ()
     _place_of_served: EventPlace | None = None
@@ -37,12 +37,11 @@ class UnionEvent:
 
     def event_for(self, entry: Entry) -> Event:
         """Return the event as this connection gets it."""
-        target = self._targets[0]
+        matched = self._targets[0]
         if len(self._targets) > 1:
-            own = entry.targets or ()
-            matching = (target for target in self._targets if target in own or entry.has_by_itself(target))
             # None, if it left the target while the event was on its way to others.
-            target = next(matching, target)
+            matched = next((target for target in self._targets if entry.has_all_of(target)), matched)
+        target = targets_in(matched)[0]
         is_served = entry in self._served
         made = self._made.get((target, is_served))
         if made is None:

@@ -53,7 +53,7 @@ class Backlog:
         if isinstance(item, Gap):
             return item
         self._replayed += 1
-        target = next((wire for wire in item.targets if wire in self._wires), item.targets[0])
+        target = item.target_for(self._wires) or item.targets[0]
         event = make_event(item.event or b"null", target, self._place(item))
         return event if item.key is None else keyed_event(event, item.key)
 

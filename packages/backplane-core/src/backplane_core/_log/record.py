@@ -7,11 +7,12 @@ from contextlib import suppress
 
 import msgspec
 
-from backplane_core._protocol.frame import Head, decode_exclude, decode_key, decode_targets
+from backplane_core._protocol.exclusion import Exclusion
+from backplane_core._protocol.frame import Head, decode_exclusion, decode_key, decode_targets
 from backplane_core._protocol.json import compact
 from backplane_core._protocol.position import origin_key
 from backplane_core.errors import EnvelopeError
-from backplane_core.target import Target
+from backplane_core.target import Intersection, Target, targets_in
 
 __all__ = ["Record", "new_records", "record_of"]
 
@@ -28,12 +29,14 @@ class Record(msgspec.Struct, gc=False, eq=False):
         sender: The `origin_key` of its sender.
         seq: Its number; 0 if it has none.
         event: As JSON; None if it is none.
-        targets: The wire forms of the targets that it is for.
+        targets: The wire forms of the targets that it is found by: of an intersection, the first one.
         exclude: The ids of connections that must not get it.
         size: Its bytes.
         late_since: When it came again in a log that had lost it: the serial at which the log went back. Clients whose
             place is from before have had it, or find it where it was first.
         key: The event's; None: it has none.
+        terms: Whom it is for, if `targets` alone do not say so: who has all of one of these.
+        barred: Who must not get it: who has all of one of these.
     """
 
     serial: int
@@ -47,6 +50,8 @@ class Record(msgspec.Struct, gc=False, eq=False):
     size: int = 0
     late_since: int = 0
     key: str | None = None
+    terms: tuple[tuple[bytes, ...], ...] = ()
+    barred: tuple[tuple[bytes, ...], ...] = ()
 
     @classmethod
     def of(  # noqa: PLR0917 -- in the order of a frame
@@ -56,13 +61,32 @@ class Record(msgspec.Struct, gc=False, eq=False):
         sender: str,
         seq: int,
         event: bytes,
-        targets: Sequence[Target],
-        exclude: frozenset[str] = frozenset(),
+        targets: Sequence[Target | Intersection],
+        exclude: Exclusion | None = None,
+        key: str | None = None,
     ) -> Record:
         """Return the record of an event."""
-        wires = tuple([target.wire for target in targets])
-        size = len(event) + 64 * (len(wires) + len(exclude))
-        return cls(0, lane, cursor, sender, seq, event, wires, exclude, size)
+        if len(targets) == 1 and exclude is None and type(only := targets[0]) is Target:  # nearly every event
+            return cls(0, lane, cursor, sender, seq, event, (only.wire,), size=len(event) + 64, key=key)
+        terms, barred = _wires_of(targets), _wires_of(() if exclude is None else exclude.targets)
+        first = tuple(dict.fromkeys([term[0] for term in terms]))
+        if all(len(term) == 1 for term in terms):
+            terms = ()
+        ids = frozenset(() if exclude is None else exclude.ids)
+        size = len(event) + 64 * (len(first) + len(ids) + sum(map(len, terms)) + sum(map(len, barred)))
+        return cls(0, lane, cursor, sender, seq, event, first, ids, size, key=key, terms=terms, barred=barred)
+
+    def target_for(self, wires: frozenset[bytes]) -> bytes | None:
+        """Return the target that a connection sees the event under, as it would live; None: it is not for it.
+
+        Args:
+            wires: The wire forms of all targets of the connection.
+        """
+        if self.barred and any(map(wires.issuperset, self.barred)):
+            return None
+        if self.terms:
+            return next((term[0] for term in self.terms if wires.issuperset(term)), None)
+        return next((target for target in self.targets if target in wires), None)
 
 
 def record_of(head: Head, lane: int, cursor: str) -> Record:
@@ -77,9 +101,7 @@ def record_of(head: Head, lane: int, cursor: str) -> Record:
         return Record(0, lane, cursor, sender, seq)
     if 10 in event or 13 in event:  # noqa: PLR2004 -- LF and CR
         event = compact(event)
-    record = Record.of(lane, cursor, sender, seq, event, decode_targets(head), frozenset(decode_exclude(head)))
-    record.key = decode_key(head)
-    return record
+    return Record.of(lane, cursor, sender, seq, event, decode_targets(head), decode_exclusion(head), decode_key(head))
 
 
 def new_records(head: Head | None, lane: int, cursor: str, numbers: dict[str, int]) -> list[Record]:
@@ -97,3 +119,7 @@ def new_records(head: Head | None, lane: int, cursor: str, numbers: dict[str, in
             numbers[record.sender] = record.seq
             return [record]
     return []
+
+
+def _wires_of(terms: Sequence[Target | Intersection]) -> tuple[tuple[bytes, ...], ...]:
+    return tuple([tuple([target.wire for target in targets_in(term)]) for term in terms])

@@ -56,8 +56,8 @@ class Return:
     behind: dict[int, str] = field(factory=dict[int, str])
 
     def is_for(self, record: Record) -> bool:
-        """Return whether this client has a target of an event."""
-        return record.event is not None and not self.wires.isdisjoint(record.targets)
+        """Return whether an event is for this client by its targets."""
+        return record.event is not None and record.target_for(self.wires) is not None
 
 
 class NoLog:
@@ -250,7 +250,7 @@ class Resumer(NoLog):
                 if record.seq <= last.get(key, 0):
                     continue
                 last[key] = record.seq
-            if conn_id not in record.exclude:
+            if conn_id not in record.exclude and client.is_for(record):
                 start = client.starts[record.lane]
                 # One that the log lacks stands nowhere in it.
                 is_lacking = start is not None and 0 < record.serial <= start and record.cursor

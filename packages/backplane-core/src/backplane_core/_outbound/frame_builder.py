@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, cast
 
 from attrs import frozen
 
 from backplane_core._outbound.outbox import Outbox
-from backplane_core._protocol.frame import FRAME_OVERHEAD_BYTES, build_frame, encode_ids, frame_head
+from backplane_core._protocol.exclusion import Exclusion
+from backplane_core._protocol.frame import FRAME_OVERHEAD_BYTES, build_frame, encode_ids, encode_to, frame_head
 from backplane_core._protocol.numbering import MAX_CHANNELS, Number, Numbering
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.routing import Routing
 from backplane_core._protocol.signing import SIGNED_HEAD_BYTES
 from backplane_core.errors import EventTooLargeError, OutboxFullError
 from backplane_core.options import Settings
-from backplane_core.target import Target
+from backplane_core.target import Intersection, Target
 from backplane_core.transport import Frame
 
 __all__ = ["FrameBuilder", "Route"]
@@ -68,24 +69,36 @@ class FrameBuilder:
         self._head_bytes = SIGNED_HEAD_BYTES if is_signed else 0
         self._max_frame_bytes: int | None = None
 
-    def first_frame(self, targets: Sequence[Target], event: bytes) -> Frame:
-        """Return a frame to a target without a route, and keep its route from now on."""
+    def first_frame(self, targets: Sequence[Target | Intersection], event: bytes) -> Frame:
+        """Return a frame to a target without a route, and keep its route from now on; an intersection has none.
+
+        Raises:
+            EventTooLargeError: It is over the limit, or the broker's, as only a frame to an intersection may be.
+        """
         channel, wire = self._routing.channel(targets), targets[0].wire
+        if type(targets[0]) is Intersection:
+            self.check_size(targets, event, None)
+            return (channel, self._build(targets, event, None, self.numbering.take(channel)))
         seq, prev = self.numbering.take(channel)
         if len(self.routes) >= MAX_CHANNELS:
             self.routes.popitem(last=False)
         self.routes[wire] = Route(channel, frame_head(self._own.prefix, wire), self.numbering.number(channel))
-        return (channel, build_frame(self._own.prefix, targets, event, seq, prev))
+        return (channel, self._build(targets, event, None, (seq, prev)))
 
     def checked_frame(
-        self, targets: Sequence[Target], event: bytes, exclude: Iterable[str], outbox: Outbox, extra: bytes = b""
+        self,
+        targets: Sequence[Target | Intersection],
+        event: bytes,
+        exclude: Exclusion | None,
+        outbox: Outbox,
+        extra: bytes = b"",
     ) -> Frame:
         """Return a frame that may be too large; raise if it is, before it takes a number.
 
         Args:
             targets: At least one.
             event: As JSON.
-            exclude: Ids of connections.
+            exclude: Who must not get it.
             outbox: What it must fit into.
             extra: More members, as `,"name":value`.
 
@@ -97,19 +110,17 @@ class FrameBuilder:
         size = self.check_size(targets, event, exclude, extra)
         if self._must_measure and not outbox.has_room(size):
             raise OutboxFullError(outbox.messages, outbox.bytes)
-        seq, prev = self.numbering.take(channel)
-        ids = encode_ids(exclude) if exclude else None
-        return (channel, build_frame(self._own.prefix, targets, event, seq, prev, ids, extra))
+        return (channel, self._build(targets, event, exclude, self.numbering.take(channel), extra))
 
-    def check_size(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str], extra: bytes = b"") -> int:
+    def check_size(
+        self, targets: Sequence[Target | Intersection], event: bytes, exclude: Exclusion | None, extra: bytes = b""
+    ) -> int:
         """Return the size of the frame that this event would take now, and use nothing up.
 
         Raises:
             EventTooLargeError: It is over the limit, or the broker's.
         """
-        ids = encode_ids(exclude) if exclude else None
-        seq, prev = self.numbering.peek(self._routing.channel(targets))
-        size = len(build_frame(self._own.prefix, targets, event, seq, prev, ids, extra))
+        size = len(self._build(targets, event, exclude, self.numbering.peek(self._routing.channel(targets)), extra))
         if size > (limit := len(event) + FRAME_OVERHEAD_BYTES):
             raise EventTooLargeError(size, limit)
         on_bus = size + self._head_bytes
@@ -117,7 +128,20 @@ class FrameBuilder:
             raise EventTooLargeError(on_bus, self._max_frame_bytes)
         return size
 
-    def skip(self, targets: Sequence[Target]) -> str:
+    def _build(
+        self,
+        targets: Sequence[Target | Intersection],
+        event: bytes,
+        exclude: Exclusion | None,
+        number: tuple[int, int | None],
+        extra: bytes = b"",
+    ) -> bytes:
+        ids = encode_ids(exclude.ids) if exclude is not None and exclude.ids else None
+        to = encode_to(targets, () if exclude is None else exclude.targets)
+        plain = self._self if to else cast("Sequence[Target]", targets)
+        return build_frame(self._own.prefix, plain, event, *number, ids, extra, to)
+
+    def skip(self, targets: Sequence[Target | Intersection]) -> str:
         """Use up the number of a frame to these targets, and return the channel."""
         channel = self._routing.channel(targets)
         self.numbering.take(channel)

@@ -15,6 +15,7 @@ from backplane_core._outbound.poison import PoisonSearch
 from backplane_core._outbound.refused import Answer, RefusedBatches
 from backplane_core._outbound.resend_ring import ResendRing
 from backplane_core._outbound.room import Room
+from backplane_core._protocol.exclusion import Exclusion
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.routing import Routing
@@ -23,7 +24,7 @@ from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
 from backplane_core._runtime.waking import Waiter, WakeQueue
 from backplane_core.options import Settings
-from backplane_core.target import Target
+from backplane_core.target import Intersection, Target
 from backplane_core.transport import Frame, Refusal
 
 __all__ = ["Sender"]
@@ -80,7 +81,7 @@ class Sender(Outbound):
 
     # publish ->
 
-    def send(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str]) -> None:
+    def send(self, targets: Sequence[Target | Intersection], event: bytes, exclude: Exclusion | None) -> None:
         """Take an event. What a full outbox drops is counted; its number is used up, so receivers see the hole.
 
         Raises:
@@ -88,7 +89,7 @@ class Sender(Outbound):
             OutboxFullError: There is no room and the policy is "raise"; nothing was taken.
         """
         frames = self.frames
-        if len(targets) == 1 and not exclude and len(event) <= frames.fits_bytes:
+        if len(targets) == 1 and exclude is None and len(event) <= frames.fits_bytes:
             route = frames.routes.get(targets[0].wire)
             if route is None or not (last := route.number.last):
                 frame = frames.first_frame(targets, event)
@@ -102,7 +103,9 @@ class Sender(Outbound):
         elif self._to_write.waiting:
             self._to_write.wake()
 
-    def send_marked(self, targets: Sequence[Target], event: bytes, exclude: Iterable[str], marks: bytes) -> None:
+    def send_marked(
+        self, targets: Sequence[Target | Intersection], event: bytes, exclude: Exclusion | None, marks: bytes
+    ) -> None:
         """Take an event as `send` does, with further members; see `encode_marks`."""
         frame = self.frames.checked_frame(targets, event, exclude, self.outbox, marks)
         if not self.outbox.offer(frame):
@@ -117,7 +120,7 @@ class Sender(Outbound):
                 return
         self._losses.dropped((frame,), "outbox", in_publish=True)
 
-    def skip(self, targets: Sequence[Target], *, in_silence: bool = False) -> None:
+    def skip(self, targets: Sequence[Target | Intersection], *, in_silence: bool = False) -> None:
         """Count an event that was dropped before it came here; its number is used up, so receivers see the hole."""
         self._losses.skipped(self.frames.skip(targets), in_silence=in_silence)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from attrs import frozen
 
 from backplane_core._fleet.calls import MarkedPublishing
 from backplane_core._pod.publishing import Publishing
-from backplane_core.target import Target
+from backplane_core.target import Excluded, Intersection, Target
 
 __all__ = ["MarkedPublisher"]
 
@@ -24,7 +24,7 @@ class MarkedPublisher(MarkedPublishing):
     _publishing: Publishing
 
     def publish_marked(
-        self, targets: Sequence[Target], event: object, exclude: Iterable[str], key: str | None, number: int
+        self, targets: Sequence[Target | Intersection], event: object, exclude: Excluded, key: str | None, number: int
     ) -> int:
         """Deliver an event under a number; return how many connections of this pod took it."""
         return self._publishing._accept(targets, event, exclude, key, number=number)  # noqa: SLF001 -- of one folder  # pyright: ignore[reportPrivateUsage]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from attrs import frozen
 
@@ -11,9 +11,10 @@ from backplane_core._log.mirror import Mirror
 from backplane_core._log.pages import LogPages
 from backplane_core._log.record import Record
 from backplane_core._outbound.frame_builder import FrameBuilder
+from backplane_core._protocol.exclusion import Exclusion
 from backplane_core._protocol.position import EventPlace
 from backplane_core._protocol.routing import Routing
-from backplane_core.target import Target
+from backplane_core.target import Intersection, Target
 
 __all__ = ["PodLog"]
 
@@ -35,7 +36,7 @@ class PodLog:
     frames: FrameBuilder
 
     def published(
-        self, targets: Sequence[Target], data: bytes, exclude: Iterable[str], key: str | None
+        self, targets: Sequence[Target | Intersection], data: bytes, exclude: Exclusion | None, key: str | None
     ) -> tuple[EventPlace, UnionEvent | None]:
         """Record an event of this pod, which was numbered just now, before its connections get it.
 
@@ -44,9 +45,7 @@ class PodLog:
         """
         mirror, channel = self.mirror, self.routing.channel(targets)
         lane, seq = mirror.lanes[channel], self.frames.numbering.peek(channel)[0] - 1
-        record = Record.of(lane, "", mirror.own, seq, data, targets, frozenset(exclude))
-        record.key = key
-        place = mirror.publish(record)
+        place = mirror.publish(Record.of(lane, "", mirror.own, seq, data, targets, exclude, key))
         serving = mirror.serving
         if serving is None:
             return place, None

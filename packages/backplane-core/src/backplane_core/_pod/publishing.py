@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from concurrent.futures import Future as ConcurrentFuture
 from threading import get_ident
 from typing import Final
 
-from backplane_core._local.arguments import excluded_ids, normalize_targets
+from backplane_core._local.arguments import normalize_targets, read_exclusion
 from backplane_core._local.loop_budget import BYTES_PER_UNIT, SINKS_PER_UNIT
 from backplane_core._local.union_event import UnionEvent
 from backplane_core._pod.parts import Parts
@@ -17,7 +17,7 @@ from backplane_core.errors import (
     EventTooLargeError,
     ReentrantPublishError,
 )
-from backplane_core.target import Target, check_id
+from backplane_core.target import Excluded, Target, Targets, check_id
 
 __all__ = ["Publishing"]
 
@@ -27,16 +27,15 @@ REENTRANT: Final = "a sink may not publish while an event is delivered: use loop
 class Publishing(Parts):
     """Takes events for the other pods, and delivers them to this one's connections."""
 
-    async def publish(
-        self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = (), key: str | None = None
-    ) -> int:
+    async def publish(self, target: Targets, event: object, *, exclude: Excluded = (), key: str | None = None) -> int:
         """Deliver an event to every connection of the target, on every pod.
 
         Args:
-            target: One target, or several, at most 2,048: their union, each connection once.
+            target: One target, or several, at most 2,048: their union, each connection once. `a & b` reaches the
+                connections that have both.
             event: None, bool, int, finite float, str, UUID (sent as its text), Enum (sent as the str or int that it
                 is, else as its value), list, tuple, or dict with str keys, of the same.
-            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+            exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
 
@@ -44,8 +43,8 @@ class Publishing(Parts):
             How many connections of this pod took it.
 
         Raises:
-            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
-                or something that is not one; or `key` is not text of that size.
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many,
+                or what is neither an id nor a target; or `key` is not text of that size.
             EventEncodeError: The event is not JSON.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
@@ -62,16 +61,15 @@ class Publishing(Parts):
             await self._end_turn()
         return delivered
 
-    def publish_nowait(
-        self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = (), key: str | None = None
-    ) -> int:
+    def publish_nowait(self, target: Targets, event: object, *, exclude: Excluded = (), key: str | None = None) -> int:
         """Deliver an event as `publish` does, without ever suspending: the caller must give the event loop its turns.
 
         Args:
-            target: One target, or several, at most 2,048: their union, each connection once.
+            target: One target, or several, at most 2,048: their union, each connection once. `a & b` reaches the
+                connections that have both.
             event: None, bool, int, finite float, str, UUID (sent as its text), Enum (sent as the str or int that it
                 is, else as its value), list, tuple, or dict with str keys, of the same.
-            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+            exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
 
@@ -79,8 +77,8 @@ class Publishing(Parts):
             How many connections of this pod took it.
 
         Raises:
-            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
-                or something that is not one; or `key` is not text of that size.
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many,
+                or what is neither an id nor a target; or `key` is not text of that size.
             EventEncodeError: The event is not JSON.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
@@ -95,19 +93,20 @@ class Publishing(Parts):
 
     async def publish_json(
         self,
-        target: Target | Iterable[Target],
+        target: Targets,
         data: bytes | bytearray | memoryview | str,
         *,
-        exclude: Iterable[str] = (),
+        exclude: Excluded = (),
         key: str | None = None,
     ) -> int:
         """Deliver an event that is JSON already, to every connection of the target, on every pod.
 
         Args:
-            target: One target, or several, at most 2,048: their union, each connection once.
+            target: One target, or several, at most 2,048: their union, each connection once. `a & b` reaches the
+                connections that have both.
             data: One JSON value, for example what a model's `model_dump_json()` returned. It is read once to be sure,
                 and sent as it is, but on one line.
-            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+            exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
 
@@ -115,8 +114,8 @@ class Publishing(Parts):
             How many connections of this pod took it.
 
         Raises:
-            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
-                or something that is not one; or `key` is not text of that size.
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many,
+                or what is neither an id nor a target; or `key` is not text of that size.
             EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
                 levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
@@ -136,19 +135,20 @@ class Publishing(Parts):
 
     def publish_json_nowait(
         self,
-        target: Target | Iterable[Target],
+        target: Targets,
         data: bytes | bytearray | memoryview | str,
         *,
-        exclude: Iterable[str] = (),
+        exclude: Excluded = (),
         key: str | None = None,
     ) -> int:
         """Deliver an event that is JSON already, without ever suspending: the caller must give the loop its turns.
 
         Args:
-            target: One target, or several, at most 2,048: their union, each connection once.
+            target: One target, or several, at most 2,048: their union, each connection once. `a & b` reaches the
+                connections that have both.
             data: One JSON value, for example what a model's `model_dump_json()` returned. It is read once to be sure,
                 and sent as it is, but on one line.
-            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+            exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
 
@@ -156,8 +156,8 @@ class Publishing(Parts):
             How many connections of this pod took it.
 
         Raises:
-            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
-                or something that is not one; or `key` is not text of that size.
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many,
+                or what is neither an id nor a target; or `key` is not text of that size.
             EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
                 levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
@@ -171,16 +171,15 @@ class Publishing(Parts):
         """
         return self._accept(target, data, exclude, key, is_json=True)
 
-    def publish_local(
-        self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = (), key: str | None = None
-    ) -> int:
+    def publish_local(self, target: Targets, event: object, *, exclude: Excluded = (), key: str | None = None) -> int:
         """Deliver an event to the connections of this pod alone, for what concerns no other: its drain, its deafness.
 
         Args:
-            target: One target, or several, at most 2,048: their union, each connection once.
+            target: One target, or several, at most 2,048: their union, each connection once. `a & b` reaches the
+                connections that have both.
             event: None, bool, int, finite float, str, UUID (sent as its text), Enum (sent as the str or int that it
                 is, else as its value), list, tuple, or dict with str keys, of the same.
-            exclude: Ids of connections that must not get it; at most 65,536.
+            exclude: Who must not get it: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
 
@@ -188,8 +187,8 @@ class Publishing(Parts):
             How many connections took it.
 
         Raises:
-            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many ids,
-                or something that is not one; or `key` is not text of that size.
+            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many,
+                or what is neither an id nor a target; or `key` is not text of that size.
             EventEncodeError: The event is not JSON.
             EventTooLargeError: The event is larger than `max_event_bytes`.
             ReentrantPublishError: Called by a sink, while an event is being delivered.
@@ -204,26 +203,28 @@ class Publishing(Parts):
             raise ReentrantPublishError(REENTRANT)
         targets = normalize_targets(target)
         first = targets[0]
-        entries = self._registry.resolve(targets, excluded_ids(exclude))
+        entries = self._registry.resolve(targets, read_exclusion(exclude))
         data = encode_event(event)
         if len(data) > self._settings.max_event_bytes:
             raise EventTooLargeError(len(data), self._settings.max_event_bytes)
         if key is not None:
             check_id(key, "key")
-        union = UnionEvent(data, targets, key=key) if len(targets) > 1 or key is not None else None
+        is_plain = len(targets) == 1 and type(first) is Target and key is None
+        union = None if is_plain else UnionEvent(data, targets, key=key)
         return self._delivery.deliver(entries, data, first.wire, union)
 
     def publish_threadsafe(
-        self, target: Target | Iterable[Target], event: object, *, exclude: Iterable[str] = (), key: str | None = None
+        self, target: Targets, event: object, *, exclude: Excluded = (), key: str | None = None
     ) -> ConcurrentFuture[int]:
         """Deliver an event from another thread than that of the event loop.
 
         Args:
-            target: One target, or several, at most 2,048: their union, each connection once.
+            target: One target, or several, at most 2,048: their union, each connection once. `a & b` reaches the
+                connections that have both.
             event: None, bool, int, finite float, str, UUID (sent as its text), Enum (sent as the str or int that it is,
                 else as its value), list, tuple, or dict with str keys, of the same. It must not change before the
                 future is done.
-            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+            exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
 
@@ -239,9 +240,9 @@ class Publishing(Parts):
 
     def _accept(  # noqa: C901, PLR0912 -- calls are what it saves
         self,
-        target: Target | Iterable[Target],
+        target: Targets,
         event: object,
-        exclude: Iterable[str],
+        exclude: Excluded,
         key: str | None = None,
         *,
         is_json: bool = False,
@@ -256,24 +257,23 @@ class Publishing(Parts):
         if self._delivery.running:
             raise ReentrantPublishError(REENTRANT)
         targets = (target,) if type(target) is Target else normalize_targets(target)
-        if exclude:
-            exclude = excluded_ids(exclude)
+        excluded = read_exclusion(exclude) if exclude else None
         data = normalize_json(event) if is_json else encode_event(event)
         size = len(data)
         if size > self._settings.max_event_bytes:
             raise EventTooLargeError(size, self._settings.max_event_bytes)
         if key is None and number is None:
-            self._outbound.send(targets, data, exclude)
+            self._outbound.send(targets, data, excluded)
         else:
-            self._outbound.send_marked(targets, data, exclude, encode_marks(key, number))
+            self._outbound.send_marked(targets, data, excluded, encode_marks(key, number))
         place = union = None
         if self._pod_log is not None:
-            place, union = self._pod_log.published(targets, data, exclude, key)
+            place, union = self._pod_log.published(targets, data, excluded, key)
         self._counters.published += 1
         self._turn.used += 1 + size // BYTES_PER_UNIT
         registry, first = self._registry, targets[0]
-        if exclude or len(targets) != 1:
-            entries = registry.resolve(targets, exclude)
+        if excluded is not None or len(targets) != 1 or type(first) is not Target:
+            entries = registry.resolve(targets, excluded)
         elif first.wire in registry.holders or first.kind == "everyone":
             entries = registry.entries(first)
         else:  # most pods hold nobody of most targets: not even a call
@@ -281,7 +281,7 @@ class Publishing(Parts):
         delivered = 0
         if entries:
             self._turn.used += len(entries) // SINKS_PER_UNIT
-            if union is None and (len(targets) > 1 or key is not None):
+            if union is None and (key is not None or len(targets) != 1 or type(first) is not Target):
                 union = UnionEvent(data, targets, place, key=key)
             delivered = self._delivery.deliver(entries, data, first.wire, union, place)
         if self._reporter.held:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backplane_core._portal.intake import Item
+from backplane_core._protocol.exclusion import Exclusion
 from backplane_core.errors import ClosedError, EventTooLargeError, OutboxFullError
 from backplane_core.publisher import Publisher
-from backplane_core.target import Target
+from backplane_core.target import Intersection, Target
 
 __all__ = ["EncodedPublisher"]
 
@@ -27,7 +28,9 @@ class EncodedPublisher(Publisher):
         outbox = self._sender.outbox
         return outbox.messages + messages <= outbox.max_messages and outbox.bytes + size <= outbox.max_bytes
 
-    def check_size(self, targets: Sequence[Target], data: bytes, exclude: Sequence[str], marks: bytes) -> None:
+    def check_size(
+        self, targets: Sequence[Target | Intersection], data: bytes, exclude: Exclusion | None, marks: bytes
+    ) -> None:
         """Return if the event fits, also through the broker.
 
         Raises:
@@ -36,7 +39,13 @@ class EncodedPublisher(Publisher):
         if len(data) > self._settings.max_event_bytes:
             raise EventTooLargeError(len(data), self._settings.max_event_bytes)
         frames = self._sender.frames
-        if exclude or marks or len(targets) != 1 or len(data) > frames.fits_bytes:
+        if (
+            exclude is not None
+            or marks
+            or len(targets) != 1
+            or type(targets[0]) is not Target
+            or len(data) > frames.fits_bytes
+        ):
             frames.check_size(targets, data, exclude, marks)
 
     # In the loop
@@ -61,7 +70,7 @@ class EncodedPublisher(Publisher):
                 self._reporter.release()
         self._counters.published += 1
 
-    def refused(self, targets: Sequence[Target], *, in_silence: bool = False) -> None:
+    def refused(self, targets: Sequence[Target | Intersection], *, in_silence: bool = False) -> None:
         """Count an event that was dropped for want of room; `in_silence` without a record for the observer."""
         self._counters.published += 1
         self._sender.skip(targets, in_silence=in_silence)

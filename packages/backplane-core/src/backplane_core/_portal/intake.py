@@ -10,15 +10,16 @@ from attrs import frozen
 
 from backplane_core._portal.native import pause
 from backplane_core._portal.portal import Portal
+from backplane_core._protocol.exclusion import Exclusion
 from backplane_core._runtime.loop_binding import running_loop
 from backplane_core.errors import OutboxFullError
 from backplane_core.options import Settings
-from backplane_core.target import Target
+from backplane_core.target import Intersection, Target
 
 __all__ = ["Intake", "Item", "Taker"]
 
-Item: TypeAlias = tuple[tuple[Target, ...], bytes, tuple[str, ...], bytes]
-"""An event as JSON, with its targets, the ids that must not get it, and further members of its frame."""
+Item: TypeAlias = tuple[tuple[Target | Intersection, ...], bytes, Exclusion | None, bytes]
+"""An event as JSON, with its targets, who must not get it, and further members of its frame."""
 
 PER_TURN: Final = 256
 """Events taken until the loop turns, so that the writer gets its turn: what all publishers of a loop may use up."""
@@ -37,7 +38,7 @@ class Refused:
         targets: The event's.
     """
 
-    targets: tuple[Target, ...]
+    targets: tuple[Target | Intersection, ...]
 
 
 class Taker(Protocol):
@@ -56,7 +57,7 @@ class Taker(Protocol):
         """Take an event. It raises nothing: what it can't take it counts."""
         ...
 
-    def refused(self, targets: tuple[Target, ...]) -> None:
+    def refused(self, targets: tuple[Target | Intersection, ...]) -> None:
         """Count an event that was dropped because the loop could not keep up, so that receivers see the hole."""
         ...
 

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from backplane_core._protocol.frame import MAX_TARGETS, decode_target
+from backplane_core._protocol.frame import decode_target, decode_terms
 from backplane_core._protocol.presence_frame import PresenceSaying
 from backplane_core.errors import EnvelopeError, InvalidTargetError
 from backplane_core.target import Target, check_id
@@ -141,10 +141,9 @@ def check_order(order: Question) -> None:
     Raises:
         EnvelopeError: It is not.
     """
-    if order.what not in ORDERS or not 0 < len(order.targets) <= MAX_TARGETS:
-        raise EnvelopeError(f"not an envelope: an order is about 1 to {MAX_TARGETS} targets")
-    for raw in order.targets:
-        decode_target(bytes(raw))
+    if order.what not in ORDERS:
+        raise EnvelopeError("not an envelope: this is no order")
+    decode_terms(order.targets)
     target = target_of(order)
     if (order.what == "close") is (target is not None):
         raise EnvelopeError("not an envelope: to associate and to dissociate take a target, to close takes none")

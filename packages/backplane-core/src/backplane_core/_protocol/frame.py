@@ -13,9 +13,18 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from backplane_core._protocol.exclusion import Exclusion
 from backplane_core._protocol.json import MAX_DEPTH
 from backplane_core.errors import EnvelopeError, InvalidTargetError
-from backplane_core.target import MAX_ID_BYTES, MAX_KIND_CHARACTERS, Target, check_id
+from backplane_core.target import (
+    MAX_ID_BYTES,
+    MAX_INTERSECTED,
+    MAX_INTERSECTIONS,
+    MAX_KIND_CHARACTERS,
+    Intersection,
+    Target,
+    check_id,
+)
 
 __all__ = [
     "FRAME_OVERHEAD_BYTES",
@@ -26,14 +35,17 @@ __all__ = [
     "Head",
     "build_frame",
     "check_head",
-    "decode_exclude",
+    "decode_exclusion",
     "decode_head",
     "decode_key",
+    "decode_plain_targets",
     "decode_target",
     "decode_targets",
+    "decode_terms",
     "encode_ids",
     "encode_marks",
     "encode_pod_members",
+    "encode_to",
     "frame_head",
     "frame_prefix",
     "read_head",
@@ -64,6 +76,13 @@ SIGNED_START: Final = b"backplane-signed-"
 _encode: Final = msgspec.json.Encoder().encode
 
 
+class To(msgspec.Struct):
+    """Whom an event is for, where `target`, `also` and `exclude` can't say it."""
+
+    any: list[msgspec.Raw]
+    not_: list[msgspec.Raw] | None = msgspec.field(name="not", default=None)
+
+
 class Head(msgspec.Struct, gc=False):
     """The private struct that frames are decoded into: target and event stay raw. 0.3 µs for 300 bytes."""
 
@@ -74,6 +93,7 @@ class Head(msgspec.Struct, gc=False):
     prev: Annotated[int, Meta(ge=0)] | None = None
     also: list[msgspec.Raw] | None = None
     exclude: list[str] | None = None
+    to: To | None = None
     trace: msgspec.Raw = msgspec.Raw()  # empty means absent; `Raw | None` would decode only null
     key: Annotated[str, Meta(min_length=1, max_length=MAX_ID_BYTES)] | None = None
     receipt: Annotated[int, Meta(ge=1, le=2**53 - 1)] | None = None
@@ -84,6 +104,7 @@ class Head(msgspec.Struct, gc=False):
 
 
 _decode_head: Final = msgspec.json.Decoder(Head).decode
+_decode_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_target: Final = msgspec.json.Decoder(str | dict[str, str]).decode
 _targets: Final[OrderedDict[bytes, Target]] = OrderedDict()
 
@@ -150,8 +171,18 @@ def decode_target(raw: bytes) -> Target:
     return target
 
 
-def decode_targets(head: Head) -> tuple[Target, ...]:
+def decode_targets(head: Head) -> tuple[Target | Intersection, ...]:
     """Return all targets of a frame: one, or a union without repeats.
+
+    Raises:
+        EnvelopeError: One of them is not a target, or there are too many.
+    """
+    plain = decode_plain_targets(head)  # with `to` as well: a frame is taken whole or not at all
+    return plain if head.to is None else decode_terms(head.to.any)
+
+
+def decode_plain_targets(head: Head) -> tuple[Target, ...]:
+    """Return what `target` and `also` of a frame say, without repeats.
 
     Raises:
         EnvelopeError: One of them is not a target, or there are over 2,048.
@@ -164,12 +195,53 @@ def decode_targets(head: Head) -> tuple[Target, ...]:
     return tuple(dict.fromkeys([first, *[decode_target(bytes(raw)) for raw in head.also]]))
 
 
-def decode_exclude(head: Head) -> tuple[str, ...]:
-    """Return the excluded connection ids of a frame.
+def decode_terms(raws: Sequence[msgspec.Raw]) -> tuple[Target | Intersection, ...]:
+    """Return the targets and intersections of a union, without repeats.
 
     Raises:
-        EnvelopeError: One of them is not a valid id, or there are over 65,536.
+        EnvelopeError: One of them is neither, there is none, or there are too many.
     """
+    if not 0 < len(raws) <= MAX_TARGETS:
+        raise EnvelopeError(f"not an envelope: {len(raws)} targets, 1 to {MAX_TARGETS} are taken")
+    terms = tuple(dict.fromkeys([_decode_term(bytes(raw)) for raw in raws]))
+    _check_intersections(terms)
+    return terms
+
+
+def _decode_term(raw: bytes) -> Target | Intersection:
+    if not raw.startswith(b"["):
+        return decode_target(raw)
+    raws = _decode_list(raw)
+    if len(raws) > MAX_INTERSECTED:  # before any is read
+        raise EnvelopeError(
+            f"not an envelope: an intersection of {len(raws)} targets, 2 to {MAX_INTERSECTED} are taken"
+        )
+    try:
+        return Intersection([decode_target(bytes(one)) for one in raws])
+    except InvalidTargetError as error:
+        raise EnvelopeError(f"not an envelope: {error}") from None
+
+
+def _check_intersections(terms: Sequence[Target | Intersection]) -> None:
+    if sum([type(term) is Intersection for term in terms]) > MAX_INTERSECTIONS:
+        raise EnvelopeError(f"not an envelope: at most {MAX_INTERSECTIONS} intersections are taken")
+
+
+def decode_exclusion(head: Head) -> Exclusion | None:
+    """Return who must not get the event of a frame; None: nobody is left out.
+
+    Raises:
+        EnvelopeError: One of them is not a valid id or target, or there are too many.
+    """
+    barred = () if head.to is None else head.to.not_ or ()
+    if not head.exclude and not barred:
+        return None
+    if len(barred) > MAX_INTERSECTIONS:
+        raise EnvelopeError(f"not an envelope: at most {MAX_INTERSECTIONS} excluded targets are taken")
+    return Exclusion(_decode_ids(head), decode_terms(barred) if barred else ())
+
+
+def _decode_ids(head: Head) -> tuple[str, ...]:
     if head.exclude is not None and len(head.exclude) > MAX_EXCLUDED:
         raise EnvelopeError(f"not an envelope: {len(head.exclude)} excluded ids, at most {MAX_EXCLUDED} are taken")
     try:
@@ -218,9 +290,25 @@ def frame_prefix(origin: str) -> bytes:
     return b'{"origin":%b,"target":' % _encode(origin)
 
 
-def frame_head(prefix: bytes, wire: bytes) -> bytes:
+def frame_head(prefix: bytes, wire: bytes, to: bytes = b"") -> bytes:
     """Return the start of a frame to the target with this wire form; the event comes next."""
-    return b'%b%b,"event":' % (prefix, wire)
+    return b'%b%b%b,"event":' % (prefix, wire, to)
+
+
+def encode_to(targets: Sequence[Target | Intersection], barred: Sequence[Target | Intersection]) -> bytes:
+    """Return the member that says what `target`, `also` and `exclude` can't, as `,"to":{...}`; empty if they can.
+
+    A frame with it is addressed to nobody, so that a pod that does not know the member delivers it to nobody.
+
+    Args:
+        targets: Whom the event is for.
+        barred: Who must not get it.
+    """
+    if not barred and all(type(target) is not Intersection for target in targets):
+        return b""
+    whom = b",".join([target.wire for target in targets])
+    unless = b',"not":[%b]' % b",".join([target.wire for target in barred]) if barred else b""
+    return b',"to":{"any":[%b]%b}' % (whom, unless)
 
 
 def encode_pod_members(pod_name: str, routing: str, lanes: int) -> bytes:
@@ -255,6 +343,7 @@ def build_frame(  # noqa: PLR0917 -- in the order of the frame
     prev: int | None,
     exclude: bytes | None = None,
     extra: bytes = b"",
+    to: bytes = b"",
 ) -> bytes:
     """Return the bytes of an envelope.
 
@@ -266,8 +355,9 @@ def build_frame(  # noqa: PLR0917 -- in the order of the frame
         prev: The previous `seq` on the channel; None if it is not known.
         exclude: The result of `encode_ids`.
         extra: More members, as `,"name":value`.
+        to: The result of `encode_to`; then `targets` is the one that nobody has.
     """
-    frame = frame_head(prefix, targets[0].wire) + event
+    frame = frame_head(prefix, targets[0].wire, to) + event
     if seq is not None:
         frame += b',"seq":%d' % seq
         if prev is not None:

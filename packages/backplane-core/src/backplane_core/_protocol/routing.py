@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Final, Literal, Protocol, TypeAlias
 from zlib import crc32
 
-from backplane_core.target import Target
+from backplane_core.target import Intersection, Target, targets_in
 
 __all__ = ["CHANNEL", "Broadcast", "Interest", "Routing", "RoutingName", "make_routing"]
 
@@ -50,8 +50,8 @@ class Routing(Protocol):
         """The channels that every pod subscribes to."""
         ...
 
-    def channel(self, targets: Sequence[Target]) -> str:
-        """Return the channel that a publish to these targets goes to."""
+    def channel(self, targets: Sequence[Target | Intersection]) -> str:
+        """Return the channel that a publish to these targets goes to: an intersection to that of its first target."""
         ...
 
     def interest(self, target: Target) -> str | None:
@@ -69,11 +69,12 @@ class Broadcast:
         self.lanes = lanes
         self.base = (shared, *[f"{shared}:@{lane}" for lane in range(lanes)]) if lanes > 1 else (shared,)
 
-    def channel(self, targets: Sequence[Target]) -> str:
+    def channel(self, targets: Sequence[Target | Intersection]) -> str:
         """Return the lane of a target, always the same one, so that its events keep their order."""
-        if self.lanes == 1 or len(targets) > 1 or targets[0].kind == "everyone":
+        first = targets_in(targets[0])[0]
+        if self.lanes == 1 or len(targets) > 1 or first.kind == "everyone":
             return self.shared
-        return self.base[1 + crc32(targets[0].wire) % self.lanes]
+        return self.base[1 + crc32(first.wire) % self.lanes]
 
     def interest(self, target: Target) -> str | None:  # noqa: ARG002 -- every pod receives everything
         """Return None: the base channels carry everything."""
@@ -92,9 +93,12 @@ class Interest:
         # By the target's wire form, whose hash is kept. One goes for each that comes: to forget all at once takes long.
         self._names: OrderedDict[bytes, str] = OrderedDict()
 
-    def channel(self, targets: Sequence[Target]) -> str:
-        """Return the channel of one target; a union has none of its own, so it uses the shared one."""
-        return self.shared if len(targets) > 1 else self.interest(targets[0]) or self.shared
+    def channel(self, targets: Sequence[Target | Intersection]) -> str:
+        """Return the channel of one target; a union has none of its own, so it uses the shared one.
+
+        Each pod that holds a connection with all targets of an intersection hears the channel of the first of them.
+        """
+        return self.shared if len(targets) > 1 else self.interest(targets_in(targets[0])[0]) or self.shared
 
     def interest(self, target: Target) -> str | None:
         """Return the channel of the target: `{channel}:@{kind}:{token}`."""

@@ -74,6 +74,23 @@ async def check_excluded_connections_get_nothing(harness: Harness, routing: Rout
 
 
 @fleet_check
+async def check_an_intersection_reaches_those_with_all_targets(
+    harness: Harness, routing: RoutingName = "broadcast"
+) -> None:
+    """A publish to `a & b` reaches the connections that have both, on every pod; `exclude` leaves out targets."""
+    async with open_pods(harness, routing, 2) as (here, there):
+        both, left_out = await attach_socket(there, U1, ACME), await attach_socket(there, U1, ACME, ODD)
+        one, local = await attach_socket(there, U1), await attach_socket(here, ACME, U1)
+        expect_equal(await here.publish(U1 & ACME, "both"), 1, "publish() counts the deliveries on its own pod")
+        expect_equal(
+            await here.publish(U1 & ACME, "not odd", exclude=[ODD]), 1, "publish() counts, with excluded targets"
+        )
+        expect_equal(await here.publish(U1, "one", exclude=[ACME]), 0, "publish() counts, with all local ones excluded")
+        got = [(both, ["both", "not odd"]), (left_out, ["both"]), (one, ["one"]), (local, ["both", "not odd"])]
+        await expect_received([here, there], got, "what the four got")
+
+
+@fleet_check
 async def check_everyone_reaches_every_connection(harness: Harness, routing: RoutingName = "broadcast") -> None:
     """`Target.everyone()` reaches every connection of every pod, with or without targets."""
     async with open_pods(harness, routing, 2) as (here, there):
