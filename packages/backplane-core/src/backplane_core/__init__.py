@@ -32,6 +32,7 @@ from backplane_core.errors import (
 from backplane_core.event import CaughtUp, Event
 from backplane_core.event_sink import EventAttachment, EventSink, Replay, ResumingEventSink
 from backplane_core.fleet import ConnectionInfo, Fleet, PodInfo, Receipt
+from backplane_core.history import History
 from backplane_core.inspection import BrokerReport, InspectableTransport
 from backplane_core.logging_observer import LoggingObserver
 from backplane_core.memory import InMemoryBackplane
@@ -118,6 +119,7 @@ __all__ = [
     "GapCallback",
     "GapCause",
     "GapError",
+    "History",
     "InMemoryBackplane",
     "InspectableTransport",
     "Intersection",

@@ -78,6 +78,18 @@ class Publisher(DistributedBackplane):
         """
         _refuse()
 
+    async def history(self, *args: object, **options: object) -> NoReturn:  # noqa: ARG002 -- refused, whatever they are
+        """Raise `ConfigurationError`: a publisher reads nothing. Use `connect` for a pod that does.
+
+        Args:
+            args: Ignored.
+            options: Ignored.
+
+        Raises:
+            ConfigurationError: Always.
+        """
+        raise ConfigurationError("a Publisher reads no log, it only publishes: use connect() for a pod that does both")
+
     @property
     def fleet(self) -> NoReturn:
         """Raise `ConfigurationError`: a publisher hears no answers. Use `connect` for a pod that does."""

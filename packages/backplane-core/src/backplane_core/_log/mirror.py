@@ -261,6 +261,11 @@ class Mirror:
             return self._last_serials[lane] if cursor else None
         return self._places[lane].get(cursor)
 
+    def first(self, lane: int) -> tuple[str, int]:
+        """Return the oldest place of a lane that is known, and its serial; empty if none is."""
+        found = next(iter(self._places[lane].items()), None)
+        return (self.vector[lane], self._last_serials[lane]) if found is None else found
+
     async def reach(self, lane: int, cursor: str) -> None:
         """Return once this pod has passed a place of a lane, which it has not yet."""
         if self.known(lane, cursor) is None:

@@ -8,9 +8,9 @@ from functools import lru_cache
 from hashlib import blake2s
 from typing import Final, Self, TypeAlias
 
-from attrs import define, field
+from attrs import define, field, frozen
 
-__all__ = ["Ahead", "EventPlace", "Position", "PositionCodec", "origin_key"]
+__all__ = ["Ahead", "EventMark", "EventPlace", "Position", "PositionCodec", "origin_key"]
 
 MAX_TEXT: Final = 4_096
 """Characters of an id that are looked at: it comes from a client, in a header."""
@@ -18,7 +18,10 @@ MAX_AHEAD: Final = 128
 """Senders that may be ahead of the log at once, in one id."""
 
 CURSOR: Final = r"[A-Za-z0-9:/_-]{0,64}"
-_TEXT: Final = re.compile(rf"1\.([0-9a-f]{{8}})\.({CURSOR}(?:\.{CURSOR})*)((?:~\d{{1,6}}:[0-9a-f]{{12}}:\d{{1,20}})*)")
+_TEXT: Final = re.compile(
+    rf"1\.([0-9a-f]{{8}})\.({CURSOR}(?:\.{CURSOR})*)((?:~\d{{1,6}}:[0-9a-f]{{12}}:\d{{1,20}})*)"
+    rf"(?:!(\d{{1,6}}):([0-9a-f]{{12}}):(\d{{1,20}}))?"
+)
 
 Ahead: TypeAlias = Mapping[tuple[int, str], int]
 """By lane and sender (`origin_key`): the last number of that sender that a client got there, though its place in the
@@ -60,6 +63,21 @@ class Position:
     ahead: Ahead = field(factory=dict[tuple[int, str], int])
 
 
+@frozen
+class EventMark:
+    """Which event it is that a client got last at a position.
+
+    Args:
+        lane: The lane of its frame.
+        sender: The `origin_key` of its sender.
+        seq: Its number; 0: it has none, and stands at the lane's cursor.
+    """
+
+    lane: int
+    sender: str
+    seq: int
+
+
 @define(eq=False)
 class PositionCodec:
     """Writes positions of one fleet as text, and reads such text, which anyone may have made up.
@@ -77,8 +95,12 @@ class PositionCodec:
         mark = blake2s(f"{self.lanes} {self.fleet}".encode(), digest_size=4).hexdigest()
         self._head = f"1.{mark}."
 
-    def encode(self, position: Position) -> str:
+    def encode(self, position: Position, mark: EventMark | None = None) -> str:
         """Return an id: printable ASCII without spaces, fit for a header and a line of a stream."""
+        text = self._encode(position)
+        return text if mark is None else f"{text}!{mark.lane}:{mark.sender}:{mark.seq}"
+
+    def _encode(self, position: Position) -> str:
         cursors = list(position.cursors)
         shared = _common_start(cursors)
         text = self._head + ".".join([shared, *[cursor[len(shared) :] for cursor in cursors]])
@@ -89,6 +111,11 @@ class PositionCodec:
 
     def decode(self, text: str) -> Position | None:
         """Return the position of an id; None: it is none of this fleet's."""
+        found = self.decode_marked(text)
+        return None if found is None else found[0]
+
+    def decode_marked(self, text: str) -> tuple[Position, EventMark | None] | None:
+        """Return the position of an id, and its event, if it is one's; None: it is none of this fleet's."""
         if len(text) > MAX_TEXT or not text.isascii() or not text.startswith(self._head):
             return None
         found = _TEXT.fullmatch(text)
@@ -103,7 +130,12 @@ class PositionCodec:
             if int(lane) >= self.lanes or len(ahead) >= MAX_AHEAD:
                 return None
             ahead[int(lane), key] = int(seq)
-        return Position(tuple([shared + rest for rest in rests]), ahead)
+        mark: EventMark | None = None
+        if found[4] is not None:
+            mark = EventMark(int(found[4]), found[5], int(found[6]))
+            if mark.lane >= self.lanes:
+                return None
+        return Position(tuple([shared + rest for rest in rests]), ahead), mark
 
     @classmethod
     def of(cls, channels: Sequence[str]) -> Self:
@@ -132,5 +164,6 @@ class EventPlace:
 
     def __str__(self) -> str:
         if self._text is None:
-            self._text = self.codec.encode(self.position)
+            mark = EventMark(self.lane, self.sender, self.seq) if self.lane >= 0 else None
+            self._text = self.codec.encode(self.position, mark)
         return self._text

@@ -1,0 +1,57 @@
+"""Which records a history is of: `Wanted`."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from attrs import frozen
+
+from backplane_core._log.record import Record, record_of
+from backplane_core._protocol.frame import Head
+from backplane_core._protocol.position import EventMark
+from backplane_core.errors import EnvelopeError
+
+__all__ = ["Wanted"]
+
+
+@frozen
+class Wanted:
+    """The events of one target, as a reader may have them that has others besides.
+
+    Args:
+        wire: The target's wire form.
+        wires: Those of all targets of the reader, this one included: it has what is for its target and others of these,
+            and nothing that excludes one of them.
+        conn_id: Its connection: it has nothing that excludes this one; None: it has none.
+        but: An event that is left out, as only what stands before it is wanted; None: there is none.
+        but_cursor: Its place in the log, if it has no number.
+    """
+
+    wire: bytes
+    wires: frozenset[bytes]
+    conn_id: str | None = None
+    but: EventMark | None = None
+    but_cursor: str = ""
+
+    def has(self, record: Record) -> bool:
+        """Return whether a record is one of them."""
+        if record.event is None or self.wire not in record.targets or self.conn_id in record.exclude:
+            return False
+        if record.terms and not any(term[0] == self.wire and self.wires.issuperset(term) for term in record.terms):
+            return False
+        if any(map(self.wires.issuperset, record.barred)):
+            return False
+        but = self.but
+        if but is None or record.lane != but.lane:
+            return True
+        if but.seq:
+            return (record.sender, record.seq) != (but.sender, but.seq)
+        return record.cursor != self.but_cursor
+
+    def may_have(self, head: Head | None, lane: int, cursor: str) -> bool:
+        """Return whether an entry is one of them, or a copy of one."""
+        if head is None:
+            return False
+        with suppress(EnvelopeError):
+            return self.has(record_of(head, lane, cursor))
+        return False
