@@ -66,6 +66,9 @@ class NodePod:
         pairs = [[[target.kind, target.id], event] for target, event in events]
         assert await self.ask(do="publish", events=pairs) == {"published": len(pairs)}
 
+    async def beat(self, name: str) -> None:
+        assert await self.ask(do="beat", name=name) == {"beat": name}
+
     async def counts(self) -> dict[str, int]:
         counts: dict[str, int] = (await self.ask(do="counts"))["counts"]
         return counts

@@ -10,13 +10,15 @@ from random import Random
 from typing import Any
 
 import pytest
-from backplane_core import DistributedBackplane, Target, connect
+from backplane_core import Answers, DistributedBackplane, Receipt, Target, connect
 from backplane_testservers import OwnBroker
 
-from tests.product.interop.foreign import CHANNEL
+from tests.product.interop.foreign import CHANNEL, foreign_pod
+from tests.product.interop.golden import FRAMES, MEANINGS
 from tests.product.interop.ledger import Ledger
 from tests.product.interop.mixed import Foreign, Member, Python, attach_sockets, traffic
 from tests.product.interop.node_pod import NodePod, install, node_pod
+from tests.support.inside import members_of
 from tests.support.waiting import until
 
 
@@ -73,6 +75,65 @@ async def test_a_fleet_that_signs_has_pods_in_python_and_in_node(
         stats = pod.stats()
         assert stats.signature_errors >= 1
         assert (stats.decode_errors, stats.duplicates, stats.foreign, stats.gaps) == (0, 0, 0, {})
+
+
+async def test_a_pod_in_another_language_that_beats_is_named_at_once_as_one_that_cannot_answer(
+    leaves_nothing: None, program: Path, broker: OwnBroker
+) -> None:
+    """Each call waits for a minute if it waits for a pod, and none does."""
+    user, web, got = Target.user("u1"), Target("app", "web"), list[Any]()
+    async with (
+        connect(broker.url, channel=CHANNEL, pod_name="python-1") as here,
+        connect(broker.url, channel=CHANNEL, pod_name="python-2") as there,
+        node_pod(program, broker.url) as node,
+        there.connection("c1", user, web, presence={"name": "Ann"}),
+        asyncio.timeout(30),
+    ):
+        await node.attach("n1", got.append, [user, Target.connection("c1"), Target.org("acme")])
+        await until(lambda: len(members_of(here).present()) == 1, "the Python pods know each other")
+        await node.beat("node-7")
+        await until(lambda: len(members_of(here).present()) == 2, "the pod in Node is a member")
+        fleet, room, long = here.fleet, Target("room", "42"), 60.0
+        calls: list[Answers[Any] | Receipt] = [
+            await fleet.pods(timeout_s=long),
+            await fleet.count(user, timeout_s=long),
+            await fleet.count([user & web, Target.org("acme")], timeout_s=long),
+            await fleet.connections(user, timeout_s=long),
+            await fleet.targets("c1", timeout_s=long),
+            await fleet.presence(user, timeout_s=long),
+            await fleet.associate(user, room, timeout_s=long),
+            await fleet.dissociate(user, room, timeout_s=long),
+            await fleet.publish(user & web, "for both", exclude=[room], timeout_s=long),
+            await fleet.publish(user, "for all of the user", key="k", timeout_s=long),
+            await fleet.close(user & web, timeout_s=long),
+        ]
+        for answers in calls:
+            assert [(pod.pod, pod.reason.partition(":")[0]) for pod in answers.missing] == [
+                ("node-7", "it can't answer")
+            ]
+        assert [answers.by_pod.get("python-2") for answers in calls[1:3]] == [1, 1]
+        await node.publish([(user, "from Node")])
+        await until(partial(has, got, 2), "what is for it")
+        assert got == ["for all of the user", "from Node"]
+        assert here.stats().decode_errors == 0
+
+
+async def test_no_frame_of_pods_harms_one_in_another_language_and_it_delivers_none(
+    leaves_nothing: None, program: Path, broker: OwnBroker
+) -> None:
+    got: list[Any] = []
+    names = [name for name in FRAMES if name.startswith("says") or "beat" in name or "to" in MEANINGS.get(name, ())]
+    async with foreign_pod(broker) as foreign, node_pod(program, broker.url) as node:
+        targets = [Target.user("u1"), Target.org("acme"), Target.connection("c1")]
+        await foreign.attach("f1", got.append, targets)
+        await node.attach("n1", got.append, targets)
+        await foreign.send([FRAMES[name] for name in names])
+        await foreign.publish([(Target.user("u1"), "still there")])
+        await until(partial(has, got, 2), "an event behind them")
+        assert got == ["still there"] * 2
+        counts = await node.counts()
+        assert (counts["nobody"], counts["delivered"], counts["dropped"]) == (len(names), 1, 0)
+        assert foreign.counts["nobody"] == len(names)
 
 
 @pytest.mark.timeout(900)

@@ -1,9 +1,10 @@
 // A pod of another language, driven by lines of JSON: `node pod.mjs URL [KEY in hex ...]`. It knows origin, target and
 // event, as a fleet does that was there before the Python pods; written from docs/reference/wire-format.md with the
-// brokers' plain clients. With keys it signs with the first and takes what is signed with any: then its frames have seq.
+// brokers' plain clients. With keys it signs with the first and takes what is signed with any: then its frames have seq,
+// as they have once it beats.
 //
 // In: {"do":"attach","conn":"c1","targets":[["user","u1"]]}, {"do":"publish","events":[[["user","u1"],{...}],...]},
-// {"do":"counts"}, {"do":"stop"}. Out: an answer to each, and {"conn":"c1","event":...} for each event.
+// {"do":"beat","name":"node-1"}, {"do":"counts"}, {"do":"stop"}. Out: an answer to each, and {"conn":"c1","event":...} for each event.
 
 import { createHmac, randomUUID, timingSafeEqual } from 'node:crypto';
 import { createInterface } from 'node:readline';
@@ -114,6 +115,13 @@ async function overNats(url) {
 
 const url = process.argv[2];
 let seq = 0;
+let numbered = keys.size > 0;
+function finished(frame) {
+  if (!numbered) return JSON.stringify(frame);
+  seq += 1;
+  const text = JSON.stringify({ ...frame, seq, prev: seq - 1 });
+  return keys.size ? sign(text) : text;
+}
 const bus = await (url.startsWith('nats:') ? overNats(url) : overRedis(url));
 say({ state: 'live', origin });
 
@@ -129,14 +137,17 @@ for await (const line of createInterface({ input: process.stdin })) {
   } else if (command.do === 'publish') {
     const frames = command.events.map(([[kind, id], event]) => {
       deliver(TAGS[kind], id, event);
-      const frame = { origin, target: { [TAGS[kind]]: id }, event };
-      if (!keys.size) return JSON.stringify(frame);
-      seq += 1;
-      return sign(JSON.stringify({ ...frame, seq, prev: seq - 1 }));
+      return finished({ origin, target: { [TAGS[kind]]: id }, event });
     });
     await bus.send(frames);
     counts.sent += frames.length;
     say({ published: frames.length });
+  } else if (command.do === 'beat') {
+    numbered = true;
+    const beat = { origin, target: { Connection: origin }, event: null, pod: command.name, routing: 'broadcast', lanes: 1 };
+    await bus.send([finished(beat)]);
+    counts.sent += 1;
+    say({ beat: command.name });
   } else if (command.do === 'counts') {
     say({ counts });
   }
