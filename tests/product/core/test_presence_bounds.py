@@ -6,15 +6,16 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
+from random import Random
 from typing import Any
 
 import pytest
-from backplane_core import ConfigurationError, InMemoryBackplane, PresenceJoined, PresenceSnapshot, Target
+from backplane_core import ConfigurationError, InMemoryBackplane, Presence, PresenceJoined, PresenceSnapshot, Target
 from backplane_core._fleet import presence_calls
 from backplane_core._presence import rosters as rosters_module
 from backplane_core._presence import views as views_module
 from backplane_core._presence.views import RETRY_S, Views
-from backplane_core._protocol.presence_frame import Page, Present
+from backplane_core._protocol.presence_frame import MAX_LISTED_PRESENT, Page, Present
 from msgspec import Raw
 
 from tests.product.core.test_presence import EVERYONE, LONG_S, ROOM, comes, know, pods, snapshot
@@ -149,6 +150,58 @@ async def test_a_pod_on_which_too_much_is_watched_says_so(fleet: MemoryFleet, mo
             reasons = {pod.pod: pod.reason for pod in first.missing}
             assert reasons == dict.fromkeys(("web-0", "web-1"), "too many targets are watched on it")
         assert (await one.fleet.presence(EVERYONE, timeout_s=LONG_S)).present == {"c1": "Ann"}
+
+
+async def test_ten_thousand_on_one_pod_come_in_small_pages_in_any_order_of_joining(fleet: MemoryFleet) -> None:
+    one, two = await pods(fleet, 2)
+    keys = [f"k{number}" for number in range(10_000)]
+    Random(1).shuffle(keys)
+    for key in keys[:9_000]:
+        await two.attach(key, print, presence=key)
+    said = what_it_says(two)
+    async with aclosing(one.fleet.watch(EVERYONE)) as changes:
+        first = await comes(changes)
+        assert isinstance(first, PresenceSnapshot)
+        assert first.present == {key: key for key in keys[:9_000]}
+        assert max([frame.count(b'"key"') for frame in said]) == MAX_LISTED_PRESENT
+        # The order in which pages come is kept while connections come and go.
+        for key in keys[9_000:]:
+            await two.attach(key, print, presence=key)
+        for key in keys[:1_000]:
+            await two.detach(key)
+        async with aclosing(two.fleet.watch(EVERYONE)) as own:
+            assert await comes(own) == snapshot({key: key for key in keys[1_000:]})
+        found = await one.fleet.presence(EVERYONE, timeout_s=LONG_S)
+        assert found.present == {key: key for key in keys[1_000:]}
+        said.clear()
+        three = await fleet.pod(pod_name="late")
+        await know(three, 2)
+        async with aclosing(three.fleet.watch(EVERYONE)) as late:
+            assert await comes(late) == snapshot({key: key for key in keys[1_000:]})
+
+
+async def test_what_thousands_show_is_decoded_with_turns_of_the_loop_in_between() -> None:
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with InMemoryBackplane() as pod:
+        for number in range(10_000):
+            await pod.attach(f"c{number}", print, presence=number)
+        counting = asyncio.create_task(count_turns())
+        await asyncio.sleep(0)
+        async with aclosing(pod.fleet.watch(EVERYONE)) as changes:
+            for ask in (pod.fleet.presence(EVERYONE), anext(changes)):
+                before = turns
+                found = await ask
+                assert isinstance(found, Presence | PresenceSnapshot)
+                assert len(found.present) == 10_000
+                assert turns - before >= 10_000 // presence_calls.SLICE
+        counting.cancel()
 
 
 async def test_only_so_many_watch_on_one_pod(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,8 @@ from backplane_core.target import Target
 
 __all__ = ["PresenceCalls"]
 
+SLICE: Final = 1_000
+"""Values that are decoded between two turns of the loop: they take a millisecond or two."""
 MAX_READERS: Final = 4_096
 """Watches of one pod that may run at once; each may have a thousand changes wait."""
 
@@ -82,7 +84,7 @@ class PresenceCalls:
                     waits_for_unknown = False
             if waits_for_unknown and timeout_s >= SETTLE_S:
                 driver.surveyed()
-            return self._answer(view, f"no answer within {timeout_s:g} s")
+            return await self._answer(view, f"no answer within {timeout_s:g} s")
         finally:
             driver.close_view(view, once)
 
@@ -106,7 +108,7 @@ class PresenceCalls:
         try:
             while (item := await queue.next()) is not None:
                 if isinstance(item, View):
-                    yield self._snapshot(view, skipped=has_begun)
+                    yield await self._snapshot(view, skipped=has_begun)
                     has_begun = True
                 elif isinstance(item, Joined):
                     yield PresenceJoined(item.key, _value(item.value))
@@ -126,26 +128,28 @@ class PresenceCalls:
         if self._driver.presence.views.is_full:
             raise ConfigurationError(f"{MAX_VIEWS} targets are watched, or asked for, on this pod already")
 
-    def _snapshot(self, view: View, *, skipped: bool) -> PresenceSnapshot:
-        missing = view.missing()
-        names = names_of(self._asker, missing)
-        return PresenceSnapshot(present=_values(view.shown), missing=missing_pods(names, missing), skipped=skipped)
+    async def _snapshot(self, view: View, *, skipped: bool) -> PresenceSnapshot:
+        shown, missing = view.shown.copy(), view.missing()  # changes from now on come behind it
+        pods = missing_pods(names_of(self._asker, missing), missing)
+        return PresenceSnapshot(present=await _values(shown), missing=pods, skipped=skipped)
 
-    def _answer(self, view: View, silence: str) -> Presence:
+    async def _answer(self, view: View, silence: str) -> Presence:
         missing = {origin: silence if why == SILENT else why for origin, why in view.missing().items()}
-        found = {origin: part.keys for origin, part in view.parts.items() if origin not in missing}
+        found = {origin: part.keys.copy() for origin, part in view.parts.items() if origin not in missing}
         names = names_of(self._asker, [*found, *missing])
-        present = {key: value for keys in found.values() for key, value in keys.items()}
-        return Presence(
-            present=_values(present),
-            by_pod={names[origin]: _values(keys) for origin, keys in found.items()},
-            missing=missing_pods(names, missing),
-            total=len(present),
-        )
+        by_pod = {names[origin]: await _values(keys) for origin, keys in found.items()}
+        present = {key: value for values in by_pod.values() for key, value in values.items()}
+        return Presence(present=present, by_pod=by_pod, missing=missing_pods(names, missing), total=len(present))
 
 
-def _values(keys: Mapping[str, bytes]) -> dict[str, object]:
-    return {key: _value(value) for key, value in keys.items()}
+async def _values(keys: Mapping[str, bytes]) -> dict[str, object]:
+    """Return what is shown of each key; gives the loop a turn each few milliseconds."""
+    values: dict[str, object] = {}
+    for number, (key, value) in enumerate(keys.items(), 1):
+        values[key] = _value(value)
+        if not number % SLICE:
+            await asyncio.sleep(0)
+    return values
 
 
 def _value(value: bytes) -> object:

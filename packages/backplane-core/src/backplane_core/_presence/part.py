@@ -6,6 +6,7 @@ keys and the new ones that are being read; what they say of keys behind the last
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from attrs import define, field
@@ -99,6 +100,11 @@ class Part:
             self.after = page.present[-1].key
         return True
 
+    def take_all(self, at: int, keys: dict[str, bytes]) -> None:
+        """Take all of it, under the number of the last change that is in it; `finish` follows."""
+        self._fresh, self._at = keys, at
+        self.room.used += _sizes(keys)
+
     def finish(self) -> dict[str, bytes]:
         """Record that the last page was taken, and return the keys that there were before."""
         before, self.keys = self.keys, self._fresh or {}
@@ -140,8 +146,12 @@ class Part:
         return True
 
     def _free(self, keys: dict[str, bytes] | None) -> None:
-        self.room.used -= sum([_size(key, value) for key, value in (keys or {}).items()])
+        self.room.used -= _sizes(keys or {})
 
 
 def _size(key: str, value: bytes) -> int:
     return KEY_BYTES + len(key) + len(value)
+
+
+def _sizes(keys: Mapping[str, bytes]) -> int:
+    return KEY_BYTES * len(keys) + sum(map(len, keys)) + sum(map(len, keys.values()))

@@ -7,7 +7,6 @@ time while it `is_busy`.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from math import inf
 from typing import Final, Protocol
 
 import msgspec
@@ -132,7 +131,7 @@ class PodPresence(PresenceFollower):
     ) -> View:
         """Return a new view of a target; see `Views.open`."""
         view = self.views.open(target, members, now, settle_s=settle_s, watch=watch, is_settled=is_settled)
-        self._read_own(view, now)
+        view.take_own(self._origin, self.rosters.own(target, self._origin, watch=watch), now)
         self._say_asks()
         self._voice.flush_soon()
         return view
@@ -146,14 +145,6 @@ class PodPresence(PresenceFollower):
             self.rosters.unwatch([raw], self._origin)
             if has_asked_others:
                 self._voice.say(PresenceSaying(unwatch=[raw]))
-
-    def _read_own(self, view: View, now: float) -> None:
-        part = view.parts[self._origin]
-        while not part.is_current and part.problem is None:
-            ask = Ask(view.number, msgspec.Raw(view.target.wire), after=part.after, watch=view.is_watching)
-            part.asked = ask.id
-            page = self.rosters.page(ask, self._origin, inf, PAGE_BYTES[0])
-            self.views.take_page(self._origin, page, now)
 
     # Other pods
 

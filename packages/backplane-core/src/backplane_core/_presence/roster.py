@@ -11,7 +11,9 @@ lost and that bob has joined.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -43,6 +45,8 @@ class Roster:
     """Whether a watcher may not know the number of the last change, so that it must be said."""
     # By key, what each of its connections shows; the first one's is shown.
     _sockets: dict[str, dict[str, bytes]] = field(factory=dict[str, dict[str, bytes]], init=False)
+    # The keys in order, once a page was asked for.
+    _order: list[str] | None = field(default=None, init=False)
     # Keys that changed since `at`, and whether each lingers if it is gone.
     _changed: dict[str, bool] = field(factory=dict[str, bool], init=False)
 
@@ -51,6 +55,8 @@ class Roster:
         sockets = self._sockets.get(presence.key)
         if sockets is None:
             self._sockets[presence.key] = {conn_id: presence.value}
+            if self._order is not None:
+                insort(self._order, presence.key)
         else:
             sockets[conn_id] = presence.value
             if next(iter(sockets)) != conn_id:
@@ -67,14 +73,17 @@ class Roster:
         value = sockets.pop(conn_id)
         if not sockets:
             del self._sockets[presence.key]
+            if self._order is not None:
+                del self._order[bisect_left(self._order, presence.key)]
         elif not was_shown or next(iter(sockets.values())) == value:
             return False
         self._changed[presence.key] = lingers
         return True
 
-    def begin(self) -> None:
-        """Record that all that is in it now was there before anyone watched."""
-        self._changed.clear()
+    def begin(self, present: Iterable[tuple[str, Presence]]) -> None:
+        """Begin with the connections that were there before anyone watched, by their ids."""
+        for conn_id, presence in present:
+            self._sockets.setdefault(presence.key, {})[conn_id] = presence.value
 
     @property
     def has_changed(self) -> bool:
@@ -117,23 +126,30 @@ class Roster:
         """Return who is present, by key."""
         return {key: next(iter(sockets.values())) for key, sockets in self._sockets.items()}
 
+    def page(self, page: Page, after: str, max_bytes: int) -> Page:
+        """Fill a page; see `make_page`."""
+        if self._order is None:
+            self._order = sorted(self._sockets)
+        start = bisect_right(self._order, after)
+        keys = self._order[start : start + MAX_LISTED_PRESENT + 1]
+        return make_page({key: next(iter(self._sockets[key].values())) for key in keys}, keys, page, max_bytes)
 
-def make_page(shown: dict[str, bytes], page: Page, after: str, max_bytes: int) -> Page:
-    """Fill a page with those that come behind a key, in order, and say whether there are more.
+
+def make_page(shown: Mapping[str, bytes], keys: Sequence[str], page: Page, max_bytes: int) -> Page:
+    """Fill a page with those that come next, and say whether there are more.
 
     Args:
-        shown: All that are present.
+        shown: What is shown of each.
+        keys: Their keys, in order; one more than a frame may list says that there are more.
         page: The page.
-        after: The key that the page before ended with; empty: this is the first one.
         max_bytes: What the keys and values may take.
     """
-    behind = [key for key in shown if key > after] if after else list(shown)
-    for key in sorted(behind)[:MAX_LISTED_PRESENT]:
+    for key in islice(keys, MAX_LISTED_PRESENT):
         max_bytes -= _size(key, shown[key])
         if page.present and max_bytes < 0:
             break
         page.present.append(Present(key, msgspec.Raw(shown[key])))
-    page.more = len(page.present) < len(behind)
+    page.more = len(page.present) < len(keys)
     return page
 
 

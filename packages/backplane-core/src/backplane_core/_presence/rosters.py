@@ -8,6 +8,7 @@ was deaf for long, says where its roster stands, and the watcher reads it again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import Final
 
 import msgspec
@@ -107,18 +108,32 @@ class Rosters(PresenceFollower):
             now: Seconds of listening.
             max_bytes: What the keys and values in it may take.
         """
-        page = Page(origin, ask.id)
-        wire = bytes(ask.target)
-        roster = self._rosters.get(decode_target(wire).wire)
-        if ask.watch:
-            roster = self._watch(decode_target(wire), origin, now)
-            if roster is None:
-                page.no = "busy"
-                return page
+        page, target = Page(origin, ask.id), decode_target(bytes(ask.target))
+        roster = self._watch(target, origin, now) if ask.watch else self._rosters.get(target.wire)
         if roster is not None:
             page.at = roster.at if ask.watch else 0
-            return make_page(roster.shown(), page, ask.after, max_bytes)
-        return make_page(self._shown(decode_target(wire)), page, ask.after, max_bytes)
+            return roster.page(page, ask.after, max_bytes)
+        if ask.watch:
+            page.no = "busy"
+            return page
+        shown = self._shown(target)
+        return make_page(shown, sorted([key for key in shown if key > ask.after]), page, max_bytes)
+
+    def own(self, target: Target, origin: str, *, watch: bool) -> tuple[int, dict[str, bytes]] | None:
+        """Return this pod's part for itself: the number of the last change that is in it, and who is present.
+
+        Args:
+            target: The target.
+            origin: This pod's.
+            watch: Whether it watches from now on, and for as long as it likes.
+
+        Returns:
+            None: too much is watched already.
+        """
+        roster = self._watch(target, origin, inf) if watch else self._rosters.get(target.wire)
+        if roster is not None:
+            return roster.at if watch else 0, roster.shown()
+        return None if watch else (0, self._shown(target))
 
     def renew(self, wires: Iterable[msgspec.Raw], origin: str, now: float) -> None:
         """Take a pod's word that it goes on watching; it is to hear where the rosters stand that it did not follow.
@@ -169,10 +184,8 @@ class Rosters(PresenceFollower):
                 return None
             self._last += 1
             roster = self._rosters[target.wire] = Roster(target.wire, self._last)
-            for entry in self._registry.entries(target):
-                if entry.presence is not None:
-                    roster.joined(entry.conn_id, entry.presence)
-            roster.begin()
+            entries = self._registry.entries(target)
+            roster.begin([(entry.conn_id, entry.presence) for entry in entries if entry.presence is not None])
         self._watchers += is_new
         roster.watchers[origin] = now + self._lease_s
         return roster

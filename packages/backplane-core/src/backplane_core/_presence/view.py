@@ -122,6 +122,19 @@ class View:
             self._replace(part, part.finish(), now, was_known=was_known)
             self.look(now)
 
+    def take_own(self, origin: str, found: tuple[int, dict[str, bytes]] | None, now: float) -> None:
+        """Take the part of the pod that this is on; None: it has no room for another watch."""
+        if found is None:
+            self.give_up(origin, REASONS["busy"], now)
+            return
+        part = self.parts[origin]
+        part.take_all(*found)
+        if part.room.is_full:
+            self.give_up(origin, TOO_MANY, now)
+        else:
+            self._replace(part, part.finish(), now, was_known=False)
+            self.look(now)
+
     def change(self, origin: str, change: Change, now: float) -> None:
         """Take what changed on a pod."""
         part = self.parts.get(origin)
@@ -216,6 +229,9 @@ class View:
     def _replace(self, part: Part, before: dict[str, bytes], now: float, *, was_known: bool) -> None:
         if was_known and self.settles_at is None:
             self.settles_at = now  # it was read again, after the snapshot that did not wait for it
+        if not before and not self._leaving and self.settles_at is not None:
+            self.shown.update(part.keys)  # a snapshot follows; thousands one by one would hold the loop
+            return
         for key, value in part.keys.items():
             if before.get(key) != value or key not in self.shown:
                 self._show(key, value)

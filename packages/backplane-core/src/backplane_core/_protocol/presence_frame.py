@@ -33,8 +33,8 @@ __all__ = [
 MAX_PRESENCE_BYTES: Final = 1024
 """The largest `presence` of a connection, as JSON: a name and a state to show, not a place to keep data."""
 
-MAX_LISTED_PRESENT: Final = 10_000
-"""Keys in one frame: what 256 KiB have room for."""
+MAX_LISTED_PRESENT: Final = 1_000
+"""Keys in one frame: some 2 ms of work for the pod that reads it."""
 
 MAX_LEASED: Final = 256
 """Targets in one renewal; a pod that watches more says several."""
