@@ -14,8 +14,8 @@ from backplane_core import ConfigurationError, InMemoryBackplane, Presence, Pres
 from backplane_core._fleet import presence_calls
 from backplane_core._presence import rosters as rosters_module
 from backplane_core._presence import views as views_module
-from backplane_core._presence.views import RETRY_S, Views
-from backplane_core._protocol.presence_frame import MAX_LISTED_PRESENT, Page, Present
+from backplane_core._presence.views import ASKED_AT_ONCE, RETRY_S, Views
+from backplane_core._protocol.presence_frame import MAX_LISTED_PRESENT, Ask, Page, Present
 from msgspec import Raw
 
 from tests.product.core.test_presence import EVERYONE, LONG_S, ROOM, comes, know, pods, snapshot
@@ -287,3 +287,48 @@ def test_a_pod_that_does_not_answer_is_asked_less_and_less_often() -> None:
         views.tick(quarter / 4, {"other"})
         asked += [quarter / 4 for _ in views.asks()]
     assert asked == [1.0, 3.0, 7.0, 11.0, 15.0, 19.0]
+
+
+def test_views_are_read_again_some_at_a_time_once_the_link_is_back_and_each_waits_for_its_answers() -> None:
+    views, count = Views("me", linger_s=0.0), 1_000
+    views.live(0.0)
+    found = [
+        views.open(Target("room", str(number)), {"other": True}, 0.0, settle_s=1.0, watch=True, is_settled=True)
+        for number in range(count)
+    ]
+    once = views.open(USER, {"other": True}, 0.0, settle_s=1.0, watch=False, is_settled=True)
+    for ask in views.asks():
+        views.take_page("other", Page("me", ask.id, at=1), 0.0)
+    views.lost()
+    views.live(10.0)
+    views.heard("other", 10.0, answers=True)
+    by_wire, now, asks = {view.target.wire: view for view in (*found, once)}, 10.0, list[Ask]()
+    while len(asks) < count + 1:
+        new = views.asks()
+        assert 0 < len(new) <= ASKED_AT_ONCE
+        for ask in new:
+            # It still waits: what it shows may be outdated.
+            assert by_wire[bytes(ask.target)].settles_at is not None
+            views.take_page("other", Page("me", ask.id, at=1, present=[Present("k", Raw(b"1"))]), now)
+        asks += new
+        now += 0.25
+        views.tick(now, {"other"})
+    assert bytes(asks[0].target) == USER.wire, "somebody waits for this one"
+    assert {bytes(ask.target) for ask in asks} == {*by_wire}
+    assert all(ask.to is None for ask in asks)
+    assert now < 20.0
+
+
+def test_views_that_wait_to_be_read_again_when_the_link_is_lost_say_so_a_second_later() -> None:
+    views = Views("me", linger_s=0.0)
+    views.live(0.0)
+    found = [
+        views.open(Target("room", str(number)), {"other": True}, 0.0, settle_s=1.0, watch=True, is_settled=True)
+        for number in range(100)
+    ]
+    views.live(10.0)
+    views.tick(10.25, {"other"})
+    views.lost()
+    views.tick(11.5, {"other"})
+    assert all(view.settles_at is None for view in found)
+    assert set(found[-1].missing()) == {"me", "other"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import pytest
-from backplane_core._presence import pod_presence
+from backplane_core._presence import pod_presence, views
 from backplane_core._presence.part import Part
 from backplane_core._presence.rosters import Rosters
 from backplane_core._presence.view import View
@@ -21,9 +21,10 @@ PARTS = 4
 
 @pytest.fixture(autouse=True)
 def small_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two keys to a page, and two to a change: so that there are several."""
+    """Two keys to a page, two to a change, and one view that is read again at a time: so that there are several."""
     monkeypatch.setattr(pod_presence, "PAGE_BYTES", (100, 100))
     monkeypatch.setattr(pod_presence, "CHANGE_BYTES", (100, 100))
+    monkeypatch.setattr(views, "ASKED_AT_ONCE", 1)
 
 
 def plan(seed: int) -> Plan:

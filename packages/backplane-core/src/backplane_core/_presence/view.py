@@ -4,8 +4,9 @@ A key is present while any pod says so. A change is passed on at once; a key who
 `linger_s`, unless it is back by then on any pod, so a page that is reloaded or a pod that restarts makes nobody leave.
 
 The invariant: all that is passed on since the last snapshot, applied to it, makes what is shown. Where something may
-have been missed, nothing is passed on until the parts in question were read again, or a second has gone by; then comes
-a snapshot. What a pod said stays until it says otherwise, or is no longer a member: an outage makes nobody leave.
+have been missed, nothing is passed on until the parts in question were read again, or a second has gone by since they
+were asked for; then comes a snapshot. What a pod said stays until it says otherwise, or is no longer a member: an
+outage makes nobody leave.
 
 An example, with two pods and a linger of 5 s. At 0 s both were read: ann on web-1, bob on web-2. At 10 s ann's socket
 ends; at 12 s she is back on web-2: nothing is passed on. At 20 s web-2 closes: at 25 s ann and bob leave.
@@ -182,6 +183,11 @@ class View:
     def pause(self, now: float) -> None:
         """Pass nothing on until all parts are current, or a second has gone by."""
         if self.settles_at is None:
+            self.settles_at, self._paused_at = now + SETTLE_S, now
+
+    def wait(self, now: float) -> None:
+        """Let a snapshot that is due wait for a second from now on: the pods were not asked sooner."""
+        if self.settles_at is not None:
             self.settles_at, self._paused_at = now + SETTLE_S, now
 
     def _wait_longer(self, now: float) -> None:

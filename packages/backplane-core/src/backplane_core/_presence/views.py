@@ -29,6 +29,9 @@ MOST_TRIES: Final = 2
 RETRY_S: Final = 15.0
 """After how long a pod is asked again that had no room, or of whom too many were present."""
 
+ASKED_AT_ONCE: Final = 32
+"""Views for which all pods are asked between two ticks once the link is back: all pods of the fleet may be in the same
+case, and each answers each. So 1,024 are read again within 8 s."""
 ASKS_PER_TICK: Final = 256
 """Questions to single pods between two ticks: pods that are made up must not make this one flood the bus."""
 MAX_PARTS: Final = 65_536
@@ -64,6 +67,8 @@ class Views:
         # The other pods that are known, and whether each can answer.
         self._known: dict[str, bool] = {}
         self._asks: list[Ask] = []
+        # Views whose pods are still to be asked, in turn.
+        self._unasked: dict[View, None] = {}
 
     def __bool__(self) -> bool:
         return bool(self._views)
@@ -116,6 +121,7 @@ class Views:
         self._parts -= len(view.parts)
         view.parts.clear()
         self._views.pop(view.number // NUMBERS, None)
+        self._unasked.pop(view, None)
         if view.is_watching:
             self._watching.pop(view.target.wire, None)
 
@@ -181,14 +187,16 @@ class Views:
     def live(self, now: float) -> None:
         """Record that this pod hears again: it has missed what was said meanwhile."""
         self._is_listening = True
-        for view in self._views.values():
+        for view in sorted(self._views.values(), key=_is_watching):  # first those that somebody waits for
             self._read_again(view, now)
-            self._ask_all(view, now)
+            self._unasked[view] = None
+        self._ask_next(now)
 
     def lost(self) -> None:
         """Record that this pod is deaf."""
         self._is_listening = False
         self._asks.clear()
+        self._unasked.clear()
 
     def missed(self, now: float) -> None:
         """Record that something of what pods say may be missing."""
@@ -208,10 +216,11 @@ class Views:
         self._asks_left = ASKS_PER_TICK
         for origin in [origin for origin in self._known if origin not in members]:
             self.gone(origin, now, lingers=False)
+        self._ask_next(now)
         for view in self._views.values():
             view.tick(now)
             view.look(now)
-            if self._is_listening:
+            if self._is_listening and view not in self._unasked:
                 self._ask_again(view, now)
 
     def leases(self) -> Iterator[list[msgspec.Raw]]:
@@ -253,7 +262,7 @@ class Views:
 
     def _ask_if_missed(self, view: View, origin: str, part: Part, now: float) -> None:
         is_due = part.problem is None and not part.is_current and not part.asked
-        if is_due and self._is_listening and origin != self._origin:
+        if is_due and self._is_listening and origin != self._origin and view not in self._unasked:
             self._ask(view, origin, part, now)
 
     def _ask_again(self, view: View, now: float) -> None:
@@ -274,6 +283,15 @@ class Views:
         raw = msgspec.Raw(view.target.wire)
         self._asks.append(Ask(part.asked, raw, origin, part.after, view.is_watching))
 
+    def _ask_next(self, now: float) -> None:
+        """Ask all pods for the next views; the others wait for that, and what they show waits with them."""
+        for view in list(self._unasked)[:ASKED_AT_ONCE]:
+            del self._unasked[view]
+            view.wait(now)
+            self._ask_all(view, now)
+        for view in self._unasked:
+            view.wait(now)
+
     def _ask_all(self, view: View, now: float) -> None:
         view.number = self._next_number(view)
         for origin, part in view.parts.items():
@@ -284,3 +302,7 @@ class Views:
     def _next_number(self, view: View) -> int:
         self._asked = (self._asked + 1) % NUMBERS
         return view.number // NUMBERS * NUMBERS + self._asked
+
+
+def _is_watching(view: View) -> bool:
+    return view.is_watching
