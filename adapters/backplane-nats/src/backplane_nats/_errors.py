@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 from typing import Final
 
@@ -40,6 +41,12 @@ def _from_socket(error: OSError, where: object) -> TransportError:
         return _from_tls(error, where)
     if isinstance(error, TimeoutError):
         return TransportError(f"{where} did not answer in time")
+    if isinstance(error, ConnectionRefusedError):
+        return TransportError(
+            f"no connection to {where}: nothing listens there: is the server running, and the port right?"
+        )
+    if isinstance(error, socket.gaierror):
+        return TransportError(f"no connection to {where}: the host name has no address")
     return TransportError(f"no connection to {where}: {error.strerror or type(error).__name__}")
 
 

@@ -267,7 +267,8 @@ class DistributedBackplane(BaseBackplane):
         self._loop_binding.check()
         left = await self._sender.flush(timeout_s)
         if left:
-            raise TimeoutError(f"{left} events are not confirmed after {timeout_s} s: {self._supervisor.reason}")
+            events = "1 event is" if left == 1 else f"{left} events are"
+            raise TimeoutError(f"{events} not confirmed after {timeout_s} s: {self._supervisor.reason}")
 
     async def drain(self, *, timeout_s: float | None = None) -> None:
         """Refuse publishes and connections from now on, end the connections, flush, and leave the link up.

@@ -75,7 +75,8 @@ def _line(record: Record) -> tuple[int, tuple[str, ...], str] | None:  # noqa: P
     """Return level, subject and text of a record; None for one that the backplane logs by itself."""
     match record:
         case EventDropped():
-            text = f"{record.count} events for other pods were dropped ({record.cause}) on {record.channel}"
+            events = "1 event for other pods was" if record.count == 1 else f"{record.count} events for other pods were"
+            text = f"{events} dropped ({record.cause}) on {record.channel}"
             if record.reason is not None:
                 text = f"{text}, {record.size} bytes: {record.reason}"
             return logging.WARNING, ("dropped", record.cause), text
@@ -92,7 +93,8 @@ def _line(record: Record) -> tuple[int, tuple[str, ...], str] | None:  # noqa: P
             return logging.ERROR, ("collision",), record.reason
         case Gap():
             missed = "an unknown number of" if record.missed is None else f"up to {record.missed}"
-            text = f"{missed} events on {record.channel} were missed ({record.cause}): {record.reason}"
+            noun, verb = ("event", "was") if record.missed == 1 else ("events", "were")
+            text = f"{missed} {noun} on {record.channel} {verb} missed ({record.cause}): {record.reason}"
             level = logging.WARNING if record.cause == "overflow" else logging.INFO
             return level, ("gap", record.cause), text
         case LinkChanged():
