@@ -52,7 +52,7 @@ class Report:
     def table(self, came: Came) -> list[str]:
         """Return a table of where each event went in and where it came out."""
         paint = self.screen.paint
-        left = "  " + "in at".ljust(_IN) + "event".ljust(_EVENT) + "to".ljust(_TO)
+        left = "  " + "from".ljust(_IN) + "event".ljust(_EVENT) + "to".ljust(_TO)
         holders = "".join([self._process(name, _OUT * len(held)) for name, held in self.pods.items()])
         ids = "".join([conn_id.ljust(_OUT) for conn_id in self._conn_ids()])
         lines = [" " * len(left) + holders, paint(left + ids, "dim")]
@@ -60,11 +60,14 @@ class Report:
             went_in = self._process(self.publisher(publication), _IN)
             event = publication.event["kind"].ljust(_EVENT)
             cells = "".join([self._cell(publication, conn_id, came) for conn_id in self._conn_ids()])
+            if not publication.reaches and not cells.strip():
+                cells = paint("nobody is connected", "dim")
             lines.append(f"  {went_in}{event}{_to(publication).ljust(_TO)}{cells}")
         signs = f"{self.screen.came} came out, coloured by where it went in    {self.screen.excluded} excluded"
         if not self.screen.colours:
             signs = signs.replace(", coloured by where it went in", "")
-        return [*map(str.rstrip, lines), "", "  " + paint(signs, "dim")]
+        more = "Try it: docs/tutorial.md, which also breaks the broker. In a web app: docs/how-to/fastapi.md"
+        return [*map(str.rstrip, lines), "", *["  " + paint(line, "dim") for line in (signs, more)]]
 
     def verdict(self, came: Came, trouble: Sequence[str]) -> list[str]:
         """Return whether everything expected arrived, once each, and nothing else; the last line sums up.

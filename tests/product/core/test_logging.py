@@ -50,7 +50,11 @@ RECORDS: list[tuple[Record, int, str]] = [
     (OriginCollision(origin="o", reason="another pod"), logging.ERROR, "another pod"),
     (Gap(channel="c", cause="sequence", reason="r", since=1, until=2, missed=4), logging.INFO, "up to 4 events on c"),
     (EventDropped(cause="outbox", channel="c", count=1), logging.WARNING, "1 event for other pods was dropped"),
-    (Gap(channel="c", cause="sequence", reason="r", since=1, until=2, missed=1), logging.INFO, "up to 1 event on c was"),
+    (
+        Gap(channel="c", cause="sequence", reason="r", since=1, until=2, missed=1),
+        logging.INFO,
+        "up to 1 event on c was",
+    ),
     (Gap(channel="c", cause="reconnect", reason="r", since=1, until=2), logging.INFO, "an unknown number of events"),
     (LinkChanged(live=False, reason="cut", links=2), logging.DEBUG, "link 2 is lost: cut"),
 ]

@@ -49,7 +49,8 @@ async def test_an_event_over_the_limit_reaches_nobody_and_leaves_the_link_up(fle
     remote = await fleet.socket(there, "c2", Target.user("u1"))
     with pytest.raises(EventTooLargeError) as error:
         await here.publish(Target.user("u1"), "x" * 999)
-    assert (error.value.size, error.value.limit) == (1_001, 1_000)
+    assert (error.value.size, error.value.limit, error.value.is_brokers) == (1_001, 1_000, False)
+    assert "raise max_event_bytes" in str(error.value)
     assert await here.publish(Target.user("u1"), "x" * 998) == 1
     await settled(here, sockets=[local, remote])
     assert local.events == remote.events == ["x" * 998]
@@ -68,7 +69,9 @@ async def test_an_event_over_the_brokers_own_limit_reaches_nobody_and_leaves_the
         remote = await fleet.socket(there, "c2", Target.user("u1"))
         with pytest.raises(EventTooLargeError) as error:
             await here.publish(Target.user("u1"), "x" * 4_096)
-        assert error.value.limit == 4_096
+        assert (error.value.limit, error.value.is_brokers) == (4_096, True)
+        assert "raise the broker's limit" in str(error.value)
+        assert "max_event_bytes" not in str(error.value)
         assert await here.publish(Target.user("u1"), "x" * 3_000) == 1
         await settled(here, sockets=[local, remote])
         assert local.events == remote.events == ["x" * 3_000]

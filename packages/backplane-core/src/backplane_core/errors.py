@@ -72,22 +72,29 @@ class EventTooLargeError(BackplaneError, ValueError):
     """An event is larger than the limit.
 
     Raised by `publish` and its variants. Nothing was delivered, and the link stays up. Publish a reference to the data
-    instead, or raise `max_event_bytes` in the whole fleet, and the broker's own limit.
+    instead, or raise the limit: `max_event_bytes` in the whole fleet, or the broker's own.
 
     Args:
         size: Size of the event or its frame, in bytes.
         limit: The limit, in bytes: `max_event_bytes`, or what the broker accepts in one message.
+        is_brokers: Whether it is the broker's limit, which `max_event_bytes` does not raise.
     """
 
-    def __init__(self, size: int, limit: int) -> None:
-        super().__init__(size, limit)
+    def __init__(self, size: int, limit: int, is_brokers: bool = False) -> None:  # noqa: FBT001, FBT002 -- as it is pickled
+        super().__init__(size, limit, is_brokers)
         self.size: int = size
         self.limit: int = limit
+        self.is_brokers: bool = is_brokers
 
     def __str__(self) -> str:
+        what = "send a reference to the data, or raise"
+        if self.is_brokers:
+            return (
+                f"the event takes {self.size} bytes on the bus, and the broker accepts {self.limit} in a message: "
+                f"{what} the broker's limit"
+            )
         return (
-            f"the event takes {self.size} bytes, the limit is {self.limit}: send a reference to the data, "
-            "or raise max_event_bytes (and the broker's own limit)"
+            f"the event takes {self.size} bytes, the limit is {self.limit}: {what} max_event_bytes in the whole fleet"
         )
 
 

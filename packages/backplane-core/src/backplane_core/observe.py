@@ -43,7 +43,7 @@ class Gap:
     Args:
         channel: The bus channel, or `connection:<id>` for that connection's own queue.
         cause: See `GapCause`.
-        reason: What happened, for people.
+        reason: What happened, for the people who run the service: it may name the broker. A client gets `cause`.
         since: Start of the span, Unix time in seconds (wall clock, for people).
         until: End of the span, Unix time in seconds.
         missed: How many events on the channel were missed: an upper bound for one connection. None if unknown.

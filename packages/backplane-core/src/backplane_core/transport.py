@@ -132,7 +132,8 @@ class Link(Protocol):
         """Return once the broker confirmed that all of these are heard; frames published from then on arrive.
 
         Args:
-            channels: At most 512 names of `[A-Za-z0-9_@=-]` separated by `:`; none is subscribed already.
+            channels: At most 512 names of `[A-Za-z0-9_@=-]` separated by `:`, each at most 300 characters; none is
+                subscribed already.
 
         Raises:
             TransportError: The link is dead.

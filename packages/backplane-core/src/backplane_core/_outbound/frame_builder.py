@@ -125,7 +125,7 @@ class FrameBuilder:
             raise EventTooLargeError(size, limit)
         on_bus = size + self._head_bytes
         if self._max_frame_bytes is not None and on_bus > self._max_frame_bytes:
-            raise EventTooLargeError(on_bus, self._max_frame_bytes)
+            raise EventTooLargeError(on_bus, self._max_frame_bytes, is_brokers=True)
         return size
 
     def _build(
