@@ -66,7 +66,7 @@ class Report:
         signs = f"{self.screen.came} came out, coloured by where it went in    {self.screen.excluded} excluded"
         if not self.screen.colours:
             signs = signs.replace(", coloured by where it went in", "")
-        more = "Try it: docs/tutorial.md, which also breaks the broker. In a web app: docs/how-to/fastapi.md"
+        more = "Next: docs/tutorial.md, which breaks the broker too; docs/how-to/fastapi.md"
         return [*map(str.rstrip, lines), "", *["  " + paint(line, "dim") for line in (signs, more)]]
 
     def verdict(self, came: Came, trouble: Sequence[str]) -> list[str]:
