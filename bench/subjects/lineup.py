@@ -23,7 +23,7 @@ __all__ = ["PUBLISHERS", "SUBJECTS", "Part", "Subject"]
 
 PUBLISHERS: Final = 64
 
-Part: TypeAlias = Literal["bare", "ceiling", "ours", "peer"]
+Part: TypeAlias = Literal["bare", "ceiling", "drop-in", "ours", "peer"]
 
 
 @frozen(kw_only=True)
@@ -83,6 +83,20 @@ def _ours(bus: Kind) -> dict[str, Subject]:
     }
 
 
+def _litestar(bus: Kind) -> dict[str, Subject]:
+    """Return Litestar's channels over a backplane, published in both ways of its plugin."""
+    return {
+        f"{bus}-litestar{key}": Subject(
+            title=f"litestar over backplane, {way}",
+            bus=bus,
+            part="drop-in",
+            library=Litestar(queued=bool(key), backend="backplane"),
+            share=0.5,
+        )
+        for key, way in (("", "wait_published"), ("-queued", "publish"))
+    }
+
+
 def _flat(key: str, subject: Subject) -> dict[str, Subject]:
     """Return a subject with nested events, and with flat ones."""
     return {key: subject, f"{key}-flat": evolve(subject, flat=True)}
@@ -122,9 +136,11 @@ SUBJECTS: Final[Mapping[str, Subject]] = {
     "litestar-queued": Subject(
         title="litestar, publish", bus="redis", part="peer", library=Litestar(queued=True), share=1 / 40
     ),
+    **_litestar("redis"),
     **_flat("nats-bare", Subject(title="bare nats-py", bus="nats", part="bare", library=NatsPy())),
     "nats-bare-wildcard": Subject(
         title="bare nats-py, one subscription", bus="nats", part="bare", library=NatsPy(wildcard=True)
     ),
     **_ours("nats"),
+    **_litestar("nats"),
 }
