@@ -286,9 +286,64 @@ async def test_a_name_that_is_not_allowed_is_refused_and_changes_nothing() -> No
         assert backend.backplane.stats().targets == 0
 
 
-async def test_there_is_no_history_and_the_error_says_what_to_do() -> None:
-    with pytest.raises(NotImplementedError, match="history"):
-        await BackplaneChannelsBackend("memory://").get_history("chat")
+# History
+
+
+@pytest.fixture(params=["redis", "nats"])
+def durable_url(request: pytest.FixtureRequest) -> str:
+    if request.param == "redis":
+        return str(request.getfixturevalue("redis_url")).replace("://", "+streams://", 1)
+    return str(request.getfixturevalue("shared_jetstream").url).replace("://", "+jetstream://", 1)
+
+
+async def test_a_bus_without_a_log_has_no_history_and_the_error_says_which_has() -> None:
+    backend = BackplaneChannelsBackend("memory://")
+    with pytest.raises(RuntimeError, match="on_startup"):
+        await backend.get_history("chat")
+    async with started(backend):
+        with pytest.raises(NotImplementedError, match=r"redis\+streams://.*nats\+jetstream://"):
+            await backend.get_history("chat")
+
+
+async def test_a_log_has_the_last_messages_of_each_channel_byte_by_byte(durable_url: str, channel: str) -> None:
+    async with started(BackplaneChannelsBackend(durable_url, channel=channel)) as here:
+        for payload in PAYLOADS.values():
+            await here.publish(payload, ["chat"])
+        await here.publish(b"other", ["news"])
+        await here.publish(b"last", ["news", "chat"])
+        await here.backplane.flush(timeout_s=DEADLINE_S)
+        async with started(BackplaneChannelsBackend(durable_url, channel=channel)) as there:
+            for backend in (here, there):
+                whole = await backend.get_history("chat")
+                # A log has no order between what was for one channel and what was for several.
+                assert [payload for payload in whole if payload != b"last"] == list(PAYLOADS.values())
+                assert b"last" in whole
+                assert whole == await backend.get_history("chat", 0) == await backend.get_history("chat", 5_000)
+                assert await backend.get_history("chat", 3) == whole[-3:]
+                assert sorted(await backend.get_history("news")) == [b"last", b"other"]
+                assert await backend.get_history("empty", 10) == []
+
+
+async def test_a_subscriber_begins_with_the_history(durable_url: str, channel: str) -> None:
+    backend = BackplaneChannelsBackend(durable_url, channel=channel)
+    async with ChannelsPlugin(backend, channels=["chat"]) as plugin:
+        async with plugin.start_subscription("chat") as first:
+            for number in range(5):
+                await plugin.wait_published({"n": number}, "chat")
+            await texts(first, 5)  # what is still on its way would come to the next one too
+        async with plugin.start_subscription("chat", history=2) as subscriber:
+            assert await texts(subscriber, 2) == [b'{"n":3}', b'{"n":4}']
+
+
+async def test_a_history_that_cant_be_read_is_a_gap(redis_server: OwnBroker, channel: str) -> None:
+    url = redis_server.url.replace("://", "+streams://", 1)
+    async with started(BackplaneChannelsBackend(url, channel=channel, gap=b"gap", resume_max_bytes=1_024)) as backend:
+        for number in range(100):
+            await backend.publish(b"%d" % number * 50, ["chat"])
+        await backend.backplane.flush(timeout_s=DEADLINE_S)
+        redis_server.kill()
+        await until(lambda: backend.backplane.state == "degraded", "it notices")
+        assert await backend.get_history("chat") == [b"gap"]
 
 
 # What may be missing

@@ -16,11 +16,12 @@ from backplane_core import (
     Connecting,
     ConnectOptions,
     EventEncodeError,
+    TransportError,
     connect,
 )
 from litestar.channels import ChannelsBackend
 
-from backplane_litestar._frames import is_plain, wrap
+from backplane_litestar._frames import is_plain, unwrap, wrap
 from backplane_litestar._stream import Stream, target_of
 
 __all__ = ["BackplaneChannelsBackend"]
@@ -29,11 +30,13 @@ MAX_CHANNELS: Final = 2_048
 """Channels of one frame: as many targets as a union may have."""
 START_S: Final = 5.0
 """Seconds for which a start waits for the broker, unless `connect_timeout_s` says otherwise: its default."""
+MAX_HISTORY: Final = 1_000
+"""Messages of a channel's history at most: more than a page shows, and little memory for each client that comes."""
 QUEUE_TASK: Final = "_pub_worker"
 """The coroutine of the plugin that publishes what `ChannelsPlugin.publish` has queued."""
 
 NOT_STARTED: Final = "Backend not yet initialized. Did you forget to call on_startup?"
-NO_HISTORY: Final = "this back-end keeps no history: let clients load what was before from where you store it"
+NO_HISTORY: Final = "this bus keeps no history: a URL of redis+streams:// or nats+jetstream:// has one"
 PINNED: Final = (
     "; install 'backplane-litestar[redis]' or 'backplane-litestar[nats]' next to plain litestar, "
     "as litestar[redis] allows redis<5.3 and backplane-redis needs 6.2 or newer"
@@ -82,6 +85,7 @@ class BackplaneChannelsBackend(ChannelsBackend):
         self._given = backplane
         if url is not None:
             self._connecting(url)  # so that a mistake shows where it was made
+        self._gap = gap
         self._stream = Stream(gap)
         self._backplane: BaseBackplane | None = None
         self._is_starting = False
@@ -202,12 +206,31 @@ class BackplaneChannelsBackend(ChannelsBackend):
             yield message
 
     async def get_history(self, channel: str, limit: int | None = None) -> list[bytes]:
-        """Return the last messages of a channel, oldest first.
+        """Return the last messages of a channel, oldest first, on a bus that keeps a log.
+
+        Args:
+            channel: Its name.
+            limit: Messages at most; never more than 1,000, which is also what None stands for. There may be fewer,
+                though there are older ones: at most 20,000 entries of the log are read.
+
+        Returns:
+            The messages. If the log can't be read, the gap in their place: an error would leave the subscriber behind
+            that asks for them.
 
         Raises:
-            NotImplementedError: There is no history.
+            RuntimeError: The app has not started, or has stopped.
+            NotImplementedError: The bus keeps no log; says which URLs have one.
+            InvalidTargetError: The name is not allowed.
         """
-        raise NotImplementedError(NO_HISTORY)
+        wanted = min(limit or MAX_HISTORY, MAX_HISTORY)
+        try:
+            history = await self.backplane.history(target_of(channel), wanted)
+        except ConfigurationError:
+            raise NotImplementedError(NO_HISTORY) from None
+        except TransportError as error:
+            logger.warning("the history of a channel could not be read: %s", error)
+            return [] if self._gap is None else [self._gap]
+        return [unwrapped[1] if (unwrapped := unwrap(event.json)) else event.json for event in history.events]
 
     def _connecting(self, url: str | None) -> Connecting[BaseBackplane]:
         """Return a backplane that is not open yet: each opens once, and an app may start again."""
