@@ -225,6 +225,9 @@ async def test_it_changes_its_targets_and_asks_the_fleet(
             ]
             assert connection.fleet.pods().total == 1
             assert connection.fleet.publish(USER, "asked", exclude=["c1"]).total == 0
+            assert connection.fleet.publish(USER, "asked", exclude=[Target.everyone() & USER]).total == 0
+            assert connection.fleet.count(USER & Target.connection("c1")).total == 1
+            assert connection.fleet.count([USER & Target("app", "web")]).total == 0
             assert not connection.fleet.presence(USER).missing
             assert connection.fleet.close(USER).total == 1
         with pytest.raises(ClosedError):

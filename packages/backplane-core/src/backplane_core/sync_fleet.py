@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Protocol
 
 from backplane_core.answers import Answers
 from backplane_core.fleet import ConnectionInfo, PodInfo, Receipt
 from backplane_core.presence import Presence
-from backplane_core.target import Target
+from backplane_core.target import Excluded, Target, Targets
 
 __all__ = ["SyncFleet"]
 
@@ -34,11 +33,12 @@ class SyncFleet(Protocol):
         """
         ...
 
-    def count(self, target: Target | Iterable[Target], *, timeout_s: float = 1.0) -> Answers[int]:
+    def count(self, target: Targets, *, timeout_s: float = 1.0) -> Answers[int]:
         """Return how many connections a target has: whether a user is online, and how often.
 
         Args:
-            target: One target, or several, at most 2,048: their union, each connection once.
+            target: One target, or several, at most 2,048: their union, each connection once. `a & b` reaches the
+                connections that have both.
             timeout_s: Seconds to wait for answers.
 
         Returns:
@@ -52,12 +52,13 @@ class SyncFleet(Protocol):
         ...
 
     def connections(
-        self, target: Target | Iterable[Target], *, limit: int = 1_000, timeout_s: float = 1.0
+        self, target: Targets, *, limit: int = 1_000, timeout_s: float = 1.0
     ) -> Answers[tuple[ConnectionInfo, ...]]:
         """Return the connections of a target, with what their hosts said of them.
 
         Args:
-            target: One target, or several, at most 2,048: their union, each connection once.
+            target: One target, or several, at most 2,048: their union, each connection once. `a & b` reaches the
+                connections that have both.
             limit: How many are listed in all, at most 10,000. One pod lists at most 256 KiB of them.
             timeout_s: Seconds to wait for answers.
 
@@ -88,13 +89,11 @@ class SyncFleet(Protocol):
         """
         ...
 
-    def close(
-        self, whom: Target | Iterable[Target], *, code: int = 4000, reason: str = "", timeout_s: float = 1.0
-    ) -> Answers[int]:
+    def close(self, whom: Targets, *, code: int = 4000, reason: str = "", timeout_s: float = 1.0) -> Answers[int]:
         """Close every connection of `whom`, on every pod: to sign a user out, for instance.
 
         Args:
-            whom: Whose connections: one target, or several, at most 2,048.
+            whom: Whose connections: one target, an intersection `a & b`, or several of these, at most 2,048.
             code: A WebSocket close code for the hosts: 1000, or 3000 to 4999.
             reason: For people, at most 123 bytes of UTF-8.
             timeout_s: Seconds to wait for the pods.
@@ -113,19 +112,20 @@ class SyncFleet(Protocol):
 
     def publish(
         self,
-        target: Target | Iterable[Target],
+        target: Targets,
         event: object,
         *,
-        exclude: Iterable[str] = (),
+        exclude: Excluded = (),
         key: str | None = None,
         timeout_s: float = 1.0,
     ) -> Receipt:
         """Deliver an event to every connection of the target, and return how many took it, on every pod.
 
         Args:
-            target: One target, or several, at most 2,048: their union, each connection once.
+            target: One target, or several, at most 2,048: their union, each connection once. `a & b` reaches the
+                connections that have both.
             event: As `SyncPublisher.publish` takes it.
-            exclude: Ids of connections that must not get it, on any pod; at most 65,536.
+            exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key.
             timeout_s: Seconds to wait for receipts.
 
