@@ -178,7 +178,7 @@ def _band(title: str, names: list[str], top: float, width: float) -> str:
 
 def _places_along(folder: str, others: Iterable[str], other: str) -> float:
     """Return where on a folder's edge the arrow to or from another begins or ends: in the order they stand in."""
-    order = sorted(others, key=_left)
+    order = sorted(sorted(others), key=_left)  # those above each other by name, so that each drawing is the same
     return _left(folder) + WIDTH * (order.index(other) + 1) / (len(order) + 1)
 
 
