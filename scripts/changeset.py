@@ -98,6 +98,8 @@ def main() -> None:
         changeset.check(known)
     except ReleaseError as error:
         sys.exit(f"error: {error}")
+    except (KeyboardInterrupt, EOFError):
+        sys.exit("\nnothing was written")
     for it in filter(None, (changeset, for_adapters(changeset, known))):
         print(add(ROOT, it).relative_to(ROOT))
 

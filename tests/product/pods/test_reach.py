@@ -133,3 +133,27 @@ async def test_events_of_the_connection_context_manager_arrive_from_another_pod(
         async with asyncio.timeout(10):
             first, second = [await anext(connection) for _ in range(2)]
     assert {first.text, second.text} == {'{"kind":"job_status","state":"done"}', "2"}
+
+
+async def test_a_reader_that_gives_up_again_and_again_loses_no_event(fleet: Fleet) -> None:
+    # As a heartbeat is written: wait for an event, and say something if none comes in time.
+    here, there = await fleet.pod(), await fleet.pod()
+    given_up = 0
+    async with there.connection(None, Target.user("u1")) as connection:
+
+        async def publish() -> None:
+            for number in range(600):
+                await here.publish(Target.user("u1"), number)
+                await asyncio.sleep(0.001 * (number % 3))
+
+        publishing = asyncio.create_task(publish())
+        got: list[int] = []
+        async with asyncio.timeout(60):
+            while len(got) < 600:
+                try:
+                    got.append((await asyncio.wait_for(anext(connection), 0.0003 * (1 + len(got) % 5))).value)
+                except TimeoutError:
+                    given_up += 1
+        await publishing
+    assert got == list(range(600))
+    assert given_up > 0

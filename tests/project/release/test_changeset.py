@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,26 @@ def test_it_asks_at_a_terminal(copy: Copy) -> None:
     assert "one of none, patch, minor, major" in done.stdout
     (changeset,) = pending(copy.root)
     assert (changeset.bumps, changeset.text) == ({CORE: "minor"}, "Publishing takes several targets.")
+
+
+def test_ctrl_c_at_a_question_ends_it_quietly(copy: Copy) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-u", "scripts/changeset.py"]
+    process = subprocess.Popen(
+        command, cwd=copy.root, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        while not process.stdout.read(1).endswith("["):  # of the question's default
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        os.close(ours)
+        os.close(theirs)
+    assert (process.returncode, errors.strip()) == (1, "nothing was written")
+    assert not pending(copy.root)
 
 
 @pytest.mark.parametrize(
