@@ -109,13 +109,18 @@ import json, subprocess, sys
 from pathlib import Path
 
 def backplane(*arguments):
-    command = Path(sys.executable).with_name("backplane")
-    return subprocess.run([command, *arguments], capture_output=True, text=True, check=True).stdout
+    command, secret = Path(sys.executable).with_name("backplane"), {"BACKPLANE_SERVE_JWT_SECRET": "0" * 32}
+    return subprocess.run([command, *arguments], env=secret, capture_output=True, text=True, check=True).stdout
 
 assert "Usage: backplane" in backplane("--help")
 fleet = ("--bus", sys.argv[1], "--channel", "wheels", "--json")
 assert json.loads(backplane("publish", "user:u1", "1", *fleet))["complete"]
 assert json.loads(backplane("pods", *fleet))["pods"] == []
+assert backplane("token", "ann").count(".") == 2
+gateway = subprocess.run(
+    [Path(sys.executable).with_name("backplane"), "serve", "--port", "0"], env={}, capture_output=True, text=True
+)
+assert (gateway.returncode, "--insecure-dev" in gateway.stderr) == (2, True), gateway
 """
 
 CHANNELS = """

@@ -39,15 +39,15 @@ class Running:
 
     process: asyncio.subprocess.Process
 
-    async def says(self, part: str) -> None:
-        """Read what it says on its error stream, until a line holds this."""
+    async def says(self, part: str) -> str:
+        """Read what it says on its error stream, until a line holds this; return that line."""
         assert self.process.stderr is not None
         said: list[str] = []
         async with asyncio.timeout(DEADLINE_S):
             while line := (await self.process.stderr.readline()).decode():
                 said.append(line)
                 if part in line:
-                    return
+                    return line
         raise AssertionError(f"it ended without {part!r}: {said}")
 
     async def line(self) -> Any:
@@ -81,9 +81,11 @@ async def backplane(
 
 
 @asynccontextmanager
-async def running(*arguments: str, url: str, channel: str) -> AsyncGenerator[Running]:
+async def running(
+    *arguments: str, url: str, channel: str, env: Mapping[str, str] | None = None
+) -> AsyncGenerator[Running]:
     """Run a command; it is killed at the end of the block if it still runs."""
-    process = await _start(arguments, url, channel, None, None)
+    process = await _start(arguments, url, channel, env, None)
     try:
         yield Running(process)
     finally:

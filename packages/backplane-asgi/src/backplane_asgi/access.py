@@ -16,6 +16,8 @@ __all__ = ["Authenticate", "Grant", "Refused", "Request"]
 
 UNAUTHORIZED: Final = 4401
 FORBIDDEN: Final = 4403
+TRY_LATER: Final = 1013
+TOO_OFTEN: Final = 4429
 
 
 @frozen(repr=False)
@@ -116,7 +118,9 @@ class Refused(Exception):  # noqa: N818 -- what a host raises reads as a sentenc
     """Raise it in `authenticate`: the client gets the code and the reason, and is not connected.
 
     Args:
-        code: 4401: not authenticated, 4403: not allowed; a WebSocket is closed with it. Over HTTP that is 401 and 403.
+        code: 4401: not authenticated, 4403: not allowed, 4429: too often, 1013: not now, as the server is full. A
+            WebSocket is closed with it. Over HTTP that is 401, 403, 429 and 503, and 200 for an `EventSource` that is
+            to come back, which it would not do after 503.
         reason: What the client is to know, at most 123 bytes; nothing secret.
     """
 
@@ -124,6 +128,11 @@ class Refused(Exception):  # noqa: N818 -- what a host raises reads as a sentenc
         super().__init__(reason)
         self.code = code
         self.reason = reason
+
+    @property
+    def status(self) -> int:
+        """The status of an answer over HTTP."""
+        return {UNAUTHORIZED: 401, TOO_OFTEN: 429, TRY_LATER: 503}.get(self.code, 403)
 
 
 Authenticate: TypeAlias = Callable[[Request], Awaitable[Grant]]

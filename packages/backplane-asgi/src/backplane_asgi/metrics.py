@@ -20,7 +20,7 @@ __all__ = ["metrics_endpoint"]
 
 CODES: Final = (0, 1001, 1007, 1008, 1009, 1011, 1012, 4401, 4403, 4409)
 """Close codes that exist from the start, so that a rate over their first minute is right. 0: the client went."""
-REASONS: Final = ("origin", "4401", "4403")
+REASONS: Final = ("origin", "4401", "4403", "4429", "1013")
 DROPPED: Final = ("outbox", "unconfirmed", "too_large", "refused", "closed", "in_doubt")
 
 Labels = Mapping[str, str]

@@ -23,7 +23,7 @@ from backplane_asgi._finding import find_backplane
 from backplane_asgi._http.answers import answer_json, read_body, refuses_method
 from backplane_asgi._sockets.hub import hub_of
 from backplane_asgi._types import ASGIApp, Receive, Scope, Send
-from backplane_asgi.access import UNAUTHORIZED, Authenticate, Grant, Refused, Request, ask_host
+from backplane_asgi.access import Authenticate, Grant, Refused, Request, ask_host
 
 __all__ = ["publish_endpoint"]
 
@@ -54,9 +54,9 @@ def publish_endpoint(
 
     `target` may be a list, `exclude` a list of connection ids, and `key` says which older events this one outdates. The
     answer is `{"delivered": 3}`: how many connections of *this pod* took the event; what other pods deliver is not
-    known. Refusals are JSON with an `error`: 401 and 403: `authenticate` or `Grant.may_publish` says no. 408: the body
-    takes too long. 413: too large. 415: not `application/json`, which no form of another site can send. 422: what is
-    wrong with the body. 503: try again.
+    known. Refusals are JSON with an `error`: 401, 403, 429: `authenticate` or `Grant.may_publish` says no. 408: the
+    body takes too long. 413: too large. 415: not `application/json`, which no form of another site can send. 422: what
+    is wrong with the body. 503: try again.
 
     Args:
         backplane: The backplane, or its name in the state that the app's lifespan yields.
@@ -95,7 +95,10 @@ class PublishEndpoint:
         try:
             grant = await ask_host(self.authenticate, request)
         except Refused as refused:
-            await answer_json(send, 401 if refused.code == UNAUTHORIZED else 403, {"error": refused.reason})
+            may_retry = refused.status in {429, 503}
+            await answer_json(
+                send, refused.status, {"error": refused.reason}, [(b"retry-after", BEFORE_RETRY_S)] if may_retry else ()
+            )
             return
         try:
             async with asyncio.timeout(self.max_body_s):

@@ -23,7 +23,7 @@ from backplane_asgi._sockets.outbound import SLOW, Limits, OnGap, SocketOverflow
 from backplane_asgi._sockets.port import StreamPort
 from backplane_asgi._sockets.pulse import Pulse
 from backplane_asgi._types import ASGIApp, Receive, Scope, Send
-from backplane_asgi.access import UNAUTHORIZED, Authenticate, Grant, Refused, Request, ask_host
+from backplane_asgi.access import TRY_LATER, Authenticate, Grant, Refused, Request, ask_host
 from backplane_asgi.script import is_script, send_script
 
 __all__ = ["sse_endpoint"]
@@ -138,8 +138,10 @@ class SseEndpoint:
             grant = await ask_host(self.authenticate, request)
         except Refused as refused:
             hub.refused["sse", str(refused.code)] += 1
-            status = 401 if refused.code == UNAUTHORIZED else 403
-            await answer(send, status, f"{refused.reason}\n".encode(), headers=cors)
+            if refused.code == TRY_LATER:
+                await self._send_back(cors, send)
+            else:
+                await answer(send, refused.status, f"{refused.reason}\n".encode(), headers=cors)
             return
         stream = Stream(hub, grant, scope, self)
         with suppress(ClosedError, TargetDeniedError):  # it is about to stop, or may not hear it: begin, and end
@@ -150,6 +152,16 @@ class SseEndpoint:
             await stream.run(cors, receive, send)
         finally:
             stream.leave()
+
+    async def _send_back(self, cors: list[tuple[bytes, bytes]], send: Send) -> None:
+        """Answer with a stream that ends at once: an `EventSource` comes back to that, and to no other status."""
+        await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *cors]})
+        await send({"type": "http.response.body", "body": b"retry: %d\n\n" % _spread_ms(self.retry_s)})
+
+
+def _spread_ms(retry_s: float) -> float:
+    """Return after how long one client is to come back: a time of its own, so that they don't all come at once."""
+    return uniform(0.5, 1.5) * retry_s * 1_000  # noqa: S311 -- a spread, no secret
 
 
 class Stream:
@@ -196,8 +208,7 @@ class Stream:
 
     async def run(self, cors: list[tuple[bytes, bytes]], receive: Receive, send: Send) -> None:
         """Begin the stream, and serve the client until it goes, or has to."""
-        retry_ms = uniform(0.5, 1.5) * self._retry_s * 1_000  # noqa: S311 -- a spread, no secret
-        begin = b"retry: %d\n%b" % (retry_ms, COMMENT)
+        begin = b"retry: %d\n%b" % (_spread_ms(self._retry_s), COMMENT)
         await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *cors]})
         await send({"type": "http.response.body", "body": begin, "more_body": True})
         if self._direct is not None and self._direct.admits(begin):

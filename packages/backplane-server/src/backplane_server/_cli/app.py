@@ -12,6 +12,8 @@ from backplane_server._cli.config import config
 from backplane_server._cli.doctor import doctor
 from backplane_server._cli.listen import listen
 from backplane_server._cli.publish import publish
+from backplane_server._cli.serve import serve
+from backplane_server._cli.token import token
 
 __all__ = ["app", "main"]
 
@@ -38,7 +40,7 @@ app: Final = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (publish, listen, who, pods, kick, doctor, config):
+for command in (serve, token, publish, listen, who, pods, kick, doctor, config):
     app.command()(command)
 
 

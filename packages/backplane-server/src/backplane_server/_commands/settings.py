@@ -17,6 +17,7 @@ from backplane_server._cli.failure import MISUSED, Failure
 from backplane_server._cli.flags import BusFlags
 from backplane_server._commands.masking import MASK, mask_url
 from backplane_server._commands.transports import option_names
+from backplane_server._gateway.settings import PREFIX, ServeSettings
 
 __all__ = ["BusSettings", "Setting"]
 
@@ -54,10 +55,12 @@ class BusSettings:
     Args:
         variables: All of it, as variables of the environment: core reads those, and says what is wrong with them.
         sources: Where a variable comes from that the environment does not have, by its name.
+        gateway: What the environment and the file say of a gateway: by name, the text and where it comes from.
     """
 
     variables: Mapping[str, str]
     sources: Mapping[str, str] = field(factory=dict[str, str])
+    gateway: Mapping[str, tuple[str, str]] = field(factory=dict[str, tuple[str, str]])
 
     @classmethod
     def read(cls, flags: BusFlags, environment: Mapping[str, str] | None = None) -> BusSettings:
@@ -73,11 +76,14 @@ class BusSettings:
         real = os.environ if environment is None else environment
         variables = {name: text for name, text in real.items() if name.partition("_")[0] == "BACKPLANE"}
         configured = variables.pop("BACKPLANE_CONFIG", "").strip()
+        serve = {name: text for name in list(variables) if name.startswith(PREFIX) and (text := variables.pop(name))}
         sources: dict[str, str] = {}
         named = flags.config or (Path(configured) if configured else None)
         path = named or Path(DEFAULT_FILE)
         given = _read_flags(flags)
-        written = _read_file(path) if named is not None or path.is_file() else {}
+        written, table = _read_file(path) if named is not None or path.is_file() else ({}, {})
+        gateway = {name: (text, f"serve.{name} in {path}") for name, text in table.items()}
+        gateway |= {name.removeprefix(PREFIX).lower(): (text, name) for name, text in serve.items()}
         has_bus = bool(variables.get("BACKPLANE", "").strip()) or "BACKPLANE_URL" in variables
         for name, text in written.items():
             variable = f"BACKPLANE_{name.upper()}"
@@ -88,9 +94,9 @@ class BusSettings:
             if name == "url":
                 variables.pop("BACKPLANE", None)  # a kind of broker goes with its own URL
             variables[f"BACKPLANE_{name.upper()}"], sources[f"BACKPLANE_{name.upper()}"] = text, source
-        settings = cls(variables, sources)
+        settings = cls(variables, sources, gateway)
         own = option_names(settings.url or "")
-        _check_names((name for name in written if name != "serve"), own, f"in {path}")
+        _check_names(written, own, f"in {path}")
         _check_names((name for name, (_, source) in given.items() if source.startswith("--option")), own, "of --option")
         return settings
 
@@ -122,12 +128,29 @@ class BusSettings:
             problem = problem.replace(variable, self.sources[variable])
         return problem
 
+    def serve(self, flags: Mapping[str, str]) -> ServeSettings:
+        """Return the settings of a gateway.
+
+        Args:
+            flags: What flags say, which win, by name.
+
+        Raises:
+            Failure: One of them is not allowed.
+        """
+        texts = {name: text for name, (text, _) in self.gateway.items()} | dict(flags)
+        sources = {name: source for name, (_, source) in self.gateway.items()}
+        return ServeSettings.of(texts, sources | {name: f"--{name.replace('_', '-')}" for name in flags})
+
     def shown(self) -> Sequence[Setting]:
         """Return what is set, without secrets, by name."""
+        of_gateway = self.serve({}).shown()
         return [
-            Setting(name, _shown(name, text), self.sources.get(variable, variable))
-            for variable, text in sorted(self.variables.items())
-            if text.strip() and (name := variable.removeprefix("BACKPLANE_").lower())
+            *(
+                Setting(name, _shown(name, text), self.sources.get(variable, variable))
+                for variable, text in sorted(self.variables.items())
+                if text.strip() and (name := variable.removeprefix("BACKPLANE_").lower())
+            ),
+            *(Setting(f"serve.{name}", of_gateway[name], source) for name, (_, source) in sorted(self.gateway.items())),
         ]
 
 
@@ -162,7 +185,8 @@ def _read_flags(flags: BusFlags) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _read_file(path: Path) -> dict[str, str]:
+def _read_file(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Return what a file says of the fleet, and of a gateway."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -173,7 +197,11 @@ def _read_file(path: Path) -> dict[str, str]:
         place = _PLACE.search(str(error))  # and no more of it, which may quote a key
         problem = f"{path} is not TOML{f' {place[0]}' if place else ''}"
     else:
-        return {name: _as_text(name, value, path) for name, value in table.items() if name != "serve"}
+        serve: object = table.pop("serve", {})
+        if not isinstance(serve, dict):
+            raise Failure(f"serve in {path} is no table", "write [serve], and its settings below", MISUSED)
+        own = {name: _as_text(f"serve.{name}", value, path) for name, value in cast("dict[str, object]", serve).items()}
+        return {name: _as_text(name, value, path) for name, value in table.items()}, own
     raise Failure(problem, 'write lines such as url = "redis://localhost:6379"', MISUSED)
 
 

@@ -1,0 +1,88 @@
+"""`backplane serve`: its flags."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import typer
+
+from backplane_server._cli.flags import BusFlags, takes_bus_flags
+from backplane_server._cli.running import run
+
+__all__ = ["serve"]
+
+Text = str | None
+OWN: Final = "(or BACKPLANE_SERVE_{})"
+
+
+def _flag(help_: str, variable: str, *names: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(*names, help=f"{help_} {OWN.format(variable)}.", show_default=False)
+    return option
+
+
+@takes_bus_flags
+def serve(
+    flags: BusFlags,
+    *,
+    host: Annotated[Text, _flag("Address to listen at, 127.0.0.1 by default", "HOST")] = None,
+    port: Annotated[Text, _flag("Port, 8001 by default; 0: any", "PORT")] = None,
+    metrics_port: Annotated[Text, _flag("Port of metrics and probes, 9001; 0: none", "METRICS_PORT")] = None,
+    jwt_keys: Annotated[Text, _flag("File of public keys, PEM or JWKS: RS256, ES256", "JWT_KEYS")] = None,
+    jwt_secret_file: Annotated[Text, _flag("File of the secret of HS256", "JWT_SECRET_FILE")] = None,
+    audience: Annotated[Text, _flag("What a token's aud has to hold", "AUDIENCE")] = None,
+    issuer: Annotated[Text, _flag("What a token's iss has to be", "ISSUER")] = None,
+    claims: Annotated[Text, _flag("Claims that name targets, sub=user,org=org", "CLAIMS")] = None,
+    cookie: Annotated[Text, _flag("Cookie that may hold the token, for EventSource", "COOKIE")] = None,
+    origins: Annotated[Text, _flag("Pages that may connect, as https://app.example", "ORIGINS")] = None,
+    max_connections: Annotated[Text, _flag("Clients that may be connected, 10000", "MAX_CONNECTIONS")] = None,
+    publish_rate: Annotated[Text, _flag("Publishes of one subject a second, 100", "PUBLISH_RATE")] = None,
+    max_body_bytes: Annotated[Text, _flag("Bytes of the largest publish, 1 MiB", "MAX_BODY_BYTES")] = None,
+    on_gap: Annotated[Text, _flag("close or frame: what a WebSocket gets at a gap", "ON_GAP")] = None,
+    drain_delay: Annotated[
+        Text, _flag("Seconds from not ready to the first close, 5", "DRAIN_DELAY_S", "--drain-delay")
+    ] = None,
+    drain_s: Annotated[Text, _flag("Seconds over which clients are closed, 20", "DRAIN_S", "--drain-s")] = None,
+    insecure_dev: Annotated[
+        bool, typer.Option("--insecure-dev", help="Let everyone do anything: ?target=user:ann says who it is.")
+    ] = False,
+) -> None:
+    """Run a gateway: WebSocket, SSE and publish by HTTP.
+
+    \b
+      BACKPLANE_SERVE_JWT_SECRET=... backplane serve --bus redis://localhost:6379
+      backplane serve --insecure-dev
+
+    \b
+      /ws        WebSocket: the events of the token's targets
+      /events    the same as server-sent events
+      /publish   POST {"target":"user:u1","event":{...}}
+      /healthz, /readyz, /openapi.json, /backplane.js
+
+    A client shows a JWT as `Authorization: Bearer`, as the WebSocket's subprotocols ["bearer", token], or in a cookie.
+    Its claim sub makes it a connection of that user; `backplane token` makes one to try.
+
+    SIGTERM: not ready, then after --drain-delay the clients are closed over --drain-s seconds, then it exits. A second
+    signal ends it at once.
+    """
+    from backplane_server._commands.serve import Serve
+
+    given = {
+        "host": host,
+        "port": port,
+        "metrics_port": metrics_port,
+        "jwt_keys": jwt_keys,
+        "jwt_secret_file": jwt_secret_file,
+        "audience": audience,
+        "issuer": issuer,
+        "claims": claims,
+        "cookie": cookie,
+        "origins": origins,
+        "max_connections": max_connections,
+        "publish_rate": publish_rate,
+        "max_body_bytes": max_body_bytes,
+        "on_gap": on_gap,
+        "drain_delay_s": drain_delay,
+        "drain_s": drain_s,
+        "insecure_dev": "true" if insecure_dev else None,
+    }
+    run(Serve(flags={name: text for name, text in given.items() if text is not None}), flags)

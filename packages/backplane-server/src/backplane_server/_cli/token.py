@@ -1,0 +1,48 @@
+"""`backplane token`: its flags."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from backplane_server._cli.flags import BusFlags, takes_bus_flags
+from backplane_server._cli.running import run
+
+__all__ = ["token"]
+
+Several = list[str] | None
+
+
+@takes_bus_flags
+def token(
+    flags: BusFlags,
+    *,
+    user: Annotated[str, typer.Argument(help="The claim sub: whose token it is.")],
+    org: Annotated[str | None, typer.Option(help="The claim org.")] = None,
+    target: Annotated[Several, typer.Option(help="A further target whose events it gets, as room:42.")] = None,
+    subscribe: Annotated[Several, typer.Option(help="A target that it may subscribe to by itself.")] = None,
+    publish: Annotated[Several, typer.Option(help="A target that it may publish to.")] = None,
+    publisher: Annotated[bool, typer.Option("--publisher", help="Let it publish to anything.")] = False,
+    seconds: Annotated[float, typer.Option(help="How long it is valid.")] = 3600.0,
+) -> None:
+    """Make a token to try a gateway with.
+
+    \b
+      export BACKPLANE_SERVE_JWT_SECRET=$(openssl rand -hex 32)
+      curl -N -H "Authorization: Bearer $(backplane token ann)" localhost:8001/events
+
+    It is signed with the secret of `backplane serve`, by HS256. In production your own service makes them.
+    """
+    from backplane_server._commands.token import Token
+
+    asked = Token(
+        user=user,
+        org=org,
+        targets=target or [],
+        subscribe=subscribe or [],
+        publish=publish or [],
+        is_publisher=publisher,
+        seconds=seconds,
+    )
+    run(asked, flags)

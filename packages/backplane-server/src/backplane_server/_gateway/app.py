@@ -1,0 +1,120 @@
+"""The gateway's app: the endpoints of backplane-asgi under their paths."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any, Protocol
+
+from attrs import frozen
+from backplane_asgi import (
+    ASGIApp,
+    Grant,
+    Receive,
+    Request,
+    Scope,
+    Send,
+    drain_on_signal,
+    health_endpoint,
+    metrics_endpoint,
+    publish_endpoint,
+    sse_endpoint,
+    websocket_endpoint,
+)
+from backplane_core import BaseBackplane
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+
+from backplane_server._gateway.settings import ServeSettings
+
+__all__ = ["Policy", "make_app", "make_metrics_app"]
+
+
+class Policy(Protocol):
+    """Decides what a client may do."""
+
+    async def listening(self, request: Request) -> Grant:
+        """Return what a client may hear; raise `Refused`."""
+        ...
+
+    async def publishing(self, request: Request) -> Grant:
+        """Return what a client may publish to; raise `Refused`."""
+        ...
+
+
+@frozen
+class At:
+    """An endpoint as if it were asked under another path.
+
+    Args:
+        app: The endpoint.
+        path: That path.
+    """
+
+    app: ASGIApp
+    path: str
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await self.app({**scope, "path": self.path}, receive, send)
+
+
+async def _openapi(_: object) -> Response:
+    text = files("backplane_server").joinpath("openapi.json").read_text(encoding="utf-8")
+    return Response(text, media_type="application/json")
+
+
+def make_app(backplane: BaseBackplane, policy: Policy, settings: ServeSettings) -> Starlette:
+    """Return the app that clients reach.
+
+    Args:
+        backplane: Open.
+        policy: Decides what a client may do.
+        settings: Of the gateway.
+
+    Raises:
+        ConfigurationError: A setting is not allowed.
+    """
+    origins = list(settings.origins) or None
+    websocket = websocket_endpoint(
+        authenticate=policy.listening, origins=origins, on_gap="frame" if settings.on_gap == "frame" else "close"
+    )
+    events = sse_endpoint(authenticate=policy.listening, origins=origins)
+    publish = publish_endpoint(authenticate=policy.publishing, max_body_bytes=settings.max_body_bytes)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, Any]]:
+        # Here the server has set its handlers: this takes the signals over, and gives them back once all is drained.
+        with drain_on_signal(backplane, delay_s=settings.drain_delay_s, spread_s=settings.drain_s):
+            yield {"backplane": backplane}
+
+    routes: list[Route | WebSocketRoute] = [
+        WebSocketRoute("/ws", websocket),
+        Route("/ws", websocket, methods=None),  # which says that it wants a WebSocket
+        Route("/events", events, methods=None),
+        Route("/publish", publish, methods=None),
+        Route("/backplane.js", websocket, methods=None),
+        Route("/openapi.json", _openapi),
+        *_probes(),
+    ]
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+def make_metrics_app(backplane: BaseBackplane) -> Starlette:
+    """Return the app that scrapers and orchestrators reach."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, Any]]:
+        yield {"backplane": backplane}
+
+    return Starlette(routes=[Route("/metrics", metrics_endpoint(), methods=None), *_probes()], lifespan=lifespan)
+
+
+def _probes() -> Sequence[Route]:
+    health = health_endpoint()
+    return [
+        Route("/healthz", At(health, "/live"), methods=None),
+        Route("/readyz", At(health, "/ready"), methods=None),
+    ]

@@ -1,0 +1,215 @@
+"""Who may do what: `TokenPolicy` asks a token, `DevPolicy` believes everyone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final, cast
+
+import jwt
+from attrs import define, field
+from backplane_asgi import Grant, Refused, Request
+from backplane_core import BaseBackplane, InvalidTargetError, Target
+
+from backplane_server._gateway.keys import Key, Keys
+from backplane_server._gateway.rates import Rates
+
+__all__ = ["OWN_CLAIM", "PUBLISHER", "DevPolicy", "Everything", "TokenPolicy"]
+
+OWN_CLAIM: Final = "backplane"
+"""What a token says of this gateway: `targets`, `subscribe`, `publish`, `roles`."""
+PUBLISHER: Final = "publisher"
+"""The role that may publish to anything: a back-end's."""
+UNAUTHORIZED: Final = 4401
+FORBIDDEN: Final = 4403
+TRY_LATER: Final = 1013
+TOO_OFTEN: Final = 4429
+MOST_TARGETS: Final = 128
+"""Targets of one list in a token: a header with more is too large for most proxies."""
+LEEWAY_S: Final = 10.0
+"""By how much the clocks of those who sign may differ."""
+
+
+class Everything(Collection[Target]):
+    """Every target there is."""
+
+    def __contains__(self, target: object) -> bool:
+        return isinstance(target, Target)
+
+    def __iter__(self) -> Any:  # noqa: ANN401 -- there is no end of them
+        raise TypeError("there is no end of targets")
+
+    def __len__(self) -> int:
+        return 1
+
+
+@define(kw_only=True)
+class TokenPolicy:
+    """Grants what a signed token says.
+
+    The token stands in `Authorization: Bearer`, behind the WebSocket subprotocol `bearer`, or in a cookie; never in the
+    URL, which logs keep.
+
+    Args:
+        keys: What tokens are signed with.
+        audience: What `aud` has to hold; None: it is not looked at.
+        issuer: What `iss` has to be; None: it is not looked at.
+        claims: Which claims name a target, and of which kind: `sub` a `user`.
+        cookie: The cookie that may hold the token; None: none.
+        max_connections: How many clients may be connected.
+        publish_rate: Publishes of one subject in a second.
+    """
+
+    keys: Keys
+    audience: str | None
+    issuer: str | None
+    claims: Mapping[str, str]
+    cookie: str | None
+    max_connections: int
+    publish_rate: float
+    _rates: Rates = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._rates = Rates(self.publish_rate)
+
+    async def listening(self, request: Request) -> Grant:
+        """Return what a client may hear.
+
+        Raises:
+            Refused: It has no good token, or the server is full.
+        """
+        refuse_if_full(request, self.max_connections)
+        return self._grant(self._read(request))
+
+    async def publishing(self, request: Request) -> Grant:
+        """Return what a client may publish to.
+
+        Raises:
+            Refused: It has no good token, may publish nothing, or does so too often.
+        """
+        claims = self._read(request)
+        grant = self._grant(claims)
+        if not grant.may_publish:
+            raise Refused(FORBIDDEN, f"the token's claim {OWN_CLAIM} has neither publish nor the role {PUBLISHER}")
+        if not self._rates.admits(str(claims.get("sub", "")), time.monotonic()):
+            raise Refused(TOO_OFTEN, f"at most {self.publish_rate:g} publishes a second")
+        return grant
+
+    def _read(self, request: Request) -> Mapping[str, Any]:
+        token = request.bearer or (request.cookies.get(self.cookie) if self.cookie else None)
+        if not token:
+            raise Refused(UNAUTHORIZED, "no token: send Authorization: Bearer, or the subprotocol bearer")
+        reason = "the token is not signed by a key that is known here"
+        try:
+            found = self.keys.find(jwt.get_unverified_header(token).get("kid"))
+        except jwt.PyJWTError:
+            raise Refused(UNAUTHORIZED, "the token is no JWT") from None
+        for key in found:
+            try:
+                return self._decode(token, key)
+            except jwt.InvalidSignatureError:
+                continue
+            except jwt.InvalidAlgorithmError:
+                reason = "the token's algorithm is none of its key"
+            except jwt.PyJWTError as error:
+                reason = _reason(error)
+                break
+        raise Refused(UNAUTHORIZED, reason)
+
+    def _decode(self, token: str, key: Key) -> Mapping[str, Any]:
+        claims: Mapping[str, Any] = jwt.decode(
+            token,
+            key.key,
+            algorithms=list(key.algorithms),
+            audience=self.audience,
+            issuer=self.issuer,
+            leeway=LEEWAY_S,
+            options={"require": ["exp", *self._required()], "verify_aud": self.audience is not None},
+        )
+        return claims
+
+    def _required(self) -> list[str]:
+        return [name for name, value in (("aud", self.audience), ("iss", self.issuer)) if value is not None]
+
+    def _grant(self, claims: Mapping[str, Any]) -> Grant:
+        own: object = claims.get(OWN_CLAIM, {})
+        if not isinstance(own, Mapping):
+            raise Refused(UNAUTHORIZED, f"the token's claim {OWN_CLAIM} is no object")
+        own = cast("Mapping[str, Any]", own)
+        named = [
+            Target(kind, str(claims[claim]))
+            for claim, kind in self.claims.items()
+            if isinstance(claims.get(claim), (str, int)) and claims[claim] != ""
+        ]
+        targets = list(dict.fromkeys([*named, *_targets(own, "targets")]))
+        roles: object = own.get("roles", [])
+        publishes = isinstance(roles, list) and PUBLISHER in roles
+        return Grant(
+            targets=targets,
+            may_subscribe=frozenset(_targets(own, "subscribe")),
+            may_publish=Everything() if publishes else frozenset(_targets(own, "publish")),
+            expires_at=float(claims["exp"]),
+        )
+
+
+def _targets(own: Mapping[str, Any], name: str) -> Sequence[Target]:
+    """Return the targets of one list in a token.
+
+    Raises:
+        Refused: It is no list of targets.
+    """
+    listed: object = own.get(name, [])
+    texts = [text for text in cast("list[object]", listed) if isinstance(text, str)] if isinstance(listed, list) else []
+    if not isinstance(listed, list) or len(texts) != len(cast("list[object]", listed)) or len(texts) > MOST_TARGETS:
+        raise Refused(UNAUTHORIZED, f"{OWN_CLAIM}.{name} of the token is no list of at most {MOST_TARGETS} texts")
+    try:
+        return [Target.parse(text) for text in texts]
+    except InvalidTargetError:
+        raise Refused(UNAUTHORIZED, f"{OWN_CLAIM}.{name} of the token holds what is no target, as user:u1") from None
+
+
+def _reason(error: jwt.PyJWTError) -> str:
+    """Return what is wrong with a token, with the claim that it is about and nothing of what stands in it."""
+    match error:
+        case jwt.MissingRequiredClaimError():
+            return f"the token has no claim {error.claim}"
+        case jwt.ExpiredSignatureError():
+            return "the token has expired (claim exp)"
+        case jwt.ImmatureSignatureError():
+            return "the token is not valid yet (claim nbf or iat)"
+        case jwt.InvalidAudienceError():
+            return "the token is for somebody else (claim aud)"
+        case jwt.InvalidIssuerError():
+            return "the token is from somebody else (claim iss)"
+        case _:
+            return "the token's claims are not what they should be"
+
+
+def refuse_if_full(request: Request, max_connections: int) -> None:
+    """Raise `Refused` if so many clients are connected."""
+    backplane: BaseBackplane = request.scope["state"]["backplane"]
+    if backplane.connection_count >= max_connections:
+        raise Refused(TRY_LATER, "this server is full")
+
+
+@define(kw_only=True)
+class DevPolicy:
+    """Believes everyone: a client says in its query who it is, `?target=user:ann`, and may do anything.
+
+    Args:
+        max_connections: How many clients may be connected.
+    """
+
+    max_connections: int
+
+    async def listening(self, request: Request) -> Grant:
+        """Return what the client asks for: `target`, several separated by commas."""
+        refuse_if_full(request, self.max_connections)
+        texts = [text for text in request.query.get("target", "").split(",") if text]
+        return Grant(
+            targets=[Target.parse(text) for text in texts], may_subscribe=Everything(), may_publish=Everything()
+        )
+
+    async def publishing(self, request: Request) -> Grant:  # noqa: ARG002 -- anyone may
+        """Return leave to publish to anything."""
+        return Grant(may_publish=Everything())

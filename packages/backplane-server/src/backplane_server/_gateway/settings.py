@@ -1,0 +1,138 @@
+"""What `backplane serve` is set to: `ServeSettings`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, cast
+
+from attrs import Attribute, field, fields, frozen
+
+from backplane_server._cli.failure import MISUSED, Failure
+from backplane_server._commands.masking import MASK
+
+__all__ = ["PREFIX", "ServeSettings"]
+
+PREFIX: Final = "BACKPLANE_SERVE_"
+SECRET: Final = "secret"  # noqa: S105 -- a word, no password
+
+_SWITCHES: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def _switch(text: str) -> bool:
+    return _SWITCHES[text.lower()]
+
+
+def _texts(text: str) -> Sequence[str]:
+    return tuple(part for piece in text.split(",") if (part := piece.strip()))
+
+
+def _count(text: str) -> int:
+    if (count := int(text)) < 0:
+        raise ValueError
+    return count
+
+
+def _seconds(text: str) -> float:
+    if not (seconds := float(text)) >= 0:
+        raise ValueError
+    return seconds
+
+
+def _as_text(value: object) -> str:
+    return ",".join(map(str, cast("tuple[object, ...]", value))) if isinstance(value, tuple) else str(value)
+
+
+def _setting(default: Any, parse: Callable[[str], Any], allowed: str, *, is_secret: bool = False) -> Any:  # noqa: ANN401
+    return field(default=default, repr=not is_secret, metadata={"parse": parse, "allowed": allowed, SECRET: is_secret})
+
+
+@frozen(kw_only=True)
+class ServeSettings:
+    """The settings of one gateway. A flag wins over `BACKPLANE_SERVE_…`, and that over `[serve]` in the file.
+
+    Args:
+        host: The address to listen at. Default: this machine alone.
+        port: The port; 0: any that is free.
+        metrics_port: The port of the metrics and of the probes; 0: none.
+        jwt_secret: The secret of HS256.
+        jwt_secret_file: A file that holds it.
+        jwt_keys: A file of public keys, PEM or JWKS, for RS256 and ES256.
+        audience: What a token's `aud` has to hold; empty: it is not looked at.
+        issuer: What a token's `iss` has to be; empty: it is not looked at.
+        claims: Which claims of a token name a target of which kind.
+        cookie: The cookie that may hold the token; empty: none.
+        origins: Web pages that may connect; none: those of the host that is asked.
+        max_connections: How many clients may be connected. Default: 10,000, some 200 MB.
+        publish_rate: Publishes of one subject in a second.
+        max_body_bytes: Bytes of the largest publish.
+        drain_delay_s: Seconds between "not ready" and the first close. Default: 5, for a balancer to notice.
+        drain_s: Seconds over which the clients are closed. Default: 20, so that they don't come back all at once.
+        on_gap: `close` or `frame`: what a WebSocket gets where events may be missing.
+        insecure_dev: Whether everyone may do anything.
+    """
+
+    host: str = _setting("127.0.0.1", str, "an address")
+    port: int = _setting(8001, _count, "a port")
+    metrics_port: int = _setting(9001, _count, "a port, or 0 for none")
+    jwt_secret: str = _setting("", str, "at least 32 bytes", is_secret=True)
+    jwt_secret_file: str = _setting("", str, "a path")
+    jwt_keys: str = _setting("", str, "a path")
+    audience: str = _setting("", str, "a text")
+    issuer: str = _setting("", str, "a text")
+    claims: Sequence[str] = _setting(("sub=user", "org=org"), _texts, "claim=kind, separated by commas")
+    cookie: str = _setting("", str, "the name of a cookie")
+    origins: Sequence[str] = _setting((), _texts, "origins, separated by commas")
+    max_connections: int = _setting(10_000, _count, "a whole number")
+    publish_rate: float = _setting(100.0, _seconds, "a number, 0 or more")
+    max_body_bytes: int = _setting(1024 * 1024, _count, "a whole number of bytes")
+    drain_delay_s: float = _setting(5.0, _seconds, "seconds, 0 or more")
+    drain_s: float = _setting(20.0, _seconds, "seconds, 0 or more")
+    on_gap: str = _setting("close", str, "close or frame")
+    insecure_dev: bool = _setting(False, _switch, "true or false")  # noqa: FBT003 -- a default
+
+    @classmethod
+    def of(cls, texts: Mapping[str, str], sources: Mapping[str, str]) -> ServeSettings:
+        """Return the settings for these texts.
+
+        Args:
+            texts: By name.
+            sources: Which flag, variable or line says so, by name.
+
+        Raises:
+            Failure: There is no such setting, or its text is not allowed; says what is.
+        """
+        known: dict[str, Attribute[Any]] = {it.name: it for it in fields(cls)}
+        values: dict[str, Any] = {}
+        for name, text in texts.items():
+            attribute = known.get(name)
+            if attribute is None:
+                near = difflib.get_close_matches(name, known, n=1)
+                advice = f"is {near[0]} meant?" if near else f"there are {', '.join(sorted(known))}"
+                raise Failure(f"{sources[name]} is no setting of serve", advice, MISUSED)
+            try:
+                values[name] = attribute.metadata["parse"](text)
+            except (KeyError, ValueError):
+                problem = f"{sources[name]} is not {attribute.metadata['allowed']}"
+            else:
+                continue
+            raise Failure(problem, "`backplane serve --help` names all settings", MISUSED)
+        settings = cls(**values)
+        if settings.on_gap not in {"close", "frame"}:
+            raise Failure(f"{sources['on_gap']} is not close or frame", code=MISUSED)
+        return settings
+
+    def shown(self) -> Mapping[str, str]:
+        """Return all settings by name as text, secrets masked."""
+        return {it.name: MASK if it.metadata[SECRET] else _as_text(getattr(self, it.name)) for it in fields(type(self))}
+
+    def claim_kinds(self) -> Mapping[str, str]:
+        """Return which claim names which kind of target.
+
+        Raises:
+            Failure: One is not written as `claim=kind`.
+        """
+        pairs = [text.partition("=") for text in self.claims]
+        if any(not claim or not kind for claim, _, kind in pairs):
+            raise Failure("claims are written as claim=kind", "write sub=user,org=org", MISUSED)
+        return {claim: kind for claim, _, kind in pairs}
