@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -25,6 +26,24 @@ CLOSE_S: Final = 10
 """How long requests may go on once all clients are closed."""
 BACKLOG: Final = 2_048
 """Handshakes that may wait: a deploy brings thousands at once."""
+
+
+class LastServer(uvicorn.Server):
+    """A server that ends on a signal, and lets the process end by itself: uvicorn's own would kill it with the signal.
+
+    What comes after it, closing the link to the broker, is done, and the exit code is 0.
+    """
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Take the signals, and give them back."""
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        previous = {number: signal.signal(number, self.handle_exit) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
 
 class QuietServer(uvicorn.Server):
@@ -72,7 +91,7 @@ async def serve_both(
         metrics: What scrapers and orchestrators reach.
         metrics_listening: Where; None: nowhere.
     """
-    server = uvicorn.Server(_config(app))
+    server = LastServer(_config(app))
     beside = QuietServer(_config(metrics))
     async with asyncio.TaskGroup() as tasks:
         if metrics_listening is not None:
