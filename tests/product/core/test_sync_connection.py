@@ -249,7 +249,9 @@ async def test_one_that_does_not_wait_for_the_broker_waits_for_a_state(
                 connection.wait_for_state("live", timeout_s=0.01)
             assert not connection.associate(Target.user("u2")), "later"
             broker.start()
+            assert not connection.ready()
             connection.wait_for_state("live", timeout_s=DEADLINE_S)
+            assert connection.ready()
 
     await asyncio.to_thread(work)
 

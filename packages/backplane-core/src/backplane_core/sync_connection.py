@@ -18,7 +18,7 @@ from backplane_core._runtime.tasks import retrieve_error
 from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Conflate, Connection, Overflow
 from backplane_core.errors import ClosedError
 from backplane_core.event import Event
-from backplane_core.observe import Gap, State, Stats
+from backplane_core.observe import Gap, Readiness, State, Stats
 from backplane_core.options import ConnectOptions
 from backplane_core.sync_fleet import SyncFleet
 from backplane_core.target import Target, check_id
@@ -205,6 +205,14 @@ class SyncConnection:
         """
         shared, _ = self._attached()
         shared.call(shared.served().wait_for_state(state, timeout_s=timeout_s))
+
+    def ready(self) -> Readiness:
+        """Return whether the pod behind it hears the bus, or since when not and why.
+
+        Raises:
+            ClosedError: The connection is closed, or was never entered.
+        """
+        return self._attached()[0].served().ready()
 
     def stats(self) -> Stats:
         """Return a snapshot of the counters of the pod behind it, which connections with the same options share.

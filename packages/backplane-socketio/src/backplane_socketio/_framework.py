@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
         json: JsonModule
         server: Any
+        logger: Logger | None
         channel: str
         write_only: bool
         host_id: str

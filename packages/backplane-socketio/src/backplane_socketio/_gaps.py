@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from logging import Logger, getLogger
+from typing import Final
+
 from backplane_core import Gap
 
-__all__ = ["describe", "event_of"]
+__all__ = ["describe", "event_of", "warn"]
+
+_logger: Final = getLogger("backplane.socketio")
+"""Of the managers: python-socketio's own shows no warning unless it is asked to."""
+
+
+def warn(logger: Logger | None, text: str) -> None:
+    """Write a warning to the log: to the logger that the manager was given, or to one of ours."""
+    (logger or _logger).warning(text)
 
 
 def describe(gap: Gap) -> str:

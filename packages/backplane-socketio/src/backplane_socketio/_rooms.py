@@ -24,15 +24,9 @@ class Rooms:
         """Return whether the server must hear a target."""
         return target in self._held
 
-    def enter(self, namespace: str, room: object) -> Target | None:
-        """Record that a room has clients here; return the target to hear from now on, if there is a new one."""
-        target = room_target(namespace, room)
-        rooms = self._held.get(target)
-        if rooms is not None:
-            rooms.add((namespace, room))
-            return None
-        self._held[target] = {(namespace, room)}
-        return target
+    def enter(self, namespace: str, room: object) -> None:
+        """Record that a room has clients here."""
+        self._held.setdefault(room_target(namespace, room), set()).add((namespace, room))
 
     def leave(self, namespace: str, room: object) -> Target | None:
         """Record that a room has no clients here; return the target that no longer needs to be heard, if any."""

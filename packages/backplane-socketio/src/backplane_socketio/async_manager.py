@@ -17,6 +17,7 @@ from backplane_core import (
     EventEncodeError,
     Gap,
     GapCallback,
+    Readiness,
     SyncPublisher,
     Target,
     connect,
@@ -27,7 +28,7 @@ from backplane_socketio._arguments import check_arguments
 from backplane_socketio._backlog import discard, far_behind
 from backplane_socketio._bridge import AsyncBridge, is_for_old, is_from_old
 from backplane_socketio._framework import AsyncPubSubManager
-from backplane_socketio._gaps import describe, event_of
+from backplane_socketio._gaps import describe, event_of, warn
 from backplane_socketio._hearing import CONFIRM_S, MAX_PENDING, MAX_PENDING_BYTES, RETRY_S, START_S
 from backplane_socketio._messages import decode, message_of, new_host_id
 from backplane_socketio._rooms import Rooms
@@ -168,6 +169,11 @@ class AsyncBackplaneManager(AsyncPubSubManager):
                 await asyncio.sleep(0.001)
             await self._here.backplane.wait_for_state("live")
 
+    def ready(self) -> Readiness:
+        """Return whether this server hears the others, or since when not and why; for a readiness probe."""
+        here = self._here
+        return Readiness(live=False, reason="it has not begun: see open()") if here is None else here.backplane.ready()
+
     async def aclose(self, *, drain_s: float = 5.0) -> None:
         """Hear nothing from now on, and return once what was emitted is sent; for the shutdown of an app.
 
@@ -272,9 +278,7 @@ class AsyncBackplaneManager(AsyncPubSubManager):
         """
         super().basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
         if self._addressing.by_room:
-            target = self._rooms.enter(namespace, room)
-            if target is not None and self._here is not None:
-                self._here.backplane.associate_nowait(self.host_id, target)
+            self._rooms.enter(namespace, room)  # who calls this waits until it is heard: see `_confirm`
 
     def basic_leave_room(self, sid: str, namespace: str, room: object) -> None:
         """Remove a client of this server from a room.
@@ -329,7 +333,7 @@ class AsyncBackplaneManager(AsyncPubSubManager):
             try:
                 await backplane.wait_for_state("live", timeout_s=START_S)
             except TimeoutError:  # its clients are served meanwhile, and get a gap
-                self._get_logger().warning("the broker is not there yet: other servers are not heard")
+                warn(self.logger, "the broker is not there yet: other servers are not heard")
             connection = backplane.connection(
                 self.host_id,
                 ALL,
@@ -372,7 +376,7 @@ class AsyncBackplaneManager(AsyncPubSubManager):
 
     async def _report(self, gap: Gap) -> None:
         self.gaps += 1
-        self._get_logger().warning(describe(gap))
+        warn(self.logger, describe(gap))
         arguments = self._arguments
         try:
             if arguments.on_gap is not None:
@@ -424,8 +428,14 @@ class AsyncBackplaneManager(AsyncPubSubManager):
                 for target in targets:
                     if self._rooms.holds(target):
                         await here.backplane.associate(self.host_id, target)
+                        if not self._rooms.holds(target):  # left meanwhile
+                            here.backplane.dissociate_nowait(self.host_id, target)
         except TimeoutError:
             self._get_logger().warning("the broker did not confirm a room in time")
+
+    async def _handle_enter_room(self, message: dict[str, Any]) -> None:
+        await super()._handle_enter_room(message)
+        await self._confirm((room_target(message["namespace"], message["room"]),))
 
     async def _handle_emit(self, message: dict[str, Any]) -> None:
         await super()._handle_emit(message)

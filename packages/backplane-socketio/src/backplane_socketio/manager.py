@@ -19,6 +19,7 @@ from backplane_core import (
     EventEncodeError,
     Gap,
     GapCallback,
+    Readiness,
     SyncConnection,
     SyncPublisher,
     Target,
@@ -29,7 +30,7 @@ from backplane_socketio._arguments import check_arguments
 from backplane_socketio._backlog import discard, far_behind
 from backplane_socketio._bridge import Bridge, is_for_old, is_from_old
 from backplane_socketio._framework import PubSubManager
-from backplane_socketio._gaps import describe, event_of
+from backplane_socketio._gaps import describe, event_of, warn
 from backplane_socketio._hearing import MAX_PENDING, MAX_PENDING_BYTES, RETRY_S, START_S
 from backplane_socketio._messages import decode, message_of, new_host_id
 from backplane_socketio._rooms import Rooms
@@ -166,6 +167,13 @@ class BackplaneManager(PubSubManager):
             raise TimeoutError("the server does not hear others yet")
         self._connection.wait_for_state("live", timeout_s=max(0.001, deadline - time.monotonic()))
 
+    def ready(self) -> Readiness:
+        """Return whether this server hears the others, or since when not and why; for a readiness probe."""
+        connection = self._connection
+        return (
+            Readiness(live=False, reason="it has not begun: see open()") if connection is None else connection.ready()
+        )
+
     def close(self, *, drain_s: float = 5.0) -> None:
         """Hear nothing from now on, and return once what was emitted is sent; for the shutdown of an app.
 
@@ -265,10 +273,8 @@ class BackplaneManager(PubSubManager):
         """
         with self._changing:
             super().basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
-            target = self._rooms.enter(namespace, room) if self._addressing.by_room else None
-            if target is not None and self._connection is not None:
-                with suppress(ClosedError):
-                    self._connection.associate_nowait(target)
+            if self._addressing.by_room:
+                self._rooms.enter(namespace, room)  # who calls this waits until it is heard: see `_confirm`
 
     def basic_leave_room(self, sid: str, namespace: str, room: object) -> None:
         """Remove a client of this server from a room.
@@ -334,7 +340,7 @@ class BackplaneManager(PubSubManager):
             try:
                 connection.wait_for_state("live", timeout_s=START_S)
             except TimeoutError:  # its clients are served meanwhile, and get a gap
-                self._get_logger().warning("the broker is not there yet: other servers are not heard")
+                warn(self.logger, "the broker is not there yet: other servers are not heard")
             with self._changing:
                 for target in self._rooms.targets:
                     connection.associate_nowait(target)
@@ -372,7 +378,7 @@ class BackplaneManager(PubSubManager):
         if self._first_client_at is None or gap.until <= self._first_client_at:
             return  # it was over before there was anybody who could miss something
         self.gaps += 1
-        self._get_logger().warning(describe(gap))
+        warn(self.logger, describe(gap))
         arguments = self._arguments
         try:
             if arguments.on_gap is not None:
@@ -421,6 +427,13 @@ class BackplaneManager(PubSubManager):
             for target in targets:
                 if self._rooms.holds(target):
                     connection.associate(target)
+                    with self._changing:
+                        if not self._rooms.holds(target):  # left meanwhile
+                            connection.dissociate_nowait(target)
+
+    def _handle_enter_room(self, message: dict[str, Any]) -> None:
+        super()._handle_enter_room(message)
+        self._confirm((room_target(message["namespace"], message["room"]),))
 
     def _handle_emit(self, message: dict[str, Any]) -> None:
         super()._handle_emit(message)
