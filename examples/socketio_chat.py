@@ -39,6 +39,6 @@ chat = AsyncBackplaneManager(
     channel=os.environ.get("BACKPLANE_CHANNEL", "chat"),
     by_room=os.environ.get("CHAT_BY_ROOM") == "1",
     gap_event="reload",  # messages may be missing: the page loads the room again
-    bridge=os.environ.get("CHAT_BRIDGE"),  # while servers with AsyncRedisManager are left
+    bridge=os.environ.get("CHAT_BRIDGE") or None,  # while servers with AsyncRedisManager are left
 )
 app = make_app(chat, lambda: chat.ready().live, on_startup=chat.open, on_shutdown=chat.aclose)

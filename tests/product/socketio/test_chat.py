@@ -20,11 +20,18 @@ OLD = "tests.product.socketio.old_chat:app"
 
 
 @asynccontextmanager
-async def chat(url: str, channel: str, app: str = NEW, **environment: str) -> AsyncGenerator[Server]:
+async def chat(
+    url: str, channel: str, app: str = NEW, *, by_room: bool = False, bridge: str = ""
+) -> AsyncGenerator[Server]:
     """Run a server of the chat."""
     command = ("-m", "uvicorn", app, "--fd", "{fd}", "--log-level", "info")
     async with serve_by(
-        command, BACKPLANE_URL=url, BACKPLANE_CHANNEL=channel, metrics="/health", **environment
+        command,
+        BACKPLANE_URL=url,
+        BACKPLANE_CHANNEL=channel,
+        CHAT_BY_ROOM="1" if by_room else "0",
+        CHAT_BRIDGE=bridge,
+        metrics="/health",
     ) as server:
         if app == NEW:
             await hears(server, live=True)
@@ -57,6 +64,10 @@ class Person:
             await self.client.emit("say", ("blue", f"{name} {self.said}"))
             self.said += 1
 
+    def missed(self, _: Any) -> None:
+        """Take note that something may be missing."""
+        self.heard.append("reload")
+
     def words(self, name: str) -> list[int]:
         """Return the numbers that were heard of a speaker, in order."""
         return [int(text.split()[1]) for text in self.heard if text.startswith(f"{name} ")]
@@ -68,7 +79,7 @@ async def entered(server: Server) -> AsyncGenerator[Person]:
     client: Any = socketio.AsyncClient(reconnection=False)
     person = Person(client)
     client.on("said", person.heard.append)
-    client.on("reload", lambda _: person.heard.append("reload"))
+    client.on("reload", person.missed)
     await client.connect(f"http://127.0.0.1:{server.port}", transports=["websocket"], wait_timeout=int(DEADLINE_S))
     try:
         await client.emit("join", "blue")
@@ -83,10 +94,10 @@ async def entered(server: Server) -> AsyncGenerator[Person]:
 
 @pytest.fixture
 async def pair(broker: OwnBroker, channel: str, routing: str) -> AsyncGenerator[tuple[Server, Server]]:
-    by_room = "1" if routing == "interest" else "0"
+    by_room = routing == "interest"
     async with (
-        chat(broker.url, channel, CHAT_BY_ROOM=by_room) as here,
-        chat(broker.url, channel, CHAT_BY_ROOM=by_room) as there,
+        chat(broker.url, channel, by_room=by_room) as here,
+        chat(broker.url, channel, by_room=by_room) as there,
     ):
         yield here, there
 
@@ -120,11 +131,10 @@ async def test_servers_move_from_the_old_manager_to_the_new_one_while_people_tal
     stays: str, redis_url: str, shared_broker: Any, channel: str
 ) -> None:
     """Servers come and go next to one that stays; its people, and theirs, hear all, once, in order."""
-    bridge = {"CHAT_BRIDGE": redis_url}
     # Without a bridge a new server hears new ones alone: that is the last step, once no old one is left.
-    waves: list[tuple[str, dict[str, str]]] = [(OLD, bridge), (NEW, bridge), *([(NEW, {})] if stays == NEW else [])]
+    waves = [(OLD, redis_url), (NEW, redis_url), *([(NEW, "")] if stays == NEW else [])]
     speaking = True
-    async with chat(shared_broker.url, channel, stays, **bridge) as stable, entered(stable) as ann:
+    async with chat(shared_broker.url, channel, stays, bridge=redis_url) as stable, entered(stable) as ann:
 
         async def talk() -> None:
             while speaking:
@@ -134,8 +144,8 @@ async def test_servers_move_from_the_old_manager_to_the_new_one_while_people_tal
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(talk())
             try:
-                for number, (app, environment) in enumerate(waves):
-                    async with chat(shared_broker.url, channel, app, **environment) as server, entered(server) as bob:
+                for number, (app, bridge) in enumerate(waves):
+                    async with chat(shared_broker.url, channel, app, bridge=bridge) as server, entered(server) as bob:
                         await meet(ann, bob, f"bob{number}", in_order=app == NEW)
             finally:
                 speaking = False
