@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from bench.measure import Measure
 from bench.measures.broker import BrokerCost
+from bench.measures.channels import Channels
 from bench.measures.fanout import Fanout
 from bench.measures.fleet import Fleet
 from bench.measures.interest import Interest
@@ -35,6 +36,7 @@ MEASURES: Final[Mapping[str, type[Measure[Any]]]] = {
         Memory,
         Interest,
         Presence,
+        Channels,
         Signing,
         Profile,
         BrokerCost,

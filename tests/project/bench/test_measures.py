@@ -10,6 +10,7 @@ from attrs import define
 from backplane_testservers import Broker, Kind, OwnBroker
 
 from bench.measures.broker import BrokerCost
+from bench.measures.channels import Channels
 from bench.measures.fanout import Case, Fanout
 from bench.measures.fleet import Fleet
 from bench.measures.interest import Interest
@@ -53,6 +54,14 @@ def test_all_of_ours_and_all_bare_subjects_finish(kind: Kind) -> None:
     throughput(
         kind, *[key.partition("-")[2] for key, one in SUBJECTS.items() if one.bus == kind and one.part != "peer"]
     )
+
+
+def test_layers_of_django_channels_are_measured_side_by_side(redis_url: str) -> None:
+    pytest.importorskip("channels_redis")
+    figures = Channels(messages=100, rounds=1).measure(Silent())
+    assert sorted(figures.by_layer) == ["default", "ours", "pubsub"]
+    assert all(rates.to_fifty > 0 for rates in figures.by_layer.values())
+    assert len(Channels.findings(figures).rows) == 3
 
 
 async def test_one_measurement_is_printed_and_written_with_what_it_ran_on(redis_url: str, tmp_path: Path) -> None:
