@@ -17,9 +17,10 @@ _QUEUED: Final = 8
 
 
 @contextmanager
-def deaf_address(host: str, port: int) -> Generator[None]:
-    """Serve an address where connecting never ends."""
-    with socket.create_server((host, port), backlog=0):
+def deaf_address(host: str, port: int = 0) -> Generator[int]:
+    """Serve an address where connecting never ends, on a free port or on this one; yield which."""
+    with socket.create_server((host, port), backlog=0) as server:
+        port = server.getsockname()[1]
         waiting = [socket.socket() for _ in range(_QUEUED)]
         try:
             for one in waiting:
@@ -33,7 +34,7 @@ def deaf_address(host: str, port: int) -> Generator[None]:
                     pass
                 else:
                     raise AssertionError(f"{host} is not deaf: it took another connection")
-            yield
+            yield port
         finally:
             for one in waiting:
                 one.close()

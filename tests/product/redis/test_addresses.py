@@ -38,11 +38,8 @@ async def test_a_name_whose_first_address_swallows_packets_is_connected_to(
 
 async def test_a_server_that_answers_nothing_is_named_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
     resolve(monkeypatch, "cache.internal", "127.0.0.2")
-    with (
-        deaf_address("127.0.0.2", 40772),
-        pytest.raises(TransportError, match=r"redis://pod:\*\*\*@cache\.internal:40772|cache\.internal:40772"),
-    ):
-        await connect("redis://pod:secret@cache.internal:40772", connect_timeout_s=0.5)
+    with deaf_address("127.0.0.2") as port, pytest.raises(TransportError, match=rf"cache\.internal:{port}"):
+        await connect(f"redis://pod:secret@cache.internal:{port}", connect_timeout_s=0.5)
 
 
 @pytest.mark.parametrize("way", ["option", "mapping", "query", "environment"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from backplane_core._inbound import subscriptions
 from backplane_testservers import ScriptedRedis
 from backplane_testservers.scripted import ScriptedConnection
 from backplane_testservers.scripted_redis import array, error, push
+from redis.credentials import StreamingCredentialProvider
 
 from tests.support.waiting import until
 
@@ -104,6 +106,61 @@ async def test_a_server_that_is_only_like_redis_is_used_as_it_is(server: Scripte
             await until(lambda: got == list(range(20)), "the events arrive, in order")
             assert here.stats().links == there.stats().links == 1
             assert here.ready()
+
+
+class SilentRefusals(ScriptedRedis):
+    """Leaves out the reply to an AUTH that it refuses, as Redis 7.2 to 8 do behind another command."""
+
+    def usual(self, connection: ScriptedConnection, words: tuple[bytes, ...]) -> bytes:
+        return b"" if words[0].upper() == b"AUTH" else super().usual(connection, words)
+
+
+class Rotating(StreamingCredentialProvider):
+    """Announces a token that is refused."""
+
+    def get_credentials(self) -> tuple[str, str]:
+        return ("default", "secret")
+
+    def on_next(self, callback: Callable[[Any], None]) -> None:
+        self.announce = callback
+
+    def on_error(self, callback: Callable[[Exception], None]) -> None:
+        del callback
+
+    def is_streaming(self) -> bool:
+        return True
+
+    def try_get(self, key: str) -> str:
+        return key
+
+    def get_value(self) -> str:
+        return "refused"
+
+
+@pytest.mark.parametrize("ping", [None, error("NOPERM User default has no permissions to run the 'ping' command")])
+async def test_a_renewal_that_is_refused_without_a_reply_is_a_warning_and_costs_no_link(
+    ping: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    got: list[int] = []
+    tokens = Rotating()
+    with SilentRefusals({} if ping is None else {"PING": ping}) as server:
+        options: dict[str, Any] = {"connection_kwargs": {"credential_provider": tokens}}
+        async with connect(server.url, **options) as here, connect(server.url) as there:
+            await there.attach("c1", got.append)
+            await there.associate("c1", USER)
+            for number in range(100):
+                await here.publish(USER, number)
+                if number % 10 == 0:
+                    tokens.announce(tokens)
+                    await here.flush(timeout_s=5)
+            await until(lambda: server.count("AUTH") >= 10, "the tokens reach the server")
+            await until(lambda: got == list(range(100)), "the events arrive, in order")
+            await here.flush(timeout_s=5)
+            assert here.stats().links == 1
+            assert dict(there.stats().gaps) == {}
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == server.count("AUTH")
+    assert all("refused renewed credentials (without a reply)" in text for text in warnings)
 
 
 async def test_a_subscription_that_the_server_drops_by_itself_ends_the_link() -> None:

@@ -133,7 +133,8 @@ async def test_a_streaming_providers_next_token_is_taken_on_the_live_link(
     assert NEXT not in caplog.text
 
 
-async def test_amid_traffic_nothing_is_lost_doubled_or_out_of_order(server: RedisServer) -> None:
+@pytest.mark.parametrize("token", [SECRET, "wrong-token"], ids=["taken", "refused"])
+async def test_amid_traffic_nothing_is_lost_doubled_or_out_of_order(server: RedisServer, token: str) -> None:
     tokens = Tokens()
     options: Any = {"connection_kwargs": {"credential_provider": tokens}}
     async with connect(url_of(server), **options) as here, connect(url_of(server), **options) as there:
@@ -141,7 +142,7 @@ async def test_amid_traffic_nothing_is_lost_doubled_or_out_of_order(server: Redi
         for number in range(2_000):
             await there.publish(USER, number)
             if not number % 100:
-                tokens.announce(Token(SECRET))
+                tokens.announce(Token(token))
                 await asyncio.sleep(0)
         assert await socket.has(2_000) == [*range(2_000)]
         assert socket.gaps == []
@@ -186,7 +187,9 @@ async def test_a_token_that_is_refused_leaves_the_link_and_is_a_warning(
     url = url_of(server).replace("redis", scheme, 1)
     async with connect(url, connection_kwargs={"credential_provider": tokens}) as pod:
         tokens.announce(Token("wrong-token"))
-        await until(lambda: "refused renewed credentials (WRONGPASS)" in caplog.text, "a warning")
+        # Redis 7.2 and later leave out the reply if they read the command together with one before it.
+        refusals = ("refused renewed credentials (WRONGPASS)", "refused renewed credentials (without a reply)")
+        await until(lambda: any(text in caplog.text for text in refusals), "a warning")
         tokens.on_failure[0](RuntimeError("wrong-token"))
         await pod.publish(USER, 1)
         await pod.flush(timeout_s=10)

@@ -27,16 +27,16 @@ _EARLIEST: Final = 0.8
 """Of the interval: pods that started together renew apart, so that a fleet does not log in all at once."""
 
 
-def log_refused_renewal(where: str, reply: str) -> None:
+def log_refused_renewal(where: str, reply: str | None) -> None:
     """Log that a server refused renewed credentials, by the code of its reply: the rest may quote anything.
 
     Args:
         where: The server's address.
-        reply: What it said.
+        reply: What it said; None: nothing, as some do.
     """
-    code = reply.partition(" ")[0]
+    code = "without a reply" if reply is None else reply.partition(" ")[0]
     text = "Redis at %s refused renewed credentials (%s); the link goes on with those that it has"
-    logger.warning(text, where, code if code in KNOWN_CODES else "an error")
+    logger.warning(text, where, code if reply is None or code in KNOWN_CODES else "an error")
 
 
 class Renewable(Protocol):

@@ -175,7 +175,9 @@ class RedisLink(PipelinedConnection):
             else:
                 self._replies += confirmed
                 confirmed = 0
-                if self.takes_renewal(reply) or self._accept_other(reply):
+                if self.takes_renewal(reply):
+                    continue
+                if self._accept_other(reply):
                     confirmed = 1
                 elif isinstance(reply, hiredis.ReplyError):
                     self._fatal = self.take_refusal(str(reply))

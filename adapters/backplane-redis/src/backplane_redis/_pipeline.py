@@ -21,7 +21,7 @@ from backplane_redis._credentials import log_refused_renewal
 from backplane_redis._error_reply import error_reply
 from backplane_redis._limits import LEAST_BYTES, Limits
 from backplane_redis._pending import PendingReply
-from backplane_redis._refusals import KNOWN_CODES, is_unknown_command
+from backplane_redis._refusals import KNOWN_CODES, is_about_rights, is_unknown_command
 from backplane_redis._verdicts import grants, is_lacking_command, judge
 
 __all__ = ["CLOSED", "MALFORMED", "PUSH", "PipelinedConnection"]
@@ -35,6 +35,8 @@ MALFORMED: Final = (hiredis.ProtocolError, LookupError, TypeError, AttributeErro
 """What taking replies raises if they are no RESP3, or if no Redis sends such: the connection is dead then."""
 
 _AUTH: Final = "AUTH"
+_OK: Final = (b"OK", "OK")
+_PONG: Final = (b"PONG", "PONG")
 
 CLOSED: Final = (
     "the server closed the connection: a restart, CLIENT KILL, an ACL change, or this process read too slowly "
@@ -80,6 +82,8 @@ class PipelinedConnection(ABC):
         self._dead: str | None = None
         # Keeps the credentials from expiring.
         self._renewal = None if connection.credentials is None else connection.credentials.keep(self)
+        # Whether the last AUTH has its reply.
+        self._is_answered = False
 
     @property
     def nonsense(self) -> str:
@@ -131,27 +135,39 @@ class PipelinedConnection(ABC):
             raise self.error()
 
     async def renew(self, login: Sequence[str]) -> None:
-        """Authenticate again, in the middle of everything: the reply is counted like any.
+        """Authenticate again, in the middle of everything: the last reply is counted like any.
 
-        A refusal leaves the link as it is. The server ends it once the old credentials have expired.
+        A refusal leaves the link as it is. The server ends it once the old credentials have expired. From 7.2 on, Redis
+        leaves out the reply to a refused AUTH that it reads together with an earlier command (redis/redis#15640). So a
+        PING follows, whose reply comes in any case: all later ones would be taken for the reply before them otherwise.
 
         Raises:
             TransportError: The link is dead.
         """
-        await self.wait_confirmed(await self.write(_AUTH, ("",), pack_command(_AUTH, *login)))
+        self._is_answered = False
+        await self.wait_confirmed(await self.write(_AUTH, ("",), pack_command(_AUTH, *login) + pack_command("PING")))
 
     def takes_renewal(self, reply: object) -> bool:
-        """Return whether a reply answers `renew`; log a refusal.
+        """Take a reply to what `renew` wrote, and count it if it is the last; return whether it is one.
 
         Only if the next reply is that one, as a torn message may look like it.
         """
         pending = self.next_pending()
         if pending is None or pending.command != _AUTH:
             return False
-        refused = isinstance(reply, hiredis.ReplyError)
-        if refused:
-            log_refused_renewal(self._where, str(reply))
-        return refused or reply in {b"OK", "OK"}
+        refusal = str(reply) if isinstance(reply, hiredis.ReplyError) else None
+        # The user may lack the right to PING, but not to AUTH.
+        if not self._is_answered and (reply in _OK if refusal is None else not is_about_rights(refusal)):
+            self._is_answered = True
+            if refusal is not None:
+                log_refused_renewal(self._where, refusal)
+            return True
+        if refusal is None and reply not in _PONG:
+            return False
+        if not self._is_answered:
+            log_refused_renewal(self._where, None)
+        self._replies += 1
+        return True
 
     async def aclose(self) -> None:
         """Close the socket at once; pending calls raise."""

@@ -162,7 +162,6 @@ class ClusterNode(PipelinedConnection):
     def _take_rare(self, reply: Any) -> bool:  # noqa: ANN401 -- whatever Redis sends
         """Take an error, or a view of the cluster; return whether the connection stays live."""
         if self.takes_renewal(reply):
-            self._replies += 1
             return True
         pending = self._pending[0] if self._pending else None
         if isinstance(reply, hiredis.ReplyError):

@@ -112,6 +112,11 @@ class Members:
         """Whether every pod that lives has been heard."""
         return self._listened_s >= self._settles_at
 
+    def is_there(self, origin: str) -> bool:
+        """Return whether a pod was heard and has not left, though it may hold no connections."""
+        member = self._known.get(origin)
+        return member is not None and not member.has_left
+
     def is_present(self, origin: str) -> bool:
         """Return whether a pod is a member; see `present`."""
         member = self._known.get(origin)

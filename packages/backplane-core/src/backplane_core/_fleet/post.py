@@ -72,6 +72,10 @@ class FleetPost:
         self.roll_calls = roll_calls
         """What orders are followed with; the reader lets it work after each frame of a pod."""
 
+    def is_there(self, origin: str) -> bool:
+        """Return whether a pod was heard and has not left."""
+        return self._members.is_there(origin)
+
     def take(self, head: Head, frame: bytes) -> None:
         """Take a beat of another pod, whose number is new.
 

@@ -9,8 +9,17 @@ from backplane_core._inbound.epochs import Epochs
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.own_beats import OwnBeats
 from backplane_core._inbound.refusals import Refusals, is_signed
+from backplane_core._inbound.stale_frame import StaleFrame
 from backplane_core._log.mirror import Mirror
-from backplane_core._protocol.frame import FRAME_OVERHEAD_BYTES, Head, check_head, decode_exclusion, decode_targets
+from backplane_core._protocol.frame import (
+    FRAME_OVERHEAD_BYTES,
+    Head,
+    check_head,
+    decode_exclusion,
+    decode_head,
+    decode_targets,
+    is_beat,
+)
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._protocol.peers import Peers
 from backplane_core._protocol.sequence import DUPLICATE, UNCOUNTED, Tracker
@@ -96,8 +105,10 @@ class Admission:
         if is_a_pods and self._refusals.note(payload, reason):
             logger.warning("frames of another pod are refused, counted in stats() and logged once: %s", reason)
 
-    def take_lost(self, lost: Frame | Lost | None) -> None:
-        """Take a link's word that frames were lost; None is what a frame leaves that was refused before."""
+    def take_lost(self, lost: Frame | Lost | StaleFrame | None) -> None:
+        """Take a link's word that frames were lost; and what a frame leaves that was refused before, often None."""
+        if isinstance(lost, StaleFrame):
+            self._take_stale(lost)
         if not isinstance(lost, Lost):
             return
         if lost.cause == "epoch" and lost.channel is not None:
@@ -112,6 +123,32 @@ class Admission:
         self._own_beats.missed(lost.channel)
         self._post.missed(lost.channel)
         self._gaps.report_hole(lost.channel, self._tracker.now, lost.missed, lost.reason, lost.cause)
+
+    def _take_stale(self, stale: StaleFrame) -> None:
+        """Report what is missing for a frame whose time is wrong, unless somebody sends an old one again.
+
+        It is a pod of this fleet that wrote it, so its number tells which: a number that was heard is a copy, and a new
+        one is an event that nobody on this pod gets. Where none of its pod was heard yet, it may be years old, except
+        if its pod is there: then it counts as missing, and once more with what follows, as its number proves nothing.
+        """
+        try:
+            head = decode_head(stale.payload)
+        except EnvelopeError:
+            return
+        if head.seq is None:
+            return
+        channel, missing, is_known = stale.channel, 0, self._tracker.knows(stale.channel, head.origin)
+        if is_known:
+            missing = self._tracker.accept(channel, head.origin, head.seq, head.prev)
+        else:
+            self._tracker.refused(channel, head.origin)
+        is_event = (is_known or self._post.is_there(head.origin)) and not is_beat(head)
+        # While everything is refused, the gap that goes on says it.
+        if missing == DUPLICATE or not (missing or is_event) or self._refusals.is_deaf:
+            return
+        count = missing + is_event if is_known and missing != UNCOUNTED else None
+        reason = f"a frame of {self._peers.describe(head.origin)} was {stale.reason}"
+        self._missed(channel, self._tracker.hole_since if missing else self._tracker.now, count, reason)
 
     def own_beat(self, channel: str, payload: bytes) -> None:
         """Take a beat of this pod that came back."""
@@ -165,7 +202,7 @@ class Admission:
         if head.doubt and (missing := self._tracker.doubted(channel, head.origin)):
             reason = f"the broker of {self._peers.describe(head.origin)} was replaced"
             self._missed(channel, self._tracker.hole_since, missing, reason)
-        if head.routing is not None and bytes(head.event) == b"null":
+        if is_beat(head):
             if self._mirror is not None:
                 self._mirror.take(channel, head)
             self._peers.beat(head, payload)

@@ -10,6 +10,7 @@ from backplane_core._fleet.post import FleetPost
 from backplane_core._inbound.admission import Admission
 from backplane_core._inbound.coverage import Coverage
 from backplane_core._inbound.gap_notifier import GapNotifier
+from backplane_core._inbound.stale_frame import StaleFrame
 from backplane_core._local.delivery import Delivery
 from backplane_core._local.entry import Entry
 from backplane_core._local.registry import Registry
@@ -91,7 +92,7 @@ class Reader:
         self._mirror = mirror
         self._slice_ends = 0.0
 
-    async def process(self, batch: Iterable[Frame | Lost | None]) -> None:  # noqa: C901, PLR0912, PLR0915 -- calls are what it saves
+    async def process(self, batch: Iterable[Frame | Lost | StaleFrame | None]) -> None:  # noqa: C901, PLR0912, PLR0915 -- calls are what it saves
         """Deliver a batch, in order; gives the loop a turn each few milliseconds."""
         registry, counters, monotonic = self._registry, self._counters, self._monotonic
         admission = self._admission

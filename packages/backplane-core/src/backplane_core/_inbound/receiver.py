@@ -111,7 +111,6 @@ class Receiver:
                 max_frame_bytes=max_frame_bytes,
                 reporter=reporter,
                 refusals=self._refusals,
-                tracker=self._tracker,
             )
         )
         self._admission = Admission(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
-from typing import Final
 
 from backplane_core._inbound.refusals import Refusals
+from backplane_core._inbound.stale_frame import StaleFrame
 from backplane_core._protocol.own_frames import OwnFrames
-from backplane_core._protocol.sequence import Tracker
 from backplane_core._protocol.signing import SIGNED_HEAD_BYTES, ForgedError, SignatureError, Signer, StaleError
 from backplane_core._runtime.logging import logger
 from backplane_core._runtime.reporter import Reporter
@@ -16,9 +14,6 @@ from backplane_core.observe import EnvelopeRejected
 from backplane_core.transport import Frame, Lost
 
 __all__ = ["Verifier"]
-
-_ORIGIN: Final = re.compile(rb'\{"origin":"([^"\\]+)"')
-"""As a pod begins a frame; its origin needs no escapes."""
 
 
 class Verifier:
@@ -30,7 +25,6 @@ class Verifier:
         max_frame_bytes: The limit for a plain frame, in bytes; signatures of longer ones are not computed.
         reporter: Counts echoes and rejected frames, and is notified of rejected ones.
         refusals: Notes what is refused.
-        tracker: Notes where something is missing for it.
     """
 
     def __init__(
@@ -41,7 +35,6 @@ class Verifier:
         max_frame_bytes: int,
         reporter: Reporter,
         refusals: Refusals,
-        tracker: Tracker,
     ) -> None:
         self._signer = signer
         self._prefix = own.prefix
@@ -50,9 +43,8 @@ class Verifier:
         self._counters = reporter.counters
         self._reporter = reporter
         self._refusals = refusals
-        self._tracker = tracker
 
-    def verified(self, batch: Iterable[Frame | Lost]) -> Iterator[Frame | Lost | None]:
+    def verified(self, batch: Iterable[Frame | Lost]) -> Iterator[Frame | Lost | StaleFrame | None]:
         """Yield a batch as it would be if nothing were signed; lazily, so that the reader's slices bound the time."""
         for frame in batch:
             if type(frame) is not tuple:
@@ -75,7 +67,8 @@ class Verifier:
             except SignatureError as error:
                 self._counters.signature_errors += 1
                 self._refused(channel, payload, error, is_own=is_own)
-                yield None
+                is_late = isinstance(error, StaleError) and not is_own
+                yield StaleFrame(channel, payload[SIGNED_HEAD_BYTES:], str(error)) if is_late else None
             else:
                 yield (channel, plain)
 
@@ -84,14 +77,5 @@ class Verifier:
         self._reporter.report(EnvelopeRejected(channel=channel, reason=reason))
         if is_own:
             return  # a beat of ours that is refused is an old one, sent again by somebody
-        if isinstance(error, StaleError):
-            # Its pod is accepted again once the clocks are right. No other refusal ends while both pods live.
-            self._tracker.refused(channel, _origin_of(payload))
         if not isinstance(error, ForgedError) and self._refusals.note(payload, reason):
             logger.warning("frames of another pod are refused, counted in stats() and logged once: %s", reason)
-
-
-def _origin_of(payload: bytes) -> str:
-    """Return the sender of a frame whose signature is right; empty if it can't be read, and may be any."""
-    found = _ORIGIN.match(payload, SIGNED_HEAD_BYTES)
-    return "" if found is None else found[1].decode(errors="replace")

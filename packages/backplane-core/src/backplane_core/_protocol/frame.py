@@ -48,6 +48,7 @@ __all__ = [
     "encode_to",
     "frame_head",
     "frame_prefix",
+    "is_beat",
     "read_head",
 ]
 
@@ -140,6 +141,11 @@ def read_head(payload: bytes) -> Head:
         problem = "it is signed, and this pod has no signing_keys: give it those of the fleet"
     # Out here, where no `__context__` carries the frame.
     raise EnvelopeError(f"not an envelope: {problem}")
+
+
+def is_beat(head: Head) -> bool:
+    """Return whether a frame holds what one pod says to others, not an event."""
+    return head.routing is not None and bytes(head.event) == b"null"
 
 
 def check_head(head: Head) -> None:

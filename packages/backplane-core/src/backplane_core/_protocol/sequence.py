@@ -101,6 +101,10 @@ class Tracker:
         last.at, last.read_at = self.now, self.read_at
         return True
 
+    def knows(self, channel: str, origin: str) -> bool:
+        """Return whether a number of a sender is known there."""
+        return origin in self._channels.get(channel, {})
+
     def accept(self, channel: str, origin: str, seq: int, prev: int | None) -> int:
         """Return how many frames are missing before this one; `UNCOUNTED`: some; `DUPLICATE`: it is a copy."""
         link = self._link if not self._left or self._is_heard(channel) else LEFT
