@@ -65,6 +65,8 @@ class Gap:
             later: A gap that was reported after this one.
         """
         missed = None if self.missed is None or later.missed is None else self.missed + later.missed
+        # Numbers that were skipped and a queue that was full end nobody's deafness.
+        goes_on = self.is_open and later.cause in {"sequence", "overflow"}
         return Gap(
             channel=later.channel,
             cause=self.cause if later.cause == "sequence" else later.cause,
@@ -72,7 +74,7 @@ class Gap:
             since=min(self.since, later.since),
             until=max(self.until, later.until),
             missed=missed,
-            is_open=later.is_open,
+            is_open=later.is_open or goes_on,
         )
 
 
