@@ -65,7 +65,9 @@ async def test_a_wrong_password_is_not_shown(start: StartServer, tmp_path: Path)
     assert "s3cret" not in ended.err + ended.out
 
 
-@pytest.mark.parametrize("command", ["", "serve", "token", "publish", "listen", "who", "pods", "kick", "config"])
+@pytest.mark.parametrize(
+    "command", ["", "serve", "token", "publish", "listen", "who", "pods", "kick", "doctor", "bench", "config"]
+)
 def test_help_names_the_flags_and_waits_for_nothing_heavy(command: str) -> None:
     code = (
         "import sys, backplane_server\n"

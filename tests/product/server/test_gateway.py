@@ -66,9 +66,18 @@ async def _data(lines: AsyncIterator[str], count: int) -> AsyncIterator[str]:
             yield line.removeprefix("data: ")
 
 
+def _part(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+
 REFUSED = [
     (None, "no token"),
     ("x.y.z", "no JWT"),
+    (_part(b"[" * 20_000) + ".e30.", "no JWT"),
+    (_part(b"{}") + ".e30.", "no JWT|algorithm|not signed"),
+    (_part(b"[1]") + ".e30.", "no JWT"),
+    (token(aud="me", iss="us", exp=float("inf")), "claims are not|claim exp"),
+    (token(aud="me", iss="us", sub=True), "claims are not"),
     (token("another-secret-of-thirty-two-bytes"), "not signed by a key"),
     (token(aud="me", iss="us", exp=time.time() - 60), "claim exp"),
     (token(aud="me", iss="us", exp=None), "no claim exp"),
@@ -174,12 +183,9 @@ def _pem(key: Any) -> str:
 def _forged(public: str) -> str:
     """Return a token that is signed by HS256 with a public key as the secret, which PyJWT itself refuses to do."""
 
-    def part(value: bytes) -> bytes:
-        return base64.urlsafe_b64encode(value).rstrip(b"=")
-
     claims = {"sub": "ann", "exp": time.time() + 60, "backplane": {"roles": ["publisher"]}}
-    signed = part(b'{"alg":"HS256","typ":"JWT"}') + b"." + part(json.dumps(claims).encode())
-    return (signed + b"." + part(hmac.new(public.encode(), signed, hashlib.sha256).digest())).decode()
+    signed = ".".join([_part(b'{"alg":"HS256","typ":"JWT"}'), _part(json.dumps(claims).encode())])
+    return f"{signed}.{_part(hmac.new(public.encode(), signed.encode(), hashlib.sha256).digest())}"
 
 
 def _replace(path: Path, text: str) -> None:

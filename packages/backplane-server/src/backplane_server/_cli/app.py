@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from backplane_server._cli.asking import kick, pods, who
+from backplane_server._cli.bench import bench
 from backplane_server._cli.config import config
 from backplane_server._cli.doctor import doctor
 from backplane_server._cli.listen import listen
@@ -40,7 +41,7 @@ app: Final = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, token, publish, listen, who, pods, kick, doctor, config):
+for command in (serve, token, publish, listen, who, pods, kick, doctor, bench, config):
     app.command()(command)
 
 

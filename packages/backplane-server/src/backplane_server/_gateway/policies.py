@@ -26,6 +26,8 @@ TRY_LATER: Final = 1013
 TOO_OFTEN: Final = 4429
 MOST_TARGETS: Final = 128
 """Targets of one list in a token: a header with more is too large for most proxies."""
+NO_JSON: Final = (ValueError, TypeError, OverflowError, RecursionError)
+"""What the parts of a token raise in PyJWT that are no JSON, or JSON of a kind that it does not expect."""
 LEEWAY_S: Final = 10.0
 """By how much the clocks of those who sign may differ."""
 
@@ -102,7 +104,7 @@ class TokenPolicy:
         reason = "the token is not signed by a key that is known here"
         try:
             found = self.keys.find(jwt.get_unverified_header(token).get("kid"))
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, *NO_JSON):
             raise Refused(UNAUTHORIZED, "the token is no JWT") from None
         for key in found:
             try:
@@ -111,7 +113,7 @@ class TokenPolicy:
                 continue
             except jwt.InvalidAlgorithmError:
                 reason = "the token's algorithm is none of its key"
-            except jwt.PyJWTError as error:
+            except (jwt.PyJWTError, *NO_JSON) as error:
                 reason = _reason(error)
                 break
         raise Refused(UNAUTHORIZED, reason)
@@ -139,7 +141,7 @@ class TokenPolicy:
         named = [
             Target(kind, str(claims[claim]))
             for claim, kind in self.claims.items()
-            if isinstance(claims.get(claim), (str, int)) and claims[claim] != ""
+            if isinstance(value := claims.get(claim), (str, int)) and not isinstance(value, bool) and value != ""
         ]
         targets = list(dict.fromkeys([*named, *_targets(own, "targets")]))
         roles: object = own.get("roles", [])
@@ -168,7 +170,7 @@ def _targets(own: Mapping[str, Any], name: str) -> Sequence[Target]:
         raise Refused(UNAUTHORIZED, f"{OWN_CLAIM}.{name} of the token holds what is no target, as user:u1") from None
 
 
-def _reason(error: jwt.PyJWTError) -> str:
+def _reason(error: Exception) -> str:
     """Return what is wrong with a token, with the claim that it is about and nothing of what stands in it."""
     match error:
         case jwt.MissingRequiredClaimError():

@@ -1,0 +1,35 @@
+"""`backplane bench`: its argument and flags."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import attrs
+import typer
+
+from backplane_server._cli.arguments import AsJson
+from backplane_server._cli.flags import BusFlags, takes_bus_flags
+from backplane_server._cli.running import run
+
+__all__ = ["bench"]
+
+
+@takes_bus_flags
+def bench(
+    flags: BusFlags,
+    *,
+    url: Annotated[str | None, typer.Argument(help="URL of the broker, in place of --bus.", metavar="[URL]")] = None,
+    seconds: Annotated[float, typer.Option(help="Seconds of each of the two parts.")] = 3.0,
+    event_bytes: Annotated[int, typer.Option("--bytes", help="Bytes of an event.")] = 200,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what a broker does from here.
+
+    First one event after the other, for the latency from pod to pod; then as many as the broker confirms, for the rate.
+    Both pods are in this process, which one core serves: a fleet does more. It uses a channel of its own, and loads
+    the broker.
+    """
+    from backplane_server._commands.bench import Bench
+
+    asked = Bench(seconds=seconds, event_bytes=event_bytes, as_json=as_json)
+    run(asked, attrs.evolve(flags, bus=url or flags.bus))
