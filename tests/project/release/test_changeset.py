@@ -67,7 +67,7 @@ def test_ctrl_c_at_a_question_ends_it_quietly(copy: Copy) -> None:
             assert time.monotonic() < deadline
             process.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
-                process.wait(0.5)
+                process.wait(5)
         _, errors = process.communicate()
     finally:
         process.kill()
