@@ -184,7 +184,8 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
     async def group_add(self, group: str, channel: str) -> None:
         """Add a consumer to a group, wherever it is, and return once it hears the group.
 
-        While the broker is away that is later, and the consumer gets a gap for the time until then.
+        For a consumer of this event loop that is later while the broker is away, and it gets a gap for the time until
+        then.
 
         Args:
             group: The group's name.
@@ -193,7 +194,7 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
         Raises:
             TypeError: A name is none.
             NormalChannelError: `channel` is the name of a normal channel.
-            TimeoutError: It is a channel of another process, and not all of them have answered.
+            TimeoutError: It is a channel of another process, and the broker is away, or a process has not answered.
             TransportError: It is called in an event loop without consumers, and the broker can't be reached.
         """
         target, whom = group_target(group), channel_target(channel)
@@ -205,7 +206,7 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
             await hub.backplane.associate(whom.id, target)
             return
         else:
-            answers = await hub.backplane.fleet.associate(whom, target, timeout_s=ANSWER_S)
+            answers = await (await hub.fleet(ANSWER_S)).associate(whom, target, timeout_s=ANSWER_S)
         if not answers.total and not answers.complete:
             raise TimeoutError(f"{whom.id} may not be in group {group}: {_missing(answers)}")
 
@@ -219,6 +220,7 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
         Raises:
             TypeError: A name is none.
             NormalChannelError: `channel` is the name of a normal channel.
+            TimeoutError: It is a channel of another process, and the broker is away.
             TransportError: It is called in an event loop without consumers, and the broker can't be reached.
         """
         target, whom = group_target(group), channel_target(channel)
@@ -230,7 +232,7 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
             await hub.backplane.dissociate(whom.id, target)
             return
         else:
-            answers = await hub.backplane.fleet.dissociate(whom, target, timeout_s=ANSWER_S)
+            answers = await (await hub.fleet(ANSWER_S)).dissociate(whom, target, timeout_s=ANSWER_S)
         if not answers.total and not answers.complete:  # perhaps it went with its process
             logger.info("%s may still be in group %s: %s", whom.id, group, _missing(answers))
 

@@ -11,7 +11,7 @@ from secrets import token_hex
 from time import monotonic
 from typing import Any, Final, Self
 
-from backplane_core import BaseBackplane, ClosedError, EventEncodeError, Target, connect
+from backplane_core import BaseBackplane, ClosedError, EventEncodeError, Fleet, Target, connect
 
 from backplane_channels._hub.mailbox import Mailbox, Notices
 from backplane_channels._hub.messages import Message, pack
@@ -120,6 +120,18 @@ class Hub(Notices):
         self.mailboxes[plain] = mailbox
         self._watches[plain] = Watch(name, self._name_is_gone)
         return name
+
+    async def fleet(self, timeout_s: float) -> Fleet:
+        """Return what asks the other processes, once the broker is there: without it nobody would answer.
+
+        Raises:
+            TimeoutError: It is away, and was for `timeout_s` seconds.
+        """
+        try:
+            await self.backplane.wait_for_state("live", timeout_s=timeout_s)
+        except TimeoutError:
+            raise TimeoutError(f"other processes can't be asked now: {self.backplane.ready().reason}") from None
+        return self.backplane.fleet
 
     async def publish(self, target: Target, message: Message) -> None:
         """Send a message to all pods.
