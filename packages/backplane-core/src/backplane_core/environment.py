@@ -27,8 +27,9 @@ _SWITCHES: Final = {
 }
 """How text says True and False, in upper or lower case."""
 
-_OTHERS: Final = re.compile("BACKPLANE_(?:TRACEBACKS|PLAIN_FUTURES|(?:TEST|REQUIRE|SOAK)_.*)")
-"""Variables that are read elsewhere, under this name whatever the prefix: for debugging, and by test suites."""
+_OTHERS: Final = re.compile("BACKPLANE_(?:CONFIG|TRACEBACKS|PLAIN_FUTURES|(?:SERVE|TEST|REQUIRE|SOAK)_.*)")
+"""Variables that are read elsewhere, under this name whatever the prefix: for debugging, by the command
+and by test suites."""
 
 _OF_KUBERNETES: Final = re.compile(
     r".*(?:_SERVICE_HOST|_SERVICE_PORT(?:_.*)?|_PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)"
