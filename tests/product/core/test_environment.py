@@ -148,7 +148,7 @@ def test_variables_that_resemble_nothing_are_named_too_but_not_a_hosts_own(
         "BACKPLANE_PORT_80_TCP_ADDR",
         "BACKPLANE_REDIS_PORT_6379_TCP_PROTO",
         "BACKPLANE_CONFIG",
-        "BACKPLANE_SERVE_PORT",
+        "BACKPLANE_SERVE_AUDIENCE",
         "BACKPLANE_TRACEBACKS",
         "BACKPLANE_REQUIRE_BROKERS",
         "BACKPLANE_NATS_URL",
