@@ -286,7 +286,7 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
         return None if hub is None else hub.backplane.stats()
 
     def _visit(self) -> Connecting[BaseBackplane]:
-        """Connect, for one question of a loop that may end with it."""
+        """Connect, for one question of a loop that holds no consumer: a pod that stayed would be asked for ever."""
         options: dict[str, Any] = {**self._options, "wait": True}
         return connect(self._url, **options)
 
