@@ -57,8 +57,7 @@ class Listener:
             self.server._handle_ack(eio_sid, packet.namespace, packet.id, [f"{packet.data[0]} taken"])
 
     def client(self, eio_sid: str, *rooms: Any) -> str:
-        sid = self.manager.pre_connect(eio_sid, "/") or ""
-        self.manager.connect(sid, "/")
+        sid = self.manager.connect(eio_sid, "/") or ""
         for room in rooms:
             self.manager.enter_room(sid, "/", room)
         return sid
