@@ -8,9 +8,10 @@ from backplane_socketio import AsyncBackplaneManager
 from backplane_testservers import Broker
 
 
-@pytest.fixture(params=["to all", "by room"])
+@pytest.fixture(params=["broadcast", "interest"])
 def routing(request: pytest.FixtureRequest) -> str:
-    return "interest" if request.param == "by room" else "broadcast"
+    """To all servers, or by room."""
+    return str(request.param)
 
 
 @pytest.fixture
