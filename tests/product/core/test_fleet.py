@@ -15,6 +15,7 @@ from backplane_core import (
     EventEncodeError,
     InMemoryBackplane,
     InvalidTargetError,
+    PresenceSnapshot,
     Publisher,
     Target,
     Traits,
@@ -208,6 +209,24 @@ async def test_a_pod_that_is_cut_off_says_so_at_once(fleet: MemoryFleet) -> None
     await one.wait_for_state("live")
     await two.wait_for_state("live")
     assert (await one.fleet.count(USER)).complete
+
+
+async def test_a_pod_that_is_cut_off_and_knows_nobody_says_that_others_may_be_missing(fleet: MemoryFleet) -> None:
+    fleet.broker.cut()
+    pod = await fleet.pod(pod_name="web-0", wait=False)
+    await pod.attach("c1", list[object]().append)
+    asked = pod.fleet
+    for found in (
+        await asked.count(USER, timeout_s=LONG_S),
+        await asked.associate(USER, Target.user("u2"), timeout_s=LONG_S),
+        await asked.publish(USER, 1, timeout_s=LONG_S),
+        await asked.presence(USER, timeout_s=LONG_S),
+    ):
+        assert ([missing.pod for missing in found.missing], found.complete) == (["other pods"], False)
+        assert "cut off" in found.missing[0].reason
+    first = await anext(asked.watch(USER))
+    assert isinstance(first, PresenceSnapshot)
+    assert [missing.pod for missing in first.missing] == ["other pods"]
 
 
 async def test_pods_of_one_name_are_distinguished_by_their_origins(fleet: MemoryFleet) -> None:

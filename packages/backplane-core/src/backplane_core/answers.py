@@ -17,7 +17,7 @@ class MissingPod:
     """A pod that is a member of the fleet, and has not answered.
 
     Args:
-        pod: Its name, or its origin if it has none.
+        pod: Its name, or its origin if it has none; `other pods` if this pod is cut off and knows of none.
         reason: Why there is no answer, for people.
     """
 
@@ -41,5 +41,5 @@ class Answers(Generic[T]):
 
     @property
     def complete(self) -> bool:
-        """Whether every member that this pod knows has answered."""
+        """Whether every member that this pod knows has answered. False while this pod is cut off from the others."""
         return not self.missing

@@ -35,7 +35,6 @@ SETTLING_S: Final = 1.0
 """How long a question waits at least for pods that this one does not know, before their silence means that there are
 none. A pod that lives answers within milliseconds."""
 
-CUT_OFF: Final = "this pod is cut off from the others: its link to the broker is down"
 NO_ROOM: Final = "the question could not be sent: too much waits for the broker, or it takes no frames of that size"
 BUSY: Final = f"not asked: {MAX_PENDING} questions of this pod wait for answers already"
 
@@ -74,6 +73,11 @@ class Asker:
     def name_of(self, origin: str) -> str:
         """Return what people call a pod."""
         return self._pod_name if origin == self.origin else origin
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether there may be other pods, and this one does not hear them."""
+        return False
 
     def next_number(self) -> int:
         """Return a number for a question that this pod never used before."""
@@ -125,14 +129,19 @@ class BusAsker(Asker):
             return self._pod_name
         return self._peers.name_of(origin) or origin
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether there may be other pods, and this one does not hear them."""
+        return not self._members.is_listening
+
     @contextmanager
     def asking(self, question: Question) -> Generator[Pending]:
         """Ask the other pods; their answers are taken in the block."""
         members = self._members
         survey = Survey.of(members.present(), waits_for_unknown=not members.is_settled)
         pending = Pending(survey)
-        if not members.is_listening:
-            survey.end(CUT_OFF)
+        if self.is_cut_off:
+            survey.cut_off()
         elif len(self._pending) >= MAX_PENDING:
             survey.end(BUSY)
         elif not survey.is_over or question.what in ORDERS:  # a pod may have started in this moment

@@ -11,6 +11,7 @@ from attrs import define, field
 
 from backplane_core._fleet.asker import Asker
 from backplane_core._fleet.names import missing_pods, names_of
+from backplane_core._fleet.survey import CUT_OFF, OTHERS
 from backplane_core._local.arguments import check_target, check_timeout
 from backplane_core._local.states import States
 from backplane_core._presence.change_queue import ChangeQueue
@@ -129,17 +130,23 @@ class PresenceCalls:
             raise ConfigurationError(f"{MAX_VIEWS} targets are watched, or asked for, on this pod already")
 
     async def _snapshot(self, view: View, *, skipped: bool) -> PresenceSnapshot:
-        shown, missing = view.shown.copy(), view.missing()  # changes from now on come behind it
+        shown, missing = view.shown.copy(), self._missing(view)  # changes from now on come behind it
         pods = missing_pods(names_of(self._asker, missing), missing)
         return PresenceSnapshot(present=await _values(shown), missing=pods, skipped=skipped)
 
     async def _answer(self, view: View, silence: str) -> Presence:
-        missing = {origin: silence if why == SILENT else why for origin, why in view.missing().items()}
+        missing = {origin: silence if why == SILENT else why for origin, why in self._missing(view).items()}
         found = {origin: part.keys.copy() for origin, part in view.parts.items() if origin not in missing}
         names = names_of(self._asker, [*found, *missing])
         by_pod = {names[origin]: await _values(keys) for origin, keys in found.items()}
         present = {key: value for values in by_pod.values() for key, value in values.items()}
         return Presence(present=present, by_pod=by_pod, missing=missing_pods(names, missing), total=len(present))
+
+    def _missing(self, view: View) -> dict[str, str]:
+        missing = view.missing()
+        if not missing and self._asker.is_cut_off:
+            missing[OTHERS] = CUT_OFF
+        return missing
 
 
 async def _values(keys: Mapping[str, bytes]) -> dict[str, object]:

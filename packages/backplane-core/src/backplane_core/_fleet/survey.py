@@ -13,7 +13,11 @@ from attrs import define, field
 from backplane_core._fleet.members import MAX_MEMBERS, Member
 from backplane_core._protocol.fleet_frame import LEVEL, Answer
 
-__all__ = ["Survey"]
+__all__ = ["CUT_OFF", "OTHERS", "Survey"]
+
+OTHERS: Final = "other pods"
+"""What stands for pods that are not known, where their origins stand; no origin has a space."""
+CUT_OFF: Final = "this pod is cut off from the others: its link to the broker is down"
 
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 """What the answers to one question may take together: 64 of the largest ones. A bound against forged ones."""
@@ -102,6 +106,12 @@ class Survey:
     def is_over(self) -> bool:
         """Whether everything has come that may."""
         return not self._awaited and not self._waits_for_unknown
+
+    def cut_off(self) -> None:
+        """Wait for nobody, as this pod hears nobody; some pod is missing then, though none is known."""
+        if not self._awaited:
+            self.missing[OTHERS] = CUT_OFF
+        self.end(CUT_OFF)
 
     def end(self, reason: str) -> None:
         """Wait for nobody else.
