@@ -1,5 +1,6 @@
 """Code without a loop shares one: publishing waits for nothing and takes no lock, whoever does it and wherever."""
 
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import asyncio
@@ -7,6 +8,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -86,6 +88,35 @@ async def test_threads_that_open_and_close_publishers_at_random_lose_nothing_and
     for thread in range(6):
         assert [number for who, number in events if who == thread] == list(range(40))
     await until(lambda: not portal_threads(), "the thread ends with the last publisher")
+
+
+class Meeting(set[object]):
+    """Holders of whom two let go at once: each sees that nobody is left, and one of them is then held up."""
+
+    def __init__(self, holders: set[object]) -> None:
+        super().__init__(holders)
+        self.both = threading.Barrier(2)
+
+    def discard(self, holder: object) -> None:
+        super().discard(holder)
+        if self.both.wait(timeout=10):
+            deadline = time.monotonic() + 10
+            while any(thread.is_alive() for thread in portal_threads()) and time.monotonic() < deadline:
+                time.sleep(0.001)
+
+
+async def test_two_that_close_at_once_and_both_take_themselves_for_the_last_raise_nothing(
+    url: str, channel: str, socket: Socket, leaves_nothing: None
+) -> None:
+    publishers = [SyncPublisher(url, channel=channel) for _ in range(2)]
+    for number, publisher in enumerate(publishers):
+        publisher.publish(USER, number)
+    shared = publishers[0]._shared
+    assert shared is not None
+    shared._holders = meeting = Meeting(shared._holders)
+    await asyncio.gather(*[asyncio.to_thread(publisher.close) for publisher in publishers])
+    assert not meeting
+    assert await socket.has(2) == [0, 1]
 
 
 async def test_a_thread_that_publishes_without_a_pause_outruns_nothing(

@@ -6,6 +6,7 @@ import asyncio
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from backplane_core._portal.native import pause
@@ -89,7 +90,8 @@ class Shared(Resident, ABC):
                 pass
             return
         _forget(self)
-        portal.run(self.leave(drain_s))
+        with suppress(ClosedError):  # another holder took itself for the last one, too: it has sent what was left
+            portal.run(self.leave(drain_s))
         portal.wait_until_gone()
 
     def wait_until_open(self) -> None:
