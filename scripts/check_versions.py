@@ -100,6 +100,9 @@ CI_TESTS = (
 SLOW = "sixty_thousand or crosses or never_answers or dead_broker or tight_loop or mutated or two_kinds or cancelled_c"
 CI_OPTIONS = ("-k", f"not ({SLOW}) and not uvloop and not (interest and (publisher or processes or killed or closing))")
 
+FOLLOWERS = ("fastapi",)
+"""Only tests use them: they depend on what is installed in its oldest version, so they are old as well."""
+
 ALL_CORES = ("-n", "auto", "--dist", "loadgroup")
 BESIDE_OTHERS = ("-n", "3", "--dist", "loadgroup")
 """Workers of one of three legs that share the machine: nine workers on two cores find them busy nearly all the time."""
@@ -175,7 +178,7 @@ def make_environment(leg: Leg, directory: Path) -> tuple[Path, str]:
     python = directory / "bin" / "python"
     install: list[str | Path] = ["uv", "pip", "install", "--quiet", "--python", python]
     if leg.dependencies == "oldest":
-        run([*install, *(text.replace(">=", "==") for text in requirements())])
+        run([*install, *(text.replace(">=", "==") for text in requirements()), *FOLLOWERS])
     elif leg.dependencies == "newest":
         run([*install, "--upgrade", *requirements()])
     run(["uv", "pip", "check", "--python", python])

@@ -1,6 +1,6 @@
 """Fixtures that hand real brokers to tests.
 
-`redis_url`, `nats_url`, `shared_broker`: one broker for the whole run; isolate by `channel`.
+`redis_url`, `streams_url`, `nats_url`, `shared_broker`: one broker for the whole run; isolate by `channel`.
 `shared_redis_cluster`, `shared_nats_cluster`, `shared_jetstream`: likewise.
 `redis_server`, `nats_server`, `jetstream_server`, `broker`: a broker of the test's own, to be killed, frozen and
     restarted.
@@ -23,9 +23,10 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn, Protocol, TypeVar, cast
+from typing import Any, Final, NoReturn, Protocol, TypeVar, cast
 
 import pytest
+import redis
 from backplane_testservers import (
     Broker,
     BrokerUnavailable,
@@ -53,6 +54,7 @@ BrokerT = TypeVar("BrokerT", bound=Broker)
 ServerT = TypeVar("ServerT", bound=OwnBroker)
 
 KINDS: tuple[Kind, ...] = ("redis", "nats")
+STREAMS_MAJOR: Final = 7
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
 if sys.platform != "win32":
     import uvloop
@@ -214,6 +216,17 @@ def shared_jetstream() -> Iterator[NatsServer]:
 @pytest.fixture(scope="session")
 def redis_url(shared_redis: Broker) -> str:
     return shared_redis.url
+
+
+@pytest.fixture(scope="session")
+def streams_url(redis_url: str) -> str:
+    """`redis+streams://`, for a Redis that counts what a stream ever held, as it does from 7.0 on."""
+    untyped: Any = redis  # as far as a strict checker sees
+    with untyped.Redis.from_url(redis_url) as client:
+        version: str = client.info("server")["redis_version"]
+    if int(version.split(".", maxsplit=1)[0]) < STREAMS_MAJOR:
+        pytest.skip(f"streams need Redis 7.0 or later, this is {version}")
+    return redis_url.replace("://", "+streams://", 1)
 
 
 @pytest.fixture(scope="session")

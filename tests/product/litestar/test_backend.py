@@ -292,7 +292,7 @@ async def test_a_name_that_is_not_allowed_is_refused_and_changes_nothing() -> No
 @pytest.fixture(params=["redis", "nats"])
 def durable_url(request: pytest.FixtureRequest) -> str:
     if request.param == "redis":
-        return str(request.getfixturevalue("redis_url")).replace("://", "+streams://", 1)
+        return str(request.getfixturevalue("streams_url"))
     return str(request.getfixturevalue("shared_jetstream").url).replace("://", "+jetstream://", 1)
 
 
@@ -335,6 +335,7 @@ async def test_a_subscriber_begins_with_the_history(durable_url: str, channel: s
             assert await texts(subscriber, 2) == [b'{"n":3}', b'{"n":4}']
 
 
+@pytest.mark.usefixtures("streams_url")
 async def test_a_history_that_cant_be_read_is_a_gap(redis_server: OwnBroker, channel: str) -> None:
     url = redis_server.url.replace("://", "+streams://", 1)
     async with started(BackplaneChannelsBackend(url, channel=channel, gap=b"gap", resume_max_bytes=1_024)) as backend:

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import redis
 from backplane_core import (
     ConfigurationError,
     TransportError,
@@ -29,15 +28,7 @@ from tests.product.logs.traffic import USER, fleet
 from tests.support.sockets import attach
 from tests.support.waiting import until
 
-
-@pytest.fixture(autouse=True)
-def _has_counters(redis_url: str) -> None:
-    """A stream says how many entries it ever had from Redis 7.0 on."""
-    untyped: Any = redis  # as far as a strict checker sees
-    with untyped.Redis.from_url(redis_url) as client:
-        version: str = client.info("server")["redis_version"]
-    if int(version.split(".", maxsplit=1)[0]) < 7:
-        pytest.skip(f"streams need Redis 7.0 or later, this is {version}")
+pytestmark = pytest.mark.usefixtures("streams_url")
 
 
 def streams(url: str) -> str:

@@ -76,8 +76,8 @@ async def test_events_alone_can_be_piped_on(redis_url: str, channel: str) -> Non
         assert (await listening.ended()).out == '{"n":1}\n'
 
 
-async def test_events_of_a_log_have_ids_from_which_another_run_goes_on(redis_url: str, channel: str) -> None:
-    url = redis_url.replace("://", "+streams://", 1)
+async def test_events_of_a_log_have_ids_from_which_another_run_goes_on(streams_url: str, channel: str) -> None:
+    url = streams_url
     async with connect(url, channel=channel) as pod:
         async with running("listen", "user:ann", "--count", "1", url=url, channel=channel) as listening:
             await listening.says("listening")
