@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -67,7 +68,7 @@ def test_a_rule_that_fires_wrongly_fails_its_tests(
     broken: Any = yaml.safe_load(path.read_text())
     (rule,) = [rule for rule in broken["groups"][0]["rules"] if rule.get("alert") == name]
     rule["expr"] = expression
-    path.write_text(yaml.safe_dump(broken))
+    path.write_text(json.dumps(broken))  # which is YAML
     with pytest.raises(ReleaseError, match=name):
         lint_deploy.lint_alerts()
 
