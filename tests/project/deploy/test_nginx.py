@@ -59,7 +59,7 @@ async def nginx(folder: Path, *upstream: str) -> AsyncGenerator[str]:
         assert f"gateway-{number}:8001" in text
         text = text.replace(f"gateway-{number}:8001", address)
     text = text.replace("listen 8080;", f"listen 127.0.0.1:{port};").replace(
-        "worker_processes auto", "worker_processes 1"
+        "worker_processes auto", "worker_processes 2"
     )
     path = folder / "nginx.conf"
     path.write_text(text)
@@ -125,8 +125,10 @@ async def test_clients_are_spread_over_the_gateways(shared_broker: Broker, chann
                 connect_websocket(f"ws://{served.address}/ws", additional_headers=served.headers(), proxy=None)
             )
         for one in served.gateways:
-            metrics = (await one.http.get(f"http://{one.metrics_address}/metrics")).text
-            assert 'backplane_gateway_connections{transport="websocket"} 3' in metrics
+            open_sockets = 'backplane_gateway_connections{transport="websocket"} 3'
+            async with asyncio.timeout(DEADLINE_S):
+                while open_sockets not in (await one.http.get(f"http://{one.metrics_address}/metrics")).text:
+                    pass
 
 
 async def test_a_page_of_the_same_host_may_connect_and_one_of_another_may_not(
