@@ -21,7 +21,7 @@ CORE, NATS, REDIS = "backplane-core", "backplane-nats", "backplane-redis"
 # Not those of today: a test must hold after the next release too.
 VERSIONS = {CORE: "0.4.0", NATS: "0.3.2", REDIS: "0.7.1"}
 
-NO_PART = ("bench/", "docs/", "examples/", "tests/")
+NO_PART = ("bench/", "deploy/", "docs/", "examples/", "tests/")
 """Folders that a release does not look at: two thirds of the files, and each test has a copy of its own."""
 
 # Nobody's own git configuration.
