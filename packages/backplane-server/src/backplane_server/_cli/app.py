@@ -10,6 +10,7 @@ import typer
 from backplane_server._cli.asking import kick, pods, who
 from backplane_server._cli.bench import bench
 from backplane_server._cli.config import config
+from backplane_server._cli.demo import demo
 from backplane_server._cli.doctor import doctor
 from backplane_server._cli.listen import listen
 from backplane_server._cli.publish import publish
@@ -41,7 +42,7 @@ app: Final = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, token, publish, listen, who, pods, kick, doctor, bench, config):
+for command in (serve, token, publish, listen, who, pods, kick, doctor, bench, config, demo):
     app.command()(command)
 
 

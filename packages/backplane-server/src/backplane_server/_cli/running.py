@@ -16,7 +16,7 @@ from backplane_server._cli.flags import BusFlags
 if TYPE_CHECKING:
     from backplane_server._commands.settings import BusSettings
 
-__all__ = ["Command", "run"]
+__all__ = ["Command", "run", "run_without_fleet"]
 
 INTERRUPTED: Final = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -40,16 +40,34 @@ def run(command: Command, flags: BusFlags) -> NoReturn:
     Raises:
         typer.Exit: Always.
     """
-    # Here, and not above: `--help` needs nothing of it, and it takes longer to import than all the rest.
-    from backplane_core import BackplaneError, ConfigurationError, TransportError
-
     from backplane_server._commands.settings import BusSettings
 
-    logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
         settings = BusSettings.read(flags)
     except Failure as failure:
         raise typer.Exit(fail(failure)) from None
+    _finish(command, settings)
+
+
+def run_without_fleet(command: Command) -> NoReturn:
+    """Do what a command says that reaches no fleet of its user, whatever is set; exit with the code that it returns.
+
+    Args:
+        command: What to do.
+
+    Raises:
+        typer.Exit: Always.
+    """
+    from backplane_server._commands.settings import BusSettings
+
+    _finish(command, BusSettings({}))
+
+
+def _finish(command: Command, settings: BusSettings) -> NoReturn:
+    # Here, and not above: `--help` needs nothing of it, and it takes longer to import than all the rest.
+    from backplane_core import BackplaneError, ConfigurationError, TransportError
+
+    logging.basicConfig(format="%(levelname)s: %(message)s")
     try:
         code = asyncio.run(command.do(settings))
     except Failure as failure:

@@ -1,0 +1,34 @@
+"""`backplane demo`: its flags."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from backplane_server._cli.running import run_without_fleet
+
+__all__ = ["demo"]
+
+
+def demo(
+    *,
+    broker: Annotated[
+        str | None, typer.Option(help="nats or redis; by default the first that is here.", show_default=False)
+    ] = None,
+    checks: Annotated[
+        bool, typer.Option("--check", help="No page: exit with 0 only if every event went where it should.")
+    ] = False,
+) -> None:
+    """Start a broker, two gateways and a job worker.
+
+    \b
+      pip install "backplane-server[demo]"
+      backplane demo
+
+    All of it runs on this machine alone, and is gone at the end: Ctrl-C. With --check it publishes from each pod and
+    from the worker, kills the broker, and lets a client come back on the other pod.
+    """
+    from backplane_server._commands.demo import Demo
+
+    run_without_fleet(Demo(broker=broker, checks=checks))

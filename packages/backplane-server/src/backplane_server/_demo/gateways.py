@@ -1,0 +1,108 @@
+"""The demo's two gateways, each a `backplane serve`: `Gateway`."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Final, Self
+
+from attrs import define, field
+
+from backplane_server._demo.guard import Guard
+from backplane_server._demo.ports import HOST, free_ports, request
+from backplane_server._demo.processes import PYTHON, START_S, Child, environment
+from backplane_server._demo.samples import Sample
+
+__all__ = ["Gateway"]
+
+POLL_S: Final = 0.05
+"""Between two questions whether it is ready."""
+STALE_AFTER_S: Final = "1"
+"""Seconds without a sign of the broker after which a pod calls itself cut off: someone is watching."""
+
+
+@define(eq=False)
+class Gateway:
+    """A gateway on a port of this machine.
+
+    Args:
+        name: Of its pod.
+        port: Where clients reach it.
+    """
+
+    name: str
+    port: int
+    _metrics_port: int
+    _child: Child = field(repr=False)
+
+    @classmethod
+    async def start(cls, name: str, guard: Guard, url: str, channel: str, origins: str) -> Self:
+        """Start one; `until_ready` says when it serves.
+
+        Args:
+            name: Of its pod.
+            guard: Whose group it belongs to.
+            url: Of the broker.
+            channel: Of the fleet.
+            origins: Pages that may connect.
+        """
+        port, metrics_port = free_ports(2)
+        command = [
+            *(*PYTHON, "backplane_server", "serve", "--insecure-dev"),
+            *("--host", HOST, "--port", str(port), "--metrics-port", str(metrics_port)),
+            *("--origins", origins, "--on-gap", "frame", "--drain-delay", "0", "--drain-s", "0"),
+        ]
+        variables = environment(
+            BACKPLANE_URL=url,
+            BACKPLANE_CHANNEL=channel,
+            BACKPLANE_POD_NAME=name,
+            BACKPLANE_STALE_AFTER_S=STALE_AFTER_S,
+        )
+        return cls(name, port, metrics_port, await Child.start(name, command, guard, variables))
+
+    async def until_ready(self) -> None:
+        """Return once it serves.
+
+        Raises:
+            Failure: It does not; with its last words.
+        """
+        try:
+            async with asyncio.timeout(START_S):
+                while not await self._is_ready():
+                    if not self._child.is_running:
+                        raise self._child.failure("has ended")
+                    # Nothing to wait on: a probe is how its state is asked for.
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            raise self._child.failure(f"is not ready within {START_S:g} s") from None
+
+    @property
+    def address(self) -> str:
+        """Where clients reach it, as a URL."""
+        return f"http://{HOST}:{self.port}"
+
+    async def publish(self, target: str, event: object) -> tuple[int, bytes]:
+        """Publish by HTTP, as a back-end does; return the status and the answer.
+
+        Raises:
+            OSError: It does not answer.
+        """
+        return await request(self.port, "POST", "/publish", {"target": target, "event": event})
+
+    async def sample(self) -> Sample | None:
+        """Return what it counts now; None: it does not answer."""
+        with suppress(OSError):
+            status, body = await request(self._metrics_port, "GET", "/metrics")
+            if status == 200:  # noqa: PLR2004 -- HTTP's own
+                return Sample.of(body.decode())
+        return None
+
+    async def stop(self) -> None:
+        """End it, as a deploy does."""
+        await self._child.stop()
+
+    async def _is_ready(self) -> bool:
+        with suppress(OSError):
+            status, _ = await request(self._metrics_port, "GET", "/readyz")
+            return status == 200  # noqa: PLR2004 -- HTTP's own
+        return False

@@ -1,0 +1,71 @@
+"""What came, beside what should have: `Report`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import typer
+from attrs import define, field
+
+from backplane_server._cli.failure import FAILED
+from backplane_server._demo.clients import Client
+
+__all__ = ["END", "Report"]
+
+END: Final = "end "
+"""Begins the kind of the events that say that all before them has arrived."""
+
+
+@define
+class Report:
+    """Compares, and prints a line for each comparison.
+
+    Args:
+        trouble: What went wrong, a sentence each.
+    """
+
+    trouble: list[str] = field(factory=list[str], init=False)
+    _known: set[str] = field(factory=set[str], init=False)
+    _wanted: int = field(default=0, init=False)
+    _arrived: int = field(default=0, init=False)
+    _gaps: int = field(default=0, init=False)
+
+    def begin(self, title: str) -> None:
+        """Begin a part: what is compared from here on are its events."""
+        typer.echo(f"\n{title}")
+        self._known = set()
+
+    def compare(self, kind: str, one: Client, wanted: int) -> None:
+        """Compare how often events of a kind came to a client with how often they should have."""
+        came = sum(event.get("kind") == kind for event in one.events)
+        self._known.add(kind)
+        self._wanted += wanted
+        self._arrived += min(wanted, came)
+        if wanted != came:
+            self.trouble.append(f"{kind!r} came to {one.name} on {one.pod} {came} times in place of {wanted}")
+        if wanted or came:
+            mark = "ok " if wanted == came else "BAD"
+            typer.echo(f"  {mark} {one.name:14}on {one.pod}  {came:2} of {wanted:2}  {kind}")
+
+    def end(self, clients: Sequence[Client]) -> None:
+        """End a part: look for what nobody published in it, and forget what came."""
+        for one in clients:
+            for event in one.events:
+                kind = str(event.get("kind"))
+                if kind not in self._known and not kind.startswith(END):
+                    self.trouble.append(f"{one.name} on {one.pod} got what nobody published in this part: {kind!r}")
+            self._gaps += len(one.gaps)
+            one.events.clear()
+            one.gaps.clear()
+
+    def show(self) -> int:
+        """Print what all of it comes to, and return the exit code."""
+        typer.echo(f"\n{self._arrived} of {self._wanted} expected deliveries; {self._gaps} gaps were reported")
+        for sentence in self.trouble:
+            typer.echo(f"error: {sentence}", err=True)
+        if self.trouble:
+            typer.echo("next: run `backplane demo --check` again; if it stays, report it with this output", err=True)
+            return FAILED
+        typer.echo("every event reached exactly the sockets that it was for, once")
+        return 0

