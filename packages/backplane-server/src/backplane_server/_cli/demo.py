@@ -16,11 +16,13 @@ def demo(
     broker: Annotated[
         str | None, typer.Option(help="nats or redis; by default the first that is here.", show_default=False)
     ] = None,
+    port: Annotated[int, typer.Option(help="Port of the page; 0: any that is free.", min=0, max=65535)] = 8000,
+    opens: Annotated[bool, typer.Option("--open/--no-open", help="Open the page, at a terminal.")] = True,
     checks: Annotated[
         bool, typer.Option("--check", help="No page: exit with 0 only if every event went where it should.")
     ] = False,
 ) -> None:
-    """Start a broker, two gateways and a job worker.
+    """Start a broker, two gateways and a job worker, and a page to play with them.
 
     \b
       pip install "backplane-server[demo]"
@@ -31,4 +33,4 @@ def demo(
     """
     from backplane_server._commands.demo import Demo
 
-    run_without_fleet(Demo(broker=broker, checks=checks))
+    run_without_fleet(Demo(broker=broker, port=0 if checks else port, opens=opens, checks=checks))

@@ -26,6 +26,8 @@ TRY_LATER: Final = 1013
 TOO_OFTEN: Final = 4429
 MOST_TARGETS: Final = 128
 """Targets of one list in a token: a header with more is too large for most proxies."""
+LONGEST_NAME: Final = 64
+"""Characters of a name that is shown to others."""
 NO_JSON: Final = (ValueError, TypeError, OverflowError, RecursionError)
 """What the parts of a token raise in PyJWT that are no JSON, or JSON of a kind that it does not expect."""
 LEEWAY_S: Final = 10.0
@@ -198,6 +200,8 @@ def refuse_if_full(request: Request, max_connections: int) -> None:
 class DevPolicy:
     """Believes everyone: a client says in its query who it is, `?target=user:ann`, and may do anything.
 
+    With `&name=ann` it is shown among those who are present.
+
     Args:
         max_connections: How many clients may be connected.
     """
@@ -205,11 +209,22 @@ class DevPolicy:
     max_connections: int
 
     async def listening(self, request: Request) -> Grant:
-        """Return what the client asks for: `target`, several separated by commas."""
+        """Return what the client asks for: `target`, several separated by commas, and `name`.
+
+        Raises:
+            Refused: The server is full, or the name too long.
+        """
         refuse_if_full(request, self.max_connections)
-        texts = [text for text in request.query.get("target", "").split(",") if text]
+        query = request.query
+        name = query.get("name") or None
+        if name is not None and len(name) > LONGEST_NAME:
+            raise Refused(FORBIDDEN, f"a name has at most {LONGEST_NAME} characters")
         return Grant(
-            targets=[Target.parse(text) for text in texts], may_subscribe=Everything(), may_publish=Everything()
+            targets=[Target.parse(text) for text in query.get("target", "").split(",") if text],
+            may_subscribe=Everything(),
+            may_publish=Everything(),
+            presence=None if name is None else {"name": name},
+            presence_key=name,
         )
 
     async def publishing(self, request: Request) -> Grant:  # noqa: ARG002 -- anyone may

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 
 from backplane_server._cli.failure import Failure
 
-__all__ = ["address_of", "listen_at", "serve_both"]
+__all__ = ["address_of", "listen_at", "serve_alone", "serve_both"]
 
 MAX_FRAME_BYTES: Final = 64 * 1024
 """Of what a client sends: a command has 4 KiB at most."""
@@ -100,6 +100,16 @@ async def serve_both(
             await server.serve(sockets=[listening])
         finally:
             beside.should_exit = True
+
+
+async def serve_alone(app: Starlette, listening: socket.socket) -> None:
+    """Serve one app until a signal ends it.
+
+    Args:
+        app: What clients reach.
+        listening: Where.
+    """
+    await LastServer(_config(app)).serve(sockets=[listening])
 
 
 def _config(app: Starlette) -> uvicorn.Config:
