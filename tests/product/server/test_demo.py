@@ -54,6 +54,14 @@ async def test_the_check_sees_every_event_cross_pods_once(broker: str, tmp_path:
     assert len(ended.err.splitlines()) == 1, ended.err
 
 
+@pytest.mark.parametrize("broker", ["nats", "redis"])
+async def test_without_a_log_the_check_accounts_for_what_an_outage_loses(broker: str) -> None:
+    ended = await backplane("demo", "--check", "--no-log", "--broker", broker, **ELSEWHERE)
+    assert ended.code == 0, ended
+    assert "4 gaps were reported" in ended.out, "each client learns of the outage"
+    assert "BAD" not in ended.out
+
+
 async def test_the_check_fails_if_a_client_gets_what_is_not_for_it(capsys: pytest.CaptureFixture[str]) -> None:
     wrong = {**CLIENTS, BOB: attrs.evolve(CLIENTS[BOB], targets=("user:bob", "room:1"))}
     async with staged(find_server(None), "http://127.0.0.1") as stage:

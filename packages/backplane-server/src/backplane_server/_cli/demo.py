@@ -16,6 +16,9 @@ def demo(
     broker: Annotated[
         str | None, typer.Option(help="nats or redis; by default the first that is here.", show_default=False)
     ] = None,
+    has_log: Annotated[
+        bool, typer.Option("--log/--no-log", help="Without a log an outage leaves a Gap, and clients can't resume.")
+    ] = True,
     port: Annotated[int, typer.Option(help="Port of the page; 0: any that is free.", min=0, max=65535)] = 8000,
     opens: Annotated[bool, typer.Option("--open/--no-open", help="Open the page, at a terminal.")] = True,
     checks: Annotated[
@@ -30,7 +33,9 @@ def demo(
 
     All of it runs on this machine alone, and is gone at the end: Ctrl-C. With --check it publishes from each pod and
     from the worker, kills the broker, and lets a client come back on the other pod.
+
+    Events go over a log, JetStream's or a Redis stream, so that an outage loses none. --no-log takes pub/sub.
     """
     from backplane_server._commands.demo import Demo
 
-    run_without_fleet(Demo(broker=broker, port=0 if checks else port, opens=opens, checks=checks))
+    run_without_fleet(Demo(broker=broker, has_log=has_log, port=0 if checks else port, opens=opens, checks=checks))

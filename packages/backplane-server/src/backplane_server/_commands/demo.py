@@ -28,12 +28,14 @@ class Demo:
 
     Args:
         broker: Which kind it starts; None: the first that is here.
+        has_log: Whether the bus is a log, so that clients can resume.
         port: Of the page; 0: any.
         opens: Whether the page is opened in a browser.
         checks: Whether it runs without a page, and says whether all went well.
     """
 
     broker: str | None
+    has_log: bool
     port: int
     opens: bool
     checks: bool
@@ -42,7 +44,7 @@ class Demo:
         """Run, and return the exit code."""
         if sys.platform == "win32":
             raise Failure("the demo needs process groups, which Windows has not", "run it in WSL", MISUSED)
-        server = find_server(self.broker)
+        server = find_server(self.broker, has_log=self.has_log)
         # The link is lost whenever somebody kills the broker, which is what it is there for.
         logging.getLogger("backplane").setLevel(logging.ERROR)
         # First, since somebody else may have the port.

@@ -40,6 +40,11 @@ class Broker:
         return f"{self.server.scheme}://{HOST}:{self._port}"
 
     @property
+    def has_log(self) -> bool:
+        """Whether the bus is a log, which keeps what a pod did not hear."""
+        return self.server.has_log
+
+    @property
     def is_running(self) -> bool:
         """Whether its process lives."""
         return self._child is not None and self._child.is_running

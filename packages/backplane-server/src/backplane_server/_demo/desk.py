@@ -43,9 +43,9 @@ class Desk:
     stage: Stage
 
     def about(self) -> Mapping[str, object]:
-        """Return what stays as it is: the pods and where they are, and the broker."""
+        """Return what stays as it is: the pods and where they are, the broker, and whether it has a log."""
         pods = [{"name": name, "url": it.address} for name, it in self.stage.gateways.items()]
-        return {"broker": self.stage.broker.server.name, "pods": pods}
+        return {"broker": self.stage.broker.server.name, "has_log": self.stage.broker.has_log, "pods": pods}
 
     async def status(self) -> Mapping[str, object]:
         """Return how things are now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, Self
 
@@ -66,15 +67,15 @@ class Gateway:
         Raises:
             Failure: It does not; with its last words.
         """
-        try:
-            async with asyncio.timeout(START_S):
-                while not await self._is_ready():
-                    if not self._child.is_running:
-                        raise self._child.failure("has ended")
-                    # Nothing to wait on: a probe is how its state is asked for.
-                    await asyncio.sleep(POLL_S)
-        except TimeoutError:
-            raise self._child.failure(f"is not ready within {START_S:g} s") from None
+        await self._until(self._is_ready, "is not ready")
+
+    async def until_live(self) -> None:
+        """Return once it hears the broker, and its outbox is empty.
+
+        Raises:
+            Failure: It does not; with its last words.
+        """
+        await self._until(self._is_live, "does not hear the broker")
 
     @property
     def address(self) -> str:
@@ -100,6 +101,21 @@ class Gateway:
     async def stop(self) -> None:
         """End it, as a deploy does."""
         await self._child.stop()
+
+    async def _until(self, condition: Callable[[], Awaitable[bool]], problem: str) -> None:
+        try:
+            async with asyncio.timeout(START_S):
+                while not await condition():
+                    if not self._child.is_running:
+                        raise self._child.failure("has ended")
+                    # Nothing to wait on: a probe is how its state is asked for.
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            raise self._child.failure(f"{problem} within {START_S:g} s") from None
+
+    async def _is_live(self) -> bool:
+        sample = await self.sample()
+        return sample is not None and sample.state == "live" and not sample.outbox
 
     async def _is_ready(self) -> bool:
         with suppress(OSError):

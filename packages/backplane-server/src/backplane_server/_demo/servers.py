@@ -31,7 +31,7 @@ class Server:
 
     Args:
         name: What people call it.
-        scheme: Of its URL: the one over a log, so that clients can resume.
+        scheme: Of its URL.
         binary: Its executable.
         hello: What a client says first, if the server doesn't.
         greeting: What it answers once it is ready.
@@ -43,9 +43,14 @@ class Server:
     hello: bytes
     greeting: bytes
 
+    @property
+    def has_log(self) -> bool:
+        """Whether the bus is a log."""
+        return "+" in self.scheme
+
     def command(self, port: int, directory: Path) -> Sequence[str]:
         """Return the command line, for a port of this machine and a directory to keep the log in."""
-        if self.scheme.startswith("nats"):
+        if self.name == "NATS":
             options = ["-a", HOST, "-p", str(port), "-js", "-sd", str(directory)]
         else:
             options = [
@@ -65,26 +70,31 @@ class Server:
 
 @frozen
 class _Search:
-    """How a kind of server is found, and what it is then."""
+    """How a kind of server is found, and what it is then.
+
+    The scheme of its URL is that over a log, so that clients can resume, or that of pub/sub.
+    """
 
     name: str
-    scheme: str
+    log: str
+    plain: str
     binaries: Sequence[str]
     hello: bytes
     greeting: bytes
 
 
 KINDS: Final[dict[Kind, _Search]] = {
-    "nats": _Search("NATS", "nats+jetstream", ("nats-server",), b"", b"INFO"),
-    "redis": _Search("Redis", "redis+streams", ("valkey-server", "redis-server"), b"PING\r\n", b"+PONG"),
+    "nats": _Search("NATS", "nats+jetstream", "nats", ("nats-server",), b"", b"INFO"),
+    "redis": _Search("Redis", "redis+streams", "redis", ("valkey-server", "redis-server"), b"PING\r\n", b"+PONG"),
 }
 
 
-def find_server(asked: str | None) -> Server:
+def find_server(asked: str | None, *, has_log: bool = True) -> Server:
     """Return the server of a kind.
 
     Args:
         asked: Which kind; None: the first that is here.
+        has_log: Whether the bus is a log.
 
     Raises:
         Failure: There is none; says how to get one.
@@ -92,20 +102,21 @@ def find_server(asked: str | None) -> Server:
     if asked is not None and asked not in KINDS:
         raise Failure(f"--broker {asked} is none that the demo can start", f"write {' or '.join(KINDS)}", MISUSED)
     for kind, search in KINDS.items():
-        if asked in {None, kind} and (server := _find(search)) is not None:
+        if asked in {None, kind} and (server := _find(search, has_log=has_log)) is not None:
             return server
     what = "broker" if asked is None else f"{KINDS[asked].name} server"
     raise Failure(f"there is no {what} here with its adapter", INSTALL, FAILED)
 
 
-def _find(search: _Search) -> Server | None:
-    if transport_factory(f"{search.scheme}://") is None:
+def _find(search: _Search, *, has_log: bool) -> Server | None:
+    scheme = search.log if has_log else search.plain
+    if transport_factory(f"{scheme}://") is None:
         return None
     looks: Sequence[Callable[[str], Path | None]] = (_in_wheels, _on_path)
     for look in looks:
         for name in search.binaries:
             if (binary := look(name)) is not None:
-                return Server(search.name, search.scheme, binary, search.hello, search.greeting)
+                return Server(search.name, scheme, binary, search.hello, search.greeting)
     return None
 
 
