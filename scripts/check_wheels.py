@@ -245,6 +245,18 @@ def check_extras(name: str, wheels: Path, environment: Path, urls: Mapping[str, 
     print(f"{name}: its extras, {', '.join(urls)}")
 
 
+def check_demo(wheels: Path, environment: Path) -> None:
+    """Install what the demo needs where its distribution is installed already, and let it check itself over each broker."""
+    python = environment / "bin" / "python"
+    version = next(wheels.glob("backplane_server-*.whl")).name.split("-")[1]
+    wanted = f"backplane-server[demo]=={version}"
+    run("uv", "pip", "install", "--quiet", "--python", python, "--find-links", wheels, wanted)
+    run("uv", "pip", "check", "--python", python)
+    for broker in ("nats", "redis"):
+        run(python, "-I", "-W", "error", "-m", "backplane_server", "demo", "--check", "--broker", broker)
+    print("backplane-server: its demo")
+
+
 def main() -> None:
     """Build every distribution, check it, install it, and use it."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -266,6 +278,7 @@ def main() -> None:
             check_distribution(name, wheels, scratch / name, urls.get(name, ()))
         for name in USES_OVER_A_BROKER:
             check_extras(name, wheels, scratch / name, {"redis": redis, "nats": nats})
+        check_demo(wheels, scratch / "backplane-server")
     print("all wheels are whole")
 
 
