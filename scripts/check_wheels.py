@@ -246,7 +246,7 @@ def check_extras(name: str, wheels: Path, environment: Path, urls: Mapping[str, 
 
 
 def check_demo(wheels: Path, environment: Path) -> None:
-    """Install what the demo needs where its distribution is installed already, and let it check itself over each broker."""
+    """Install what the demo needs where its distribution is installed already; it checks itself over each broker."""
     python = environment / "bin" / "python"
     version = next(wheels.glob("backplane_server-*.whl")).name.split("-")[1]
     wanted = f"backplane-server[demo]=={version}"
