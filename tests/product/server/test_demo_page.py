@@ -16,11 +16,15 @@ expect.set_options(timeout=20_000)
 
 
 @asynccontextmanager
-async def page_of(port: int, chromium: str, **options: object) -> AsyncGenerator[Page]:
+async def page_of(port: int, chromium: str, *, is_phone: bool = False) -> AsyncGenerator[Page]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         try:
-            page = await browser.new_page(**options)
+            page = await browser.new_page(
+                viewport={"width": 360 if is_phone else 1280, "height": 800},
+                color_scheme="dark" if is_phone else "light",
+                has_touch=is_phone,
+            )
             complaints: list[str] = []
             page.on("pageerror", lambda error: complaints.append(str(error)))
             page.on("console", lambda it: complaints.append(it.text) if "Content Security" in it.text else None)
@@ -118,8 +122,7 @@ async def test_a_socket_goes_offline_and_catches_up_and_one_that_is_kicked_stays
 
 
 async def test_it_is_used_with_the_keyboard_on_a_phone_in_the_dark(chromium: str) -> None:
-    phone = {"viewport": {"width": 360, "height": 700}, "color_scheme": "dark", "has_touch": True}
-    async with demo() as (_, port), page_of(port, chromium, **phone) as page:
+    async with demo() as (_, port), page_of(port, chromium, is_phone=True) as page:
         assert await page.evaluate("document.documentElement.scrollWidth") <= 360
         assert await page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(15, 19, 26)"
         await page.locator("#add").get_by_label("User").focus()

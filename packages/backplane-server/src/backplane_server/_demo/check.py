@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Final
 
 from attrs import define, field
@@ -122,7 +123,7 @@ class Check:
         for one in clients:
             for it in last:
                 gets = self._held[one.name].gets(it.target)
-                if gets and not await one.until(lambda one, text=it.text: _has(one, text)):
+                if gets and not await one.until(partial(_has, kind=it.text)):
                     self._report.trouble.append(f"{it.text!r} did not come to {one.name} on {one.pod}")
 
 

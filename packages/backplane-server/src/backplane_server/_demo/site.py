@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.resources import files
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from attrs import frozen
 from backplane_asgi import browser_script
@@ -130,7 +130,7 @@ class Ordered:
         if not isinstance(asked, dict):
             return JSONResponse({"error": "not a JSON object"}, 422)
         try:
-            return JSONResponse(await self.order(asked))
+            return JSONResponse(await self.order(cast("dict[str, Any]", asked)))
         except (DeskError, BackplaneError) as error:
             return JSONResponse({"error": str(error)}, 409)
 
