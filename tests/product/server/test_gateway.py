@@ -309,3 +309,17 @@ async def test_settings_of_a_gateway_stand_in_the_file_too_and_are_shown_without
     assert found["serve.port"] == ("2", "BACKPLANE_SERVE_PORT")
     assert found["serve.origins"] == ("https://a.example", "serve.origins in backplane.toml")
     assert found["serve.jwt_secret"] == ("***", "serve.jwt_secret in backplane.toml")
+
+
+async def test_without_tokens_a_client_says_who_it_is_and_under_which_name_it_is_present(
+    redis_url: str, channel: str
+) -> None:
+    async with (
+        connect(redis_url, channel=channel) as pod,
+        gateway("--insecure-dev", url=redis_url, channel=channel, env={}) as served,
+        served.websocket(None, "?target=user:ann&name=Ann"),
+        served.websocket(None, "?target=user:ann"),
+    ):
+        assert (await pod.fleet.presence(ANN, timeout_s=DEADLINE_S)).present == {"Ann": {"name": "Ann"}}
+        async with served.websocket(None, f"?target=user:ann&name={'x' * 65}") as websocket:
+            assert await closed(websocket) == (4403, "a name has at most 64 characters")

@@ -35,12 +35,12 @@ class Jobs:
         """Give the worker a job; return its number.
 
         Args:
-            target: Who learns of its progress.
+            target: To which its progress is published.
             steps: How many events that is.
             pause_s: Seconds that each step takes.
 
         Raises:
-            TooManyJobsError: It takes no more.
+            TooManyJobsError: It has as many as it takes, or has ended.
         """
         stdin = self._child.process.stdin
         if stdin is None or not self._child.is_running or self._given - self._done >= MOST_WAITING:

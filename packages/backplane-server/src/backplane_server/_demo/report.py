@@ -1,4 +1,4 @@
-"""What came, beside what should have: `Report`."""
+"""Compares what came with what should have: `Report`."""
 
 from __future__ import annotations
 

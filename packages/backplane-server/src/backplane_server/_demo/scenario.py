@@ -72,6 +72,6 @@ WHILE_AWAY: Final = (
 )
 
 JOB: Final = "user:ann"
-"""Who learns of the job's progress."""
+"""The target that the job's progress is published to."""
 STEPS: Final = 10
 """Of the job: so many events."""
