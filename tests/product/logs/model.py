@@ -124,6 +124,8 @@ class Run:
         self.pods: list[DistributedBackplane] = []
         self.readers: list[Reader] = []
         self.numbers = [0, 0, 0]
+        self.lives = [0, 0, 0]  # a pod that ends and starts again is another one, and order is promised for one
+        self.life_of: dict[tuple[int, int], int] = {}
         self.published: dict[tuple[int, int], tuple[frozenset[Whom], frozenset[str | Whom]]] = {}
         self.account = Account()
 
@@ -219,6 +221,7 @@ class Run:
             if self.plan.combines:
                 self._combine(targets, excluded)
         self.published[event] = (frozenset(targets), frozenset(excluded))
+        self.life_of[event] = self.lives[pod]
         padding = "x" * self.chance.choice([0, 0, 0, 3_000])
         self.pods[pod].publish_nowait(targets, [*event, padding], exclude=excluded)
 
@@ -281,9 +284,9 @@ class Run:
         return {event for event in missing if event[0] == reader.pod}
 
     def _judge_order(self, reader: Reader) -> None:
-        last: dict[tuple[int, frozenset[Whom]], int] = {}
+        last: dict[tuple[int, int, frozenset[Whom]], int] = {}
         for pod, number in reader.events:
-            key = (pod, self.published[pod, number][0])
+            key = (pod, self.life_of[pod, number], self.published[pod, number][0])
             if number < last.get(key, 0):
                 self.account.wrong.append(f"{reader.conn_id} got {number} of pod {pod} behind {last[key]}")
             last[key] = number

@@ -102,6 +102,7 @@ class RoamingRun(Run):
         self.account.given_up += old.stats().dropped.get("refused", 0)
         await old.aclose()
         self.restarts += 1
+        self.lives[index] += 1
         new = self._pod(f"{index} {self.restarts}", wait=False, **self.options)
         self.pods[index] = await self.stack.enter_async_context(new)
         for client in guests:

@@ -23,8 +23,8 @@ SECRET = "0123456789abcdef0123456789abcdef"
 
 
 def token(key: Any = SECRET, algorithm: str = "HS256", **claims: Any) -> str:
-    """Return a token, valid for an hour unless the claims say otherwise; a claim that is None is left out."""
-    all_claims = {"sub": "ann", "exp": time.time() + 3600, **claims}
+    """Return a token, valid for a day unless the claims say otherwise; a claim that is None is left out."""
+    all_claims = {"sub": "ann", "exp": time.time() + 86_400, **claims}
     kept = {name: value for name, value in all_claims.items() if value is not None}
     headers = {"kid": str(kept.pop("kid"))} if "kid" in kept else None
     return jwt.encode(kept, key, algorithm=algorithm, headers=headers)
