@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 
 from backplane_core.errors import ClosedError, ConfigurationError
 
-__all__ = ["pause", "result_of", "start_thread"]
+__all__ = ["has_greenlets_for_threads", "pause", "result_of", "start_thread"]
 
 T = TypeVar("T")
 
@@ -46,6 +46,11 @@ def start_thread(work: Work) -> None:
             cast("threading.Thread", module.Thread(target=work.run_thread, name="backplane", daemon=True)).start()
     except RuntimeError as error:
         raise ClosedError(f"no thread can be started for the event loop: {error}") from None
+
+
+def has_greenlets_for_threads() -> bool:
+    """Return whether gevent makes greenlets of threads: each ends with the thread that started it, finished or not."""
+    return _green("gevent.monkey", "is_module_patched", "threading") is not None
 
 
 def result_of(future: Future[T]) -> T:

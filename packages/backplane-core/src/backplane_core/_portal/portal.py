@@ -23,7 +23,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, Protocol, TypeVar
 
-from backplane_core._portal.native import pause, result_of, start_thread
+from backplane_core._portal.native import has_greenlets_for_threads, pause, result_of, start_thread
 from backplane_core._runtime.logging import logger
 from backplane_core._runtime.loop_binding import running_loop
 from backplane_core.errors import ClosedError
@@ -152,6 +152,9 @@ class Portal:
                 logger.error("a callback raised %s in the publisher's thread", type(error).__name__)
         with suppress(BaseException):
             loop.run_until_complete(_cancel_all())
+            if has_greenlets_for_threads():
+                # The loop's own helpers, which look up names: the process waits at its end for each to finish.
+                loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
         self._is_gone = True
         self._strand_calls()
