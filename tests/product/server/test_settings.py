@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from backplane_server._cli.failure import Failure
-from backplane_server._cli.flags import BusFlags
+from backplane_server._bus_flags import BusFlags
 from backplane_server._commands.masking import mask_url
 from backplane_server._commands.settings import BusSettings
+from backplane_server._failure import Failure
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from backplane_core import ConfigurationError
 
-__all__ = ["IGNORED", "find_url", "split_ignored"]
+__all__ = ["IGNORED", "check_bounds", "find_url", "split_ignored"]
 
 logger: Final = logging.getLogger("backplane.channels")
 
@@ -92,3 +92,18 @@ def _url_of_dict(host: dict[str, Any]) -> str:
     user, password = quote(str(host.get("username") or ""), safe=""), host.get("password")
     login = f"{user}:{quote(str(password), safe='')}@" if password is not None else ""
     return f"redis://{login}{host['host']}:{host.get('port', 6379)}/{host.get('db', 0)}"
+
+
+def check_bounds(capacity: object, capacity_bytes: object, expiry: object, on_gap: object) -> None:
+    """Return if the options are allowed.
+
+    Raises:
+        ConfigurationError: One is not.
+    """
+    for name, value in (("capacity", capacity), ("capacity_bytes", capacity_bytes)):
+        if type(value) is not int or value < 1:
+            raise ConfigurationError(f"{name}={value!r} is not allowed: a whole number, at least 1")
+    if isinstance(expiry, bool) or not isinstance(expiry, (int, float)) or not expiry > 0:
+        raise ConfigurationError(f"expiry={expiry!r} is not allowed: seconds, above 0")
+    if on_gap is not None and (not isinstance(on_gap, str) or on_gap[:1] in {"", "_", "."}):
+        raise ConfigurationError(f"on_gap={on_gap!r} is not allowed: a message's type, or None")

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final, Literal
 
 from backplane_core import (
     Answers,
-    BaseBackplane,
     ConfigurationError,
-    Connecting,
+    Fleet,
     Readiness,
     Stats,
     SyncPublisher,
@@ -23,11 +23,12 @@ from backplane_core import (
 from channels.exceptions import ChannelFull  # type: ignore[import-untyped]  # it has no py.typed
 from channels.layers import BaseChannelLayer  # type: ignore[import-untyped]
 
+from backplane_channels._hub.hub import Hub
 from backplane_channels._hub.hubs import Hubs
 from backplane_channels._hub.messages import check_message
 from backplane_channels._hub.settings import HubSettings
 from backplane_channels._hub.targets import channel_target, group_target
-from backplane_channels.config import find_url, split_ignored
+from backplane_channels.config import check_bounds, find_url, split_ignored
 from backplane_channels.publisher import LayerPublisher
 
 __all__ = ["BackplaneChannelLayer"]
@@ -93,7 +94,7 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
         on_gap: str | None = None,
         **options: Any,  # noqa: ANN401 -- from settings; each is checked
     ) -> None:
-        _check(capacity, capacity_bytes, expiry, on_gap)
+        check_bounds(capacity, capacity_bytes, expiry, on_gap)
         super().__init__(capacity=capacity)
         base: Any = self  # its types are narrower than what it takes
         base.expiry = expiry
@@ -199,14 +200,11 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
         """
         target, whom = group_target(group), channel_target(channel)
         hub = self._hubs.find()
-        if hub is None:
-            async with self._visit() as visitor:
-                answers = await visitor.fleet.associate(whom, target, timeout_s=ANSWER_S)
-        elif hub.has(whom.id):
+        if hub is not None and hub.has(whom.id):
             await hub.backplane.associate(whom.id, target)
             return
-        else:
-            answers = await (await hub.fleet(ANSWER_S)).associate(whom, target, timeout_s=ANSWER_S)
+        async with self._fleet(hub) as fleet:
+            answers = await fleet.associate(whom, target, timeout_s=ANSWER_S)
         if not answers.total and not answers.complete:
             raise TimeoutError(f"{whom.id} may not be in group {group}: {_missing(answers)}")
 
@@ -225,14 +223,11 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
         """
         target, whom = group_target(group), channel_target(channel)
         hub = self._hubs.find()
-        if hub is None:
-            async with self._visit() as visitor:
-                answers = await visitor.fleet.dissociate(whom, target, timeout_s=ANSWER_S)
-        elif hub.has(whom.id):
+        if hub is not None and hub.has(whom.id):
             await hub.backplane.dissociate(whom.id, target)
             return
-        else:
-            answers = await (await hub.fleet(ANSWER_S)).dissociate(whom, target, timeout_s=ANSWER_S)
+        async with self._fleet(hub) as fleet:
+            answers = await fleet.dissociate(whom, target, timeout_s=ANSWER_S)
         if not answers.total and not answers.complete:  # perhaps it went with its process
             logger.info("%s may still be in group %s: %s", whom.id, group, _missing(answers))
 
@@ -285,25 +280,18 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
         hub = self._hubs.find()
         return None if hub is None else hub.backplane.stats()
 
-    def _visit(self) -> Connecting[BaseBackplane]:
-        """Connect, for one question of a loop that holds no consumer: a pod that stayed would be asked for ever."""
+    @asynccontextmanager
+    async def _fleet(self, hub: Hub | None) -> AsyncGenerator[Fleet]:
+        """Yield what other processes are asked with: the hub's own, or, without one, that of a pod for this question.
+
+        A pod that stayed in a loop without consumers would be asked by others for ever.
+        """
+        if hub is not None:
+            yield await hub.fleet(ANSWER_S)
+            return
         options: dict[str, Any] = {**self._options, "wait": True}
-        return connect(self._url, **options)
-
-
-def _check(capacity: object, capacity_bytes: object, expiry: object, on_gap: object) -> None:
-    """Return if the options are allowed.
-
-    Raises:
-        ConfigurationError: One is not.
-    """
-    for name, value in (("capacity", capacity), ("capacity_bytes", capacity_bytes)):
-        if type(value) is not int or value < 1:
-            raise ConfigurationError(f"{name}={value!r} is not allowed: a whole number, at least 1")
-    if isinstance(expiry, bool) or not isinstance(expiry, (int, float)) or not expiry > 0:
-        raise ConfigurationError(f"expiry={expiry!r} is not allowed: seconds, above 0")
-    if on_gap is not None and (not isinstance(on_gap, str) or on_gap[:1] in {"", "_", "."}):
-        raise ConfigurationError(f"on_gap={on_gap!r} is not allowed: a message's type, or None")
+        async with connect(self._url, **options) as visitor:
+            yield visitor.fleet
 
 
 def _missing(answers: Answers[int]) -> str:

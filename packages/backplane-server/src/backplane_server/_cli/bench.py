@@ -7,8 +7,9 @@ from typing import Annotated
 import attrs
 import typer
 
+from backplane_server._bus_flags import BusFlags
 from backplane_server._cli.arguments import AsJson
-from backplane_server._cli.flags import BusFlags, takes_bus_flags
+from backplane_server._cli.flags import takes_bus_flags
 from backplane_server._cli.running import run
 
 __all__ = ["bench"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from backplane_server._bus_flags import BusFlags
 from backplane_server._cli.arguments import AsJson
-from backplane_server._cli.flags import BusFlags, takes_bus_flags
+from backplane_server._cli.flags import takes_bus_flags
 from backplane_server._cli.running import run
 
 __all__ = ["config"]

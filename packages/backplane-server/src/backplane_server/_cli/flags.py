@@ -1,4 +1,4 @@
-"""The flags that each command has which talks to a broker: `BusFlags`."""
+"""The flags of each command that talks to a broker."""
 
 from __future__ import annotations
 
@@ -9,30 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from attrs import frozen
 
-__all__ = ["BusFlags", "takes_bus_flags"]
+from backplane_server._bus_flags import BusFlags
+
+__all__ = ["takes_bus_flags"]
 
 PANEL: Final = "The fleet"
-
-
-@frozen(kw_only=True)
-class BusFlags:
-    """What flags say of the broker and the fleet; None: nothing.
-
-    Args:
-        bus: The broker's URL.
-        channel: The fleet's name.
-        routing: How it routes.
-        option: Any other options, each `name=value`.
-        config: The file to read.
-    """
-
-    bus: str | None = None
-    channel: str | None = None
-    routing: str | None = None
-    option: tuple[str, ...] = ()
-    config: Path | None = None
 
 
 Bus = Annotated[

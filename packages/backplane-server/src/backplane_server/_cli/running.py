@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 import typer
 
-from backplane_server._cli.failure import FAILED, MISUSED, Failure
-from backplane_server._cli.flags import BusFlags
+from backplane_server._bus_flags import BusFlags
+from backplane_server._failure import FAILED, MISUSED, Failure
 
 if TYPE_CHECKING:
     from backplane_server._commands.settings import BusSettings

@@ -8,17 +8,18 @@ import attrs
 import typer
 from attrs import frozen
 
-from backplane_server._cli.failure import MISUSED, Failure
 from backplane_server._commands.opening import check_seconds, opened, pod_name_of, read_targets
 from backplane_server._commands.settings import BusSettings
 from backplane_server._commands.showing import (
     missing_as_json,
     plural,
+    show_counts,
     show_json,
     show_missing,
     show_table,
     since,
 )
+from backplane_server._failure import MISUSED, Failure
 
 __all__ = ["Kick", "Pods", "Who"]
 
@@ -40,7 +41,7 @@ class Who:
     as_json: bool
 
     async def do(self, settings: BusSettings) -> int:
-        """Print the connections, and return the exit self.code."""
+        """Print the connections, and return the exit code."""
         wanted = read_targets(self.targets)
         check_seconds("--timeout", self.timeout_s)
         async with opened(settings, "who") as backplane:
@@ -80,7 +81,7 @@ class Pods:
     as_json: bool
 
     async def do(self, settings: BusSettings) -> int:
-        """Print the pods of the fleet, and return the exit self.code."""
+        """Print the pods of the fleet, and return the exit code."""
         check_seconds("--timeout", self.timeout_s)
         mine = pod_name_of("pods")
         async with opened(settings, "pods", pod_name=mine) as backplane:
@@ -123,19 +124,12 @@ class Kick:
     sure: bool
 
     async def do(self, settings: BusSettings) -> int:
-        """Close the connections, print how many, and return the exit self.code."""
+        """Close the connections, print how many, and return the exit code."""
         whom = read_targets(self.targets)
         check_seconds("--timeout", self.timeout_s)
         if "everyone" in self.targets and not self.sure:
             raise Failure("that closes every connection of the fleet", "add --yes if you mean it", MISUSED)
         async with opened(settings, "kick") as backplane:
             answers = await backplane.fleet.close(whom, code=self.code, reason=self.reason, timeout_s=self.timeout_s)
-        by_pod = {pod: count for pod, count in answers.by_pod.items() if count}
-        if self.as_json:
-            missing = missing_as_json(answers.missing)
-            show_json({"closed": answers.total, "by_pod": by_pod, "missing": missing, "complete": answers.complete})
-        else:
-            where = f" on {plural(len(by_pod), 'pod')}" if by_pod else ""
-            typer.echo(f"closed {plural(answers.total, 'connection')}{where}")
-        show_missing(answers.missing)
+        show_counts(answers, "closed", "closed", as_json=self.as_json)
         return 0

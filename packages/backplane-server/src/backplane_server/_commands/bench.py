@@ -14,10 +14,10 @@ import typer
 from attrs import define, field, frozen
 from backplane_core import BaseBackplane, Target, connect_from_env
 
-from backplane_server._cli.failure import MISUSED, Failure
 from backplane_server._commands.opening import check_seconds, pod_name_of
 from backplane_server._commands.settings import BusSettings
 from backplane_server._commands.showing import plural, show_json
+from backplane_server._failure import MISUSED, Failure
 
 __all__ = ["Bench", "percentile"]
 

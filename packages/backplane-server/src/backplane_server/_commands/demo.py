@@ -8,7 +8,6 @@ import sys
 import typer
 from attrs import frozen
 
-from backplane_server._cli.failure import MISUSED, Failure
 from backplane_server._commands.settings import BusSettings
 from backplane_server._demo.check import Check
 from backplane_server._demo.desk import Desk
@@ -17,6 +16,7 @@ from backplane_server._demo.ports import HOST
 from backplane_server._demo.servers import find_server
 from backplane_server._demo.site import make_site
 from backplane_server._demo.stage import staged
+from backplane_server._failure import MISUSED, Failure
 from backplane_server._gateway.server import address_of, listen_at, serve_alone
 
 __all__ = ["Demo"]

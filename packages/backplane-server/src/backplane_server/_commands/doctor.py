@@ -29,13 +29,13 @@ from backplane_core import (
     connect_from_env,
 )
 
-from backplane_server._cli.failure import FAILED
 from backplane_server._commands.findings import Finding, Level, show_findings
 from backplane_server._commands.masking import mask_url
 from backplane_server._commands.opening import check_seconds, pod_name_of
 from backplane_server._commands.settings import BusSettings
 from backplane_server._commands.showing import plural, show_json
 from backplane_server._commands.transports import option_names, transport_factory
+from backplane_server._failure import FAILED
 
 __all__ = ["Doctor"]
 

@@ -14,9 +14,9 @@ import typer
 from attrs import frozen
 from backplane_core import ClosedByFleetError, Connection, Event, Gap
 
-from backplane_server._cli.failure import MISUSED, Failure
 from backplane_server._commands.opening import check_seconds, opened, read_targets
 from backplane_server._commands.settings import BusSettings
+from backplane_server._failure import MISUSED, Failure
 
 __all__ = ["Listen"]
 

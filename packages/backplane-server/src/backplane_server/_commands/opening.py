@@ -8,8 +8,8 @@ from uuid import uuid4
 
 from backplane_core import BaseBackplane, Target, connect_from_env
 
-from backplane_server._cli.failure import MISUSED, Failure
 from backplane_server._commands.settings import BusSettings
+from backplane_server._failure import MISUSED, Failure
 
 __all__ = ["check_seconds", "opened", "pod_name_of", "read_targets"]
 

@@ -14,10 +14,10 @@ import typer
 from attrs import frozen
 from backplane_core import BaseBackplane, EventEncodeError, Target
 
-from backplane_server._cli.failure import FAILED, MISUSED, Failure
 from backplane_server._commands.opening import check_seconds, opened, read_targets
 from backplane_server._commands.settings import BusSettings
-from backplane_server._commands.showing import missing_as_json, plural, show_json, show_missing
+from backplane_server._commands.showing import plural, show_counts, show_json
+from backplane_server._failure import FAILED, MISUSED, Failure
 
 __all__ = ["Publish"]
 
@@ -77,14 +77,7 @@ async def _publish_one(backplane: BaseBackplane, targets: Sequence[Target], even
         targets, event, exclude=asked.exclude, key=asked.key, timeout_s=asked.timeout_s
     )
     await _confirmed(backplane, asked.timeout_s)
-    by_pod = {pod: count for pod, count in receipt.by_pod.items() if count}
-    if asked.as_json:
-        missing = missing_as_json(receipt.missing)
-        show_json({"delivered": receipt.total, "by_pod": by_pod, "missing": missing, "complete": receipt.complete})
-    else:
-        where = f" on {plural(len(by_pod), 'pod')}" if by_pod else ""
-        typer.echo(f"delivered to {plural(receipt.total, 'connection')}{where}")
-    show_missing(receipt.missing)
+    show_counts(receipt, "delivered", "delivered to", as_json=asked.as_json)
 
 
 async def _publish_lines(backplane: BaseBackplane, targets: Sequence[Target], asked: Publish) -> int:

@@ -9,8 +9,8 @@ import typer
 from attrs import frozen
 from backplane_core import connect_from_env
 
-from backplane_server._cli.failure import MISUSED, Failure
 from backplane_server._commands.settings import BusSettings
+from backplane_server._failure import MISUSED, Failure
 from backplane_server._gateway.app import Policy, make_app, make_metrics_app
 from backplane_server._gateway.keys import FileKeys, Keys, SecretKey
 from backplane_server._gateway.policies import DevPolicy, TokenPolicy

@@ -13,10 +13,10 @@ from typing import Final, cast
 from attrs import field, frozen
 from backplane_core import Options
 
-from backplane_server._cli.failure import MISUSED, Failure
-from backplane_server._cli.flags import BusFlags
+from backplane_server._bus_flags import BusFlags
 from backplane_server._commands.masking import MASK, mask_url
 from backplane_server._commands.transports import option_names
+from backplane_server._failure import MISUSED, Failure
 from backplane_server._gateway.settings import PREFIX, ServeSettings
 
 __all__ = ["BusSettings", "Setting"]

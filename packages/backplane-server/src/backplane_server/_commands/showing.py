@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterable, Sequence
 
 import typer
-from backplane_core import MissingPod
+from backplane_core import Answers, MissingPod
 
-__all__ = ["missing_as_json", "plural", "show_json", "show_missing", "show_table", "since"]
+__all__ = ["missing_as_json", "plural", "show_counts", "show_json", "show_missing", "show_table", "since"]
 
 
 def show_json(value: object) -> None:
@@ -26,6 +26,25 @@ def show_missing(missing: Iterable[MissingPod]) -> None:
     """Name the pods that have not answered, on the error stream: what is printed otherwise may be piped on."""
     for it in missing:
         typer.echo(f"warning: {it.pod} has not answered: {it.reason}", err=True)
+
+
+def show_counts(answers: Answers[int], key: str, done: str, *, as_json: bool) -> None:
+    """Print how many connections something was done to, and which pods have not answered.
+
+    Args:
+        answers: How many there were on each pod.
+        key: What the total is called in JSON, such as `closed`.
+        done: What was done, for people, such as `closed` or `delivered to`.
+        as_json: Whether to print JSON.
+    """
+    by_pod = {pod: count for pod, count in answers.by_pod.items() if count}
+    if as_json:
+        missing = missing_as_json(answers.missing)
+        show_json({key: answers.total, "by_pod": by_pod, "missing": missing, "complete": answers.complete})
+    else:
+        where = f" on {plural(len(by_pod), 'pod')}" if by_pod else ""
+        typer.echo(f"{done} {plural(answers.total, 'connection')}{where}")
+    show_missing(answers.missing)
 
 
 def show_table(rows: Sequence[Sequence[str]]) -> None:

@@ -9,10 +9,10 @@ import jwt
 import typer
 from attrs import frozen
 
-from backplane_server._cli.failure import MISUSED, Failure
 from backplane_server._commands.opening import check_seconds, read_targets
 from backplane_server._commands.serve import read_secret
 from backplane_server._commands.settings import BusSettings
+from backplane_server._failure import MISUSED, Failure
 from backplane_server._gateway.keys import SecretKey
 from backplane_server._gateway.policies import OWN_CLAIM, PUBLISHER
 

@@ -10,11 +10,11 @@ from typing import Final
 
 from attrs import define, field
 
-from backplane_server._cli.failure import FAILED, Failure
 from backplane_server._demo.clients import Client, client
 from backplane_server._demo.report import END, Report
 from backplane_server._demo.scenario import BOB, CLIENTS, IN_OUTAGE, JOB, PLAIN, STEPS, WHILE_AWAY, Held, Said
 from backplane_server._demo.stage import PODS, Stage
+from backplane_server._failure import FAILED, Failure
 
 __all__ = ["Check"]
 

@@ -12,9 +12,9 @@ import attrs
 from attrs import frozen
 from backplane_core import BackplaneError, Target
 
-from backplane_server._cli.failure import Failure
 from backplane_server._demo.jobs import TooManyJobsError
 from backplane_server._demo.stage import Stage
+from backplane_server._failure import Failure
 
 __all__ = ["Desk", "DeskError"]
 

@@ -12,8 +12,8 @@ from typing import Final, Self
 
 from attrs import define, field
 
-from backplane_server._cli.failure import FAILED, Failure
 from backplane_server._demo.guard import Guard
+from backplane_server._failure import FAILED, Failure
 
 __all__ = ["PYTHON", "START_S", "Child", "environment"]
 

@@ -8,8 +8,8 @@ from typing import Final
 import typer
 from attrs import define, field
 
-from backplane_server._cli.failure import FAILED
 from backplane_server._demo.clients import Client
+from backplane_server._failure import FAILED
 
 __all__ = ["END", "Report"]
 

@@ -14,9 +14,9 @@ from typing import Final, Literal, TypeAlias
 
 from attrs import frozen
 
-from backplane_server._cli.failure import FAILED, MISUSED, Failure
 from backplane_server._commands.transports import transport_factory
 from backplane_server._demo.ports import HOST
+from backplane_server._failure import FAILED, MISUSED, Failure
 
 __all__ = ["KINDS", "Kind", "Server", "find_server"]
 

@@ -13,7 +13,7 @@ import uvicorn
 from backplane_asgi.uvicorn import PreparedHttpProtocol, PreparedProtocol
 from starlette.applications import Starlette
 
-from backplane_server._cli.failure import Failure
+from backplane_server._failure import Failure
 
 __all__ = ["address_of", "listen_at", "serve_alone", "serve_both"]
 

@@ -8,8 +8,8 @@ from typing import Any, Final, cast
 
 from attrs import Attribute, field, fields, frozen
 
-from backplane_server._cli.failure import MISUSED, Failure
 from backplane_server._commands.masking import MASK
+from backplane_server._failure import MISUSED, Failure
 
 __all__ = ["PREFIX", "ServeSettings"]
 
