@@ -21,7 +21,7 @@ import pytest
 from backplane_core import (
     EventEncodeError,
 )
-from backplane_core._protocol.json import MAX_DEPTH, decode_event, encode_event
+from backplane_core._protocol.json import MAX_DEPTH, decode_event, encode_event, normalize_json
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -330,6 +330,57 @@ def test_a_subclass_is_encoded_as_json_means_it_or_refused(value: Any, place: An
     assert json.loads(encoded) == meaning
 
 
+# Each with what its error says before "; an event may hold".
+AT: dict[str, tuple[Any, str]] = {
+    "deep inside": (
+        {"items": [1, 2.5, ("a",), {"name": "n", "price": Decimal("1.5")}]},
+        'a value of type Decimal at event["items"][3]["price"]',
+    ),
+    "in a tuple": ({"pair": (1, {b"s3cret"})}, 'a value of type set at event["pair"][1]'),
+    "in a list": ([[], [None, float("inf")]], "NaN or an infinity at event[1][1]"),
+    "the event itself": (dt.date(2026, 1, 1), "a value of type date"),
+    "a key": ({"a-b": {"c": {1: "s3cret"}}}, 'a dict with a key of type int at event["a-b"]["c"]'),
+    "behind a key that is data": (
+        {"users": {"ann": 1, "s3cret@example.org": {"at": dt.time(1)}}},
+        'a value of type time at event["users"][<key 2>]["at"]',
+    ),
+    "behind a key that may be a token": ({"s3cret" * 6: b""}, "a value of type bytes at event[<key 1>]"),
+    "behind a key that ends a string": ({'x"]': b""}, "a value of type bytes at event[<key 1>]"),
+    "behind a key of a subclass": ({Text.A: {Mixed.A: b""}}, 'a value of type bytes at event["x"]["y"]'),
+    "inside of an enum": ({"why": Infinite.A}, 'NaN or an infinity at event["why"][1]'),
+    "an enum": ({"why": Bytes.A}, 'a value of type bytes at event["why"]'),
+    "a lone surrogate": (["s3cret\ud800"], "a string with a lone surrogate (it has no UTF-8 form) at event[0]"),
+    "many digits": ({"a": 10**5000}, 'an integer of too many digits at event["a"]'),
+    "the first of two": ({"a": [1, b""], "b": b""}, 'a value of type bytes at event["a"][1]'),
+    "very deep": (
+        [[[[[[[[[[[[[[{"a": {"b": b""}}]]]]]]]]]]]]]],
+        'a value of type bytes at event[0][0][0][0][0][…][0][0][0][0]["a"]["b"]',
+    ),
+}
+
+
+@pytest.mark.parametrize(("value", "found"), AT.values(), ids=AT.keys())
+def test_the_error_says_where_in_the_event_it_is(value: Any, found: str) -> None:
+    with pytest.raises(EventEncodeError) as error:
+        encode_event(value)
+    assert str(error.value).startswith(f"the event holds {found}; an event may hold None, ")
+    assert "s3cret" not in error_texts(error.value)
+
+
+@pytest.mark.parametrize("value", [REFUSED["a cycle"], nested(10_000, "dict"), nested(10_000, "tuple")])
+def test_what_is_nested_too_deep_is_shown_by_both_ends_of_its_path(value: Any) -> None:
+    with pytest.raises(EventEncodeError, match="nested deeper than 256 levels, or holds itself at event") as error:
+        encode_event({"deep": value})
+    assert '["deep"]' in str(error.value)
+    assert "[…]" in str(error.value)
+    assert len(str(error.value)) < 250
+
+
+def test_ready_json_that_is_nested_too_deep_is_shown_by_its_path_too() -> None:
+    with pytest.raises(EventEncodeError, match=r'deeper than 256 levels, or holds itself at event\["a"\]\[0\]'):
+        normalize_json(b'{"a":' + b"[" * 300 + b"]" * 300 + b"}")
+
+
 @pytest.mark.parametrize("value", [2**63, 2**64, -(2**63) - 1, 2**200, -(2**200), 10**4000], ids=lambda v: str(v)[:9])
 def test_an_int_of_any_size_that_the_interpreter_writes_comes_back(value: int) -> None:
     assert decode_event(encode_event({"n": value})) == {"n": value}
@@ -424,3 +475,13 @@ def test_whatever_is_published_is_refused_or_read_as_what_it_means(value: Any) -
         assert typed(json.loads(encoded)) == typed(expected)
         return
     assert "surrogate" in refused or "no form for" in refused
+
+
+@given(anything)
+def test_whatever_is_refused_is_found_again(value: Any) -> None:
+    found = ""
+    try:
+        encode_event(value)
+    except EventEncodeError as error:
+        found = str(error)
+    assert "no form for" not in found

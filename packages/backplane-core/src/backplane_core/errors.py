@@ -64,7 +64,9 @@ class EventEncodeError(BackplaneError, TypeError):
     """An event contains something that JSON cannot represent.
 
     Raised by `publish` and its variants. Nothing was delivered. Convert the event first, for example with a model's
-    `model_dump(mode="json")`; the message names the type that is in the way, and never its value.
+    `model_dump(mode="json")`, or encode it yourself and use `publish_json`. The message names the place and the type of
+    what is in the way, as in `a value of type Decimal at event["items"][3]["price"]`, and never a value; nor a key that
+    does not look like the name of a field.
     """
 
 

@@ -19,6 +19,7 @@ from uuid import UUID
 
 import msgspec
 
+from backplane_core._protocol.bad_value import ALLOWED, describe_bad_value
 from backplane_core.errors import EnvelopeError, EventEncodeError
 
 __all__ = ["JSON", "MAX_DEPTH", "compact", "decode_event", "encode_event", "normalize_json"]
@@ -35,8 +36,7 @@ MAX_DEPTH: Final = 256
 
 _LARGE_BYTES: Final = 64 * 1024
 
-_ALLOWED: Final = "an event may hold None, bool, int, finite float, str, UUID, Enum, list, tuple and dict with str keys"
-_TOO_DEEP: Final = f"the event is nested deeper than {MAX_DEPTH} levels, or holds itself"
+_TOO_DEEP: Final = f"the event is nested deeper than {MAX_DEPTH} levels"
 _SCALARS: Final = frozenset({str, int, bool, NoneType})
 
 
@@ -90,16 +90,12 @@ def encode_event(event: object) -> bytes:  # noqa: C901, PLR0912 -- calls are wh
             return _encode(event)
         _check_members(event.items(), MAX_DEPTH)
         return _encode(event)
-    except EventEncodeError:
-        raise
-    except UnicodeEncodeError:
-        problem = "the event holds a string with a lone surrogate: it has no UTF-8 form"
     except (TypeError, ValueError, OverflowError):
-        problem = f"the event holds a value that JSON has no form for, or an integer of too many digits; {_ALLOWED}"
+        problem = f"the event holds a value that JSON has no form for; {ALLOWED}"
     except RecursionError:
-        problem = _TOO_DEEP
+        problem = f"{_TOO_DEEP}, or than the caller's stack has room for"
     # Out here, where no `__context__` carries the event.
-    raise EventEncodeError(problem)
+    raise EventEncodeError(describe_bad_value(event, MAX_DEPTH) or problem)
 
 
 def normalize_json(data: object) -> bytes:
@@ -111,6 +107,7 @@ def normalize_json(data: object) -> bytes:
         EventEncodeError: It is not exactly one JSON value in UTF-8, nests over 256 levels, or holds a number that no
             double holds or a lone surrogate.
     """
+    value: object = None
     try:
         if type(data) is not bytes:
             data = _as_bytes(data)
@@ -121,16 +118,18 @@ def normalize_json(data: object) -> bytes:
         return (compact(data) if 10 in data or 13 in data else data).strip()  # noqa: PLR2004 -- LF and CR
     except EventEncodeError:
         raise
+    except _RefusedError:
+        problem = describe_bad_value(value, MAX_DEPTH) or _TOO_DEEP
     except UnicodeEncodeError:
-        problem = "it holds a lone surrogate, which has no UTF-8 form"
+        problem = "the event is not JSON: it holds a lone surrogate, which has no UTF-8 form"
     except msgspec.MsgspecError as error:
-        problem = str(error)  # says where, and shows nothing of it
+        problem = f"the event is not JSON: {error}"  # says where, and shows nothing of it
     except RecursionError:
-        problem = f"nested deeper than {MAX_DEPTH} levels"
+        problem = _TOO_DEEP
     except ValueError:
-        problem = "it holds an integer of too many digits, or its memory is released"
+        problem = "the event is not JSON: it holds an integer of too many digits, or its memory is released"
     # Out here, where no `__context__` carries the event.
-    raise EventEncodeError(f"the event is not JSON: {problem}")
+    raise EventEncodeError(problem)
 
 
 def _as_bytes(data: object) -> bytes:
@@ -173,16 +172,21 @@ def compact(data: bytes) -> bytes:
     return msgspec.json.format(data, indent=-1)
 
 
-# The walk over an event, which costs more than to write it: so what is most frequent is looked at in place.
+# The walk over an event, which costs more than to write it: so what is most frequent is looked at in place. It says
+# only that it refuses; what is in the way, and where, is for `describe_bad_value` to find.
+
+
+class _RefusedError(ValueError):
+    """An event holds what JSON has no form for."""
 
 
 def _check_members(members: Iterable[tuple[object, Any]], levels: int) -> None:
     """Raise unless the members of a dict are JSON, in at most so many levels, its own included."""
     if not levels:
-        raise EventEncodeError(_TOO_DEEP)
+        raise _RefusedError
     for key, item in members:
         if type(key) is not str and not isinstance(key, str):
-            raise EventEncodeError(f"the event holds a dict with a key of type {type(key).__name__}; {_ALLOWED}")
+            raise _RefusedError
         kind = type(item)
         if kind is str or kind in _SCALARS or (kind is float and item - item == 0):
             continue
@@ -197,7 +201,7 @@ def _check_members(members: Iterable[tuple[object, Any]], levels: int) -> None:
 def _check_items(items: Iterable[Any], levels: int) -> None:
     """Raise unless the items of a list or tuple are JSON, in at most so many levels, its own included."""
     if not levels:
-        raise EventEncodeError(_TOO_DEEP)
+        raise _RefusedError
     for item in items:
         kind = type(item)
         if kind is str or kind in _SCALARS or (kind is float and item - item == 0):
@@ -212,7 +216,7 @@ def _check(value: object, levels: int) -> None:
     """Raise unless a value of any class is JSON, in at most so many levels."""
     if isinstance(value, float):
         if value - value != 0:  # neither NaN nor an infinity less itself is nothing
-            raise EventEncodeError(f"the event holds NaN or an infinity; {_ALLOWED}")
+            raise _RefusedError
     # What a subclass really holds, as msgspec reads it, and not what its own methods say.
     elif isinstance(value, list):
         _check_items(list.__iter__(value), levels)
@@ -223,4 +227,4 @@ def _check(value: object, levels: int) -> None:
     elif isinstance(value, Enum) and not isinstance(value, (str, int)):
         _check(value._value_, levels)
     elif not isinstance(value, (str, int, NoneType, UUID)):
-        raise EventEncodeError(f"the event holds a value of type {type(value).__name__}; {_ALLOWED}")
+        raise _RefusedError
