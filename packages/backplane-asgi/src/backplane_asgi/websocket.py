@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 from attrs import frozen
@@ -19,8 +19,8 @@ from backplane_asgi._sockets.expiry import closing_at
 from backplane_asgi._sockets.flusher import flusher_of
 from backplane_asgi._sockets.hub import Hub, hub_of
 from backplane_asgi._sockets.latest import make_outbound
-from backplane_asgi._sockets.outbound import ENDED, SLOW, STOPPING, Ending, Limits, OnGap, SocketOverflow, closes_on_gap
-from backplane_asgi._sockets.port import Port, SendPort
+from backplane_asgi._sockets.line import Line, takes_frames
+from backplane_asgi._sockets.outbound import ENDED, STOPPING, Ending, Limits, OnGap, SocketOverflow, closes_on_gap
 from backplane_asgi._sockets.pulse import Pulse
 from backplane_asgi._sockets.returning import Returning
 from backplane_asgi._types import ASGIApp, Message, Receive, Scope, Send
@@ -28,12 +28,6 @@ from backplane_asgi.access import Authenticate, Grant, Refused, Request, ask_hos
 from backplane_asgi.script import is_script, send_script
 
 __all__ = ["websocket_endpoint"]
-
-CLOSE_S: Final = 5.0
-"""How long a close may take to be written."""
-
-APP_CODES: Final = 3_000
-"""Added to a code of the protocol where a server keeps those to itself, as daphne does: 4001 for 1001."""
 
 DEAF: Final = Ending(1011, "this server is not allowed to hear what you asked for")
 TAKEN_OVER: Final = Ending(4409, "another connection has taken this one's id")
@@ -179,18 +173,14 @@ class Session:
         self._backplane = backplane
         self._hub = hub
         self._grant = grant
-        # The server's protocol, where it takes ready frames; see backplane_asgi.uvicorn.
-        extensions: Mapping[str, Any] = scope.get("extensions") or {}
-        self._prepared: Any = extensions.get("backplane.frames")
         self._outbound = make_outbound(
             grant.conn_id or uuid4().hex,
-            hub.socket_encoding(is_prepared=self._prepared is not None, has_places=returning.has_places),
+            hub.socket_encoding(is_prepared=takes_frames(scope), has_places=returning.has_places),
             flusher_of(asyncio.get_running_loop()),
             endpoint.limits,
             closes_on_gap=endpoint.closes_on_gap,
         )
-        self._plain: SendPort | None = None
-        self._has_gone = False
+        self._line = Line(hub, scope, self._outbound)
 
     async def attach(self, returning: Returning) -> bool:
         """Attach the client, and let it go on where it was; return whether the backplane takes connections."""
@@ -218,15 +208,10 @@ class Session:
         """Accept the client once it is attached, and serve it until it goes, or has to."""
         outbound = self._outbound
         await send(accept)
-        port: Port = self._prepared
-        if self._prepared is None:
-            port = self._plain = SendPort(send, outbound)
-        else:
-            self._prepared.outbound = outbound
         pulse.add(outbound, outbound.control_item(PING))
         try:
             with closing_at(self._grant.expires_at, outbound):
-                async with outbound.opened(port):
+                async with self._line.opened(send):
                     await self._listen(receive)
         finally:
             pulse.remove(outbound)
@@ -240,54 +225,18 @@ class Session:
                 continue  # until the end, which is near, comes through
             if (text := message.get("text")) is not None:
                 await commands.take(text)
-        self._has_gone = True
+        self._line.has_gone = True
 
     def detach(self) -> None:
         """Take nothing else from the backplane."""
-        ending = self._outbound.ending
-        if self._outbound.attachment is not None:
-            self._outbound.attachment.detach_nowait()
-        if self._has_gone and ending is None:
-            self._outbound.leave()
-        if self._prepared is not None:
-            self._prepared.outbound = None
+        self._line.detach()
 
     async def close(self, send: Send) -> None:
         """Close the socket with the code that says why, unless the client has gone."""
-        outbound, ending = self._outbound, self._ending()
-        if not self._has_gone and ending is not None:
-            if ending is not SLOW:
-                outbound.flush()
-            if self._prepared is not None and self._prepared.is_blocked:
-                self._prepared.cut(ending.code, ending.reason)
-            else:
-                await self._send_close(send, ending)
-        outbound.leave()
-        if self._plain is not None:
-            await self._plain.stop()
-        self._hub.ended("websocket", outbound, 0 if self._has_gone or ending is None else ending.code)
-
-    async def _send_close(self, send: Send, ending: Ending) -> None:
-        # RuntimeError: the server has closed it meanwhile, as on a signal.
-        with suppress(TimeoutError, RuntimeError, OSError):
-            async with asyncio.timeout(CLOSE_S):
-                if self._plain is not None and ending is not SLOW:
-                    await self._plain.wait_idle()
-                elif self._plain is not None:
-                    await self._plain.stop()
-                try:
-                    await send(_close(ending.code, ending.reason))
-                except (RuntimeError, OSError):
-                    raise
-                except Exception:  # noqa: BLE001 -- autobahn, under daphne: "invalid close code", and no type of its own
-                    await send(_close(ending.code + APP_CODES, ending.reason))
+        await self._line.close(send, self._ending())
 
     def _ending(self) -> Ending | None:
         ending = self._outbound.ending
         if ending is not ENDED:
             return ending
         return STOPPING if self._backplane.state in {"draining", "closed"} else TAKEN_OVER
-
-
-def _close(code: int, reason: str) -> Message:
-    return {"type": "websocket.close", "code": code, "reason": reason}
