@@ -7,7 +7,7 @@ import datetime as dt
 import json
 from collections.abc import Callable
 from typing import Any
-from unittest.mock import AsyncMock
+from unittest.mock import Mock
 
 import pytest
 from backplane_core import ConfigurationError, EventTooLargeError
@@ -153,7 +153,7 @@ async def test_who_is_in_a_room_is_known_over_all_servers(make: Make) -> None:
 async def test_a_server_that_does_not_answer_is_named(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     silent = make(options={"pod_name": "silent"})
     async with sites(make(), silent) as (here, _):
-        monkeypatch.setattr(silent, "_answer", AsyncMock())
+        monkeypatch.setattr(silent, "_answer", Mock(return_value=None))
         found = await here.manager.participants("a", timeout_s=0.5)
         assert found.missing == ("silent",)
         assert not found.complete

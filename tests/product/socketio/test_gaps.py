@@ -65,7 +65,7 @@ async def test_an_app_whose_callback_raises_goes_on(
     manager = AsyncBackplaneManager(broker.url, channel, on_gap=on_gap)
     async with sites(AsyncBackplaneManager(broker.url, channel), manager) as (here, there), talking(there) as far:
         broker.kill()
-        await until(lambda: not there.manager._here.backplane.ready(), "the server to notice")
+        await until(lambda: not there.manager.ready(), "the server to notice")
         broker.start()
         await asyncio.wait_for(raised.wait(), DEADLINE_S)
         await here.server.emit("said", "end")

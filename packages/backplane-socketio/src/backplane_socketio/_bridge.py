@@ -18,10 +18,13 @@ from backplane_socketio._messages import is_ours
 from backplane_socketio._survey import ANSWER, QUESTION
 from backplane_socketio.json_module import JsonModule
 
-__all__ = ["AsyncBridge", "Bridge", "is_for_old", "is_from_old"]
+__all__ = ["OLD_NOT_HANDLED", "AsyncBridge", "Bridge", "is_for_old", "is_from_old"]
 
 OPTIONS: Final[Mapping[str, Any]] = {"health_check_interval": 15}
 """Of redis-py: a dead connection is noticed within so many seconds."""
+
+OLD_NOT_HANDLED: Final = "a message of the old channel could not be handled"
+"""A line for the log."""
 
 LOOK_S: Final = 0.5
 """Seconds after which a listener looks whether it was closed."""

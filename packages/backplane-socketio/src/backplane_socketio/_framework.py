@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from backplane_socketio.json_module import JsonModule
 
-__all__ = ["AsyncPubSubManager", "AsyncRedisManager", "PubSubManager", "RedisManager"]
+__all__ = ["AsyncPubSubManager", "AsyncRedisManager", "BaseManager", "PubSubManager", "RedisManager"]
 
 
 if TYPE_CHECKING:
@@ -31,6 +31,13 @@ if TYPE_CHECKING:
         def basic_leave_room(self, sid: str, namespace: str, room: Any) -> None: ...  # noqa: ANN401
         def basic_disconnect(self, sid: str, namespace: str) -> None: ...
         def _get_logger(self) -> Logger: ...
+        # What they return is awaited in a loop.
+        def _handle_emit(self, message: dict[str, Any]) -> Any: ...  # noqa: ANN401
+        def _handle_callback(self, message: dict[str, Any]) -> Any: ...  # noqa: ANN401
+        def _handle_disconnect(self, message: dict[str, Any]) -> Any: ...  # noqa: ANN401
+        def _handle_enter_room(self, message: dict[str, Any]) -> Any: ...  # noqa: ANN401
+        def _handle_leave_room(self, message: dict[str, Any]) -> Any: ...  # noqa: ANN401
+        def _handle_close_room(self, message: dict[str, Any]) -> Any: ...  # noqa: ANN401
 
     class AsyncPubSubManager(BaseManager):
         """Shares the events of servers in event loops."""
@@ -91,3 +98,4 @@ if TYPE_CHECKING:
 else:
     from socketio import AsyncRedisManager, PubSubManager, RedisManager
     from socketio.async_pubsub_manager import AsyncPubSubManager
+    from socketio.base_manager import BaseManager

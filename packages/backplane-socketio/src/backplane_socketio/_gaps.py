@@ -7,7 +7,10 @@ from typing import Final
 
 from backplane_core import Gap
 
-__all__ = ["describe", "event_of", "warn"]
+__all__ = ["NOT_REPORTED", "describe", "event_of", "warn"]
+
+NOT_REPORTED: Final = "reporting a gap failed"
+"""A line for the log: the host's callback raised, or clients could not be notified."""
 
 _logger: Final = getLogger("backplane.socketio")
 """Of the managers: python-socketio's own shows no warning unless it is asked to."""

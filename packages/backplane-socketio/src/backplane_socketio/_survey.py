@@ -1,17 +1,18 @@
-"""One question to all servers, and the answers that have come: sans-IO."""
+"""The questions of a server to all others, and the answers that have come: sans-IO."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 from uuid import uuid4
 
 from backplane_core import Receipt
 
 from backplane_socketio.participants import Participants
 
-__all__ = ["ANSWER", "QUESTION", "Survey", "answer_to"]
+__all__ = ["ANSWER", "QUESTION", "Survey", "Surveys", "answer_to"]
 
 QUESTION: Final = "participants"
 ANSWER: Final = "participants_answer"
@@ -77,6 +78,43 @@ class Survey:
                         break
             missing += waiting
         return Participants(sids=frozenset(self._sids), total=self._total, missing=tuple(missing))
+
+
+class Signal(Protocol):
+    """What the one that asked waits for: an event of its loop, or of threads."""
+
+    def set(self) -> None:
+        """Let it go on."""
+        ...
+
+
+class Surveys:
+    """The surveys of one server that wait for answers."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[Survey, Signal]] = {}
+
+    @contextmanager
+    def open(self, survey: Survey, answered: Signal) -> Generator[None]:
+        """Take answers until the block ends.
+
+        Args:
+            survey: What they belong to.
+            answered: Set with each of them.
+        """
+        self._open[survey.id] = survey, answered
+        try:
+            yield
+        finally:
+            del self._open[survey.id]
+
+    def take(self, message: Mapping[str, Any]) -> None:
+        """Record an answer; one that nobody waits for is passed over."""
+        found = self._open.get(str(message.get("id")))
+        if found is not None:
+            survey, answered = found
+            survey.take(message)
+            answered.set()
 
 
 def answer_to(question: Mapping[str, Any], sids: Iterable[str], pod: str) -> dict[str, Any]:

@@ -3,69 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from logging import Logger
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from typing import Any
 
-from attrs import define, field, frozen
-from backplane_core import (
-    BackplaneError,
-    BaseBackplane,
-    ConnectOptions,
-    Event,
-    EventEncodeError,
-    Gap,
-    GapCallback,
-    Readiness,
-    SyncPublisher,
-    Target,
-    connect,
-)
+from backplane_core import BackplaneError, EventEncodeError, Target, connect
 
 from backplane_socketio._addressing import ALL, room_target
-from backplane_socketio._arguments import check_arguments
 from backplane_socketio._backlog import discard, far_behind
-from backplane_socketio._bridge import AsyncBridge, is_for_old, is_from_old
+from backplane_socketio._bridge import OLD_NOT_HANDLED, AsyncBridge
 from backplane_socketio._framework import AsyncPubSubManager
-from backplane_socketio._gaps import describe, event_of, warn
-from backplane_socketio._hearing import CONFIRM_S, MAX_PENDING, MAX_PENDING_BYTES, RETRY_S, START_S
-from backplane_socketio._messages import decode, message_of, new_host_id
-from backplane_socketio._rooms import Rooms
-from backplane_socketio._survey import ANSWER, QUESTION, Survey, answer_to
-from backplane_socketio.json_module import JsonModule
+from backplane_socketio._gaps import NOT_REPORTED
+from backplane_socketio._hearing import CONFIRM_S, MAX_PENDING, MAX_PENDING_BYTES, RETRY_S, START_S, AsyncHearing
+from backplane_socketio._manager import CommonManager
+from backplane_socketio._steps import Handle, Notify, Publish
 from backplane_socketio.participants import Participants
 
 __all__ = ["AsyncBackplaneManager"]
 
 
-@frozen(eq=False)
-class Here:
-    """Where a server hears the others.
-
-    Args:
-        backplane: Its pod.
-        loop: The loop of both.
-    """
-
-    backplane: BaseBackplane
-    loop: asyncio.AbstractEventLoop
-
-
-@define(eq=False)
-class Asked:
-    """A question that waits for answers.
-
-    Args:
-        survey: What came so far.
-        came: Set with each answer.
-    """
-
-    survey: Survey
-    came: asyncio.Event = field(factory=asyncio.Event)
-
-
-class AsyncBackplaneManager(AsyncPubSubManager):
+class AsyncBackplaneManager(CommonManager[AsyncHearing, AsyncBridge], AsyncPubSubManager):
     """Shares the clients of several `socketio.AsyncServer`s over a broker, in place of `socketio.AsyncRedisManager`.
 
         manager = AsyncBackplaneManager("redis://localhost:6379")
@@ -97,57 +54,11 @@ class AsyncBackplaneManager(AsyncPubSubManager):
         ConfigurationError: An argument is wrong.
     """
 
-    name = "backplane"
+    _attached: asyncio.Event | None = None
+    """Set once this server hears the others; None before it has begun to."""
 
-    def __init__(
-        self,
-        url: str = "redis://localhost:6379/0",
-        channel: str = "socketio",
-        write_only: bool = False,  # noqa: FBT001, FBT002 -- as `AsyncRedisManager`, so that only the name changes
-        logger: Logger | None = None,
-        json: JsonModule | None = None,
-        *,
-        by_room: bool = False,
-        on_gap: GapCallback | None = None,
-        gap_event: str | None = None,
-        max_backlog: int | None = None,
-        bridge: str | None = None,
-        options: ConnectOptions | None = None,
-    ) -> None:
-        super().__init__(channel=channel, write_only=write_only, logger=logger, json=json)
-        self._arguments = check_arguments(
-            url=url,
-            channel=channel,
-            by_room=by_room,
-            on_gap=on_gap,
-            gap_event=gap_event,
-            max_backlog=max_backlog,
-            bridge=bridge,
-            options=options,
-        )
-        self.host_id = new_host_id()
-        self.gaps = 0
-        """How many gaps were reported."""
-        self.disconnected_slow = 0
-        """How many clients were disconnected because too much waited for them."""
-        self._process = os.getpid()
-        self._addressing = self._arguments.addressing()
-        self._rooms = Rooms()
-        # For other loops than the server's, and where there is no server. It connects when it is used.
-        self._publisher = SyncPublisher(url, **self._arguments.options)
-        self._bridge = None if bridge is None else AsyncBridge(bridge, channel)
-        self._here: Here | None = None
-        self._attached: asyncio.Event | None = None
-        self._bridge_thread: asyncio.Task[None] | None = None
-        self._asked: dict[str, Asked] = {}
-
-    def initialize(self) -> None:
-        """Start to hear the other servers; the server calls it when its first client comes."""
-        if self._process != os.getpid():  # made before a server forked: each child is another server
-            self._process, self.host_id = os.getpid(), new_host_id()
-        super().initialize()
-        if self._bridge is not None and not self.write_only:
-            self._bridge_thread = self.server.start_background_task(self._listen_to_old)
+    def _make_bridge(self, url: str, channel: str) -> AsyncBridge:
+        return AsyncBridge(url, channel)
 
     async def open(self, *, timeout_s: float = 5.0) -> None:
         """Hear the other servers from now on, before the first client comes; for the start-up of an app.
@@ -159,20 +70,11 @@ class AsyncBackplaneManager(AsyncPubSubManager):
             TimeoutError: The broker could not be reached in time. The server goes on to try.
             RuntimeError: There is no server, or it only emits.
         """
-        if self.server is None or self.write_only:
-            raise RuntimeError("only the manager of a server hears others")
-        if not self.server.manager_initialized:
-            self.server.manager_initialized = True
-            self.initialize()
+        self._begin()
         async with asyncio.timeout(timeout_s):
-            while self._here is None:  # noqa: ASYNC110 -- a start-up, once
+            while self._hearing is None:  # noqa: ASYNC110 -- a start-up, once
                 await asyncio.sleep(0.001)
-            await self._here.backplane.wait_for_state("live")
-
-    def ready(self) -> Readiness:
-        """Return whether this server hears the others, or since when not and why; for a readiness probe."""
-        here = self._here
-        return Readiness(live=False, reason="it has not begun: see open()") if here is None else here.backplane.ready()
+            await self._hearing.backplane.wait_for_state("live")
 
     async def aclose(self, *, drain_s: float = 5.0) -> None:
         """Hear nothing from now on, and return once what was emitted is sent; for the shutdown of an app.
@@ -182,9 +84,9 @@ class AsyncBackplaneManager(AsyncPubSubManager):
         Args:
             drain_s: Seconds for which it may go on sending.
         """
-        here, self._here = self._here, None
-        if here is not None:
-            await here.backplane.aclose(drain_s=drain_s)
+        hearing, self._hearing = self._hearing, None
+        if hearing is not None:
+            await hearing.backplane.aclose(drain_s=drain_s)
         if self._bridge_thread is not None:
             self._bridge_thread.cancel()
         if self._bridge is not None:
@@ -192,7 +94,7 @@ class AsyncBackplaneManager(AsyncPubSubManager):
         try:
             await asyncio.to_thread(self._publisher.flush, timeout_s=drain_s)
         except TimeoutError as error:
-            self._get_logger().warning("closing: %s", error)
+            self._log_not_sent(error)
 
     async def participants(self, room: object = None, namespace: str = "/", *, timeout_s: float = 1.0) -> Participants:
         """Return the clients of a room, on all servers.
@@ -206,24 +108,16 @@ class AsyncBackplaneManager(AsyncPubSubManager):
             RuntimeError: There is no server, or it only emits, or it has not begun to hear the others.
             ClosedError: The backplane is closed.
         """
-        here = self._here
-        if here is None:
-            raise RuntimeError("only a server that hears the others can ask them: see open()")
-        deadline = here.loop.time() + timeout_s
-        survey = Survey(self.host_id, namespace, room, self._sids(namespace, room))
-        self._asked[survey.id] = asked = Asked(survey)
-        try:
-            survey.asked(
-                await here.backplane.fleet.publish(ALL, survey.question, exclude=(self.host_id,), timeout_s=timeout_s)
-            )
+        hearing = self._hearing_to_ask()
+        deadline = hearing.loop.time() + timeout_s
+        survey, answered = self._survey(namespace, room), asyncio.Event()
+        with self._surveys.open(survey, answered), suppress(TimeoutError):
+            fleet = hearing.backplane.fleet
+            survey.asked(await fleet.publish(ALL, survey.question, exclude=(self.host_id,), timeout_s=timeout_s))
             async with asyncio.timeout_at(deadline):
                 while not survey.is_complete:
-                    asked.came.clear()
-                    await asked.came.wait()
-        except TimeoutError:
-            pass
-        finally:
-            del self._asked[survey.id]
+                    answered.clear()
+                    await answered.wait()
         return survey.result()
 
     # What python-socketio calls
@@ -267,48 +161,19 @@ class AsyncBackplaneManager(AsyncPubSubManager):
         await super().enter_room(sid, namespace, room, eio_sid=eio_sid)
         await self._confirm((room_target(namespace, room),))
 
-    def basic_enter_room(self, sid: str, namespace: str, room: object, eio_sid: str | None = None) -> None:
-        """Add a client of this server to a room.
-
-        Args:
-            sid: The client's session id.
-            namespace: Its namespace.
-            room: The room.
-            eio_sid: The Engine.IO session id, if it is known.
-        """
-        super().basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
-        if self._addressing.by_room:
-            self._rooms.enter(namespace, room)  # who calls this waits until it is heard: see `_confirm`
-
-    def basic_leave_room(self, sid: str, namespace: str, room: object) -> None:
-        """Remove a client of this server from a room.
-
-        Args:
-            sid: The client's session id.
-            namespace: Its namespace.
-            room: The room.
-        """
-        super().basic_leave_room(sid, namespace, room)
-        if self._addressing.by_room and room not in self.rooms.get(namespace, {}):
-            target = self._rooms.leave(namespace, room)
-            if target is not None and self._here is not None:
-                self._here.backplane.dissociate_nowait(self.host_id, target)
-
     async def _publish(self, data: dict[str, Any]) -> None:
-        bridge = self._bridge
-        if bridge is None or not is_for_old(data):
-            targets = self._addressing.targets(data)
-            if not await self._send(targets, data):  # the server's own JSON module may know what that is
-                await self._send(targets, self.json.dumps(data))
-        if bridge is not None:
-            await bridge.publish(data, self.json)
+        targets = self._targets(data)
+        if targets and not await self._send(targets, data):  # the server's own JSON module may know what that is
+            await self._send(targets, self.json.dumps(data))
+        if self._bridge is not None:
+            await self._bridge.publish(data, self.json)
 
     async def _send(self, targets: Sequence[Target], event: object) -> bool:
         """Send an event to other servers; return False if it is not JSON."""
-        here = self._here
+        hearing = self._hearing
         try:
-            if here is not None and here.loop is asyncio.get_running_loop():
-                await here.backplane.publish(targets, event, exclude=(self.host_id,))
+            if hearing is not None and hearing.loop is asyncio.get_running_loop():
+                await hearing.backplane.publish(targets, event, exclude=(self.host_id,))
             else:
                 self._publisher.publish(targets, event, exclude=(self.host_id,))
         except EventEncodeError:
@@ -323,7 +188,7 @@ class AsyncBackplaneManager(AsyncPubSubManager):
                 async for message in self._hear():
                     yield message
             except BackplaneError as error:  # it is not let in: the loop around this would try again without a pause
-                self._get_logger().error("this server hears no others: %s", error)
+                self._log_shut_out(error)
                 await asyncio.sleep(RETRY_S)
             else:
                 raise asyncio.CancelledError  # closed
@@ -332,8 +197,8 @@ class AsyncBackplaneManager(AsyncPubSubManager):
         async with connect(self._arguments.url, **self._arguments.options) as backplane:
             try:
                 await backplane.wait_for_state("live", timeout_s=START_S)
-            except TimeoutError:  # its clients are served meanwhile, and get a gap
-                warn(self.logger, "the broker is not there yet: other servers are not heard")
+            except TimeoutError:
+                self._log_no_broker()
             connection = backplane.connection(
                 self.host_id,
                 ALL,
@@ -342,62 +207,27 @@ class AsyncBackplaneManager(AsyncPubSubManager):
                 overflow="drop_oldest",
             )
             async with connection:
-                for target in self._rooms.targets:
-                    backplane.associate_nowait(self.host_id, target)
-                self._here = Here(backplane, asyncio.get_running_loop())
+                self._hear_over(AsyncHearing(backplane, self.host_id, asyncio.get_running_loop()))
                 try:
                     if self._attached is not None:
                         self._attached.set()
                     async for item in connection.items():
-                        message = await self._take(item)
-                        if message is not None:
-                            yield message
+                        match self._take(item):
+                            case Handle(message):
+                                yield message
+                            case Publish(message):
+                                await self._publish(message)
+                            case Notify() as notice:
+                                await self._notify(notice)
+                            case None:
+                                pass
                 finally:
-                    self._here = None
+                    self._hearing = None
 
-    async def _take(self, item: Event | Gap) -> dict[str, Any] | None:
-        """Return the message that is python-socketio's to handle; handle what is ours."""
-        if isinstance(item, Gap):
-            await self._report(item)
-            return None
-        message = decode(item, self.json)
-        if message is None:
-            return None
-        if message["method"] == QUESTION:
-            await self._answer(message)
-        elif message["method"] == ANSWER:
-            asked = self._asked.get(str(message.get("id")))
-            if asked is not None:
-                asked.survey.take(message)
-                asked.came.set()
-        else:
-            return message
-        return None
-
-    async def _report(self, gap: Gap) -> None:
-        self.gaps += 1
-        warn(self.logger, describe(gap))
-        arguments = self._arguments
-        try:
-            if arguments.on_gap is not None:
-                arguments.on_gap(gap)
-            if arguments.gap_event is not None and not gap.is_open:
-                for namespace in list(self.rooms):
-                    await self.emit(arguments.gap_event, event_of(gap), namespace=namespace, ignore_queue=True)
-        except Exception:  # noqa: BLE001 -- the host's callback must not end what hears the others
-            self._get_logger().exception("reporting a gap failed")
-
-    async def _answer(self, question: Mapping[str, Any]) -> None:
-        here = self._here
-        try:
-            sids = list(self._sids(str(question.get("namespace")), question.get("room")))
-        except (TypeError, LookupError):  # no room can be called that
-            sids = []
-        if here is not None:
-            await self._publish(answer_to(question, sids, here.backplane.stats().pod_name))
-
-    def _sids(self, namespace: str, room: object) -> Iterable[str]:
-        return [sid for sid, _ in self.get_participants(namespace, room)]
+    async def _notify(self, notice: Notify) -> None:
+        with self._contained(NOT_REPORTED):
+            for namespace in notice.namespaces:
+                await self.emit(notice.event, notice.data, namespace=namespace, ignore_queue=True)
 
     async def _reachable(self, sid: str | None, namespace: str) -> str | None:
         """Return a client's id once others reach it here; None: the broker does not let them."""
@@ -405,31 +235,27 @@ class AsyncBackplaneManager(AsyncPubSubManager):
             return None
         attached = self._attached
         if attached is not None and not attached.is_set():
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(2 * START_S):
                     await attached.wait()
-            except TimeoutError:
-                pass
         try:
             await self._confirm((room_target(namespace, None), room_target(namespace, sid)))
         except BackplaneError as error:
-            self._get_logger().error("a client can't connect: %s", error)
-            self.basic_disconnect(sid, namespace)
+            self._refuse(sid, namespace, error)
             return None
         return sid
 
     async def _confirm(self, targets: Sequence[Target]) -> None:
         """Return once the broker has confirmed that this server hears these; not later than after some seconds."""
-        here = self._here
-        if here is None or not self._addressing.by_room:
+        hearing = self._hearing
+        if hearing is None or not self._addressing.by_room:
             return
         try:
             async with asyncio.timeout(CONFIRM_S):
                 for target in targets:
                     if self._rooms.holds(target):
-                        await here.backplane.associate(self.host_id, target)
-                        if not self._rooms.holds(target):  # left meanwhile
-                            here.backplane.dissociate_nowait(self.host_id, target)
+                        await hearing.associate(target)
+                        self._unless_left(hearing, target)
         except TimeoutError:
             self._get_logger().warning("the broker did not confirm a room in time")
 
@@ -445,24 +271,11 @@ class AsyncBackplaneManager(AsyncPubSubManager):
                 discard(socket)
 
     async def _listen_to_old(self) -> None:
-        """Handle what servers with python-socketio's own manager send."""
         if self._bridge is None:
             return
-        handlers = {
-            "callback": self._handle_callback,
-            "emit": self._handle_emit,
-            "disconnect": self._handle_disconnect,
-            "enter_room": self._handle_enter_room,
-            "leave_room": self._handle_leave_room,
-            "close_room": self._handle_close_room,
-        }
+        handlers = self._old_handlers()
         async for data in self._bridge.listen():
-            message = message_of(data, self.json)
-            if message is None or not is_from_old(message, self.host_id):
-                continue
-            handle = handlers.get(message["method"])
-            if handle is not None:
-                try:
-                    await handle(message)
-                except Exception:  # noqa: BLE001 -- as python-socketio does with those of its own
-                    self._get_logger().exception("a message of the old channel could not be handled")
+            message = self._from_old(data)
+            if message is not None and message["method"] in handlers:
+                with self._contained(OLD_NOT_HANDLED):
+                    await handlers[message["method"]](message)
