@@ -39,7 +39,7 @@ from backplane_core._runtime.credentials import hide_credentials
 from backplane_core._runtime.faults import log_fault
 from backplane_core._runtime.logging import logger
 from backplane_core._runtime.system import System
-from backplane_core._runtime.tasks import run_bounded, settled_cancellations
+from backplane_core._runtime.tasks import run_bounded
 from backplane_core.errors import ConfigurationError, TransportError
 from backplane_core.options import Settings
 from backplane_core.transport import DurableLink, Link, Transport
@@ -262,12 +262,18 @@ class LinkSupervisor:
         """Read, write, subscribe and watch, until one of these finds that the link is dead; return why, if it said."""
         failure: TransportError | None = None
         try:
-            with settled_cancellations():
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._read(link), name="backplane-read")
-                    group.create_task(self._subscribe(link, group), name="backplane-subscribe")
-                    if isinstance(link, Handover):
-                        group.create_task(link.run(), name="backplane-handover")
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._read(link), name="backplane-read"),
+                    group.create_task(self._subscribe(link, group), name="backplane-subscribe"),
+                ]
+                if isinstance(link, Handover):
+                    tasks.append(group.create_task(link.run(), name="backplane-handover"))
+                # In here, and not at the end of the group. To wake this task it cancels it, and before Python 3.13 it
+                # takes that back only in here (python/cpython#116720). Otherwise a later `asyncio.timeout`, of an early
+                # 3.11 as Debian 12's 3.11.2, let the CancelledError through instead of a TimeoutError: the first broker
+                # that did not answer ended the life of links, in silence.
+                await asyncio.wait(tasks)
         except* TransportError as errors:
             failure = most_telling(errors)
             self.reason = str(failure)

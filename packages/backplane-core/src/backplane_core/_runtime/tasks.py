@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
-__all__ = ["retrieve_error", "run_bounded", "settled_cancellations"]
+__all__ = ["retrieve_error", "run_bounded"]
 
 
 async def run_bounded(coroutine: Coroutine[Any, Any, None], timeout_s: float) -> None:
@@ -38,35 +38,6 @@ async def _end_in_time(coroutine: Coroutine[Any, Any, None], timeout_s: float) -
     with suppress(Exception):
         async with asyncio.timeout(timeout_s):
             await coroutine
-
-
-@contextmanager
-def settled_cancellations() -> Generator[None]:
-    """Take back the cancellation that a task group leaves with its task when one of its tasks fails.
-
-    A group that waits for its end cancels its own task to wake it, and before Python 3.13 does not take that back
-    (python/cpython#116720). With an early 3.11, as Debian 12's 3.11.2, a later `asyncio.timeout` in that task then lets
-    the `CancelledError` through instead of a `TimeoutError`: the first broker that did not answer ended the life of
-    links, in silence.
-
-    Cancellation: one that reaches the body stays.
-    """
-    task = asyncio.current_task()
-    before = 0 if task is None else task.cancelling()
-    try:
-        yield
-    except asyncio.CancelledError:
-        raise
-    except BaseException:
-        _take_back(task, before)
-        raise
-    else:
-        _take_back(task, before)
-
-
-def _take_back(task: asyncio.Task[Any] | None, before: int) -> None:
-    while task is not None and task.cancelling() > before:
-        task.uncancel()
 
 
 def retrieve_error(future: asyncio.Future[Any]) -> None:
