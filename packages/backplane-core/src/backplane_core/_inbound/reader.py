@@ -17,7 +17,8 @@ from backplane_core._local.registry import Registry
 from backplane_core._local.union_event import UnionEvent
 from backplane_core._log.mirror import Mirror
 from backplane_core._log.serving import Serving
-from backplane_core._protocol.frame import Head, decode_exclusion, decode_key, decode_target, decode_targets, read_head
+from backplane_core._protocol.exclusion import Exclusion
+from backplane_core._protocol.frame import decode_exclusion, decode_key, decode_target, decode_targets, read_head
 from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.json import compact
 from backplane_core._protocol.own_frames import OwnFrames
@@ -26,6 +27,7 @@ from backplane_core._protocol.sequence import Tracker
 from backplane_core._runtime.counters import Counters
 from backplane_core._runtime.system import System
 from backplane_core.errors import EnvelopeError
+from backplane_core.target import Intersection, Target
 from backplane_core.transport import Frame, Lost
 
 __all__ = ["Reader"]
@@ -135,9 +137,10 @@ class Reader:
                     if head.routing is not None:
                         await self._work()
                     continue
+                targets = exclude = None
                 if head.also or head.exclude or head.to is not None:
-                    targets = decode_targets(head)
-                    entries = registry.resolve(targets, decode_exclusion(head))
+                    targets, exclude = decode_targets(head), decode_exclusion(head)
+                    entries = registry.resolve(targets, exclude)
                     target = targets[0].wire
                 else:
                     target = bytes(head.target)
@@ -155,13 +158,15 @@ class Reader:
                 if 10 in event or 13 in event:  # noqa: PLR2004 -- LF and CR; seven times cheaper than as bytes
                     event = compact(event)
                 is_plain = not head.also and head.to is None and key is None
-                union = None if is_plain else UnionEvent(event, decode_targets(head), place, key=key)
+                union = None if is_plain else UnionEvent(event, targets or decode_targets(head), place, key=key)
                 if owed_holes or coverage.since is not None:
-                    entries = await self._notified(channel, entries, event, target, union, place, head)
+                    targets = targets or decode_targets(head)
+                    entries = await self._notified(channel, entries, event, target, union, place, targets, exclude)
                 if len(entries) <= SLICE_SINKS and size * len(entries) <= SLICE_BYTES:
                     taken = deliver(entries, event, target, union, place)
                 else:
-                    taken = await self._deliver_sliced(entries, event, target, union, place, head)
+                    targets = targets or decode_targets(head)
+                    taken = await self._deliver_sliced(entries, event, target, union, place, targets, exclude)
             if head.receipt is not None:
                 self._post.roll_calls.took(head.origin, head.receipt, taken)
                 self._passed(channel)
@@ -190,7 +195,8 @@ class Reader:
         target: bytes,
         union: UnionEvent | None,
         place: EventPlace | None,
-        head: Head,
+        targets: Sequence[Target | Intersection],
+        exclude: Exclusion | None,
     ) -> Sequence[Entry]:
         """Notify connections of what they missed before this frame; return those that still are to get it.
 
@@ -202,12 +208,11 @@ class Reader:
         except asyncio.CancelledError:
             if self._tracker.keeps_first and self._coverage.since is None:
                 self._gaps.notify_now(entries)
-                kept = self._registry.keep(entries, decode_targets(head), decode_exclusion(head))
-                self._delivery.deliver(kept, event, target, union, place)
+                self._delivery.deliver(self._registry.keep(entries, targets, exclude), event, target, union, place)
                 self._passed(channel)
             raise
         # Others ran meanwhile: a connection may have left the target, and its id may be another user's by now.
-        return self._registry.keep(entries, decode_targets(head), decode_exclusion(head))
+        return self._registry.keep(entries, targets, exclude)
 
     async def _deliver_sliced(  # noqa: PLR0917 -- one caller
         self,
@@ -216,19 +221,19 @@ class Reader:
         target: bytes,
         union: UnionEvent | None,
         place: EventPlace | None,
-        head: Head,
+        targets: Sequence[Target | Intersection],
+        exclude: Exclusion | None,
     ) -> int:
         """Deliver one frame to many sinks, and return how many took it; it reaches all before the next reaches any.
 
         Cancellation: the others get it at once, as a copy that comes later would be dropped.
         """
         step = min(SLICE_SINKS, 1 + SLICE_BYTES // (len(event) + 1))
-        targets, exclusion = decode_targets(head), decode_exclusion(head)
         turned, taken = False, 0
         for start in range(0, len(entries), step):
             part = entries[start : start + step]
             # As in `_notified`.
-            left = self._registry.keep(part, targets, exclusion) if turned else part
+            left = self._registry.keep(part, targets, exclude) if turned else part
             taken += self._delivery.deliver(left, event, target, union, place)
             if self._monotonic() >= self._slice_ends:
                 if self._mirror is not None and place is not None:
@@ -236,7 +241,7 @@ class Reader:
                 try:
                     await self._turn()
                 except asyncio.CancelledError:
-                    rest = self._registry.keep(entries[start + step :], targets, exclusion)
+                    rest = self._registry.keep(entries[start + step :], targets, exclude)
                     self._delivery.deliver(rest, event, target, union, place)
                     if self._mirror is not None and place is not None:
                         self._mirror.passed(self._mirror.channel(place.lane), self._mirror.cursor)

@@ -75,15 +75,16 @@ class FrameBuilder:
         Raises:
             EventTooLargeError: It is over the limit, or the broker's, as only a frame to an intersection may be.
         """
-        channel, wire = self._routing.channel(targets), targets[0].wire
+        channel = self._routing.channel(targets)
         if type(targets[0]) is Intersection:
-            self.check_size(targets, event, None)
-            return (channel, self._build(targets, event, None, self.numbering.take(channel)))
-        seq, prev = self.numbering.take(channel)
+            payload = self._checked(channel, targets, event, None)
+            self.numbering.take(channel)
+            return (channel, payload)
+        number, wire = self.numbering.take(channel), targets[0].wire
         if len(self.routes) >= MAX_CHANNELS:
             self.routes.popitem(last=False)
         self.routes[wire] = Route(channel, frame_head(self._own.prefix, wire), self.numbering.number(channel))
-        return (channel, self._build(targets, event, None, (seq, prev)))
+        return (channel, self._build(targets, event, None, number))
 
     def checked_frame(
         self,
@@ -107,26 +108,39 @@ class FrameBuilder:
             OutboxFullError: There is no room and the policy is "raise".
         """
         channel = self._routing.channel(targets)
-        size = self.check_size(targets, event, exclude, extra)
-        if self._must_measure and not outbox.has_room(size):
+        payload = self._checked(channel, targets, event, exclude, extra)
+        if self._must_measure and not outbox.has_room(len(payload)):
             raise OutboxFullError(outbox.messages, outbox.bytes)
-        return (channel, self._build(targets, event, exclude, self.numbering.take(channel), extra))
+        self.numbering.take(channel)
+        return (channel, payload)
 
     def check_size(
         self, targets: Sequence[Target | Intersection], event: bytes, exclude: Exclusion | None, extra: bytes = b""
-    ) -> int:
-        """Return the size of the frame that this event would take now, and use nothing up.
+    ) -> None:
+        """Return if the frame that this event would take now fits; it uses nothing up.
 
         Raises:
             EventTooLargeError: It is over the limit, or the broker's.
         """
-        size = len(self._build(targets, event, exclude, self.numbering.peek(self._routing.channel(targets)), extra))
+        self._checked(self._routing.channel(targets), targets, event, exclude, extra)
+
+    def _checked(
+        self,
+        channel: str,
+        targets: Sequence[Target | Intersection],
+        event: bytes,
+        exclude: Exclusion | None,
+        extra: bytes = b"",
+    ) -> bytes:
+        """Return a frame that fits, with the number that it takes once `numbering.take` says so."""
+        payload = self._build(targets, event, exclude, self.numbering.peek(channel), extra)
+        size = len(payload)
         if size > (limit := len(event) + FRAME_OVERHEAD_BYTES):
             raise EventTooLargeError(size, limit)
         on_bus = size + self._head_bytes
         if self._max_frame_bytes is not None and on_bus > self._max_frame_bytes:
             raise EventTooLargeError(on_bus, self._max_frame_bytes, is_brokers=True)
-        return size
+        return payload
 
     def _build(
         self,
