@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeAlias
 import pytest
 from attrs import define, field
 from backplane_core import Connection, DistributedBackplane, Frame, Target
+from backplane_core._inbound.reader import SLICE_SINKS
 from backplane_core.sockets import FramePacker
 from backplane_core.testing import MemoryBroker, MemoryTransport
 
@@ -29,6 +30,9 @@ Routing: TypeAlias = Literal["broadcast", "interest"]
 EVENTS = 1_000
 USERS = 100
 USER = Target.user("u1")
+APP = Target("app", "web")
+MANY = SLICE_SINKS + 2
+"""Sinks that get an event in more than one slice."""
 EVENT = {"kind": "job_status", "state": "done", "percent": 100}
 JSON = b'{"kind":"job_status","state":"done","percent":100}'
 ROUTINGS: tuple[Routing, ...] = ("broadcast", "interest")
@@ -212,6 +216,26 @@ async def test_a_delivery_makes_four_calls_of_python_and_twelve_of_c(routing: Ro
             await take(backplane, batch[1:])
         assert len(taken) == EVENTS
         assert_at_most(calls, python=4, c=12)
+
+
+async def test_a_frame_with_excluded_targets_is_built_once_and_read_once_also_for_many_sinks() -> None:
+    transport = Recording(MemoryBroker())
+    async with DistributedBackplane(transport) as other:
+        other.publish_nowait(USER, "first")
+        with counting() as publishing:
+            other.publish_nowait(USER & APP, EVENT, exclude=["c0", Target("room", "muted")])
+        await other.flush(timeout_s=5)
+    assert publishing.python["build_frame"] == publishing.python["encode_to"] == publishing.python["encode_ids"] == 1
+    async with DistributedBackplane(MemoryTransport(MemoryBroker())) as backplane:
+        taken: list[bytes] = []
+        for number in range(MANY):
+            await backplane.attach(f"c{number}", taken.append, raw=True)
+            for target in (USER, APP):
+                await backplane.associate(f"c{number}", target)
+        with counting() as reading:
+            await take(backplane, [frame for frame in transport.frames if b"job_status" in frame[1]])
+    assert len(taken) == MANY - 1
+    assert reading.python["decode_targets"] == reading.python["decode_exclusion"] == 1
 
 
 async def test_what_nobody_here_wants_makes_five_calls_of_python_and_ten_of_c() -> None:
