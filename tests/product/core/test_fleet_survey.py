@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from backplane_core._fleet.members import MAX_MEMBERS, Member
-from backplane_core._fleet.survey import LEFT, MAX_ANSWER_BYTES, OTHER_REASON, REASONS, TOO_MUCH, TOO_OLD, Survey
+from backplane_core._fleet.survey import LEFT, MAX_ANSWER_BYTES, REASONS, TOO_MUCH, Survey
 from backplane_core._protocol.fleet_frame import Answer
+from backplane_core._protocol.reasons import OTHER_REASON, TOO_OLD
 
 
 def survey(*levels: int | None, waits: bool = False) -> Survey:

@@ -12,7 +12,7 @@ from attrs.validators import ge, gt, in_, matches_re, max_len, optional
 from backplane_core._protocol.pod_name import is_pod_name
 from backplane_core._protocol.routing import CHANNEL, RoutingName
 from backplane_core._protocol.signing import SigningKeys
-from backplane_core._runtime.callables import is_plain_callable
+from backplane_core._runtime.callables import check_callback
 from backplane_core._runtime.strict_values import strict_converter
 from backplane_core.errors import ConfigurationError
 from backplane_core.observe import GapCallback, Observer, State
@@ -245,10 +245,7 @@ class Settings:
             ConfigurationError: See `of`; or a callback is none.
         """
         for name in CALLBACKS:
-            if (callback := options.get(name)) is not None and not is_plain_callable(callback):
-                raise ConfigurationError(
-                    f"{name} is not allowed: a plain callable, which must not be a coroutine function, or None"
-                )
+            check_callback(name, options.get(name))
         return cls.of({name: value for name, value in options.items() if name not in CALLBACKS})
 
     @classmethod

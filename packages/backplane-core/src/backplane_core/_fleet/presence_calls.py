@@ -11,7 +11,7 @@ from attrs import define, field
 
 from backplane_core._fleet.asker import Asker
 from backplane_core._fleet.names import missing_pods, names_of
-from backplane_core._fleet.survey import CUT_OFF, OTHERS
+from backplane_core._fleet.survey import OTHERS
 from backplane_core._local.arguments import check_target, check_timeout
 from backplane_core._local.states import States
 from backplane_core._presence.change_queue import ChangeQueue
@@ -19,6 +19,7 @@ from backplane_core._presence.driver import PresenceDriver
 from backplane_core._presence.view import SETTLE_S, SILENT, Follower, Joined, Step, View
 from backplane_core._presence.views import MAX_VIEWS
 from backplane_core._protocol.json import decode_event
+from backplane_core._protocol.reasons import CUT_OFF
 from backplane_core._runtime.loop_binding import LoopBinding
 from backplane_core.errors import ConfigurationError, EnvelopeError, InvalidTargetError
 from backplane_core.presence import Presence, PresenceChange, PresenceJoined, PresenceLeft, PresenceSnapshot

@@ -12,25 +12,23 @@ from attrs import define, field
 
 from backplane_core._fleet.members import MAX_MEMBERS, Member
 from backplane_core._protocol.fleet_frame import LEVEL, Answer
+from backplane_core._protocol.reasons import CUT_OFF, OTHER_REASON, REFUSED, TOO_OLD
 
-__all__ = ["CUT_OFF", "OTHERS", "Survey"]
+__all__ = ["OTHERS", "Survey"]
 
 OTHERS: Final = "other pods"
 """What stands for pods that are not known, where their origins stand; no origin has a space."""
-CUT_OFF: Final = "this pod is cut off from the others: its link to the broker is down"
 
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 """What the answers to one question may take together: 64 of the largest ones. A bound against forged ones."""
 
-TOO_OLD: Final = "it can't answer: an older version, or a pod in another language"
 LEFT: Final = "it left"
 REASONS: Final = {
-    "refused": "it takes no questions: remote_control=False",
+    "refused": REFUSED,
     "unknown": "it does not know the question: another version",
     "denied": "the broker does not let it hear the target",
     "large": "its answer is larger than a frame may be: ask for fewer",
 }
-OTHER_REASON: Final = "it does not answer, and this version does not know why"
 TOO_MUCH: Final = "the answers to this question are too large: ask for fewer"
 
 

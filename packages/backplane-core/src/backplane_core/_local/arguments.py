@@ -16,7 +16,6 @@ from backplane_core.errors import ConfigurationError, InvalidTargetError
 from backplane_core.target import MAX_INTERSECTIONS, Intersection, Target, Targets, check_id
 
 __all__ = [
-    "check_callback",
     "check_sink",
     "check_target",
     "check_timeout",
@@ -49,16 +48,6 @@ def check_sink(sink: object) -> None:
     """
     if not is_plain_callable(sink):
         raise ConfigurationError("a sink is a plain callable: it takes one event and must not be a coroutine function")
-
-
-def check_callback(name: str, callback: object) -> None:
-    """Raise unless it is a plain callable or None.
-
-    Raises:
-        ConfigurationError: It is something else.
-    """
-    if callback is not None and not is_plain_callable(callback):
-        raise ConfigurationError(f"{name} is a plain callable, which must not be a coroutine function, or None")
 
 
 def check_timeout(timeout_s: object) -> None:

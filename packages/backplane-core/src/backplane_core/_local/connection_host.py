@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backplane_core._local.arguments import check_callback, check_sink
+from backplane_core._local.arguments import check_sink
 from backplane_core._local.bus_time import BusTime, LocalTime
 from backplane_core._local.presence import Presence
 from backplane_core._local.registry import Registry, SinkAttachment
 from backplane_core._local.states import States
+from backplane_core._runtime.callables import check_callback
 from backplane_core._runtime.loop_binding import LoopBinding
 from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System

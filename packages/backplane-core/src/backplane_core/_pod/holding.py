@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from backplane_core._local.aging_queue import make_queue
-from backplane_core._local.arguments import check_callback, check_target, encode_info, encode_presence, own_target
+from backplane_core._local.arguments import check_target, encode_info, encode_presence, own_target
 from backplane_core._local.event_attachment import SinkHandle
 from backplane_core._local.queued_connection import QueuedConnection
 from backplane_core._log.attaching import attach_resumed
 from backplane_core._log.history_reader import MAX_LIMIT, HistoryReader
 from backplane_core._log.resumed_connection import ResumedConnection
 from backplane_core._pod.parts import Parts
+from backplane_core._runtime.callables import check_callback
 from backplane_core.backplane import Attachment, CloseCallback, Sink
 from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Conflate, Connection, Overflow
 from backplane_core.errors import ConfigurationError, InvalidTargetError, TargetDeniedError

@@ -20,9 +20,10 @@ from attrs import define, field, frozen
 
 from backplane_core._presence.part import Part
 from backplane_core._protocol.presence_frame import Change, Page
+from backplane_core._protocol.reasons import OTHER_REASON, REFUSED
 from backplane_core.target import Target
 
-__all__ = ["CUT_OFF", "RETRIED", "SETTLE_S", "SILENT", "Follower", "Joined", "Left", "Step", "View"]
+__all__ = ["RETRIED", "SETTLE_S", "SILENT", "Follower", "Joined", "Left", "Step", "View"]
 
 SETTLE_S: Final = 1.0
 """How long a snapshot waits for pods that were asked. A pod that lives answers within milliseconds."""
@@ -31,15 +32,13 @@ MOST_SETTLE_S: Final = 10.0
 """How long it waits at most for those who have begun to answer and have more to say."""
 
 SILENT: Final = "no answer yet"
-CUT_OFF: Final = "this pod is cut off from the others: its link to the broker is down"
 TOO_MANY: Final = "too many are present: there is no room for them"
 REASONS: Final = {
-    "refused": "it takes no questions: remote_control=False",
+    "refused": REFUSED,
     "busy": "too many targets are watched on it",
 }
 RETRIED: Final = frozenset({TOO_MANY, REASONS["busy"]})
 """What may be otherwise a while later."""
-OTHER_REASON: Final = "it does not answer, and this version does not know why"
 
 
 @frozen

@@ -12,9 +12,10 @@ from typing import Final
 import msgspec
 
 from backplane_core._presence.part import Part, Room
-from backplane_core._presence.view import CUT_OFF, RETRIED, View
+from backplane_core._presence.view import RETRIED, View
 from backplane_core._protocol.frame import decode_target
 from backplane_core._protocol.presence_frame import MAX_LEASED, Ask, Change, Page
+from backplane_core._protocol.reasons import CUT_OFF, TOO_OLD
 from backplane_core.target import Target
 
 __all__ = ["MAX_VIEWS", "Views"]
@@ -39,8 +40,6 @@ MAX_PARTS: Final = 65_536
 
 NUMBERS: Final = 2**20
 """Numbers of each view's questions: they begin over behind that."""
-
-TOO_OLD: Final = "it can't answer: an older version, or a pod in another language"
 
 
 class Views:

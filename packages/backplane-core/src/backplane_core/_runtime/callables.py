@@ -1,12 +1,24 @@
-"""What may be called from within a turn of the loop: `is_plain_callable`."""
+"""What may be called from within a turn of the loop: `check_callback`, `is_plain_callable`."""
 
 from __future__ import annotations
 
 import inspect
 
-__all__ = ["is_plain_callable"]
+from backplane_core.errors import ConfigurationError
+
+__all__ = ["check_callback", "is_plain_callable"]
 
 
 def is_plain_callable(value: object) -> bool:
     """Return whether a value can be called and runs at once; what a coroutine function returns, nobody would await."""
     return callable(value) and not any(map(inspect.iscoroutinefunction, (value, type(value).__call__)))
+
+
+def check_callback(name: str, callback: object) -> None:
+    """Raise unless it is a plain callable or None.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if callback is not None and not is_plain_callable(callback):
+        raise ConfigurationError(f"{name} is a plain callable, which must not be a coroutine function, or None")
