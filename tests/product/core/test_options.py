@@ -149,6 +149,8 @@ async def test_what_can_not_be_called_in_the_loop_is_no_callback(name: str, call
             for wrong in ({"on_gap": callback}, {"on_close": callback}):
                 with pytest.raises(ConfigurationError, match=r"on_(gap|close) is a plain callable"):
                     await backplane.attach("c1", print, **wrong)
+        with pytest.raises(ConfigurationError, match=f"{name} is a plain callable"):
+            setattr(backplane, name, callback)
         assert backplane.connection_count == 0
 
 

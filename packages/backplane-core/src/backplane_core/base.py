@@ -10,13 +10,14 @@ from backplane_core._fleet.presence_calls import PresenceCalls
 from backplane_core._pod.holding import Holding
 from backplane_core._pod.marked_publisher import MarkedPublisher
 from backplane_core._pod.publishing import Publishing
+from backplane_core._pod.remembering import Remembering
 from backplane_core.fleet import Fleet
 from backplane_core.observe import Readiness, State, Stats
 
 __all__ = ["BaseBackplane"]
 
 
-class BaseBackplane(Holding, Publishing):
+class BaseBackplane(Holding, Remembering, Publishing):
     """What every backplane does: it holds this pod's connections and delivers published events to them.
 
     `connect` returns one, in memory or over a broker. It keeps the promises of `Backplane`.

@@ -1,1 +1,1 @@
-"""The halves of a backplane."""
+"""The sides of a backplane."""

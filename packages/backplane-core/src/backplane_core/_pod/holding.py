@@ -1,15 +1,12 @@
-"""The half of a backplane that holds connections."""
+"""The side of a backplane that holds connections."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 from backplane_core._local.aging_queue import make_queue
 from backplane_core._local.arguments import check_target, encode_info, encode_presence, own_target
 from backplane_core._local.event_attachment import SinkHandle
 from backplane_core._local.queued_connection import QueuedConnection
 from backplane_core._log.attaching import attach_resumed
-from backplane_core._log.history_reader import MAX_LIMIT, HistoryReader
 from backplane_core._log.resumed_connection import ResumedConnection
 from backplane_core._pod.parts import Parts
 from backplane_core._runtime.callables import check_callback
@@ -17,7 +14,6 @@ from backplane_core.backplane import Attachment, CloseCallback, Sink
 from backplane_core.connection import MAX_PENDING, MAX_PENDING_BYTES, Conflate, Connection, Overflow
 from backplane_core.errors import ConfigurationError, InvalidTargetError, TargetDeniedError
 from backplane_core.event_sink import EventAttachment, EventSink, ResumingEventSink
-from backplane_core.history import History
 from backplane_core.observe import GapCallback
 from backplane_core.target import Target, check_id
 
@@ -338,72 +334,6 @@ class Holding(Parts):
             resumer=self._resumer,
             resume_from=resume_from,
         )
-
-    @property
-    def last_event_id(self) -> str | None:
-        """The id for a client that has got all that this pod has handed out so far, and perhaps nothing of it.
-
-        It is for a connection that is attached and has got no event yet: it may resume from here. None on a bus that
-        keeps no log.
-        """
-        return self._resumer.last_id
-
-    async def history(
-        self,
-        target: Target,
-        limit: int = 100,
-        before: str | None = None,
-        *,
-        conn_id: str | None = None,
-        having: Iterable[Target] = (),
-    ) -> History:
-        """Return the last events of a target, on a bus that keeps a log: what was published to it, alone or in a union.
-
-            history = await backplane.history(Target("room", "r1"), 50)
-            older = await backplane.history(Target("room", "r1"), 50, before=history.older)
-
-        What was published to everyone is the history of `Target.everyone()`, and of no other target.
-
-        Args:
-            target: The target. Who may ask for it is for the host to decide, as with `connection`.
-            limit: Events at most, 1 to 10,000. By default 100. There may be fewer, though there are older ones: at most
-                20,000 entries of a log are read.
-            before: Only what stands before this: an event, by its `Event.id` from any pod, or `History.older`; as text
-                of anybody's making. One that the log no longer has, or never had, has nothing before it. By default
-                None: the last ones.
-            conn_id: Leave out the events that exclude this connection. By default None: no event is left out for
-                that.
-            having: Other targets of the one who reads it: events for `target & other` are in it, and those that exclude
-                one of these are left out. By default none, so that it has what is for the target alone.
-
-        Returns:
-            The events, with what is older, if anything is.
-
-        Raises:
-            InvalidTargetError: `target`, or one of `having`, is not a `Target`, or `conn_id` is not of the right form.
-            ConfigurationError: The bus keeps no log, or `limit` is not allowed.
-            TransportError: The log could not be read within 5 seconds.
-            ClosedError: The backplane is draining or closed.
-            WrongLoopError: Called outside of the backplane's event loop.
-
-        Delivery: each event once. Those of one pod to the target alone are in order, and so are its unions. The log has
-            no order between the two: where they come from there, it is a guess.
-        """
-        self._loop_binding.check()
-        self._states.check_open()
-        others = tuple(having)
-        for one in (target, *others):
-            check_target(one)
-        if conn_id is not None:
-            check_id(conn_id, "conn_id")
-        if type(limit) is not int or not 1 <= limit <= MAX_LIMIT:
-            raise ConfigurationError(f"limit={limit!r} is not allowed: 1 to {MAX_LIMIT} events")
-        log = self._pod_log
-        if log is None:
-            raise ConfigurationError(
-                "this bus keeps no log, so there is no history: connect to redis+streams:// or nats+jetstream://"
-            )
-        return await HistoryReader(log.mirror, log.pages, log.routing).read(target, limit, before, conn_id, others)
 
     @property
     def connection_count(self) -> int:

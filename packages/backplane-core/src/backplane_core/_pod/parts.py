@@ -19,6 +19,7 @@ from backplane_core._outbound.outbound import Outbound
 from backplane_core._pod.pod_log import PodLog
 from backplane_core._presence.driver import PresenceDriver
 from backplane_core._protocol.pod_name import MAX_POD_NAME
+from backplane_core._runtime.callables import check_callback
 from backplane_core._runtime.forks import call_in_child
 from backplane_core._runtime.loop_binding import LoopBinding
 from backplane_core._runtime.pod_name import default_pod_name
@@ -32,7 +33,7 @@ __all__ = ["Parts"]
 
 
 class Parts:
-    """The parts that the halves of a backplane share.
+    """The parts that the sides of a backplane share.
 
     Args:
         options: See `Options`.
@@ -77,27 +78,42 @@ class Parts:
 
     @property
     def observer(self) -> Observer | None:
-        """Called with each `Record` of what happens; None: nothing is called. May be set at any time."""
+        """Called with each `Record` of what happens; None: nothing is called. May be set at any time.
+
+        Raises:
+            ConfigurationError: It is set to what is no plain callable.
+        """
         return self._reporter.observer
 
     @observer.setter
     def observer(self, observer: Observer | None) -> None:
+        check_callback("observer", observer)
         self._reporter.observer = observer
 
     @property
     def on_gap(self) -> GapCallback | None:
-        """Called with each `Gap` of this pod; None: nothing is called. May be set at any time."""
+        """Called with each `Gap` of this pod; None: nothing is called. May be set at any time.
+
+        Raises:
+            ConfigurationError: It is set to what is no plain callable.
+        """
         return self._reporter.on_gap
 
     @on_gap.setter
     def on_gap(self, on_gap: GapCallback | None) -> None:
+        check_callback("on_gap", on_gap)
         self._reporter.on_gap = on_gap
 
     @property
     def on_state(self) -> Callable[[State], None] | None:
-        """Called with each new `State`; None: nothing is called. May be set at any time."""
+        """Called with each new `State`; None: nothing is called. May be set at any time.
+
+        Raises:
+            ConfigurationError: It is set to what is no plain callable.
+        """
         return self._reporter.on_state
 
     @on_state.setter
     def on_state(self, on_state: Callable[[State], None] | None) -> None:
+        check_callback("on_state", on_state)
         self._reporter.on_state = on_state

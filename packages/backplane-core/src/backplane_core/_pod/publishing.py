@@ -1,4 +1,4 @@
-"""The half of a backplane that publishes: each way to publish, and the one section that all of them pass."""
+"""The side of a backplane that publishes: each way to publish, and the one section that all of them pass."""
 
 from __future__ import annotations
 
