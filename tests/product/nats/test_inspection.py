@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from backplane_core import AuthenticationError, InspectableTransport, TransportError
 from backplane_nats import JetStreamTransport, NatsTransport
-from backplane_nats._inspection import judge
+from backplane_nats._inspection import Greeting
+from backplane_nats._url import Server
 from backplane_testservers import NatsCluster, NatsServer, free_port
 
 from tests.conftest import StartServer
@@ -20,7 +21,8 @@ SAFE = {"version": "2.11.0", "max_payload": 1 << 20, "auth_required": True, "tls
     [
         (SAFE, 0, []),
         (SAFE, 3, []),
-        ({}, 0, ["user of their own", "tls://"]),
+        ({}, 0, []),
+        ({"version": "2.11.0"}, 0, ["user of their own", "tls://"]),
         (SAFE | {"version": "2.9.25"}, 0, ["2.10"]),
         (SAFE | {"max_payload": 65_536}, 0, ["65536"]),
         (SAFE, 2, ["use three"]),
@@ -31,7 +33,8 @@ SAFE = {"version": "2.11.0", "max_payload": 1 << 20, "auth_required": True, "tls
 def test_a_setting_under_which_a_fleet_can_count_on_less_is_named(
     info: dict[str, Any], nodes: int, said: list[str]
 ) -> None:
-    advice = list(judge(info, nodes, is_local=False))
+    greeting = Greeting(server=Server("nats", "nats.example", 4222, {}), info=info, nodes=nodes, is_clustered=nodes > 1)
+    advice = greeting.report().advice
     assert len(advice) == len(said)
     assert all(part in text for part, text in zip(said, advice, strict=True))
 

@@ -1,4 +1,5 @@
 """What a server says of itself to those who operate it, and which of its settings a fleet should know."""
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 
@@ -8,9 +9,9 @@ from collections.abc import Mapping
 import pytest
 from backplane_core import AuthenticationError, InspectableTransport, TransportError
 from backplane_redis import ClusterTransport, RedisTransport, SentinelTransport, StreamsTransport
-from backplane_redis._access import Access
 from backplane_redis._greeting import Greeting
 from backplane_redis._inspection import judge
+from backplane_redis._url import RedisUrl
 from backplane_testservers import BrokerUnavailable, OwnBroker, RedisCluster, RedisServer, free_port
 from backplane_testservers.scripted import HANG_UP
 from backplane_testservers.scripted_redis import ScriptedRedis
@@ -19,7 +20,6 @@ from backplane_testservers.sentinels import SentinelSet
 from tests.conftest import StartServer, skip_or_fail
 from tests.support.redis_admin import execute
 
-HOME = Access(is_local=True, uses_tls=False, has_login=False)
 REDIS = Greeting(server="redis", version="7.0.15", mode="standalone", role="master", is_resp3=True)
 
 
@@ -40,7 +40,7 @@ REDIS = Greeting(server="redis", version="7.0.15", mode="standalone", role="mast
 def test_a_setting_under_which_a_fleet_can_count_on_less_is_named(
     fields: Mapping[str, str], buffers: str, said: list[str]
 ) -> None:
-    advice = list(judge(REDIS, fields, buffers, HOME, is_log=False))
+    advice = list(judge(REDIS, fields, buffers, is_log=False))
     assert len(advice) == len(said)
     assert all(part in text for part, text in zip(said, advice, strict=True))
 
@@ -53,15 +53,28 @@ def test_a_setting_under_which_a_fleet_can_count_on_less_is_named(
     ],
 )
 def test_a_version_with_a_flaw_is_named(greeting: Greeting, said: str) -> None:
-    (advice,) = judge(greeting, {}, "", HOME, is_log=False)
+    (advice,) = judge(greeting, {}, "", is_log=False)
     assert said in advice
 
 
-def test_a_server_that_lets_everybody_in_is_named_unless_it_is_on_this_machine() -> None:
-    open_to_all = Access(is_local=False, uses_tls=False, has_login=False)
-    assert len(list(judge(REDIS, {}, "", open_to_all, is_log=False))) == 2
-    safe = Access(is_local=False, uses_tls=True, has_login=True)
-    assert not list(judge(REDIS, {}, "", safe, is_log=False))
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://db.example", ["user of their own", "use rediss://"]),
+        ("redis://:pw@db.example", ["use rediss://"]),
+        ("valkeys://db.example", ["user of their own"]),
+        ("rediss://:pw@db.example", []),
+        ("redis://localhost", []),
+        ("redis://127.1.2.3", []),
+        ("redis://[::1]", []),
+        ("unix:///run/redis.sock", []),
+    ],
+)
+def test_a_server_that_lets_everybody_in_is_named_unless_it_is_on_this_machine(url: str, said: list[str]) -> None:
+    parsed = RedisUrl.parse(url)
+    advice = RedisTransport(url)._connector.access(parsed.hosts[0] if parsed.hosts else None).advice
+    assert len(advice) == len(said)
+    assert all(part in text for part, text in zip(said, advice, strict=True))
 
 
 async def test_a_server_says_what_it_is(redis_server: OwnBroker, leaves_nothing: None) -> None:

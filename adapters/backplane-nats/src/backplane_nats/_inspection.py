@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from attrs import frozen
-from backplane_core import BrokerReport
+from backplane_core import Access, BrokerReport
 
 from backplane_nats._url import Server
 
@@ -17,7 +17,6 @@ USUAL_PAYLOAD: Final = 1024 * 1024
 """Bytes of the largest event by default, and of what a server takes by default."""
 PAIR: Final = 2
 _OLD: Final = re.compile(r"[01]\.|2\.[0-9]\.")
-_LOOPBACK: Final = re.compile(r"localhost|127\..*|::1")
 
 
 @frozen(kw_only=True)
@@ -26,18 +25,25 @@ class Greeting:
 
     Args:
         server: Which one.
-        info: Its INFO; empty if it is not known.
+        info: Its INFO; empty if it is not known, and then nothing of it is judged.
         nodes: How many nodes its cluster announces; 0 if it is alone.
+        is_clustered: Whether it is a node of a cluster; True if that is not known.
     """
 
     server: Server
     info: Mapping[str, Any]
     nodes: int
+    is_clustered: bool
 
     @property
-    def is_clustered(self) -> bool:
-        """Whether it is a node of a cluster."""
-        return "cluster" in self.info
+    def access(self) -> Access:
+        """How it is reached."""
+        return Access(
+            host=self.server.host,
+            has_login=bool(self.info.get("auth_required")),
+            uses_tls=bool(self.info.get("tls_required") or self.info.get("tls_available")),
+            tls_scheme="tls",
+        )
 
     def report(self, weaknesses: Sequence[str] = ()) -> BrokerReport:
         """Return what it is, and what a fleet should know of it.
@@ -46,20 +52,19 @@ class Greeting:
             weaknesses: What is known already, one sentence each.
         """
         kind = f"one of {self.nodes} nodes" if self.nodes > 1 else "alone"
-        is_local = _LOOPBACK.fullmatch(self.server.host) is not None
+        advice = [*judge(self.info, self.nodes), *self.access.advice] if self.info else []
         return BrokerReport(
             server=f"NATS {self.info.get('version', 'of an unknown version')} at {self.server}, {kind}",
-            advice=[*weaknesses, *judge(self.info, self.nodes, is_local=is_local)],
+            advice=[*weaknesses, *advice],
         )
 
 
-def judge(info: Mapping[str, Any], nodes: int, *, is_local: bool) -> Iterator[str]:
+def judge(info: Mapping[str, Any], nodes: int) -> Iterator[str]:
     """Yield what a fleet should know of a server, and what to set; one sentence each.
 
     Args:
         info: Its INFO; what is not there is not judged.
         nodes: How many nodes its cluster announces.
-        is_local: Whether it is on this machine.
     """
     version = str(info.get("version", ""))
     if _OLD.match(version):
@@ -69,10 +74,3 @@ def judge(info: Mapping[str, Any], nodes: int, *, is_local: bool) -> Iterator[st
         yield f"its max_payload is {limit} bytes, less than an event may have: raise it, or lower max_event_bytes"
     if nodes == PAIR:
         yield "its cluster has two nodes: cut off from each other neither is the larger part, so use three"
-    if not is_local and not info.get("auth_required"):
-        yield (
-            "it lets clients in without credentials, and anyone who can publish there reaches every connection: give "
-            "the pods a user of their own, or sign their frames (signing_keys)"
-        )
-    if not is_local and not (info.get("tls_required") or info.get("tls_available")):
-        yield "the line to it is not encrypted: set up TLS and use tls://, unless the network is yours"

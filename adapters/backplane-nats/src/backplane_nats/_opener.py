@@ -10,7 +10,7 @@ import nats.errors
 from backplane_core import AuthenticationError, ConfigurationError, TransportError
 from backplane_core.sockets import Dialer
 
-from backplane_nats._client import TlsClient, close_now, get_info
+from backplane_nats._client import TlsClient, close_now, get_info, is_clustered
 from backplane_nats._errors import explain
 from backplane_nats._inspection import Greeting
 from backplane_nats._link import NatsLink
@@ -108,7 +108,12 @@ class Opener(Generic[L]):
         link = await self.open()
         try:
             server, client, _ = cast("tuple[Server, TlsClient, L]", self._last)  # `open` has set it
-            return Greeting(server=server, info=get_info(client), nodes=len(client.mesh.here))
+            return Greeting(
+                server=server,
+                info=get_info(client),
+                nodes=len(client.mesh.here),
+                is_clustered=is_clustered(client),
+            )
         finally:
             await link.aclose()
 

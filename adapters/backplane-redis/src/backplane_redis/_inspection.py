@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 import hiredis
-from backplane_core import BrokerReport, TransportError
+from backplane_core import Access, BrokerReport, TransportError
 from redis.exceptions import RedisError
 
-from backplane_redis._access import Access
 from backplane_redis._connection import LinkConnection
 from backplane_redis._greeting import Greeting
 from backplane_redis._streams.settings import find_weaknesses, parse_sections
@@ -58,9 +57,10 @@ async def inspect_node(
         greeting = connection.greeting
         name = (greeting.server or "Redis").capitalize()
         version = fields.get("valkey_version") or greeting.version or fields.get("redis_version", "unknown version")
+        advice = [*judge(greeting, fields, str(buffers), is_log=is_log), *access.advice]
         return BrokerReport(
             server=" ".join(filter(None, (f"{name} {version} at {where},", greeting.mode or fields.get("redis_mode")))),
-            advice=[f"{where}: {advice}" for advice in judge(greeting, fields, str(buffers), access, is_log=is_log)],
+            advice=[f"{where}: {text}" for text in advice],
             unasked=[f"{where}: {what}" for what in unasked],
         )
     finally:
@@ -68,16 +68,13 @@ async def inspect_node(
     raise TransportError(f"Redis at {where} closed the connection")  # out here, without `__context__`
 
 
-def judge(
-    greeting: Greeting, fields: Mapping[str, str], buffers: str, access: Access, *, is_log: bool
-) -> Iterator[str]:
+def judge(greeting: Greeting, fields: Mapping[str, str], buffers: str, *, is_log: bool) -> Iterator[str]:
     """Yield what a fleet should know of a server, and what to set; one sentence each.
 
     Args:
         greeting: What it says of itself.
         fields: What INFO says; one that is not there is not judged.
         buffers: What CONFIG says of `client-output-buffer-limit`; anything else is not judged.
-        access: How it is reached.
         is_log: Whether its streams are used, and not pub/sub.
     """
     if greeting.tears_messages:
@@ -94,13 +91,6 @@ def judge(
     used, limit = fields.get("used_memory", ""), fields.get("maxmemory", "")
     if used.isdecimal() and limit.isdecimal() and 0 < FULL * int(limit) < int(used):
         yield f"{int(used) // MIB} of its {int(limit) // MIB} MiB of memory are taken: raise maxmemory"
-    if not access.is_local and not access.has_login:
-        yield (
-            "it lets clients in without a password, and anyone who can publish there reaches every connection: give "
-            "the pods a user of their own, or sign their frames (signing_keys)"
-        )
-    if not access.is_local and not access.uses_tls:
-        yield "the line to it is not encrypted: use the scheme with TLS, as rediss://, unless the network is yours"
 
 
 def _judge_buffer(hard: int, soft: int, soft_s: int) -> Iterator[str]:

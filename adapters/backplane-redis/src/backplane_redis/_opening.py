@@ -10,10 +10,9 @@ from typing import Any, Final, Self
 import hiredis
 import redis.exceptions as redis_errors
 from attrs import frozen
-from backplane_core import ConfigurationError, TransportError
+from backplane_core import Access, ConfigurationError, TransportError
 from backplane_core.sockets import AddressMap, Dialer
 
-from backplane_redis._access import Access
 from backplane_redis._connection import LinkConnection, make_connection
 from backplane_redis._credentials import Credentials
 from backplane_redis._greeting import RESP3
@@ -193,7 +192,13 @@ class Connector:
 
     def access(self, address: Address | None) -> Access:
         """Return how the server at an address is reached; None: over its socket."""
-        return Access.of(self._url, address, self._options)
+        names = ("username", "password", "credential_provider")
+        return Access(
+            host=None if address is None else address[0],
+            has_login=any(self._options.get(name) is not None for name in names),
+            uses_tls=self._url.uses_tls,
+            tls_scheme=self._url.scheme if self._url.uses_tls else self._url.other_scheme,
+        )
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Final
 
 from attrs import frozen
@@ -46,7 +45,7 @@ class Strangers:
     def __init__(self, url: RedisUrl, *, in_tls: bool) -> None:
         self._in_tls = in_tls
         # Sentinels may be spoken to otherwise than the URL says of the nodes.
-        self._instead = f"connect with {_other_scheme(url)}://" if url.uses_tls == in_tls else "see sentinel_ssl"
+        self._instead = f"connect with {url.other_scheme}://" if url.uses_tls == in_tls else "see sentinel_ssl"
 
     async def connect_in_tls(self, connection: LinkConnection) -> None:
         """Connect; find out who is there if the server says nothing.
@@ -81,9 +80,3 @@ class Strangers:
         if said.startswith((b"+", b"-")):  # whether it wants a password or not
             return f"it speaks no TLS: is it the right port? Without TLS, {self._instead}"
         return describe_plain(said)
-
-
-def _other_scheme(url: RedisUrl) -> str:
-    """Return the scheme that differs in TLS alone."""
-    kind, suffix = re.fullmatch(r"(\w+)(.*)", url.scheme).groups()  # type: ignore[union-attr]  # any scheme
-    return f"{kind[:-1] if url.uses_tls else f'{kind}s'}{suffix}"

@@ -52,6 +52,12 @@ class RedisUrl:
     database: int | None = None
     service: str = ""
 
+    @property
+    def other_scheme(self) -> str:
+        """The scheme that differs in TLS alone: `rediss` for `redis`, `redis+sentinel` for `rediss+sentinel`."""
+        kind, sign, suffix = re.split("([-+]|$)", self.scheme, maxsplit=1)
+        return f"{kind.removesuffix('s') if self.uses_tls else f'{kind}s'}{sign}{suffix}"
+
     @classmethod
     def parse(cls, url: str) -> RedisUrl:
         """Parse the URL of one server, or of its socket.

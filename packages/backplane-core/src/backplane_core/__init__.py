@@ -33,7 +33,7 @@ from backplane_core.event import CaughtUp, Event
 from backplane_core.event_sink import EventAttachment, EventSink, Replay, ResumingEventSink
 from backplane_core.fleet import ConnectionInfo, Fleet, PodInfo, Receipt
 from backplane_core.history import History
-from backplane_core.inspection import BrokerReport, InspectableTransport
+from backplane_core.inspection import Access, BrokerReport, InspectableTransport
 from backplane_core.logging_observer import LoggingObserver
 from backplane_core.memory import InMemoryBackplane
 from backplane_core.observe import (
@@ -82,6 +82,7 @@ from backplane_core.transport import (
 )
 
 __all__ = [
+    "Access",
     "AdapterNotInstalledError",
     "Answers",
     "Attachment",
