@@ -49,8 +49,11 @@ def start_thread(work: Work) -> None:
 
 
 def has_greenlets_for_threads() -> bool:
-    """Return whether gevent makes greenlets of threads: each ends with the thread that started it, finished or not."""
-    return _green("gevent.monkey", "is_module_patched", "threading") is not None
+    """Return whether threads are greenlets here: each ends with the thread that started it, finished or not."""
+    return bool(
+        _green("gevent.monkey", "is_module_patched", "threading")
+        or _green("eventlet.patcher", "is_monkey_patched", "thread")
+    )
 
 
 def result_of(future: Future[T]) -> T:
@@ -60,9 +63,7 @@ def result_of(future: Future[T]) -> T:
         CancelledError: The future was cancelled.
         Exception: Whatever the other thread put there.
     """
-    if _green("gevent.monkey", "is_module_patched", "threading") or _green(
-        "eventlet.patcher", "is_monkey_patched", "thread"
-    ):
+    if has_greenlets_for_threads():
         # A green lock belongs to one thread's greenlets: what another thread sets does not reliably wake them.
         while not future.done():
             pause()
