@@ -25,6 +25,7 @@ from backplane_asgi import (
 from backplane_core import Target, connect_from_env
 
 OPTIONS: dict[str, Any] = json.loads(os.environ.get("SERVICE_OPTIONS", "{}"))
+SSE_OPTIONS: dict[str, Any] = {name: it for name, it in OPTIONS.items() if name != "drain_code"}
 STALE_AFTER_S = float(os.environ.get("SERVICE_STALE_AFTER_S", "10"))
 SPREAD_S = float(os.environ.get("SERVICE_SPREAD_S", "0"))
 BODY_S = float(os.environ.get("SERVICE_BODY_S", "30"))
@@ -51,7 +52,7 @@ ROUTES: dict[str, ASGIApp] = {
     "/ws": websocket_endpoint(authenticate=authenticate, **OPTIONS),
     "/frames": websocket_endpoint(authenticate=authenticate, on_gap="frame", **OPTIONS),
     "/open": websocket_endpoint(authenticate=authenticate, origins=["https://app.example"], ping_s=0.2),
-    "/sse": sse_endpoint(authenticate=authenticate, comment_s=0.5, **OPTIONS),
+    "/sse": sse_endpoint(authenticate=authenticate, comment_s=0.5, **SSE_OPTIONS),
     "/publish": publish_endpoint(authenticate=authenticate, max_body_bytes=200_000, max_body_s=BODY_S),
     "/health": health_endpoint(patience_s=0.5),
     "/metrics": metrics_endpoint(),

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import websockets
-from backplane_core import Target, connect
+from backplane_asgi import Grant, Refused, Request, websocket_endpoint
+from backplane_core import ConfigurationError, Target, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.product.asgi.servers import PREPARED, serve
@@ -331,6 +332,24 @@ async def test_sigterm_gives_every_socket_its_code_and_the_server_ends(ws: str) 
         server.terminate()
         assert {(await closed(socket))[0] for socket in sockets} == {1001}
         await server.ends()
+
+
+@WAYS
+async def test_the_code_of_a_server_that_stops_is_the_hosts_choice(ws: str) -> None:
+    async with serve(ws=ws, SERVICE_OPTIONS='{"drain_code": 1012}') as server:
+        sockets = [await server.websocket(f"/ws?user=u{number}") for number in range(5)]
+        server.terminate()
+        assert {(await closed(socket))[0] for socket in sockets} == {1012}
+        await server.ends()
+
+
+def test_no_other_code_is_taken_for_one_of_a_server_that_stops() -> None:
+    async def authenticate(_: Request) -> Grant:
+        raise Refused
+
+    wrong: Any = 4401  # after which no client comes back
+    with pytest.raises(ConfigurationError, match="1001 or 1012"):
+        websocket_endpoint(authenticate=authenticate, drain_code=wrong)
 
 
 async def test_sockets_are_closed_one_by_one_where_that_is_asked_for() -> None:

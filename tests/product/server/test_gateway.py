@@ -228,7 +228,7 @@ async def test_a_signal_ends_every_client_with_a_code_and_loses_nothing(shared_b
                     pass  # a request of its own each time
                 assert await served.status("/healthz") == 200
                 assert websockets[0].close_code is None, "not before the balancer knows"
-                assert {(await closed(it))[0] for it in websockets} == {1001}
+                assert {(await closed(it))[0] for it in websockets} == {1012}
                 async for _ in stream.aiter_lines():
                     pass
         ended = await served.running.ended()

@@ -29,6 +29,16 @@ class Request:
     """
 
     scope: Scope
+    _renewed: str | None = field(default=None, kw_only=True, alias="renewed")
+
+    def renewed(self, token: str) -> Request:
+        """Return the same request with another token."""
+        return Request(self.scope, renewed=token)
+
+    @property
+    def is_renewal(self) -> bool:
+        """Whether it is from a client that is connected, and shows a fresh token: `bearer`; all else is as it came."""
+        return self._renewed is not None
 
     @property
     def path_params(self) -> Mapping[str, Any]:
@@ -63,8 +73,12 @@ class Request:
     def bearer(self) -> str | None:
         """The token of `Authorization: Bearer …`, or of a WebSocket's second subprotocol `bearer`, or None.
 
+        Where the client has renewed it on an open WebSocket, the newest one.
+
         A browser can set no header on a WebSocket: `new WebSocket(url, ["bearer", token])` is the usual way out.
         """
+        if self._renewed is not None:
+            return self._renewed or None
         scheme, _, token = (self.header("authorization") or "").partition(" ")
         if scheme.lower() == "bearer" and token:
             return token.strip()
@@ -99,7 +113,8 @@ class Grant:
             they may take each other's over: make it from what you have verified.
         may_subscribe: The targets that it may subscribe to by itself; anything with `in`. By default none.
         may_publish: The targets that it may publish to; anything with `in`. By default none.
-        expires_at: Unix time in seconds at which the socket is closed with 4401; None: never.
+        expires_at: Unix time in seconds at which the socket is closed with 4401, unless the client has shown a fresh
+            token before; None: never.
         presence: What `fleet.presence` and `fleet.watch` show of it in its targets: a small JSON value, at most 1 KiB;
             nothing secret. None: it is not visible.
         presence_key: Who it is: clients with the same key are shown as one. None: each is shown, under its id.

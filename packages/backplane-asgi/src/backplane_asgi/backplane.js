@@ -11,6 +11,9 @@
 // It comes back by itself, after a random wait, until `close()`, or a close code that says not to (44xx). Where the bus
 // keeps a log it then gets what it missed. So does a page that is loaded again, if it keeps `events.lastEventId` and
 // passes it on: `connect("/events", { lastEventId, targets: ["room:42"], ... })`, with what it had subscribed to.
+//
+// With `token: async () => ...` it shows what that returns as it connects, and a fresh one before the old one expires, on
+// the socket that is open. null: there is none any longer, which ends it. Streams can't show one: give them a cookie.
 
 const FIRST_WAIT_S = 1; // doubles with each attempt that fails
 const LONGEST_WAIT_S = 30;
@@ -18,6 +21,9 @@ const LIVED_S = 5; // a connection that brought nothing and ended sooner counts 
 const SILENT_S = 25; // after so long without a message it asks for a sign of life
 const ANSWER_S = 10; // and comes anew if none comes within this, or no answer to its handshake
 const LONGEST_URL = 6000; // servers and proxies take 8 KiB
+const LONGEST_TIMER_S = 86400; // browsers count to 24 days, and longer ones end at once
+const SHORTEST_TOKEN_S = 1; // not more often than this, whatever the clock says
+const RETRY_S = 5; // until a token that could not be had is asked for again; the old one is still good
 const ATTEMPTS = 3; // sockets in a row that did not open, until it tries streams as well
 
 export function connect(url, options = {}) {
@@ -27,7 +33,7 @@ export function connect(url, options = {}) {
 class Client {
   constructor(url, options) {
     const { onEvent, onGap, onState, sse = null, random = Math.random, protocols = [] } = options;
-    const { lastEventId = null, targets = [] } = options;
+    const { lastEventId = null, targets = [], token = null } = options;
     this.onEvent = onEvent ?? (() => {});
     this.onGap = onGap ?? (() => {});
     this.onState = onState ?? (() => {});
@@ -35,6 +41,8 @@ class Client {
     this.streamUrl = sse === null ? null : new URL(sse, location.href);
     this.random = random;
     this.protocols = protocols;
+    this.token = token;
+    this.attempt = null; // whom a token is for that is being waited for
     this.targets = new Set(targets);
     this.refused = new Set(); // those of them that the server did not allow
     this.state = null;
@@ -92,6 +100,47 @@ class Client {
   }
 
   openSocket() {
+    if (this.token === null) {
+      this.dial(this.protocols);
+      return;
+    }
+    this.expectAnswer();
+    this.askToken(
+      (token) => this.dial(["bearer", token, ...this.protocols]),
+      () => this.failed(),
+    );
+  }
+
+  // Ask the page for a token, unless the connection that it is for is gone by the time that it comes.
+  askToken(onToken, onFailure) {
+    const attempt = (this.attempt = {});
+    const isFor = () => this.attempt === attempt;
+    new Promise((resolve) => resolve(this.token())).then(
+      (token) => {
+        if (!isFor()) return;
+        if (token == null) this.give(4401, "there is no token");
+        else onToken(token);
+      },
+      () => isFor() && onFailure(),
+    );
+  }
+
+  // Before it expires, and not all pages in the same moment.
+  renewIn(seconds) {
+    clearTimeout(this.renewal);
+    if (this.token === null || seconds === null) return;
+    const wait = Math.max(SHORTEST_TOKEN_S, seconds * (0.7 + 0.2 * this.random()));
+    this.renewal = setTimeout(() => this.renew(), Math.min(wait, LONGEST_TIMER_S) * 1000);
+  }
+
+  renew() {
+    this.askToken(
+      (token) => this.say({ backplane: "renew", token }),
+      () => (this.renewal = setTimeout(() => this.renew(), RETRY_S * 1000)),
+    );
+  }
+
+  dial(protocols) {
     const url = new URL(this.url);
     url.protocol = url.protocol.replace("http", "ws");
     url.searchParams.set("last-event-id", this.lastEventId ?? "");
@@ -99,13 +148,15 @@ class Client {
     for (const target of this.targets) if (!this.refused.has(target)) url.searchParams.append("subscribe", target);
     const isWhole = url.href.length <= LONGEST_URL;
     if (!isWhole) url.href = short;
-    const socket = (this.socket = new WebSocket(url, this.protocols));
+    const socket = (this.socket = new WebSocket(url, protocols));
     let wasOpen = false;
+    this.wasGranted = false;
     this.expectAnswer();
     socket.onopen = () => {
       wasOpen = true;
       this.opened("socket", isWhole);
       for (const target of this.targets) this.say({ backplane: "subscribe", target });
+      if (this.token !== null) this.say({ backplane: "grant" });
       this.watch();
     };
     socket.onmessage = ({ data }) => {
@@ -114,7 +165,9 @@ class Client {
     };
     socket.onclose = ({ code, reason }) => {
       if (this.socket !== socket) return;
-      if (code >= 4400 && code < 4500) this.give(code, reason);
+      // A token that was good, and has expired: as after a night in which the machine slept.
+      const isOutdated = code === 4401 && this.wasGranted;
+      if (code >= 4400 && code < 4500 && !isOutdated) this.give(code, reason);
       else if (wasOpen) this.comeBack();
       else this.failed();
     };
@@ -182,6 +235,9 @@ class Client {
       if (this.refused.delete(message.target)) this.missed(); // what came until now
     } else if (message.backplane === "refused") {
       if (this.targets.has(message.target)) this.refused.add(message.target);
+    } else if (message.backplane === "granted") {
+      this.wasGranted = this.token !== null;
+      this.renewIn(message.expires_in_s);
     } else if (message.backplane === "gap") {
       this.enter(message.open ? "stale" : "live");
       this.onGap(message);
@@ -229,6 +285,8 @@ class Client {
     clearTimeout(this.timer);
     clearTimeout(this.silence);
     clearTimeout(this.proof);
+    clearTimeout(this.renewal);
+    this.attempt = null;
     const { socket, stream } = this;
     this.socket = this.stream = undefined;
     socket?.close();

@@ -40,8 +40,9 @@ def drain_on_signal(
                 yield {"backplane": backplane}
 
     A server that gets the signal first closes all WebSockets at once, by its own code, and waits for ever for streams
-    (SSE). With this, readiness says no at once, each WebSocket is closed with 1001 and each stream ends, and what was
-    published is sent; then the server's own handler is called. A second signal goes to the server at once.
+    (SSE). With this, readiness says no at once, each WebSocket is closed with the `drain_code` of its endpoint and each
+    stream ends, and what was published is sent; then the server's own handler is called. A second signal goes to the
+    server at once.
 
     Args:
         backplane: The backplane.

@@ -1,4 +1,4 @@
-"""What a client may say to its socket: subscribe, unsubscribe, ping."""
+"""What a client may say to its socket: subscribe, unsubscribe, ping, renew."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from typing import Any, Final
 
 import msgspec
 from attrs import define, field
-from backplane_core import BackplaneError, BaseBackplane, InvalidTargetError, Target
+from backplane_core import InvalidTargetError, Target
 
 from backplane_asgi._sockets.budget import Budget
 from backplane_asgi._sockets.outbound import Ending, Outbound
-from backplane_asgi.access import Grant
+from backplane_asgi._sockets.renewal import Renewal
+from backplane_asgi._sockets.subscriptions import Subscriptions
 
-__all__ = ["MAX_TARGETS", "Commands"]
+__all__ = ["Commands"]
 
-MAX_BYTES: Final = 4096
-"""Of one message: a target's id takes at most 1,024 bytes."""
-MAX_TARGETS: Final = 128
-"""That one client may subscribe to by itself."""
+MAX_BYTES: Final = 8192
+"""Of one message: a token that proxies let through in a header. A target's id takes at most 1,024 bytes."""
 
 TOO_LARGE: Final = Ending(1009, f"a message may have {MAX_BYTES} bytes")
 TOO_MANY: Final = Ending(1008, "too many messages")
@@ -28,6 +27,11 @@ class Command(msgspec.Struct):
 
     backplane: str
     target: str = ""
+    token: str = ""
+
+    def __repr__(self) -> str:
+        """Return nothing of what is in it: a token may be."""
+        return "<Command>"
 
 
 _decode: Final = msgspec.json.Decoder(Command).decode
@@ -38,14 +42,14 @@ class Commands:
     """The commands of one client. What is no command is for nobody, and ignored.
 
     Args:
-        backplane: Where it is attached.
         outbound: Its socket.
-        grant: What it may do.
+        subscriptions: What it hears.
+        renewal: Takes its fresh tokens.
     """
 
-    _backplane: BaseBackplane
     _outbound: Outbound
-    _grant: Grant
+    _subscriptions: Subscriptions
+    _renewal: Renewal
     _budget: Budget = field(factory=Budget)
 
     def admits(self, message: Any, now: float) -> bool:  # noqa: ANN401 -- an ASGI message
@@ -59,7 +63,7 @@ class Commands:
             return False
         return True
 
-    async def take(self, text: str) -> None:
+    async def take(self, text: str, now: float) -> None:
         """Do what a message says, and answer it."""
         try:
             command = _decode(text)
@@ -72,24 +76,23 @@ class Commands:
                 await self._subscribe(command.target)
             case "unsubscribe":
                 await self._unsubscribe(command.target)
+            case "grant":
+                self._answer(backplane="granted", expires_in_s=self._renewal.left_s)
+            case "renew":
+                await self._renew(command.token, now)
             case _:
                 return
 
     async def _subscribe(self, text: str) -> None:
         try:
-            target = Target.parse(text)
-            held = self._backplane.targets_of(self._outbound.conn_id)
-            if target not in self._grant.may_subscribe:
-                self._answer(backplane="refused", target=text, reason="not allowed")
-            elif target not in held and len(held) >= MAX_TARGETS + len(self._grant.targets):
-                self._answer(backplane="refused", target=text, reason=f"at most {MAX_TARGETS} targets")
-            else:
-                await self._backplane.associate(self._outbound.conn_id, target)
-                self._answer(backplane="subscribed", target=text)
+            refusal = await self._subscriptions.add(Target.parse(text))
         except InvalidTargetError:
             self._answer(backplane="refused", target=None, reason="not a target: kind:id")
-        except BackplaneError:  # it is closing, or the broker refuses
-            self._answer(backplane="refused", target=text, reason="not now")
+            return
+        if refusal is None:
+            self._answer(backplane="subscribed", target=text)
+        else:
+            self._answer(backplane="refused", target=text, reason=refusal)
 
     async def _unsubscribe(self, text: str) -> None:
         try:
@@ -97,9 +100,15 @@ class Commands:
         except InvalidTargetError:
             self._answer(backplane="refused", target=None, reason="not a target: kind:id")
             return
-        if target not in self._grant.targets:
-            await self._backplane.dissociate(self._outbound.conn_id, target)
+        await self._subscriptions.remove(target)
         self._answer(backplane="unsubscribed", target=text)
+
+    async def _renew(self, token: str, now: float) -> None:
+        lost = await self._renewal.renew(token, now)
+        if lost is not None:
+            for target in lost:
+                self._answer(backplane="refused", target=target.text, reason="no longer allowed")
+            self._answer(backplane="granted", expires_in_s=self._renewal.left_s)
 
     def _answer(self, **answer: object) -> None:
         self._outbound.put_control(msgspec.json.encode(answer))

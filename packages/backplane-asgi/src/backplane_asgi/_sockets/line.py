@@ -49,6 +49,7 @@ class Line:
         self._outbound = outbound
         self._prepared: Any = _prepared_of(scope)
         self._plain: SendPort | None = None
+        self._has_ended = False
 
     @asynccontextmanager
     async def opened(self, send: Send) -> AsyncGenerator[None]:
@@ -85,7 +86,18 @@ class Line:
         outbound.leave()
         if self._plain is not None:
             await self._plain.stop()
-        self._hub.ended("websocket", outbound, 0 if self.has_gone or ending is None else ending.code)
+        self.end(0 if self.has_gone or ending is None else ending.code)
+
+    def end(self, code: int = 0) -> None:
+        """Count it as ended, once, also where something failed before it could be closed.
+
+        Args:
+            code: What it was closed with; 0: the client went, or the server closed it.
+        """
+        if not self._has_ended:
+            self._has_ended = True
+            self._outbound.leave()
+            self._hub.ended("websocket", self._outbound, code)
 
     async def _send_close(self, send: Send, ending: Ending) -> None:
         # RuntimeError: the server has closed it meanwhile, as on a signal.

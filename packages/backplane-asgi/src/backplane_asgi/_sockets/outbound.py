@@ -25,6 +25,8 @@ from backplane_asgi._sockets.port import Port
 
 __all__ = [
     "CONTROL_BYTES",
+    "DEAF",
+    "DRAIN_CODES",
     "ENDED",
     "GAP",
     "SLOW",
@@ -47,6 +49,9 @@ SocketOverflow: TypeAlias = Literal["close", "latest"]
 """What happens to a client that is too far behind. `close`: its socket is closed, so that it comes back and reloads.
 `latest`: events are left out that a newer one of the same target and `key` waits behind; if there is none, it is closed
 all the same."""
+
+DRAIN_CODES: Final = (1001, 1012)
+"""What a WebSocket may be closed with when its server stops: "going away", "service restart"."""
 
 REPLAY_AT_ONCE: Final = 64
 """Missed events that are written before other sockets get their turn."""
@@ -71,6 +76,7 @@ class Ending:
 GAP: Final = Ending(1012, "events may have been missed: come back and reload")
 SLOW: Final = Ending(1012, "too far behind: come back and reload")
 STOPPING: Final = Ending(1001, "this server is about to stop: come back, another takes over")
+DEAF: Final = Ending(1011, "this server is not allowed to hear what you asked for")
 ENDED: Final = Ending(0, "")
 """The backplane ended the connection; whether it drains, or another took the id, is seen at the end."""
 

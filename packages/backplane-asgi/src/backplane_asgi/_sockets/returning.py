@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from attrs import frozen
 from backplane_core import BaseBackplane, InvalidTargetError, Target
 
-from backplane_asgi._sockets.commands import MAX_TARGETS
+from backplane_asgi._sockets.subscriptions import MAX_TARGETS
 from backplane_asgi.access import Grant, Request
 
 __all__ = ["Returning"]

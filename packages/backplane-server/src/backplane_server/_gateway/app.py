@@ -79,7 +79,10 @@ def make_app(backplane: BaseBackplane, policy: Policy, settings: ServeSettings) 
     """
     origins = list(settings.origins) or None
     websocket = websocket_endpoint(
-        authenticate=policy.listening, origins=origins, on_gap="frame" if settings.on_gap == "frame" else "close"
+        authenticate=policy.listening,
+        origins=origins,
+        on_gap="frame" if settings.on_gap == "frame" else "close",
+        drain_code=1012,  # "service restart": each client of ours may come back, which 1001 leaves open
     )
     events = sse_endpoint(authenticate=policy.listening, origins=origins)
     publish = publish_endpoint(authenticate=policy.publishing, max_body_bytes=settings.max_body_bytes)

@@ -190,9 +190,9 @@ def _reason(error: Exception) -> str:
 
 
 def refuse_if_full(request: Request, max_connections: int) -> None:
-    """Raise `Refused` if so many clients are connected."""
+    """Raise `Refused` if so many clients are connected, and this is one more."""
     backplane: BaseBackplane = request.scope["state"]["backplane"]
-    if backplane.connection_count >= max_connections:
+    if not request.is_renewal and backplane.connection_count >= max_connections:
         raise Refused(TRY_LATER, "this server is full")
 
 
