@@ -79,7 +79,7 @@ FRAMES: Mapping[str, tuple[bytes, set[int]]] = {
     **{f"a close with code {code}": (close(code), {1002}) for code in (0, 999, 1004, 1005, 1006, 1016, 2999, 65_535)},
     # Sizes
     "a message that is too large": (frame(TEXT, b"x" * (MAX_BYTES + 1)), {1009}),
-    "a message that is too large for a command": (frame(TEXT, b"x" * 5_000), {1009}),
+    "a message that is too large for a command": (frame(TEXT, b"x" * 9_000), {1009}),
     "a large message in small fragments": (
         frame(TEXT, b"x" * 1_000, fin=False) + frame(CONTINUATION, b"x" * 1_000, fin=False) * 100,
         {1009},

@@ -98,6 +98,55 @@ async def test_a_page_that_is_refused_does_not_come_back(chromium: str) -> None:
         assert 'reason="4403"} 1\n' in (await server.get("/metrics")).text
 
 
+TOKENS = """
+(lifetimes) => {
+  // A token of a user, until when, and the rooms: as the service of these tests reads them.
+  window.asked = 0;
+  return async () => {
+    const lifetime = lifetimes[Math.min(asked, lifetimes.length - 1)];
+    asked += 1;
+    if (lifetime === "fails") throw new Error("not now");
+    return lifetime === null ? null : `ann~${Date.now() / 1000 + lifetime}`;
+  };
+}
+"""
+
+
+async def with_tokens(page: Page, *lifetimes: float | str | None) -> None:
+    script = PAGE.replace("...options,", f"...options, token: ({TOKENS})(options.lifetimes),")
+    await page.evaluate(script, ["/ws", {"lifetimes": [*lifetimes]}])
+
+
+async def test_a_page_renews_its_token_before_it_expires_and_no_event_is_missed(chromium: str) -> None:
+    async with serve() as server, page_of(server, chromium) as page:
+        await with_tokens(page, "fails", 6, 8, 600)  # the first one can't be had: it comes back
+        await sees(page, ["state", "live", None])
+        assert await server.publish("user:ann", 1) == 1
+        await page.wait_for_function("() => asked === 4", timeout=30_000)
+        assert await server.publish("user:ann", 2) == 1
+        await sees(page, ["event", 1], ["event", 2])
+        states = [it[1] for it in await page.evaluate("seen") if it[0] == "state"]
+        assert states == ["connecting", "live"], "on one socket"
+
+
+async def test_a_page_that_slept_past_its_token_comes_back_with_a_new_one_and_ends_once_there_is_none(
+    chromium: str,
+) -> None:
+    async with serve() as server, page_of(server, chromium) as page:
+        await with_tokens(page, 4, 4, None)
+        await sees(page, ["state", "live", None])
+        await page.evaluate("clearTimeout(events.renewal)")  # as a machine that sleeps
+        await sees(page, ["state", "live", None], ["state", "connecting", None], ["state", "live", None])
+        await sees(page, ["state", "closed", 4401])
+        assert await page.evaluate("asked") == 3
+
+
+async def test_a_page_whose_token_is_refused_at_once_does_not_come_back(chromium: str) -> None:
+    async with serve() as server, page_of(server, chromium) as page:
+        await with_tokens(page, -5)
+        await sees(page, ["state", "live", None], ["state", "closed", 4401])
+
+
 async def test_a_page_whose_sockets_do_not_get_through_takes_a_stream(chromium: str, redis_server: Any) -> None:
     async with serve(redis_server.url) as server, page_of(server, chromium) as page:
         # The server answers 403 to each handshake there, as some proxies do.

@@ -182,7 +182,7 @@ async def test_plain_http_is_told_what_this_is() -> None:
 async def test_abuse_costs_its_sender_a_code_and_nobody_else_anything(ws: str) -> None:
     async with serve(None, "--ws-max-size", "65536", ws=ws) as server, server.websocket("/ws?user=ann") as witness:
         async with server.websocket("/ws?user=ann") as large:
-            await large.send("x" * 5_000)
+            await large.send("x" * 9_000)
             assert (await closed(large))[0] == 1009
         async with server.websocket("/ws?user=ann") as flood:
             with suppress(ConnectionClosed):

@@ -52,6 +52,9 @@ def websocket_endpoint(
     `{"backplane":"subscribe","target":"room:42"}` within `Grant.may_subscribe`, `unsubscribe`, and `ping`; other
     messages are ignored.
 
+    Before its token expires it may send `{"backplane":"renew","token":…}`: `authenticate` decides again, and the socket
+    goes by the new grant. `{"backplane":"granted","expires_in_s":…}` says so; `{"backplane":"grant"}` asks for it.
+
     On a bus that keeps a log a client can resume, on any pod. It connects with `?last-event-id=`, empty the first time,
     and gets each event as `{"backplane":"event","id":…,"event":…}`. It comes back with the newest id it got, and with
     `subscribe=room:42` for each target that it had subscribed to, and gets what it missed first; where that ends, and

@@ -18,7 +18,7 @@ from backplane_server._failure import Failure
 __all__ = ["address_of", "listen_at", "serve_alone", "serve_both"]
 
 MAX_FRAME_BYTES: Final = 64 * 1024
-"""Of what a client sends: a command has 4 KiB at most."""
+"""Of what a client sends: a command has 8 KiB at most."""
 PING_S: Final = 20.0
 PONG_S: Final = 40.0
 """Longer than the interval: a loaded machine answers late."""
