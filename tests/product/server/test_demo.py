@@ -16,10 +16,10 @@ import psutil  # type: ignore[import-untyped]  # it has no py.typed
 import pytest
 from backplane_server._demo.check import Check
 from backplane_server._demo.ports import request
-from backplane_server._demo.samples import Sample
 from backplane_server._demo.scenario import BOB, CLIENTS
 from backplane_server._demo.servers import find_server
 from backplane_server._demo.stage import staged
+from backplane_server._page.samples import Sample
 
 from tests.product.server.commands import Running, backplane, running
 from tests.support.waiting import until

@@ -43,6 +43,10 @@ def serve(
         Text, _flag("Seconds from not ready to the first close, 5", "DRAIN_DELAY_S", "--drain-delay")
     ] = None,
     drain_s: Annotated[Text, _flag("Seconds over which clients are closed, 20", "DRAIN_S", "--drain-s")] = None,
+    admin: Annotated[
+        bool,
+        typer.Option("--admin", help="A page at /admin, for tokens with the role admin (or BACKPLANE_SERVE_ADMIN)."),
+    ] = False,
     insecure_dev: Annotated[
         bool, typer.Option("--insecure-dev", help="Let everyone do anything: ?target=user:ann says who it is.")
     ] = False,
@@ -58,6 +62,7 @@ def serve(
       /events    the same as server-sent events
       /publish   POST {"target":"user:u1","event":{...}}
       /healthz, /readyz, /openapi.json, /backplane.js
+      /admin     with --admin: a page that shows the fleet, publishes, and kicks
 
     A client shows a JWT as `Authorization: Bearer`, as the WebSocket's subprotocols ["bearer", token], or in a cookie.
     Its claim sub makes it a connection of that user; `backplane token` makes one to try.
@@ -84,6 +89,7 @@ def serve(
         "on_gap": on_gap,
         "drain_delay_s": drain_delay,
         "drain_s": drain_s,
+        "admin": "true" if admin else None,
         "insecure_dev": "true" if insecure_dev else None,
     }
     run(Serve(flags={name: text for name, text in given.items() if text is not None}), flags)

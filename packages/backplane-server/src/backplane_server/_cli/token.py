@@ -25,6 +25,8 @@ def token(
     subscribe: Annotated[Several, typer.Option(help="A target that it may subscribe to by itself.")] = None,
     publish: Annotated[Several, typer.Option(help="A target that it may publish to.")] = None,
     publisher: Annotated[bool, typer.Option("--publisher", help="Let it publish to anything.")] = False,
+    admin: Annotated[bool, typer.Option("--admin", help="Let it open /admin of `backplane serve --admin`.")] = False,
+    name: Annotated[str | None, typer.Option(help="Show the user as present under this name.")] = None,
     seconds: Annotated[float, typer.Option(help="How long it is valid.")] = 3600.0,
 ) -> None:
     """Make a token to try a gateway with.
@@ -44,6 +46,8 @@ def token(
         subscribe=subscribe or [],
         publish=publish or [],
         is_publisher=publisher,
+        is_admin=admin,
+        name=name,
         seconds=seconds,
     )
     run(asked, flags)

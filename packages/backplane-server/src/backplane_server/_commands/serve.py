@@ -101,6 +101,8 @@ def _announce(address: str, metrics: str | None, settings: BusSettings, serve: S
     typer.echo(f"listening at http://{address}: /ws, /events, /publish, /healthz, /readyz, /openapi.json", err=True)
     if metrics is not None:
         typer.echo(f"metrics at http://{metrics}/metrics", err=True)
+    if serve.admin:
+        typer.echo(f"administrators at http://{address}/admin", err=True)
     if settings.broker_url is None:
         typer.echo("warning: in memory: no other process hears of it; --bus names a broker", err=True)
     if serve.insecure_dev:

@@ -14,7 +14,7 @@ from backplane_server._commands.serve import read_secret
 from backplane_server._commands.settings import BusSettings
 from backplane_server._failure import MISUSED, Failure
 from backplane_server._gateway.keys import SecretKey
-from backplane_server._gateway.policies import OWN_CLAIM, PUBLISHER
+from backplane_server._gateway.policies import ADMIN, OWN_CLAIM, PUBLISHER
 
 __all__ = ["Token"]
 
@@ -30,6 +30,8 @@ class Token:
         subscribe: Targets that it may subscribe to.
         publish: Targets that it may publish to.
         is_publisher: Whether it may publish to anything.
+        is_admin: Whether it opens `/admin`.
+        name: Under which others see the user as present; None: not at all.
         seconds: How long it is valid.
     """
 
@@ -39,6 +41,8 @@ class Token:
     subscribe: Sequence[str]
     publish: Sequence[str]
     is_publisher: bool
+    is_admin: bool
+    name: str | None
     seconds: float
 
     async def do(self, settings: BusSettings) -> int:
@@ -57,8 +61,10 @@ class Token:
         for texts in lists.values():
             read_targets(list(texts))
         own: dict[str, object] = {name: list(texts) for name, texts in lists.items() if texts}
-        if self.is_publisher:
-            own["roles"] = [PUBLISHER]
+        if roles := [role for role, has in ((PUBLISHER, self.is_publisher), (ADMIN, self.is_admin)) if has]:
+            own["roles"] = roles
+        if self.name is not None:
+            own["presence"] = {"name": self.name}
         now = int(time.time())
         claims: dict[str, object] = {"sub": self.user, "iat": now, "exp": now + int(self.seconds)}
         further = {"org": self.org, "aud": serve.audience, "iss": serve.issuer, OWN_CLAIM: own}

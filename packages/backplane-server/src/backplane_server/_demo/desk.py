@@ -15,8 +15,9 @@ from backplane_core import BackplaneError, Target
 from backplane_server._demo.jobs import TooManyJobsError
 from backplane_server._demo.stage import Stage
 from backplane_server._failure import Failure
+from backplane_server._page.orders import OrderError, read_target
 
-__all__ = ["Desk", "DeskError"]
+__all__ = ["Desk"]
 
 ASK_S: Final = 0.5
 """Seconds to wait for pods that are to say who is there: the page asks each second."""
@@ -26,10 +27,6 @@ STEPS: Final = 20
 STEP_S: Final = 0.25
 KICKED: Final = 4403
 """A close code after which a client does not come back by itself."""
-
-
-class DeskError(Exception):
-    """What the page asked for can't be done; says why, for the person in front of it."""
 
 
 @frozen
@@ -45,7 +42,12 @@ class Desk:
     def about(self) -> Mapping[str, object]:
         """Return what stays as it is: the pods and where they are, the broker, and whether it has a log."""
         pods = [{"name": name, "url": it.address} for name, it in self.stage.gateways.items()]
-        return {"broker": self.stage.broker.server.name, "has_log": self.stage.broker.has_log, "pods": pods}
+        return {
+            "kind": "demo",
+            "broker": self.stage.broker.server.name,
+            "has_log": self.stage.broker.has_log,
+            "pods": pods,
+        }
 
     async def status(self) -> Mapping[str, object]:
         """Return how things are now."""
@@ -62,14 +64,14 @@ class Desk:
         """Publish a text on a pod, as often as is asked for; return what the pod says of the last one.
 
         Raises:
-            DeskError: It can't be.
+            OrderError: It can't be.
         """
         gateway = self.stage.gateways.get(str(asked.get("pod")))
         if gateway is None:
-            raise DeskError(f"publish on {' or '.join(self.stage.gateways)}")
-        target, text, count = _target(asked), str(asked.get("text", "")), asked.get("count", 1)
+            raise OrderError(f"publish on {' or '.join(self.stage.gateways)}")
+        target, text, count = read_target(asked).text, str(asked.get("text", "")), asked.get("count", 1)
         if len(text) > LONGEST_TEXT or not isinstance(count, int) or not 1 <= count <= MOST_AT_ONCE:
-            raise DeskError(f"at most {MOST_AT_ONCE} at once, of {LONGEST_TEXT} characters")
+            raise OrderError(f"at most {MOST_AT_ONCE} at once, of {LONGEST_TEXT} characters")
         answer: dict[str, object] = {}
         for number in range(1, count + 1):
             event = {
@@ -81,19 +83,19 @@ class Desk:
             try:
                 _, body = await gateway.publish(target, event)
             except OSError:
-                raise DeskError(f"{gateway.name} does not answer: end the demo, and start it again") from None
+                raise OrderError(f"{gateway.name} does not answer: end the demo, and start it again") from None
             answer = json.loads(body)
             if "error" in answer:
-                raise DeskError(str(answer["error"]))
+                raise OrderError(str(answer["error"]))
         return answer
 
     async def kick(self, asked: Mapping[str, Any]) -> Mapping[str, object]:
         """Close the sockets of a target, on every pod; return how many.
 
         Raises:
-            DeskError: It can't be.
+            OrderError: It can't be.
         """
-        target = Target.parse(_target(asked))
+        target = read_target(asked)
         answers = await self.stage.desk.fleet.close(target, code=KICKED, reason="kicked from the page")
         return {"closed": answers.total, "missing": [it.pod for it in answers.missing]}
 
@@ -101,12 +103,12 @@ class Desk:
         """Give the worker a job, whose progress a target learns of; return its number.
 
         Raises:
-            DeskError: It has too many.
+            OrderError: It has too many.
         """
         try:
-            return {"job": await self.stage.jobs.start(_target(asked), steps=STEPS, pause_s=STEP_S)}
+            return {"job": await self.stage.jobs.start(read_target(asked).text, steps=STEPS, pause_s=STEP_S)}
         except TooManyJobsError:
-            raise DeskError("the worker has too many jobs: wait until one is done") from None
+            raise OrderError("the worker has too many jobs: wait until one is done") from None
 
     async def kill_broker(self, _: Mapping[str, Any]) -> Mapping[str, object]:
         """Kill the broker."""
@@ -117,12 +119,12 @@ class Desk:
         """Start the broker again.
 
         Raises:
-            DeskError: It does not start.
+            OrderError: It does not start.
         """
         try:
             await self.stage.broker.start()
         except Failure as failure:
-            raise DeskError(failure.problem) from None
+            raise OrderError(failure.problem) from None
         return {}
 
     async def _present(self) -> Mapping[str, object]:
@@ -136,16 +138,3 @@ class Desk:
             for key in sorted(presence.present)
         ]
         return {"present": present, "missing": sorted(it.pod for it in presence.missing)}
-
-
-def _target(asked: Mapping[str, Any]) -> str:
-    """Return the target that a page names.
-
-    Raises:
-        DeskError: It is none.
-    """
-    text = str(asked.get("target", ""))
-    try:
-        return Target.parse(text).text
-    except BackplaneError:
-        raise DeskError("a target is a kind and an id, as user:ann or room:1, or everyone") from None

@@ -12,7 +12,7 @@ from attrs import define, field
 from backplane_server._demo.guard import Guard
 from backplane_server._demo.ports import HOST, free_ports, request
 from backplane_server._demo.processes import PYTHON, START_S, Child, environment
-from backplane_server._demo.samples import Sample
+from backplane_server._page.samples import Sample
 
 __all__ = ["Gateway"]
 

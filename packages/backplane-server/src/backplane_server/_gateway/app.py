@@ -27,6 +27,7 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
+from backplane_server._admin.site import admin_routes
 from backplane_server._gateway.settings import ServeSettings
 
 __all__ = ["Policy", "make_app", "make_metrics_app"]
@@ -41,6 +42,10 @@ class Policy(Protocol):
 
     async def publishing(self, request: Request) -> Grant:
         """Return what a client may publish to; raise `Refused`."""
+        ...
+
+    async def administering(self, request: Request) -> Grant:
+        """Return what an administrator may do; raise `Refused` for anybody else."""
         ...
 
 
@@ -100,6 +105,7 @@ def make_app(backplane: BaseBackplane, policy: Policy, settings: ServeSettings) 
         Route("/publish", publish, methods=None),
         Route("/backplane.js", websocket, methods=None),
         Route("/openapi.json", _openapi),
+        *(admin_routes(backplane, policy, origins) if settings.admin else ()),
         *_probes(),
     ]
     return Starlette(routes=routes, lifespan=lifespan)

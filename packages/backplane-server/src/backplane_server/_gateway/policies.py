@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, cast
@@ -14,12 +15,16 @@ from backplane_core import BaseBackplane, InvalidTargetError, Target
 from backplane_server._gateway.keys import Key, Keys
 from backplane_server._gateway.rates import Rates
 
-__all__ = ["OWN_CLAIM", "PUBLISHER", "DevPolicy", "Everything", "TokenPolicy"]
+__all__ = ["ADMIN", "OWN_CLAIM", "PUBLISHER", "DevPolicy", "Everything", "TokenPolicy"]
 
 OWN_CLAIM: Final = "backplane"
-"""What a token says of this gateway: `targets`, `subscribe`, `publish`, `roles`."""
+"""What a token says of this gateway: `targets`, `subscribe`, `publish`, `roles`, `presence`."""
 PUBLISHER: Final = "publisher"
 """The role that may publish to anything: a back-end's."""
+ADMIN: Final = "admin"
+"""The role that may open `/admin`: it sees every event, publishes to anything, and closes anybody's sockets."""
+MOST_SHOWN: Final = 1024
+"""Bytes of what others see of a client: as many as core takes."""
 UNAUTHORIZED: Final = 4401
 FORBIDDEN: Final = 4403
 TRY_LATER: Final = 1013
@@ -99,6 +104,17 @@ class TokenPolicy:
             raise Refused(TOO_OFTEN, f"at most {self.publish_rate:g} publishes a second")
         return grant
 
+    async def administering(self, request: Request) -> Grant:
+        """Return what an administrator may do: anything.
+
+        Raises:
+            Refused: It has no good token, or one without the role.
+        """
+        claims = self._read(request)
+        if ADMIN not in _roles(_own(claims)):
+            raise Refused(FORBIDDEN, f"the token's claim {OWN_CLAIM} has no role {ADMIN}")
+        return Grant(may_subscribe=Everything(), may_publish=Everything(), expires_at=float(claims["exp"]))
+
     def _read(self, request: Request) -> Mapping[str, Any]:
         token = request.bearer or (request.cookies.get(self.cookie) if self.cookie else None)
         if not token:
@@ -136,24 +152,46 @@ class TokenPolicy:
         return [name for name, value in (("aud", self.audience), ("iss", self.issuer)) if value is not None]
 
     def _grant(self, claims: Mapping[str, Any]) -> Grant:
-        own: object = claims.get(OWN_CLAIM, {})
-        if not isinstance(own, Mapping):
-            raise Refused(UNAUTHORIZED, f"the token's claim {OWN_CLAIM} is no object")
-        own = cast("Mapping[str, Any]", own)
+        own = _own(claims)
         named = [
             Target(kind, str(claims[claim]))
             for claim, kind in self.claims.items()
             if isinstance(value := claims.get(claim), (str, int)) and not isinstance(value, bool) and value != ""
         ]
         targets = list(dict.fromkeys([*named, *_targets(own, "targets")]))
-        roles: object = own.get("roles", [])
-        publishes = isinstance(roles, list) and PUBLISHER in roles
+        publishes = PUBLISHER in _roles(own)
         return Grant(
             targets=targets,
             may_subscribe=frozenset(_targets(own, "subscribe")),
             may_publish=Everything() if publishes else frozenset(_targets(own, "publish")),
             expires_at=float(claims["exp"]),
+            presence=_presence(own),
+            presence_key=str(claims["sub"]) if claims.get("sub") else None,
         )
+
+
+def _own(claims: Mapping[str, Any]) -> Mapping[str, Any]:
+    own: object = claims.get(OWN_CLAIM, {})
+    if not isinstance(own, Mapping):
+        raise Refused(UNAUTHORIZED, f"the token's claim {OWN_CLAIM} is no object")
+    return cast("Mapping[str, Any]", own)
+
+
+def _roles(own: Mapping[str, Any]) -> Sequence[object]:
+    roles: object = own.get("roles", [])
+    return cast("list[object]", roles) if isinstance(roles, list) else ()
+
+
+def _presence(own: Mapping[str, Any]) -> object:
+    """Return what others see of a client; None: nothing.
+
+    Raises:
+        Refused: It is too large.
+    """
+    shown: object = own.get("presence")
+    if len(json.dumps(shown, ensure_ascii=False).encode(errors="replace")) > MOST_SHOWN:
+        raise Refused(UNAUTHORIZED, f"{OWN_CLAIM}.presence of the token has more than {MOST_SHOWN} bytes")
+    return shown
 
 
 def _targets(own: Mapping[str, Any], name: str) -> Sequence[Target]:
@@ -230,3 +268,7 @@ class DevPolicy:
     async def publishing(self, request: Request) -> Grant:  # noqa: ARG002 -- anyone may
         """Return leave to publish to anything."""
         return Grant(may_publish=Everything())
+
+    async def administering(self, request: Request) -> Grant:  # noqa: ARG002 -- anyone may
+        """Return leave to do anything."""
+        return Grant(may_subscribe=Everything(), may_publish=Everything())

@@ -69,6 +69,7 @@ class ServeSettings:
         drain_delay_s: Seconds between "not ready" and the first close. Default: 5, for a balancer to notice.
         drain_s: Seconds over which the clients are closed. Default: 20, so that they don't come back all at once.
         on_gap: `close` or `frame`: what a WebSocket gets where events may be missing.
+        admin: Whether there is a page for administrators, at `/admin`.
         insecure_dev: Whether everyone may do anything.
     """
 
@@ -89,6 +90,7 @@ class ServeSettings:
     drain_delay_s: float = _setting(5.0, _seconds, "seconds, 0 or more")
     drain_s: float = _setting(20.0, _seconds, "seconds, 0 or more")
     on_gap: str = _setting("close", str, "close or frame")
+    admin: bool = _setting(False, _switch, "true or false")  # noqa: FBT003 -- a default
     insecure_dev: bool = _setting(False, _switch, "true or false")  # noqa: FBT003 -- a default
 
     @classmethod

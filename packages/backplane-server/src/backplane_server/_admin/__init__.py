@@ -1,0 +1,1 @@
+"""`/admin`: the page for a real fleet, behind a role."""
