@@ -81,7 +81,7 @@ def websocket_endpoint(
         ping_s: Seconds between two messages `{"backplane":"ping"}` to a silent client, for servers that send no ping of
             their own; uvicorn and hypercorn do. By default 0: none.
         drain_code: What the socket is closed with when this server is about to stop. 1001, "going away", is the default
-            of most servers, and `onclose` can tell it from a gap. 1012, "service restart", is what many clients take as
+            of most servers, and differs from the code of a gap. 1012, "service restart", is what many clients take as
             leave to come back, and what the gateway says.
 
     Returns:
