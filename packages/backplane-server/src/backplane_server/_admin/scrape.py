@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from backplane_asgi import Message, metrics_endpoint
+from backplane_asgi import Message, Scope, metrics_endpoint
 from backplane_core import BaseBackplane
 
 __all__ = ["scrape"]
 
-SCOPE: Final = {"type": "http", "method": "GET", "path": "/metrics", "headers": [], "query_string": b""}
+SCOPE: Final[Scope] = {"type": "http", "method": "GET", "path": "/metrics", "headers": [], "query_string": b""}
 
 
 async def scrape(backplane: BaseBackplane) -> str:
