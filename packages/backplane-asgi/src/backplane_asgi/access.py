@@ -32,7 +32,11 @@ class Request:
     _renewed: str | None = field(default=None, kw_only=True, alias="renewed")
 
     def renewed(self, token: str) -> Request:
-        """Return the same request with another token."""
+        """Return the same request with another token, for the `authenticate` of a client that is connected.
+
+        Args:
+            token: What the client shows now.
+        """
         return Request(self.scope, renewed=token)
 
     @property
