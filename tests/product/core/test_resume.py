@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from backplane_core import CaughtUp, Connection, DistributedBackplane, Event, Gap, InMemoryBackplane, Target
+from backplane_core._inbound.reader import SLICE_S, SLICE_SINKS
 from backplane_core.testing import MemoryLog
 from backplane_core.testing.memory_log import MemoryLogLink
 
@@ -299,6 +301,36 @@ async def test_events_that_no_log_has_yet_come_once_wherever_the_client_goes(fle
     async with one.connection("c", USER, resume_from=last.id) as connection:
         await one.publish(USER, 4)
         assert sorted(map(str, await read(connection, 4))) == ["3", "4", "live", "of the other pod"]
+
+
+async def test_what_a_pod_publishes_while_it_hands_out_a_frame_comes_once_to_those_who_get_the_frame_later(
+    fleet: LogFleet,
+) -> None:
+    one, two = [await fleet.pod() for _ in range(2)]
+    has_begun = asyncio.Event()
+
+    def slow(value: object) -> None:
+        if value == "frame":
+            has_begun.set()
+            time.sleep(2 * SLICE_S)  # the loop gets a turn before the others get it
+
+    def plain(_: object) -> None:
+        return
+
+    for number in range(SLICE_SINKS):
+        await one.attach(f"c{number}", plain if number else slow)
+        await one.associate(f"c{number}", USER)
+    async with one.connection(None, USER) as last:
+        await two.publish(USER, "frame")
+        await has_begun.wait()
+        await one.publish(USER, "own")
+        async with asyncio.timeout(10):
+            events = [await anext(last) for _ in range(2)]
+    assert [event.value for event in events] == ["own", "frame"], "it was published while others had the frame"
+    for pod in (one, two):
+        async with pod.connection(None, USER, resume_from=events[-1].id) as connection:
+            await pod.publish(USER, "end")
+            assert [item for item in await read(connection, "end") if item != "live"] == ["end"]
 
 
 async def test_a_pod_that_starts_knows_what_was_before_it_and_follows_no_order_of_then(fleet: LogFleet) -> None:

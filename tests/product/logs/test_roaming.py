@@ -58,6 +58,12 @@ def test_a_pod_that_found_a_log_empty_and_began_at_its_end_lacks_nothing() -> No
     assert not account.unexplained
 
 
+def test_what_a_pod_publishes_before_the_rest_get_a_frame_comes_once() -> None:
+    account = play_roaming(Plan(seed=623, forgets=False, restarts=True))
+    assert not account.wrong
+    assert not account.unexplained
+
+
 def test_what_was_trimmed_meanwhile_lies_inside_a_gap(*, full: bool, long: bool) -> None:
     accounts = play_all(seeds(full=full, long=long), forgets=False, trims=True)
     assert_clean(accounts)

@@ -9,6 +9,7 @@ from typing import Final
 from backplane_core._fleet.post import FleetPost
 from backplane_core._inbound.admission import Admission
 from backplane_core._inbound.coverage import Coverage
+from backplane_core._inbound.fanout import Fanout
 from backplane_core._inbound.gap_notifier import GapNotifier
 from backplane_core._inbound.stale_frame import StaleFrame
 from backplane_core._local.delivery import Delivery
@@ -16,18 +17,14 @@ from backplane_core._local.entry import Entry
 from backplane_core._local.registry import Registry
 from backplane_core._local.union_event import UnionEvent
 from backplane_core._log.mirror import Mirror
-from backplane_core._log.serving import Serving
-from backplane_core._protocol.exclusion import Exclusion
 from backplane_core._protocol.frame import decode_exclusion, decode_key, decode_target, decode_targets, read_head
 from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.json import compact
 from backplane_core._protocol.own_frames import OwnFrames
-from backplane_core._protocol.position import EventPlace
 from backplane_core._protocol.sequence import Tracker
 from backplane_core._runtime.counters import Counters
 from backplane_core._runtime.system import System
 from backplane_core.errors import EnvelopeError
-from backplane_core.target import Intersection, Target
 from backplane_core.transport import Frame, Lost
 
 __all__ = ["Reader"]
@@ -159,14 +156,15 @@ class Reader:
                     event = compact(event)
                 is_plain = not head.also and head.to is None and key is None
                 union = None if is_plain else UnionEvent(event, targets or decode_targets(head), place, key=key)
-                if owed_holes or coverage.since is not None:
-                    targets = targets or decode_targets(head)
-                    entries = await self._notified(channel, entries, event, target, union, place, targets, exclude)
-                if len(entries) <= SLICE_SINKS and size * len(entries) <= SLICE_BYTES:
+                is_small = len(entries) <= SLICE_SINKS and size * len(entries) <= SLICE_BYTES
+                if is_small and not owed_holes and coverage.since is None:
                     taken = deliver(entries, event, target, union, place)
                 else:
                     targets = targets or decode_targets(head)
-                    taken = await self._deliver_sliced(entries, event, target, union, place, targets, exclude)
+                    fanout = Fanout(
+                        registry, self._delivery, mirror, event, target, union, place, targets=targets, exclude=exclude
+                    )
+                    taken = await self._fan_out(channel, fanout, entries)
             if head.receipt is not None:
                 self._post.roll_calls.took(head.origin, head.receipt, taken)
                 self._passed(channel)
@@ -187,17 +185,13 @@ class Reader:
         if self._monotonic() >= self._slice_ends:
             await self._turn()
 
-    async def _notified(  # noqa: PLR0917 -- one caller
-        self,
-        channel: str,
-        entries: Sequence[Entry],
-        event: bytes,
-        target: bytes,
-        union: UnionEvent | None,
-        place: EventPlace | None,
-        targets: Sequence[Target | Intersection],
-        exclude: Exclusion | None,
-    ) -> Sequence[Entry]:
+    async def _fan_out(self, channel: str, fanout: Fanout, entries: Sequence[Entry]) -> int:
+        """Deliver a frame that takes more than one step, and return how many sinks took it."""
+        if self._gaps.owed_holes or self._coverage.since is not None:
+            entries = await self._notified(channel, fanout, entries)
+        return await self._deliver_sliced(channel, fanout, entries)
+
+    async def _notified(self, channel: str, fanout: Fanout, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Notify connections of what they missed before this frame; return those that still are to get it.
 
         Cancellation: the link ends, so this frame lies in the gap that begins there. Over a log there is none, and a
@@ -207,45 +201,34 @@ class Reader:
             await self._gaps.notify_before(channel, entries)
         except asyncio.CancelledError:
             if self._tracker.keeps_first and self._coverage.since is None:
+                fanout.go_on()
                 self._gaps.notify_now(entries)
-                self._delivery.deliver(self._registry.keep(entries, targets, exclude), event, target, union, place)
+                fanout.deliver(fanout.keep(entries))
                 self._passed(channel)
             raise
-        # Others ran meanwhile: a connection may have left the target, and its id may be another user's by now.
-        return self._registry.keep(entries, targets, exclude)
+        fanout.go_on()
+        return fanout.keep(entries)
 
-    async def _deliver_sliced(  # noqa: PLR0917 -- one caller
-        self,
-        entries: Sequence[Entry],
-        event: bytes,
-        target: bytes,
-        union: UnionEvent | None,
-        place: EventPlace | None,
-        targets: Sequence[Target | Intersection],
-        exclude: Exclusion | None,
-    ) -> int:
+    async def _deliver_sliced(self, channel: str, fanout: Fanout, entries: Sequence[Entry]) -> int:
         """Deliver one frame to many sinks, and return how many took it; it reaches all before the next reaches any.
 
         Cancellation: the others get it at once, as a copy that comes later would be dropped.
         """
-        step = min(SLICE_SINKS, 1 + SLICE_BYTES // (len(event) + 1))
+        step = min(SLICE_SINKS, 1 + SLICE_BYTES // (len(fanout.event) + 1))
         turned, taken = False, 0
         for start in range(0, len(entries), step):
             part = entries[start : start + step]
-            # As in `_notified`.
-            left = self._registry.keep(part, targets, exclude) if turned else part
-            taken += self._delivery.deliver(left, event, target, union, place)
+            taken += fanout.deliver(fanout.keep(part) if turned else part)
             if self._monotonic() >= self._slice_ends:
-                if self._mirror is not None and place is not None:
-                    self._mirror.serving = Serving(place, frozenset(entries[: start + step]))
+                fanout.pause(entries[: start + step])
                 try:
                     await self._turn()
                 except asyncio.CancelledError:
-                    rest = self._registry.keep(entries[start + step :], targets, exclude)
-                    self._delivery.deliver(rest, event, target, union, place)
-                    if self._mirror is not None and place is not None:
-                        self._mirror.passed(self._mirror.channel(place.lane), self._mirror.cursor)
+                    fanout.go_on()
+                    fanout.deliver(fanout.keep(entries[start + step :]))
+                    self._passed(channel)
                     raise
+                fanout.go_on()
                 turned = True
         return taken
 

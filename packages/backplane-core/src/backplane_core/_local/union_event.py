@@ -35,6 +35,10 @@ class UnionEvent:
     _key: str | None = field(default=None, kw_only=True, alias="key")
     _made: dict[tuple[Target, bool], Event] = field(factory=dict[tuple[Target, bool], Event], init=False)
 
+    def moved(self, place: EventPlace) -> UnionEvent:
+        """Return it as it stands at another place, the same for all."""
+        return UnionEvent(self._json, self._targets, place, key=self._key)
+
     def event_for(self, entry: Entry) -> Event:
         """Return the event as this connection gets it."""
         matched = self._targets[0]
