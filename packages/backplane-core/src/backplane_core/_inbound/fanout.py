@@ -51,7 +51,7 @@ class Fanout:
     _targets: Sequence[Target | Intersection] = field(kw_only=True)
     _exclude: Exclusion | None = field(kw_only=True)
 
-    def keep(self, entries: Sequence[Entry]) -> list[Entry]:
+    def keep(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Return those of these connections that still are to get it: an id may be another user's by now."""
         return self._registry.keep(entries, self._targets, self._exclude)
 
