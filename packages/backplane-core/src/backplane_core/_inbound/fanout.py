@@ -48,8 +48,8 @@ class Fanout:
     _target: bytes
     _union: UnionEvent | None
     _place: EventPlace | None
-    _targets: Sequence[Target | Intersection] = field(kw_only=True)
-    _exclude: Exclusion | None = field(kw_only=True)
+    _targets: Sequence[Target | Intersection] = field(kw_only=True, alias="targets")
+    _exclude: Exclusion | None = field(kw_only=True, alias="exclude")
 
     def keep(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Return those of these connections that still are to get it: an id may be another user's by now."""
