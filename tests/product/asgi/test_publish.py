@@ -25,6 +25,31 @@ async def test_what_is_posted_arrives_as_the_json_that_it_is() -> None:
         assert (await server.client.post("/publish", json=others, headers=ANN)).json() == {"delivered": 1}
 
 
+async def test_a_post_may_be_for_those_who_have_several_targets_and_leave_out_those_who_have_others() -> None:
+    async with (
+        serve() as server,
+        server.websocket("/ws?user=ann&conn_id=a") as one,
+        server.websocket("/ws?user=ann"),
+    ):
+        await one.send('{"backplane": "subscribe", "target": "room:1"}')
+        assert "subscribed" in str(await one.recv())
+
+        async def delivered(**body: object) -> int:
+            answer = await server.client.post("/publish", json={"event": 1, **body}, headers=ANN)
+            assert answer.status_code == 200, answer.text
+            count: int = answer.json()["delivered"]
+            return count
+
+        assert await delivered(target="user:ann") == 2
+        assert await delivered(target=[["user:ann", "room:1"]]) == 1
+        assert await delivered(target=[["user:ann", "room:2"]]) == 0
+        assert await delivered(target=[["user:ann", "room:2"], "room:1"]) == 1
+        assert await delivered(target="user:ann", exclude_targets=["room:1"]) == 1
+        assert await delivered(target="user:ann", exclude_targets=[["room:1", "room:2"]]) == 2
+        assert await delivered(target="user:ann", exclude_targets=[["room:1", "connection:a"]]) == 1
+        assert await delivered(target="user:ann", exclude=["a"], exclude_targets=["user:ann"]) == 0
+
+
 @pytest.mark.parametrize(
     ("body", "status", "error"),
     [
@@ -37,7 +62,12 @@ async def test_what_is_posted_arrives_as_the_json_that_it_is() -> None:
         (b'{"target": [], "event": 1}', 422, "target"),
         (b'{"target": "user:ann", "event": 1e999}', 422, ""),
         (b'{"target": "user:ann", "event": 1, "exclude": [""]}', 422, "exclude"),
+        (b'{"target": [["user:ann"]], "event": 1}', 422, "2 to 8"),
+        (b'{"target": [["user:ann", ["room:1"]]], "event": 1}', 422, "target"),
+        (b'{"target": "user:ann", "event": 1, "exclude_targets": ["ann"]}', 422, "'ann' target"),
+        (b'{"target": "user:ann", "event": 1, "exclude_targets": ["everyone"]}', 422, "everyone"),
         (b'{"target": "user:bob", "event": 1}', 403, "not allowed"),
+        (b'{"target": [["user:ann", "user:bob"]], "event": 1}', 403, "not allowed"),
         (b'{"target": ["user:ann", "everyone"], "event": 1}', 403, "not allowed"),
         (b'{"target": "user:ann", "event": "' + b"x" * 200_000 + b'"}', 413, "200000"),
         (b"[" * 100_000, 422, ""),

@@ -14,6 +14,7 @@ from backplane_core import (
     ClosedError,
     EventEncodeError,
     EventTooLargeError,
+    Intersection,
     InvalidTargetError,
     OutboxFullError,
     Target,
@@ -34,9 +35,10 @@ BEFORE_RETRY_S: Final = b"1"
 class Body(msgspec.Struct, forbid_unknown_fields=True):
     """What a request holds; the event stays as it is."""
 
-    target: str | list[str]
+    target: str | list[str | list[str]]
     event: msgspec.Raw
     exclude: list[str] = []
+    exclude_targets: list[str | list[str]] = []
     key: str | None = None
 
 
@@ -52,7 +54,9 @@ def publish_endpoint(
 ) -> ASGIApp:
     """Return an ASGI app that publishes what is posted to it: `{"target": "user:u1", "event": {"kind": "ready"}}`.
 
-    `target` may be a list, `exclude` a list of connection ids, and `key` says which older events this one outdates. The
+    `target` may be a list, whose connections all get the event; a list inside it is an intersection: `[["user:u1",
+    "app:web"], "org:acme"]` is for the web connections of u1 and for all of acme. `exclude` is a list of connection
+    ids, `exclude_targets` a list in the form of `target`, and `key` says which older events this one outdates. The
     answer is `{"delivered": 3}`: how many connections of *this pod* took the event; what other pods deliver is not
     known. Refusals are JSON with an `error`: 401, 403, 429: `authenticate` or `Grant.may_publish` says no. 408: the
     body takes too long. 413: too large. 415: not `application/json`, which no form of another site can send. 422: what
@@ -60,7 +64,8 @@ def publish_endpoint(
 
     Args:
         backplane: The backplane, or its name in the state that the app's lifespan yields.
-        authenticate: Decides what may be published: its grant's `may_publish` has to hold every target.
+        authenticate: Decides what may be published: its grant's `may_publish` has to hold every target, also each of an
+            intersection. Whom an event leaves out is not checked.
         max_body_bytes: Bytes of the largest request. By default 1 MiB, as of the largest event.
         max_body_s: Seconds that a request's body may take to come. By default 30: 1 MiB over a slow line.
 
@@ -125,10 +130,11 @@ async def _publish(backplane: BaseBackplane, grant: Grant, body: bytes) -> tuple
             "error": f"not what is expected: {error}" if isinstance(error, msgspec.DecodeError) else "not JSON"
         }
     try:
-        targets = _targets(asked.target)
-        if not all(target in grant.may_publish for target in targets):
+        targets = _read_targets([asked.target] if isinstance(asked.target, str) else asked.target)
+        if not all(target in grant.may_publish for one in targets for target in _each(one)):
             return 403, {"error": "this target is not allowed"}
-        event, exclude, key = bytes(asked.event), asked.exclude, asked.key
+        exclude = [*asked.exclude, *_read_targets(asked.exclude_targets)]
+        event, key = bytes(asked.event), asked.key
         return 200, {"delivered": await backplane.publish_json(targets, event, exclude=exclude, key=key)}
     except (InvalidTargetError, EventEncodeError) as error:
         return 422, {"error": str(error)}
@@ -138,5 +144,11 @@ async def _publish(backplane: BaseBackplane, grant: Grant, body: bytes) -> tuple
         return 503, {"error": str(error)}
 
 
-def _targets(target: str | Sequence[str]) -> list[Target]:
-    return [Target.parse(text) for text in ([target] if isinstance(target, str) else target)]
+def _read_targets(listed: Sequence[str | Sequence[str]]) -> list[Target | Intersection]:
+    return [
+        Target.parse(one) if isinstance(one, str) else Intersection(tuple(map(Target.parse, one))) for one in listed
+    ]
+
+
+def _each(one: Target | Intersection) -> Sequence[Target]:
+    return one.targets if isinstance(one, Intersection) else (one,)
