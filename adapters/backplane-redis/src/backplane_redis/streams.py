@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
-from backplane_core import BrokerReport, DurableLink, Retention, Traits, TransportError
+from backplane_core import BrokerReport, QueueLink, Retention, Traits, TransportError
 
 from backplane_redis._commands import pack_command
 from backplane_redis._connection import LinkConnection
@@ -16,6 +16,7 @@ from backplane_redis._limits import MAX_PAYLOAD_BYTES
 from backplane_redis._opening import Connector
 from backplane_redis._reaching import Reaching
 from backplane_redis._streams.link import StreamLink
+from backplane_redis._streams.queues import StreamQueues
 from backplane_redis._streams.reader import StreamReader
 from backplane_redis._streams.session import Session
 from backplane_redis._streams.settings import SettingsCheck
@@ -28,7 +29,7 @@ RETAIN_ENTRIES: Final = 100_000
 RETAIN_BYTES: Final = 16 * 1024 * 1024
 RETAIN_S: Final = 600.0
 
-TRAITS: Final = Traits(durable=True, max_payload_bytes=MAX_PAYLOAD_BYTES, nodes="several")
+TRAITS: Final = Traits(durable=True, max_payload_bytes=MAX_PAYLOAD_BYTES, nodes="several", queues=True)
 
 
 class StreamsTransport:
@@ -76,7 +77,7 @@ class StreamsTransport:
         """`durable`, and what Redis takes at most."""
         return TRAITS
 
-    async def open(self) -> DurableLink:
+    async def open(self) -> QueueLink:
         """Open both connections of a link, in one attempt.
 
         Raises:
@@ -98,7 +99,8 @@ class StreamsTransport:
             [client_id] = await reading.ask(pack_command("CLIENT", "ID"))
             stack.pop_all()  # open from here on
         reader = StreamReader(reading, writing, client_id if isinstance(client_id, int) else None)
-        return StreamLink(writing, reading, reader, StreamWriter(writing, self._retention))
+        queues = StreamQueues(writing, self._connector, address)
+        return StreamLink(writing, reading, reader, StreamWriter(writing, self._retention), queues)
 
     async def inspect(self) -> BrokerReport:
         """Connect to the server, ask for what a fleet should know of it, and disconnect; it changes nothing there.

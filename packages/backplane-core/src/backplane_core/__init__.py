@@ -34,6 +34,7 @@ from backplane_core.event_sink import EventAttachment, EventSink, Replay, Resumi
 from backplane_core.fleet import ConnectionInfo, Fleet, PodInfo, Receipt
 from backplane_core.history import History
 from backplane_core.inspection import Access, BrokerReport, InspectableTransport
+from backplane_core.jobs import Job, Worker
 from backplane_core.logging_observer import LoggingObserver
 from backplane_core.memory import InMemoryBackplane
 from backplane_core.observe import (
@@ -43,6 +44,8 @@ from backplane_core.observe import (
     Gap,
     GapCallback,
     GapCause,
+    JobDead,
+    JobsLost,
     LinkChanged,
     Observer,
     OriginCollision,
@@ -63,6 +66,7 @@ from backplane_core.presence import (
     PresenceSnapshot,
 )
 from backplane_core.publisher import Publisher
+from backplane_core.queues import Delivery, QueueLink, is_queue
 from backplane_core.retention import Retention
 from backplane_core.sync_connection import SyncConnection
 from backplane_core.sync_fleet import SyncFleet
@@ -102,6 +106,7 @@ __all__ = [
     "Connecting",
     "Connection",
     "ConnectionInfo",
+    "Delivery",
     "DistributedBackplane",
     "DurableLink",
     "EnvelopeError",
@@ -125,6 +130,9 @@ __all__ = [
     "InspectableTransport",
     "Intersection",
     "InvalidTargetError",
+    "Job",
+    "JobDead",
+    "JobsLost",
     "LeavingLink",
     "Link",
     "LinkChanged",
@@ -146,6 +154,7 @@ __all__ = [
     "Proven",
     "ProvingLink",
     "Publisher",
+    "QueueLink",
     "Readiness",
     "Receipt",
     "Record",
@@ -172,11 +181,13 @@ __all__ = [
     "Traits",
     "Transport",
     "TransportError",
+    "Worker",
     "WrongLoopError",
     "connect",
     "connect_from_env",
     "decode_envelope",
     "encode_envelope",
+    "is_queue",
 ]
 
 __version__: str

@@ -11,13 +11,14 @@ from backplane_core._pod.holding import Holding
 from backplane_core._pod.marked_publisher import MarkedPublisher
 from backplane_core._pod.publishing import Publishing
 from backplane_core._pod.remembering import Remembering
+from backplane_core._pod.working import Working
 from backplane_core.fleet import Fleet
 from backplane_core.observe import Readiness, State, Stats
 
 __all__ = ["BaseBackplane"]
 
 
-class BaseBackplane(Holding, Remembering, Publishing):
+class BaseBackplane(Holding, Remembering, Publishing, Working):
     """What every backplane does: it holds this pod's connections and delivers published events to them.
 
     `connect` returns one, in memory or over a broker. It keeps the promises of `Backplane`.
@@ -113,6 +114,8 @@ class BaseBackplane(Holding, Remembering, Publishing):
         self._loop_binding.check()
         self._states.enter("draining", "drain() was called")
         self._presence.close()
+        if self._desk is not None:
+            self._desk.drain()
         for entry in list(self._registry.connections.values()):
             if entry.queue is not None:
                 entry.queue.end()
@@ -130,4 +133,6 @@ class BaseBackplane(Holding, Remembering, Publishing):
         """
         await self.drain(timeout_s=drain_s)
         self._registry.detach_all()
+        if self._desk is not None:
+            self._desk.close()
         self._states.enter("closed", "aclose() was called")

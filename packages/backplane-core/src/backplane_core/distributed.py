@@ -14,6 +14,8 @@ from backplane_core._inbound.cursors import Cursors
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._inbound.watermark import Watermark
+from backplane_core._jobs.bus_desk import BusDesk
+from backplane_core._jobs.current_link import CurrentLink
 from backplane_core._link.outage_log import OutageLog
 from backplane_core._link.supervisor import LinkSupervisor
 from backplane_core._log.mirror import Mirror
@@ -91,6 +93,9 @@ class DistributedBackplane(BaseBackplane):
         self._presence = self._fleet.presence
         if is_durable:
             self._sender.ring = ResendRing(settings.resend_s, settings.resend_max_bytes)
+        jobs = CurrentLink() if transport.traits.queues else None
+        if jobs is not None:
+            self._desk = BusDesk(self._sender, jobs, settings, signer, reporter)
         cursors: Cursors | None = None
         if is_durable:
             cursors = Cursors(own, 0 if signer is None else SIGNED_HEAD_BYTES)
@@ -132,6 +137,7 @@ class DistributedBackplane(BaseBackplane):
             roll_calls=self._fleet.post.roll_calls,
             presence=self._presence,
             greeting=self._fleet.greeting,
+            desk=self._desk,
         )
         self._link_events = PodEvents(
             states=self._states,
@@ -161,6 +167,7 @@ class DistributedBackplane(BaseBackplane):
             events=self._link_events,
             cursors=cursors,
             primer=primer,
+            jobs=jobs,
         )
         self._closing: asyncio.Event | None = None
         call_in_child(self._sender)

@@ -15,6 +15,8 @@ from backplane_core.observe import (
     EventDropped,
     FleetMismatch,
     Gap,
+    JobDead,
+    JobsLost,
     LinkChanged,
     OriginCollision,
     Record,
@@ -71,7 +73,7 @@ class LoggingObserver:
         self.logger.log(level, "%s", text)
 
 
-def _line(record: Record) -> tuple[int, tuple[str, ...], str] | None:  # noqa: PLR0911 -- one per kind of record
+def _line(record: Record) -> tuple[int, tuple[str, ...], str] | None:  # noqa: C901, PLR0911 -- one per kind of record
     """Return level, subject and text of a record; None for one that the backplane logs by itself."""
     match record:
         case EventDropped():
@@ -91,6 +93,16 @@ def _line(record: Record) -> tuple[int, tuple[str, ...], str] | None:  # noqa: P
             return logging.WARNING, ("rejected", record.channel), text
         case OriginCollision():
             return logging.ERROR, ("collision",), record.reason
+        case JobDead():
+            text = (
+                f"a job of {record.queue!r} was given up after {record.attempts} attempts, and is in "
+                f"'{record.queue}:dead' now: id {record.job_id}, {record.reason}"
+            )
+            return logging.ERROR, ("dead job", record.queue), text
+        case JobsLost():
+            jobs = "an unknown number of" if record.missed is None else str(record.missed)
+            text = f"{jobs} unfinished jobs of {record.queue!r} are gone: {record.reason}"
+            return logging.ERROR, ("lost jobs", record.queue), text
         case Gap():
             missed = "an unknown number of" if record.missed is None else f"up to {record.missed}"
             noun, verb = ("event", "was") if record.missed == 1 else ("events", "were")

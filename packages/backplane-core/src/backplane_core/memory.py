@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Unpack
 
 from backplane_core._fleet.asker import Asker
+from backplane_core._jobs.local_desk import LocalDesk
 from backplane_core._presence.driver import Company, PresenceDriver
 from backplane_core._presence.pod_presence import PresenceSettings
 from backplane_core._runtime.logging import logger
@@ -38,6 +39,7 @@ class InMemoryBackplane(BaseBackplane):
             self._system,
             PresenceSettings(linger_s=self._settings.presence_linger_s, lease_s=0.0, remote_control=True),
         )
+        self._desk = LocalDesk(self._asker.origin, self._settings, self._reporter)
         workers = find_workers()
         if workers is None:
             logger.info("pod %r: live in memory, reaches no other process", self._pod_name)

@@ -14,6 +14,8 @@ __all__ = [
     "Gap",
     "GapCallback",
     "GapCause",
+    "JobDead",
+    "JobsLost",
     "LinkChanged",
     "Observer",
     "OriginCollision",
@@ -207,6 +209,38 @@ class OriginCollision:
     reason: str
 
 
+@frozen(kw_only=True)
+class JobDead:
+    """A job failed at its last attempt. Nobody gets it again but who takes from the queue `name:dead`, where it is now.
+
+    Args:
+        queue: The queue that gave it up.
+        job_id: The job's.
+        attempts: How often it was handed out.
+        reason: Why the last attempt failed: the type of the error; its text could contain the payload.
+    """
+
+    queue: str
+    job_id: str
+    attempts: int
+    reason: str
+
+
+@frozen(kw_only=True)
+class JobsLost:
+    """Jobs of a queue are gone that nobody had finished: the broker forgot them, or somebody deleted them.
+
+    Args:
+        queue: The queue.
+        missed: How many; None where nobody knows.
+        reason: What happened, for the people who run the service.
+    """
+
+    queue: str
+    missed: int | None
+    reason: str
+
+
 Record: TypeAlias = (
     StateChanged
     | LinkChanged
@@ -216,6 +250,8 @@ Record: TypeAlias = (
     | EnvelopeRejected
     | FleetMismatch
     | OriginCollision
+    | JobDead
+    | JobsLost
     | Gap
 )
 Observer: TypeAlias = Callable[[Record], None]
@@ -280,6 +316,11 @@ class Stats:
         replayable_events: Events of a log that are kept in memory, for clients that come back.
         replayable_bytes: What they take there, in bytes, about.
         replayed: Events that were handed to clients that came back.
+        enqueued: Jobs accepted by `enqueue` on this pod.
+        jobs_done: Jobs that workers of this pod have done.
+        jobs_failed: Attempts at jobs that raised here.
+        jobs_dead: Jobs that were given up here after their last attempt; see `JobDead`.
+        jobs_lost: Jobs that are gone unfinished, at least; see `JobsLost`.
     """
 
     state: State
@@ -313,4 +354,9 @@ class Stats:
     replayable_events: int = 0
     replayable_bytes: int = 0
     replayed: int = 0
+    enqueued: int = 0
+    jobs_done: int = 0
+    jobs_failed: int = 0
+    jobs_dead: int = 0
+    jobs_lost: int = 0
     pod_name: str = ""

@@ -7,15 +7,18 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from backplane_core._local.arguments import normalize_targets, read_exclusion
-from backplane_core._portal.checking import check_options
+from backplane_core._portal.checking import check_options, keeps_jobs
+from backplane_core._portal.intake import Item, JobItem
 from backplane_core._portal.shared import share
 from backplane_core._portal.shared_publisher import SharedPublisher
 from backplane_core._protocol.frame import encode_marks
+from backplane_core._protocol.job_frame import check_queue
 from backplane_core._protocol.json import encode_event, normalize_json
 from backplane_core.adapters import scheme_of
-from backplane_core.errors import ClosedError, ReentrantPublishError
+from backplane_core.errors import ClosedError, ConfigurationError, ReentrantPublishError
 from backplane_core.observe import Stats
 from backplane_core.options import ConnectOptions
+from backplane_core.queues import NO_JOBS
 from backplane_core.target import Excluded, Target, Targets
 
 __all__ = ["SyncPublisher"]
@@ -50,6 +53,7 @@ class SyncPublisher:
         self._settings = check_options("SyncPublisher", url, self._options)
         self._shared: SharedPublisher | None = None
         self._closed = False
+        self._keeps_jobs: bool | None = None
         self._token = object()
 
     def __repr__(self) -> str:
@@ -142,6 +146,31 @@ class SyncPublisher:
         self._put(target, normalize_json(data), exclude, key)
         return 0
 
+    def enqueue(self, queue: str, job: object) -> None:
+        """Have one worker of the fleet do a job: one of those that take from this queue, on any pod.
+
+        Args:
+            queue: The queue's name: 1 to 64 characters of `[A-Za-z0-9_-]`. It begins with its first use.
+            job: What is to be done, as JSON: see `event` of `publish`.
+
+        Raises:
+            ConfigurationError: The bus keeps no jobs, or the name is not allowed; or this process runs no threads:
+                uWSGI without `--enable-threads`.
+            EventEncodeError: The job is not JSON.
+            EventTooLargeError: The job is larger than `max_event_bytes`, or than the broker takes.
+            OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
+            ClosedError: The publisher is closed, or the process is ending.
+            TransportError: With `wait=True`, as in `publish`.
+            AuthenticationError: With `wait=True`, as in `publish`.
+
+        Delivery: at least once, as `enqueue` of a backplane does it. `flush` returns once the broker has the job.
+        """
+        if self._keeps_jobs is None:
+            self._keeps_jobs = keeps_jobs(self._url, self._options)
+        if not self._keeps_jobs:
+            raise ConfigurationError(NO_JOBS)
+        self._hand_over((check_queue(queue), encode_event(job)))
+
     def flush(self, *, timeout_s: float | None = None) -> None:
         """Return once the broker has confirmed everything that this process has published before.
 
@@ -184,7 +213,9 @@ class SyncPublisher:
 
     def _put(self, target: Targets, data: bytes, exclude: Excluded, key: str | None) -> None:
         targets = (target,) if type(target) is Target else normalize_targets(target)
-        item = (targets, data, read_exclusion(exclude) if exclude else None, encode_marks(key))
+        self._hand_over((targets, data, read_exclusion(exclude) if exclude else None, encode_marks(key)))
+
+    def _hand_over(self, item: Item | JobItem) -> None:
         while True:
             if self._closed:
                 raise ClosedError("the publisher is closed")

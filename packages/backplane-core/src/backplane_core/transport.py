@@ -86,6 +86,8 @@ class Traits:
         nodes: `several` if a link's node may be replaced, or has peers that it may be cut off from: its links are then
             `ProvingLink`s. `one` if all pods use the same one, always.
         announces_leave: The broker announces that it will close a link: its links are then `LeavingLink`s.
+        queues: The broker keeps jobs as well, each for one worker: its links are then `QueueLink`s. Only with
+            `durable`.
     """
 
     durable: bool = False
@@ -94,6 +96,7 @@ class Traits:
     max_payload_bytes: int | None = field(default=None, validator=optional(ge(1)))
     nodes: Literal["one", "several"] = field(default="one", validator=in_(("one", "several")))
     announces_leave: bool = False
+    queues: bool = False
 
 
 @frozen(kw_only=True)
@@ -321,6 +324,7 @@ def find_disagreement(traits: Traits, link: Link) -> str | None:
         ("proven", traits.nodes == "several", "nodes='several'", "ProvingLink"),
         ("leaving", traits.announces_leave, "announces_leave=True", "LeavingLink"),
         ("resume", traits.durable, "durable=True", "DurableLink"),
+        ("open_queue", traits.queues, "queues=True", "QueueLink"),
     ):
         if callable(getattr(link, name, None)) is declared:
             continue

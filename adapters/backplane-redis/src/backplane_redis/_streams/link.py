@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 
-from backplane_core import Frame, Lost, Proven
+from backplane_core import Delivery, Frame, Lost, Proven
 
 from backplane_redis._streams.pages import PageReader
+from backplane_redis._streams.queues import StreamQueues
 from backplane_redis._streams.reader import StreamReader
 from backplane_redis._streams.session import Session
 from backplane_redis._streams.writer import StreamWriter
@@ -23,14 +24,18 @@ class StreamLink:
         reading: Waits for entries.
         reader: Reads over the second.
         writer: Writes over the first.
+        queues: Shares jobs out.
     """
 
-    def __init__(self, writing: Session, reading: Session, reader: StreamReader, writer: StreamWriter) -> None:
+    def __init__(
+        self, writing: Session, reading: Session, reader: StreamReader, writer: StreamWriter, queues: StreamQueues
+    ) -> None:
         self._writing = writing
         self._reading = reading
         self._reader = reader
         self._writer = writer
         self._pages = PageReader(writing)
+        self._queues = queues
 
     def __repr__(self) -> str:
         is_dead = self._writing.is_dead or self._reading.is_dead
@@ -75,6 +80,31 @@ class StreamLink:
         self._check()
         return await self._pages.read(channel, limit, after, before)
 
+    async def open_queue(self, channel: str, lease_s: float) -> bool:
+        """Return whether the queue had workers before, once entries can be taken from it."""
+        self._check()
+        return await self._queues.open(channel, lease_s)
+
+    async def take(self, channel: str, limit: int, wait_s: float) -> Sequence[Delivery | Lost]:
+        """Return entries that nobody has; none if there was none for so many seconds."""
+        self._check()
+        return await self._queues.take(channel, limit, wait_s)
+
+    async def extend(self, channel: str, tokens: Sequence[str]) -> None:
+        """Keep these entries for their worker."""
+        self._check()
+        await self._queues.extend(channel, tokens)
+
+    async def give_back(self, channel: str, token: str, delay_s: float) -> None:
+        """Let another `take` have an entry, after the delay."""
+        self._check()
+        await self._queues.give_back(channel, token, delay_s)
+
+    async def finish(self, channel: str, tokens: Sequence[str]) -> None:
+        """Let nobody get these entries again."""
+        self._check()
+        await self._queues.finish(channel, tokens)
+
     def proven(self) -> Proven:
         """Return until when everything was read; a stream keeps what a node that is replaced has confirmed."""
         return Proven(received_until=self._reader.received_until, replicated_until=None)
@@ -89,6 +119,8 @@ class StreamLink:
         async with AsyncExitStack() as stack:  # each, even if this is cancelled at the other one
             stack.push_async_callback(self._writing.aclose)
             stack.push_async_callback(self._reading.aclose)
+            for session in self._queues.sessions:
+                stack.push_async_callback(session.aclose)
 
     def _check(self) -> None:
         """Raise if either connection is dead: then the link is."""

@@ -8,11 +8,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import hiredis
-from backplane_core import Frame, Retention, TransportError
+from backplane_core import Frame, RefusedError, Retention, TransportError, is_queue
 
 from backplane_redis._commands import pack_command, pack_head
 from backplane_redis._streams.entries import FIELD
 from backplane_redis._streams.place import Place
+from backplane_redis._streams.queues import KEPT_S
+from backplane_redis._streams.rooms import QueueRooms
 from backplane_redis._streams.session import RETRYABLE_CODES, Session, logger
 from backplane_redis._streams.upkeep import Upkeep
 
@@ -41,6 +43,7 @@ class StreamWriter:
         self._session = session
         self._retention = retention
         self._upkeep = Upkeep(retention, session.where, time.monotonic())
+        self._rooms = QueueRooms(session)
         self._heads: dict[str, bytes] = {}
         self._last: dict[str, str] = {}
 
@@ -55,7 +58,17 @@ class StreamWriter:
         Raises:
             TransportError: The connection is dead, or a stream can't be written to.
             AuthenticationError: The user may not write it.
+            RefusedError: Some frames found no room in their queues; all others were added.
         """
+        refusals = await self._rooms.refuse(frames)
+        if refusals:
+            full = {refusal.index for refusal in refusals}
+            frames = [frame for place, frame in enumerate(frames) if place not in full]
+        await self._send(frames)
+        if refusals:
+            raise RefusedError(refusals)
+
+    async def _send(self, frames: Sequence[Frame]) -> None:
         if not frames:
             return
         commands = [self._packed(frame) for frame in frames]
@@ -68,9 +81,9 @@ class StreamWriter:
 
     def _packed(self, frame: Frame) -> bytes:
         head = self._heads.get(frame[0])
-        if head is None:  # there are as many as a fleet has lanes
-            kept = str(self._retention.entries)
-            head = self._heads[frame[0]] = pack_head("XADD", frame[0], "MAXLEN", "~", kept, "*", FIELD)
+        if head is None:  # there are as many as a fleet has lanes, and queues
+            limit = () if is_queue(frame[0]) else ("MAXLEN", "~", str(self._retention.entries))
+            head = self._heads[frame[0]] = pack_head("XADD", frame[0], *limit, "*", FIELD)
         return b"%b%d\r\n%b\r\n" % (head, len(frame[1]), frame[1])
 
     async def _add(
@@ -101,7 +114,7 @@ class StreamWriter:
             if isinstance(id_, hiredis.ReplyError):
                 return self._refusal(frame, str(id_))
             self._last[frame[0]] = id_.decode()
-        self._upkeep.added({frame[0] for frame in frames})
+        self._upkeep.added({frame[0] for frame in frames if not is_queue(frame[0])})
         return None
 
     def _refusal(self, frame: Frame, text: str) -> TransportError:
@@ -113,6 +126,7 @@ class StreamWriter:
 
     async def find_forgotten(self, cursors: Mapping[str, str]) -> Collection[str]:
         """Return the channels whose streams lack the entry of this cursor."""
+        cursors = await self._judged(cursors)
         places = {channel: Place.parse(cursor).redis_id for channel, cursor in cursors.items()}
         asked = [pack_command("XRANGE", channel, id_, id_, "COUNT", "1") for channel, id_ in places.items()]
         replies = await self._session.ask(*asked) if asked else []
@@ -120,3 +134,15 @@ class StreamWriter:
             if isinstance(reply, hiredis.ReplyError):
                 raise self._session.refusal("XRANGE", channel, str(reply))
         return [channel for channel, reply in zip(places, replies, strict=True) if not reply]
+
+    async def _judged(self, cursors: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the cursors that say something: what a queue has done, it keeps for a while only."""
+        if not any(is_queue(channel) for channel in cursors):
+            return cursors
+        [clock] = await self._session.ask(pack_command("TIME"))
+        oldest_ms = 0.0 if isinstance(clock, hiredis.ReplyError) else (int(clock[0]) - KEPT_S) * 1000
+        return {
+            channel: cursor
+            for channel, cursor in cursors.items()
+            if not is_queue(channel) or Place.parse(cursor).id[0] > oldest_ms
+        }

@@ -18,6 +18,7 @@ from backplane_core._inbound.cursors import Cursors
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
 from backplane_core._inbound.watermark import Watermark
+from backplane_core._jobs.current_link import CurrentLink
 from backplane_core._link.backoff import Backoff
 from backplane_core._link.ending import most_telling
 from backplane_core._link.events import LinkEvents
@@ -42,6 +43,7 @@ from backplane_core._runtime.system import System
 from backplane_core._runtime.tasks import run_bounded
 from backplane_core.errors import ConfigurationError, TransportError
 from backplane_core.options import Settings
+from backplane_core.queues import QueueLink
 from backplane_core.transport import DurableLink, Link, Transport
 
 __all__ = ["LinkSupervisor"]
@@ -67,6 +69,7 @@ class LinkSupervisor:
         events: Notified of what happens to the link.
         cursors: How far the logs are read; None: the broker keeps none.
         primer: Reads what is in the logs before this pod listens; None: nobody asks for that.
+        jobs: Takes jobs over the link; None: the broker keeps none.
     """
 
     def __init__(
@@ -85,10 +88,12 @@ class LinkSupervisor:
         events: LinkEvents,
         cursors: Cursors | None = None,
         primer: Primer | None = None,
+        jobs: CurrentLink | None = None,
     ) -> None:
         self._broker = hide_credentials(repr(transport))
         self.reason = f"no answer yet from {self._broker}"
         self._primer = primer
+        self._jobs = jobs
         self._cursors = cursors
         self._transport = transport
         self._settings = settings
@@ -250,6 +255,8 @@ class LinkSupervisor:
         finally:
             if self._primer is not None:
                 self._primer.pages.lost()
+            if self._jobs is not None:
+                self._jobs.lost()
             in_doubt = self._proof.lost()
             self._subscriptions.lost()
             if not is_abandoned:
@@ -314,6 +321,8 @@ class LinkSupervisor:
             self._events.beat()
             await self._writer.pass_beat(link)
         await self._go_live()
+        if self._jobs is not None:
+            self._jobs.opened(cast("QueueLink", link))
         if not must_prove:
             self._events.beat()
         group.create_task(self._writer.run(link), name="backplane-write")

@@ -93,6 +93,8 @@ class FrameBuilder:
         exclude: Exclusion | None,
         outbox: Outbox,
         extra: bytes = b"",
+        *,
+        channel: str | None = None,
     ) -> Frame:
         """Return a frame that may be too large; raise if it is, before it takes a number.
 
@@ -102,12 +104,13 @@ class FrameBuilder:
             exclude: Who must not get it.
             outbox: What it must fit into.
             extra: More members, as `,"name":value`.
+            channel: Where it goes; None: where frames to these targets do.
 
         Raises:
             EventTooLargeError: It is over the limit, or the broker's.
             OutboxFullError: There is no room and the policy is "raise".
         """
-        channel = self._routing.channel(targets)
+        channel = channel or self._routing.channel(targets)
         payload = self._checked(channel, targets, event, exclude, extra)
         if self._must_measure and not outbox.has_room(len(payload)):
             raise OutboxFullError(outbox.messages, outbox.bytes)

@@ -9,6 +9,7 @@ from backplane_core._protocol.numbering import MAX_CHANNELS
 from backplane_core._protocol.own_frames import OwnFrames
 from backplane_core._runtime.reporter import Reporter
 from backplane_core.observe import EventDropped
+from backplane_core.queues import is_queue
 from backplane_core.transport import Frame
 
 __all__ = ["Losses"]
@@ -38,6 +39,8 @@ class Losses:
             self._mark_tail(channel, doubt=True)
 
     def _mark_tail(self, channel: str, *, doubt: bool) -> None:
+        if is_queue(channel):
+            return  # nobody hears it: a beat there would be a job
         known = self.tails.get(channel)
         if known is not None or len(self.tails) < MAX_CHANNELS:
             self.tails[channel] = doubt or bool(known)

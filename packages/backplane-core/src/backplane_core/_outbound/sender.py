@@ -24,6 +24,7 @@ from backplane_core._runtime.reporter import Reporter
 from backplane_core._runtime.system import System
 from backplane_core._runtime.waking import Waiter, WakeQueue
 from backplane_core.options import Settings
+from backplane_core.queues import is_queue
 from backplane_core.target import Intersection, Target
 from backplane_core.transport import Frame, Refusal
 
@@ -108,6 +109,24 @@ class Sender(Outbound):
     ) -> None:
         """Take an event as `send` does, with further members; see `encode_marks`."""
         frame = self.frames.checked_frame(targets, event, exclude, self.outbox, marks)
+        if not self.outbox.offer(frame):
+            self._make_room(frame)
+        self._to_write.wake()
+
+    def send_job(self, channel: str, targets: Sequence[Target | Intersection], data: bytes, marks: bytes = b"") -> None:
+        """Take a job as `send` takes an event; nobody sees a hole where it is dropped, so that is counted alone.
+
+        Args:
+            channel: The queue's.
+            targets: Whom it is addressed to.
+            data: As JSON.
+            marks: Further members of the frame.
+
+        Raises:
+            EventTooLargeError: The frame is over the broker's limit; nothing was taken.
+            OutboxFullError: There is no room and the policy is "raise"; nothing was taken.
+        """
+        frame = self.frames.checked_frame(targets, data, None, self.outbox, marks, channel=channel)
         if not self.outbox.offer(frame):
             self._make_room(frame)
         self._to_write.wake()
@@ -288,7 +307,7 @@ class Sender(Outbound):
         What waits goes out before that beat. So the first frame of each channel says it as well: its receivers are
         notified before they get an event that is newer than what they miss.
         """
-        channels = [*channels]
+        channels = [channel for channel in channels if not is_queue(channel)]
         self._losses.doubt(channels)
         for place, frame in self.outbox.first_waiting(channels, DOUBTED_FRAMES).items():
             self.outbox.replace(place, self.frames.doubting(frame))

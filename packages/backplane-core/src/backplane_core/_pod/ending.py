@@ -7,6 +7,7 @@ from backplane_core._fleet.greeting import Greeting
 from backplane_core._fleet.roll_calls import RollCalls
 from backplane_core._inbound.receiver import Receiver
 from backplane_core._inbound.subscriptions import Subscriptions
+from backplane_core._jobs.desk import JobDesk
 from backplane_core._local.registry import Registry
 from backplane_core._local.states import States
 from backplane_core._outbound.sender import Sender
@@ -30,6 +31,7 @@ class Ending:
         roll_calls: RollCalls,
         presence: PresenceDriver,
         greeting: Greeting,
+        desk: JobDesk | None,
     ) -> None:
         self._states = states
         self._registry = registry
@@ -40,9 +42,12 @@ class Ending:
         self._roll_calls = roll_calls
         self._presence = presence
         self._greeting = greeting
+        self._desk = desk
 
     def end(self, reason: str) -> None:
         """End all of it; the state is `closed` then."""
+        if self._desk is not None:
+            self._desk.close()
         self._sender.close()
         self._subscriptions.lost()
         self._receiver.close()

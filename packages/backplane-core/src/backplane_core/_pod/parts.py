@@ -9,6 +9,7 @@ from backplane_core._fleet.asker import Asker
 from backplane_core._fleet.orders import Orders
 from backplane_core._fleet.own_part import OwnPart
 from backplane_core._fleet.responder import Responder
+from backplane_core._jobs.desk import JobDesk
 from backplane_core._local.connection_host import ConnectionHost
 from backplane_core._local.delivery import Delivery
 from backplane_core._local.loop_budget import LoopBudget
@@ -65,6 +66,8 @@ class Parts:
         self._states = States(self._reporter)
         self._pod_log: PodLog | None = None
         """Only on a bus that keeps a log."""
+        self._desk: JobDesk | None = None
+        """Only on a bus that keeps jobs."""
         self._resumer: NoLog = NoLog(self._system)
         self._turn = LoopBudget(self._settings.outbox_max_messages, self._settings.outbox_max_bytes)
         self._host = ConnectionHost(self._loop_binding, self._states, self._registry, self._system, self._reporter)

@@ -9,7 +9,7 @@ from backplane_core.adapters import MEMORY, make_transport, scheme_of
 from backplane_core.errors import ConfigurationError
 from backplane_core.options import Settings
 
-__all__ = ["check_options"]
+__all__ = ["check_options", "keeps_jobs"]
 
 
 def check_options(who: str, url: str, options: Mapping[str, Any]) -> Settings:
@@ -28,3 +28,9 @@ def check_options(who: str, url: str, options: Mapping[str, Any]) -> Settings:
         raise ConfigurationError(f"a {who} needs a broker: memory reaches no other process")
     _, rest = make_transport(url, options)
     return Settings.of_options(rest)
+
+
+def keeps_jobs(url: str, options: Mapping[str, Any]) -> bool:
+    """Return whether the broker of a URL, already checked, keeps jobs."""
+    transport, _ = make_transport(url, options)
+    return transport.traits.queues

@@ -16,10 +16,13 @@ from backplane_core.errors import OutboxFullError
 from backplane_core.options import Settings
 from backplane_core.target import Intersection, Target
 
-__all__ = ["Intake", "Item", "Taker"]
+__all__ = ["Intake", "Item", "JobItem", "Taker"]
 
 Item: TypeAlias = tuple[tuple[Target | Intersection, ...], bytes, Exclusion | None, bytes]
 """An event as JSON, with its targets, who must not get it, and further members of its frame."""
+
+JobItem: TypeAlias = tuple[str, bytes]
+"""A job as JSON, with its queue."""
 
 PER_TURN: Final = 256
 """Events taken until the loop turns, so that the writer gets its turn: what all publishers of a loop may use up."""
@@ -32,13 +35,13 @@ CROWDED_BYTES: Final = 1024 * 1024
 
 @frozen(eq=False)
 class Refused:
-    """Stands where an event would that was refused for want of room, so that receivers see the hole there.
+    """Stands where an event would that was refused for want of room, so that receivers see the hole there; or a job.
 
     Args:
-        targets: The event's.
+        whom: The event's targets, or the job's queue.
     """
 
-    targets: tuple[Target | Intersection, ...]
+    whom: tuple[Target | Intersection, ...] | str
 
 
 class Taker(Protocol):
@@ -53,12 +56,12 @@ class Taker(Protocol):
         """Return whether so many more events of so many bytes together fit."""
         ...
 
-    def take(self, item: Item) -> None:
-        """Take an event. It raises nothing: what it can't take it counts."""
+    def take(self, item: Item | JobItem) -> None:
+        """Take an event or a job. It raises nothing: what it can't take it counts."""
         ...
 
-    def refused(self, targets: tuple[Target | Intersection, ...]) -> None:
-        """Count an event that was dropped because the loop could not keep up, so that receivers see the hole."""
+    def refused(self, whom: tuple[Target | Intersection, ...] | str) -> None:
+        """Count what was dropped because the loop could not keep up; receivers of an event see the hole."""
         ...
 
 
@@ -85,7 +88,7 @@ class Intake:
         # Both come with the loop.
         self._portal: Portal | None = None
         self._taker: Taker | None = None
-        self._items: deque[Item | Refused] = deque()
+        self._items: deque[Item | JobItem | Refused] = deque()
         # Two threads may add at the same time and lose one's bytes; so it is set to 0 whenever nothing waits.
         self._bytes = 0
         self._wakes = False
@@ -98,8 +101,8 @@ class Intake:
 
     # From any thread
 
-    def put(self, item: Item) -> bool:
-        """Accept an event, or return False: it takes nothing more.
+    def put(self, item: Item | JobItem) -> bool:
+        """Accept an event or a job, or return False: it takes nothing more.
 
         Raises:
             OutboxFullError: There is no room, and the policy is "raise".
@@ -179,7 +182,7 @@ class Intake:
             except IndexError:  # a thread took its own back
                 break
             if isinstance(item, Refused):
-                taker.refused(item.targets)
+                taker.refused(item.whom)
             else:
                 self._bytes -= len(item[1])
                 taker.take(item)

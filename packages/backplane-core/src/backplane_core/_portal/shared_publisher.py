@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backplane_core._portal.encoded_publisher import EncodedPublisher
-from backplane_core._portal.intake import Intake, Item
+from backplane_core._portal.intake import Intake, Item, JobItem
 from backplane_core._portal.shared import Shared
 from backplane_core.errors import ClosedError, EventTooLargeError
 from backplane_core.observe import State, Stats
@@ -37,8 +37,8 @@ class SharedPublisher(Shared):
         """The publisher's."""
         return "connecting" if self._publisher is None else self._publisher.state
 
-    def put(self, item: Item) -> bool:
-        """Accept an event, or return False: it is closed, and another one may be had.
+    def put(self, item: Item | JobItem) -> bool:
+        """Accept an event or a job, or return False: it is closed, and another one may be had.
 
         Raises:
             EventTooLargeError: The event does not fit.
@@ -46,7 +46,7 @@ class SharedPublisher(Shared):
         """
         publisher = self._publisher
         if publisher is not None:
-            publisher.check_size(*item)
+            publisher.check_fits(item)
         elif len(item[1]) > self._max_event_bytes:
             raise EventTooLargeError(len(item[1]), self._max_event_bytes)
         if publisher is not None and self.is_current and not publisher.has_room(1, len(item[1])):

@@ -34,6 +34,11 @@ class Counters:
     mismatch: int = 0
     collisions: int = 0
     replayed: int = 0
+    enqueued: int = 0
+    jobs_done: int = 0
+    jobs_failed: int = 0
+    jobs_dead: int = 0
+    jobs_lost: int = 0
     dropped: Counter[str] = field(factory=Counter[str])
     gaps: Counter[str] = field(factory=Counter[str])
 

@@ -1,0 +1,1 @@
+"""Jobs, each for one worker of the fleet."""
