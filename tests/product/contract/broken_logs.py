@@ -47,3 +47,54 @@ class TurnsPagesRound(SoundLogTransport):
 class TakesAnyCursor(SoundLogTransport):
     def page(self, page: list[Frame | Lost]) -> list[Frame | Lost]:
         return [item for item in page if not isinstance(item, Lost)]
+
+
+class HandsOutTwice(SoundLogTransport):
+    async def open(self) -> Link:
+        link: Any = await super().open()
+        taken: list[Any] = []
+        take = link.take
+
+        async def take_again(channel: str, limit: int, wait_s: float) -> list[Any]:
+            items = [*taken, *await take(channel, limit, wait_s)]
+            taken[:] = items
+            return items
+
+        link.take = take_again
+        return cast("Link", link)
+
+
+class ForgetsToExtend(SoundLogTransport):
+    async def open(self) -> Link:
+        link: Any = await super().open()
+
+        async def extend(channel: str, tokens: Sequence[str]) -> None:
+            """Do nothing."""
+
+        link.extend = extend
+        return cast("Link", link)
+
+
+class KeepsWhatIsFinished(SoundLogTransport):
+    async def open(self) -> Link:
+        link: Any = await super().open()
+
+        async def finish(channel: str, tokens: Sequence[str]) -> None:
+            """Do nothing."""
+
+        link.finish = finish
+        return cast("Link", link)
+
+
+class EndsWhatIsTaken(SoundLogTransport):
+    async def open(self) -> Link:
+        link: Any = await super().open()
+        take = link.take
+
+        async def take_for_good(channel: str, limit: int, wait_s: float) -> list[Any]:
+            items = [*await take(channel, limit, wait_s)]
+            await link.finish(channel, [item.token for item in items])
+            return items
+
+        link.take = take_for_good
+        return cast("Link", link)

@@ -78,7 +78,14 @@ from tests.product.contract.broken_lives import (
     SwallowsSendsWhenDead,
     TakesItsProofBack,
 )
-from tests.product.contract.broken_logs import TakesAnyCursor, TurnsPagesRound
+from tests.product.contract.broken_logs import (
+    EndsWhatIsTaken,
+    ForgetsToExtend,
+    HandsOutTwice,
+    KeepsWhatIsFinished,
+    TakesAnyCursor,
+    TurnsPagesRound,
+)
 from tests.product.contract.sound import Sound, SoundTransport
 
 
@@ -226,5 +233,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(LeavesAnErrorWhenOpenIsCancelled, ("check_a_cancelled_open_without_a_broker_leaves_nothing",)),
     Mutant(TurnsPagesRound, ("check_a_log_is_read_in_pages",)),
     Mutant(TakesAnyCursor, ("check_a_cursor_that_no_log_gave_is_reported",)),
+    Mutant(HandsOutTwice, ("check_each_job_goes_to_one_worker",)),
+    Mutant(ForgetsToExtend, ("check_an_extended_job_stays_with_its_worker",)),
+    Mutant(KeepsWhatIsFinished, ("check_an_extended_job_stays_with_its_worker",)),
+    Mutant(EndsWhatIsTaken, ("check_an_unfinished_job_comes_again",)),
     Mutant(NeverTriesAgain, ("check_open_works_after_an_outage",)),
 )

@@ -35,6 +35,11 @@ class LogServer(Protocol):
         """With these a restart leaves nothing of the logs."""
         ...
 
+    @property
+    def queue_limit(self) -> str:
+        """What says how many unfinished jobs a queue takes, for a test that makes it smaller."""
+        ...
+
     def transport(self, **options: Any) -> Transport:
         """Return a transport to it."""
         ...
@@ -65,6 +70,10 @@ class RedisLogServer:
     @property
     def options(self) -> Mapping[str, Any]:
         return {}
+
+    @property
+    def queue_limit(self) -> str:
+        return "backplane_redis._streams.rooms.MAX_ENTRIES"
 
     def transport(self, **options: Any) -> Transport:
         return StreamsTransport(self.url, **options)
@@ -99,6 +108,10 @@ class JetStreamServer:
     @property
     def options(self) -> Mapping[str, Any]:
         return {"storage": "memory"}
+
+    @property
+    def queue_limit(self) -> str:
+        return "backplane_nats._jetstream.definition.QUEUE_ENTRIES"
 
     def transport(self, **options: Any) -> Transport:
         return JetStreamTransport(self.url, **options)

@@ -42,7 +42,8 @@ class ClientIO(Protocol):
     async def listen_for_answers(self, address: str) -> None:
         """Take what is sent to `{address}.{number}` for the answer to the question with that number.
 
-        It comes on the channel `.{number}`, as no other begins with a dot.
+        It comes on the channel `.{number}`, as no other begins with a dot. What a consumer hands out comes
+        on the channel `.{subject} {address}`: where it was published, and where to acknowledge it.
         """
         ...
 

@@ -23,10 +23,13 @@ _MAX_CACHED_HEAD_BYTES: Final = 256
 _Head: TypeAlias = tuple[str | None, int, int]
 """A message's channel, or None if it is no longer subscribed; the size of its headers; that of headers and payload."""
 
-# Subject, size of the headers, size of both. At most ten digits: int() raises beyond 4,300.
-_MSG: Final = re.compile(rb"MSG (\S+) \d+ (?:\S+ )?()(\d{1,10})\r\n")
-_HMSG: Final = re.compile(rb"HMSG (\S+) \d+ (?:\S+ )?(\d{1,10}) (\d{1,10})\r\n")
+# Subject, address for an answer, size of the headers, size of both. At most ten digits: int() raises beyond 4,300.
+_MSG: Final = re.compile(rb"MSG (\S+) \d+ (?:(\S+) )?()(\d{1,10})\r\n")
+_HMSG: Final = re.compile(rb"HMSG (\S+) \d+ (?:(\S+) )?(\d{1,10}) (\d{1,10})\r\n")
 _PONG: Final = b"PONG\r\n"
+
+_HANDED_OUT: Final = b"$JS.ACK."
+"""What the address begins with at which a consumer wants to hear what became of a message."""
 
 _CALL: Final = b"\0"
 """Put into nats-py's stream, this makes its read loop call `parse`. No line of the protocol ends with it."""
@@ -89,7 +92,11 @@ class InlineParser(Parser):
         self._listener = listener
         self._reads_headers = reads_headers
         self.answers: bytes | None = None
-        """What the subjects of answers begin with; the rest of each is its channel, with the dot in front."""
+        """What the subjects of answers begin with; the rest of each is its channel, with the dot in front.
+
+        What a consumer hands out has the subject at which it was published. Its channel is a dot, that subject, a
+        space, and where to acknowledge it.
+        """
         self._channels: dict[bytes, str] = {}
         # A busy subject's messages begin with the same few lines: a lookup costs a third of the pattern.
         self._heads: dict[bytes, _Head] = {}
@@ -196,9 +203,12 @@ class InlineParser(Parser):
         found = _MSG.fullmatch(line) or _HMSG.fullmatch(line)
         if found is None:
             return None
-        subject, header, length = found.groups()
-        if self.answers is not None and subject.startswith(self.answers):  # each on its own: none is worth a place
-            return subject[len(self.answers) - 1 :].decode(errors="replace"), 0, int(length)
+        subject, address, header, length = found.groups()
+        if self.answers is not None:  # each on its own: none is worth a place
+            if address is not None and address.startswith(_HANDED_OUT):
+                return f".{subject.decode(errors='replace')} {address.decode(errors='replace')}", 0, int(length)
+            if subject.startswith(self.answers):
+                return subject[len(self.answers) - 1 :].decode(errors="replace"), 0, int(length)
         if self._reads_headers:
             header = b""
         if len(self._heads) >= _MAX_CACHED_HEADS:

@@ -51,7 +51,10 @@ class _Answers(_Delivery):
     __slots__ = ()
 
     def set_result(self, result: Msg, /) -> None:
-        self._put(result.subject[result.subject.rfind(".") :], _with_headers(result))
+        if result.reply.startswith("$JS.ACK."):
+            self._put(f".{result.subject} {result.reply}", _with_headers(result))
+        else:
+            self._put(result.subject[result.subject.rfind(".") :], _with_headers(result))
 
 
 def _with_headers(message: Msg) -> bytes:

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from attrs import evolve
-from backplane_core import BrokerReport, ConfigurationError, DurableLink, Retention, Traits
+from backplane_core import BrokerReport, ConfigurationError, QueueLink, Retention, Traits
 
 from backplane_nats._jetstream.api import JetStreamApi
 from backplane_nats._jetstream.connection import JetStreamConnection
 from backplane_nats._jetstream.definition import make_definition
 from backplane_nats._jetstream.link import JetStreamLink
 from backplane_nats._jetstream.pages import PageReader
+from backplane_nats._jetstream.queues import JetStreamQueues
 from backplane_nats._jetstream.reader import StreamReader
 from backplane_nats._jetstream.writer import StreamWriter
 from backplane_nats._opener import Opener
@@ -28,7 +29,7 @@ RETAIN_S: Final = 600.0
 logger: Final = logging.getLogger("backplane")
 
 _SUFFIX: Final = "+jetstream"
-_TRAITS: Final = Traits(durable=True, nodes="several")
+_TRAITS: Final = Traits(durable=True, nodes="several", queues=True)
 
 
 class JetStreamTransport:
@@ -91,7 +92,7 @@ class JetStreamTransport:
             self._traits = evolve(_TRAITS, max_payload_bytes=self._opener.max_payload_bytes)
         return self._traits
 
-    async def open(self) -> DurableLink:
+    async def open(self) -> QueueLink:
         """Try each server once, and return the first link.
 
         Raises:
@@ -106,7 +107,13 @@ class JetStreamTransport:
             for weakness in self._definition.find_weaknesses(is_clustered=connection.is_clustered):
                 logger.warning("JetStream at %s: %s", connection.where, weakness)
         api = JetStreamApi(connection, self._definition)
-        return JetStreamLink(connection, StreamReader(connection, api), StreamWriter(connection, api), PageReader(api))
+        return JetStreamLink(
+            connection,
+            StreamReader(connection, api),
+            StreamWriter(connection, api),
+            PageReader(api),
+            JetStreamQueues(connection, api),
+        )
 
     async def inspect(self) -> BrokerReport:
         """Connect to a server, ask for what a fleet should know of it, and disconnect; it changes nothing there.

@@ -16,7 +16,7 @@ from backplane_nats._link import NatsLink
 from backplane_nats._split_watch import SplitWatch
 from backplane_nats._written import parse_denial
 
-__all__ = ["JetStreamConnection"]
+__all__ = ["ANSWER_S", "JetStreamConnection"]
 
 _INBOXES: Final = "_INBOX.>"
 
@@ -76,10 +76,19 @@ class JetStreamConnection(NatsLink):
         await self._io.listen_for_answers(self._client.new_inbox())
 
     async def ask(self, questions: Sequence[tuple[str, bytes]]) -> list[bytes]:
+        """Return the answer to each question; see `request`."""
+        return [message for message, _ in await self.request(questions)]
+
+    async def request(
+        self, questions: Sequence[tuple[str, bytes]], subject: str | None = None
+    ) -> list[tuple[bytes, str]]:
         """Write all questions in one go; return the answer to each, its headers in front if it has any.
+
+        Each comes with the address at which it is to be acknowledged; that is empty unless a consumer handed it out.
 
         Args:
             questions: Subjects and payloads.
+            subject: What a consumer hands out of this subject is an answer; None: nothing is.
 
         Raises:
             TransportError: The link is dead.
@@ -91,7 +100,7 @@ class JetStreamConnection(NatsLink):
             return []
         first = self._next
         self._next += len(questions)
-        answers = Answers(first, len(questions), self.inbox.confirmation())
+        answers = Answers(first, len(questions), self.inbox.confirmation(), subject)
         self.inbox.asked.append(answers)
         self._unconfirmed.add(answers.all_there)
         try:
@@ -101,7 +110,7 @@ class JetStreamConnection(NatsLink):
             self._unconfirmed.discard(answers.all_there)
             self.inbox.asked.remove(answers)
         self.raise_if_dead()
-        return [message or b"" for message in answers.messages]
+        return [(message or b"", address) for message, address in zip(answers.messages, answers.addresses, strict=True)]
 
     async def ask_jetstream(self, questions: Sequence[tuple[str, bytes]]) -> list[bytes]:
         """Return the answers to questions that may be asked twice.

@@ -7,17 +7,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, cast
 
 from attrs import frozen
-from backplane_core import ConfigurationError, Retention
+from backplane_core import ConfigurationError, Retention, is_queue
 
 from backplane_nats._subjects import to_subject
 
-__all__ = ["Storage", "StreamDefinition", "heard_as", "make_definition", "stream_name"]
+__all__ = ["QUEUE_BYTES", "QUEUE_ENTRIES", "Storage", "StreamDefinition", "heard_as", "make_definition", "stream_name"]
 
 Storage = Literal["file", "memory"]
 
 _ADJUSTABLE: Final = ("max_msgs", "max_bytes", "max_age", "num_replicas", "allow_direct", "republish")
 _FOREIGN: Final = ("mirror", "sources", "subject_transform", "sealed")
 """What a stream of ours never has: entries would come from elsewhere, or under other names."""
+
+QUEUE_ENTRIES: Final = 200_000
+QUEUE_BYTES: Final = 128 * 1024 * 1024
+"""What a queue takes, of which half may be done already: unfinished jobs are never deleted for want of room, so what
+comes then is refused."""
 
 _MAX_REPLICAS: Final = 5
 _MAX_NAME: Final = 255
@@ -55,6 +60,19 @@ class StreamDefinition:
     def config(self, channel: str) -> dict[str, Any]:
         """Return the configuration of a channel's stream, as the server takes it."""
         subject, limits = to_subject(channel), self.retention
+        if is_queue(channel):
+            return {
+                "name": stream_name(channel),
+                "subjects": [subject],
+                "retention": "limits",
+                "discard": "new",
+                "storage": self.storage,
+                "num_replicas": self.replicas,
+                "max_msgs": QUEUE_ENTRIES,
+                "max_bytes": QUEUE_BYTES,
+                "max_age": 0,
+                "allow_direct": True,
+            }
         return {
             "name": stream_name(channel),
             "subjects": [subject],
@@ -105,7 +123,9 @@ class StreamDefinition:
     def adjusted(self, channel: str, found: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the configuration with which a stream that is there becomes what it has to be; None: it is."""
         wanted = self.config(channel)
-        changes = {name: wanted[name] for name in _ADJUSTABLE if not _is_same(found.get(name), wanted[name])}
+        changes = {
+            name: wanted[name] for name in _ADJUSTABLE if name in wanted and not _is_same(found.get(name), wanted[name])
+        }
         if not changes:
             return None
         changed = {**found, **changes}

@@ -15,7 +15,8 @@ from backplane_nats._jetstream.place import split_entry
 __all__ = ["ANSWER", "Answers", "LogInbox"]
 
 ANSWER = "."
-"""What the channel of an answer begins with, as no other does; the number of its question follows."""
+"""What the channel of an answer begins with, as no other does; the number of its question follows. Of what a consumer
+hands out its subject follows, a space, and where to acknowledge it."""
 
 
 class Answers:
@@ -25,21 +26,31 @@ class Answers:
         first: The number of the first question.
         count: How many there are.
         all_there: Set once every one is answered.
+        subject: What is handed out of this subject is an answer as well, to whichever question has none yet.
     """
 
-    def __init__(self, first: int, count: int, all_there: Confirmation) -> None:
+    def __init__(self, first: int, count: int, all_there: Confirmation, subject: str | None = None) -> None:
         self.first = first
+        self.subject = subject
         self.messages: list[bytes | None] = [None] * count
+        self.addresses: list[str] = [""] * count
         self.all_there = all_there
         self._due = count
 
-    def take(self, number: int, message: bytes) -> bool:
+    def take_handed_out(self, subject: str, message: bytes, address: str) -> bool:
+        """Take what a consumer hands out; return whether somebody asked for it."""
+        if subject != self.subject or None not in self.messages:
+            return False
+        return self.take(self.first + self.messages.index(None), message, address)
+
+    def take(self, number: int, message: bytes, address: str = "") -> bool:
         """Take the answer to a question; return whether it is one of these."""
         place = number - self.first
         if not 0 <= place < len(self.messages):
             return False
         if self.messages[place] is None:  # a second one is somebody else's
             self.messages[place] = message
+            self.addresses[place] = address
             self._due -= 1
             if not self._due:
                 self.all_there.set(True)
@@ -112,7 +123,10 @@ class LogInbox(Inbox):
             self.behind.set()
 
     def _answer(self, channel: str, message: bytes) -> None:
-        number = channel.removeprefix(ANSWER)
+        number, _, address = channel.removeprefix(ANSWER).partition(" ")
+        if address:
+            _ = any(answers.take_handed_out(number, message, address) for answers in self.asked)
+            return
         if number.isdecimal() and len(number) < 20:  # noqa: PLR2004 -- digits of the largest number
             for answers in self.asked:
                 if answers.take(int(number), message):

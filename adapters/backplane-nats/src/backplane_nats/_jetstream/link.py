@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 
-from backplane_core import Frame, Lost, Proven, TransportError
+from backplane_core import Delivery, Frame, Lost, Proven, TransportError
 
 from backplane_nats._jetstream.connection import JetStreamConnection
 from backplane_nats._jetstream.pages import PageReader
+from backplane_nats._jetstream.queues import JetStreamQueues
 from backplane_nats._jetstream.reader import StreamReader
 from backplane_nats._jetstream.writer import StreamWriter
 
@@ -24,15 +25,22 @@ class JetStreamLink:
         reader: Reads over it.
         writer: Writes over it.
         pages: Reads over it what was in the streams before.
+        queues: Shares jobs out over it.
     """
 
     def __init__(
-        self, connection: JetStreamConnection, reader: StreamReader, writer: StreamWriter, pages: PageReader
+        self,
+        connection: JetStreamConnection,
+        reader: StreamReader,
+        writer: StreamWriter,
+        pages: PageReader,
+        queues: JetStreamQueues,
     ) -> None:
         self._connection = connection
         self._reader = reader
         self._writer = writer
         self._pages = pages
+        self._queues = queues
         self._reading = asyncio.create_task(self._read(), name="backplane-jetstream")
 
     def __repr__(self) -> str:
@@ -86,6 +94,26 @@ class JetStreamLink:
     ) -> Sequence[Frame | Lost]:
         """Return a page of a stream."""
         return await self._pages.read(channel, limit, after, before)
+
+    async def open_queue(self, channel: str, lease_s: float) -> bool:
+        """Return whether the queue had workers before, once entries can be taken from it."""
+        return await self._queues.open(channel, lease_s)
+
+    async def take(self, channel: str, limit: int, wait_s: float) -> Sequence[Delivery | Lost]:
+        """Return entries that nobody has; none if there was none for so many seconds."""
+        return await self._queues.take(channel, limit, wait_s)
+
+    async def extend(self, channel: str, tokens: Sequence[str]) -> None:
+        """Keep these entries for their worker."""
+        await self._queues.extend(channel, tokens)
+
+    async def give_back(self, channel: str, token: str, delay_s: float) -> None:
+        """Let another `take` have an entry, after the delay."""
+        await self._queues.give_back(channel, token, delay_s)
+
+    async def finish(self, channel: str, tokens: Sequence[str]) -> None:
+        """Let nobody get these entries again."""
+        await self._queues.finish(channel, tokens)
 
     def proven(self) -> Proven:
         """Return until when everything was read; what a stream acknowledged is in no doubt."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from backplane_core import Frame, Refusal, RefusedError
+from backplane_core import Frame, Refusal, RefusedError, is_queue
 
 from backplane_nats._jetstream.api import ApiError, JetStreamApi, explain_silence, parse_answer
 from backplane_nats._jetstream.connection import JetStreamConnection
@@ -29,6 +29,9 @@ MAX_AT_ONCE: Final = 2_048
 
 FULL: Final = (10023, 10025, 10028, 10047, 10077, 10122, 10167)
 """Refusals that end by themselves, once there is memory, disk or time: nothing was stored."""
+
+QUEUE_FULL: Final = 10077
+"""That of a stream which takes no further entry, as a queue does that is full; other streams drop their oldest."""
 
 _SEQUENCE: Final = re.compile(rb'"seq": ?(\d+)')
 
@@ -137,6 +140,8 @@ class StreamWriter:
             f"the stream {stream_name(frame[0])!r} at {self._connection.where} refused it: "
             f"{error.description} ({error.code})"
         )
+        if _is_full(frame[0], error):
+            reason = f"{reason}: the queue is full of jobs that nobody did"
         return Refusal(index=place, reason=reason)
 
     async def find_forgotten(self, cursors: Mapping[str, str]) -> Collection[str]:
@@ -147,6 +152,9 @@ class StreamWriter:
         forgotten: list[str] = []
         for (channel, place), entry in zip(places.items(), entries, strict=True):
             state = states[channel]
+            # What a queue has done it keeps for a while only: its last number says whether it lost its end.
+            if is_queue(channel) and state is not None and place.sequence < state.first and state.tag == place.stream:
+                continue
             if state is None or state.tag != place.stream or entry is None or not entry.fits(place.mark):
                 forgotten.append(channel)
         return forgotten
@@ -163,11 +171,15 @@ def _sift(
         channel = frames[place][0]
         if place not in refused:
             followed.add(channel)
-        elif channel in followed or refused[place].code not in FULL:
+        elif channel in followed or refused[place].code not in FULL or _is_full(channel, refused[place]):
             final.append(place)
         else:
             again.append(place)
     return final[::-1], again[::-1]
+
+
+def _is_full(channel: str, error: ApiError) -> bool:
+    return error.code == QUEUE_FULL and is_queue(channel)
 
 
 def _place(refusal: Refusal) -> int:

@@ -7,16 +7,18 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Final
 
 from backplane_core.errors import TransportError
+from backplane_core.queues import Delivery, QueueLink
 from backplane_core.testing._kit.logs import Log, Logs, Place
+from backplane_core.testing._kit.queues import MemoryQueues
 from backplane_core.testing._kit.subscribers import Subscribers
-from backplane_core.transport import DurableLink, Frame, Lost, Traits
+from backplane_core.transport import Frame, Lost, Traits
 
 __all__ = ["MemoryLog", "MemoryLogLink", "MemoryLogTransport"]
 
 PAGE: Final = 256
 """Entries of one channel that a link yields at once."""
 
-TRAITS: Final = Traits(durable=True)
+TRAITS: Final = Traits(durable=True, queues=True)
 
 
 class MemoryLog:
@@ -27,6 +29,7 @@ class MemoryLog:
 
     def __init__(self) -> None:
         self._logs = Logs()
+        self._queues = MemoryQueues(self._logs)
         self._links = Subscribers[MemoryLogLink]()
 
     @property
@@ -74,6 +77,7 @@ class MemoryLog:
     def erase(self) -> None:
         """Restart without any log; every link dies."""
         self._logs.by_channel.clear()
+        self._queues.clear()
         self.drop_links()
 
     def trim(self, keep: int, channel: str | None = None) -> int:
@@ -129,13 +133,13 @@ class MemoryLog:
         """
         return [entry.payload for entry in self._logs.get(channel).entries]
 
-    def open(self) -> DurableLink:
+    def open(self) -> QueueLink:
         """Return a new link, for a test that speaks to pods from outside of the library.
 
         Raises:
             TransportError: The broker is cut.
         """
-        link = MemoryLogLink(self._logs, self._links)
+        link = MemoryLogLink(self._logs, self._links, self._queues)
         self._links.enter(link)
         return link
 
@@ -146,9 +150,11 @@ class MemoryLogLink:
     Args:
         logs: The broker's.
         links: The broker's.
+        queues: The broker's.
     """
 
-    def __init__(self, logs: Logs, links: Subscribers[MemoryLogLink]) -> None:
+    def __init__(self, logs: Logs, links: Subscribers[MemoryLogLink], queues: MemoryQueues) -> None:
+        self._queues = queues
         self._logs = logs
         self._links = links
         self._places: dict[str, Place] = {}
@@ -229,6 +235,34 @@ class MemoryLogLink:
         begin = max(place.number, log.gone)
         return [*lost, *_frames(channel, log.page(begin, begin + limit))]
 
+    async def open_queue(self, channel: str, lease_s: float) -> bool:
+        """Return whether the queue had workers before."""
+        await self._turn()
+        return self._queues.open(channel, lease_s)
+
+    async def take(self, channel: str, limit: int, wait_s: float) -> Sequence[Delivery | Lost]:
+        """Return entries that nobody has."""
+        await self._turn()
+        taken = await self._queues.take(channel, limit, wait_s)
+        await self._turn()
+        return taken
+
+    async def extend(self, channel: str, tokens: Sequence[str]) -> None:
+        """Keep these entries for their worker."""
+        await self._turn()
+        self._queues.delay(channel, tokens, None)
+
+    async def give_back(self, channel: str, token: str, delay_s: float) -> None:
+        """Let another `take` have an entry, after the delay."""
+        await self._turn()
+        self._queues.delay(channel, [token], delay_s)
+
+    async def finish(self, channel: str, tokens: Sequence[str]) -> None:
+        """Let nobody get these entries again."""
+        await self._turn()
+        self._queues.finish(channel, tokens)
+        await self._turn()
+
     async def receive(self) -> AsyncIterator[list[Frame | Lost]]:
         """Yield what the logs have, a page of each channel at once."""
         while True:
@@ -301,7 +335,7 @@ class MemoryLogTransport:
         """What it can do: `durable`."""
         return TRAITS
 
-    async def open(self) -> DurableLink:
+    async def open(self) -> QueueLink:
         """Open a link to the broker.
 
         Raises:

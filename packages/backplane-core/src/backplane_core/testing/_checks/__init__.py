@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from backplane_core.testing._checks import delivery, subscription, closing, cancel, lateness, load, outage, logs
+from backplane_core.testing._checks import queues
 from backplane_core.testing._checks import fleet, fleet_outage
 from backplane_core.testing._kit.index import FLEET, LINK, OUTAGE
 
@@ -20,5 +21,6 @@ __all__ = [
     "load",
     "logs",
     "outage",
+    "queues",
     "subscription",
 ]
