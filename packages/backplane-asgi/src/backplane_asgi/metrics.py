@@ -46,6 +46,11 @@ PLAIN: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("replayed_total", "replayed", "counter", "Events handed to clients that came back."),
     ("replayable_events", "replayable_events", "gauge", "Events kept in memory for clients that come back."),
     ("replayable_bytes", "replayable_bytes", "gauge", "Bytes that these take."),
+    ("enqueued_jobs_total", "enqueued", "counter", "Jobs accepted by enqueue on this pod."),
+    ("done_jobs_total", "jobs_done", "counter", "Jobs that workers of this pod have done."),
+    ("failed_attempts_total", "jobs_failed", "counter", "Attempts at jobs that raised on this pod."),
+    ("dead_jobs_total", "jobs_dead", "counter", "Jobs given up after their last attempt on this pod."),
+    ("lost_jobs_total", "jobs_lost", "counter", "Jobs that were found to be gone unfinished."),
     ("origin_collisions_total", "collisions", "counter", "Beats under this pod's origin that it did not send."),
 )
 """Name, field of `Stats`, type, help."""

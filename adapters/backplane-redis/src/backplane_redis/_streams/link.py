@@ -119,8 +119,7 @@ class StreamLink:
         async with AsyncExitStack() as stack:  # each, even if this is cancelled at the other one
             stack.push_async_callback(self._writing.aclose)
             stack.push_async_callback(self._reading.aclose)
-            for session in self._queues.sessions:
-                stack.push_async_callback(session.aclose)
+            stack.push_async_callback(self._queues.aclose)
 
     def _check(self) -> None:
         """Raise if either connection is dead: then the link is."""

@@ -11,8 +11,10 @@ it confirmed: an entry that is missing was lost, and goes there again.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any, Final, cast
 
 import hiredis
@@ -53,10 +55,12 @@ class Queue:
         session: Waits for entries; None: nobody did yet.
         look_at: When to look for what others left, in seconds of the monotonic clock.
         tidy_at: When to trim, in seconds of the monotonic clock.
+        opening: Held by the one who opens the session.
     """
 
     lease_ms: int
     session: Session | None = None
+    opening: asyncio.Lock = field(factory=asyncio.Lock)
     look_at: float = 0.0
     tidy_at: float = field(factory=lambda: time.monotonic() + TIDY_EVERY_S)
 
@@ -75,11 +79,7 @@ class StreamQueues:
         self._connector = connector
         self._address = address
         self._queues: dict[str, Queue] = {}
-
-    @property
-    def sessions(self) -> Sequence[Session]:
-        """The connections that were opened for queues."""
-        return [queue.session for queue in self._queues.values() if queue.session is not None]
+        self._is_closed = False
 
     async def open(self, channel: str, lease_s: float) -> bool:
         """Make the group unless there is one, and return whether there was.
@@ -111,9 +111,8 @@ class StreamQueues:
             if left := await self._claim(channel, queue.lease_ms, limit):
                 queue.look_at = 0.0  # there may be more
                 return left
-        if queue.session is None:
-            queue.session = Session(await self._connector.open(self._address), self._asker.where)
-        [reply] = await queue.session.ask(
+        session = await self._session(queue)
+        [reply] = await session.ask(
             pack_command(
                 *("XREADGROUP", "GROUP", GROUP, CONSUMER, "COUNT", str(limit)),
                 *("BLOCK", str(max(1, int(wait_s * 1000))), "STREAMS", channel, ">"),
@@ -129,6 +128,27 @@ class StreamQueues:
             for entries in pages.values()
             for id_, fields in entries
         ]
+
+    async def _session(self, queue: Queue) -> Session:
+        """Return the connection that waits for a queue's entries: if it died alone, another one."""
+        async with queue.opening:
+            if queue.session is not None and queue.session.is_dead:
+                dead, queue.session = queue.session, None
+                await dead.aclose()
+            if queue.session is None:
+                session = Session(await self._connector.open(self._address), self._asker.where)
+                if self._is_closed:
+                    await session.aclose()
+                queue.session = session
+            return queue.session
+
+    async def aclose(self) -> None:
+        """Close what was opened for queues, at once; what waits there raises."""
+        self._is_closed = True
+        async with AsyncExitStack() as stack:  # each, even if this is cancelled at another one
+            for queue in self._queues.values():
+                if queue.session is not None:
+                    stack.push_async_callback(queue.session.aclose)
 
     async def _claim(self, channel: str, lease_ms: int, limit: int) -> list[Delivery | Lost]:
         """Return entries that have been pending for a lease, the oldest first."""

@@ -13,6 +13,7 @@ from backplane_core._outbound.sender import Sender
 from backplane_core._protocol.frame import FRAME_OVERHEAD_BYTES
 from backplane_core._protocol.job_frame import DEAD, decode_job, encode_buried, queue_target
 from backplane_core._protocol.signing import SIGNED_HEAD_BYTES, SignatureError, Signer
+from backplane_core._runtime.logging import logger
 from backplane_core._runtime.reporter import Reporter
 from backplane_core.errors import EnvelopeError, EventTooLargeError, OutboxFullError, TransportError
 from backplane_core.options import Settings
@@ -24,6 +25,9 @@ __all__ = ["BusDesk"]
 TAKE_S: Final = 0.5
 """How long one question for jobs waits at the broker: a worker that is closed waits as long for its answer, since a job
 in it would otherwise be nobody's until its lease is over."""
+
+LOG_EVERY_S: Final = 10.0
+"""Seconds between two lines in the log on a queue that can't be used."""
 
 RETRY_S: Final = 0.2
 """How long a worker waits after a link failed it: core takes as long to replace it."""
@@ -133,6 +137,7 @@ class BusSource(JobSource):
         self._was_opened = False
         self._lost: list[Lost] = []
         self._asking = 0
+        self._log_at = 0.0
 
     @property
     def is_asking(self) -> bool:
@@ -194,4 +199,10 @@ class BusSource(JobSource):
             raise error
         if self._opened_on is link:
             self._opened_on = None
+        now = asyncio.get_running_loop().time()
+        if self._links.now is link and now >= self._log_at:  # of a link that died the log says enough
+            self._log_at = now + LOG_EVERY_S
+            logger.warning(
+                "jobs on %r can't be had or settled now, tried again until they can: %s", self._channel, error
+            )
         await asyncio.sleep(RETRY_S)
