@@ -184,14 +184,15 @@ async def test_what_is_wrong_with_arguments_is_said_before_anything_is_taken(pod
         for queue in ("", "a b", "a:b", "x" * 65, "a.b", "ü", 5):
             with pytest.raises(ConfigurationError, match="64"):
                 await pod.enqueue(queue, 1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-        for options in (
+        wrong: list[dict[str, Any]] = [
             {"lease_s": 0.5},
             {"prefetch": 0},
             {"prefetch": 1.5},
             {"prefetch": 1_001},
             {"max_attempts": True},
             {"retry_s": -1},
-        ):
+        ]
+        for options in wrong:
             with pytest.raises(ConfigurationError, match="is not allowed"):
                 pod.worker("work", **options)
         with pytest.raises(EventEncodeError):
@@ -212,7 +213,7 @@ async def test_a_bus_that_keeps_nothing_refuses_jobs_at_once() -> None:
             await pod.enqueue("work", 1)
         with pytest.raises(ConfigurationError, match=r"nats\+jetstream"):
             pod.worker("work")
-        assert pod.stats().outbox_messages == 0
+        assert pod.stats().enqueued == 0
     with pytest.raises(ConfigurationError, match="keeps no jobs"), SyncPublisher("redis://127.0.0.1:1") as publisher:
         publisher.enqueue("work", 1)
     async with Publisher("redis://127.0.0.1:1", wait=False) as other:
@@ -242,7 +243,7 @@ async def test_a_job_outlives_links_and_is_sent_once_its_broker_is_back() -> Non
         broker.cut()
         await pod.enqueue("work", "while it was away")
         async with pod.worker("work") as jobs:
-            waiting = asyncio.create_task(anext(aiter(jobs)))
+            waiting = asyncio.ensure_future(anext(aiter(jobs)))
             await asyncio.sleep(0.05)
             assert not waiting.done()
             broker.restore()
@@ -302,7 +303,7 @@ async def test_a_forgotten_job_is_said_in_the_log(
         async with pod.worker("work") as jobs:
             each = aiter(jobs)
             job = await anext(each)
-            following = asyncio.create_task(anext(each, None))
+            following = asyncio.ensure_future(anext(each))
             await until(lambda: "job.done() forgotten" in caplog.text, "the log says so")
             await job.done()
             following.cancel()

@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import os
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
@@ -42,6 +43,9 @@ class Done:
         self.ids: dict[Any, set[str]] = {}
         self.attempts: dict[Any, list[int]] = {}
         self._fail = fail or {}
+
+    def has(self, count: int) -> bool:
+        return len(self.values) == count
 
     async def work(self, pod: BaseBackplane, queue: str = "work", **options: Any) -> None:
         """Take jobs for ever."""
@@ -184,7 +188,8 @@ async def test_a_server_that_is_killed_and_comes_back_costs_no_job(log_server: L
                     await asyncio.to_thread(log_server.broker.kill)
             await until(lambda: one.state == other.state == "degraded", "the pods noticed")
             await asyncio.to_thread(log_server.broker.start)
-            await until(lambda seen=(round_ + 1) * 100: len(done.values) == seen, "all of it was done")
+            seen = (round_ + 1) * 100
+            await until(partial(done.has, seen), "all of it was done")
         await ended(*tasks)
         assert set(done.values) == {*range(300)}
         assert all(len(ids) == 1 for ids in done.ids.values())

@@ -51,7 +51,7 @@ class Job:
     attempt: int
     json: bytes
     token: str = field(kw_only=True)
-    _holder: JobHolder = field(kw_only=True)
+    _holder: JobHolder = field(kw_only=True, alias="holder")
     is_settled: bool = field(default=False, init=False)
     """Whether it was done, given back or given up."""
 

@@ -123,9 +123,8 @@ class StreamDefinition:
     def adjusted(self, channel: str, found: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the configuration with which a stream that is there becomes what it has to be; None: it is."""
         wanted = self.config(channel)
-        changes = {
-            name: wanted[name] for name in _ADJUSTABLE if name in wanted and not _is_same(found.get(name), wanted[name])
-        }
+        names = [name for name in _ADJUSTABLE if name in wanted]
+        changes: dict[str, Any] = {name: wanted[name] for name in names if not _is_same(found.get(name), wanted[name])}
         if not changes:
             return None
         changed = {**found, **changes}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final, cast
 
@@ -240,10 +240,13 @@ class StreamQueues:
 
 def _find_group(reply: Any) -> dict[Any, Any] | None:  # noqa: ANN401 -- whatever Redis sends
     """Return what `XINFO GROUPS` says of the group of the workers; None: there is none."""
-    for group in cast("list[Any]", reply if isinstance(reply, list) else []):
-        fields: dict[Any, Any] = (
-            dict(zip(group[::2], group[1::2], strict=False)) if isinstance(group, list) else dict(group)
-        )
+    groups = cast("list[Any]", reply) if isinstance(reply, list) else []
+    for group in groups:
+        if isinstance(group, list):  # RESP2
+            flat = cast("list[Any]", group)
+            fields: dict[Any, Any] = dict(zip(flat[::2], flat[1::2], strict=False))
+        else:
+            fields = dict(cast("Mapping[Any, Any]", group))
         if fields.get(b"name") == GROUP.encode():
             return fields
     return None
@@ -257,7 +260,6 @@ def count_unfinished(groups: Any, length: Any) -> int:  # noqa: ANN401 -- whatev
         length: The reply to `XLEN`.
     """
     most = length if isinstance(length, int) else 0
-    own = _find_group(groups)
-    if own is None or not isinstance(own.get(b"lag"), int):
-        return most
-    return min(most, own[b"lag"] + own[b"pending"])
+    own = _find_group(groups) or {}
+    lag, pending = own.get(b"lag"), own.get(b"pending")
+    return min(most, lag + pending) if isinstance(lag, int) and isinstance(pending, int) else most

@@ -49,6 +49,8 @@ class BusDesk(JobDesk):
     ) -> None:
         super().__init__()
         self.links = links
+        # Queues that workers of this pod have used: if one of them is no longer there, its jobs are lost.
+        self._known: set[str] = set()
         self._sender = sender
         self._settings = settings
         self._signer = signer
@@ -73,7 +75,7 @@ class BusDesk(JobDesk):
     def source(self, queue: str, lease_s: float) -> JobSource:
         channel = queue_channel(self._settings.channel, queue)
         reader = JobReader(channel, self._signer, self._settings.max_event_bytes + FRAME_OVERHEAD_BYTES, self._reporter)
-        return BusSource(channel, lease_s, self.links, reader)
+        return BusSource(channel, lease_s, self.links, reader, self._known)
 
     def close(self) -> None:
         super().close()
@@ -126,15 +128,17 @@ class BusSource(JobSource):
         lease_s: For how long a job belongs to its worker.
         links: Knows the link that is live.
         reader: Reads what is handed out.
+        known: The channels of queues that this pod has used.
     """
 
-    def __init__(self, channel: str, lease_s: float, links: CurrentLink, reader: JobReader) -> None:
+    def __init__(self, channel: str, lease_s: float, links: CurrentLink, reader: JobReader, known: set[str]) -> None:
         self._channel = channel
         self._lease_s = lease_s
         self._links = links
         self._reader = reader
         self._opened_on: QueueLink | None = None
-        self._was_opened = False
+        self._known = known
+        self._failed_on: QueueLink | None = None
         self._lost: list[Lost] = []
         self._asking = 0
         self._log_at = 0.0
@@ -188,10 +192,11 @@ class BusSource(JobSource):
         if link is self._opened_on:
             return
         was_there = await link.open_queue(self._channel, self._lease_s)
-        if self._was_opened and not was_there:
+        if self._channel in self._known and not was_there:
             reason = "the queue was deleted, or the server came back without it: what nobody had finished is gone"
             self._lost.append(Lost(self._channel, reason, cause="epoch"))
-        self._opened_on, self._was_opened = link, True
+        self._opened_on = link
+        self._known.add(self._channel)
 
     async def _failed(self, link: QueueLink, error: TransportError) -> None:
         """Return when it can be tried again; raise if that can't help."""
@@ -200,9 +205,10 @@ class BusSource(JobSource):
         if self._opened_on is link:
             self._opened_on = None
         now = asyncio.get_running_loop().time()
-        if self._links.now is link and now >= self._log_at:  # of a link that died the log says enough
+        if self._failed_on is link and self._links.now is link and now >= self._log_at:  # not of a link that died
             self._log_at = now + LOG_EVERY_S
             logger.warning(
                 "jobs on %r can't be had or settled now, tried again until they can: %s", self._channel, error
             )
+        self._failed_on = link
         await asyncio.sleep(RETRY_S)
