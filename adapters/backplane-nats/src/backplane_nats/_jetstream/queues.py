@@ -37,6 +37,9 @@ MAX_HELD: Final = 10_000
 KEPT_S: Final = 180.0
 """How long what is done stays: no pod sends anything again that is older than half of its `origin_ttl_s`, 150 s."""
 
+KEPT_AT_LEAST_S: Final = 20.0
+"""The same in a stream that is half full: a pod sends again what was confirmed in its last `resend_s`, 10 s."""
+
 TIDY_EVERY_S: Final = 5.0
 """How often the workers of a pod look whether there is something to purge."""
 
@@ -164,7 +167,7 @@ class JetStreamQueues:
                 raise self._gone(channel)
 
     async def _tidy(self, channel: str, queue: Queue) -> None:
-        """Purge what was done a while ago, or all that is done if the stream has half of what it may.
+        """Purge what was done a while ago, and more of what is done if the stream has half of what it may.
 
         The invariant: nothing is purged that is not done. The floor is the entry up to which all is, and only grows.
         """
@@ -177,7 +180,8 @@ class JetStreamQueues:
         queue.floors.append((now, int(consumer["ack_floor"]["stream_seq"])))
         is_half_full = state["messages"] > QUEUE_ENTRIES // 2 or state["bytes"] > QUEUE_BYTES // 2
         floor = 0
-        while queue.floors and (is_half_full or now - queue.floors[0][0] > KEPT_S):
+        kept_s = KEPT_AT_LEAST_S if is_half_full else KEPT_S
+        while queue.floors and now - queue.floors[0][0] > kept_s:
             _, floor = queue.floors.popleft()
         if floor >= int(state["first_seq"]):
             await self._ask(channel, f"STREAM.PURGE.{name}", {"seq": floor + 1})

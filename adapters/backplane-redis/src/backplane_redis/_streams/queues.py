@@ -39,6 +39,9 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 KEPT_S: Final = 180.0
 """How long what is done stays: no pod sends anything again that is older than half of its `origin_ttl_s`, 150 s."""
 
+KEPT_AT_LEAST_S: Final = 20.0
+"""The same in a stream that has too much: a pod sends again what was confirmed in its last `resend_s`, 10 s."""
+
 LOOK_EVERY_S: Final = 0.5
 """How often a worker that waits looks for what others left; a busy one as well."""
 
@@ -206,7 +209,7 @@ class StreamQueues:
         return reply
 
     async def _tidy(self, channel: str) -> None:
-        """Trim what was done a while ago, or all that is done if the stream has too much.
+        """Trim what was done a while ago, and more of what is done if the stream has too much.
 
         The invariant: nothing is trimmed that somebody has, or that nobody had yet. Both limits only grow, so what they
         say is true for as long as it takes to trim.
@@ -226,8 +229,9 @@ class StreamQueues:
         if summary[0]:
             floor = min(floor, parse_id(summary[1]))
         is_full = (isinstance(length, int) and length > MAX_ENTRIES) or (isinstance(usage, int) and usage > MAX_BYTES)
-        if not is_full and isinstance(clock, list):
-            floor = min(floor, (int(cast("list[bytes]", clock)[0]) * 1000 - int(KEPT_S * 1000), 0))
+        if isinstance(clock, list):
+            kept_s = KEPT_AT_LEAST_S if is_full else KEPT_S
+            floor = min(floor, (int((int(cast("list[bytes]", clock)[0]) - kept_s) * 1000), 0))
         if floor > (0, 0):
             await self._asker.ask(pack_command("XTRIM", channel, "MINID", format_id(floor)))
 
