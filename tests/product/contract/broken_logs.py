@@ -55,8 +55,8 @@ class HandsOutTwice(SoundLogTransport):
         taken: list[Any] = []
         take = link.take
 
-        async def take_again(channel: str, limit: int, wait_s: float) -> list[Any]:
-            items = [*taken, *await take(channel, limit, wait_s)]
+        async def take_again(channel: str, limit: int, *, wait_s: float) -> list[Any]:
+            items = [*taken, *await take(channel, limit, wait_s=wait_s)]
             taken[:] = items
             return items
 
@@ -91,8 +91,8 @@ class EndsWhatIsTaken(SoundLogTransport):
         link: Any = await super().open()
         take = link.take
 
-        async def take_for_good(channel: str, limit: int, wait_s: float) -> list[Any]:
-            items = [*await take(channel, limit, wait_s)]
+        async def take_for_good(channel: str, limit: int, *, wait_s: float) -> list[Any]:
+            items = [*await take(channel, limit, wait_s=wait_s)]
             await link.finish(channel, [item.token for item in items])
             return items
 

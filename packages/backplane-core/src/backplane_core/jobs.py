@@ -75,7 +75,7 @@ class Job:
         """
         await self._holder.finish(self)
 
-    async def give_back(self, delay_s: float = 0.0) -> None:
+    async def give_back(self, *, delay_s: float = 0.0) -> None:
         """Let any worker have the job again.
 
         Args:

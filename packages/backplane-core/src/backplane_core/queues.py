@@ -58,7 +58,7 @@ class QueueLink(DurableLink, Protocol):
     calls may run at once, besides all others of the link; a token that the queue no longer has is passed over.
     """
 
-    async def open_queue(self, channel: str, lease_s: float) -> bool:
+    async def open_queue(self, channel: str, *, lease_s: float) -> bool:
         """Return whether the queue had workers before, once frames can be taken from it.
 
         Called once for each link and queue, before any other of these. A queue without workers keeps what is sent
@@ -73,7 +73,7 @@ class QueueLink(DurableLink, Protocol):
         """
         ...
 
-    async def take(self, channel: str, limit: int, wait_s: float) -> Sequence[Delivery | Lost]:
+    async def take(self, channel: str, limit: int, *, wait_s: float) -> Sequence[Delivery | Lost]:
         """Return frames that nobody has, the oldest first; none if there was none for `wait_s`.
 
         Args:
@@ -94,13 +94,22 @@ class QueueLink(DurableLink, Protocol):
     async def extend(self, channel: str, tokens: Sequence[str]) -> None:
         """Return once these frames belong to their worker for another `lease_s`, from now.
 
+        Args:
+            channel: The queue's.
+            tokens: Theirs.
+
         Raises:
             TransportError: The link is dead.
         """
         ...
 
-    async def give_back(self, channel: str, token: str, delay_s: float) -> None:
-        """Return once another `take` may have a frame, in `delay_s` seconds, of at most `lease_s`.
+    async def give_back(self, channel: str, token: str, *, delay_s: float) -> None:
+        """Return once another `take` may have a frame, in `delay_s` seconds.
+
+        Args:
+            channel: The queue's.
+            token: The frame's.
+            delay_s: Seconds until then; at most `lease_s`.
 
         Raises:
             TransportError: The link is dead.
@@ -109,6 +118,10 @@ class QueueLink(DurableLink, Protocol):
 
     async def finish(self, channel: str, tokens: Sequence[str]) -> None:
         """Return once the broker has confirmed that nobody will get these frames again.
+
+        Args:
+            channel: The queue's.
+            tokens: Theirs.
 
         Raises:
             TransportError: The link is dead.

@@ -103,7 +103,7 @@ class JetStreamQueues:
         self._queues.setdefault(channel, Queue())
         return was_there
 
-    async def take(self, channel: str, limit: int, wait_s: float) -> Sequence[Delivery | Lost]:
+    async def take(self, channel: str, limit: int, *, wait_s: float) -> Sequence[Delivery | Lost]:
         """Return entries that nobody has; see `QueueLink.take`.
 
         Raises:
@@ -146,7 +146,7 @@ class JetStreamQueues:
         """Say that work goes on; see `QueueLink.extend`."""
         await self._answer(channel, tokens, b"+WPI")
 
-    async def give_back(self, channel: str, token: str, delay_s: float) -> None:
+    async def give_back(self, channel: str, token: str, *, delay_s: float) -> None:
         """Let another one have an entry; see `QueueLink.give_back`."""
         delay = b' {"delay":%d}' % int(delay_s * _NANO) if delay_s else b""
         await self._answer(channel, [token], b"-NAK" + delay)

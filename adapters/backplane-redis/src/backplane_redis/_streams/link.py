@@ -80,25 +80,25 @@ class StreamLink:
         self._check()
         return await self._pages.read(channel, limit, after, before)
 
-    async def open_queue(self, channel: str, lease_s: float) -> bool:
+    async def open_queue(self, channel: str, *, lease_s: float) -> bool:
         """Return whether the queue had workers before, once entries can be taken from it."""
         self._check()
         return await self._queues.open(channel, lease_s)
 
-    async def take(self, channel: str, limit: int, wait_s: float) -> Sequence[Delivery | Lost]:
+    async def take(self, channel: str, limit: int, *, wait_s: float) -> Sequence[Delivery | Lost]:
         """Return entries that nobody has; none if there was none for so many seconds."""
         self._check()
-        return await self._queues.take(channel, limit, wait_s)
+        return await self._queues.take(channel, limit, wait_s=wait_s)
 
     async def extend(self, channel: str, tokens: Sequence[str]) -> None:
         """Keep these entries for their worker."""
         self._check()
         await self._queues.extend(channel, tokens)
 
-    async def give_back(self, channel: str, token: str, delay_s: float) -> None:
+    async def give_back(self, channel: str, token: str, *, delay_s: float) -> None:
         """Let another `take` have an entry, after the delay."""
         self._check()
-        await self._queues.give_back(channel, token, delay_s)
+        await self._queues.give_back(channel, token, delay_s=delay_s)
 
     async def finish(self, channel: str, tokens: Sequence[str]) -> None:
         """Let nobody get these entries again."""

@@ -98,7 +98,7 @@ class StreamQueues:
             self._queues[channel] = Queue(int(lease_s * 1000))
         return was_there
 
-    async def take(self, channel: str, limit: int, wait_s: float) -> Sequence[Delivery | Lost]:
+    async def take(self, channel: str, limit: int, *, wait_s: float) -> Sequence[Delivery | Lost]:
         """Return what others left, or what is new; see `QueueLink.take`.
 
         Raises:
@@ -187,10 +187,10 @@ class StreamQueues:
         return [Lost(channel, reason, len(gone), cause="trimmed")]
 
     async def extend(self, channel: str, tokens: Sequence[str]) -> None:
-        """Begin the leases of these entries anew; see `QueueLink.extend`."""
+        """Begin the leases of these entries again; see `QueueLink.extend`."""
         await self._ask("XCLAIM", channel, GROUP, CONSUMER, "0", *tokens, "JUSTID")
 
-    async def give_back(self, channel: str, token: str, delay_s: float) -> None:
+    async def give_back(self, channel: str, token: str, *, delay_s: float) -> None:
         """Make the rest of an entry's lease as long as the delay; see `QueueLink.give_back`."""
         queue = self._queues[channel]
         idle_ms = max(0, queue.lease_ms - int(delay_s * 1000))
@@ -257,7 +257,7 @@ def _find_group(reply: Any) -> dict[Any, Any] | None:  # noqa: ANN401 -- whateve
 
 
 def count_unfinished(groups: Any, length: Any) -> int:  # noqa: ANN401 -- whatever Redis sends
-    """Return how many entries of a queue are not done; at most so many where the server can't tell.
+    """Return how many entries of a queue are not done; an upper bound where the server does not know.
 
     Args:
         groups: The reply to `XINFO GROUPS`.

@@ -152,7 +152,7 @@ class BusSource(JobSource):
         self._asking += 1
         try:
             await self._open(link)
-            items = await link.take(self._channel, limit, TAKE_S)
+            items = await link.take(self._channel, limit, wait_s=TAKE_S)
         except TransportError as error:
             await self._failed(link, error)
             return ()
@@ -171,7 +171,7 @@ class BusSource(JobSource):
             link = await self._links.wait()
             try:
                 await self._open(link)
-                await link.give_back(self._channel, token, min(delay_s, self._lease_s))
+                await link.give_back(self._channel, token, delay_s=min(delay_s, self._lease_s))
             except TransportError as error:
                 await self._failed(link, error)
             else:
@@ -191,7 +191,7 @@ class BusSource(JobSource):
     async def _open(self, link: QueueLink) -> None:
         if link is self._opened_on:
             return
-        was_there = await link.open_queue(self._channel, self._lease_s)
+        was_there = await link.open_queue(self._channel, lease_s=self._lease_s)
         if self._channel in self._known and not was_there:
             reason = "the queue was deleted, or the server came back without it: what nobody had finished is gone"
             self._lost.append(Lost(self._channel, reason, cause="epoch"))

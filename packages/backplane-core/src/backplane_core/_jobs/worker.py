@@ -72,7 +72,7 @@ class PodWorker(Worker, JobHolder):
 
     The invariant: each job that the source handed out is waiting here, or held by the host's code, until it is finished
     or given back; and the lease of each is extended meanwhile. Whatever ends this worker, the broker has them again:
-    at once if it can be told, or once their leases are over.
+    at once if the link lives, or once their leases are over.
 
     Args:
         settings: How it works.

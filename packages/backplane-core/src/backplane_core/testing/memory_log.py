@@ -235,15 +235,15 @@ class MemoryLogLink:
         begin = max(place.number, log.gone)
         return [*lost, *_frames(channel, log.page(begin, begin + limit))]
 
-    async def open_queue(self, channel: str, lease_s: float) -> bool:
+    async def open_queue(self, channel: str, *, lease_s: float) -> bool:
         """Return whether the queue had workers before."""
         await self._turn()
         return self._queues.open(channel, lease_s)
 
-    async def take(self, channel: str, limit: int, wait_s: float) -> Sequence[Delivery | Lost]:
+    async def take(self, channel: str, limit: int, *, wait_s: float) -> Sequence[Delivery | Lost]:
         """Return entries that nobody has."""
         await self._turn()
-        taken = await self._queues.take(channel, limit, wait_s)
+        taken = await self._queues.take(channel, limit, wait_s=wait_s)
         await self._turn()
         return taken
 
@@ -252,7 +252,7 @@ class MemoryLogLink:
         await self._turn()
         self._queues.delay(channel, tokens, None)
 
-    async def give_back(self, channel: str, token: str, delay_s: float) -> None:
+    async def give_back(self, channel: str, token: str, *, delay_s: float) -> None:
         """Let another `take` have an entry, after the delay."""
         await self._turn()
         self._queues.delay(channel, [token], delay_s)

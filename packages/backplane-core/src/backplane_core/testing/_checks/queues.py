@@ -56,10 +56,10 @@ async def check_an_unfinished_job_comes_again(harness: Harness) -> None:
         await _open(other, channel)
         again = await _take_one(other, channel)
         expect_equal((again.payload, again.attempt), (b"left", 2), "what a link left that is closed", LOOK_AT)
-        await expect_return(_queue(other).give_back(channel, again.token, 0.0), "give_back()", LOOK_AT)
+        await expect_return(_queue(other).give_back(channel, again.token, delay_s=0.0), "give_back()", LOOK_AT)
         third = await _take_one(other, channel)
         expect_equal((third.payload, third.attempt), (b"left", 3), "what was given back", LOOK_AT)
-        await expect_return(_queue(other).give_back(channel, third.token, SHORT_S), "give_back()", LOOK_AT)
+        await expect_return(_queue(other).give_back(channel, third.token, delay_s=SHORT_S), "give_back()", LOOK_AT)
         last = await _take_one(other, channel)
         expect_equal((last.payload, last.attempt), (b"left", 4), "what was given back for later", LOOK_AT)
         await _finish(other, channel, [last.token])
@@ -91,11 +91,11 @@ def _queue(link: OpenLink) -> QueueLink:
 
 
 async def _open(link: OpenLink, channel: str) -> None:
-    await expect_return(_queue(link).open_queue(channel, LEASE_S), "open_queue()", LOOK_AT)
+    await expect_return(_queue(link).open_queue(channel, lease_s=LEASE_S), "open_queue()", LOOK_AT)
 
 
 async def _take(link: OpenLink, channel: str, limit: int) -> list[Delivery]:
-    items = await expect_return(_queue(link).take(channel, limit, SHORT_S), "take()", LOOK_AT)
+    items = await expect_return(_queue(link).take(channel, limit, wait_s=SHORT_S), "take()", LOOK_AT)
     return [item for item in items if isinstance(item, Delivery)]
 
 

@@ -1,4 +1,4 @@
-"""Who has which entry of the queues of a broker in memory: `MemoryQueues`."""
+"""The queues of a broker in memory, and the holders of their entries: `MemoryQueues`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOOK_S: Final = 0.01
 
 @define(eq=False)
 class Holders:
-    """Who has the entries of one queue.
+    """The holders of the entries of one queue.
 
     Args:
         lease_s: For how long an entry that was taken belongs to its worker.
@@ -59,7 +59,7 @@ class MemoryQueues:
             self._by_channel[channel] = Holders(lease_s)
         return was_there
 
-    async def take(self, channel: str, limit: int, wait_s: float) -> Sequence[Delivery | Lost]:
+    async def take(self, channel: str, limit: int, *, wait_s: float) -> Sequence[Delivery | Lost]:
         """Return entries that nobody has; none if there was none for so many seconds.
 
         Raises:
