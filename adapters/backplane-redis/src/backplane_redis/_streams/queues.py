@@ -244,10 +244,10 @@ class StreamQueues:
 
 def _find_group(reply: Any) -> dict[Any, Any] | None:  # noqa: ANN401 -- whatever Redis sends
     """Return what `XINFO GROUPS` says of the group of the workers; None: there is none."""
-    groups = cast("list[Any]", reply) if isinstance(reply, list) else []
+    groups = cast("list[object]", reply) if isinstance(reply, list) else []
     for group in groups:
         if isinstance(group, list):  # RESP2
-            flat = cast("list[Any]", group)
+            flat = cast("list[object]", group)
             fields: dict[Any, Any] = dict(zip(flat[::2], flat[1::2], strict=False))
         else:
             fields = dict(cast("Mapping[Any, Any]", group))
