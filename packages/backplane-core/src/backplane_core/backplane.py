@@ -59,6 +59,10 @@ class Backplane(Protocol):
         It gets a decoded value of its own, or with `raw` the JSON bytes. It may return False to refuse the event. What
         it raises is contained and reported. In both cases the event does not count as delivered.
 
+        The sink and both callbacks see the context variables of what they are called for: of who publishes on this pod,
+        and of who opened the backplane for what comes from the bus. For those of here and now, attach
+        `functools.partial(contextvars.copy_context().run, sink)`.
+
         Args:
             conn_id: The connection's id: not empty, at most 1,024 bytes of UTF-8.
             sink: Called with each event, in the event loop.
