@@ -27,10 +27,21 @@ ELSEWHERE = {
     "gaps",
     "decode_errors",
     "signature_errors",
+    "round_trips",
+    "round_trip_total_s",
 }
-"""Fields of `Stats` that stand in a family with labels."""
+"""Fields of `Stats` that stand in a family of several series."""
 
-NOT_SHOWN = {"pod_name", "echoed", "beats", "foreign", "sink_refusals", "observer_errors", "unknown_connections"}
+NOT_SHOWN = {
+    "pod_name",
+    "echoed",
+    "beats",
+    "foreign",
+    "sink_refusals",
+    "observer_errors",
+    "unknown_connections",
+    "round_trip_s",
+}
 """Fields that nobody should be woken by: they explain another one."""
 
 

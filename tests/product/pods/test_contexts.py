@@ -36,7 +36,8 @@ class Seen(list[tuple[str, object]]):
 
 async def attach(pod: BaseBackplane, plain: Seen, bound: Seen) -> None:
     await pod.attach("plain", plain.take, on_gap=plain.take, on_close=plain.take)
-    await pod.attach("bound", partial(copy_context().run, bound.take))
+    context = copy_context()
+    await pod.attach("bound", lambda event: context.run(bound.take, event))
     await pod.associate("plain", USER)
     await pod.associate("bound", USER)
 

@@ -97,6 +97,9 @@ def _pod_families(backplane: BaseBackplane) -> Iterator[str]:
     yield from _family("backplane_state", "gauge", "The state of this pod.", states)
     for name, source, kind, text in PLAIN:
         yield from _family(f"backplane_{name}", kind, text, [({}, getattr(stats, source))])
+    name, text = "backplane_round_trip_seconds", "How long this pod's beats took over the bus and back, as events do."
+    yield f"# HELP {name} {text}\n# TYPE {name} summary\n"
+    yield f"{name}_sum {stats.round_trip_total_s:.6f}\n{name}_count {stats.round_trips}\n"
     yield from _causes(stats)
 
 

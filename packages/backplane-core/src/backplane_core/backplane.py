@@ -60,8 +60,8 @@ class Backplane(Protocol):
         it raises is contained and reported. In both cases the event does not count as delivered.
 
         The sink and both callbacks see the context variables of what they are called for: of who publishes on this pod,
-        and of who opened the backplane for what comes from the bus. For those of here and now, attach
-        `functools.partial(contextvars.copy_context().run, sink)`.
+        and of who opened the backplane for what comes from the bus. For those of here and now, take
+        `context = contextvars.copy_context()` and attach `lambda event: context.run(sink, event)`.
 
         Args:
             conn_id: The connection's id: not empty, at most 1,024 bytes of UTF-8.

@@ -321,6 +321,11 @@ class Stats:
         jobs_failed: Attempts at jobs that raised here.
         jobs_dead: Jobs that were given up here after their last attempt; see `JobDead`.
         jobs_lost: Jobs that are gone unfinished, at least; see `JobsLost`.
+        round_trips: Beats of this pod that came back over the bus and were measured: one per `probe_interval_s`, and
+            one behind the last of several events to everyone, or to anyone with `routing="broadcast"`.
+        round_trip_s: How long the last of them took, in seconds, from the outbox to the broker and back through the
+            reader: about what an event takes to another pod. None: none came back yet, or there is no bus.
+        round_trip_total_s: How long all of them took together, in seconds.
     """
 
     state: State
@@ -359,4 +364,7 @@ class Stats:
     jobs_failed: int = 0
     jobs_dead: int = 0
     jobs_lost: int = 0
+    round_trips: int = 0
+    round_trip_s: float | None = None
+    round_trip_total_s: float = 0.0
     pod_name: str = ""

@@ -99,7 +99,9 @@ class Receiver:
             system=system,
             channel=subscriptions.shared,
         )
-        self._own_beats = OwnBeats(subscriptions.shared, heartbeat, peers, watermark, system)
+        self._own_beats = OwnBeats(
+            subscriptions.shared, heartbeat, peers, counters=reporter.counters, watermark=watermark, system=system
+        )
         self._refusals = Refusals(PATIENCE_PROBES * settings.probe_interval_s)
         max_frame_bytes = settings.max_event_bytes + FRAME_OVERHEAD_BYTES
         self._verifier = (

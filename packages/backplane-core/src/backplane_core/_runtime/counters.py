@@ -39,8 +39,17 @@ class Counters:
     jobs_failed: int = 0
     jobs_dead: int = 0
     jobs_lost: int = 0
+    round_trips: int = 0
+    round_trip_s: float | None = None
+    round_trip_total_s: float = 0.0
     dropped: Counter[str] = field(factory=Counter[str])
     gaps: Counter[str] = field(factory=Counter[str])
+
+    def made_round_trip(self, seconds: float) -> None:
+        """Count a beat that came back after so long."""
+        self.round_trips += 1
+        self.round_trip_s = seconds
+        self.round_trip_total_s += seconds
 
     def snapshot(self, pod_name: str, state: State, connections: int, targets: int) -> Stats:
         """Return the counts as they are now."""
