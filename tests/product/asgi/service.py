@@ -39,6 +39,8 @@ async def authenticate(request: Request) -> Grant:
     user, _, rest = user.partition("~")
     if user == "mallory":
         raise Refused(4403, "not you")
+    if user == "late":
+        raise Refused(1013, "full")
     until, _, named = rest.partition("~")
     numbers = named.split(".") if named else map(str, range(200))
     rooms = frozenset(Target("room", number) for number in numbers)
@@ -57,6 +59,7 @@ ROUTES: dict[str, ASGIApp] = {
     "/frames": websocket_endpoint(authenticate=authenticate, on_gap="frame", **OPTIONS),
     "/open": websocket_endpoint(authenticate=authenticate, origins=["https://app.example"], ping_s=0.2),
     "/sse": sse_endpoint(authenticate=authenticate, comment_s=0.5, **SSE_OPTIONS),
+    "/closing": sse_endpoint(authenticate=authenticate, on_gap="close"),
     "/publish": publish_endpoint(authenticate=authenticate, max_body_bytes=200_000, max_body_s=BODY_S),
     "/health": health_endpoint(patience_s=0.5),
     "/metrics": metrics_endpoint(),

@@ -160,6 +160,21 @@ async def test_a_page_whose_sockets_do_not_get_through_takes_a_stream(chromium: 
         await sees(page, ["gap", "reconnect", False])
 
 
+async def test_a_page_learns_why_its_stream_ended_and_stays_away_where_it_should(chromium: str) -> None:
+    sse = "/sse?user=ann&conn_id=tab"
+    async with serve() as server, page_of(server, chromium) as page:
+        await page.evaluate("delete window.WebSocket")
+        await page.evaluate(PAGE, [sse, {"sse": sse}])
+        await sees(page, ["state", "live", None])
+        async with server.client.stream("GET", sse):  # another tab, with the same id
+            await sees(page, ["state", "closed", 4409])
+            await server.metric_is('backplane_gateway_closed_total{code="4409",transport="sse"}', 1)
+        await page.evaluate(PAGE, [sse, {"sse": sse}])
+        await sees(page, ["state", "live", None])
+        server.terminate()
+        await sees(page, ["state", "connecting", 1001])
+
+
 async def is_live_by(page: Page, way: str) -> None:
     await page.wait_for_function(f"() => events.state === 'live' && events.{way} !== undefined", timeout=30_000)
 
@@ -212,7 +227,7 @@ async def test_a_page_that_changes_servers_or_is_loaded_again_gets_what_it_misse
             await sees(page, ["event", 2])
             first.terminate()
             await first.ends()
-            await sees(page, ["state", "live", None], ["state", "connecting", None])
+            await sees(page, ["state", "live", None], ["state", "connecting", 1001])
             for number in range(3, 50):
                 await worker.publish(Target.user("ann") if number % 2 else room, number)
             async with serve(url, listener=listener, BACKPLANE_CHANNEL="page") as second:

@@ -10,9 +10,10 @@ import pytest
 from attrs import define, field
 from backplane_asgi import sse_endpoint, websocket_endpoint
 from backplane_asgi._sockets.encoding import ChunkEncoding, FrameEncoding, StreamEncoding
+from backplane_asgi._sockets.endings import SLOW
 from backplane_asgi._sockets.flusher import flusher_of
 from backplane_asgi._sockets.latest import LatestOutbound, make_outbound
-from backplane_asgi._sockets.outbound import SLOW, Limits, Outbound
+from backplane_asgi._sockets.outbound import Limits, Outbound
 from backplane_core import ConfigurationError, InMemoryBackplane, Target
 
 USER, ROOM = Target.user("u1"), Target("room", "42")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from attrs import define, field
+from backplane_core import Target, connect
 from websockets.exceptions import InvalidStatus
 
 from tests.product.asgi.servers import HTTP_PROTOCOLS, Server, serve
@@ -45,6 +46,12 @@ class Stream:
         name, data = await self.next()
         assert name == "message", name
         return data
+
+    async def closed(self) -> int:
+        name, data = await self.next()
+        assert name == "closed", name
+        assert data["reason"]
+        return int(data["code"])
 
 
 @asynccontextmanager
@@ -145,6 +152,7 @@ async def test_sigterm_ends_a_stream_whole_and_within_a_second(http: str) -> Non
         server.terminate()
         began = time.monotonic()
         assert await ann.message() == "last"
+        assert await ann.closed() == 1001
         assert await ann.next() == ("end", None)  # httpx would raise at a body that is not whole
         await server.ends()
         assert time.monotonic() - began < 20, "it would be for ever"
@@ -159,6 +167,9 @@ async def test_a_server_that_is_about_to_stop_answers_200_and_ends() -> None:
                 break
             await asyncio.sleep(0.01)
         assert (await server.get("/health/ready")).json()["state"] == "draining"
+        async with stream(server, "/sse?user=bob") as late:
+            assert late.status == 200
+            assert await late.closed() == 1001
 
 
 async def test_a_client_that_goes_is_detached_and_an_expired_grant_ends_the_stream() -> None:
@@ -167,7 +178,49 @@ async def test_a_client_that_goes_is_detached_and_an_expired_grant_ends_the_stre
             await server.metric_is("backplane_connections", 1)
         await server.metric_is("backplane_connections", 0)
         async with stream(server, f"/sse?user=ann&expires_at={time.time() + 0.3}") as ann:
+            assert await ann.closed() == 4401
             assert await ann.next() == ("end", None)
+        await server.metric_is('backplane_gateway_closed_total{code="0",transport="sse"}', 1)
+        await server.metric_is('backplane_gateway_closed_total{code="4401",transport="sse"}', 1)
+
+
+@pytest.mark.parametrize("http", HTTP_PROTOCOLS)
+async def test_a_stream_that_is_ended_says_why_behind_its_last_event(http: str, redis_server: Any) -> None:
+    async with (
+        serve(redis_server.url, http=http, SERVICE_OPTIONS='{"on_gap": "close"}') as server,
+        connect(redis_server.url) as elsewhere,
+        stream(server, "/sse?user=ann") as ann,
+    ):
+        await server.metric_is("backplane_connections", 1)
+        await server.publish("user:ann", "last")
+        await elsewhere.fleet.close(Target.user("ann"), code=4001, reason='signed "out"', timeout_s=20)
+        assert await ann.message() == "last"
+        assert await ann.next() == ("closed", {"backplane": "closed", "code": 4001, "reason": 'signed "out"'})
+        assert await ann.next() == ("end", None)
+        async with stream(server, "/sse?user=ann") as again:
+            await server.metric_is("backplane_connections", 1)
+            redis_server.kill()
+            await asyncio.to_thread(redis_server.start)
+            assert await again.closed() == 1012
+            assert len(again.retry) == 1, "it may come back as soon as it likes"
+
+
+async def test_one_whose_id_is_taken_over_comes_back_late_so_that_two_do_not_take_turns() -> None:
+    async with serve() as server, stream(server, "/sse?user=ann&conn_id=tab") as first_tab:
+        await server.metric_is("backplane_connections", 1)
+        async with stream(server, "/sse?user=ann&conn_id=tab") as second_tab:
+            assert await first_tab.closed() == 4409
+            assert 15_000 <= first_tab.retry[-1] <= 45_000
+            await server.publish("user:ann", "for the second")
+            assert await second_tab.message() == "for the second"
+
+
+async def test_a_server_that_is_full_answers_200_and_says_so() -> None:
+    async with serve() as server, stream(server, "/sse?user=late") as late:
+        assert late.status == 200
+        assert await late.next() == ("closed", {"backplane": "closed", "code": 1013, "reason": "full"})
+        assert await late.next() == ("end", None)
+        assert 1_000 <= late.retry[0] <= 3_000
 
 
 @pytest.mark.parametrize("options", ['{"max_pending_bytes": 200000, "max_age_s": 60}', '{"max_age_s": 0.5}'])

@@ -4,13 +4,14 @@
 //   const events = connect("/events", {
 //     onEvent: (event) => show(event),         // the JSON value that was published
 //     onGap: (gap) => reload(),                // events may be missing: load the state anew
-//     onState: (state) => badge(state),        // "connecting", "live", "stale", "closed"
+//     onState: (state, why) => badge(state),   // "connecting", "live", "stale", "closed"; why the server ended it
 //   });
 //   events.subscribe("room:42");
 //
-// It comes back by itself, after a random wait, until `close()`, or a close code that says not to (44xx). Where the bus
-// keeps a log it then gets what it missed. So does a page that is loaded again, if it keeps `events.lastEventId` and
-// passes it on: `connect("/events", { lastEventId, targets: ["room:42"], ... })`, with what it had subscribed to.
+// It comes back by itself, after a random wait, until `close()`, or a close code that says not to (44xx). `why` is null,
+// or the `code` and `reason` with which the server closed the socket or ended the stream. Where the bus keeps a log it
+// then gets what it missed. So does a page that is loaded again, if it keeps `events.lastEventId` and passes it on:
+// `connect("/events", { lastEventId, targets: ["room:42"], ... })`, with what it had subscribed to.
 //
 // With `token: async () => ...` it shows what that returns as it connects, and a fresh one before the old one expires, on
 // the socket that is open. null: there is none any longer, which ends it. Streams can't show one: give them a cookie.
@@ -165,10 +166,7 @@ class Client {
     };
     socket.onclose = ({ code, reason }) => {
       if (this.socket !== socket) return;
-      // A token that was good, and has expired: as after a night in which the machine slept.
-      const isOutdated = code === 4401 && this.wasGranted;
-      if (code >= 4400 && code < 4500 && !isOutdated) this.give(code, reason);
-      else if (wasOpen) this.comeBack();
+      if (wasOpen) this.ended(code, reason);
       else this.failed();
     };
   }
@@ -185,6 +183,7 @@ class Client {
       wasOpen = true;
       errors = 0;
       clearTimeout(this.silence);
+      this.wasGranted = this.token !== null;
       this.opened("stream", this.targets.size === 0); // it has no targets but those granted
     };
     stream.onmessage = ({ data, lastEventId }) => {
@@ -194,6 +193,10 @@ class Client {
     stream.addEventListener("caughtup", ({ lastEventId }) => {
       this.resuming.add("stream");
       this.lastEventId = lastEventId || this.lastEventId;
+    });
+    stream.addEventListener("closed", ({ data }) => {
+      const { code, reason } = JSON.parse(data);
+      this.ended(code, reason);
     });
     stream.addEventListener("gap", ({ data }) => this.take(JSON.parse(data)));
     stream.onerror = () => {
@@ -265,10 +268,18 @@ class Client {
     }, SILENT_S * 1000);
   }
 
-  comeBack() {
+  // The server ended it, or (1005, 1006) the line broke.
+  ended(code, reason) {
+    // A token that was good, and has expired: as after a night in which the machine slept.
+    const isOutdated = code === 4401 && this.wasGranted;
+    if (code >= 4400 && code < 4500 && !isOutdated) this.give(code, reason);
+    else this.comeBack(code === 1005 || code === 1006 ? null : { code, reason });
+  }
+
+  comeBack(why = null) {
     this.release();
     if (this.isClosed) return;
-    this.enter("connecting");
+    this.enter("connecting", why);
     const longest = Math.min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** this.failures);
     this.failures += 1;
     // Thousands of pages that lost the same server must not come back in the same moment.

@@ -12,8 +12,8 @@ from typing import Any, Final, cast
 
 from backplane_core import BackplaneError, BaseBackplane
 
+from backplane_asgi._sockets.endings import STOPPING
 from backplane_asgi._sockets.hub import KINDS, Hub, hub_of
-from backplane_asgi._sockets.outbound import STOPPING
 
 __all__ = ["drain_on_signal"]
 

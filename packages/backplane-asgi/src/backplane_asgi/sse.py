@@ -9,17 +9,19 @@ from random import uniform
 from typing import Any, Final
 from uuid import uuid4
 
+import msgspec
 from attrs import frozen
 from backplane_core import BaseBackplane, ClosedError, Conflate, TargetDeniedError
 
 from backplane_asgi._finding import find_backplane
 from backplane_asgi._http.answers import answer, refuses_method
 from backplane_asgi._http.origins import Origins
+from backplane_asgi._sockets.endings import DEAF, SLOW, STOPPING, Ending, resolve
 from backplane_asgi._sockets.expiry import closing_at
 from backplane_asgi._sockets.flusher import flusher_of
 from backplane_asgi._sockets.hub import Hub, hub_of
 from backplane_asgi._sockets.latest import make_outbound
-from backplane_asgi._sockets.outbound import SLOW, Limits, OnGap, SocketOverflow, closes_on_gap
+from backplane_asgi._sockets.outbound import Limits, OnGap, SocketOverflow, closes_on_gap
 from backplane_asgi._sockets.port import StreamPort
 from backplane_asgi._sockets.pulse import Pulse
 from backplane_asgi._types import ASGIApp, Receive, Scope, Send
@@ -59,6 +61,11 @@ def sse_endpoint(
 
     A browser's `EventSource` gives up for good on any status but 200, so a server that is about to stop answers 200,
     with a time after which to come back, and ends. It sends 401 and 403 where `authenticate` refuses for good.
+
+    A stream that the server ends says why: its last event is an `event: closed` with the data
+    `{"backplane":"closed","code":1001,"reason":…}` and a code of `websocket_endpoint`. An `EventSource` comes back all
+    the same, unless the page closes it; after 30 s on the average where its target is denied (1011) or its id was taken
+    over (4409).
 
     Args:
         backplane: The backplane, or its name in the state that the app's lifespan yields.
@@ -139,24 +146,23 @@ class SseEndpoint:
         except Refused as refused:
             hub.refused["sse", str(refused.code)] += 1
             if refused.code == TRY_LATER:
-                await self._send_back(cors, send)
+                await self._send_back(refused, cors, send)
             else:
                 await answer(send, refused.status, f"{refused.reason}\n".encode(), headers=cors)
             return
-        stream = Stream(hub, grant, scope, self)
-        with suppress(ClosedError, TargetDeniedError):  # it is about to stop, or may not hear it: begin, and end
-            # One that ends at a gap would end there each time.
-            last_id = None if self.closes_on_gap else request.last_event_id or backplane.last_event_id
-            await stream.attach(backplane, last_id)
+        stream = Stream(backplane, hub, grant, scope, self)
+        # One that ends at a gap would end there each time.
+        await stream.attach(None if self.closes_on_gap else request.last_event_id or backplane.last_event_id)
         try:
             await stream.run(cors, receive, send)
         finally:
             stream.leave()
 
-    async def _send_back(self, cors: list[tuple[bytes, bytes]], send: Send) -> None:
+    async def _send_back(self, refused: Refused, cors: list[tuple[bytes, bytes]], send: Send) -> None:
         """Answer with a stream that ends at once: an `EventSource` comes back to that, and to no other status."""
+        closed = b"retry: %d\n%b" % (_spread_ms(self.retry_s), _closed(Ending(refused.code, refused.reason)))
         await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *cors]})
-        await send({"type": "http.response.body", "body": b"retry: %d\n\n" % _spread_ms(self.retry_s)})
+        await send({"type": "http.response.body", "body": closed})
 
 
 def _spread_ms(retry_s: float) -> float:
@@ -164,21 +170,31 @@ def _spread_ms(retry_s: float) -> float:
     return uniform(0.5, 1.5) * retry_s * 1_000  # noqa: S311 -- a spread, no secret
 
 
+def _closed(ending: Ending) -> bytes:
+    """Return the last event of a stream, which says what a WebSocket's close does."""
+    retry = b"" if ending.retry_s is None else b"retry: %d\n" % _spread_ms(ending.retry_s)
+    data = msgspec.json.encode({"backplane": "closed", "code": ending.code, "reason": ending.reason})
+    return b"%bevent: closed\ndata: %b\n\n" % (retry, data)
+
+
 class Stream:
     """One client that was admitted.
 
     Args:
+        backplane: Where it is attached.
         hub: Of the backplane.
         grant: What the client gets.
         scope: Of its request.
         endpoint: With the limits and times.
     """
 
-    def __init__(self, hub: Hub, grant: Grant, scope: Scope, endpoint: SseEndpoint) -> None:
+    def __init__(self, backplane: BaseBackplane, hub: Hub, grant: Grant, scope: Scope, endpoint: SseEndpoint) -> None:
+        self._backplane = backplane
         self._hub = hub
         self._grant = grant
         self._pulse = endpoint.pulse
         self._retry_s = endpoint.retry_s
+        self._code = 0  # of what ended it; the client, so far
         # The server's way to the transport, where it has one; see backplane_asgi.uvicorn.
         extensions: Mapping[str, Any] = scope.get("extensions") or {}
         self._direct: Any = extensions.get("backplane.chunks")
@@ -190,21 +206,24 @@ class Stream:
             closes_on_gap=endpoint.closes_on_gap,
         )
 
-    async def attach(self, backplane: BaseBackplane, last_id: str | None) -> None:
-        """Attach the client, and let it go on behind the event that it got last.
-
-        Raises:
-            ClosedError: The backplane takes no connections.
-        """
+    async def attach(self, last_id: str | None) -> None:
+        """Attach the client, and let it go on behind the event that it got last; or note why it can't be served."""
         grant = self._grant
-        self._outbound.attachment = await backplane.attach_events(
-            self._outbound,
-            *grant.targets,
-            presence=grant.presence,
-            presence_key=grant.presence_key,
-            resume_from=last_id,
-        )
-        self._hub.opened("sse", self._outbound)
+        try:
+            self._outbound.attachment = await self._backplane.attach_events(
+                self._outbound,
+                *grant.targets,
+                presence=grant.presence,
+                presence_key=grant.presence_key,
+                resume_from=last_id,
+            )
+        except ClosedError:
+            self._outbound.finish(STOPPING)
+        except TargetDeniedError:  # the log says which, and what to grant
+            # The backplane has ended it already, without saying why.
+            self._outbound.ending = DEAF
+        else:
+            self._hub.opened("sse", self._outbound)
 
     async def run(self, cors: list[tuple[bytes, bytes]], receive: Receive, send: Send) -> None:
         """Begin the stream, and serve the client until it goes, or has to."""
@@ -220,15 +239,16 @@ class Stream:
             port, comment = StreamPort(send, self._outbound), COMMENT
         if await self._listen(port, comment, receive):
             await port.stop()
-        else:
-            await self._end(port, receive, send)
+        elif (ending := resolve(self._outbound.ending, self._backplane.state)) is not None:
+            self._code = ending.code
+            await self._end(ending, port, receive, send)
 
     def leave(self) -> None:
         """Take nothing else from the backplane."""
         if self._outbound.attachment is not None:
             self._outbound.attachment.detach_nowait()
         self._outbound.leave()
-        self._hub.ended("sse", self._outbound, 0)
+        self._hub.ended("sse", self._outbound, self._code)
 
     async def _listen(self, port: StreamPort | Any, comment: bytes, receive: Receive) -> bool:  # noqa: ANN401 -- the server's
         """Write what comes; return whether the client has gone, rather than that the stream is to end."""
@@ -246,9 +266,9 @@ class Stream:
             self._pulse.remove(outbound)
         return False
 
-    async def _end(self, port: StreamPort | Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 -- the server's
+    async def _end(self, ending: Ending, port: StreamPort | Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 -- the server's
         """End the stream behind what was accepted; one that takes nothing is cut, or left to the server."""
-        is_slow = self._outbound.ending is SLOW
+        is_slow = ending is SLOW
         if not is_slow:
             self._outbound.flush()
         with suppress(TimeoutError, RuntimeError, OSError):
@@ -257,7 +277,7 @@ class Stream:
                     await port.wait_idle()
                 await port.stop()
                 if not (is_slow and port.is_blocked):
-                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+                    await send({"type": "http.response.body", "body": _closed(ending), "more_body": False})
                     return
         await port.stop()
         if self._direct is not None:

@@ -12,16 +12,9 @@ from backplane_core import BaseBackplane, ConfigurationError, Conflate
 from backplane_asgi._finding import find_backplane
 from backplane_asgi._http.answers import answer
 from backplane_asgi._http.origins import Origins
+from backplane_asgi._sockets.endings import DRAIN_CODES, STOPPING, Ending
 from backplane_asgi._sockets.hub import hub_of
-from backplane_asgi._sockets.outbound import (
-    DRAIN_CODES,
-    STOPPING,
-    Ending,
-    Limits,
-    OnGap,
-    SocketOverflow,
-    closes_on_gap,
-)
+from backplane_asgi._sockets.outbound import Limits, OnGap, SocketOverflow, closes_on_gap
 from backplane_asgi._sockets.pulse import Pulse
 from backplane_asgi._sockets.returning import Returning
 from backplane_asgi._sockets.session import Session, SessionOptions

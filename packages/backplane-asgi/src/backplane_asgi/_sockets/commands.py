@@ -9,7 +9,8 @@ from attrs import define, field
 from backplane_core import InvalidTargetError, Target
 
 from backplane_asgi._sockets.budget import Budget
-from backplane_asgi._sockets.outbound import Ending, Outbound
+from backplane_asgi._sockets.endings import Ending
+from backplane_asgi._sockets.outbound import Outbound
 from backplane_asgi._sockets.renewal import Renewal
 from backplane_asgi._sockets.subscriptions import Subscriptions
 

@@ -8,7 +8,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
-from backplane_asgi._sockets.outbound import Ending, Outbound
+from backplane_asgi._sockets.endings import Ending
+from backplane_asgi._sockets.outbound import Outbound
 
 __all__ = ["Expiry", "closing_at"]
 

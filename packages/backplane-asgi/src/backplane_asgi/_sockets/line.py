@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
+from backplane_asgi._sockets.endings import SLOW, Ending
 from backplane_asgi._sockets.hub import Hub
-from backplane_asgi._sockets.outbound import SLOW, Ending, Outbound
+from backplane_asgi._sockets.outbound import Outbound
 from backplane_asgi._sockets.port import Port, SendPort
 from backplane_asgi._types import Message, Scope, Send
 

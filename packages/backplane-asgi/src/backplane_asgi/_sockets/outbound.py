@@ -20,18 +20,12 @@ from backplane_core import (
 )
 
 from backplane_asgi._sockets.encoding import ChunkEncoding, Encoding, gap_json
+from backplane_asgi._sockets.endings import ENDED, GAP, SLOW, Ending
 from backplane_asgi._sockets.flusher import Flusher
 from backplane_asgi._sockets.port import Port
 
 __all__ = [
     "CONTROL_BYTES",
-    "DEAF",
-    "DRAIN_CODES",
-    "ENDED",
-    "GAP",
-    "SLOW",
-    "STOPPING",
-    "Ending",
     "Limits",
     "OnGap",
     "Outbound",
@@ -50,35 +44,11 @@ SocketOverflow: TypeAlias = Literal["close", "latest"]
 `latest`: events are left out that a newer one of the same target and `key` waits behind; if there is none, it is closed
 all the same."""
 
-DRAIN_CODES: Final = (1001, 1012)
-"""What a WebSocket may be closed with when its server stops: "going away", "service restart"."""
-
 REPLAY_AT_ONCE: Final = 64
 """Missed events that are written before other sockets get their turn."""
 
 CONTROL_BYTES: Final = 64
 """What a control message counts for, in a socket that is behind."""
-
-
-@frozen
-class Ending:
-    """Why a socket is closed, as its client learns it.
-
-    Args:
-        code: A WebSocket close code.
-        reason: For people; at most 123 bytes.
-    """
-
-    code: int
-    reason: str
-
-
-GAP: Final = Ending(1012, "events may have been missed: come back and reload")
-SLOW: Final = Ending(1012, "too far behind: come back and reload")
-STOPPING: Final = Ending(1001, "this server is about to stop: come back, another takes over")
-DEAF: Final = Ending(1011, "this server is not allowed to hear what you asked for")
-ENDED: Final = Ending(0, "")
-"""The backplane ended the connection; whether it drains, or another took the id, is seen at the end."""
 
 
 def closes_on_gap(on_gap: OnGap) -> bool:

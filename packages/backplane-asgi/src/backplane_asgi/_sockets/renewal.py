@@ -8,8 +8,9 @@ from attrs import define, field
 from backplane_core import ClosedError, Target, TargetDeniedError
 
 from backplane_asgi._sockets.budget import Budget
+from backplane_asgi._sockets.endings import DEAF, Ending
 from backplane_asgi._sockets.expiry import Expiry
-from backplane_asgi._sockets.outbound import DEAF, Ending, Outbound
+from backplane_asgi._sockets.outbound import Outbound
 from backplane_asgi._sockets.subscriptions import Subscriptions
 from backplane_asgi.access import Authenticate, Grant, Refused, Request, ask_host
 

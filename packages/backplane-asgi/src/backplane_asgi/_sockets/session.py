@@ -10,12 +10,13 @@ from attrs import frozen
 from backplane_core import BaseBackplane, ClosedError, TargetDeniedError
 
 from backplane_asgi._sockets.commands import Commands
+from backplane_asgi._sockets.endings import DEAF, STOPPING, Ending, resolve
 from backplane_asgi._sockets.expiry import Expiry, closing_at
 from backplane_asgi._sockets.flusher import flusher_of
 from backplane_asgi._sockets.hub import Hub
 from backplane_asgi._sockets.latest import make_outbound
 from backplane_asgi._sockets.line import Line, takes_frames
-from backplane_asgi._sockets.outbound import DEAF, ENDED, STOPPING, Ending, Limits
+from backplane_asgi._sockets.outbound import Limits
 from backplane_asgi._sockets.pulse import Pulse
 from backplane_asgi._sockets.renewal import Renewal
 from backplane_asgi._sockets.returning import Returning
@@ -25,7 +26,6 @@ from backplane_asgi.access import Authenticate, Grant, Request
 
 __all__ = ["Session", "SessionOptions"]
 
-TAKEN_OVER: Final = Ending(4409, "another connection has taken this one's id")
 PING: Final = b'{"backplane":"ping"}'
 
 
@@ -135,7 +135,5 @@ class Session:
         self._line.end()
 
     def _ending(self) -> Ending | None:
-        ending = self._outbound.ending
-        if ending is ENDED:
-            ending = STOPPING if self._backplane.state in {"draining", "closed"} else TAKEN_OVER
+        ending = resolve(self._outbound.ending, self._backplane.state)
         return self._options.stopping if ending is STOPPING else ending
