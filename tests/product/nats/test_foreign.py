@@ -144,3 +144,21 @@ async def test_a_server_that_is_slow_to_greet_is_waited_for(monkeypatch: pytest.
         async with asyncio.timeout(DEADLINE_S):
             link = await opening
         await link.aclose()
+
+
+async def test_a_server_that_was_reached_before_is_not_asked_when_it_is_slow_to_greet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("backplane_nats._foreign._PATIENCE_S", 0.0)
+    with ScriptedNats() as server:
+        transport = NatsTransport(server.url)
+        await (await transport.open()).aclose()
+        monkeypatch.setattr("backplane_nats._foreign._SILENCE_S", 0.5)
+        server.greeting = b""
+        accepted = server.accepted
+        with pytest.raises(TransportError, match="says nothing"):
+            await transport.open()
+        assert server.accepted == accepted + 1
+        with pytest.raises(TransportError, match="not the NATS protocol"):
+            await NatsTransport(server.url).open()
+        assert server.accepted == accepted + 3, "another transport does ask"

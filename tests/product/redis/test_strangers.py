@@ -6,16 +6,18 @@ import asyncio
 
 import pytest
 from backplane_core import Publisher, SyncPublisher, Target, TransportError, connect
-from backplane_redis import RedisTransport
-from backplane_testservers import HANG_UP, NatsServer, RedisServer, ScriptedRedis
+from backplane_redis import RedisTransport, StreamsTransport
+from backplane_testservers import HANG_UP, NatsServer, Proxy, RedisServer, ScriptedRedis
 from backplane_testservers.streams import serve
 from backplane_testservers.tls import Certificates
+from redis.credentials import CredentialProvider
 
 from tests.conftest import StartServer
 from tests.product.redis.reading import DEADLINE_S, all_that_is_said, raised
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
 
+HOST = "127.0.0.1"
 SECRET = "s3cr3t"
 ROUTES = ("redis://", "valkey://", "redis+streams://", "redis-cluster://", "redis+sentinel://")
 
@@ -119,3 +121,42 @@ async def test_a_server_that_was_reached_before_is_not_asked_when_it_hangs_up() 
         assert server.accepted == accepted + 1
         await raised(RedisTransport(server.url).open())
         assert server.accepted == accepted + 3, "another transport does ask"
+
+
+@pytest.mark.parametrize(("kind", "connections"), [(RedisTransport, 1), (StreamsTransport, 2)])
+async def test_a_server_with_tls_that_was_reached_before_is_not_asked_however_slow_it_is(
+    start: StartServer, certificates: Certificates, kind: type[RedisTransport], connections: int
+) -> None:
+    server = start(RedisServer(tls=certificates.server))
+    with Proxy(server.host, server.port) as proxy:
+        proxy.down.delay(1.0)
+        scheme = "rediss" if kind is RedisTransport else "rediss+streams"
+        transport = kind(f"{scheme}://{HOST}:{proxy.port}?ssl_ca_certs={certificates.server.ca}")
+        await (await transport.open()).aclose()
+        first = len(proxy.accepted_at)
+        assert first > connections, "it was asked"
+        await (await transport.open()).aclose()
+        assert len(proxy.accepted_at) - first == connections
+
+
+async def test_a_server_with_tls_is_not_asked_while_credentials_are_waited_for(
+    start: StartServer, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patience_s = 2.0
+    monkeypatch.setattr("backplane_redis._strangers._PATIENCE_S", patience_s)
+    monkeypatch.setattr("backplane_redis._strangers._ASK_S", 0.1)
+
+    class Slow(CredentialProvider):
+        def get_credentials(self) -> tuple[str, str]:
+            raise NotImplementedError
+
+        async def get_credentials_async(self) -> tuple[str, str]:
+            await asyncio.sleep(2 * patience_s)
+            return "default", SECRET
+
+    server = start(RedisServer(password=SECRET, tls=certificates.server))
+    with Proxy(server.host, server.port) as proxy:
+        url = f"rediss://{HOST}:{proxy.port}?ssl_ca_certs={certificates.server.ca}"
+        transport = RedisTransport(url, connection_kwargs={"credential_provider": Slow()})
+        await (await transport.open()).aclose()
+        assert len(proxy.accepted_at) == 1

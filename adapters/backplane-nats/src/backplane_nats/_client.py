@@ -47,9 +47,10 @@ class TlsClient(Client):
         require_tls: Whether nothing may be sent without TLS.
         context: For TLS, unless one is given to `connect`; None: none was made yet.
         dialer: Opens its socket.
+        asks: Whether to find out who is there, if nobody says so.
     """
 
-    def __init__(self, *, require_tls: bool, context: ssl.SSLContext | None, dialer: Dialer) -> None:
+    def __init__(self, *, require_tls: bool, context: ssl.SSLContext | None, dialer: Dialer, asks: bool) -> None:
         super().__init__()
         self._require_tls = require_tls
         self._context = context
@@ -57,7 +58,7 @@ class TlsClient(Client):
         self.mesh = Mesh()
         """What the server announces of its cluster."""
         if hasattr(self, "_transport"):
-            self._transport = make_transport(dialer)
+            self._transport = make_transport(dialer, asks=asks)
 
     @property
     def ssl_context(self) -> ssl.SSLContext:

@@ -49,11 +49,13 @@ class DialingTransport(TcpTransport):
 
     Args:
         dialer: Opens the sockets of a `NatsTransport`.
+        asks: Whether to find out who is there, if nobody says so.
     """
 
-    def __init__(self, dialer: Dialer) -> None:
+    def __init__(self, dialer: Dialer, *, asks: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # nats-py's gap
         self._dialer = dialer
+        self._asks = asks
         self._greeted = False
 
     async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: int) -> None:
@@ -75,7 +77,7 @@ class DialingTransport(TcpTransport):
         if self._greeted or reader is None:
             return bytes(await super().readline())  # type: ignore[no-untyped-call]  # nats-py's gap
         self._greeted = True
-        return await read_first_line(reader, self._peer())
+        return await read_first_line(reader, self._peer() if self._asks else None)
 
     def _peer(self) -> tuple[str, int] | None:
         """Return the address at which somebody else may be; None after a TLS handshake, which TLS alone survives."""
@@ -89,7 +91,7 @@ class DialingTransport(TcpTransport):
         return True
 
 
-def make_transport(dialer: Dialer) -> Any:  # noqa: ANN401 -- None, or what nats-py's client holds
+def make_transport(dialer: Dialer, *, asks: bool) -> Any:  # noqa: ANN401 -- None, or what nats-py's client holds
     """Return a transport for a client that is not connected yet; None where nats-py has to make its own."""
-    transport = DialingTransport(dialer)
+    transport = DialingTransport(dialer, asks=asks)
     return transport if vars(transport).keys() >= _SET else None

@@ -78,7 +78,7 @@ async def read_first_line(reader: asyncio.StreamReader, peer: tuple[str, int] | 
 
     Args:
         reader: Of a connection that was just opened.
-        peer: Where it leads; None: that is not known.
+        peer: Where it leads; None: nobody is asked.
 
     Raises:
         ForeignServerError: It is no NATS server, or says nothing.

@@ -127,7 +127,11 @@ class Opener(Generic[L]):
             # Retryable, as the file was fine when the transport was made: it may be in the middle of its rotation.
             return TransportError(str(error))
         client = TlsClient(
-            require_tls=self._settings.requires_tls(server), context=self._tls.context, dialer=self._dialer
+            require_tls=self._settings.requires_tls(server),
+            context=self._tls.context,
+            dialer=self._dialer,
+            # Until one was reached: a whole fleet that comes back to a busy server would ask it twice more each time.
+            asks=self._last is None,
         )
         watch = SplitWatch(client.mesh, server, self._settings.addresses, self._dialer)
         # Where announced servers are left alone there may be no way to the rest of a cluster.

@@ -181,14 +181,18 @@ class Connector:
             await self._strangers.connect_in_tls(connection)
 
     def _may_be_stranger(self, error: Exception) -> bool:
-        """Return whether a server may have failed to understand because it speaks TLS, or none."""
+        """Return whether a server may have failed to understand because it speaks TLS, or none.
+
+        Servers that are about to stop, or busy, fail in the same ways, so it is asked only until one was reached.
+        """
+        if self._has_connected:
+            return False
         causes = _causes(error)
         if self._tls is not None:
             is_trusted = not any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
             return is_trusted and any(isinstance(cause, ssl.SSLError) for cause in causes)
-        # It hung up without a word. Servers that are about to stop do so too, so it is asked only until one was found.
-        hung_up = any(isinstance(cause, redis_errors.ConnectionError | ConnectionError) for cause in causes)
-        return hung_up and not self._has_connected
+        # It hung up without a word.
+        return any(isinstance(cause, redis_errors.ConnectionError | ConnectionError) for cause in causes)
 
     def access(self, address: Address | None) -> Access:
         """Return how the server at an address is reached; None: over its socket."""

@@ -15,7 +15,9 @@ from backplane_redis._url import RedisUrl
 __all__ = ["Stranger", "Strangers"]
 
 _PATIENCE_S: Final = 0.5
-"""A TLS handshake takes two round trips, so silence for this long is a reason to look what is there."""
+"""A TLS handshake takes two round trips, so silence for this long is a reason to look what is there.
+
+A server that speaks TLS and is only slow gets a plain connection for it; none once this transport has reached one."""
 _ASK_S: Final = 0.4
 """What a server has to answer who it is: with the patience before, within the second that a sentinel or node has."""
 
@@ -44,6 +46,7 @@ class Strangers:
 
     def __init__(self, url: RedisUrl, *, in_tls: bool) -> None:
         self._in_tls = in_tls
+        self._was_reached = False
         # Sentinels may be spoken to otherwise than the URL says of the nodes.
         self._instead = f"connect with {url.other_scheme}://" if url.uses_tls == in_tls else "see sentinel_ssl"
 
@@ -51,7 +54,8 @@ class Strangers:
         """Connect; find out who is there if the server says nothing.
 
         Redis without TLS takes the first words of a TLS client for the beginning of a line, and waits for its end: it
-        would never say what is wrong.
+        would never say what is wrong. Nobody is asked any longer once a handshake has succeeded: a whole fleet that
+        comes back to a busy broker would double its work.
 
         Raises:
             Stranger: It answers in plain text.
@@ -60,10 +64,14 @@ class Strangers:
         """
         connecting = asyncio.create_task(connection.connect())  # type: ignore[no-untyped-call]  # redis-py's gap
         try:
-            await asyncio.wait({connecting}, timeout=_PATIENCE_S)
-            if not connecting.done() and (text := await self.describe(connection)) is not None:
-                raise Stranger(text)
+            if not self._was_reached:
+                await asyncio.wait({connecting}, timeout=_PATIENCE_S)
+                # With a stream the handshake is over, and something else takes its time: the caller's credentials.
+                is_silent = not connecting.done() and connection.stream() is None
+                if is_silent and (text := await self.describe(connection)) is not None:
+                    raise Stranger(text)
             await connecting
+            self._was_reached = True
         finally:
             connecting.cancel()
             await asyncio.wait({connecting})
