@@ -136,7 +136,7 @@ async def test_a_page_that_slept_past_its_token_comes_back_with_a_new_one_and_en
         await with_tokens(page, 4, 4, None)
         await sees(page, ["state", "live", None])
         await page.evaluate("clearTimeout(events.renewal)")  # as a machine that sleeps
-        await sees(page, ["state", "live", None], ["state", "connecting", None], ["state", "live", None])
+        await sees(page, ["state", "live", None], ["state", "connecting", 4401], ["state", "live", None])
         await sees(page, ["state", "closed", 4401])
         assert await page.evaluate("asked") == 3
 
@@ -168,7 +168,7 @@ async def test_a_page_learns_why_its_stream_ended_and_stays_away_where_it_should
         await sees(page, ["state", "live", None])
         async with server.client.stream("GET", sse):  # another tab, with the same id
             await sees(page, ["state", "closed", 4409])
-            await server.metric_is('backplane_gateway_closed_total{code="4409",transport="sse"}', 1)
+            await server.metric_is('backplane_gateway_closed_total{transport="sse",code="4409"}', 1)
         await page.evaluate(PAGE, [sse, {"sse": sse}])
         await sees(page, ["state", "live", None])
         server.terminate()

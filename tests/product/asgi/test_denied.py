@@ -76,7 +76,7 @@ async def test_a_stream_whose_target_the_broker_denies_says_so_and_is_not_asked_
                 assert await eve.next() == ("closed", DENIED)
                 assert await eve.next() == ("end", None)
                 assert 15_000 <= eve.retry[-1] <= 45_000
-        await server.metric_is('backplane_gateway_closed_total{code="1011",transport="sse"}', 2)
+        await server.metric_is('backplane_gateway_closed_total{transport="sse",code="1011"}', 2)
         await server.metric_is("backplane_connections", 1)
         assert await server.publish("user:ann", "here") == 1
         assert await ann.message() == "here"
@@ -96,7 +96,7 @@ async def test_an_event_source_whose_target_the_broker_denies_learns_it_and_does
         await page.wait_for_function("() => source.readyState === EventSource.CONNECTING")
         # Whoever asks at the end of a second finds it waiting: it comes back in 15 s at the earliest.
         await page.evaluate("() => new Promise((go) => setTimeout(go, 1000))")
-        await server.metric_is('backplane_gateway_closed_total{code="1011",transport="sse"}', 1)
+        await server.metric_is('backplane_gateway_closed_total{transport="sse",code="1011"}', 1)
 
 
 @pytest.mark.xdist_group("browser")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from attrs import define, field
+from backplane_asgi import Grant, Message, Request, sse_endpoint
 from backplane_core import Target, connect
 from websockets.exceptions import InvalidStatus
 
@@ -167,9 +168,28 @@ async def test_a_server_that_is_about_to_stop_answers_200_and_ends() -> None:
                 break
             await asyncio.sleep(0.01)
         assert (await server.get("/health/ready")).json()["state"] == "draining"
-        async with stream(server, "/sse?user=bob") as late:
-            assert late.status == 200
-            assert await late.closed() == 1001
+
+
+async def test_a_stream_that_begins_once_the_backplane_has_drained_says_so_and_ends() -> None:
+    async def authenticate(_: Request) -> Grant:
+        return Grant(targets=[Target.user("ann")])
+
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async with connect() as backplane:
+        await backplane.drain()
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        await sse_endpoint(backplane, authenticate=authenticate)(scope, receive, send)
+    assert sent[0]["status"] == 200
+    body = b"".join([message["body"] for message in sent[1:]])
+    assert b'event: closed\ndata: {"backplane":"closed","code":1001,' in body
+    assert not sent[-1]["more_body"]
 
 
 async def test_a_client_that_goes_is_detached_and_an_expired_grant_ends_the_stream() -> None:
@@ -180,16 +200,16 @@ async def test_a_client_that_goes_is_detached_and_an_expired_grant_ends_the_stre
         async with stream(server, f"/sse?user=ann&expires_at={time.time() + 0.3}") as ann:
             assert await ann.closed() == 4401
             assert await ann.next() == ("end", None)
-        await server.metric_is('backplane_gateway_closed_total{code="0",transport="sse"}', 1)
-        await server.metric_is('backplane_gateway_closed_total{code="4401",transport="sse"}', 1)
+        await server.metric_is('backplane_gateway_closed_total{transport="sse",code="0"}', 1)
+        await server.metric_is('backplane_gateway_closed_total{transport="sse",code="4401"}', 1)
 
 
 @pytest.mark.parametrize("http", HTTP_PROTOCOLS)
 async def test_a_stream_that_is_ended_says_why_behind_its_last_event(http: str, redis_server: Any) -> None:
     async with (
-        serve(redis_server.url, http=http, SERVICE_OPTIONS='{"on_gap": "close"}') as server,
+        serve(redis_server.url, http=http) as server,
         connect(redis_server.url) as elsewhere,
-        stream(server, "/sse?user=ann") as ann,
+        stream(server, "/closing?user=ann") as ann,
     ):
         await server.metric_is("backplane_connections", 1)
         await server.publish("user:ann", "last")
@@ -197,7 +217,7 @@ async def test_a_stream_that_is_ended_says_why_behind_its_last_event(http: str, 
         assert await ann.message() == "last"
         assert await ann.next() == ("closed", {"backplane": "closed", "code": 4001, "reason": 'signed "out"'})
         assert await ann.next() == ("end", None)
-        async with stream(server, "/sse?user=ann") as again:
+        async with stream(server, "/closing?user=ann") as again:
             await server.metric_is("backplane_connections", 1)
             redis_server.kill()
             await asyncio.to_thread(redis_server.start)

@@ -3,16 +3,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from decimal import Decimal
+from importlib import import_module
 from typing import Any
 
 import pytest
 from backplane_core import EventEncodeError, EventTooLargeError, InMemoryBackplane, Target
 from backplane_core._protocol.json import MAX_DEPTH, decode_event, normalize_json
+from flask import Flask
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pydantic_core import to_json
 
 from tests.product.core.test_envelope import json_values
 from tests.product.core.test_event_encoding import typed
@@ -48,6 +54,38 @@ async def test_json_reaches_every_pod_as_the_value_that_it_is(way: str, routing:
         await far.has(6)
         assert near.stream == far.stream == [{"a": [1, 2.5]}, "\u00fc", None, [], 1, 2]
         assert left_out.stream == []
+
+
+def by_text(event: object) -> str:
+    return json.dumps(event, default=str)
+
+
+def by_django(event: object) -> str:
+    encoder: Any = import_module("django.core.serializers.json")
+    return json.dumps(event, cls=encoder.DjangoJSONEncoder)
+
+
+def by_flask(event: object) -> str:
+    return Flask("app").json.dumps(event)
+
+
+def by_pydantic(event: object) -> bytes:
+    return to_json(event)
+
+
+@pytest.mark.parametrize("encode", [by_text, by_django, by_flask, by_pydantic])
+async def test_what_a_hosts_own_encoder_makes_of_its_types_is_published(
+    encode: Callable[[object], str | bytes],
+) -> None:
+    event = {"id": uuid.UUID(int=1), "at": dt.datetime(2026, 1, 2, 3, 4, tzinfo=dt.UTC), "price": Decimal("1.50")}
+    async with InMemoryBackplane() as backplane, backplane.connection(None, USER) as connection:
+        with pytest.raises(EventEncodeError, match=r'a value of type datetime at event\["at"\]'):
+            await backplane.publish(USER, event)
+        await backplane.publish_json(USER, encode(event))
+        value: Any = (await anext(connection)).value
+        assert value["id"] == str(uuid.UUID(int=1))
+        assert "2026" in value["at"]
+        assert value["price"] == "1.50"
 
 
 @pytest.mark.parametrize(
