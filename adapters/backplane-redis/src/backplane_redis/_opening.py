@@ -99,7 +99,6 @@ class Connector:
             problem = str(error) or type(error).__name__
         else:
             self._strangers = Strangers(url, in_tls=self._tls is not None)
-            self._has_connected = False
             return
         # Out here: inside, even `from None` would keep the library's own as `__context__`.
         raise ConfigurationError(f"the options for {url} can't be used: {problem}")
@@ -163,7 +162,7 @@ class Connector:
             failure = type(failure)(f"{failure}{hint}", retryable=failure.retryable)
             is_open_question = self._may_be_stranger(error)
         else:
-            self._has_connected = True
+            self._strangers.was_reached = True
             return connection
         if is_open_question and (text := await self.describe_stranger(connection)) is not None:
             failure = TransportError(f"{what}: {text}", retryable=False)
@@ -185,7 +184,7 @@ class Connector:
 
         Servers that are about to stop, or busy, fail in the same ways, so it is asked only until one was reached.
         """
-        if self._has_connected:
+        if self._strangers.was_reached:
             return False
         causes = _causes(error)
         if self._tls is not None:

@@ -46,7 +46,8 @@ class Strangers:
 
     def __init__(self, url: RedisUrl, *, in_tls: bool) -> None:
         self._in_tls = in_tls
-        self._was_reached = False
+        self.was_reached = False
+        """Whether a server that is as it should be was connected to; then none is asked any longer."""
         # Sentinels may be spoken to otherwise than the URL says of the nodes.
         self._instead = f"connect with {url.other_scheme}://" if url.uses_tls == in_tls else "see sentinel_ssl"
 
@@ -64,14 +65,13 @@ class Strangers:
         """
         connecting = asyncio.create_task(connection.connect())  # type: ignore[no-untyped-call]  # redis-py's gap
         try:
-            if not self._was_reached:
+            if not self.was_reached:
                 await asyncio.wait({connecting}, timeout=_PATIENCE_S)
                 # With a stream the handshake is over, and something else takes its time: the caller's credentials.
                 is_silent = not connecting.done() and connection.stream() is None
                 if is_silent and (text := await self.describe(connection)) is not None:
                     raise Stranger(text)
             await connecting
-            self._was_reached = True
         finally:
             connecting.cancel()
             await asyncio.wait({connecting})

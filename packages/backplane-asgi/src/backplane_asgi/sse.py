@@ -237,9 +237,11 @@ class Stream:
         else:
             self._direct = None
             port, comment = StreamPort(send, self._outbound), COMMENT
-        if await self._listen(port, comment, receive):
+        has_gone = await self._listen(port, comment, receive)
+        ending = None if has_gone else resolve(self._outbound.ending, self._backplane.state)
+        if ending is None:
             await port.stop()
-        elif (ending := resolve(self._outbound.ending, self._backplane.state)) is not None:
+        else:
             self._code = ending.code
             await self._end(ending, port, receive, send)
 
