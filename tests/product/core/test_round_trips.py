@@ -37,7 +37,7 @@ class SlowTransport(MemoryTransport):
     takes_s = 0.25
 
     async def open(self) -> Link:
-        return SlowLink(await super().open(), self)  # type: ignore[return-value]  # it does as the one in it
+        return SlowLink(await super().open(), self)
 
 
 class SlowLink(LinkAround):
