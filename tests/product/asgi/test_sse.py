@@ -184,7 +184,7 @@ async def test_a_stream_that_begins_once_the_backplane_has_drained_says_so_and_e
 
     async with connect() as backplane:
         await backplane.drain()
-        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/", "headers": []}
         await sse_endpoint(backplane, authenticate=authenticate)(scope, receive, send)
     assert sent[0]["status"] == 200
     body = b"".join([message["body"] for message in sent[1:]])

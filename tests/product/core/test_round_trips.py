@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from backplane_core import DistributedBackplane, Frame, InMemoryBackplane, Link, Publisher, Target, connect
+from backplane_core import DistributedBackplane, Frame, InMemoryBackplane, Publisher, Target, connect
 from backplane_core._runtime.system import System
 from backplane_core.testing import MemoryTransport
 from backplane_testservers import Broker, OwnBroker
@@ -36,7 +36,7 @@ class SlowTransport(MemoryTransport):
 
     takes_s = 0.25
 
-    async def open(self) -> Link:
+    async def open(self) -> Any:
         return SlowLink(await super().open(), self)
 
 
