@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
@@ -21,16 +21,26 @@ from backplane_testservers.search import binaries
 __all__ = ["BUS_NAMES", "DURABLE", "REDIS", "SINGLE", "Bus", "BusName", "start_bus", "url_of"]
 
 BusName: TypeAlias = Literal[
-    "redis", "valkey", "nats", "redis-cluster", "nats-cluster", "sentinel", "redis-resp2", "redis-streams"
+    "redis",
+    "valkey",
+    "nats",
+    "redis-cluster",
+    "nats-cluster",
+    "sentinel",
+    "redis-resp2",
+    "redis-streams",
+    "nats-jetstream",
 ]
 Bus: TypeAlias = OwnBroker | NatsCluster | SentinelSet
 
 BUS_NAMES: Final[tuple[BusName, ...]] = get_args(BusName)
 REDIS: Final[frozenset[BusName]] = frozenset({"redis", "valkey", "redis-resp2", "redis-streams"})
 """One Redis server, or one like it."""
-SINGLE: Final[frozenset[BusName]] = REDIS | frozenset[BusName]({"nats"})
+SINGLE: Final[frozenset[BusName]] = REDIS | frozenset[BusName]({"nats", "nats-jetstream"})
 """One server, so that a proxy can stand before it."""
-DURABLE: Final[frozenset[BusName]] = frozenset({"redis-streams"})
+LOGS: Final[Mapping[BusName, str]] = {"redis-streams": "streams", "nats-jetstream": "jetstream"}
+"""What the URLs of logs say behind the broker's name."""
+DURABLE: Final[frozenset[BusName]] = frozenset(LOGS)
 """Those that keep what is published, so that a link goes on where the one before it ended."""
 
 
@@ -56,6 +66,9 @@ def start_bus(name: BusName) -> Generator[Bus]:
     elif name == "nats":
         with NatsServer() as nats_server:
             yield nats_server
+    elif name == "nats-jetstream":
+        with NatsServer(jetstream=True) as jetstream_server:
+            yield jetstream_server
     elif name == "redis-cluster":
         with RedisCluster() as redis_cluster:
             yield redis_cluster
@@ -69,7 +82,8 @@ def start_bus(name: BusName) -> Generator[Bus]:
 
 def url_of(name: BusName, bus: Bus) -> str:
     """Return where the pods of a run over this broker connect."""
-    return bus.url.replace("://", "+streams://", 1) if name == "redis-streams" else bus.url
+    kind = LOGS.get(name)
+    return bus.url if kind is None else bus.url.replace("://", f"+{kind}://", 1)
 
 
 def _find_valkey() -> Path:

@@ -61,6 +61,7 @@ COMMON: Final[Mapping[BusName, int]] = {
     "sentinel": 1,
     "redis-resp2": 3,
     "redis-streams": 4,
+    "nats-jetstream": 4,
 }
 
 

@@ -12,6 +12,8 @@ __all__ = ["Flusher", "flusher_of"]
 AT_ONCE: Final = 128
 """Sockets that are written to before the loop gets a turn: some 1 ms. To write to 5,000 in one `for` holds the loop for
 100 ms, in which beats, pings and other users wait."""
+SLICE_S: Final = 0.002
+"""How long they may take together: the same, for sockets that are handed pages of what they missed."""
 LOOK_S: Final = 0.25
 """How often sockets that are behind are looked at: a fraction of the seconds that they may be."""
 
@@ -56,9 +58,12 @@ class Flusher:
         self._loop.call_soon(self._run)
 
     def _run(self) -> None:
-        dirty = self.dirty
+        dirty, clock = self.dirty, self._loop.time
+        ends = clock() + SLICE_S
         for _ in range(min(AT_ONCE, len(dirty))):
             dirty.popleft().flush()
+            if clock() >= ends:
+                break
         if dirty:
             self._loop.call_soon(self._run)
         else:

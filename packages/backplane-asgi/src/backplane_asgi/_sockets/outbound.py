@@ -209,7 +209,10 @@ class Outbound:
                     self._port = port
                     if self.ending is not None:
                         self._expire()
-                    self.flush()
+                    if self._missed is None:
+                        self.flush()
+                    else:
+                        self._write_soon()  # in its turn among all that come back
                     yield
         finally:
             self._until_end = None
@@ -288,11 +291,8 @@ class Outbound:
             return True
         if port.is_blocked:
             self._flusher.behind(self)
-        elif not self._is_queued:
-            self._is_queued = True
-            self._flusher.dirty.append(self)
-            if not self._flusher.is_running:
-                self._flusher.start()
+        else:
+            self._write_soon()
         return False
 
     def _replayed_item(self, item: Event | Gap | CaughtUp) -> Any:  # noqa: ANN401 -- as its encoding makes them

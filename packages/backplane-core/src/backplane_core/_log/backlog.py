@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from backplane_core._log.record import Record
+from backplane_core._log.turns import PAGE
 from backplane_core._protocol.position import EventPlace, Position
 from backplane_core.event import CaughtUp, Event, keyed_event, make_event
 from backplane_core.observe import Gap
@@ -41,6 +42,11 @@ class Backlog:
 
     def __len__(self) -> int:
         return len(self._items) + (not self._is_done)
+
+    @property
+    def ends_page(self) -> bool:
+        """Whether a page of events was taken, and more follows."""
+        return self._replayed > 0 and not self._replayed % PAGE and bool(self._items)
 
     def take(self) -> Event | Gap | CaughtUp | None:
         """Return the next item; None: that was all."""

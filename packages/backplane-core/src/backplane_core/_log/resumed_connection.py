@@ -91,15 +91,28 @@ class ResumedConnection(QueuedConnection):
 
     async def __anext__(self) -> Event:
         """Return the next event."""
-        while (item := self.take_replayed()) is not None:
+        while self.is_replaying:
+            item = await self.take_replayed()
             if isinstance(item, Event):
                 return item
         return await super().__anext__()
 
-    def take_replayed(self) -> Event | Gap | CaughtUp | None:
-        """Return what was missed and comes next; None: nothing is left."""
-        item = None if self._backlog is None else self._backlog.take()
-        if isinstance(item, Gap):
+    @property
+    def is_replaying(self) -> bool:
+        """Whether something of what was missed may be left."""
+        return self._backlog is not None
+
+    async def take_replayed(self) -> Event | Gap | CaughtUp | None:
+        """Return what was missed and comes next; None: nothing is left. Others have their turn between two pages."""
+        backlog = self._backlog
+        if backlog is None:
+            return None
+        if backlog.ends_page:
+            await self._resumer.wait_turn()
+        item = backlog.take()
+        if item is None:
+            self._backlog = None
+        elif isinstance(item, Gap):
             self._queue.report_replayed(item)
         elif isinstance(item, Event):
             self._host.reporter.counters.replayed += 1
@@ -122,7 +135,7 @@ class ResumedItems(AsyncIterator[Event | Gap | CaughtUp]):
 
     async def __anext__(self) -> Event | Gap | CaughtUp:
         """Return the next item."""
-        item = self._connection.take_replayed()
+        item = await self._connection.take_replayed() if self._connection.is_replaying else None
         return await anext(self._live) if item is None else item
 
     def without_marks(self) -> AsyncIterator[Event | Gap]:

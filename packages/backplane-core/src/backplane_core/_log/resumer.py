@@ -16,6 +16,7 @@ from backplane_core._log.joining import Joining
 from backplane_core._log.mirror import UNSURE, Mirror
 from backplane_core._log.pages import LogPages
 from backplane_core._log.record import Record, new_records
+from backplane_core._log.turns import Turns
 from backplane_core._protocol.position import Position, origin_key
 from backplane_core._protocol.routing import Routing
 from backplane_core._runtime.system import System
@@ -70,6 +71,9 @@ class NoLog:
     def __init__(self, system: System) -> None:
         self._system = system
 
+    async def wait_turn(self) -> None:
+        """Return once a client may be served: at once, as all that it gets is a gap."""
+
     async def prepare(self, text: str, targets: Sequence[Target]) -> Return:  # noqa: ARG002 -- one with a log looks at them
         """Return what is known of a client with this id."""
         gap = self._gap("", "this bus keeps no log: what was published meanwhile is not known")
@@ -114,14 +118,20 @@ class Resumer(NoLog):
         self._mirror = mirror
         self._pages = pages
         self._routing = routing
+        self._turns = Turns()
 
     @property
     def last_id(self) -> str | None:
         """The id of what this pod's connections were handed last."""
         return str(self._mirror.place())
 
+    async def wait_turn(self) -> None:
+        """Return once a client may be served, in the order in which they come; see `Turns`."""
+        await self._turns.take()
+
     async def prepare(self, text: str, targets: Sequence[Target]) -> Return:
         """Return what is known of a client with this id; waits for the log where it has to."""
+        await self.wait_turn()
         mirror = self._mirror
         position = mirror.codec.decode(text)
         everyone = Target.everyone()
