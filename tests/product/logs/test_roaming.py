@@ -70,6 +70,12 @@ def test_what_was_trimmed_meanwhile_lies_inside_a_gap(*, full: bool, long: bool)
     assert sum([account.missing for account in accounts]) > 0
 
 
+def test_what_a_pod_never_read_and_is_sent_again_comes_behind_a_gap_to_those_who_had_it_elsewhere() -> None:
+    account = play_roaming(Plan(seed=1437, forgets=False, trims=True))
+    assert not account.wrong
+    assert not account.unexplained
+
+
 def test_without_what_a_sender_was_ahead_events_come_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     def never_ahead(_: Mirror) -> Ahead:
         return {}

@@ -177,7 +177,7 @@ class DistributedBackplane(BaseBackplane):
         mirror = Mirror(routing.base, own.origin, settings.resume_max_bytes, self._system)
         pages = LogPages(signer, settings.max_event_bytes + FRAME_OVERHEAD_BYTES, settings.resume_concurrency)
         self._pod_log = PodLog(mirror, pages, routing, self._sender.frames)
-        self._resumer = Resumer(mirror, pages, routing, self._system)
+        self._resumer = Resumer(mirror, pages, routing, self._system, settings.origin_ttl_s)
         return mirror
 
     def _describe(self) -> str:

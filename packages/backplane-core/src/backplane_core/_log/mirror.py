@@ -86,6 +86,8 @@ class Mirror:
         self._places: list[dict[str, int]] = [{} for _ in channels]
         self._by_target: dict[bytes, deque[Record]] = {}
         self.holes = Holes()
+        self.unread: list[tuple[int, float] | None] = [None] * len(channels)
+        """By lane: behind which serial the log dropped what this pod had not read, and when it found that, last."""
         self.forgotten = [0] * len(channels)
         """By lane: the serial of the last record with an event that was forgotten."""
         # By lane: the serial of the last place that was passed, which is known for as long as it is the last.
@@ -213,7 +215,10 @@ class Mirror:
         """Record that frames of a channel are missing here, as was reported; None: of any."""
         lane = None if channel is None else self.lanes.get(channel)
         self._add_hole(Hole(self._serial, lane, gap))
-        if gap.cause == "trimmed" and lane is not None and (pending := self.pending[lane]):
+        if gap.cause != "trimmed" or lane is None:
+            return
+        self.unread[lane] = self._serial, self._system.monotonic()
+        if pending := self.pending[lane]:
             # Those may have been in the log, and clients of other pods may have had them.
             self.unsure[lane] = pending[-1].seq
             self._pending_bytes -= sum([record.size for record in pending])

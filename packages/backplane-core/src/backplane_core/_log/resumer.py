@@ -34,6 +34,7 @@ MAX_REPLAYED: Final = 10_000
 WAIT_S: Final = 5.0
 """How long a client waits for a log that can't be read, or for this pod to read what another has read already."""
 RETRY_S: Final = 0.1
+UNREAD: Final = "the log dropped events before this pod read them: it may hand out once more what the client has had"
 
 
 @define(eq=False)
@@ -111,10 +112,12 @@ class Resumer(NoLog):
         pages: Reads older ones.
         routing: Knows the lanes of targets.
         system: The clock.
+        known_s: For how long this pod knows copies of what a sender sends again.
     """
 
-    def __init__(self, mirror: Mirror, pages: LogPages, routing: Routing, system: System) -> None:
+    def __init__(self, mirror: Mirror, pages: LogPages, routing: Routing, system: System, known_s: float) -> None:
         super().__init__(system)
+        self._known_s = known_s
         self._mirror = mirror
         self._pages = pages
         self._routing = routing
@@ -224,7 +227,7 @@ class Resumer(NoLog):
         if position is None:
             return Backlog(client.gaps, [], mirror.place(), None)
         missed = self._missed(client, position, entry.conn_id)
-        gaps = [*client.gaps, *self._unsure(client)]
+        gaps = [*client.gaps, *self._unsure(client), *self._unread(client)]
         if len(missed) > MAX_REPLAYED:
             count = len(missed) - MAX_REPLAYED
             missed = missed[count:]
@@ -274,6 +277,20 @@ class Resumer(NoLog):
             for lane, start in enumerate(client.starts)
             if start is not None and self._mirror.unsure[lane]
         ]
+
+    def _unread(self, client: Return) -> list[Gap]:
+        """Return gaps for what this pod never read, as the log had dropped it, and the client has had elsewhere.
+
+        If its sender sends that again, this pod does not know that it is a copy, and hands it to the client once more.
+        """
+        gaps: list[Gap] = []
+        for lane, (start, unread) in enumerate(zip(client.starts, self._mirror.unread, strict=True)):
+            # A client from before it comes across the hole.
+            if unread is None or start is None or start <= unread[0]:
+                continue
+            if self._system.monotonic() - unread[1] < self._known_s:
+                gaps.append(self._gap(self._channel(lane), UNREAD, cause="trimmed"))
+        return gaps
 
     def _channel(self, lane: int) -> str:
         return self._routing.base[lane]
