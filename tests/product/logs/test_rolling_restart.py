@@ -1,4 +1,4 @@
-"""Servers restart one after the other under traffic: over a log each client gets each event exactly once, in order."""
+"""Servers restart one by one under traffic, or die: over a log each client gets each event exactly once, in order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from random import Random
-from typing import Final
+from typing import Final, TypeAlias
 
 import httpx2
 import pytest
@@ -21,6 +21,8 @@ from tests.support.waiting import until
 
 PODS: Final = 3
 USERS, ROOMS = 30, 20
+Clients: TypeAlias = Sequence[tuple[WebClient, asyncio.Task[None]]]
+"""Each with the task in which it runs."""
 
 
 @define(frozen=True)
@@ -53,6 +55,13 @@ class Fleet:
         self.servers.up.append(server)
         return server
 
+    async def kill(self, server: Server) -> None:
+        """Kill a server, as a machine does that loses its power: nobody is told."""
+        self.servers.up.remove(server)
+        server.process.kill()
+        await server.process.wait()
+        await self.exits.pop(server.port).aclose()
+
     async def stop(self, server: Server) -> None:
         """Ask a server to stop, and return once it has; clients may still come to it meanwhile."""
         server.terminate()
@@ -80,10 +89,11 @@ class Senders:
     async def run(self) -> None:
         """Publish until it is over."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._work())
+            group.create_task(self.work())
             group.create_task(self._post())
 
-    async def _work(self) -> None:
+    async def work(self) -> None:
+        """Publish from outside until it is over."""
         random = Random("worker")
         while not self.is_over:
             targets = _draw(random)
@@ -148,6 +158,30 @@ async def test_clients_that_do_not_say_where_they_were_lose_what_was_published_m
     assert not any("lacks" not in fault for fault in faults)
 
 
+async def test_a_server_that_dies_costs_none_of_its_clients_an_event(
+    log_server: LogServer, channel: str, size: Size
+) -> None:
+    async with AsyncExitStack() as stack, connect(log_server.url, channel=channel) as worker:
+        fleet = Fleet(log_server.url, channel)
+        stack.push_async_callback(_stop_all, fleet)
+        first = await fleet.start()
+        clients = await _attached(fleet, size)
+        for _ in range(PODS - 1):
+            await fleet.start()
+        # Over the servers nothing is published: what a killed one had not sent is gone, and nobody can know of it.
+        senders = Senders(worker, fleet, size.rate_per_s)
+        sending = asyncio.create_task(senders.work())
+        await until(lambda: all(client.count for client, _ in clients), "all get something", 60)
+        await fleet.kill(first)
+        await until(lambda: all(client.visits > 1 for client, _ in clients), "all have come back", 60)
+        senders.is_over = True
+        await sending
+        await _settle(clients, worker, senders.published, is_whole=True)
+    assert not [fault for client, _ in clients for fault in client.faults(senders.published)]
+    assert sum([client.replayed for client, _ in clients]) > 0, "something was missed meanwhile"
+    assert {code for client, _ in clients for code in client.codes} <= {None, 1006}
+
+
 async def restart_one_by_one(
     log_server: LogServer, channel: str, size: Size, *, resume: bool = True
 ) -> tuple[list[WebClient], Published]:
@@ -157,13 +191,7 @@ async def restart_one_by_one(
         stack.push_async_callback(_stop_all, fleet)
         for _ in range(PODS):
             await fleet.start()
-        clients = [
-            WebClient(number, fleet.servers, f"u{number % USERS}", f"room:{number % ROOMS}", resumes=resume)
-            for number in range(size.clients)
-        ]
-        running = [asyncio.create_task(client.run()) for client in clients]
-        async with asyncio.timeout(60):
-            await asyncio.gather(*[client.is_attached.wait() for client in clients])
+        clients = await _attached(fleet, size, resume=resume)
         senders = Senders(worker, fleet, size.rate_per_s)
         sending = asyncio.create_task(senders.run())
         for server in [*fleet.servers.up]:
@@ -173,33 +201,48 @@ async def restart_one_by_one(
             assert senders.published.total > before, "events are published meanwhile"
         senders.is_over = True
         await sending
-        await _settle(clients, running, worker, senders.published, is_whole=resume)
-        for task in running:
-            task.cancel()
-        await asyncio.wait(running)
-    assert sum([len(client.codes) for client in clients]) >= size.clients, "each was sent away at least once"
-    assert {code for client in clients for code in client.codes} == {1001}
-    return clients, senders.published
+        await _settle(clients, worker, senders.published, is_whole=resume)
+    assert sum([len(client.codes) for client, _ in clients]) >= size.clients, "each was sent away at least once"
+    assert {code for client, _ in clients for code in client.codes} == {1001}
+    return [client for client, _ in clients], senders.published
 
 
-async def _settle(
-    clients: Sequence[WebClient],
-    running: Sequence[asyncio.Task[None]],
-    worker: BaseBackplane,
-    published: Published,
-    *,
-    is_whole: bool,
-) -> None:
-    """Return once the last event is everywhere, and all that should come has come: lanes are read each for itself."""
+async def _attached(fleet: Fleet, size: Size, *, resume: bool = True) -> Clients:
+    """Return clients that are attached, each with the task in which it runs."""
+    clients = [
+        WebClient(number, fleet.servers, f"u{number % USERS}", f"room:{number % ROOMS}", resumes=resume)
+        for number in range(size.clients)
+    ]
+    running = [asyncio.create_task(client.run()) for client in clients]
+    async with asyncio.timeout(60):
+        await asyncio.gather(*[client.is_attached.wait() for client in clients])
+    return list(zip(clients, running, strict=True))
+
+
+async def _settle(clients: Clients, worker: BaseBackplane, published: Published, *, is_whole: bool) -> None:
+    """End the clients once the last event is everywhere, and all has come that should: lanes are read each for itself.
+
+    Args:
+        clients: With their tasks.
+        worker: Publishes the last event.
+        published: What was published.
+        is_whole: Whether all should come.
+    """
     await worker.publish(Target.everyone(), published.next("end", EVERYONE))
     await until(
-        lambda: all(client.got["end"] for client in clients) or any(task.done() for task in running),
+        lambda: all(client.got["end"] for client, _ in clients) or any(task.done() for _, task in clients),
         "the end comes to all",
         60,
     )
     with suppress(AssertionError):
         if is_whole:
-            await until(lambda: not any(client.faults(published) for client in clients), "all has come", 20, 0.2)
+            await until(lambda: not any(client.faults(published) for client, _ in clients), "all has come", 20, 0.2)
+    for _, task in clients:
+        task.cancel()
+    await asyncio.wait([task for _, task in clients])
+    for _, task in clients:
+        if not task.cancelled():
+            task.result()
 
 
 async def _stop_all(fleet: Fleet) -> None:

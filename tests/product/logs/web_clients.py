@@ -82,6 +82,7 @@ class WebClient:
     codes: list[int | None] = field(factory=list[int | None], init=False)
     replayed: int = field(default=0, init=False)
     count: int = field(default=0, init=False)
+    visits: int = field(default=0, init=False)
     is_attached: asyncio.Event = field(factory=asyncio.Event, init=False)
     last_id: str = field(default="", init=False)
 
@@ -117,6 +118,7 @@ class WebClient:
         self.last_id = item["id"]
         if kind == "caughtup":
             self.replayed += item["replayed"]
+            self.visits += 1
             self.is_attached.set()
             return
         sender, number = item["event"]
