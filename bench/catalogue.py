@@ -8,6 +8,7 @@ from typing import Any, Final
 from bench.measure import Measure
 from bench.measures.broker import BrokerCost
 from bench.measures.channels import Channels
+from bench.measures.durable import Durable
 from bench.measures.fanout import Fanout
 from bench.measures.fleet import Fleet
 from bench.measures.interest import Interest
@@ -37,6 +38,7 @@ MEASURES: Final[Mapping[str, type[Measure[Any]]]] = {
         Interest,
         Presence,
         Channels,
+        Durable,
         Signing,
         Profile,
         BrokerCost,

@@ -18,11 +18,11 @@ from bench.findings import Findings, Goal, Plot
 from bench.measure import BUSES, NAMES, Measure, Progress, option
 from bench.processes import ProcessFailed, start
 from bench.spreads import lost, percentile, ratios, shown, spread
-from bench.subjects.lineup import SUBJECTS
+from bench.subjects.lineup import ALL, SUBJECTS
 from bench.subjects.turn import Sender, Turn
 from bench.workers.worker import Worker, heard, say
 
-__all__ = ["WORKER", "Figures", "Latency", "Pace", "Run", "TimedSockets"]
+__all__ = ["WORKER", "Figures", "Latency", "Pace", "Run", "TimedSockets", "run_paced"]
 
 LATE_S: Final = 2.0
 """How long after the last publish the last event may come before it counts as lost."""
@@ -101,23 +101,8 @@ class Latency(Measure[Figures]):
             shift = number % len(keys)
             for key in keys[shift:] + keys[:shift]:
                 progress.step(f"round {number + 1} of {self.rounds}: {SUBJECTS[key].name}")
-                found[key].append(await self._run(key, url))
+                found[key].append(await run_paced(key, url, self.seconds, self.rate))
         return found
-
-    async def _run(self, key: str, url: str) -> Run:
-        events = max(1, round(self.seconds * self.rate))
-        turn = Turn(subject=key, url=url, channel=f"bench-{uuid.uuid4().hex}", events=events, warmup=_WARMUP)
-        pace = Pace(turn=turn, rate=self.rate)
-        async with start("latency", "receive", pace) as receiver, start("latency", "send", pace) as sender:
-            await receiver.hear("ready")
-            sender.say("go")
-            sent = (await sender.hear("sent"))["times"]
-            receiver.say("stop")
-            came = (await receiver.hear("received"))["times"]
-        latencies = [end - begin for begin, end in zip(sent, came, strict=True) if end is not None]
-        if not latencies:
-            raise ProcessFailed(f"{key}: no event came")
-        return Run.of(latencies, lost=events - len(latencies))
 
     @classmethod
     def findings(cls, figures: Figures) -> Findings:
@@ -159,6 +144,33 @@ class Latency(Measure[Figures]):
             goals=goals,
             plots=[_plot(bus, runs) for bus, runs in figures.runs.items()],
         )
+
+
+async def run_paced(key: str, url: str, seconds: float, rate: int) -> Run:
+    """Let a subject publish at a steady rate, in two fresh processes.
+
+    Args:
+        key: Of the subject.
+        url: Of a broker of its kind.
+        seconds: How long.
+        rate: Events per second.
+
+    Raises:
+        ProcessFailed: A process failed, or no event came.
+    """
+    events = max(1, round(seconds * rate))
+    turn = Turn(subject=key, url=url, channel=f"bench-{uuid.uuid4().hex}", events=events, warmup=_WARMUP)
+    pace = Pace(turn=turn, rate=rate)
+    async with start("latency", "receive", pace) as receiver, start("latency", "send", pace) as sender:
+        await receiver.hear("ready")
+        sender.say("go")
+        sent = (await sender.hear("sent"))["times"]
+        receiver.say("stop")
+        came = (await receiver.hear("received"))["times"]
+    latencies = [end - begin for begin, end in zip(sent, came, strict=True) if end is not None]
+    if not latencies:
+        raise ProcessFailed(f"{key}: no event came")
+    return Run.of(latencies, lost=events - len(latencies))
 
 
 def _each(runs: Sequence[Run], at: int) -> list[float]:
@@ -229,7 +241,7 @@ class TimedSockets:
 
 async def _send(pace: Pace) -> None:
     turn = pace.turn
-    async with SUBJECTS[turn.subject].library.sender(turn) as sender:
+    async with ALL[turn.subject].library.sender(turn) as sender:
         await heard("go")
         await _paced(sender, turn.warmup_numbers, _WARM_RATE)
         times = await _paced(sender, turn.numbers, pace.rate)
@@ -251,7 +263,7 @@ async def _paced(sender: Sender, numbers: range, rate: int) -> list[float]:
 async def _receive(pace: Pace) -> None:
     turn = pace.turn
     sockets = TimedSockets(turn.warmup + turn.events)
-    async with SUBJECTS[turn.subject].library.receiver(turn, sockets):
+    async with ALL[turn.subject].library.receiver(turn, sockets):
         say("ready")
         await heard("stop")
         with suppress(TimeoutError):

@@ -15,7 +15,7 @@ from bench.libraries import need_peers
 from bench.measure import BUSES, NAMES, Measure, Progress, option
 from bench.measures.throughput_findings import Figures, Result, findings
 from bench.processes import Process, ProcessFailed, start
-from bench.subjects.lineup import SUBJECTS
+from bench.subjects.lineup import ALL, SUBJECTS
 from bench.subjects.turn import Turn
 
 __all__ = ["Throughput", "run_turn"]
@@ -88,7 +88,7 @@ async def run_turn(key: str, url: str, events: int, under: Under | None = None) 
     Raises:
         ProcessFailed: A process ended early or got stuck.
     """
-    subject = SUBJECTS[key]
+    subject = ALL[key]
     share = max(1, round(events * subject.share))
     least, most = WARMUP
     turn = Turn(

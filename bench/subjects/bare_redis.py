@@ -17,7 +17,7 @@ from bench.libraries import library
 from bench.subjects.running import ClientSender, WaitingSender, reading, topic
 from bench.subjects.turn import Sockets, Turn
 
-__all__ = ["BATCH", "RedisLoop", "RedisPipeline", "RedisPy"]
+__all__ = ["BATCH", "LoopSender", "RedisLoop", "RedisPipeline", "RedisPy", "connection"]
 
 BATCH: Final = 64
 """Events per write and turn of the loop."""
@@ -83,10 +83,10 @@ class RedisLoop:
     """What the same connection can carry: bytes made by hand, 64 events per write, nothing checked or recovered."""
 
     @asynccontextmanager
-    async def sender(self, turn: Turn) -> AsyncGenerator[_LoopSender]:
+    async def sender(self, turn: Turn) -> AsyncGenerator[LoopSender]:
         """The client's connection, and hiredis to count the replies."""
-        async with _connection(turn.url) as (connection, stream):
-            sender = _LoopSender(connection, turn)
+        async with connection(turn.url) as (line, stream):
+            sender = LoopSender(line, turn)
             async with reading([sender.count_replies(stream)]):
                 yield sender
 
@@ -95,8 +95,8 @@ class RedisLoop:
         """Hiredis over the connection's own stream."""
         by_channel = {topic(turn, user).encode(): sockets.of(user) for user in turn.users}
         subscribed = asyncio.Event()
-        async with _connection(turn.url) as (connection, stream):
-            await connection.send_command("SUBSCRIBE", *by_channel)
+        async with connection(turn.url) as (line, stream):
+            await line.send_command("SUBSCRIBE", *by_channel)
 
             async def read() -> None:
                 parser = hiredis.Reader()
@@ -114,22 +114,28 @@ class RedisLoop:
 
 
 @asynccontextmanager
-async def _connection(url: str) -> AsyncGenerator[tuple[Any, asyncio.StreamReader]]:
+async def connection(url: str) -> AsyncGenerator[tuple[Any, asyncio.StreamReader]]:
     # A timeout would wrap each write in a task.
-    connection: Any = (
-        library("redis.asyncio").ConnectionPool.from_url(url, protocol=3, socket_timeout=None).make_connection()
-    )
-    await connection.connect()
+    """Connect, and return the connection with its stream."""
+    line: Any = library("redis.asyncio").ConnectionPool.from_url(url, protocol=3, socket_timeout=None).make_connection()
+    await line.connect()
     try:
-        yield connection, connection._reader  # noqa: SLF001 -- redis-py has no public way to its stream
+        yield line, line._reader  # noqa: SLF001 -- redis-py has no public way to its stream
     finally:
-        await connection.disconnect(nowait=True)
+        await line.disconnect(nowait=True)
 
 
 @define
-class _LoopSender:
+class LoopSender:
+    """Writes commands that are made by hand, many at once.
+
+    Args:
+        connection: The client's.
+        turn: See `Turn`.
+    """
+
     _connection: Any
-    _turn: Turn
+    turn: Turn
     _sent: int = 0
     _confirmed: int = 0
     _parts: list[bytes] = field(factory=list[bytes])
@@ -137,14 +143,14 @@ class _LoopSender:
 
     async def publish(self, numbers: Iterable[int]) -> None:
         """`await` for each event, as everyone's; the command by hand."""
-        turn = self._turn
+        turn = self.turn
         if turn.flat:
-            head = _head(turn, turn.users[0])
+            head = self.head(turn.users[0])
             for number in numbers:
                 await self._put(head, turn.json(number))
         else:
             for number in numbers:
-                await self._put(_head(turn, user_id(number)), turn.json(number))
+                await self._put(self.head(user_id(number)), turn.json(number))
 
     async def settle(self, published: int, /) -> None:
         """Return once Redis has replied to all."""
@@ -162,6 +168,11 @@ class _LoopSender:
             if self._confirmed == self._sent:
                 self._all_confirmed.set()
 
+    def head(self, user: str) -> bytes:
+        """Return the command for a user's event, up to the payload's length."""
+        channel = topic(self.turn, user).encode()
+        return b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$" % (len(channel), channel)
+
     async def _put(self, head: bytes, payload: bytes) -> None:
         self._parts.append(b"%b%d\r\n%b\r\n" % (head, len(payload), payload))
         self._sent += 1
@@ -173,8 +184,3 @@ class _LoopSender:
         if self._parts:
             await self._connection.send_packed_command(b"".join(self._parts), check_health=False)
             self._parts.clear()
-
-
-def _head(turn: Turn, user: str) -> bytes:
-    channel = topic(turn, user).encode()
-    return b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$" % (len(channel), channel)

@@ -1,4 +1,4 @@
-"""broadcaster: `Broadcast` over Redis pub/sub."""
+"""broadcaster: `Broadcast` over Redis pub/sub, and over streams."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ from bench.subjects.turn import Socket, Sockets, Turn
 __all__ = ["Broadcaster"]
 
 
+@frozen(kw_only=True)
 class Broadcaster:
     """A channel per user, as its README has one per chat room; it carries text, so an event is dumped first."""
+
+    streams: bool = False  # whether a channel is a stream
 
     @asynccontextmanager
     async def sender(self, turn: Turn) -> AsyncGenerator[_Sender]:
         """`async with Broadcast(url) as broadcast`."""
-        async with library("broadcaster").Broadcast(turn.url) as broadcast:
+        async with self._broadcast(turn) as broadcast:
             yield _Sender(broadcast)
 
     @asynccontextmanager
     async def receiver(self, turn: Turn, sockets: Sockets) -> AsyncGenerator[None]:
         """A task per socket, which reads `async for event in subscriber`."""
-        async with library("broadcaster").Broadcast(turn.url) as broadcast, AsyncExitStack() as stack:
+        async with self._broadcast(turn) as broadcast, AsyncExitStack() as stack:
             # One after the other, as clients come: with redis-py 8 it hears nothing until a subscription is confirmed
             # and another one follows.
             subscribers = {
@@ -43,6 +46,10 @@ class Broadcaster:
 
             async with reading([read(subscriber, sockets.of(user)) for user, subscriber in subscribers.items()]):
                 yield
+
+    def _broadcast(self, turn: Turn) -> Any:  # noqa: ANN401 -- broadcaster's
+        url = turn.url.replace("redis://", "redis-stream://", 1) if self.streams else turn.url
+        return library("broadcaster").Broadcast(url)
 
 
 @frozen

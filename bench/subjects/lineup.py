@@ -1,4 +1,4 @@
-"""The subjects: for each broker the bare client, Backplane in several ways, and other libraries."""
+"""The subjects: for each broker the bare client, Backplane in several ways, other libraries; and those over logs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from attrs import evolve, frozen
 
 from bench.subjects.bare_nats import NatsPy
 from bench.subjects.bare_redis import RedisLoop, RedisPipeline, RedisPy
+from bench.subjects.bare_streams import JetStream, StreamLoop
 from bench.subjects.broadcaster import Broadcaster
 from bench.subjects.channels_redis import ChannelsLayer, ChannelsPubSub
 from bench.subjects.litestar import Litestar
@@ -19,7 +20,7 @@ from bench.subjects.turn import Library, Wire
 if TYPE_CHECKING:
     from backplane_testservers import Kind  # each subject starts two processes, which need no servers
 
-__all__ = ["PUBLISHERS", "SUBJECTS", "Part", "Subject"]
+__all__ = ["ALL", "LOGS", "PUBLISHERS", "SUBJECTS", "Part", "Subject"]
 
 PUBLISHERS: Final = 64
 
@@ -144,3 +145,21 @@ SUBJECTS: Final[Mapping[str, Subject]] = {
     **_ours("nats"),
     **_litestar("nats"),
 }
+
+LOGS: Final[Mapping[str, Subject]] = {
+    "streams-loop": Subject(title="bare XADD and XREAD loop", bus="redis", part="ceiling", library=StreamLoop()),
+    "streams-ours": Subject(title="backplane, streams", bus="redis", part="ours", library=Ours(log="streams")),
+    "streams-litestar": Subject(
+        title="litestar, streams", bus="redis", part="peer", library=Litestar(backend="streams"), share=1 / 100
+    ),
+    "streams-broadcaster": Subject(
+        title="broadcaster, streams", bus="redis", part="peer", library=Broadcaster(streams=True), share=1 / 100
+    ),
+    "jetstream-bare": Subject(
+        title="bare async publisher, ordered consumer", bus="nats", part="ceiling", library=JetStream(), share=1 / 5
+    ),
+    "jetstream-ours": Subject(title="backplane, JetStream", bus="nats", part="ours", library=Ours(log="jetstream")),
+}
+"""Over logs: a measurement of their own."""
+
+ALL: Final[Mapping[str, Subject]] = {**SUBJECTS, **LOGS}

@@ -1,4 +1,4 @@
-"""litestar: its channels plugin over Redis pub/sub, and over a backplane."""
+"""litestar: its channels plugin over Redis pub/sub, over its streams, and over a backplane."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ __all__ = ["Litestar"]
 
 _YIELD_EVERY: Final = 64
 _FLUSH_S: Final = 60
+_HISTORY: Final = 1_000
+"""Entries that its streams keep, one stream for each channel."""
 
 
 @frozen(kw_only=True)
@@ -27,7 +29,7 @@ class Litestar:
     # Whether events are published by `publish()`, which queues; else by `await wait_published()`.
     queued: bool = False
     # Whose back-end carries them.
-    backend: Literal["redis", "backplane"] = "redis"
+    backend: Literal["redis", "streams", "backplane"] = "redis"
 
     @asynccontextmanager
     async def sender(self, turn: Turn) -> AsyncGenerator[_Sender]:
@@ -59,7 +61,11 @@ class Litestar:
                 backend = make(turn.url, channel=turn.channel, routing="interest")
             else:
                 client = await stack.enter_async_context(library("redis.asyncio").Redis.from_url(turn.url))
-                backend = library("litestar.channels.backends.redis").RedisChannelsPubSubBackend(redis=client)
+                redis = library("litestar.channels.backends.redis")
+                if self.backend == "streams":
+                    backend = redis.RedisChannelsStreamBackend(history=_HISTORY, redis=client)
+                else:
+                    backend = redis.RedisChannelsPubSubBackend(redis=client)
             plugin = library("litestar.channels").ChannelsPlugin(backend, arbitrary_channels_allowed=True)
             yield await stack.enter_async_context(plugin)
 

@@ -31,6 +31,7 @@ class Ours:
     sinks: bool = False
     worker: bool = False  # whether the sender is a `Publisher`, which hears nothing; else a pod like the receiver
     query: str = ""  # of the URL: options of the adapter
+    log: Literal["", "streams", "jetstream"] = ""  # which log carries the events; else pub/sub
     flushes: bool = False  # whether each publish is followed by a flush, which waits until the broker has the event
 
     @asynccontextmanager
@@ -66,6 +67,7 @@ class Ours:
     @asynccontextmanager
     async def _pod(self, turn: Turn) -> AsyncGenerator[DistributedBackplane]:
         url = f"{turn.url}?{self.query}" if self.query else turn.url
+        url = url.replace("://", f"+{self.log}://", 1) if self.log else url
         async with connect(url, channel=turn.channel, routing=self.routing) as backplane:
             assert isinstance(backplane, DistributedBackplane)
             yield backplane

@@ -12,7 +12,7 @@ from typing import Final
 
 from bench.events import now
 from bench.libraries import library
-from bench.subjects.lineup import SUBJECTS
+from bench.subjects.lineup import ALL
 from bench.subjects.sockets import CountedSockets
 from bench.subjects.turn import Sender, Turn
 from bench.workers.worker import Worker, cpu_s, heard, say
@@ -23,7 +23,7 @@ __all__ = ["WORKER", "only_public_names"]
 async def _send(turn: Turn) -> None:
     _wire(turn)
     await heard("begin")
-    async with SUBJECTS[turn.subject].library.sender(turn) as sender:
+    async with ALL[turn.subject].library.sender(turn) as sender:
         await _publish(sender, turn, turn.warmup_numbers, len(turn.warmup_numbers))
         say("warm")
         await heard("go")
@@ -49,7 +49,7 @@ async def _receive(turn: Turn) -> None:
     _wire(turn)
     sockets = CountedSockets(turn.users)
     sockets.expect(turn.warmup_numbers)
-    async with SUBJECTS[turn.subject].library.receiver(turn, sockets):
+    async with ALL[turn.subject].library.receiver(turn, sockets):
         say("ready")
         await heard("go")
         await sockets.complete.wait()

@@ -11,6 +11,7 @@ from backplane_testservers import Broker, Kind, OwnBroker
 
 from bench.measures.broker import BrokerCost
 from bench.measures.channels import Channels
+from bench.measures.durable import Durable
 from bench.measures.fanout import Case, Fanout
 from bench.measures.fleet import Fleet
 from bench.measures.interest import Interest
@@ -20,7 +21,7 @@ from bench.measures.micro import Micro
 from bench.measures.receiving import Receiving
 from bench.measures.signing import Signing
 from bench.measures.throughput import Throughput
-from bench.subjects.lineup import SUBJECTS
+from bench.subjects.lineup import ALL, SUBJECTS
 from bench.workers.fanout import Way
 from bench.workers.fleet import Load
 from tests.project.bench.running import Silent, bench
@@ -62,6 +63,32 @@ def test_layers_of_django_channels_are_measured_side_by_side(redis_url: str) -> 
     assert sorted(figures.by_layer) == ["default", "ours", "pubsub"]
     assert all(rates.to_fifty > 0 for rates in figures.by_layer.values())
     assert len(Channels.findings(figures).rows) == 3
+
+
+def log_is_measured(kind: Kind) -> None:
+    figures = Durable(events=EVENTS, rounds=1, seconds=0.1, clients=50, bus=kind).measure(Silent())
+    for key, [result] in figures.results[kind].items():
+        assert result.rate > 0
+        if ALL[key].part != "peer":
+            assert (result.lost, result.late, result.copies) == (0, 0, 0)
+    assert all(run.lost == 0 for [run] in figures.runs[kind].values())
+    assert figures.resume_s[0] > 0
+    found = Durable.findings(figures)
+    assert [goal.what for goal in found.goals][-1] == "50 clients come back, from memory"
+    assert len(found.rows) == len(figures.results[kind]) + 1
+
+
+def test_a_log_is_measured_and_nothing_is_lost(jetstream_server: OwnBroker) -> None:
+    assert jetstream_server.running
+    log_is_measured("nats")
+
+
+@pytest.mark.slow
+def test_a_log_is_measured_beside_the_streams_of_other_libraries(redis_server: OwnBroker) -> None:
+    assert redis_server.running
+    for name in ("channels_redis", "broadcaster", "litestar"):
+        pytest.importorskip(name)
+    log_is_measured("redis")
 
 
 async def test_one_measurement_is_printed_and_written_with_what_it_ran_on(redis_url: str, tmp_path: Path) -> None:
