@@ -1,4 +1,4 @@
-"""What a log costs beside bare loops, others' streams and our own pub/sub, and what clients that come back cost."""
+"""What a log costs next to bare loops, others' streams and our own pub/sub, and what clients that come back cost."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Figures:
 
 @frozen(kw_only=True)
 class Durable(Measure[Figures]):
-    """What a log costs beside bare loops, others' streams and our own pub/sub; what clients that come back cost."""
+    """What a log costs next to bare loops, others' streams and our own pub/sub; what clients that come back cost."""
 
     name: ClassVar = "durable"
     title: ClassVar = "Over a log"
