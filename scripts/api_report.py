@@ -20,6 +20,7 @@ CHECKS = {"FLEET_CHECKS": "fleet_check", "LINK_CHECKS": "link_check"}
 """The lists of the contract kit, and the decorator by which a check enters each: users select checks by their names."""
 MODULES = (
     "backplane_asgi",
+    "backplane_asgi.sockets",
     "backplane_channels",
     "backplane_core",
     "backplane_core.sockets",
@@ -29,6 +30,7 @@ MODULES = (
     "backplane_nats",
     "backplane_redis",
     "backplane_server",
+    "backplane_server.pusher",
     "backplane_socketio",
 )
 HEAD = "# Every public name, as `uv run scripts/api_report.py` writes it. If a line changes or goes, somebody breaks.\n"

@@ -58,9 +58,11 @@ PUBLIC: Final = frozenset(
         "backplane_redis",
         "backplane_nats",
         "backplane_asgi",
+        "backplane_asgi.sockets",
         "backplane_channels",
         "backplane_litestar",
         "backplane_server",
+        "backplane_server.pusher",
         "backplane_socketio",
     }
 )

@@ -4,49 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from attrs import define, field
 from backplane_core import Target
+
+from tests.support.node import install_node
 
 __all__ = ["NodePod", "install", "node_pod"]
 
 SOURCE = Path(__file__).parent / "node"
-OLDEST_NODE = 20
 
 
 def install(folder: Path) -> Path:
-    """Install the program and its packages there, and return its path. Skips without Node, saying so.
-
-    Where `BACKPLANE_REQUIRE_NODE=1` it fails instead.
-    """
-    problem = _missing()
-    if problem is not None:
-        if os.environ.get("BACKPLANE_REQUIRE_NODE") == "1":
-            pytest.fail(f"BACKPLANE_REQUIRE_NODE=1, but {problem}", pytrace=False)
-        pytest.skip(problem)
-    for name in ("package.json", "package-lock.json", "pod.mjs"):
-        shutil.copy(SOURCE / name, folder)
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=110, check=False)
-    assert done.returncode == 0, done.stderr
+    """Install the program and its packages there, and return its path. Skips without Node, saying so."""
+    install_node(SOURCE, folder)
     return folder / "pod.mjs"
-
-
-def _missing() -> str | None:
-    if not shutil.which("node") or not shutil.which("npm"):
-        return f"node and npm are not on PATH: install Node {OLDEST_NODE} or newer"
-    version = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=20, check=True).stdout
-    if int(version.strip().lstrip("v").split(".")[0]) < OLDEST_NODE:
-        return f"Node {OLDEST_NODE} or newer is wanted, not {version.strip()}"
-    return None
 
 
 @define(eq=False)

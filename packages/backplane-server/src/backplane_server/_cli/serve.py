@@ -13,11 +13,14 @@ from backplane_server._cli.running import run
 __all__ = ["serve"]
 
 Text = str | None
+PUSHER: Final = "Pusher"
 OWN: Final = "(or BACKPLANE_SERVE_{})"
 
 
-def _flag(help_: str, variable: str, *names: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(*names, help=f"{help_} {OWN.format(variable)}.", show_default=False)
+def _flag(help_: str, variable: str, *names: str, panel: str | None = None) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(
+        *names, help=f"{help_} {OWN.format(variable)}.", show_default=False, rich_help_panel=panel
+    )
     return option
 
 
@@ -47,6 +50,12 @@ def serve(
         bool,
         typer.Option("--admin", help="A page at /admin, for tokens with the role admin (or BACKPLANE_SERVE_ADMIN)."),
     ] = False,
+    pusher_apps_file: Annotated[
+        Text, _flag("File of Pusher apps, id:key:secret a line", "PUSHER_APPS_FILE", panel=PUSHER)
+    ] = None,
+    pusher_max_event_bytes: Annotated[
+        Text, _flag("Bytes of the data of one event, 10 KiB", "PUSHER_MAX_EVENT_BYTES", panel=PUSHER)
+    ] = None,
     insecure_dev: Annotated[
         bool, typer.Option("--insecure-dev", help="Let everyone do anything: ?target=user:ann says who it is.")
     ] = False,
@@ -63,6 +72,9 @@ def serve(
       /publish   POST {"target":"user:u1","event":{...}}
       /healthz, /readyz, /openapi.json, /backplane.js
       /admin     with --admin: a page that shows the fleet, publishes, and kicks
+
+    \b
+      /app/KEY   Pusher's clients, /apps/ID/... its servers, if there are apps
 
     A client shows a JWT as `Authorization: Bearer`, as the WebSocket's subprotocols ["bearer", token], or in a cookie.
     Its claim sub makes it a connection of that user; `backplane token` makes one to try.
@@ -90,6 +102,8 @@ def serve(
         "drain_delay_s": drain_delay,
         "drain_s": drain_s,
         "admin": "true" if admin else None,
+        "pusher_apps_file": pusher_apps_file,
+        "pusher_max_event_bytes": pusher_max_event_bytes,
         "insecure_dev": "true" if insecure_dev else None,
     }
     run(Serve(flags={name: text for name, text in given.items() if text is not None}), flags)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from backplane_server._commands.settings import BusSettings
 from backplane_server._failure import MISUSED, Failure
 from backplane_server._gateway.app import Policy, make_app, make_metrics_app
 from backplane_server._gateway.keys import FileKeys, Keys, SecretKey
-from backplane_server._gateway.policies import DevPolicy, TokenPolicy
+from backplane_server._gateway.policies import ClosedPolicy, DevPolicy, TokenPolicy
 from backplane_server._gateway.server import address_of, listen_at, serve_both
 from backplane_server._gateway.settings import ServeSettings
+from backplane_server.pusher import PusherApp
 
-__all__ = ["Serve", "read_secret"]
+__all__ = ["Serve", "read_pusher_apps", "read_secret"]
 
 
 @frozen(kw_only=True)
@@ -33,7 +35,8 @@ class Serve:
     async def do(self, settings: BusSettings) -> int:
         """Serve, and return the exit code."""
         serve = settings.serve(self.flags)
-        policy = make_policy(serve)
+        pusher_apps = read_pusher_apps(serve)
+        policy = make_policy(serve, has_pusher=bool(pusher_apps))
         with ExitStack() as stack:
             listening = stack.enter_context(listen_at(serve.host, serve.port, "--port"))
             metrics = (
@@ -42,14 +45,20 @@ class Serve:
                 else None
             )
             async with connect_from_env(settings.variables) as backplane:
-                app, metrics_app = make_app(backplane, policy, serve), make_metrics_app(backplane)
+                app, metrics_app = make_app(backplane, policy, serve, pusher_apps), make_metrics_app(backplane)
                 _announce(address_of(listening), None if metrics is None else address_of(metrics), settings, serve)
+                if pusher_apps:
+                    typer.echo(f"Pusher for {len(pusher_apps)} apps: /app, /apps", err=True)
                 await serve_both(app, listening, metrics_app, metrics)
         return 0
 
 
-def make_policy(serve: ServeSettings) -> Policy:
+def make_policy(serve: ServeSettings, *, has_pusher: bool = False) -> Policy:
     """Return who decides what a client may do.
+
+    Args:
+        serve: The settings.
+        has_pusher: Whether there are Pusher apps: then others need not be let in.
 
     Raises:
         Failure: Nothing does.
@@ -57,6 +66,8 @@ def make_policy(serve: ServeSettings) -> Policy:
     """
     if serve.insecure_dev:
         return DevPolicy(max_connections=serve.max_connections)
+    if has_pusher and not (serve.jwt_keys or serve.jwt_secret or serve.jwt_secret_file):
+        return ClosedPolicy()
     return TokenPolicy(
         keys=_make_keys(serve),
         audience=serve.audience or None,
@@ -90,11 +101,29 @@ def read_secret(serve: ServeSettings) -> str:
     """
     if not serve.jwt_secret_file:
         return serve.jwt_secret
+    return _read_text(serve.jwt_secret_file, "--jwt-secret-file").strip()
+
+
+def read_pusher_apps(serve: ServeSettings) -> Sequence[PusherApp]:
+    """Return the apps that speak Pusher; none if it is not spoken.
+
+    Raises:
+        Failure: Their file can't be read.
+        ConfigurationError: One of them is not allowed.
+    """
+    texts = list(serve.pusher_apps)
+    if serve.pusher_apps_file:
+        lines = _read_text(serve.pusher_apps_file, "--pusher-apps-file").splitlines()
+        texts += [text for line in lines if (text := line.strip()) and not text.startswith("#")]
+    return [PusherApp.parse(text) for text in texts]
+
+
+def _read_text(path: str, flag: str) -> str:
     try:
-        return Path(serve.jwt_secret_file).read_text(encoding="utf-8").strip()
+        return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", "it is no text")
-        raise Failure(f"{serve.jwt_secret_file} can't be read: {reason}", "check --jwt-secret-file", MISUSED) from None
+        raise Failure(f"{path} can't be read: {reason}", f"check {flag}", MISUSED) from None
 
 
 def _announce(address: str, metrics: str | None, settings: BusSettings, serve: ServeSettings) -> None:

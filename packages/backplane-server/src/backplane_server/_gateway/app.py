@@ -25,10 +25,11 @@ from backplane_asgi import (
 from backplane_core import BaseBackplane
 from starlette.applications import Starlette
 from starlette.responses import Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from backplane_server._admin.site import admin_routes
 from backplane_server._gateway.settings import ServeSettings
+from backplane_server.pusher import PusherApp, pusher_endpoint
 
 __all__ = ["Policy", "make_app", "make_metrics_app"]
 
@@ -71,13 +72,16 @@ async def _openapi(_: object) -> Response:
     return Response(text, media_type="application/json")
 
 
-def make_app(backplane: BaseBackplane, policy: Policy, settings: ServeSettings) -> Starlette:
+def make_app(
+    backplane: BaseBackplane, policy: Policy, settings: ServeSettings, pusher_apps: Sequence[PusherApp] = ()
+) -> Starlette:
     """Return the app that clients reach.
 
     Args:
         backplane: Open.
         policy: Decides what a client may do.
         settings: Of the gateway.
+        pusher_apps: Those that speak Pusher with it.
 
     Raises:
         ConfigurationError: A setting is not allowed.
@@ -98,7 +102,7 @@ def make_app(backplane: BaseBackplane, policy: Policy, settings: ServeSettings) 
         with drain_on_signal(backplane, delay_s=settings.drain_delay_s, spread_s=settings.drain_s):
             yield {"backplane": backplane}
 
-    routes: list[Route | WebSocketRoute] = [
+    routes: list[BaseRoute] = [
         WebSocketRoute("/ws", websocket),
         Route("/ws", websocket, methods=None),  # which says that it wants a WebSocket
         Route("/events", events, methods=None),
@@ -107,8 +111,21 @@ def make_app(backplane: BaseBackplane, policy: Policy, settings: ServeSettings) 
         Route("/openapi.json", _openapi),
         *(admin_routes(backplane, policy, origins) if settings.admin else ()),
         *_probes(),
+        *_pusher_routes(settings, pusher_apps),
     ]
     return Starlette(routes=routes, lifespan=lifespan)
+
+
+def _pusher_routes(settings: ServeSettings, apps: Sequence[PusherApp]) -> Sequence[BaseRoute]:
+    if not apps:
+        return ()
+    endpoint = pusher_endpoint(
+        apps=apps,
+        origins=settings.origins,
+        max_connections=settings.max_connections,
+        max_event_bytes=settings.pusher_max_event_bytes,
+    )
+    return Mount("/app", endpoint), Mount("/apps", endpoint)
 
 
 def make_metrics_app(backplane: BaseBackplane) -> Starlette:

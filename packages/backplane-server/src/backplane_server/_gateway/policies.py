@@ -1,4 +1,4 @@
-"""Who may do what: `TokenPolicy` asks a token, `DevPolicy` believes everyone."""
+"""Who may do what: `TokenPolicy` asks a token, `DevPolicy` believes everyone, `ClosedPolicy` nobody."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any, Final, cast
 import jwt
 from attrs import define, field
 from backplane_asgi import Grant, Refused, Request
+from backplane_asgi.sockets import socket_count
 from backplane_core import BaseBackplane, InvalidTargetError, Target
 
 from backplane_server._gateway.keys import Key, Keys
 from backplane_server._gateway.rates import Rates
 
-__all__ = ["ADMIN", "OWN_CLAIM", "PUBLISHER", "DevPolicy", "Everything", "TokenPolicy"]
+__all__ = ["ADMIN", "OWN_CLAIM", "PUBLISHER", "ClosedPolicy", "DevPolicy", "Everything", "TokenPolicy"]
 
 OWN_CLAIM: Final = "backplane"
 """What a token says of this gateway: `targets`, `subscribe`, `publish`, `roles`, `presence`."""
@@ -230,7 +231,7 @@ def _reason(error: Exception) -> str:
 def refuse_if_full(request: Request, max_connections: int) -> None:
     """Raise `Refused` if so many clients are connected, and this is one more."""
     backplane: BaseBackplane = request.scope["state"]["backplane"]
-    if not request.is_renewal and backplane.connection_count >= max_connections:
+    if not request.is_renewal and socket_count(backplane) >= max_connections:
         raise Refused(TRY_LATER, "this server is full")
 
 
@@ -272,3 +273,31 @@ class DevPolicy:
     async def administering(self, request: Request) -> Grant:  # noqa: ARG002 -- anyone may
         """Return leave to do anything."""
         return Grant(may_subscribe=Everything(), may_publish=Everything())
+
+
+class ClosedPolicy:
+    """Refuses everyone: a gateway for Pusher's clients alone, without keys for tokens."""
+
+    async def listening(self, request: Request) -> Grant:  # noqa: ARG002 -- of a policy
+        """Refuse a client.
+
+        Raises:
+            Refused: Always.
+        """
+        raise Refused(UNAUTHORIZED, "this gateway has no keys for tokens")
+
+    async def publishing(self, request: Request) -> Grant:
+        """Refuse a publish.
+
+        Raises:
+            Refused: Always.
+        """
+        return await self.listening(request)
+
+    async def administering(self, request: Request) -> Grant:
+        """Refuse an administrator.
+
+        Raises:
+            Refused: Always.
+        """
+        return await self.listening(request)

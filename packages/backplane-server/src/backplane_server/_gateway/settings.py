@@ -71,6 +71,9 @@ class ServeSettings:
         on_gap: `close` or `frame`: what a WebSocket gets where events may be missing.
         admin: Whether there is a page for administrators, at `/admin`.
         insecure_dev: Whether everyone may do anything.
+        pusher_apps: Apps whose Pusher clients may connect, each `id:key:secret`; none: Pusher is not spoken.
+        pusher_apps_file: A file with one of these a line.
+        pusher_max_event_bytes: Bytes of the data of one event of Pusher.
     """
 
     host: str = _setting("127.0.0.1", str, "an address")
@@ -92,6 +95,9 @@ class ServeSettings:
     on_gap: str = _setting("close", str, "close or frame")
     admin: bool = _setting(False, _switch, "true or false")  # noqa: FBT003 -- a default
     insecure_dev: bool = _setting(False, _switch, "true or false")  # noqa: FBT003 -- a default
+    pusher_apps: Sequence[str] = _setting((), _texts, "id:key:secret, separated by commas", is_secret=True)
+    pusher_apps_file: str = _setting("", str, "a path")
+    pusher_max_event_bytes: int = _setting(10 * 1024, _count, "a whole number of bytes")
 
     @classmethod
     def of(cls, texts: Mapping[str, str], sources: Mapping[str, str]) -> ServeSettings:
