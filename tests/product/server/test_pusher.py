@@ -157,6 +157,14 @@ async def test_apps_never_meet_and_pods_reach_their_channels(shared_broker: Brok
         await pod.publish([Target("pusher", f"{APP}:room"), Target.user("u1")], ["no name"])
         assert (await ann.next()) == {"event": "message", "channel": "room", "data": ["no name"]}
         await other.hears_nothing()
+        await other.say("pusher:subscribe", {"channel": "left-soon"})
+        await other.next()
+        names = (await asyncio.to_thread(sdk(gateway, "2", OTHER_KEY, OTHER_SECRET).channels_info))["channels"]
+        assert sorted(names) == ["left-soon", "room"]
+        assert (await asyncio.to_thread(sdk(gateway).channels_info))["channels"] == {"room": {}}
+        await pod.fleet.close(Target("pusher", f"{APP}:room"), timeout_s=DEADLINE_S)
+        assert await ann.closed() == 4009, "who is kicked stays away"
+        await other.hears_nothing()
 
 
 FORGED: list[tuple[str, dict[str, Any]]] = [

@@ -21,7 +21,7 @@ from backplane_asgi._sockets.line import Line, takes_frames
 from backplane_asgi._sockets.outbound import ENDED, GAP, SLOW, STOPPING, Ending, Limits, Outbound
 from backplane_asgi._types import Scope, Send
 
-__all__ = ["ClientSocket", "EndedBy", "SocketForm", "find_backplane", "socket_count"]
+__all__ = ["ClientSocket", "EndedBy", "SocketForm", "count_refused", "find_backplane", "socket_count"]
 
 EndedBy: TypeAlias = Literal["gap", "slow", "stopping", "replaced", "order"]
 """Why a socket has to be closed. `gap`: events may have been missed. `slow`: it was too far behind. `stopping`: this
@@ -33,6 +33,16 @@ _REASONS: dict[Ending, EndedBy] = {GAP: "gap", SLOW: "slow", STOPPING: "stopping
 def socket_count(backplane: BaseBackplane) -> int:
     """Return how many clients the endpoints of this backplane hold, however they are connected."""
     return sum(len(sockets) for sockets in hub_of(backplane).open.values())
+
+
+def count_refused(backplane: BaseBackplane, reason: str) -> None:
+    """Count a client that was refused, for the metrics.
+
+    Args:
+        backplane: Whose endpoint has refused it.
+        reason: One of a few, as the code that it was closed with.
+    """
+    hub_of(backplane).refused["websocket", reason] += 1
 
 
 class ClientSocket:

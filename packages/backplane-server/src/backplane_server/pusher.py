@@ -31,7 +31,7 @@ def pusher_endpoint(
     *,
     apps: Sequence[PusherApp],
     origins: Sequence[str] = (),
-    max_connections: int = 0,
+    max_connections: int | None = None,
     max_event_bytes: int = 10 * 1024,
 ) -> ASGIApp:
     """Return an ASGI app that speaks the Pusher protocol: clients connect to `/app/KEY`, servers ask `/apps/ID/…`.
@@ -50,7 +50,7 @@ def pusher_endpoint(
         apps: Those that it knows.
         origins: Web pages that may connect, as `https://app.example`; by default any: it takes a signature of the app
             to hear what is private.
-        max_connections: Clients that the process may have, however they are connected. By default 0: any number.
+        max_connections: Clients that the process may have, however they are connected. By default any number.
         max_event_bytes: Bytes of the data of one event. By default 10 KiB, as Pusher has it.
 
     Returns:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
 from attrs import define, field
-from backplane_core import BaseBackplane, EventAttachment
+from backplane_core import BackplaneError, BaseBackplane, EventAttachment
 
 from backplane_server._pusher.names import Channel, directory_target
 
@@ -38,6 +40,7 @@ class Nobody:
 class Entry:
     """One channel that is occupied on this pod."""
 
+    showing: asyncio.Task[None]
     subscribers: int = 0
     attachment: EventAttachment | None = None
 
@@ -54,32 +57,18 @@ class Directory:
 
     _backplane: BaseBackplane
     _entries: dict[Channel, Entry] = field(factory=dict[Channel, Entry], init=False)
+    _tasks: set[asyncio.Task[None]] = field(factory=set[asyncio.Task[None]], init=False)
 
-    async def enter(self, channel: Channel) -> None:
-        """Count a subscriber of a channel, and show it from the first one on.
-
-        Raises:
-            BackplaneError: It can't be shown: the backplane closes.
-        """
-        entry = self._entries.setdefault(channel, Entry())
+    def enter(self, channel: Channel) -> None:
+        """Count a subscriber of a channel, which is shown from the first one on."""
+        entry = self._entries.get(channel)
+        if entry is None:
+            # A task of the entry, and not of its first subscriber, who may go while others stay.
+            showing = asyncio.get_running_loop().create_task(self._show(channel), name="backplane: pusher directory")
+            self._tasks.add(showing)
+            showing.add_done_callback(self._tasks.discard)
+            entry = self._entries[channel] = Entry(showing)
         entry.subscribers += 1
-        if entry.subscribers > 1:
-            return
-        try:
-            attachment = await self._backplane.attach_events(
-                Nobody(f"pusher-directory:{uuid4().hex}"),
-                directory_target(channel.app_id),
-                direct=False,
-                presence={},
-                presence_key=channel.name,
-            )
-        except BaseException:
-            self.leave(channel)
-            raise
-        if self._entries.get(channel) is entry:
-            entry.attachment = attachment
-        else:  # the last one left meanwhile
-            attachment.detach_nowait()
 
     def leave(self, channel: Channel) -> None:
         """Count one subscriber less; behind the last one the channel is no longer shown, a few seconds later."""
@@ -87,5 +76,22 @@ class Directory:
         entry.subscribers -= 1
         if not entry.subscribers:
             del self._entries[channel]
+            entry.showing.cancel()
             if entry.attachment is not None:
                 entry.attachment.detach_nowait()
+
+    async def wait_left(self) -> None:
+        """Return once nothing is left of what was to be shown, and is not."""
+        ending = [task for task in self._tasks if task.cancelling()]
+        if ending:
+            await asyncio.wait(ending)
+
+    async def _show(self, channel: Channel) -> None:
+        with suppress(BackplaneError):  # it closes; or the broker does not allow it, which the log says
+            self._entries[channel].attachment = await self._backplane.attach_events(
+                Nobody(f"pusher-directory:{uuid4().hex}"),
+                directory_target(channel.app_id),
+                direct=False,
+                presence={},
+                presence_key=channel.name,
+            )

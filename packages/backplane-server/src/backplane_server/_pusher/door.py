@@ -37,6 +37,11 @@ class Door:
         self.rooms = Rooms(self._backplane)
         self.directory = Directory(self._backplane)
 
+    async def wait_left(self) -> None:
+        """Return once nothing is left of what clients have left."""
+        await self.rooms.wait_left()
+        await self.directory.wait_left()
+
     async def last_of(self, channel: Channel) -> tuple[Event | None, str | None]:
         """Return the last event of a channel, and the place behind it; neither is known without a log."""
         try:

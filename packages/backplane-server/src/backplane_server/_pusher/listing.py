@@ -58,7 +58,7 @@ class Listing:
         channels = [Channel(self.app_id, name) for name in names]
         nothing: Mapping[str, object] = {}
         found = await self.describe(channels, info) if wanted else dict.fromkeys(names, nothing)
-        return self._with_missing({"channels": found})
+        return self.with_missing({"channels": found})
 
     async def channel(self, channel: Channel, info: str) -> object:
         """Return whether a channel is occupied, and what else is asked of it.
@@ -75,7 +75,7 @@ class Listing:
         found = await self._describe(channel, _wanted(info) - {SUBSCRIPTION_COUNT})
         if SUBSCRIPTION_COUNT in _wanted(info):
             found[SUBSCRIPTION_COUNT] = count
-        return self._with_missing({"occupied": count > 0, **found})
+        return self.with_missing({"occupied": count > 0, **found})
 
     async def users(self, channel: Channel) -> object:
         """Return those who are in a presence channel.
@@ -88,7 +88,7 @@ class Listing:
         """
         if not channel.is_presence:
             raise Problem(400, "users are listed of presence channels alone")
-        return self._with_missing({"users": [{"id": key} for key in await self._present(channel.target)]})
+        return self.with_missing({"users": [{"id": key} for key in await self._present(channel.target)]})
 
     def check_info(self, channels: Iterable[Channel], info: str) -> None:
         """Raise a `Problem` if this can't be asked of these channels."""
@@ -138,7 +138,8 @@ class Listing:
         for missing in answers.missing:
             self._missing[missing.pod] = None
 
-    def _with_missing(self, found: dict[str, object]) -> object:
+    def with_missing(self, found: Mapping[str, object]) -> object:
+        """Return an answer, with the pods that had no part in it."""
         return {**found, "missing": list(self._missing)} if self._missing else found
 
 

@@ -121,7 +121,7 @@ def event_json(name: str, data: bytes, user_id: str | None = None) -> bytes:
     Args:
         name: Its name.
         data: JSON.
-        user_id: Of whoever is present and sent it; None: a server did.
+        user_id: The user who sent it in a presence channel; None: a server sent it.
     """
     sender = b"" if user_id is None else b',"user_id":%b' % _encode(user_id)
     return b'{"event":%b,"data":%b%b}' % (_encode(name), data, sender)

@@ -1,4 +1,4 @@
-"""Those who are present in a channel, on all pods, and the sockets of this pod that hear of it: `Room`, `Rooms`."""
+"""The members of a presence channel, on all pods, and the sockets of this pod that see them: `Room`, `Rooms`."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def info_of(presence: object) -> object:
 
 @define(eq=False)
 class Room:
-    """One presence channel: follows who is in it, and tells its sockets of each who comes and goes, once.
+    """One presence channel: follows its members, and reports to its sockets each one who comes and goes, once.
 
-    A snapshot takes the place of changes that were missed; what differs from before is told as changes. So a link that
+    A snapshot takes the place of changes that were missed; what differs from before is reported as changes. So a link that
     was down makes nobody leave and join.
 
     Args:

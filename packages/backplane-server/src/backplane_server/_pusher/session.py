@@ -143,7 +143,7 @@ class Session:
         """Leave all channels: the client is gone, and may be back soon."""
         while self._subscriptions:
             self._release(self._subscriptions.popitem()[1])
-        await self.door.rooms.wait_left()
+        await self.door.wait_left()
 
     async def _subscribe(self, asked: Subscribe) -> None:
         if asked.channel in self._subscriptions:
@@ -205,7 +205,7 @@ class Session:
 
     async def _join(self, channel: Channel, member: Member | None) -> None:
         subscription = Subscription(channel, None if member is None else str(member.user_id))
-        await self.door.directory.enter(channel)
+        self.door.directory.enter(channel)
         try:
             if member is not None or channel.is_cache:
                 await self._join_apart(subscription, member)
@@ -218,7 +218,7 @@ class Session:
         self._subscriptions[channel.name] = subscription
 
     async def _join_apart(self, subscription: Subscription, member: Member | None) -> None:
-        """Join a channel with a connection of its own, and tell the client first what it has to know first."""
+        """Join a channel with a connection of its own, and send the client first what it has to know first."""
         channel, socket = subscription.channel, self.socket
         sink = ChannelSink(connection_ids(self.app.id, self.socket_id, channel)[1], socket)
         last, place = await self.door.last_of(channel) if channel.is_cache else (None, None)
@@ -259,7 +259,7 @@ class Session:
             own = connection_ids(self.app.id, self.socket_id, subscription.channel)[1]
             await self.backplane.dissociate(own, target)
         self._release(subscription)
-        await self.door.rooms.wait_left()
+        await self.door.wait_left()
 
     def _release(self, subscription: Subscription) -> None:
         self.door.directory.leave(subscription.channel)

@@ -1,4 +1,4 @@
-"""Who has signed what, compared in constant time: `is_signed`, and `request_problem` for requests by HTTP."""
+"""Signatures, compared in constant time: `is_signed`, `signer_of`, and `request_problem` for requests by HTTP."""
 
 from __future__ import annotations
 

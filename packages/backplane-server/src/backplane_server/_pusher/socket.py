@@ -10,7 +10,7 @@ from typing import Final
 
 from attrs import frozen
 from backplane_asgi import Receive, Request, Scope, Send
-from backplane_asgi.sockets import ClientSocket, socket_count
+from backplane_asgi.sockets import ClientSocket, count_refused, socket_count
 from backplane_core import BaseBackplane, ClosedError
 
 from backplane_server._pusher.apps import PusherApp
@@ -26,6 +26,10 @@ VERSIONS: Final = range(5, 8)
 DIGITS: Final = 10**10
 """Each half of a socket's id is below: two random ones make one that nobody else has."""
 
+KICKED: Final = 4000
+"""What `fleet.close` closes with if nobody says otherwise; Pusher's clients take it for "come back by TLS"."""
+STAY_AWAY: Final = 4009
+
 GAP_S_PER_SOCKET: Final = 0.001
 MOST_GAP_S: Final = 5.0
 """After a gap all sockets of a pod are closed, and all come back at once: 0.5 ms of processor time each. So each is
@@ -39,13 +43,13 @@ class SocketDoor:
     Args:
         form: How events look; one for all sockets.
         origins: Web pages that may connect; none: any may, since what it takes to hear anything is a signature.
-        max_connections: Clients that the process may have, however they are connected; 0: any number.
+        max_connections: Clients that the process may have, however they are connected; None: any number.
         max_event_bytes: Bytes of the data of one event of a client.
     """
 
     form: PusherForm
     origins: Collection[str]
-    max_connections: int
+    max_connections: int | None
     max_event_bytes: int
 
     async def serve(  # noqa: PLR0917 -- one caller
@@ -67,6 +71,7 @@ class SocketDoor:
         refusal = self._refusal(app, door, backplane, Request(scope))
         if app is None or refusal is not None:
             code, reason = refusal or (4001, "")
+            count_refused(backplane, str(code))
             # After it is accepted: a browser can't read the status of a handshake that was refused.
             await send({"type": "websocket.close", "code": code, "reason": reason})
             return
@@ -89,7 +94,7 @@ class SocketDoor:
             return 4009, "this page may not connect"
         if app.max_connections and door.connected[app.key] >= app.max_connections:
             return 4004, "this app has as many connections as it may"
-        if self.max_connections and socket_count(backplane) >= self.max_connections:
+        if self.max_connections is not None and socket_count(backplane) >= self.max_connections:
             return 4100, "this server is full"
         return None
 
@@ -134,6 +139,8 @@ async def _close(backplane: BaseBackplane, socket: ClientSocket, send: Send) -> 
         await asyncio.sleep(uniform(0, min(MOST_GAP_S, socket_count(backplane) * GAP_S_PER_SOCKET)))  # noqa: S311
     ended_by = socket.ended_by
     code, reason = CLOSES.get(ended_by, socket.order) if ended_by is not None else (1000, "")
+    if code == KICKED:
+        code = STAY_AWAY
     await socket.close(send, code, reason)
 
 

@@ -15,7 +15,7 @@ from backplane_server._pusher.rooms import Room
 __all__ = ["ChannelSink", "Subscription"]
 
 MOST_HELD: Final = 1_000
-"""Events that may come until a client is told that it is subscribed: as many as may wait for it afterwards."""
+"""Events that may come until a client knows that it is subscribed: as many as may wait for it afterwards."""
 
 
 @define(eq=False)

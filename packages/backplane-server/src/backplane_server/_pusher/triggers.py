@@ -90,7 +90,7 @@ class Triggers:
         await self._publish(ready)
         if not ready.info:
             return {}
-        return {"channels": await self.listing.describe(ready.channels, ready.info)}
+        return self.listing.with_missing({"channels": await self.listing.describe(ready.channels, ready.info)})
 
     async def trigger_batch(self, body: bytes) -> object:
         """Publish several events, all of them or none, and return what was asked of their channels.
@@ -110,7 +110,8 @@ class Triggers:
         if not any(ready.info for ready in all_ready):
             return {}
         found = [await self.listing.describe(ready.channels, ready.info) for ready in all_ready]
-        return {"batch": [it[ready.channels[0].name] for it, ready in zip(found, all_ready, strict=True)]}
+        first = [it[ready.channels[0].name] for it, ready in zip(found, all_ready, strict=True)]
+        return self.listing.with_missing({"batch": first})
 
     def _check(self, trigger: Trigger) -> Ready:
         if (problem := event_name_problem(trigger.name)) is not None:
