@@ -43,8 +43,8 @@ def info_of(presence: object) -> object:
 class Room:
     """One presence channel: follows its members, and reports to its sockets each one who comes and goes, once.
 
-    A snapshot takes the place of changes that were missed; what differs from before is reported as changes. So a link that
-    was down makes nobody leave and join.
+    A snapshot takes the place of changes that were missed; what differs from before is reported as changes. So a link
+    that was down makes nobody leave and join.
 
     Args:
         channel: Which.

@@ -186,7 +186,7 @@ class Session:
         if not channel.is_private:
             return None
         signed = f"{self.socket_id}:{channel.name}"
-        if channel.is_presence and asked.channel_data is not None:
+        if asked.channel_data is not None:
             signed = f"{signed}:{asked.channel_data}"
         if signer_of(self.door.apps.with_id(self.app.id), asked.auth or "", signed) is None:
             raise RefusedError("AuthError", "auth is no signature of this app for this socket and channel", 401)
