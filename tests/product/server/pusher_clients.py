@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-import pusher
 from attrs import define, field
 
-from tests.product.server.pushers import APP, KEY, PUSHER_SECRET
+from tests.product.server.pushers import KEY, sdk
 from tests.support.waiting import DEADLINE_S, until
 
 __all__ = ["SOURCE", "Clients", "clients"]
@@ -74,8 +73,7 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     size = next(line.partition(":")[2] for line in head.lower().split("\r\n") if line.startswith("content-length:"))
     asked = {name: values[0] for name, values in parse_qs((await reader.readexactly(int(size))).decode()).items()}
     user = asked["user"].partition("-")[0]
-    untyped: Any = pusher  # as far as a strict checker sees
-    server = untyped.Pusher(app_id=APP, key=KEY, secret=PUSHER_SECRET)
+    server = sdk()
     if head.startswith("POST /user"):
         said = server.authenticate_user(asked["socket_id"], {"id": user})
     else:

@@ -281,6 +281,16 @@ BAD_SUBSCRIPTIONS: list[tuple[int, dict[str, Any]]] = [
 ]
 
 
+BAD_MEMBERS: list[Any] = [
+    {},
+    [],
+    {"user_id": ""},
+    {"user_id": "u" * 129},
+    {"user_id": []},
+    {"user_id": "\ud800"},
+]
+
+
 async def test_frames_of_any_kind_are_answered_by_the_protocol_and_by_no_traceback(
     redis_url: str, channel: str
 ) -> None:
@@ -293,7 +303,7 @@ async def test_frames_of_any_kind_are_answered_by_the_protocol_and_by_no_traceba
                 await ann.say("pusher:subscribe", data)
                 answer = await ann.next()
                 assert (answer["event"], answer["data"]["status"]) == ("pusher:subscription_error", status), data
-            for member in ({}, {"user_id": ""}, {"user_id": "u" * 129}, {"user_id": []}, [], {"user_id": "\ud800"}):
+            for member in BAD_MEMBERS:
                 answer = await ann.subscribe("presence-room", member)
                 assert (answer["event"], answer["data"]["status"]) == ("pusher:subscription_error", 400), member
             large = await ann.subscribe("presence-room", {"user_id": "ann", "user_info": "x" * 1_100})

@@ -66,4 +66,5 @@ def encoding_of(form: SocketForm, *, takes_frames: bool) -> Encoding:
         form: How they look.
         takes_frames: Whether its server takes ready frames.
     """
-    return form._frames if takes_frames else form._messages  # noqa: SLF001 -- not for those who write forms
+    # Not for those who write forms, which are public.
+    return form._frames if takes_frames else form._messages  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
