@@ -252,7 +252,7 @@ async def test_what_is_larger_or_other_than_the_protocol_allows_publishes_nothin
         await ann.hears_nothing()
 
 
-BAD_FRAMES = [
+BAD_FRAMES: list[str | bytes] = [
     "",
     "garbage",
     "[]",
