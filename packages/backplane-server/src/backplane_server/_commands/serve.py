@@ -47,8 +47,6 @@ class Serve:
             async with connect_from_env(settings.variables) as backplane:
                 app, metrics_app = make_app(backplane, policy, serve, pusher_apps), make_metrics_app(backplane)
                 _announce(address_of(listening), None if metrics is None else address_of(metrics), settings, serve)
-                if pusher_apps:
-                    typer.echo(f"Pusher for {len(pusher_apps)} apps: /app, /apps", err=True)
                 await serve_both(app, listening, metrics_app, metrics)
         return 0
 
@@ -127,7 +125,10 @@ def _read_text(path: str, flag: str) -> str:
 
 
 def _announce(address: str, metrics: str | None, settings: BusSettings, serve: ServeSettings) -> None:
-    typer.echo(f"listening at http://{address}: /ws, /events, /publish, /healthz, /readyz, /openapi.json", err=True)
+    pusher = ", /app, /apps" if serve.pusher_apps or serve.pusher_apps_file else ""
+    typer.echo(
+        f"listening at http://{address}: /ws, /events, /publish, /healthz, /readyz, /openapi.json{pusher}", err=True
+    )
     if metrics is not None:
         typer.echo(f"metrics at http://{metrics}/metrics", err=True)
     if serve.admin:
