@@ -17,6 +17,10 @@ def find_backplane(backplane: BaseBackplane | str, scope: Scope) -> BaseBackplan
 
     Starlette's and FastAPI's `app.state` is looked at, too.
 
+    Args:
+        backplane: The backplane, or its name.
+        scope: Of the connection or the request.
+
     Raises:
         ConfigurationError: There is none.
     """

@@ -31,7 +31,11 @@ _REASONS: dict[Ending, EndedBy] = {GAP: "gap", SLOW: "slow", STOPPING: "stopping
 
 
 def socket_count(backplane: BaseBackplane) -> int:
-    """Return how many clients the endpoints of this backplane hold, however they are connected."""
+    """Return how many clients the endpoints of this backplane hold, however they are connected.
+
+    Args:
+        backplane: The backplane.
+    """
     return sum(len(sockets) for sockets in hub_of(backplane).open.values())
 
 
