@@ -14,11 +14,12 @@ from typing import Literal, TypeAlias
 from backplane_core import BaseBackplane, EventSink, Target
 
 from backplane_asgi._finding import find_backplane
+from backplane_asgi._sockets.endings import GAP, SLOW, STOPPING, TAKEN_OVER, Ending, resolve
 from backplane_asgi._sockets.flusher import flusher_of
 from backplane_asgi._sockets.forms import SocketForm, encoding_of
 from backplane_asgi._sockets.hub import hub_of
 from backplane_asgi._sockets.line import Line, takes_frames
-from backplane_asgi._sockets.outbound import ENDED, GAP, SLOW, STOPPING, Ending, Limits, Outbound
+from backplane_asgi._sockets.outbound import Limits, Outbound
 from backplane_asgi._types import Scope, Send
 
 __all__ = ["ClientSocket", "EndedBy", "SocketForm", "count_refused", "find_backplane", "socket_count"]
@@ -27,7 +28,7 @@ EndedBy: TypeAlias = Literal["gap", "slow", "stopping", "replaced", "order"]
 """Why a socket has to be closed. `gap`: events may have been missed. `slow`: it was too far behind. `stopping`: this
 server is about to stop. `replaced`: another connection has taken its id. `order`: `finish`, or `fleet.close`."""
 
-_REASONS: dict[Ending, EndedBy] = {GAP: "gap", SLOW: "slow", STOPPING: "stopping"}
+_REASONS: dict[Ending, EndedBy] = {GAP: "gap", SLOW: "slow", STOPPING: "stopping", TAKEN_OVER: "replaced"}
 
 
 def socket_count(backplane: BaseBackplane) -> int:
@@ -120,12 +121,8 @@ class ClientSocket:
     @property
     def ended_by(self) -> EndedBy | None:
         """Why it has to be closed; None: it is open."""
-        ending = self._outbound.ending
-        if ending is None:
-            return None
-        if ending is ENDED:
-            return "stopping" if self._backplane.state in {"draining", "closed"} else "replaced"
-        return _REASONS.get(ending, "order")
+        ending = resolve(self._outbound.ending, self._backplane.state)
+        return None if ending is None else _REASONS.get(ending, "order")
 
     @property
     def order(self) -> tuple[int, str]:
