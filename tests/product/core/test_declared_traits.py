@@ -64,6 +64,7 @@ class Declaring(MemoryTransport):
         (Traits(nodes="several"), Misspelt, r"nodes='several', and its link has no method proven\(\)"),
         (Traits(), Proving, r"has a method proven\(\), and its traits do not say nodes='several'"),
         (Traits(announces_leave=True), Silent, r"announces_leave=True, and its link has no method leaving\(\)"),
+        (Traits(queues=True), Silent, r"queues=True, and its link has no method open_queue\(\)"),
         (Traits(), None, r"has a method leaving\(\), and its traits do not say announces_leave=True"),
     ],
 )
