@@ -130,12 +130,12 @@ async def test_a_slow_worker_keeps_its_job(log_server: LogServer, channel: str) 
     done, other = Done(), Done()
     async with connect(log_server.url, channel=channel) as pod:
         await pod.enqueue("work", "slow")
-        async with pod.worker("work", lease_s=1) as jobs:
+        async with pod.worker("work", lease_s=3) as jobs:
             job = await anext(aiter(jobs))
-            task = asyncio.create_task(other.work(pod, lease_s=1))
-            await asyncio.sleep(3)
+            task = asyncio.create_task(other.work(pod, lease_s=3))
+            await asyncio.sleep(7)  # nothing announces that nobody gets it
             await job.done()
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(3.5)
         await ended(task)
     assert not other.values
     assert not done.values

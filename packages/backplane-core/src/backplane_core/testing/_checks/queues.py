@@ -12,7 +12,7 @@ from backplane_core.testing._kit.pods import expect_equal
 from backplane_core.testing._kit.waiting import expect_return
 from backplane_core.testing.harness import ContractError, Harness
 
-LEASE_S: Final = 0.5
+LEASE_S: Final = 1.0
 SHORT_S: Final = 0.1
 TRIES: Final = 80
 MANY: Final = 20
