@@ -139,9 +139,10 @@ class PodWorker(Worker, JobHolder):
         self._waiting.clear()
         held, self._held = [*self._held.values()], {}
         if held:
-            with suppress(BackplaneError, TimeoutError):
+            with suppress(TimeoutError):
                 async with asyncio.timeout(GIVE_BACK_S):
-                    await asyncio.gather(*[self._source.give_back(job.token, 0.0) for job in held])
+                    returning = [self._source.give_back(job.token, 0.0) for job in held]
+                    await asyncio.gather(*returning, return_exceptions=True)
 
     # The host takes
 
