@@ -161,13 +161,14 @@ class TokenPolicy:
         ]
         targets = list(dict.fromkeys([*named, *_targets(own, "targets")]))
         publishes = PUBLISHER in _roles(own)
+        shown = _presence(own)
         return Grant(
             targets=targets,
             may_subscribe=frozenset(_targets(own, "subscribe")),
             may_publish=Everything() if publishes else frozenset(_targets(own, "publish")),
             expires_at=float(claims["exp"]),
-            presence=_presence(own),
-            presence_key=str(claims["sub"]) if claims.get("sub") else None,
+            presence=shown,
+            presence_key=str(claims["sub"]) if shown is not None and claims.get("sub") else None,
         )
 
 
