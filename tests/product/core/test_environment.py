@@ -123,7 +123,7 @@ def test_an_unknown_variable_is_a_warning_that_names_the_nearest(
     variable, meant = [name.replace("BACKPLANE", prefix) for name in (variable, meant)]
     connect_from_env({f"{prefix}_URL": "redis://h", variable: SECRET}, prefix=prefix)
     (line,) = [record.getMessage() for record in written.records]
-    assert f"{variable} (is {meant} meant?)" in line
+    assert f"{variable} (did you mean {meant}?)" in line
     assert SECRET not in line
 
 

@@ -170,5 +170,5 @@ def test_a_misspelt_option_says_which_one_may_be_meant(name: str, meant: str | N
     for make in (connect, partial(connect, "redis://h"), partial(SyncPublisher, "nats://h")):
         with pytest.raises(ConfigurationError) as error:
             make(**options)
-        assert (f"unknown option {name!r} (is {meant!r} meant?)" in str(error.value)) is (meant is not None)
+        assert (f"unknown option {name!r} (did you mean {meant!r}?)" in str(error.value)) is (meant is not None)
         assert f"unknown option {name!r}" in str(error.value)

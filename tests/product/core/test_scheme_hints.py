@@ -51,11 +51,11 @@ def test_what_nobody_serves_is_not_named() -> None:
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("redis+socket:///run/redis.sock", r"is unix:///path/to/socket meant\?$"),
-        ("redis+cluster://h1,h2", r"is redis-cluster:// meant\?$"),
-        ("rediscluster://h", r"is redis-cluster:// meant\?$"),
-        ("sentinel://h/orders", r"is redis\+sentinel:// meant\?$"),
-        ("natss://h", r"is tls:// meant\?$"),
+        ("redis+socket:///run/redis.sock", r"did you mean unix:///path/to/socket\?$"),
+        ("redis+cluster://h1,h2", r"did you mean redis-cluster://\?$"),
+        ("rediscluster://h", r"did you mean redis-cluster://\?$"),
+        ("sentinel://h/orders", r"did you mean redis\+sentinel://\?$"),
+        ("natss://h", r"did you mean tls://\?$"),
     ],
 )
 def test_the_error_of_connect_names_it(url: str, says: str) -> None:
@@ -65,7 +65,9 @@ def test_the_error_of_connect_names_it(url: str, says: str) -> None:
 
 def test_a_missing_adapter_is_named_with_what_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backplane_core.adapters.installed", dict)
-    with pytest.raises(AdapterNotInstalledError, match=r"is redis-cluster:// meant\? \(pip install backplane-redis\)"):
+    with pytest.raises(
+        AdapterNotInstalledError, match=r"did you mean redis-cluster://\? \(pip install backplane-redis\)"
+    ):
         connect("rediscluster://h")
 
 

@@ -85,7 +85,7 @@ async def test_a_risky_setting_is_advice_and_no_failure(redis_server: OwnBroker)
     ("url", "said"),
     [
         ("redis://127.0.0.1:{port}", "nothing listens there"),
-        ("redsi://:s3cret@h", "redis:// meant?"),
+        ("redsi://:s3cret@h", "did you mean redis://?"),
         ("redis://:s3cret@h:x", "port"),
         ("nats://127.0.0.1:{port}", "127.0.0.1"),
     ],

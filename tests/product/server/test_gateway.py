@@ -280,7 +280,7 @@ async def test_what_is_documented_is_there(redis_url: str, channel: str) -> None
         (("--jwt-keys", "nowhere"), {"BACKPLANE_SERVE_JWT_SECRET": SECRET}, "set one of them"),
         (("--jwt-secret-file", "nowhere"), {}, "check --jwt-secret-file"),
         (("--insecure-dev", "--port", "many"), {}, "--port is not a port"),
-        (("--insecure-dev",), {"BACKPLANE_SERVE_PROT": "1"}, "is port meant?"),
+        (("--insecure-dev",), {"BACKPLANE_SERVE_PROT": "1"}, "did you mean port?"),
         (("--insecure-dev", "--on-gap", "what"), {}, "close or frame"),
         (("--claims", "sub"), {"BACKPLANE_SERVE_JWT_SECRET": SECRET}, "sub=user"),
         (("--insecure-dev", "--origins", "app.example"), {}, "https://app.example"),

@@ -155,7 +155,7 @@ def _not_installed(scheme: str) -> ConfigurationError:
         missing = _DISTRIBUTIONS.get(_base(meant))
         install = "" if missing is None or _base(meant) in installed() else f" (pip install {missing})"
         shown = "unix:///path/to/socket" if meant == "unix" else f"{meant}://"
-        return AdapterNotInstalledError(f"no installed adapter serves {scheme}://; is {shown} meant?{install}")
+        return AdapterNotInstalledError(f"no installed adapter serves {scheme}://; did you mean {shown}?{install}")
     if distribution is None or _base(scheme) in installed():
         return AdapterNotInstalledError(f"no installed adapter serves {scheme}://; there are {_listed()}")
     return AdapterNotInstalledError(f"no installed adapter serves {scheme}://: pip install {distribution}")

@@ -120,10 +120,12 @@ class Environment:
             near = difflib.get_close_matches(name, known, n=1)
             # A prefix that a host shares with settings of its own is no reason to warn of those.
             if near or self.prefix.endswith("BACKPLANE"):
-                hints.append(f"{variable} (is {start}{near[0]} meant?)" if near else variable)
+                hints.append(f"{variable} (did you mean {start}{near[0]}?)" if near else variable)
         if hints:
             more = f" and {len(hints) - _MOST_NAMED} more" if len(hints) > _MOST_NAMED else ""
-            logger.warning("the environment sets what no option is called: %s%s", ", ".join(hints[:_MOST_NAMED]), more)
+            logger.warning(
+                "the environment sets variables that no option reads: %s%s", ", ".join(hints[:_MOST_NAMED]), more
+            )
 
     def _variable(self, option: str) -> str:
         return f"{self.prefix}_{option.upper()}"

@@ -294,5 +294,5 @@ def unknown_option(name: str, allowed: Iterable[str]) -> ConfigurationError:
     """Return the error for an option that does not exist."""
     names = sorted(allowed)
     near = difflib.get_close_matches(name, names, n=1)
-    meant = f" (is {near[0]!r} meant?)" if near else ""
+    meant = f" (did you mean {near[0]!r}?)" if near else ""
     return ConfigurationError(f"unknown option {name!r}{meant}; allowed are {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""What flags say of the broker and the fleet: `BusFlags`."""
+"""What the flags say about the broker and the fleet: `BusFlags`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["BusFlags"]
 
 @frozen(kw_only=True)
 class BusFlags:
-    """What flags say of the broker and the fleet; None: nothing.
+    """What the flags say about the broker and the fleet; None where a flag is not given.
 
     Args:
         bus: The broker's URL.

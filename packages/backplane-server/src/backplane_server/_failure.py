@@ -1,4 +1,4 @@
-"""What a command says when it can't do what it was asked for: `Failure`."""
+"""How a command reports that it failed: `Failure`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Final
 __all__ = ["FAILED", "MISUSED", "Failure"]
 
 FAILED: Final = 1
-"""Exit code: it was asked for rightly, and could not be done."""
+"""Exit code: the arguments were right, and it could not be done."""
 MISUSED: Final = 2
-"""Exit code: an argument, a flag, a variable or the file is wrong; that of Click for its own."""
+"""Exit code: an argument, a flag, a variable or the file is wrong. Click uses the same one."""
 
 
 class Failure(Exception):  # noqa: N818 -- what a command ends with, and no error of a library
-    """A command ends here.
+    """Ends a command with an error message and an exit code.
 
     Args:
         problem: What is wrong, without secrets.

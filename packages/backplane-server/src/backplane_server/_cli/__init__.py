@@ -1,1 +1,1 @@
-"""How people ask: commands, arguments, flags, help. What is done stands in `_commands`, imported when it is needed."""
+"""The command line: commands, arguments, flags, help. What a command does is in `_commands`, imported when needed."""

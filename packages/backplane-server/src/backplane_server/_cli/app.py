@@ -1,4 +1,4 @@
-"""The `backplane` command: `main`, and the commands that it knows."""
+"""The `backplane` command: `main`, and its commands."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from backplane_server._cli.token import token
 __all__ = ["app", "main"]
 
 HELP: Final = """
-Publish to a Backplane fleet, listen to it, and ask it, from a shell.
+Publish to a Backplane fleet, listen to it and query it from a shell.
 
-A target is a kind and an id, as user:u1 or room:42, or everyone. Where the broker is says --bus, the variable
-BACKPLANE_URL, or `url = "redis://..."` in backplane.toml; a flag wins over the environment, and that over the file.
+A target is a kind and an id, such as user:u1 or room:42, or everyone. Set the broker with --bus, the variable
+BACKPLANE_URL, or `url = "redis://..."` in backplane.toml; a flag overrides the environment, which overrides the file.
 
 \b
   backplane listen user:u1
   backplane publish user:u1 '{"kind":"ready"}'
   backplane who user:u1
 
-Exit codes: 0 done, 1 it could not be done, 2 it was asked for wrongly.
+Exit codes: 0 on success, 1 on failure, 2 for a wrong argument or setting.
 """
 
 app: Final = typer.Typer(

@@ -25,7 +25,7 @@ def who(
 ) -> None:
     """List the connections of targets, and their pods.
 
-    Each pod answers for its own connections. One that has not answered in time is named, and its connections are
+    Each pod answers for its own connections. A pod that has not answered in time is named, and its connections are
     missing from the list.
     """
     from backplane_server._commands.asking import Who
@@ -37,8 +37,8 @@ def who(
 def pods(flags: BusFlags, *, timeout: Timeout = 1.0, as_json: AsJson = False) -> None:
     """List the pods of the fleet.
 
-    Each with its state, connections, routing and version. Processes that only publish are not among them, nor is
-    this command.
+    Each is listed with its state, connections, routing and version. Processes that only publish are not listed, and
+    neither is this command.
     """
     from backplane_server._commands.asking import Pods
 
@@ -51,7 +51,7 @@ def kick(
     *,
     targets: Targets,
     code: Annotated[int, typer.Option(help="The WebSocket close code: 1000, or 3000 to 4999.")] = 4000,
-    reason: Annotated[str, typer.Option(help="For people, at most 123 bytes.")] = "",
+    reason: Annotated[str, typer.Option(help="The reason that clients are given, at most 123 bytes.")] = "",
     timeout: Timeout = 1.0,
     yes: Annotated[bool, typer.Option("--yes", help="Close them even if the target is everyone.")] = False,
     as_json: AsJson = False,
@@ -63,7 +63,7 @@ def kick(
     \b
       backplane kick user:u1 --code 4001 --reason "signed out"
 
-    A client that comes back is your service's to refuse.
+    It does not keep clients away: your service has to refuse those that reconnect.
     """
     from backplane_server._commands.asking import Kick
 

@@ -19,16 +19,16 @@ __all__ = ["bench"]
 def bench(
     flags: BusFlags,
     *,
-    url: Annotated[str | None, typer.Argument(help="URL of the broker, in place of --bus.", metavar="[URL]")] = None,
-    seconds: Annotated[float, typer.Option(help="Seconds of each of the two parts.")] = 3.0,
-    event_bytes: Annotated[int, typer.Option("--bytes", help="Bytes of an event.")] = 200,
+    url: Annotated[str | None, typer.Argument(help="URL of the broker, instead of --bus.", metavar="[URL]")] = None,
+    seconds: Annotated[float, typer.Option(help="Duration of each of the two parts, in seconds.")] = 3.0,
+    event_bytes: Annotated[int, typer.Option("--bytes", help="Size of an event, in bytes.")] = 200,
     as_json: AsJson = False,
 ) -> None:
-    """Measure what a broker does from here.
+    """Measure the latency and throughput of a broker from this machine.
 
-    First one event after the other, for the latency from pod to pod; then as many as the broker confirms, for the rate.
-    Both pods are in this process, which one core serves: a fleet does more. It uses a channel of its own, and loads
-    the broker.
+    First it sends one event after the other, for the latency from pod to pod; then as many as it can, for the
+    throughput. Both pods run in this process, on one core: a fleet does more. It uses a channel of its own, but it
+    does load the broker.
     """
     from backplane_server._commands.bench import Bench
 

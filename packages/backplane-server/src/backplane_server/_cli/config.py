@@ -14,7 +14,7 @@ __all__ = ["config"]
 def config(flags: BusFlags, *, as_json: AsJson = False) -> None:
     """Check the settings, and show where each comes from.
 
-    Passwords and keys are masked. What is not listed has its default.
+    Passwords and keys are masked. Settings that are not listed have their defaults.
     """
     from backplane_server._commands.config import ShowConfig
 

@@ -19,20 +19,21 @@ __all__ = ["doctor"]
 def doctor(
     flags: BusFlags,
     *,
-    url: Annotated[str | None, typer.Argument(help="URL of the broker, in place of --bus.", metavar="[URL]")] = None,
+    url: Annotated[str | None, typer.Argument(help="URL of the broker, instead of --bus.", metavar="[URL]")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds that each step may take.")] = 5.0,
     wait: Annotated[
-        float, typer.Option(help="Seconds to go on listening: pods with other keys show by their beats.")
+        float, typer.Option(help="Seconds to go on listening, to notice pods with other signing keys.")
     ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Find out what is wrong with a broker or a fleet.
 
-    It connects, asks the broker for its version and its risky settings, sends events from pod to pod in the fleet's own
-    channel to a target that nobody else has, and compares the settings of the other pods with these. It changes
-    nothing. An idle pod is heard once in 15 s: --wait 20 also finds those that sign with other keys.
+    It connects, asks the broker for its version and for risky settings, sends events from pod to pod on the fleet's
+    channel, to a target that no other pod has, and compares the settings of the other pods with these. It changes
+    nothing. An idle pod sends only one sign of life every 15 s: with --wait 20 it also finds pods that sign with other
+    keys.
 
-    Exit code 1: something does not work. What is only to be considered is no failure.
+    It exits with 1 if something does not work. Advice alone is no failure.
     """
     from backplane_server._commands.doctor import Doctor
 

@@ -1,4 +1,4 @@
-"""The flags of each command that talks to a broker."""
+"""The flags that all commands share that talk to a broker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PANEL: Final = "The fleet"
 
 Bus = Annotated[
     str | None,
-    typer.Option(help="URL of the broker, as redis://localhost:6379 (or BACKPLANE_URL).", rich_help_panel=PANEL),
+    typer.Option(help="URL of the broker, such as redis://localhost:6379 (or BACKPLANE_URL).", rich_help_panel=PANEL),
 ]
 Channel = Annotated[
     str | None,
@@ -27,11 +27,15 @@ Channel = Annotated[
 ]
 Routing = Annotated[
     str | None,
-    typer.Option(help="broadcast or interest, as in the whole fleet (or BACKPLANE_ROUTING).", rich_help_panel=PANEL),
+    typer.Option(
+        help="broadcast or interest, the same in the whole fleet (or BACKPLANE_ROUTING).", rich_help_panel=PANEL
+    ),
 ]
 Option = Annotated[
     list[str] | None,
-    typer.Option("--option", "-o", help="Any other option, as lanes=8 (or BACKPLANE_LANES).", rich_help_panel=PANEL),
+    typer.Option(
+        "--option", "-o", help="Any other option, such as lanes=8 (or BACKPLANE_LANES).", rich_help_panel=PANEL
+    ),
 ]
 Config = Annotated[
     Path | None,
@@ -44,7 +48,7 @@ FLAGS: Final[dict[str, Any]] = {"bus": Bus, "channel": Channel, "routing": Routi
 
 
 def takes_bus_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command with these flags behind its own; it gets them as its first argument, a `BusFlags`."""
+    """Return a command with these flags added to its own; it receives them as its first argument, a `BusFlags`."""
 
     @wraps(command)
     def with_flags(**given: Any) -> None:  # noqa: ANN401 -- whatever the command takes

@@ -19,22 +19,22 @@ def listen(
     flags: BusFlags,
     *,
     targets: Targets,
-    count: Annotated[int | None, typer.Option(help="End after so many events.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="End after so many seconds.")] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Print the events alone; gaps go to the error stream.")] = False,
+    count: Annotated[int | None, typer.Option(help="End after this many events.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="End after this many seconds.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Print only the events; gaps go to standard error.")] = False,
     resume_from: Annotated[
-        str | None, typer.Option(help="Id of the last event that you got: go on behind it. Needs a bus with a log.")
+        str | None, typer.Option(help="Id of the last event that you got: continue after it. Needs a bus with a log.")
     ] = None,
 ) -> None:
     """Print the events of targets as JSON lines.
 
-    They are those that a connection of your service would get.
+    These are the events that a connection of your service would receive.
 
     \b
       backplane listen user:u1 org:acme
       backplane listen everyone --raw | jq .kind
 
-    A line is {"event":...,"target":"user:u1"}, with the key and the id of an event that has one, or {"gap":...} where
+    Each line is {"event":...,"target":"user:u1"}, with the event's key and id if it has them, or {"gap":...} where
     events may be missing.
     """
     from backplane_server._commands.listen import Listen

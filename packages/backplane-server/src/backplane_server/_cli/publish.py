@@ -18,26 +18,24 @@ __all__ = ["publish"]
 def publish(
     flags: BusFlags,
     *,
-    target: Annotated[str, typer.Argument(help="A kind and an id, as user:u1, or everyone.")],
-    event: Annotated[str, typer.Argument(help="The event as JSON; - reads one from each line of the standard input.")],
-    also: Annotated[
-        list[str] | None, typer.Option(help="A further target; each connection gets the event once.")
-    ] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="Id of a connection that must not get it.")] = None,
-    key: Annotated[str | None, typer.Option(help="Says which older events this one makes outdated.")] = None,
+    target: Annotated[str, typer.Argument(help="A kind and an id, such as user:u1, or everyone.")],
+    event: Annotated[str, typer.Argument(help="The event as JSON; - reads one from each line of standard input.")],
+    also: Annotated[list[str] | None, typer.Option(help="Another target; each connection gets the event once.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Id of a connection that must not get the event.")] = None,
+    key: Annotated[str | None, typer.Option(help="Replaces older events with the same key that still wait.")] = None,
     timeout: Timeout = 1.0,
     as_json: AsJson = False,
 ) -> None:
     """Publish an event to a target.
 
-    It says how many connections took it, and on how many pods.
+    It prints how many connections accepted the event, and on how many pods.
 
     \b
       backplane publish user:u1 '{"kind":"ready"}'
       generate-events | backplane publish room:42 -
 
-    Pods that have not answered in time are named; the event may have arrived there all the same. Lines of the standard
-    input are published in order, without receipts, and confirmed by the broker at the end.
+    Pods that have not answered in time are named; the event may have arrived there all the same. Lines of standard
+    input are published in order, without receipts, and it waits at the end until the broker has confirmed them.
     """
     from backplane_server._commands.publish import Publish
 

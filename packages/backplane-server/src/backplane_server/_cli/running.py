@@ -1,4 +1,4 @@
-"""Runs what a command does, and ends with words and an exit code in place of a traceback: `run`."""
+"""Runs a command, and ends with a message and an exit code instead of a traceback: `run`."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ INTERRUPTED: Final = 130
 
 
 class Command(Protocol):
-    """What somebody asked for, with its arguments."""
+    """A command with its arguments."""
 
     async def do(self, settings: BusSettings) -> int:
-        """Do it, with the fleet of these settings, and return the exit code."""
+        """Run it against the fleet of these settings, and return the exit code."""
         ...
 
 
 def run(command: Command, flags: BusFlags) -> NoReturn:
-    """Do what a command says, and exit with the code that it returns.
+    """Run a command, and exit with the code that it returns.
 
     Args:
-        command: What to do.
+        command: What to run.
         flags: How to reach the fleet.
 
     Raises:
@@ -50,10 +50,10 @@ def run(command: Command, flags: BusFlags) -> NoReturn:
 
 
 def run_without_fleet(command: Command) -> NoReturn:
-    """Do what a command says that reaches no fleet of its user, whatever is set; exit with the code that it returns.
+    """Run a command that needs no fleet of the user, whatever is set; exit with the code that it returns.
 
     Args:
-        command: What to do.
+        command: What to run.
 
     Raises:
         typer.Exit: Always.
@@ -64,7 +64,7 @@ def run_without_fleet(command: Command) -> NoReturn:
 
 
 def _finish(command: Command, settings: BusSettings) -> NoReturn:
-    # Here, and not above: `--help` needs nothing of it, and it takes longer to import than all the rest.
+    # Imported here and not above: `--help` does not need it, and it takes longer to import than all the rest.
     from backplane_core import BackplaneError, ConfigurationError, TransportError
 
     logging.basicConfig(format="%(levelname)s: %(message)s")
@@ -75,13 +75,13 @@ def _finish(command: Command, settings: BusSettings) -> NoReturn:
     except ConfigurationError as error:
         code = fail(Failure(settings.explain(str(error)), code=MISUSED))
     except TransportError as error:
-        code = fail(Failure(str(error), "`backplane doctor` finds out more"))
+        code = fail(Failure(str(error), "run `backplane doctor` to find out more"))
     except BackplaneError as error:
         code = fail(Failure(settings.explain(str(error))))
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:
-        # What reads this had enough, as `head` has. The interpreter would flush once more, and complain.
+        # The reader has closed the pipe, as `head` does. The interpreter would flush once more, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILED
     raise typer.Exit(code)

@@ -29,26 +29,34 @@ def serve(
     flags: BusFlags,
     *,
     host: Annotated[Text, _flag("Address to listen at, 127.0.0.1 by default", "HOST")] = None,
-    port: Annotated[Text, _flag("Port, 8001 by default; 0: any", "PORT")] = None,
-    metrics_port: Annotated[Text, _flag("Port of metrics and probes, 9001; 0: none", "METRICS_PORT")] = None,
-    jwt_keys: Annotated[Text, _flag("File of public keys, PEM or JWKS: RS256, ES256", "JWT_KEYS")] = None,
-    jwt_secret_file: Annotated[Text, _flag("File of the secret of HS256", "JWT_SECRET_FILE")] = None,
-    audience: Annotated[Text, _flag("What a token's aud has to hold", "AUDIENCE")] = None,
-    issuer: Annotated[Text, _flag("What a token's iss has to be", "ISSUER")] = None,
-    claims: Annotated[Text, _flag("Claims that name targets, sub=user,org=org", "CLAIMS")] = None,
-    cookie: Annotated[Text, _flag("Cookie that may hold the token, for EventSource", "COOKIE")] = None,
-    origins: Annotated[Text, _flag("Pages that may connect, as https://app.example", "ORIGINS")] = None,
-    max_connections: Annotated[Text, _flag("Clients that may be connected, 10000", "MAX_CONNECTIONS")] = None,
-    publish_rate: Annotated[Text, _flag("Publishes of one subject a second, 100", "PUBLISH_RATE")] = None,
-    max_body_bytes: Annotated[Text, _flag("Bytes of the largest publish, 1 MiB", "MAX_BODY_BYTES")] = None,
-    on_gap: Annotated[Text, _flag("close or frame: what a WebSocket gets at a gap", "ON_GAP")] = None,
-    drain_delay: Annotated[
-        Text, _flag("Seconds from not ready to the first close, 5", "DRAIN_DELAY_S", "--drain-delay")
+    port: Annotated[Text, _flag("Port, 8001 by default; 0: any free port", "PORT")] = None,
+    metrics_port: Annotated[Text, _flag("Port of metrics and probes, 9001 by default; 0: none", "METRICS_PORT")] = None,
+    jwt_keys: Annotated[Text, _flag("File with public keys, PEM or JWKS, for RS256 or ES256", "JWT_KEYS")] = None,
+    jwt_secret_file: Annotated[Text, _flag("File with the secret for HS256", "JWT_SECRET_FILE")] = None,
+    audience: Annotated[Text, _flag("What a token's aud must contain", "AUDIENCE")] = None,
+    issuer: Annotated[Text, _flag("What a token's iss must be", "ISSUER")] = None,
+    claims: Annotated[Text, _flag("Claims that name targets, sub=user,org=org by default", "CLAIMS")] = None,
+    cookie: Annotated[Text, _flag("Cookie that may contain the token, for EventSource", "COOKIE")] = None,
+    origins: Annotated[Text, _flag("Origins of pages that may connect, such as https://app.example", "ORIGINS")] = None,
+    max_connections: Annotated[
+        Text, _flag("Most clients that may be connected, 10000 by default", "MAX_CONNECTIONS")
     ] = None,
-    drain_s: Annotated[Text, _flag("Seconds over which clients are closed, 20", "DRAIN_S", "--drain-s")] = None,
+    publish_rate: Annotated[
+        Text, _flag("Most publishes of one subject per second, 100 by default", "PUBLISH_RATE")
+    ] = None,
+    max_body_bytes: Annotated[
+        Text, _flag("Size of the largest publish in bytes, 1 MiB by default", "MAX_BODY_BYTES")
+    ] = None,
+    on_gap: Annotated[Text, _flag("What a WebSocket gets at a gap: close (the default) or frame", "ON_GAP")] = None,
+    drain_delay: Annotated[
+        Text, _flag("Seconds from not ready to the first close, 5 by default", "DRAIN_DELAY_S", "--drain-delay")
+    ] = None,
+    drain_s: Annotated[
+        Text, _flag("Seconds over which clients are closed, 20 by default", "DRAIN_S", "--drain-s")
+    ] = None,
     admin: Annotated[
         bool,
-        typer.Option("--admin", help="A page at /admin, for tokens with the role admin (or BACKPLANE_SERVE_ADMIN)."),
+        typer.Option("--admin", help="Serve a page at /admin to tokens with the role admin (or BACKPLANE_SERVE_ADMIN)."),
     ] = False,
     pusher_apps_file: Annotated[
         Text, _flag("File of Pusher apps, id:key:secret a line", "PUSHER_APPS_FILE", panel=PUSHER)
@@ -57,10 +65,11 @@ def serve(
         Text, _flag("Bytes of the data of one event, 10 KiB", "PUSHER_MAX_EVENT_BYTES", panel=PUSHER)
     ] = None,
     insecure_dev: Annotated[
-        bool, typer.Option("--insecure-dev", help="Let everyone do anything: ?target=user:ann says who it is.")
+        bool,
+        typer.Option("--insecure-dev", help="Let everyone do anything: a client names itself with ?target=user:ann."),
     ] = False,
 ) -> None:
-    """Run a gateway: WebSocket, SSE and publish by HTTP.
+    """Run a gateway: WebSocket, SSE, and publishing over HTTP.
 
     \b
       BACKPLANE_SERVE_JWT_SECRET=... backplane serve --bus redis://localhost:6379
@@ -76,11 +85,11 @@ def serve(
     \b
       /app/KEY   Pusher's clients, /apps/ID/... its servers, if there are apps
 
-    A client shows a JWT as `Authorization: Bearer`, as the WebSocket's subprotocols ["bearer", token], or in a cookie.
-    Its claim sub makes it a connection of that user; `backplane token` makes one to try.
+    A client sends a JWT as `Authorization: Bearer`, as the WebSocket's subprotocols ["bearer", token], or in a cookie.
+    The claim sub makes it a connection of that user; `backplane token` creates a token to try it with.
 
-    SIGTERM: not ready, then after --drain-delay the clients are closed over --drain-s seconds, then it exits. A second
-    signal ends it at once.
+    On SIGTERM it is no longer ready, after --drain-delay seconds it closes its clients, spread over --drain-s seconds,
+    and then it exits. A second signal ends it at once.
     """
     from backplane_server._commands.serve import Serve
 

@@ -1,1 +1,1 @@
-"""What each command does; how people ask for it stands in `_cli`."""
+"""What each command does; its arguments and flags are in `_cli`."""

@@ -1,4 +1,4 @@
-"""`backplane who`, `pods` and `kick`: questions and orders to all pods."""
+"""`backplane who`, `pods` and `kick`: queries and orders to all pods."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Who:
             ]
             show_table([["POD", "CONNECTION", "SINCE", "INFO"], *rows] if rows else [])
             if len(found) < answers.total:
-                typer.echo(f"listed are {len(found)}: --self.limit says how many", err=True)
+                typer.echo(f"{len(found)} are listed; raise --limit to list more", err=True)
         show_missing(answers.missing)
         return 0
 
@@ -113,7 +113,7 @@ class Kick:
         reason: For people.
         timeout_s: Seconds to wait for answers.
         as_json: Whether the answer is JSON.
-        sure: Whether all connections of the fleet may be meant.
+        sure: Whether it may close all connections of the fleet.
     """
 
     targets: list[str]

@@ -1,4 +1,4 @@
-"""`backplane bench`: latency and rate of a broker, from this machine."""
+"""`backplane bench`: latency and throughput of a broker, from this machine."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from backplane_server._failure import MISUSED, Failure
 __all__ = ["Bench", "percentile"]
 
 IN_FLIGHT: Final = 1_000
-"""Events on their way: enough to keep any broker busy, and less than a queue may hold."""
+"""Events in flight: enough to keep any broker busy, and fewer than a queue may hold."""
 MOST_BYTES: Final = 1024 * 1024
 TARGET: Final = Target("backplane_bench", "1")
 BAR: Final = 30
 ARRIVES_S: Final = 30.0
-"""What was published last has this long to arrive."""
+"""Seconds that the last events have to arrive."""
 
 
 @frozen(kw_only=True)
@@ -63,7 +63,7 @@ class Bench:
             latencies = await self._one_by_one(there, arrivals, event)
             rate = await self._as_many_as_go(there, arrivals, event)
         if not latencies:
-            raise Failure(f"no event came back within {self.seconds:g} s", "`backplane doctor` finds out more")
+            raise Failure(f"no event came back within {self.seconds:g} s", "run `backplane doctor` to find out more")
         self._show(latencies, rate)
         return 0
 
@@ -119,7 +119,7 @@ class Arrivals:
         self._came.set()
 
     async def reach(self, wanted: int, timeout_s: float) -> bool:
-        """Wait until so many have arrived in all; return whether they have, in time."""
+        """Wait until this many have arrived in all; return whether they did in time."""
         try:
             async with asyncio.timeout(timeout_s):
                 while self.count < wanted:
@@ -131,10 +131,10 @@ class Arrivals:
 
 
 def percentile(ordered: Sequence[float], part: int) -> float:
-    """Return the value that so many of a hundred do not exceed.
+    """Return a percentile: the value that this many of a hundred do not exceed.
 
     Args:
-        ordered: At least one value, the least first.
+        ordered: At least one value, in ascending order.
         part: 1 to 100.
     """
     return ordered[max(0, math.ceil(len(ordered) * part / 100) - 1)]

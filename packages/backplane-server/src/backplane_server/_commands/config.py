@@ -1,4 +1,4 @@
-"""`backplane config`: what is in effect, and where it comes from."""
+"""`backplane config`: the settings in effect, and where each comes from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["ShowConfig"]
 
 @frozen(kw_only=True)
 class ShowConfig:
-    """What is set.
+    """How the settings are shown.
 
     Args:
         as_json: Whether it is shown as JSON.
@@ -24,17 +24,17 @@ class ShowConfig:
     as_json: bool
 
     async def do(self, settings: BusSettings) -> int:
-        """Print the settings without secrets, once they are found to be right; return the exit code.
+        """Check the settings, print them without secrets, and return the exit code.
 
         Raises:
-            ConfigurationError: One is wrong.
+            ConfigurationError: A setting is wrong.
         """
-        connect_from_env(settings.variables)  # which checks all and opens nothing
+        connect_from_env(settings.variables)  # which checks all settings and opens nothing
         shown = settings.shown()
         if self.as_json:
             show_json([attrs.asdict(it) for it in shown])
         elif shown:
             show_table([["SETTING", "VALUE", "FROM"], *([it.name, it.text, it.source] for it in shown)])
         else:
-            typer.echo("nothing is set: in memory, with the defaults")
+            typer.echo("nothing is set: it would run in memory, with the defaults")
         return 0

@@ -1,4 +1,4 @@
-"""`backplane demo`: a broker, two gateways and a job worker, with a page to play with them."""
+"""`backplane demo`: a broker, two gateways and a job worker, with a page to try them on."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Demo:
     """How the demo is to run.
 
     Args:
-        broker: Which kind it starts; None: the first that is here.
+        broker: Which kind it starts; None: the first that is installed.
         has_log: Whether the bus is a log, so that clients can resume.
-        port: Of the page; 0: any.
+        port: The page's port; 0: any free one.
         opens: Whether the page is opened in a browser.
-        checks: Whether it runs without a page, and says whether all went well.
+        checks: Whether it runs without a page, and reports whether every event arrived.
     """
 
     broker: str | None
@@ -43,7 +43,7 @@ class Demo:
     async def do(self, settings: BusSettings) -> int:  # noqa: ARG002 -- it has a fleet of its own
         """Run, and return the exit code."""
         if sys.platform == "win32":
-            raise Failure("the demo needs process groups, which Windows has not", "run it in WSL", MISUSED)
+            raise Failure("the demo needs process groups, which Windows does not have", "run it in WSL", MISUSED)
         server = find_server(self.broker, has_log=self.has_log)
         # The link is lost whenever somebody kills the broker, which is what it is there for.
         logging.getLogger("backplane").setLevel(logging.ERROR)

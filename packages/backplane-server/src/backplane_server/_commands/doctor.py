@@ -1,4 +1,4 @@
-"""`backplane doctor`: connects, asks the broker, publishes to itself, looks at the fleet; says what to change."""
+"""`backplane doctor`: connects, inspects the broker, publishes to itself, checks the fleet; says what to change."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ from backplane_server._failure import FAILED
 __all__ = ["Doctor"]
 
 TRIPS: Final = 20
-"""Round trips: enough for a median, over before anybody waits."""
+"""Round trips: enough for a median, and over before anybody has to wait."""
 
 
 @frozen(kw_only=True)
 class Doctor:
-    """What is to be found out.
+    """How to examine a broker and a fleet.
 
     Args:
         timeout_s: Seconds that each step may take.
@@ -61,7 +61,7 @@ class Doctor:
         """Print what was found, and return the exit code: 1 if something does not work."""
         settings.require_bus()
         check_seconds("--timeout", self.timeout_s)
-        logging.getLogger("backplane").setLevel(logging.CRITICAL)  # what it would say is among the findings
+        logging.getLogger("backplane").setLevel(logging.CRITICAL)  # what it would log is among the findings
         examination = Examination(settings, self.timeout_s, self.wait_s)
         await examination.run()
         ok = all(finding.level != "problem" for finding in examination.findings)
@@ -89,7 +89,7 @@ class Examination:
     _records: list[Record] = field(factory=list[Record], init=False)
 
     async def run(self) -> None:
-        """Look; what comes later needs what came before."""
+        """Take each step, unless one that it needs has failed."""
         mine = pod_name_of("doctor")
         began = time.perf_counter()
         try:
@@ -116,7 +116,7 @@ class Examination:
             yield backplane
 
     async def _ask_broker(self) -> None:
-        """Have the transport say what it knows of its broker."""
+        """Have the transport inspect its broker."""
         url = self._settings.broker_url
         factory = None if url is None else transport_factory(url)
         if url is None or factory is None:
@@ -124,22 +124,22 @@ class Examination:
         own = {name: text for name in option_names(url) if (text := self._settings.text_of(name))}
         transport = factory(url, **own)
         if not isinstance(transport, InspectableTransport):
-            self._found("ok", "broker", f"{mask_url(url)}; its adapter can't say more")
+            self._found("ok", "broker", f"{mask_url(url)}; its adapter can't inspect it")
             return
         try:
             async with asyncio.timeout(self._timeout_s):
                 report = await transport.inspect()
         except TimeoutError:
-            self._found("advice", "broker", f"it has not said what it is within {self._timeout_s:g} s")
+            self._found("advice", "broker", f"it did not answer the inspection within {self._timeout_s:g} s")
             return
         except TransportError as error:
-            self._found("advice", "broker", f"it has not said what it is: {error}")
+            self._found("advice", "broker", f"the inspection failed: {error}")
             return
         self._found("ok", "broker", report.server)
         for advice in report.advice:
             self._found("advice", "broker", advice)
         for unasked in report.unasked:
-            self._found("advice", "broker", f"not looked at, as this user may not ask: {unasked}")
+            self._found("advice", "broker", f"not checked, because this user lacks the permission: {unasked}")
 
     async def _send(self, there: BaseBackplane, here: BaseBackplane) -> bool:
         """Publish on one pod for a connection of the other; return whether it arrives."""
@@ -159,8 +159,8 @@ class Examination:
             self._found(
                 "problem",
                 "round trip",
-                f"{len(took)} of {TRIPS} events came back within {self._timeout_s:g} s: the broker passes nothing on "
-                f"in the channel {self._settings.text_of('channel') or 'backplane'}",
+                f"{len(took)} of {TRIPS} events came back within {self._timeout_s:g} s: the broker does not deliver "
+                f"on the channel {self._settings.text_of('channel') or 'backplane'}",
             )
             return bool(took)
         took.sort()
@@ -187,7 +187,8 @@ class Examination:
                 self._found(
                     "problem",
                     "fleet",
-                    f"{it.name} routes by {it.routing}, and these settings say {own}: the whole fleet needs the same",
+                    f"{it.name} uses routing={it.routing}, and these settings say {own}: "
+                    "it must be the same in the whole fleet",
                 )
         self._compare_versions(pods)
 
@@ -195,11 +196,11 @@ class Examination:
         versions = sorted({it.version for it in pods})
         if len(versions) > 1:
             self._found(
-                "advice", "fleet", f"its pods have different versions, {', '.join(versions)}: finish the roll-out"
+                "advice", "fleet", f"its pods run different versions, {', '.join(versions)}: finish the roll-out"
             )
 
     def _read_records(self) -> None:
-        """Turn what the pods reported meanwhile into findings, one of each sort."""
+        """Turn the records of both pods into findings, one of each kind."""
         texts: dict[str, tuple[str, str]] = {}
         for record in self._records:
             match record:
@@ -208,7 +209,7 @@ class Examination:
                 case EnvelopeRejected():
                     texts["rejected"] = (
                         "fleet",
-                        f"frames of other pods are refused: {record.reason}; signing_keys must be those of the fleet",
+                        f"frames of other pods are rejected, check signing_keys: {record.reason}",
                     )
                 case OriginCollision():
                     texts["collision"] = "fleet", record.reason

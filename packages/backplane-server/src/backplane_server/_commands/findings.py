@@ -13,19 +13,19 @@ from attrs import frozen
 __all__ = ["Finding", "Level", "show_findings"]
 
 Level: TypeAlias = Literal["ok", "advice", "problem"]
-"""`problem`: something does not work. `advice`: it works, and a promise is weaker than it could be."""
+"""`problem`: something does not work. `advice`: it works, but a promise is weaker than it could be."""
 
 COLOURS: Final[dict[str, str]] = {"ok": "green", "advice": "yellow", "problem": "red"}
 
 
 @frozen(kw_only=True)
 class Finding:
-    """One thing that was found out.
+    """One result of the examination.
 
     Args:
         level: How bad it is.
         step: What was looked at.
-        text: What is the case and what to do about it, without secrets.
+        text: What was found and what to do about it, without secrets.
     """
 
     level: Level
@@ -34,7 +34,7 @@ class Finding:
 
 
 def show_findings(findings: Sequence[Finding]) -> None:
-    """Print findings, a line each, and what they come to; in colours on a terminal."""
+    """Print each finding on a line, and a summary; in colours on a terminal."""
     in_colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     for finding in findings:
         level = f"{finding.level:8}"
@@ -44,4 +44,4 @@ def show_findings(findings: Sequence[Finding]) -> None:
     if problems:
         typer.echo(f"{problems} to fix" + (f", {advice} to consider" if advice else ""))
     else:
-        typer.echo(f"all works; {advice} to consider" if advice else "all is well")
+        typer.echo(f"everything works; {advice} to consider" if advice else "everything works")

@@ -1,4 +1,4 @@
-"""`backplane listen`: what a connection of these targets gets, as JSON lines."""
+"""`backplane listen`: prints what a connection with these targets receives, as JSON lines."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from backplane_server._failure import MISUSED, Failure
 __all__ = ["Listen"]
 
 MAX_PENDING: Final = 10_000
-"""Events that wait for what reads the output: a page of a terminal is scrolled, a pipe stalls for a moment."""
+"""Events that may wait for the reader of the output: a pager waits for its user, a pipe stalls for a moment."""
 
 
 @frozen(kw_only=True)
 class Listen:
-    """What is to be heard, and until when.
+    """What to listen to, and for how long.
 
     Args:
         targets: As text.
-        count: Events after which it ends; None: it goes on.
-        seconds: Seconds after which it ends; None: it goes on.
+        count: Events after which it ends; None: never.
+        seconds: Seconds after which it ends; None: never.
         raw: Whether only the events themselves are printed.
-        resume_from: The id of the last event that was got; None: what comes from now on.
+        resume_from: The id of the last event that was received; None: start with the next event.
     """
 
     targets: list[str]
@@ -43,7 +43,7 @@ class Listen:
     resume_from: str | None
 
     async def do(self, settings: BusSettings) -> int:
-        """Print what comes, and return the exit code."""
+        """Print events and gaps as they arrive, and return the exit code."""
         targets = read_targets(self.targets)
         if self.seconds is not None:
             check_seconds("--seconds", self.seconds)
@@ -82,7 +82,7 @@ async def _listen(connection: Connection, asked: Listen) -> None:
 
 
 def _line(item: Event | Gap) -> Iterator[bytes]:
-    """Yield the parts of one line of JSON; an event's own stands in it as it is."""
+    """Yield the parts of one line of JSON, with the event's own bytes unchanged."""
     if isinstance(item, Gap):
         yield json.dumps({"gap": attrs.asdict(item)}, separators=(",", ":")).encode()
         return

@@ -21,11 +21,11 @@ _HARMLESS: Final = frozenset(
 def mask_url(url: str) -> str:
     """Return a URL without its secrets: the password, a token, and what the query holds besides harmless options.
 
-    A password in which `/`, `?` or `#` is not escaped is none of a URL's parts: so all before the last `@` goes.
+    In a password `/`, `?` or `#` may be unescaped, which no URL parser expects: so all before the last `@` is removed.
     """
     scheme, separator, rest = url.strip().partition("://")
     if not separator:
-        return MASK  # no URL, so it may be anything
+        return MASK  # not a URL, so it may be a secret
     credentials, at, place = rest.rpartition("@")
     user = _USER.match(credentials)
     shown = f"{user[0]}:{MASK}@" if user else f"{MASK}@" if at else ""

@@ -15,7 +15,7 @@ __all__ = ["check_seconds", "opened", "pod_name_of", "read_targets"]
 
 
 def pod_name_of(command: str) -> str:
-    """Return what the pod of one run of a command is called: nobody else's name, and clear to who meets it in a log."""
+    """Return a name for the pod of one run of a command: unique, and easy to recognize in a log."""
     return f"backplane-{command}-{uuid4().hex[:8]}"
 
 
@@ -24,9 +24,9 @@ async def opened(settings: BusSettings, command: str, *, pod_name: str | None = 
     """Open a backplane, and close it at the end.
 
     Args:
-        settings: How.
+        settings: How to reach the fleet.
         command: Which command it is for.
-        pod_name: What its pod is called; None: a name of its own.
+        pod_name: The name of its pod; None: a new one for this command.
 
     Raises:
         Failure: There is no broker.
@@ -42,17 +42,20 @@ def read_targets(texts: list[str]) -> list[Target]:
     """Return targets written as text.
 
     Raises:
-        InvalidTargetError: One has not the form `kind:id`.
+        Failure: One does not have the form `kind:id`.
+        InvalidTargetError: A kind or an id is not allowed.
     """
     for text in texts:
         if ":" not in text and text != "everyone":
             raise Failure(
-                f"{text!r} is no target", f"write a kind and an id, as user:{text or 'u1'}, or everyone", MISUSED
+                f"{text!r} is not a target",
+                f"write a kind and an id, such as user:{text or 'u1'}, or everyone",
+                MISUSED,
             )
     return [Target.parse(text) for text in texts]
 
 
 def check_seconds(flag: str, value: float) -> None:
-    """Raise a `Failure` if so many seconds are none."""
+    """Raise a `Failure` unless this is more than 0 seconds."""
     if not value > 0:
-        raise Failure(f"{flag} {value:g} is not allowed", "write seconds above 0", MISUSED)
+        raise Failure(f"{flag} {value:g} is not allowed", "write a number of seconds above 0", MISUSED)

@@ -22,7 +22,7 @@ from backplane_server._failure import FAILED, MISUSED, Failure
 __all__ = ["Publish"]
 
 AHEAD: Final = 100
-"""Lines that are read ahead of what is published."""
+"""Lines that are read ahead of the one that is being published."""
 
 
 @frozen(kw_only=True)
@@ -33,8 +33,8 @@ class Publish:
         targets: As text.
         event: JSON, or `-`: one on each line of the standard input.
         exclude: Ids of connections that must not get it.
-        key: Says which older events it makes outdated; None: it has none.
-        timeout_s: Seconds to wait for receipts, and for the broker to confirm.
+        key: Events with the same key are replaced by newer ones; None: no key.
+        timeout_s: Seconds to wait for receipts, and for the broker's confirmation.
         as_json: Whether the receipt is JSON.
     """
 
@@ -46,7 +46,7 @@ class Publish:
     as_json: bool
 
     async def do(self, settings: BusSettings) -> int:
-        """Publish, say who got it, and return the exit code."""
+        """Publish, print how many connections accepted it, and return the exit code."""
         targets = read_targets(self.targets)
         check_seconds("--timeout", self.timeout_s)
         if self.event != "-":
@@ -87,7 +87,7 @@ async def _publish_lines(backplane: BaseBackplane, targets: Sequence[Target], as
             await backplane.publish_json(targets, line, exclude=asked.exclude, key=asked.key)
         except EventEncodeError as error:
             raise Failure(
-                f"line {number}: {error}", f"the {count} lines before it were published; write one JSON value a line"
+                f"line {number}: {error}", f"the {count} lines before it were published; write one JSON value per line"
             ) from None
         count += 1
     await _confirmed(backplane, asked.timeout_s)
@@ -103,13 +103,13 @@ async def _confirmed(backplane: BaseBackplane, timeout_s: float) -> None:
         ) from None
     if dropped := {cause: count for cause, count in backplane.stats().dropped.items() if count}:
         causes = ", ".join(f"{count} {cause}" for cause, count in dropped.items())
-        raise Failure(f"the broker did not take it: {causes}", "`backplane doctor` finds out more", FAILED)
+        raise Failure(f"the broker did not accept it: {causes}", "`backplane doctor` finds out more", FAILED)
 
 
 async def _lines(stream: BinaryIO) -> AsyncIterator[tuple[int, bytes]]:
     """Yield the lines that are not blank, with their numbers.
 
-    A thread of its own reads them: it may stand in a read for ever, and must not keep the process once Ctrl-C came.
+    A daemon thread reads them: it may block in a read for ever, and must not keep the process alive after Ctrl-C.
     """
     loop, queue = asyncio.get_running_loop(), asyncio.Queue[bytes](AHEAD)
 

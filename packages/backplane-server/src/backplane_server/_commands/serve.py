@@ -52,14 +52,14 @@ class Serve:
 
 
 def make_policy(serve: ServeSettings, *, has_pusher: bool = False) -> Policy:
-    """Return who decides what a client may do.
+    """Return the policy that decides what a client may do.
 
     Args:
         serve: The settings.
         has_pusher: Whether there are Pusher apps: then others need not be let in.
 
     Raises:
-        Failure: Nothing does.
+        Failure: There are no keys, or both a secret and public keys.
         ConfigurationError: A key can't be used.
     """
     if serve.insecure_dev:
@@ -80,19 +80,19 @@ def make_policy(serve: ServeSettings, *, has_pusher: bool = False) -> Policy:
 def _make_keys(serve: ServeSettings) -> Keys:
     if serve.jwt_keys:
         if serve.jwt_secret or serve.jwt_secret_file:
-            raise Failure("there are a secret and a file of public keys", "set one of them", MISUSED)
+            raise Failure("both a secret and a file of public keys are set", "set one of them", MISUSED)
         return FileKeys(Path(serve.jwt_keys))
     if secret := read_secret(serve):
         return SecretKey(secret)
     raise Failure(
-        "nothing says who may connect",
+        "no keys are set, so no client can connect",
         "set BACKPLANE_SERVE_JWT_SECRET or --jwt-keys FILE; --insecure-dev lets everyone do anything",
         MISUSED,
     )
 
 
 def read_secret(serve: ServeSettings) -> str:
-    """Return the secret of HS256; empty: there is none.
+    """Return the secret for HS256, or an empty string if none is set.
 
     Raises:
         Failure: Its file can't be read.
@@ -120,7 +120,7 @@ def _read_text(path: str, flag: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", "it is no text")
+        reason = getattr(error, "strerror", "it is not text")
         raise Failure(f"{path} can't be read: {reason}", f"check {flag}", MISUSED) from None
 
 
@@ -134,6 +134,6 @@ def _announce(address: str, metrics: str | None, settings: BusSettings, serve: S
     if serve.admin:
         typer.echo(f"administrators at http://{address}/admin", err=True)
     if settings.broker_url is None:
-        typer.echo("warning: in memory: no other process hears of it; --bus names a broker", err=True)
+        typer.echo("warning: without a broker no other process gets these events; set one with --bus", err=True)
     if serve.insecure_dev:
         typer.echo("warning: everyone may do anything here (--insecure-dev)", err=True)

@@ -1,4 +1,4 @@
-"""What flags, the environment and a file say together: `BusSettings`."""
+"""The settings from flags, the environment and a file: `BusSettings`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CALLBACKS: Final = ("on_gap", "on_state", "observer")
 NAMES: Final = ("url", *[name for name in Options.__annotations__ if name not in CALLBACKS])
 KEYS: Final = "signing_keys"
 NO_BUS: Final = Failure(
-    "no broker is given, and memory reaches no other process",
+    "no broker is set, and memory reaches no other process",
     "pass --bus redis://localhost:6379, set BACKPLANE_URL, or write url = ... into backplane.toml",
     MISUSED,
 )
@@ -35,11 +35,11 @@ NO_BUS: Final = Failure(
 
 @frozen
 class Setting:
-    """One that is set.
+    """A setting that is not left at its default.
 
     Args:
         name: Its name.
-        text: What it is set to; a secret is masked.
+        text: Its value; a secret is masked.
         source: The flag, variable or file that sets it.
     """
 
@@ -50,12 +50,12 @@ class Setting:
 
 @frozen
 class BusSettings:
-    """How to reach a fleet: flags win over the environment, and that wins over the file.
+    """How to reach a fleet: flags override the environment, which overrides the file.
 
     Args:
-        variables: All of it, as variables of the environment: core reads those, and says what is wrong with them.
-        sources: Where a variable comes from that the environment does not have, by its name.
-        gateway: What the environment and the file say of a gateway: by name, the text and where it comes from.
+        variables: All settings as environment variables, which core reads and checks.
+        sources: By variable: the flag or the line of the file that it comes from, unless it is the environment.
+        gateway: The settings of a gateway from the environment and the file: by name, the text and its source.
     """
 
     variables: Mapping[str, str]
@@ -67,11 +67,11 @@ class BusSettings:
         """Return the settings.
 
         Args:
-            flags: Of the command.
+            flags: The flags of the command.
             environment: Read instead of `os.environ`.
 
         Raises:
-            Failure: The file can't be read, or a name in it or in a flag is none.
+            Failure: The file can't be read, or it or a flag has an unknown name.
         """
         real = os.environ if environment is None else environment
         variables = {name: text for name, text in real.items() if name.partition("_")[0] == "BACKPLANE"}
@@ -102,28 +102,28 @@ class BusSettings:
 
     @property
     def url(self) -> str | None:
-        """The URL as far as one variable has it; None: the kind's own variable does, or nothing."""
+        """The URL in `BACKPLANE_URL`; None: it is in the variable of its kind, or not set."""
         return self.variables.get("BACKPLANE_URL", "").strip() or None
 
     @property
     def broker_url(self) -> str | None:
-        """The URL that is in effect, where its kind's own variable has it, too; None: there is none."""
+        """The URL that is in effect, also if it is in the variable of its kind; None: there is none."""
         kind = self.text_of("").upper()
         return self.url or (self.text_of(f"{kind}_url") or None if kind else None)
 
     def text_of(self, name: str) -> str:
-        """Return an option as it is set; empty if it is not. The empty name: the kind of broker."""
+        """Return the text of an option; empty if it is not set. An empty name means the kind of broker."""
         return self.variables.get(f"BACKPLANE_{name.upper()}" if name else "BACKPLANE", "").strip()
 
     def require_bus(self) -> None:
-        """Raise a `Failure` if there is no broker: in memory there is nobody to talk to."""
+        """Raise a `Failure` if no broker is set: in memory there is no other process."""
         kind = self.variables.get("BACKPLANE", "").strip().lower()
         scheme = (self.url or "").partition("://")[0].lower()
         if {kind, scheme} & {"memory", "inmemory"} or not (kind or "BACKPLANE_URL" in self.variables):
             raise NO_BUS
 
     def explain(self, problem: str) -> str:
-        """Return the problem, with flags and places in a file where it names variables."""
+        """Return the text, with variables replaced by the flags or lines of the file that they come from."""
         for variable in sorted(self.sources, key=len, reverse=True):
             problem = problem.replace(variable, self.sources[variable])
         return problem
@@ -132,7 +132,7 @@ class BusSettings:
         """Return the settings of a gateway.
 
         Args:
-            flags: What flags say, which win, by name.
+            flags: The flags that are given, by name: they override the rest.
 
         Raises:
             Failure: One of them is not allowed.
@@ -142,7 +142,7 @@ class BusSettings:
         return ServeSettings.of(texts, sources | {name: f"--{name.replace('_', '-')}" for name in flags})
 
     def shown(self) -> Sequence[Setting]:
-        """Return what is set, without secrets, by name."""
+        """Return all settings that are set, sorted by name, secrets masked."""
         of_gateway = self.serve({}).shown()
         return [
             *(
@@ -186,7 +186,7 @@ def _read_flags(flags: BusFlags) -> dict[str, tuple[str, str]]:
 
 
 def _read_file(path: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Return what a file says of the fleet, and of a gateway."""
+    """Return the settings of a file: those of the fleet, and those of a gateway."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -194,12 +194,12 @@ def _read_file(path: Path) -> tuple[dict[str, str], dict[str, str]]:
             f"{path} can't be read: {error.strerror}", "check --config and BACKPLANE_CONFIG", MISUSED
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        place = _PLACE.search(str(error))  # and no more of it, which may quote a key
+        place = _PLACE.search(str(error))  # the rest of the text may quote a key
         problem = f"{path} is not TOML{f' {place[0]}' if place else ''}"
     else:
         serve: object = table.pop("serve", {})
         if not isinstance(serve, dict):
-            raise Failure(f"serve in {path} is no table", "write [serve], and its settings below", MISUSED)
+            raise Failure(f"serve in {path} is not a table", "write [serve], and its settings below", MISUSED)
         own = {name: _as_text(f"serve.{name}", value, path) for name, value in cast("dict[str, object]", serve).items()}
         return {name: _as_text(name, value, path) for name, value in table.items()}, own
     raise Failure(problem, 'write lines such as url = "redis://localhost:6379"', MISUSED)
@@ -222,5 +222,5 @@ def _check_names(names: Iterable[str], own: Sequence[str], where: str) -> None:
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            advice = f"is {near[0]} meant?" if near else f"there are {', '.join(sorted(known))}"
-            raise Failure(f"{name} {where} is no option", advice, MISUSED)
+            advice = f"did you mean {near[0]}?" if near else f"the options are {', '.join(sorted(known))}"
+            raise Failure(f"{name} {where} is not an option", advice, MISUSED)

@@ -1,4 +1,4 @@
-"""What commands print: answers of pods, and which of them did not answer."""
+"""How commands print answers of pods, and the pods that did not answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def missing_as_json(missing: Iterable[MissingPod]) -> list[dict[str, str]]:
 
 
 def show_missing(missing: Iterable[MissingPod]) -> None:
-    """Name the pods that have not answered, on the error stream: what is printed otherwise may be piped on."""
+    """Name the pods that have not answered on standard error, since standard output may be piped on."""
     for it in missing:
         typer.echo(f"warning: {it.pod} has not answered: {it.reason}", err=True)
 
@@ -55,7 +55,7 @@ def show_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def since(moment: float) -> str:
-    """Return a moment for people: the local time, with the date."""
+    """Return a time as text: the local date and time."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
 
 

@@ -21,7 +21,7 @@ __all__ = ["Token"]
 
 @frozen(kw_only=True)
 class Token:
-    """What a token is to say.
+    """What a token contains.
 
     Args:
         user: Its `sub`.
@@ -29,10 +29,10 @@ class Token:
         targets: Further targets whose events it gets.
         subscribe: Targets that it may subscribe to.
         publish: Targets that it may publish to.
-        is_publisher: Whether it may publish to anything.
-        is_admin: Whether it opens `/admin`.
-        name: Under which others see the user as present; None: not at all.
-        seconds: How long it is valid.
+        is_publisher: Whether it may publish to any target.
+        is_admin: Whether it may open `/admin`.
+        name: The name under which the user is listed as present; None: it is not listed.
+        seconds: Seconds for which it is valid.
     """
 
     user: str
@@ -52,7 +52,7 @@ class Token:
         secret = read_secret(serve)
         if not secret:
             raise Failure(
-                "there is no secret to sign it with",
+                "no secret is set to sign it with",
                 "set BACKPLANE_SERVE_JWT_SECRET, as for `backplane serve`: openssl rand -hex 32 makes one",
                 MISUSED,
             )

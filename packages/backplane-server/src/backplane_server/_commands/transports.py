@@ -1,4 +1,4 @@
-"""What the adapter for a URL can be given, and its transport: entry points of the group `backplane.transports`."""
+"""The transport for a URL and its options, from the entry points of the group `backplane.transports`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ __all__ = ["option_names", "transport_factory"]
 
 
 def transport_factory(url: str) -> Callable[..., Transport] | None:
-    """Return what makes the transport for a URL; None: nothing installed does, or it does not load."""
+    """Return the factory of the transport for a URL; None: no installed adapter has one, or it can't be imported."""
     scheme = url.strip().partition("://")[0].lower()
     found = next(iter(entry_points(group="backplane.transports", name=scheme)), None)
     try:
         return None if found is None else cast("Callable[..., Transport]", found.load())
     except (ImportError, AttributeError):
-        return None  # `connect` says so, in better words
+        return None  # `connect` reports it in better words
 
 
 def option_names(url: str) -> Sequence[str]:
-    """Return the names of the options that the adapter for a URL has of its own, as text can give them."""
+    """Return the names of the adapter's own options for a URL, as far as text can express them."""
     factory: Any = transport_factory(url)
     parameters = () if factory is None else inspect.signature(factory).parameters.values()
     return sorted(

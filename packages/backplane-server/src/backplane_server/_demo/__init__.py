@@ -1,1 +1,1 @@
-"""What `backplane demo` starts, shows and checks: a broker, two gateways, a job worker, and a page."""
+"""`backplane demo`: a broker, two gateways, a job worker, a page, and a check of them."""

@@ -16,16 +16,16 @@ from backplane_server._demo.servers import Server
 __all__ = ["Broker"]
 
 POLL_S: Final = 0.02
-"""Between two tries to reach a server that is starting."""
+"""Seconds between two attempts to reach a server that is starting."""
 
 
 @define(eq=False)
 class Broker:
-    """A broker on a port of this machine. It keeps its log, and its port, when it is killed and started again.
+    """A broker on a port of this machine. It keeps its log and its port when it is killed and started again.
 
     Args:
-        server: What is started.
-        guard: Whose group it belongs to.
+        server: The server to start.
+        guard: Ends its process with the demo.
     """
 
     server: Server
@@ -41,7 +41,7 @@ class Broker:
 
     @property
     def has_log(self) -> bool:
-        """Whether the bus is a log, which keeps what a pod did not hear."""
+        """Whether the bus is a log, which keeps what a pod has missed."""
         return self.server.has_log
 
     @property
@@ -53,7 +53,7 @@ class Broker:
         """Start it unless it runs; return once it answers.
 
         Raises:
-            Failure: It does not; with its last words.
+            Failure: It does not answer in time; with the end of its log.
         """
         async with self._turn:
             if self.is_running:
@@ -67,13 +67,13 @@ class Broker:
                     while not await self._answers():
                         if not child.is_running:
                             raise child.failure("has ended")
-                        # Nothing to wait on: a server says only in its log that it listens.
+                        # Polled: that a server listens is only in its log.
                         await asyncio.sleep(POLL_S)
             except TimeoutError:
                 raise child.failure(f"does not answer within {START_S:g} s") from None
 
     async def kill(self) -> None:
-        """Kill it, as a machine does that loses its power; return once it is gone."""
+        """Kill it, as a power failure would; return once it is gone."""
         async with self._turn:
             if self._child is not None:
                 await self._child.kill()

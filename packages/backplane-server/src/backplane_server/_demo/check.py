@@ -19,18 +19,18 @@ from backplane_server._failure import FAILED, Failure
 __all__ = ["Check"]
 
 PROGRESS: Final = "progress"
-"""The kind of what the worker publishes."""
+"""The kind of the worker's events."""
 PUBLISHED: Final = 200
 """The status of a publish that was accepted."""
 
 
 @define
 class Check:
-    """Plays the scenario, and compares what came with what should have.
+    """Plays the scenario, and compares what arrived with what should have.
 
     Args:
-        stage: All of it, running.
-        held: The clients as they connect; a test has others connect than are expected.
+        stage: The demo's processes, running.
+        held: The clients as they connect; a test connects others than are expected.
     """
 
     _stage: Stage
@@ -39,7 +39,7 @@ class Check:
     _ends: int = field(default=0, init=False)
 
     async def run(self) -> int:
-        """Play it, print what came, and return the exit code.
+        """Play the scenario, print what arrived, and return the exit code.
 
         Raises:
             Failure: A gateway does not publish.
@@ -47,16 +47,16 @@ class Check:
         broker = self._stage.broker
         async with self._clients() as clients:
             await self._say(PLAIN)
-            await self._compare("an event for each of them", clients, PLAIN)
+            await self._compare("one event after the other, from both pods", clients, PLAIN)
             await self._work(clients)
             await broker.kill()
             await self._say(IN_OUTAGE)
             await broker.start()
             for gateway in self._stage.gateways.values():
                 await gateway.until_live()
-            # Without a log a pod that was cut off may have missed them, and says so.
+            # Without a log a pod that was cut off may have missed them, and reports a gap.
             may_miss = not broker.has_log
-            await self._compare("the broker was killed, and came back", clients, IN_OUTAGE, may_miss=may_miss)
+            await self._compare("events published while the broker was down", clients, IN_OUTAGE, may_miss=may_miss)
             bob = next(it for it in clients if it.name == BOB)
         if broker.has_log:
             await self._come_back(bob)
@@ -81,7 +81,7 @@ class Check:
         self._report.end(clients)
 
     async def _work(self, clients: Sequence[Client]) -> None:
-        """Have the worker do a job. Nothing is known of when its events are through but that the last one came."""
+        """Have the worker do a job, and wait for its last event: the worker itself reports nothing."""
         await self._stage.jobs.start(JOB, steps=STEPS, pause_s=0.0)
         wanted = [round(100 * step / STEPS) for step in range(1, STEPS + 1)]
         for one in clients:
@@ -93,15 +93,15 @@ class Check:
             gets = CLIENTS[one.name].gets(JOB)
             self._report.compare(PROGRESS, one, STEPS if gets else 0)
             if gets and _progress(one) != wanted:
-                self._report.trouble.append(f"the progress of the job came to {one.name} as {_progress(one)}")
+                self._report.trouble.append(f"the progress of the job reached {one.name} as {_progress(one)}")
         self._report.end(clients)
 
     async def _come_back(self, bob: Client) -> None:
-        """Let a client come back on the other pod, after events that it missed."""
+        """Let a client reconnect to the other pod after events that it missed."""
         await self._say(WHILE_AWAY)
         async with client(bob.name, self._stage.gateways[PODS[0]], "user:bob", last_id=bob.last_id) as back:
             await back.until(lambda it: it.has_caught_up)
-            await self._compare("a client came back, on the other pod", [back], WHILE_AWAY)
+            await self._compare("a client reconnected to the other pod", [back], WHILE_AWAY)
 
     async def _say(self, said: Sequence[Said]) -> None:
         for it in said:
@@ -114,7 +114,8 @@ class Check:
     async def _all_arrived(self, clients: Sequence[Client]) -> None:
         """Return once what each pod published has arrived everywhere.
 
-        What it publishes to a target last comes last. Between targets there is no order: they have lanes of their own.
+        A pod's last event to a target arrives last. Between targets there is no order: they may
+        travel over different lanes.
         """
         self._ends += 1
         targets = {target for one in clients for target in self._held[one.name].targets} | {"everyone"}
@@ -124,7 +125,7 @@ class Check:
             for it in last:
                 gets = self._held[one.name].gets(it.target)
                 if gets and not await one.until(partial(_has, kind=it.text)):
-                    self._report.trouble.append(f"{it.text!r} did not come to {one.name} on {one.pod}")
+                    self._report.trouble.append(f"{it.text!r} did not reach {one.name} on {one.pod}")
 
 
 def _has(one: Client, kind: str) -> bool:

@@ -23,14 +23,14 @@ ARRIVES_S: Final = 30.0
 
 @define(eq=False)
 class Client:
-    """A socket, and what came over it.
+    """A socket, and what it has received.
 
     Args:
-        name: What people call it.
+        name: Its name in the report.
         pod: Which pod holds it.
-        last_id: The id of the newest event, with which it can come back; empty if none has come.
-        events: In the order in which they came.
-        gaps: The causes of the gaps that it learned of.
+        last_id: The id of the newest event, with which it can resume; empty before the first one.
+        events: The events, in the order of their arrival.
+        gaps: The causes of the gaps that were reported to it.
     """
 
     name: str
@@ -42,14 +42,14 @@ class Client:
     _came: asyncio.Event = field(factory=asyncio.Event, init=False)
 
     async def listen(self, socket: ClientConnection) -> None:
-        """Take what comes, until the socket is closed."""
+        """Record what arrives, until the socket is closed."""
         with suppress(ConnectionClosed):
             async for text in socket:
                 self._take(json.loads(text))
                 self._came.set()
 
     async def until(self, condition: Callable[[Client], bool]) -> bool:
-        """Return whether something came to be true of it, in time."""
+        """Wait until a condition holds; return whether it did in time."""
         try:
             async with asyncio.timeout(ARRIVES_S):
                 while not condition(self):
@@ -76,12 +76,12 @@ class Client:
 
 @asynccontextmanager
 async def client(name: str, gateway: Gateway, *targets: str, last_id: str = "") -> AsyncGenerator[Client]:
-    """Connect a client for the length of the block; it hears from the moment that this yields.
+    """Connect a client for the length of the block; it receives events from the moment that this yields.
 
     Args:
-        name: What people call it.
-        gateway: Which one holds it.
-        targets: Whose events it gets.
+        name: Its name in the report.
+        gateway: The gateway that it connects to.
+        targets: The targets whose events it gets.
         last_id: The id of the last event that it got before; empty: none.
     """
     query = urlencode({"target": ",".join(targets), "name": name, "last-event-id": last_id})

@@ -20,27 +20,27 @@ from backplane_server._page.orders import OrderError, read_target
 __all__ = ["Desk"]
 
 ASK_S: Final = 0.5
-"""Seconds to wait for pods that are to say who is there: the page asks each second."""
+"""Seconds to wait for the pods' answers: the page asks every second."""
 MOST_AT_ONCE: Final = 200
 LONGEST_TEXT: Final = 1_000
 STEPS: Final = 20
 STEP_S: Final = 0.25
 KICKED: Final = 4403
-"""A close code after which a client does not come back by itself."""
+"""A close code after which a client does not reconnect by itself."""
 
 
 @frozen
 class Desk:
-    """Does what the page asks for.
+    """Carries out the page's requests.
 
     Args:
-        stage: All of it, running.
+        stage: The demo's processes, running.
     """
 
     stage: Stage
 
     def about(self) -> Mapping[str, object]:
-        """Return what stays as it is: the pods and where they are, the broker, and whether it has a log."""
+        """Return what does not change: the pods and their URLs, the broker, and whether it has a log."""
         pods = [{"name": name, "url": it.address} for name, it in self.stage.gateways.items()]
         return {
             "kind": "demo",
@@ -50,7 +50,7 @@ class Desk:
         }
 
     async def status(self) -> Mapping[str, object]:
-        """Return how things are now."""
+        """Return the current state of the broker, the pods and presence."""
         names = list(self.stage.gateways)
         samples = asyncio.gather(*[it.sample() for it in self.stage.gateways.values()])
         present, found = await asyncio.gather(self._present(), samples)
@@ -61,10 +61,10 @@ class Desk:
         return {"at": time.time(), "broker_runs": self.stage.broker.is_running, "pods": pods, **present}
 
     async def publish(self, asked: Mapping[str, Any]) -> Mapping[str, object]:
-        """Publish a text on a pod, as often as is asked for; return what the pod says of the last one.
+        """Publish a text on a pod, one or more times; return the pod's answer to the last one.
 
         Raises:
-            OrderError: It can't be.
+            OrderError: It can't be published.
         """
         gateway = self.stage.gateways.get(str(asked.get("pod")))
         if gateway is None:
@@ -93,17 +93,17 @@ class Desk:
         """Close the sockets of a target, on every pod; return how many.
 
         Raises:
-            OrderError: It can't be.
+            OrderError: It is not a target.
         """
         target = read_target(asked)
         answers = await self.stage.desk.fleet.close(target, code=KICKED, reason="kicked from the page")
         return {"closed": answers.total, "missing": [it.pod for it in answers.missing]}
 
     async def work(self, asked: Mapping[str, Any]) -> Mapping[str, object]:
-        """Give the worker a job, whose progress a target learns of; return its number.
+        """Give the worker a job, whose progress is published to a target; return its number.
 
         Raises:
-            OrderError: It has too many.
+            OrderError: It has too many jobs.
         """
         try:
             return {"job": await self.stage.jobs.start(read_target(asked).text, steps=STEPS, pause_s=STEP_S)}

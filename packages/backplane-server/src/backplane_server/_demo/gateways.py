@@ -17,9 +17,9 @@ from backplane_server._page.samples import Sample
 __all__ = ["Gateway"]
 
 POLL_S: Final = 0.05
-"""Between two questions whether it is ready."""
+"""Seconds between two probes."""
 STALE_AFTER_S: Final = "1"
-"""Seconds without a sign of the broker after which a pod calls itself cut off: someone is watching."""
+"""Seconds without a sign of the broker after which a pod counts as cut off: short, since someone is watching."""
 
 
 @define(eq=False)
@@ -27,8 +27,8 @@ class Gateway:
     """A gateway on a port of this machine.
 
     Args:
-        name: Of its pod.
-        port: Where clients reach it.
+        name: The name of its pod.
+        port: The port for clients.
     """
 
     name: str
@@ -38,13 +38,13 @@ class Gateway:
 
     @classmethod
     async def start(cls, name: str, guard: Guard, url: str, channel: str, origins: str) -> Self:
-        """Start one; `until_ready` says when it serves.
+        """Start a gateway; `until_ready` waits until it serves.
 
         Args:
-            name: Of its pod.
-            guard: Whose group it belongs to.
-            url: Of the broker.
-            channel: Of the fleet.
+            name: The name of its pod.
+            guard: Ends its process with the demo.
+            url: The broker's URL.
+            channel: The fleet's channel.
             origins: Pages that may connect.
         """
         port, metrics_port = free_ports(2)
@@ -65,25 +65,25 @@ class Gateway:
         """Return once it serves.
 
         Raises:
-            Failure: It does not; with its last words.
+            Failure: It does not in time; with the end of its log.
         """
         await self._until(self._is_ready, "is not ready")
 
     async def until_live(self) -> None:
-        """Return once it hears the broker, and its outbox is empty.
+        """Return once it is connected to the broker and its outbox is empty.
 
         Raises:
-            Failure: It does not; with its last words.
+            Failure: It is not in time; with the end of its log.
         """
-        await self._until(self._is_live, "does not hear the broker")
+        await self._until(self._is_live, "does not reach the broker")
 
     @property
     def address(self) -> str:
-        """Where clients reach it, as a URL."""
+        """The URL for clients."""
         return f"http://{HOST}:{self.port}"
 
     async def publish(self, target: str, event: object) -> tuple[int, bytes]:
-        """Publish by HTTP, as a back-end does; return the status and the answer.
+        """Publish over HTTP, as a back-end does; return the status and the body.
 
         Raises:
             OSError: It does not answer.
@@ -91,7 +91,7 @@ class Gateway:
         return await request(self.port, "POST", "/publish", {"target": target, "event": event})
 
     async def sample(self) -> Sample | None:
-        """Return what it counts now; None: it does not answer."""
+        """Return its current metrics; None: it does not answer."""
         with suppress(OSError):
             status, body = await request(self._metrics_port, "GET", "/metrics")
             if status == 200:  # noqa: PLR2004 -- HTTP's own
@@ -108,7 +108,7 @@ class Gateway:
                 while not await condition():
                     if not self._child.is_running:
                         raise self._child.failure("has ended")
-                    # Nothing to wait on: a probe is how its state is asked for.
+                    # Polled, as probes are.
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
             raise self._child.failure(f"{problem} within {START_S:g} s") from None

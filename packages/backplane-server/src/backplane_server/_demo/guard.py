@@ -1,4 +1,4 @@
-"""No process outlives the demo, however it ends: `Guard`."""
+"""Ends all processes of the demo, however it ends itself: `Guard`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _SCRIPT: Final = 'trap "" HUP INT TERM; read -r _; kill -TERM 0; sleep 1; rm -rf
 
 @frozen
 class Guard:
-    """Watches over a process group, and a directory that goes with it.
+    """A process group and a directory that end with this process.
 
     Args:
-        group: The group in which processes are to be started.
-        directory: Where they may write.
+        group: The process group to start processes in.
+        directory: The directory that they may write to.
     """
 
     group: int

@@ -15,10 +15,10 @@ __all__ = ["Invitation"]
 
 @frozen
 class Invitation:
-    """Leads to the page.
+    """Shows the way to the page.
 
     Args:
-        origin: Where it is.
+        origin: The URL of the page.
         opens: Whether it may be opened in a browser.
     """
 
@@ -26,13 +26,13 @@ class Invitation:
     opens: bool
 
     def give(self) -> None:
-        """Print where the page is, and open it if someone sits in front of this."""
+        """Print the URL of the page, and open it if this is a terminal with a screen."""
         typer.echo(f"open {self.origin} in a browser; Ctrl-C ends all of it", err=True)
         if self.opens and sys.stderr.isatty() and _has_screen():
-            # Some browsers are waited for until they end; nobody waits for this thread.
+            # With some browsers this returns only when they end, so it runs in a thread that nothing waits for.
             threading.Thread(target=webbrowser.open, args=(self.origin,), daemon=True).start()
 
 
 def _has_screen() -> bool:
-    """Return whether a browser would have a window: one of text would take over the terminal."""
+    """Return whether a browser would have a window: a text browser would take over the terminal."""
     return sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -1,4 +1,4 @@
-"""The job worker, seen from the demo: `Jobs`."""
+"""Gives jobs to the worker process: `Jobs`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_WAITING: Final = 10
 
 
 class TooManyJobsError(Exception):
-    """So many wait already, or the worker has ended."""
+    """Raised if the most jobs wait already, or if the worker has ended."""
 
 
 @define(eq=False)
@@ -35,12 +35,12 @@ class Jobs:
         """Give the worker a job; return its number.
 
         Args:
-            target: To which its progress is published.
-            steps: How many events that is.
+            target: The target of its progress events.
+            steps: The number of these events.
             pause_s: Seconds that each step takes.
 
         Raises:
-            TooManyJobsError: It has as many as it takes, or has ended.
+            TooManyJobsError: The most jobs wait already, or the worker has ended.
         """
         stdin = self._child.process.stdin
         if stdin is None or not self._child.is_running or self._given - self._done >= MOST_WAITING:
@@ -63,9 +63,9 @@ async def jobs_of(guard: Guard, url: str, channel: str) -> AsyncGenerator[Jobs]:
     """Run a worker for the length of the block.
 
     Args:
-        guard: Whose group it belongs to.
-        url: Of the broker.
-        channel: Of the fleet.
+        guard: Ends its process with the demo.
+        url: The broker's URL.
+        channel: The fleet's channel.
     """
     command = (*PYTHON, "backplane_server._demo.worker")
     variables = environment(BACKPLANE_URL=url, BACKPLANE_CHANNEL=channel)

@@ -1,4 +1,4 @@
-"""Free ports of this machine, and requests to what listens at them: `free_ports`, `request`."""
+"""Free ports of this machine, and HTTP requests to them: `free_ports`, `request`."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ __all__ = ["HOST", "free_ports", "request"]
 
 HOST: Final = "127.0.0.1"
 ANSWER_S: Final = 5.0
-"""What is asked is on this machine; this leaves room for one that is starved of processor time."""
+"""Seconds for an answer: a machine that is starved of processor time may take long."""
 
 
 def free_ports(count: int) -> Sequence[int]:
-    """Return ports that are free now, each another one."""
+    """Return this many different ports that are free now."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
         return [it.getsockname()[1] for it in sockets]
 
 
 async def request(port: int, method: str, path: str, body: object = None) -> tuple[int, bytes]:
-    """Return the status and the body of an answer.
+    """Send a request, and return the status and the body of the response.
 
     Args:
-        port: Of this machine.
+        port: The port on this machine.
         method: GET or POST.
-        path: With its query.
+        path: The path with its query.
         body: Sent as JSON; None: nothing is.
 
     Raises:
-        OSError: Nothing answers there.
+        OSError: Nothing answers in time.
     """
     return await asyncio.to_thread(_request, port, method, path, body)
 

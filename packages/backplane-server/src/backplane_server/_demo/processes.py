@@ -26,7 +26,7 @@ LOG_LINES: Final = 8
 
 
 def environment(**variables: str) -> Mapping[str, str]:
-    """Return the environment of a process of the demo: nothing of what is set for another fleet."""
+    """Return the environment for a process of the demo, without the settings of any other fleet."""
     return {name: text for name, text in os.environ.items() if not name.startswith("BACKPLANE")} | variables
 
 
@@ -35,7 +35,7 @@ class Child:
     """A process that the demo has started.
 
     Args:
-        name: What people call it.
+        name: Its name in messages.
     """
 
     name: str
@@ -46,12 +46,12 @@ class Child:
     async def start(
         cls, name: str, command: Sequence[str], guard: Guard, variables: Mapping[str, str], *, has_pipes: bool = False
     ) -> Self:
-        """Start one.
+        """Start a process.
 
         Args:
-            name: What people call it.
+            name: Its name in messages.
             command: Its command line.
-            guard: Whose group it belongs to.
+            guard: Ends it with the demo.
             variables: Its environment.
             has_pipes: Whether this process writes to it, and reads from it; else its output goes to its log.
         """
@@ -90,7 +90,7 @@ class Child:
             await self.kill()
 
     def failure(self, problem: str) -> Failure:
-        """Return that it does not do what it should, with its last words."""
+        """Return a failure with the problem and the end of the process's log."""
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
         said = "".join(f"\n  {line}" for line in lines)
         return Failure(f"{self.name} {problem}{':' if said else ''}{said}", "run the demo again", FAILED)

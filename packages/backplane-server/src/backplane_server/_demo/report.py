@@ -1,4 +1,4 @@
-"""Compares what came with what should have: `Report`."""
+"""Compares what arrived with what should have: `Report`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from backplane_server._failure import FAILED
 __all__ = ["END", "Report"]
 
 END: Final = "end "
-"""Begins the kind of the events that say that all before them has arrived."""
+"""Prefix of the kind of events that mark the end: all events before them have arrived."""
 
 
 @define
@@ -22,7 +22,7 @@ class Report:
     """Compares, and prints a line for each comparison.
 
     Args:
-        trouble: What went wrong, a sentence each.
+        trouble: What went wrong, one sentence for each problem.
     """
 
     trouble: list[str] = field(factory=list[str], init=False)
@@ -33,18 +33,18 @@ class Report:
     _gaps: int = field(default=0, init=False)
 
     def begin(self, title: str) -> None:
-        """Begin a part: what is compared from here on are its events."""
+        """Begin a part of the scenario."""
         typer.echo(f"\n{title}")
         self._known = set()
 
     def compare(self, kind: str, one: Client, wanted: int, *, may_miss: bool = False) -> None:
-        """Compare how often events of a kind came to a client with how often they should have.
+        """Compare how often events of a kind reached a client with how often they should have.
 
         Args:
-            kind: Of the events.
+            kind: The kind of the events.
             one: The client.
-            wanted: How often.
-            may_miss: Whether it may miss them if it has learned of a gap.
+            wanted: How often they should have.
+            may_miss: Whether the client may miss them if a gap was reported to it.
         """
         came = sum(event.get("kind") == kind for event in one.events)
         self._known.add(kind)
@@ -55,30 +55,38 @@ class Report:
             typer.echo(f"  gap {one.name:14}on {one.pod}  {came:2} of {wanted:2}  {kind}")
             return
         if wanted != came:
-            self.trouble.append(f"{kind!r} came to {one.name} on {one.pod} {came} times in place of {wanted}")
+            self.trouble.append(f"{kind!r} reached {one.name} on {one.pod} {came} times instead of {wanted}")
         if wanted or came:
             mark = "ok  " if wanted == came else "BAD "
             typer.echo(f"  {mark}{one.name:14}on {one.pod}  {came:2} of {wanted:2}  {kind}")
 
     def end(self, clients: Sequence[Client]) -> None:
-        """End a part: look for what nobody published in it, and forget what came."""
+        """End a part: look for events that nobody published in it, and clear the clients."""
         for one in clients:
             for event in one.events:
                 kind = str(event.get("kind"))
                 if kind not in self._known and not kind.startswith(END):
-                    self.trouble.append(f"{one.name} on {one.pod} got what nobody published in this part: {kind!r}")
+                    self.trouble.append(
+                        f"{one.name} on {one.pod} got an event that nobody published in this part: {kind!r}"
+                    )
             self._gaps += len(one.gaps)
             one.events.clear()
             one.gaps.clear()
 
     def show(self) -> int:
-        """Print what all of it comes to, and return the exit code."""
+        """Print the result, and return the exit code."""
         typer.echo(f"\n{self._arrived} of {self._wanted} expected deliveries; {self._gaps} gaps were reported")
         for sentence in self.trouble:
             typer.echo(f"error: {sentence}", err=True)
         if self.trouble:
-            typer.echo("next: run `backplane demo --check` again; if it stays, report it with this output", err=True)
+            typer.echo(
+                "next: run `backplane demo --check` again; if it fails again, report it with this output", err=True
+            )
             return FAILED
-        missed = f"; {self._covered} missed ones lie in gaps that their sockets learned of" if self._covered else ""
+        missed = (
+            f"; {self._covered} missed deliveries are covered by gaps that were reported to their sockets"
+            if self._covered
+            else ""
+        )
         typer.echo(f"every event reached exactly the sockets that it was for, once{missed}")
         return 0

@@ -1,4 +1,4 @@
-"""What the check publishes, and who is to get it: `CLIENTS`, and lists of `Said`."""
+"""The events of the check, and who should get them: `CLIENTS`, and lists of `Said`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ A, B = PODS
 
 @frozen
 class Held:
-    """A client that a pod holds.
+    """A client of a pod.
 
     Args:
-        pod: Which one.
-        targets: Whose events it gets.
+        pod: The pod that it connects to.
+        targets: The targets whose events it gets.
     """
 
     pod: str
     targets: Sequence[str]
 
     def gets(self, target: str) -> bool:
-        """Return whether an event to a target is for it."""
+        """Return whether it should get an event to a target."""
         return target == "everyone" or target in self.targets
 
 
@@ -37,8 +37,8 @@ class Said:
 
     Args:
         by: The pod that publishes it.
-        target: Who is to get it.
-        text: By which it is known again.
+        target: Who should get it.
+        text: Its text, by which it is recognized.
     """
 
     by: str
@@ -53,7 +53,7 @@ CLIENTS: Final[Mapping[str, Held]] = {
     BOB: Held(B, ("user:bob",)),
     "cleo's phone": Held(A, ("user:cleo", "room:1")),
 }
-"""By name. Each event below has someone on the other pod, and someone who must not get it."""
+"""The clients by name. Each event below has a receiver on the other pod, and someone who must not get it."""
 
 PLAIN: Final = (
     Said(A, "user:bob", "from pod-a to a user on pod-b"),
@@ -74,4 +74,4 @@ WHILE_AWAY: Final = (
 JOB: Final = "user:ann"
 """The target that the job's progress is published to."""
 STEPS: Final = 10
-"""Of the job: so many events."""
+"""The number of the job's events."""

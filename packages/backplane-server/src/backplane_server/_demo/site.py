@@ -1,4 +1,4 @@
-"""The demo's page and what it asks: `make_site`."""
+"""The demo's page and its requests: `make_site`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ __all__ = ["make_site"]
 
 
 def make_site(desk: Desk, invitation: Invitation) -> Starlette:
-    """Return the app that the demo's page comes from, and that does what its buttons say.
+    """Return the app that serves the demo's page and carries out its requests.
 
     Args:
-        desk: Does it.
-        invitation: Given once a signal would end the server in good order.
+        desk: Carries them out.
+        invitation: Printed once the server can be ended by a signal.
     """
     page = Page.read([f"ws://{HOST}:{gateway.port}" for gateway in desk.stage.gateways.values()])
     site = Site(desk)
@@ -53,25 +53,25 @@ def make_site(desk: Desk, invitation: Invitation) -> Starlette:
             Route("/status.json", site.status),
             *[Route(path, Ordered(order).answer, methods=["POST"]) for path, order in orders.items()],
         ],
-        # A page of the internet whose name leads to this machine is not one of ours.
+        # Against DNS rebinding: a page of another site whose name resolves to this machine is refused.
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])],
     )
 
 
 @frozen
 class Site:
-    """What the page asks for without a button.
+    """Serves the data that the page asks for.
 
     Args:
-        desk: Knows it.
+        desk: Has the data.
     """
 
     desk: Desk
 
     async def about(self, _: Request) -> Response:
-        """Return what stays as it is."""
+        """Return what does not change."""
         return JSONResponse(self.desk.about())
 
     async def status(self, _: Request) -> Response:
-        """Return how things are now."""
+        """Return the current state."""
         return JSONResponse(await self.desk.status(), headers={"Cache-Control": "no-store"})

@@ -1,4 +1,4 @@
-"""All that the demo starts, while it runs: `Stage`, `staged`."""
+"""The demo's processes, while they run: `Stage`, `staged`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ CHANNEL: Final = "demo"
 
 @frozen
 class Stage:
-    """What runs.
+    """The demo's processes.
 
     Args:
-        broker: Which may be killed, and started again.
-        gateways: By the names of their pods.
-        jobs: The worker's.
-        desk: A pod of this process without connections, which asks the fleet and gives it orders.
+        broker: The broker, which can be killed and started again.
+        gateways: The gateways, by the names of their pods.
+        jobs: The worker.
+        desk: A pod in this process without connections, which queries the fleet and gives it orders.
     """
 
     broker: Broker
@@ -44,7 +44,7 @@ async def staged(server: Server, origins: str) -> AsyncGenerator[Stage]:
     """Start everything; at the end of the block no process is left, however it ends.
 
     Args:
-        server: The broker's.
+        server: The server to start as the broker.
         origins: Pages that may connect, separated by commas.
 
     Raises:

@@ -1,7 +1,7 @@
 """The job worker, a process without an event loop: `python -m backplane_server._demo.worker`.
 
-It reads jobs from its standard input, a line of JSON each, publishes their progress, and prints a line for each that is
-done.
+It reads jobs from standard input, one JSON object per line, publishes their progress, and prints a line for each that
+is done.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["main"]
 
 
 def work(publisher: SyncPublisher, job: dict[str, Any]) -> None:
-    """Do one job: its steps take their time, and the user's sockets learn how far it is."""
+    """Do one job: publish its progress after each step."""
     for step in range(1, job["steps"] + 1):
         time.sleep(job["pause_s"])
         percent = round(100 * step / job["steps"])
@@ -35,7 +35,7 @@ def work(publisher: SyncPublisher, job: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Work until the standard input ends."""
+    """Work until standard input ends."""
     with SyncPublisher(os.environ["BACKPLANE_URL"], channel=os.environ["BACKPLANE_CHANNEL"]) as publisher:
         for line in sys.stdin:
             work(publisher, json.loads(line))

@@ -38,11 +38,11 @@ class Policy(Protocol):
     """Decides what a client may do."""
 
     async def listening(self, request: Request) -> Grant:
-        """Return what a client may hear; raise `Refused`."""
+        """Return what a client may receive, or raise `Refused`."""
         ...
 
     async def publishing(self, request: Request) -> Grant:
-        """Return what a client may publish to; raise `Refused`."""
+        """Return what a client may publish to, or raise `Refused`."""
         ...
 
     async def administering(self, request: Request) -> Grant:
@@ -52,11 +52,11 @@ class Policy(Protocol):
 
 @frozen
 class At:
-    """An endpoint as if it were asked under another path.
+    """An endpoint that is served under another path than its own.
 
     Args:
         app: The endpoint.
-        path: That path.
+        path: The path that the endpoint itself sees.
     """
 
     app: ASGIApp
@@ -75,13 +75,13 @@ async def _openapi(_: object) -> Response:
 def make_app(
     backplane: BaseBackplane, policy: Policy, settings: ServeSettings, pusher_apps: Sequence[PusherApp] = ()
 ) -> Starlette:
-    """Return the app that clients reach.
+    """Return the app that clients connect to.
 
     Args:
-        backplane: Open.
+        backplane: An open backplane.
         policy: Decides what a client may do.
-        settings: Of the gateway.
-        pusher_apps: Those that speak Pusher with it.
+        settings: The gateway's settings.
+        pusher_apps: The apps whose Pusher clients may connect.
 
     Raises:
         ConfigurationError: A setting is not allowed.
@@ -98,13 +98,13 @@ def make_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, Any]]:
-        # Here the server has set its handlers: this takes the signals over, and gives them back once all is drained.
+        # The server has set its signal handlers by now: this replaces them, and restores them once all is drained.
         with drain_on_signal(backplane, delay_s=settings.drain_delay_s, spread_s=settings.drain_s):
             yield {"backplane": backplane}
 
     routes: list[BaseRoute] = [
         WebSocketRoute("/ws", websocket),
-        Route("/ws", websocket, methods=None),  # which says that it wants a WebSocket
+        Route("/ws", websocket, methods=None),  # answers that it needs a WebSocket
         Route("/events", events, methods=None),
         Route("/publish", publish, methods=None),
         Route("/backplane.js", websocket, methods=None),
@@ -129,7 +129,7 @@ def _pusher_routes(settings: ServeSettings, apps: Sequence[PusherApp]) -> Sequen
 
 
 def make_metrics_app(backplane: BaseBackplane) -> Starlette:
-    """Return the app that scrapers and orchestrators reach."""
+    """Return the app for Prometheus and for probes."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[dict[str, Any]]:

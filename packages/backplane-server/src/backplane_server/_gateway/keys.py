@@ -1,4 +1,4 @@
-"""The keys that tokens are signed with, read again when their file changes: `Keys`."""
+"""The keys that tokens are signed with, reloaded when their file changes: `Keys`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from backplane_core import ConfigurationError
 __all__ = ["FileKeys", "Key", "Keys", "SecretKey"]
 
 LEAST_SECRET: Final = 32
-"""Bytes of a secret for HS256, as RFC 7518 asks for: a shorter one can be guessed from a token."""
+"""Bytes of a secret for HS256, as RFC 7518 requires: a shorter one can be guessed from a token."""
 
 
 @frozen(repr=False)
 class Key:
-    """One key, and what it may have signed.
+    """One key, and the algorithms that it is valid for.
 
     Args:
-        key: As PyJWT takes it.
-        algorithms: Those that go with it: never what a token says.
+        key: The key in PyJWT's form.
+        algorithms: The algorithms of this kind of key: a token never chooses one.
         key_id: Its `kid`; None: it has none.
     """
 
@@ -37,12 +37,12 @@ class Keys(Protocol):
     """Where a token's key comes from."""
 
     def find(self, key_id: str | None) -> Sequence[Key]:
-        """Return the keys that a token with this `kid` may be signed with; None: it names none."""
+        """Return the keys that a token with this `kid` may be signed with; None: the token names no key."""
         ...
 
 
 class SecretKey:
-    """A secret that both sides have, for HS256.
+    """A shared secret, for HS256.
 
     Args:
         secret: At least 32 bytes.
@@ -53,7 +53,9 @@ class SecretKey:
 
     def __init__(self, secret: str) -> None:
         if len(secret.encode()) < LEAST_SECRET:
-            raise ConfigurationError(f"the JWT secret has fewer than {LEAST_SECRET} bytes: take that many random ones")
+            raise ConfigurationError(
+                f"the JWT secret has fewer than {LEAST_SECRET} bytes: use at least that many random bytes"
+            )
         self._keys = (Key(secret, ("HS256",)),)
 
     def find(self, key_id: str | None) -> Sequence[Key]:  # noqa: ARG002 -- there is one
@@ -63,13 +65,13 @@ class SecretKey:
 
 @define
 class FileKeys:
-    """Public keys in a file: one as PEM, or a JWKS. A changed file is read again; a broken one leaves what was there.
+    """Public keys in a file: one as PEM, or a JWKS. A changed file is reloaded; if it is broken, the old keys stay.
 
     Args:
-        path: Where it lies.
+        path: The file.
 
     Raises:
-        ConfigurationError: It can't be read, or holds no key.
+        ConfigurationError: The file can't be read, or has no usable key.
     """
 
     _path: Path
@@ -88,7 +90,7 @@ class FileKeys:
                 self._read_at = stamp  # a broken file is read once
                 self._keys = _read(self._path)
         except ConfigurationError:
-            pass  # in the middle of its replacement, perhaps: what was there goes on
+            pass  # perhaps it is just being replaced: the old keys stay valid
         return [key for key in self._keys if key_id is None or key.key_id in {None, key_id}]
 
     def _stamp(self) -> tuple[int, int]:
@@ -103,11 +105,11 @@ def _read(path: Path) -> Sequence[Key]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} can't be read: {getattr(error, 'strerror', 'it is no text')}") from None
+        raise ConfigurationError(f"{path} can't be read: {getattr(error, 'strerror', 'it is not text')}") from None
     keys = _read_pem(text) if "-----BEGIN" in text else _read_jwks(text)
     if not keys:
         raise ConfigurationError(
-            f"{path} holds no key for RS256 or ES256: a public key as PEM, or a JWKS, "
+            f"{path} has no key for RS256 or ES256: it needs a public key as PEM, or a JWKS, "
             "and `pip install 'backplane-server[crypto]'`"
         )
     return keys
@@ -132,7 +134,7 @@ def _read_jwks(text: str) -> Sequence[Key]:
 
 
 def _read_jwk(entry: Mapping[str, Any]) -> Key | None:
-    """Return the key of one entry; None: it is for something else, or broken, which is no reason to lose the others."""
+    """Return the key of one entry; None: it is for another purpose, or broken, which must not affect the others."""
     name = {"RSA": "RS256", "EC": "ES256"}.get(str(entry.get("kty")))
     if name is None or entry.get("use", "sig") != "sig" or entry.get("alg", name) != name:
         return None

@@ -1,4 +1,4 @@
-"""Who may do what: `TokenPolicy` asks a token, `DevPolicy` believes everyone, `ClosedPolicy` nobody."""
+"""Decides who may do what: `TokenPolicy` by a token, `DevPolicy` allows everything, `ClosedPolicy` nothing."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from backplane_server._gateway.rates import Rates
 __all__ = ["ADMIN", "OWN_CLAIM", "PUBLISHER", "ClosedPolicy", "DevPolicy", "Everything", "TokenPolicy"]
 
 OWN_CLAIM: Final = "backplane"
-"""What a token says of this gateway: `targets`, `subscribe`, `publish`, `roles`, `presence`."""
+"""The claim with this gateway's permissions: `targets`, `subscribe`, `publish`, `roles`, `presence`."""
 PUBLISHER: Final = "publisher"
-"""The role that may publish to anything: a back-end's."""
+"""The role of a back-end, which may publish to any target."""
 ADMIN: Final = "admin"
-"""The role that may open `/admin`: it sees every event, publishes to anything, and closes anybody's sockets."""
+"""The role that may open `/admin`: it sees every event, publishes to any target, and closes any connection."""
 MOST_SHOWN: Final = 1024
-"""Bytes of what others see of a client: as many as core takes."""
+"""Most bytes of what others see of a client: core's limit."""
 UNAUTHORIZED: Final = 4401
 FORBIDDEN: Final = 4403
 TRY_LATER: Final = 1013
 TOO_OFTEN: Final = 4429
 MOST_TARGETS: Final = 128
-"""Targets of one list in a token: a header with more is too large for most proxies."""
+"""Most targets in one list of a token: a header with more is too large for most proxies."""
 LONGEST_NAME: Final = 64
-"""Characters of a name that is shown to others."""
+"""Most characters of a name that is shown to others."""
 NO_JSON: Final = (ValueError, TypeError, OverflowError, RecursionError)
-"""What the parts of a token raise in PyJWT that are no JSON, or JSON of a kind that it does not expect."""
+"""What PyJWT raises for parts of a token that are not JSON, or not the JSON that it expects."""
 LEEWAY_S: Final = 10.0
-"""By how much the clocks of those who sign may differ."""
+"""Seconds by which the clock of an issuer may differ."""
 
 
 class Everything(Collection[Target]):
-    """Every target there is."""
+    """The set of all targets."""
 
     def __contains__(self, target: object) -> bool:
         return isinstance(target, Target)
 
     def __iter__(self) -> Any:  # noqa: ANN401 -- there is no end of them
-        raise TypeError("there is no end of targets")
+        raise TypeError("the targets can't be listed")
 
     def __len__(self) -> int:
         return 1
@@ -55,19 +55,19 @@ class Everything(Collection[Target]):
 
 @define(kw_only=True)
 class TokenPolicy:
-    """Grants what a signed token says.
+    """Grants what a signed token allows.
 
-    The token stands in `Authorization: Bearer`, behind the WebSocket subprotocol `bearer`, or in a cookie; never in the
-    URL, which logs keep.
+    The token is in `Authorization: Bearer`, after the WebSocket subprotocol `bearer`, or in a cookie; never in the URL,
+    which ends up in logs.
 
     Args:
-        keys: What tokens are signed with.
-        audience: What `aud` has to hold; None: it is not looked at.
-        issuer: What `iss` has to be; None: it is not looked at.
-        claims: Which claims name a target, and of which kind: `sub` a `user`.
-        cookie: The cookie that may hold the token; None: none.
-        max_connections: How many clients may be connected.
-        publish_rate: Publishes of one subject in a second.
+        keys: The keys that tokens are signed with.
+        audience: What `aud` must contain; None: it is not checked.
+        issuer: What `iss` must be; None: it is not checked.
+        claims: Which claims name a target, and its kind: `sub` a `user`.
+        cookie: The cookie that may contain the token; None: no cookie.
+        max_connections: The most clients that may be connected.
+        publish_rate: The most publishes of one subject per second.
     """
 
     keys: Keys
@@ -83,10 +83,10 @@ class TokenPolicy:
         self._rates = Rates(self.publish_rate)
 
     async def listening(self, request: Request) -> Grant:
-        """Return what a client may hear.
+        """Return what a client may receive.
 
         Raises:
-            Refused: It has no good token, or the server is full.
+            Refused: It has no valid token, or the server is full.
         """
         refuse_if_full(request, self.max_connections)
         return self._grant(self._read(request))
@@ -95,14 +95,14 @@ class TokenPolicy:
         """Return what a client may publish to.
 
         Raises:
-            Refused: It has no good token, may publish nothing, or does so too often.
+            Refused: It has no valid token, may publish nothing, or publishes too often.
         """
         claims = self._read(request)
         grant = self._grant(claims)
         if not grant.may_publish:
             raise Refused(FORBIDDEN, f"the token's claim {OWN_CLAIM} has neither publish nor the role {PUBLISHER}")
         if not self._rates.admits(str(claims.get("sub", "")), time.monotonic()):
-            raise Refused(TOO_OFTEN, f"at most {self.publish_rate:g} publishes a second")
+            raise Refused(TOO_OFTEN, f"at most {self.publish_rate:g} publishes per second")
         return grant
 
     async def administering(self, request: Request) -> Grant:
@@ -120,18 +120,18 @@ class TokenPolicy:
         token = request.bearer or (request.cookies.get(self.cookie) if self.cookie else None)
         if not token:
             raise Refused(UNAUTHORIZED, "no token: send Authorization: Bearer, or the subprotocol bearer")
-        reason = "the token is not signed by a key that is known here"
+        reason = "the token is not signed with a key that this gateway knows"
         try:
             found = self.keys.find(jwt.get_unverified_header(token).get("kid"))
         except (jwt.PyJWTError, *NO_JSON):
-            raise Refused(UNAUTHORIZED, "the token is no JWT") from None
+            raise Refused(UNAUTHORIZED, "the token is not a JWT") from None
         for key in found:
             try:
                 return self._decode(token, key)
             except jwt.InvalidSignatureError:
                 continue
             except jwt.InvalidAlgorithmError:
-                reason = "the token's algorithm is none of its key"
+                reason = "the token's algorithm does not match its key"
             except (jwt.PyJWTError, *NO_JSON) as error:
                 reason = _reason(error)
                 break
@@ -175,7 +175,7 @@ class TokenPolicy:
 def _own(claims: Mapping[str, Any]) -> Mapping[str, Any]:
     own: object = claims.get(OWN_CLAIM, {})
     if not isinstance(own, Mapping):
-        raise Refused(UNAUTHORIZED, f"the token's claim {OWN_CLAIM} is no object")
+        raise Refused(UNAUTHORIZED, f"the token's claim {OWN_CLAIM} is not an object")
     return cast("Mapping[str, Any]", own)
 
 
@@ -200,20 +200,20 @@ def _targets(own: Mapping[str, Any], name: str) -> Sequence[Target]:
     """Return the targets of one list in a token.
 
     Raises:
-        Refused: It is no list of targets.
+        Refused: It is not a list of targets.
     """
     listed: object = own.get(name, [])
     texts = [text for text in cast("list[object]", listed) if isinstance(text, str)] if isinstance(listed, list) else []
     if not isinstance(listed, list) or len(texts) != len(cast("list[object]", listed)) or len(texts) > MOST_TARGETS:
-        raise Refused(UNAUTHORIZED, f"{OWN_CLAIM}.{name} of the token is no list of at most {MOST_TARGETS} texts")
+        raise Refused(UNAUTHORIZED, f"the token's {OWN_CLAIM}.{name} is not a list of at most {MOST_TARGETS} strings")
     try:
         return [Target.parse(text) for text in texts]
     except InvalidTargetError:
-        raise Refused(UNAUTHORIZED, f"{OWN_CLAIM}.{name} of the token holds what is no target, as user:u1") from None
+        raise Refused(UNAUTHORIZED, f"the token's {OWN_CLAIM}.{name} must contain targets such as user:u1") from None
 
 
 def _reason(error: Exception) -> str:
-    """Return what is wrong with a token, with the claim that it is about and nothing of what stands in it."""
+    """Return what is wrong with a token: it names the claim, and never shows its value."""
     match error:
         case jwt.MissingRequiredClaimError():
             return f"the token has no claim {error.claim}"
@@ -222,15 +222,15 @@ def _reason(error: Exception) -> str:
         case jwt.ImmatureSignatureError():
             return "the token is not valid yet (claim nbf or iat)"
         case jwt.InvalidAudienceError():
-            return "the token is for somebody else (claim aud)"
+            return "the token is for another audience (claim aud)"
         case jwt.InvalidIssuerError():
-            return "the token is from somebody else (claim iss)"
+            return "the token is from another issuer (claim iss)"
         case _:
-            return "the token's claims are not what they should be"
+            return "the token's claims are not valid"
 
 
 def refuse_if_full(request: Request, max_connections: int) -> None:
-    """Raise `Refused` if so many clients are connected, and this is one more."""
+    """Raise `Refused` if this many clients are connected already and the request opens another connection."""
     backplane: BaseBackplane = request.scope["state"]["backplane"]
     if not request.is_renewal and socket_count(backplane) >= max_connections:
         raise Refused(TRY_LATER, "this server is full")
@@ -238,12 +238,12 @@ def refuse_if_full(request: Request, max_connections: int) -> None:
 
 @define(kw_only=True)
 class DevPolicy:
-    """Believes everyone: a client says in its query who it is, `?target=user:ann`, and may do anything.
+    """Allows everything, for development: a client names itself in its query, `?target=user:ann`.
 
-    With `&name=ann` it is shown among those who are present.
+    With `&name=ann` it is listed as present.
 
     Args:
-        max_connections: How many clients may be connected.
+        max_connections: The most clients that may be connected.
     """
 
     max_connections: int
@@ -268,7 +268,7 @@ class DevPolicy:
         )
 
     async def publishing(self, request: Request) -> Grant:  # noqa: ARG002 -- anyone may
-        """Return leave to publish to anything."""
+        """Allow publishing to any target."""
         return Grant(may_publish=Everything())
 
     async def administering(self, request: Request) -> Grant:  # noqa: ARG002 -- anyone may

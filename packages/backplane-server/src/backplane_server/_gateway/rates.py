@@ -1,4 +1,4 @@
-"""How often something may be done: `Bucket`, and `Rates` for each subject."""
+"""Rate limits: `Bucket`, and `Rates` for each subject."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attrs import define, field
 __all__ = ["Bucket", "Rates"]
 
 MOST_SUBJECTS: Final = 10_000
-"""Whose last second is kept: some 2 MiB. Beyond that those go first who have been silent for longest."""
+"""Subjects that are remembered: some 2 MiB. Beyond that the least recent ones are forgotten."""
 
 
 @define
@@ -45,10 +45,10 @@ class Bucket:
 
 @define
 class Rates:
-    """A bucket of tokens for each subject: a second's worth may come at once.
+    """A token bucket for each subject: a second's worth may come at once.
 
     Args:
-        rate: How often in a second.
+        rate: Times per second.
     """
 
     _rate: float
@@ -58,7 +58,7 @@ class Rates:
         """Return whether a subject may do it now, and count it.
 
         Args:
-            subject: Who.
+            subject: Whose bucket it is.
             now: `time.monotonic()`, seconds.
         """
         bucket = self._buckets.pop(subject, None) or Bucket(self._rate, max(1.0, self._rate))

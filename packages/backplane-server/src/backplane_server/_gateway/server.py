@@ -1,4 +1,4 @@
-"""The process that serves: two servers of uvicorn on one loop, the second of which leaves the signals alone."""
+"""Runs two uvicorn servers on one event loop, of which only the first handles signals."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from backplane_server._failure import Failure
 __all__ = ["address_of", "listen_at", "serve_alone", "serve_both"]
 
 MAX_FRAME_BYTES: Final = 64 * 1024
-"""Of what a client sends: a command has 8 KiB at most."""
+"""Most bytes of a client's frame: a command has 8 KiB at most."""
 PING_S: Final = 20.0
 PONG_S: Final = 40.0
 """Longer than the interval: a loaded machine answers late."""
 CLOSE_S: Final = 10
-"""How long requests may go on once all clients are closed."""
+"""Seconds that requests may still take once all clients are closed."""
 BACKLOG: Final = 2_048
-"""Handshakes that may wait: a deploy brings thousands at once."""
+"""Connections that may wait to be accepted: in a deploy thousands come at once."""
 
 
 class LastServer(uvicorn.Server):
-    """A server that ends on a signal, and lets the process end by itself: uvicorn's own would kill it with the signal.
+    """A server that ends on a signal and lets the process end by itself: uvicorn's own raises the signal again.
 
-    What comes after it, closing the link to the broker, is done, and the exit code is 0.
+    So what comes after it is done, such as closing the link to the broker, and the exit code is 0.
     """
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Take the signals, and give them back."""
+        """Handle the signals, and restore the previous handlers at the end."""
         numbers = (signal.SIGTERM, signal.SIGINT)
         previous = {number: signal.signal(number, self.handle_exit) for number in numbers}
         try:
@@ -47,11 +47,11 @@ class LastServer(uvicorn.Server):
 
 
 class QuietServer(uvicorn.Server):
-    """A server that leaves the signals to the other one."""
+    """A server that leaves signals to the other one."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Take no signal."""
+        """Handle no signal."""
         yield
 
 
@@ -60,22 +60,22 @@ def listen_at(host: str, port: int, setting: str) -> socket.socket:
 
     Args:
         host: The address.
-        port: The port; 0: any.
-        setting: Which setting says so, for the error.
+        port: The port; 0: any free one.
+        setting: The setting that the address comes from, for the error.
 
     Raises:
-        Failure: It can't be had.
+        Failure: The address can't be bound.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise Failure(f"can't listen at {host}:{port}: {reason}", f"take another one with {setting}") from None
+        raise Failure(f"can't listen at {host}:{port}: {reason}", f"choose another one with {setting}") from None
 
 
 def address_of(listening: socket.socket) -> str:
-    """Return where a socket listens, as a URL has it."""
+    """Return the address that a socket listens at, in the form of a URL."""
     host, port = listening.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -86,10 +86,10 @@ async def serve_both(
     """Serve until a signal ends it.
 
     Args:
-        app: What clients reach.
-        listening: Where.
-        metrics: What scrapers and orchestrators reach.
-        metrics_listening: Where; None: nowhere.
+        app: The app for clients.
+        listening: The socket that it is served on.
+        metrics: The app for Prometheus and for probes.
+        metrics_listening: The socket that it is served on; None: it is not.
     """
     server = LastServer(_config(app))
     beside = QuietServer(_config(metrics))
@@ -106,14 +106,14 @@ async def serve_alone(app: Starlette, listening: socket.socket) -> None:
     """Serve one app until a signal ends it.
 
     Args:
-        app: What clients reach.
-        listening: Where.
+        app: The app for clients.
+        listening: The socket that it is served on.
     """
     await LastServer(_config(app)).serve(sockets=[listening])
 
 
 def _config(app: Starlette) -> uvicorn.Config:
-    # At "info" uvicorn logs the path of each WebSocket with its query, and there may be something in there.
+    # At "info" uvicorn logs the path of each WebSocket with its query, which may contain a secret.
     return uvicorn.Config(
         app,
         ws=PreparedProtocol,

@@ -1,4 +1,4 @@
-"""What `backplane serve` is set to: `ServeSettings`."""
+"""The settings of `backplane serve`: `ServeSettings`."""
 
 from __future__ import annotations
 
@@ -49,31 +49,31 @@ def _setting(default: Any, parse: Callable[[str], Any], allowed: str, *, is_secr
 
 @frozen(kw_only=True)
 class ServeSettings:
-    """The settings of one gateway. A flag wins over `BACKPLANE_SERVE_…`, and that over `[serve]` in the file.
+    """The settings of one gateway. A flag overrides `BACKPLANE_SERVE_…`, which overrides `[serve]` in the file.
 
     Args:
-        host: The address to listen at. Default: this machine alone.
-        port: The port; 0: any that is free.
+        host: The address to listen at. Default: 127.0.0.1, which only this machine reaches.
+        port: The port; 0: any free one.
         metrics_port: The port of the metrics and of the probes; 0: none.
-        jwt_secret: The secret of HS256.
-        jwt_secret_file: A file that holds it.
-        jwt_keys: A file of public keys, PEM or JWKS, for RS256 and ES256.
-        audience: What a token's `aud` has to hold; empty: it is not looked at.
-        issuer: What a token's `iss` has to be; empty: it is not looked at.
-        claims: Which claims of a token name a target of which kind.
-        cookie: The cookie that may hold the token; empty: none.
-        origins: Web pages that may connect; none: those of the host that is asked.
-        max_connections: How many clients may be connected. Default: 10,000, some 200 MB.
-        publish_rate: Publishes of one subject in a second.
-        max_body_bytes: Bytes of the largest publish.
-        drain_delay_s: Seconds between "not ready" and the first close. Default: 5, for a balancer to notice.
-        drain_s: Seconds over which the clients are closed. Default: 20, so that they don't come back all at once.
+        jwt_secret: The secret for HS256.
+        jwt_secret_file: A file that contains it.
+        jwt_keys: A file with public keys, PEM or JWKS, for RS256 and ES256.
+        audience: What a token's `aud` must contain; empty: it is not checked.
+        issuer: What a token's `iss` must be; empty: it is not checked.
+        claims: Which claims of a token name a target, and of which kind.
+        cookie: The cookie that may contain the token; empty: no cookie.
+        origins: Origins of web pages that may connect; empty: only those of the gateway's own host.
+        max_connections: The most clients that may be connected. Default: 10,000, some 200 MB.
+        publish_rate: The most publishes of one subject per second.
+        max_body_bytes: The size of the largest publish, in bytes.
+        drain_delay_s: Seconds between "not ready" and the first close. Default: 5, so that load balancers notice.
+        drain_s: Seconds over which the clients are closed. Default: 20, so that they don't reconnect all at once.
         on_gap: `close` or `frame`: what a WebSocket gets where events may be missing.
-        admin: Whether there is a page for administrators, at `/admin`.
-        insecure_dev: Whether everyone may do anything.
-        pusher_apps: Apps whose Pusher clients may connect, each `id:key:secret`; none: Pusher is not spoken.
-        pusher_apps_file: A file with one of these a line.
-        pusher_max_event_bytes: Bytes of the data of one event of Pusher.
+        admin: Whether it serves a page for administrators, at `/admin`.
+        insecure_dev: Whether everyone may do anything, for development.
+        pusher_apps: Apps whose Pusher clients may connect, each `id:key:secret`; empty: Pusher's protocol is off.
+        pusher_apps_file: A file with one of these per line.
+        pusher_max_event_bytes: The most bytes of the data of one Pusher event.
     """
 
     host: str = _setting("127.0.0.1", str, "an address")
@@ -104,11 +104,11 @@ class ServeSettings:
         """Return the settings for these texts.
 
         Args:
-            texts: By name.
-            sources: Which flag, variable or line says so, by name.
+            texts: The texts, by name.
+            sources: The flag, variable or line that each comes from, by name.
 
         Raises:
-            Failure: There is no such setting, or its text is not allowed; says what is.
+            Failure: There is no such setting, or its text is not allowed; the text says what is.
         """
         known: dict[str, Attribute[Any]] = {it.name: it for it in fields(cls)}
         values: dict[str, Any] = {}
@@ -116,15 +116,15 @@ class ServeSettings:
             attribute = known.get(name)
             if attribute is None:
                 near = difflib.get_close_matches(name, known, n=1)
-                advice = f"is {near[0]} meant?" if near else f"there are {', '.join(sorted(known))}"
-                raise Failure(f"{sources[name]} is no setting of serve", advice, MISUSED)
+                advice = f"did you mean {near[0]}?" if near else f"the settings are {', '.join(sorted(known))}"
+                raise Failure(f"{sources[name]} is not a setting of serve", advice, MISUSED)
             try:
                 values[name] = attribute.metadata["parse"](text)
             except (KeyError, ValueError):
                 problem = f"{sources[name]} is not {attribute.metadata['allowed']}"
             else:
                 continue
-            raise Failure(problem, "`backplane serve --help` names all settings", MISUSED)
+            raise Failure(problem, "`backplane serve --help` lists all settings", MISUSED)
         settings = cls(**values)
         if settings.on_gap not in {"close", "frame"}:
             raise Failure(f"{sources['on_gap']} is not close or frame", code=MISUSED)
@@ -135,7 +135,7 @@ class ServeSettings:
         return {it.name: MASK if it.metadata[SECRET] else _as_text(getattr(self, it.name)) for it in fields(type(self))}
 
     def claim_kinds(self) -> Mapping[str, str]:
-        """Return which claim names which kind of target.
+        """Return the kind of target that each claim names.
 
         Raises:
             Failure: One is not written as `claim=kind`.

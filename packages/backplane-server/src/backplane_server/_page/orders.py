@@ -1,4 +1,4 @@
-"""What the page's buttons ask for: `Ordered`, `OrderError`."""
+"""The requests of the page that change something: `Ordered`, `OrderError`."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from starlette.responses import JSONResponse, Response
 __all__ = ["Order", "OrderError", "Ordered", "read_target"]
 
 MOST_BYTES: Final = 16 * 1024
-"""Of what a page asks."""
+"""Most bytes of a request's body."""
 
 Order: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, object]]]
-"""What a button does: takes what the page says, returns what came of it."""
+"""Carries out a request: takes its JSON object, and returns the answer."""
 
 
 class OrderError(Exception):
-    """What the page asked for can't be done; says why, for the person in front of it."""
+    """Raised if the page's request can't be carried out; the text is shown on the page."""
 
 
 @frozen
 class Ordered:
-    """A button of the page.
+    """A request of the page that changes something.
 
     Args:
-        order: What it does.
+        order: Carries it out.
     """
 
     order: Order
 
     async def answer(self, request: Request) -> Response:
-        """Do it, and return what came of it, or why it can't be done."""
-        # Another site's form can't send this type, and its script would have to ask first.
+        """Carry it out, and return its result, or why it can't be done."""
+        # A form of another site can't send this type, and its script would need a CORS preflight.
         if request.headers.get("content-type") != "application/json":
             return JSONResponse({"error": "Content-Type must be application/json"}, 415)
         body = b""
@@ -57,12 +57,12 @@ class Ordered:
 
 
 def read_target(asked: Mapping[str, Any]) -> Target:
-    """Return the target that a page names.
+    """Return the target in a request.
 
     Raises:
-        OrderError: It is none.
+        OrderError: It is not a target.
     """
     try:
         return Target.parse(str(asked.get("target", "")))
     except BackplaneError:
-        raise OrderError("a target is a kind and an id, as user:ann or room:1, or everyone") from None
+        raise OrderError("a target is a kind and an id, such as user:ann or room:1, or everyone") from None

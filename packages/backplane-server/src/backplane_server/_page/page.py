@@ -1,4 +1,4 @@
-"""The page as it is sent: its text, and the policy under which it runs: `Page`."""
+"""The page as it is sent, with the policy under which it runs: `Page`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ INLINE: Final = re.compile(r"<(script|style)\b[^>]*>(.*?)</\1>", re.DOTALL)
 
 @frozen
 class Page:
-    """The page, which loads nothing but its script from anywhere.
+    """The page, which loads nothing but its script.
 
     Args:
         html: The page.
-        policy: What it may load and reach.
+        policy: Its Content-Security-Policy.
     """
 
     html: str
@@ -42,7 +42,7 @@ class Page:
         return cls(html, _policy(html, sockets))
 
     async def send(self, _: Request) -> Response:
-        """Return it."""
+        """Return the page."""
         headers = {
             "Content-Security-Policy": self.policy,
             "Cache-Control": "no-store",
@@ -52,7 +52,7 @@ class Page:
         return Response(self.html, media_type="text/html", headers=headers)
 
     async def send_script(self, _: Request) -> Response:
-        """Return the client that it imports."""
+        """Return `backplane.js`, which the page imports."""
         return Response(browser_script(), media_type="text/javascript", headers={"Cache-Control": "no-cache"})
 
 

@@ -1,4 +1,4 @@
-"""What a gateway counts at one moment, read from its metrics: `Sample`."""
+"""The metrics of a gateway at one moment: `Sample`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _STATE: Final = re.compile(r'state="(\w+)"')
 
 @frozen(kw_only=True)
 class Sample:
-    """One look at a gateway.
+    """The metrics of a gateway at one moment.
 
     Args:
-        state: Of its pod.
-        connections: Attached to it.
+        state: The state of its pod.
+        connections: Its connections.
         delivered: Deliveries since it started.
         outbox: Frames that the broker has not confirmed yet.
         queued: Events that wait to be written to clients.
-        lag_s: The sum of how late its event loop came, in seconds.
-        looks: How often that was looked at.
+        lag_s: The sum of the measured lags of its event loop, in seconds.
+        looks: How often the lag was measured.
     """
 
     state: str
@@ -37,7 +37,7 @@ class Sample:
 
     @classmethod
     def of(cls, metrics: str) -> Self:
-        """Return what stands in the text format of Prometheus; what is not in there is 0."""
+        """Parse the text format of Prometheus; a series that is missing counts as 0."""
         values: dict[str, float] = {}
         state = ""
         for name, labels, value in _LINE.findall(metrics):
