@@ -1,4 +1,4 @@
-"""A Django app, for those who want `manage.py check` to look at the layer's settings: add it to `INSTALLED_APPS`."""
+"""A Django app that adds the layer's settings to `manage.py check`: add it to `INSTALLED_APPS`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["BackplaneChannelsConfig"]
 
 
 class BackplaneChannelsConfig(AppConfig):  # type: ignore[misc]  # Django is not typed
-    """Registers the check."""
+    """Registers the check of the layer's settings."""
 
     name = "backplane_channels"
     verbose_name = "Backplane channel layers"

@@ -1,4 +1,4 @@
-"""What `manage.py check` says of the layers in the settings."""
+"""The check of the layers in the settings, for `manage.py check`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["check_layers"]
 
 
 def check_layers(app_configs: object = None, **_: object) -> list[CheckMessage]:  # noqa: ARG001 -- Django passes it
-    """Return what is wrong with the settings of each layer of ours; opens no connection.
+    """Return what is wrong with the settings of each `BackplaneChannelLayer`; open no connection.
 
     Args:
         app_configs: Ignored.
@@ -26,7 +26,7 @@ def check_layers(app_configs: object = None, **_: object) -> list[CheckMessage]:
     for alias, layer in layers.items():
         try:
             backend = import_string(layer.get("BACKEND", ""))
-        except ImportError:  # Channels says so, once it is used
+        except ImportError:  # Channels reports it once the layer is used
             continue
         if isinstance(backend, type) and issubclass(backend, BackplaneChannelLayer):
             found += _check(alias, backend, layer.get("CONFIG", {}))

@@ -1,4 +1,4 @@
-"""What a consumer can do about a gap."""
+"""A mixin for consumers that may have missed messages: `ClosesOnGap`."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ class ClosesOnGap:
 
         class ChatConsumer(ClosesOnGap, AsyncWebsocketConsumer): ...
 
-    It goes with `"on_gap": "backplane.gap"` in the layer's `CONFIG`, and with Channels' synchronous consumers as well.
+    It needs `"on_gap": "backplane.gap"` in the layer's `CONFIG`. It works with Channels' synchronous consumers too.
     """
 
     gap_close_code: ClassVar[int] = 4012
-    """The WebSocket's close code. Daphne takes only 1000 and 3000 to 4999 from an application, so it is not 1012 ("the
-    service restarts"), which other servers take."""
+    """The WebSocket's close code. Not 1012 ("service restart"): Daphne accepts only 1000 and 3000 to 4999 from an
+    application."""
 
     def backplane_gap(self, message: dict[str, Any]) -> Any:  # noqa: ANN401, ARG002 -- what `close` returns: a coroutine, or None
         """Close the WebSocket.
 
         Args:
-            message: The gap.
+            message: The message that reports the gap.
         """
         consumer: Any = self
         return consumer.close(code=self.gap_close_code)

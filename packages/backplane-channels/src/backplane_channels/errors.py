@@ -1,4 +1,4 @@
-"""What this layer refuses to do."""
+"""The error for channels that this layer does not support: `NormalChannelError`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["NormalChannelError"]
 
 
 class NormalChannelError(BackplaneError, NotImplementedError):
-    """A channel without a `!` in its name is a queue of work that one process takes from, which this layer is not.
+    """Raised for the name of a normal channel, one without a `!`: a work queue, which this layer does not support.
 
-    Raised by everything that takes a channel's name; nothing was sent. Run such work in a task queue, or keep another
-    layer for it under an alias of its own, as the message says.
+    Every method that accepts a channel's name raises it; nothing was sent. Use a task queue, or keep another layer for
+    such work under an alias of its own.
 
     Args:
         channel: The channel's name.
@@ -23,7 +23,7 @@ class NormalChannelError(BackplaneError, NotImplementedError):
 
     def __str__(self) -> str:
         return (
-            f"{self.channel!r} is a normal channel: its messages wait for one of many workers, and this layer keeps no "
-            "message for a process that is not there. Send to the name of a consumer or to a group; for work use a "
-            "task queue, or another channel layer under an alias of its own (runworker and `channel_layer_alias`)"
+            f"{self.channel!r} is a normal channel: its messages wait for any one of several workers, and this layer "
+            "stores no messages. Send to the name of a consumer or to a group; for work use a task queue, or another "
+            "channel layer under an alias of its own (runworker and `channel_layer_alias`)"
         )

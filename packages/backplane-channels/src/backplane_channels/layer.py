@@ -36,7 +36,7 @@ __all__ = ["BackplaneChannelLayer"]
 logger: Final = logging.getLogger("backplane.channels")
 
 CAPACITY_BYTES: Final = 16 * 1024 * 1024
-"""What may wait for one consumer: room for the 100 messages of the default `capacity`, at 160 KiB each."""
+"""Bytes that may wait for one consumer: room for the 100 messages of the default `capacity`, at 160 KiB each."""
 ANSWER_S: Final = 1.0
 """Seconds for which the other processes may answer when a channel of theirs joins or leaves a group."""
 
@@ -51,20 +51,21 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
             }
         }
 
-    Consumers are connections of a backplane in their own event loop, and groups its targets. Code in other loops, as
-    `async_to_sync` makes one for each call, sends over one connection per process. A consumer's channel and its groups
-    go with the consumer.
+    Consumers are connections of a backplane in their own event loop, and groups are its targets. Code in other event
+    loops sends over one connection per process: `async_to_sync`, for example, creates a loop for each call. A
+    consumer's channel and group memberships end with the consumer.
 
     Args:
-        url: The broker's, as `backplane_core.connect` takes it: Redis, Valkey, a Redis Cluster, Sentinel, NATS.
-        hosts: As channels_redis has it: a list of one host, in place of `url`.
-        prefix: Layers with the same prefix hear each other. The fleet's `channel` is `backplane:` and this.
-        capacity: Messages that may wait for one consumer.
-        channel_capacity: The same for channels whose names match: globs, or compiled patterns.
-        capacity_bytes: Bytes of messages that may wait for one consumer, as JSON.
-        expiry: Seconds that a message may wait to be read.
-        on_gap: The type of a message that each consumer gets where it missed some, such as `backplane.gap`; `cause`,
-            `reason`, `since`, `until` and `missed` are those of a `backplane_core.Gap`. None: no consumer gets one.
+        url: The broker's URL, see `backplane_core.connect`: Redis, Valkey, a Redis Cluster, Sentinel, NATS.
+        hosts: A list of one host, in the form of channels_redis, instead of `url`.
+        prefix: Layers with the same prefix share their messages. The fleet's `channel` is `backplane:` followed by it.
+        capacity: The most messages that may wait for one consumer.
+        channel_capacity: The same for channels whose names match: a dict from globs or compiled patterns to numbers.
+        capacity_bytes: The most bytes of messages, as JSON, that may wait for one consumer.
+        expiry: Seconds that a message may wait to be received.
+        on_gap: The type of the message that a consumer gets where it may have missed messages, such as `backplane.gap`;
+            its `cause`, `reason`, `since`, `until` and `missed` are those of `backplane_core.Gap`. None: no such
+            message.
         options: See `backplane_core.ConnectOptions`; `wait` is always False. `group_expiry`, `serializer_format`,
             `symmetric_encryption_keys` and `random_prefix_length` of channels_redis have no effect.
 
@@ -72,10 +73,10 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
         ConfigurationError: An option is wrong.
         AdapterNotInstalledError: No installed adapter serves the URL; says what to `pip install`.
 
-    Delivery: while a process lives, each message that a consumer should have got and didn't lies in a gap that it is
-        notified of, or is counted at the sender. Never twice, and in order for each sending process and group. A
-        message for a consumer of another process that is full is dropped there; `send` raises `ChannelFull` for one of
-        this event loop.
+    Delivery: while a process lives, each message that a consumer should have received and didn't is covered by a gap
+        that it is notified of, or by a counter at the sender. Never twice, and in order per sending process and group.
+        A message to a full consumer of another process is dropped there; for one of this event loop `send` raises
+        `ChannelFull`.
     """
 
     extensions: tuple[Literal["groups"]] = ("groups",)
@@ -103,7 +104,7 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
         self._url = find_url(url, hosts)
         kept = split_ignored(options)
         if "wait" in kept:
-            raise ConfigurationError("wait is no option of a channel layer: it never waits for the broker")
+            raise ConfigurationError("wait is not an option of a channel layer: it never waits for the broker")
         self._options: dict[str, Any] = {"channel": f"backplane:{prefix}", **kept, "wait": False}
         # Reports a wrong URL or option here, and costs nothing until the first message.
         self._sync_publisher = SyncPublisher(self._url, **self._options)
@@ -115,21 +116,21 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
 
     @property
     def publisher(self) -> LayerPublisher:
-        """What sends from code without an event loop, without `async_to_sync`."""
+        """Sends messages from code without an event loop, without `async_to_sync`."""
         return self._publisher
 
     # The contract of Channels
 
     async def new_channel(self, prefix: str = "specific") -> str:
-        """Return the name of a new channel for a consumer of this event loop, once it hears what is sent to it.
+        """Return the name of a new channel for a consumer of this event loop, once messages to it arrive.
 
-        The channel ends when nobody holds the name any longer: keep the object that this returned.
+        The channel ends when nothing holds a reference to the name any longer: keep the object that this returned.
 
         Args:
             prefix: What the name begins with.
 
         Raises:
-            TypeError: The prefix is no part of a name, or too long.
+            TypeError: The prefix can't be part of a name, or is too long.
         """
         return await self._hubs.make().new_channel(prefix.rstrip("."))
 
@@ -137,13 +138,13 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
         """Return the next message for a channel of this event loop.
 
         Args:
-            channel: What `new_channel` returned.
+            channel: The name that `new_channel` returned.
 
         Raises:
-            StopConsumer: Nothing else will come: the layer was closed, or the fleet was ordered to close the channel.
+            StopConsumer: No more messages will come: the layer was closed, or an order to the fleet closed the channel.
             AssertionError: It is a channel of another process or event loop, or its name was not kept.
-            TypeError: It is no name of a channel.
-            NormalChannelError: It is the name of a normal channel.
+            TypeError: It is not the name of a channel.
+            NormalChannelError: It is the name of a normal channel, one without a `!`.
 
         Cancellation: loses no message.
         """
@@ -152,8 +153,8 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
         if mailbox is None:
             channel_target(channel)
             raise AssertionError(
-                f"{channel!r} is no channel of this event loop: only the consumer that called new_channel() receives "
-                "from it, for as long as it keeps the name that this returned"
+                f"{channel!r} is not a channel of this event loop: only the consumer that called new_channel() "
+                "receives from it, for as long as it keeps the name that this returned"
             )
         return await mailbox.receive()
 
@@ -165,11 +166,11 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
             message: A dict with a `type`.
 
         Raises:
-            ChannelFull: It is a consumer of this event loop, and has no room. One of another process drops the message,
-                and is notified of that.
-            AssertionError: The message is no dict.
-            TypeError: The name is none, or the message holds something that no message may hold.
-            NormalChannelError: It is the name of a normal channel.
+            ChannelFull: The consumer is one of this event loop, and its queue is full. For one of another process the
+                message is dropped there, and the consumer gets a gap.
+            AssertionError: The message is not a dict.
+            TypeError: The name is not valid, or a value in the message can't be sent.
+            NormalChannelError: It is the name of a normal channel, one without a `!`.
         """
         check_message(message)
         target = channel_target(channel)
@@ -183,20 +184,20 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
             await hub.publish(target, message)
 
     async def group_add(self, group: str, channel: str) -> None:
-        """Add a consumer to a group, wherever it is, and return once it hears the group.
+        """Add a consumer of any process to a group, and return once the group's messages reach it.
 
-        For a consumer of this event loop that is later while the broker is away, and it gets a gap for the time until
-        then.
+        While the broker is away this returns at once for a consumer of this event loop, and the consumer gets a gap for
+        the time until they do.
 
         Args:
             group: The group's name.
             channel: The consumer's `channel_name`.
 
         Raises:
-            TypeError: A name is none.
+            TypeError: A name is not valid.
             NormalChannelError: `channel` is the name of a normal channel.
-            TimeoutError: It is a channel of another process, and the broker is away, or a process has not answered.
-            TransportError: It is called in an event loop without consumers, and the broker can't be reached.
+            TimeoutError: The channel is in another process, and the broker is away, or a process has not answered.
+            TransportError: This event loop has no consumers, and the broker can't be reached.
         """
         target, whom = group_target(group), channel_target(channel)
         hub = self._hubs.find()
@@ -209,17 +210,17 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
             raise TimeoutError(f"{whom.id} may not be in group {group}: {_missing(answers)}")
 
     async def group_discard(self, group: str, channel: str) -> None:
-        """Remove a consumer from a group, wherever it is. Unknown names are a no-op.
+        """Remove a consumer of any process from a group; a no-op for an unknown name.
 
         Args:
             group: The group's name.
             channel: The consumer's `channel_name`.
 
         Raises:
-            TypeError: A name is none.
+            TypeError: A name is not valid.
             NormalChannelError: `channel` is the name of a normal channel.
-            TimeoutError: It is a channel of another process, and the broker is away.
-            TransportError: It is called in an event loop without consumers, and the broker can't be reached.
+            TimeoutError: The channel is in another process, and the broker is away.
+            TransportError: This event loop has no consumers, and the broker can't be reached.
         """
         target, whom = group_target(group), channel_target(channel)
         hub = self._hubs.find()
@@ -232,17 +233,17 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
             logger.info("%s may still be in group %s: %s", whom.id, group, _missing(answers))
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Send a message to all consumers of a group, whether the broker is there or not.
+        """Send a message to all consumers of a group, whether or not the broker is up.
 
-        It raises for no consumer that is full: that one drops the message, and is notified of that.
+        It does not raise if a consumer's queue is full: the message is dropped for that consumer, which gets a gap.
 
         Args:
             group: The group's name.
             message: A dict with a `type`.
 
         Raises:
-            AssertionError: The message is no dict.
-            TypeError: The name is none, or the message holds something that no message may hold.
+            AssertionError: The message is not a dict.
+            TypeError: The name is not valid, or a value in the message can't be sent.
         """
         check_message(message)
         hub = self._hubs.find()
@@ -252,13 +253,13 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
             await hub.publish(group_target(group), message)
 
     async def flush(self) -> None:
-        """Forget what waits for the consumers of this process, and which groups they are in. They go on."""
+        """Delete the waiting messages and the group memberships of this process's consumers; keep the consumers."""
         await self._hubs.flush()
 
     async def close(self) -> None:
-        """Send what was accepted, and close all connections of this process; consumers that still wait stop.
+        """Send what was accepted, and close all connections of this process; consumers that wait for a message stop.
 
-        The layer may be used again: it opens new ones.
+        The layer may be used again: it then opens new connections.
         """
         await self._hubs.aclose()
         publisher = self._sync_publisher
@@ -282,9 +283,9 @@ class BackplaneChannelLayer(BaseChannelLayer):  # type: ignore[misc]  # Channels
 
     @asynccontextmanager
     async def _fleet(self, hub: Hub | None) -> AsyncGenerator[Fleet]:
-        """Yield what other processes are asked with: the hub's own, or, without one, that of a pod for this question.
+        """Yield a fleet for one query to other processes: that of the hub, or of a pod that is opened for this query.
 
-        A pod that stayed in a loop without consumers would be asked by others for ever.
+        It is closed at once, since a pod that stayed in a loop without consumers would be queried by others for ever.
         """
         if hub is not None:
             yield await hub.fleet(ANSWER_S)

@@ -18,10 +18,11 @@ class LayerPublisher:
         layer = get_channel_layer()
         layer.publisher.group_send("chat", {"type": "chat.message", "text": "hi"})
 
-    It may be used from any thread or greenlet. It never waits for the broker; all of a process share one connection.
+    It may be used from any thread or greenlet. It never waits for the broker; a process has one connection for all of
+    them.
 
     Args:
-        publisher: What takes the events.
+        publisher: Sends the events.
     """
 
     def __init__(self, publisher: SyncPublisher) -> None:
@@ -35,9 +36,9 @@ class LayerPublisher:
             message: A dict with a `type`.
 
         Raises:
-            AssertionError: The message is no dict.
-            TypeError: The name is none, or the message holds something that no message may hold.
-            NormalChannelError: It is the name of a normal channel.
+            AssertionError: The message is not a dict.
+            TypeError: The name is not valid, or a value in the message can't be sent.
+            NormalChannelError: It is the name of a normal channel, one without a `!`.
         """
         check_message(message)
         self._publish(channel_target(channel), message)
@@ -50,20 +51,20 @@ class LayerPublisher:
             message: A dict with a `type`.
 
         Raises:
-            AssertionError: The message is no dict.
-            TypeError: The name is none, or the message holds something that no message may hold.
+            AssertionError: The message is not a dict.
+            TypeError: The name is not valid, or a value in the message can't be sent.
         """
         check_message(message)
         self._publish(group_target(group), message)
 
     def flush(self, *, timeout_s: float | None = None) -> None:
-        """Return once the broker has confirmed everything that this process has sent so before.
+        """Return once the broker has confirmed everything that this process has sent this way.
 
         Args:
             timeout_s: Seconds to wait; None: as long as it takes.
 
         Raises:
-            TimeoutError: It had not within `timeout_s`; says how many messages are left.
+            TimeoutError: It did not within `timeout_s`; the text says how many messages are left.
         """
         self._publisher.flush(timeout_s=timeout_s)
 

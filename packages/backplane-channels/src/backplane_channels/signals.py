@@ -1,4 +1,4 @@
-"""What a Django project can connect to."""
+"""Django signals of the channel layer: `gap_reported`."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ __all__ = ["gap_reported"]
 
 gap_reported: Final = Signal()
 """Sent when this process may have missed messages: `sender` is the layer's class, `layer` the layer, `gap` the
-`backplane_core.Gap`. A receiver is a plain function that does not block: it runs in the event loop."""
+`backplane_core.Gap`. A receiver must be a plain function that does not block: it is called in the event loop."""

@@ -17,7 +17,7 @@ class MissingPod:
     """A pod that is a member of the fleet, and has not answered.
 
     Args:
-        pod: Its name, or its origin if it has none; `other pods` if this pod is cut off and knows of none.
+        pod: Its name, or its origin if it has none; `other pods` if this pod is cut off and knows no other pod.
         reason: Why there is no answer, for people.
     """
 

@@ -159,10 +159,10 @@ class Backplane(Protocol):
             How many connections of this pod took it.
 
         Raises:
-            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many,
-                or what is neither an id nor a target; or `key` is not text of that size.
+            InvalidTargetError: `target` is empty, too long, or has an entry that is not a target; or `exclude` is too
+                long, or has an entry that is neither an id nor a target; or `key` is not text of that size.
             EventEncodeError: The event is not JSON.
-            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
+            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
             ReentrantPublishError: Called by a sink, while an event is being delivered.
             ClosedError: The backplane is draining or closed.
@@ -197,11 +197,11 @@ class Backplane(Protocol):
             How many connections of this pod took it.
 
         Raises:
-            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many,
-                or what is neither an id nor a target; or `key` is not text of that size.
+            InvalidTargetError: `target` is empty, too long, or has an entry that is not a target; or `exclude` is too
+                long, or has an entry that is neither an id nor a target; or `key` is not text of that size.
             EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
                 levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
-            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
+            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
             ReentrantPublishError: Called by a sink, while an event is being delivered.
             ClosedError: The backplane is draining or closed.

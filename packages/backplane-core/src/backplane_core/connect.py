@@ -32,10 +32,10 @@ class Connecting(Generic[B]):
     def __await__(self) -> Generator[Any, Any, B]:
         return self._backplane.__aenter__().__await__()
 
-    if not TYPE_CHECKING:  # or a checker would let any name pass
+    if not TYPE_CHECKING:  # otherwise a type checker would accept any name
 
         def __getattr__(self, name: str) -> object:
-            """Raise `AttributeError`, which says how to get what has that name."""
+            """Raise `AttributeError`, with the hint to await `connect` first."""
             raise AttributeError(
                 f"{type(self).__name__!r} object has no attribute {name!r}: it opens a backplane, so "
                 "`backplane = await connect(...)`, or `async with connect(...) as backplane:`"
@@ -86,7 +86,7 @@ def connect_from_env(
 
     - `BACKPLANE`: `memory`, `inmemory`, `redis`, `valkey`, `nats`, or any installed scheme, in upper or lower case.
       Unset or empty: the scheme of `BACKPLANE_URL`; if that is unset too, memory.
-      Kind and URL both ask for TLS, or neither does.
+      The kind and the URL must both ask for TLS, or neither.
     - `BACKPLANE_URL`, or else the kind's own variable: `BACKPLANE_REDIS_URL`, `BACKPLANE_NATS_URL` and so on. Without
       `BACKPLANE`, a URL that is set but empty is an error: it would mean memory.
     - `BACKPLANE_CHANNEL`, `BACKPLANE_ROUTING`, `BACKPLANE_WAIT`, `BACKPLANE_POD_NAME` and so on: the options of these

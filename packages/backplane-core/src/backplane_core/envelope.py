@@ -80,8 +80,8 @@ class BackplaneEnvelope:
         exclude: Ids of connections that must not get the event, at most 65,536.
         trace: A tracing context, carried unchanged; never shown in a repr.
         key: Of the events of this target and key only the newest matters; None: all do.
-        to: Whom the event is for, where `target` and `also` can't say it; then `target` is one that nobody has.
-        to_exclude: With `to`: connections that have one of these must not get the event, at most 64.
+        to: Whom the event is for, if `target` and `also` can't express it; `target` is then one that no connection has.
+        to_exclude: With `to`: connections that have one of these targets must not get the event, at most 64.
 
     Raises:
         EnvelopeError: The origin or the key is not a valid id, a number is out of range, `prev` is not below `seq`, or

@@ -28,8 +28,7 @@ _SWITCHES: Final = {
 """How text says True and False, in upper or lower case."""
 
 _OTHERS: Final = re.compile("BACKPLANE_(?:CONFIG|TRACEBACKS|PLAIN_FUTURES|(?:SERVE|TEST|REQUIRE|SOAK)_.*)")
-"""Variables that are read elsewhere, under this name whatever the prefix: for debugging, by the command
-and by test suites."""
+"""Variables that are read elsewhere, always under these names: for debugging, by the command and by test suites."""
 
 _OF_KUBERNETES: Final = re.compile(
     r".*(?:_SERVICE_HOST|_SERVICE_PORT(?:_.*)?|_PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)"

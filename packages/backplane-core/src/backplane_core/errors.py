@@ -79,7 +79,7 @@ class EventTooLargeError(BackplaneError, ValueError):
     Args:
         size: Size of the event or its frame, in bytes.
         limit: The limit, in bytes: `max_event_bytes`, or what the broker accepts in one message.
-        is_brokers: Whether it is the broker's limit, which `max_event_bytes` does not raise.
+        is_brokers: Whether it is the broker's limit, which `max_event_bytes` can't raise.
     """
 
     def __init__(self, size: int, limit: int, is_brokers: bool = False) -> None:  # noqa: FBT001, FBT002 -- as it is pickled

@@ -89,13 +89,13 @@ class EventAttachment(Attachment, Protocol):
         ...
 
     def count_overflow(self, reason: str, *, waited_s: float = 0.0) -> Gap:
-        """Count an event that the sink drops and goes on without, and return the gap that it leaves.
+        """Count an event that the sink drops, and return the gap to deliver in its place.
 
-        The sink puts the gap where the event would stand, merged with the one that stands there (`Gap.merge`).
+        The sink puts the gap where the event would have been, merged with a gap that is already there (`Gap.merge`).
 
         Args:
-            reason: Why it was dropped, for people; nothing secret.
-            waited_s: For how many seconds the sink had it. By default 0: it is the one that is being delivered.
+            reason: Why it was dropped, as text for people, without secrets.
+            waited_s: How many seconds the sink has held it. By default 0: it is being delivered now.
         """
         ...
 

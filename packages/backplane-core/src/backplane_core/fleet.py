@@ -114,7 +114,7 @@ class Fleet(Protocol):
             How many each pod holds; `total` is their sum.
 
         Raises:
-            InvalidTargetError: `target` holds no target, too many, or something else.
+            InvalidTargetError: `target` is empty, too long, or has an entry that is not a target.
             ConfigurationError: `timeout_s` is not above 0, or this is a `Publisher`, which hears no answers.
             ClosedError: The backplane is draining or closed.
             WrongLoopError: Called outside of the backplane's event loop.
@@ -136,7 +136,7 @@ class Fleet(Protocol):
             The connections that each pod lists; `total` is how many there are, listed or not.
 
         Raises:
-            InvalidTargetError: `target` holds no target, too many, or something else.
+            InvalidTargetError: `target` is empty, too long, or has an entry that is not a target.
             ConfigurationError: `limit` or `timeout_s` is not allowed, or this is a `Publisher`, which hears no answers.
             ClosedError: The backplane is draining or closed.
             WrongLoopError: Called outside of the backplane's event loop.
@@ -273,7 +273,7 @@ class Fleet(Protocol):
             How many connections were closed on each pod.
 
         Raises:
-            InvalidTargetError: `whom` holds no target, too many, or something else.
+            InvalidTargetError: `whom` is empty, too long, or has an entry that is not a target.
             ConfigurationError: `code`, `reason` or `timeout_s` is not allowed, or this is a `Publisher`, which hears no
                 answers.
             ClosedError: The backplane is draining or closed.
@@ -312,10 +312,10 @@ class Fleet(Protocol):
             The receipt. A connection took the event if its sink did, or it stands in its queue.
 
         Raises:
-            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many,
-                or what is neither an id nor a target; or `key` is not text of that size.
+            InvalidTargetError: `target` is empty, too long, or has an entry that is not a target; or `exclude` is too
+                long, or has an entry that is neither an id nor a target; or `key` is not text of that size.
             EventEncodeError: The event is not JSON.
-            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
+            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
             ReentrantPublishError: Called by a sink, while an event is being delivered.
             ConfigurationError: `timeout_s` is not above 0, or this is a `Publisher`, which hears no answers.

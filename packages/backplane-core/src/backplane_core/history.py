@@ -1,4 +1,4 @@
-"""What `backplane.history` returns: `History`."""
+"""The result of `backplane.history`: `History`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class History:
     """The last events of one target that the log still has, or a page of older ones.
 
     Args:
-        events: The oldest first. Each one's `id` is a place of this target: what stands before it is read with
-            `before`, and a connection that resumes there gets what the target got since.
-        id: Where it ends. A connection with this target that resumes there goes on behind it, with nothing left out
-            and nothing twice.
-        older: Hand it to `before` for what is older. None: the log has nothing older of this target. What it had is
-            trimmed, or lost.
+        events: The events, oldest first. The `id` of each is a position of this target: pass it as `before` to read
+            older events, or as `resume_from` to a connection to get newer ones.
+        id: The end of the history. A connection with this target that resumes there misses nothing and gets nothing
+            twice.
+        older: Pass it as `before` to read older events. None: the log has none of this target; they were trimmed or
+            lost.
     """
 
     events: tuple[Event, ...]
@@ -28,5 +28,5 @@ class History:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing older of this target is left in the log."""
+        """Whether the log has no older events of this target."""
         return self.older is None

@@ -1,4 +1,4 @@
-"""What a transport can say of its broker to those who operate it: `BrokerReport`, `InspectableTransport`, `Access`."""
+"""What a transport can report about its broker, for operators: `Access`, `BrokerReport`, `InspectableTransport`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _LOOPBACK: Final = re.compile(r"localhost|127\..*|::1")
 
 @frozen(kw_only=True)
 class BrokerReport:
-    """What a broker says of itself, without secrets.
+    """What a broker reports about itself, without secrets.
 
     Args:
-        server: What it is, with its version, for people.
-        advice: Settings under which it does less than a fleet may count on, and what to set; one sentence each.
-        unasked: What this user may not ask, and what to grant so that it is known; one sentence each.
+        server: The kind of server and its version, as text for people.
+        advice: Settings that weaken what a fleet can rely on, and what to set instead; one sentence each.
+        unasked: What this user has no permission to read, and what to grant; one sentence each.
     """
 
     server: str
@@ -64,10 +64,10 @@ class Access:
 
 @runtime_checkable
 class InspectableTransport(Protocol):
-    """A transport that knows which settings of its broker matter. No backplane asks for it; `backplane doctor` does."""
+    """A transport that can inspect its broker's settings. Only `backplane doctor` uses it, never a backplane itself."""
 
     async def inspect(self) -> BrokerReport:
-        """Connect, ask the broker about itself, and disconnect. It changes nothing there.
+        """Connect, read the broker's version and settings, and disconnect; change nothing there.
 
         Raises:
             TransportError: The broker can't be reached, or closed the connection.

@@ -45,7 +45,7 @@ class Gap:
     Args:
         channel: The bus channel, or `connection:<id>` for that connection's own queue.
         cause: See `GapCause`.
-        reason: What happened, for the people who run the service: it may name the broker. A client gets `cause`.
+        reason: What happened, for those who operate the service: it may name the broker. Show clients only `cause`.
         since: Start of the span, Unix time in seconds (wall clock, for people).
         until: End of the span, Unix time in seconds.
         missed: How many events on the channel were missed: an upper bound for one connection. None if unknown.
@@ -67,7 +67,7 @@ class Gap:
             later: A gap that was reported after this one.
         """
         missed = None if self.missed is None or later.missed is None else self.missed + later.missed
-        # Numbers that were skipped and a queue that was full end nobody's deafness.
+        # A hole and a full queue say nothing about whether the link is back.
         goes_on = self.is_open and later.cause in {"sequence", "overflow"}
         return Gap(
             channel=later.channel,

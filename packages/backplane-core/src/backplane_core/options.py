@@ -242,7 +242,7 @@ class Settings:
         """Return the settings for these options, which may hold callbacks too.
 
         Raises:
-            ConfigurationError: See `of`; or a callback is none.
+            ConfigurationError: See `of`; or a callback is not a plain callable.
         """
         for name in CALLBACKS:
             check_callback(name, options.get(name))

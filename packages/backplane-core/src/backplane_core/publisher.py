@@ -79,7 +79,7 @@ class Publisher(DistributedBackplane):
         _refuse()
 
     async def history(self, *args: object, **options: object) -> NoReturn:  # noqa: ARG002 -- refused, whatever they are
-        """Raise `ConfigurationError`: a publisher reads nothing. Use `connect` for a pod that does.
+        """Raise `ConfigurationError`: a publisher does not read. Use `connect` for a pod that does.
 
         Args:
             args: Ignored.
@@ -88,7 +88,7 @@ class Publisher(DistributedBackplane):
         Raises:
             ConfigurationError: Always.
         """
-        raise ConfigurationError("a Publisher reads no log, it only publishes: use connect() for a pod that does both")
+        raise ConfigurationError("a Publisher only publishes, and reads no log: use connect() for a pod that does both")
 
     @property
     def fleet(self) -> NoReturn:

@@ -42,7 +42,7 @@ class SyncConnection:
     Args:
         url: The broker's, as `connect` takes it. Not `memory://`, which reaches no other process.
         targets: The targets whose events it gets.
-        conn_id: The connection's id, by which others address or exclude it. None: it has one that nobody knows.
+        conn_id: The connection's id, by which others address or exclude it. None: a random one.
         max_pending: Events that may wait to be read. By default 1,000.
         max_pending_bytes: Bytes of JSON that may wait to be read. By default 4 MiB.
         overflow: What a full queue does; see `Overflow`. By default "drop_oldest": what was dropped is a `Gap`.
@@ -51,7 +51,7 @@ class SyncConnection:
 
     Raises:
         AdapterNotInstalledError: No installed adapter serves the scheme; says what to `pip install`.
-        InvalidTargetError: A target is none, or the id is not of the right form.
+        InvalidTargetError: An entry of `targets` is not a target, or the id is not valid.
         ConfigurationError: The URL or an option is wrong.
     """
 
@@ -125,7 +125,7 @@ class SyncConnection:
 
     @property
     def conn_id(self) -> str:
-        """The connection's id: the one given, or the one made up.
+        """The connection's id: the one that was given, or a random one.
 
         Raises:
             ClosedError: The connection is closed, or was never entered.
@@ -134,7 +134,7 @@ class SyncConnection:
 
     @property
     def fleet(self) -> SyncFleet:
-        """What asks all pods: who is there, how many, where; and has them do something together.
+        """Queries and orders to all pods of the fleet.
 
         Raises:
             ClosedError: The connection is closed, or was never entered.
@@ -142,7 +142,7 @@ class SyncConnection:
         return SharedFleet(self._attached()[0])
 
     def associate(self, target: Target) -> bool:
-        """Add a target: from now on the connection gets its events, too.
+        """Add a target: from now on the connection gets its events too.
 
         Args:
             target: The target to add. One that it has already changes nothing.
@@ -178,7 +178,7 @@ class SyncConnection:
         shared.change_targets(connection.conn_id, target, adds=True)
 
     def dissociate_nowait(self, target: Target) -> None:
-        """Remove a target, without waiting for anything; one that it has not is a no-op.
+        """Remove a target, without waiting for anything; a no-op if the connection does not have it.
 
         Args:
             target: The target to remove.
@@ -192,7 +192,7 @@ class SyncConnection:
         shared.change_targets(connection.conn_id, target, adds=False)
 
     def wait_for_state(self, state: State, *, timeout_s: float | None = None) -> None:
-        """Return once the pod behind it is in that state: `live`, for one that was entered with `wait=False`.
+        """Return once the pod behind it is in that state, such as `live` after entering with `wait=False`.
 
         Args:
             state: The state to wait for.
@@ -207,7 +207,7 @@ class SyncConnection:
         shared.call(shared.served().wait_for_state(state, timeout_s=timeout_s))
 
     def ready(self) -> Readiness:
-        """Return whether the pod behind it hears the bus, or since when not and why.
+        """Return whether the pod behind it is connected to the bus, or since when not and why.
 
         Raises:
             ClosedError: The connection is closed, or was never entered.
@@ -215,7 +215,7 @@ class SyncConnection:
         return self._attached()[0].served().ready()
 
     def stats(self) -> Stats:
-        """Return a snapshot of the counters of the pod behind it, which connections with the same options share.
+        """Return a snapshot of the counters of the pod behind it. Connections with the same options share one pod.
 
         Raises:
             ClosedError: The connection is closed, or was never entered.

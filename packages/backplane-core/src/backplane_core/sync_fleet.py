@@ -1,4 +1,4 @@
-"""What all pods of a fleet know and do together, for code without an event loop: `SyncFleet`."""
+"""Queries and orders to all pods, for code without an event loop: `SyncFleet`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["SyncFleet"]
 
 
 class SyncFleet(Protocol):
-    """Asks every pod that holds connections, as `Fleet` does, and waits for the answers; `SyncConnection.fleet` is one.
+    """Queries every pod that holds connections, as `Fleet` does, and waits for the answers; see `SyncConnection.fleet`.
 
-    Every method raises `ReentrantPublishError` in the thread of the event loop, where it would wait for itself.
+    Every method raises `ReentrantPublishError` in the thread of the event loop, where it would deadlock.
     """
 
     def pods(self, *, timeout_s: float = 1.0) -> Answers[PodInfo]:
@@ -25,7 +25,7 @@ class SyncFleet(Protocol):
             timeout_s: Seconds to wait for answers.
 
         Returns:
-            What each pod says of itself; `total` is how many they are.
+            What each pod reports about itself; `total` is the number of pods.
 
         Raises:
             ConfigurationError: `timeout_s` is not above 0.
@@ -34,7 +34,7 @@ class SyncFleet(Protocol):
         ...
 
     def count(self, target: Targets, *, timeout_s: float = 1.0) -> Answers[int]:
-        """Return how many connections a target has: whether a user is online, and how often.
+        """Return how many connections a target has, on all pods: whether a user is online, for instance.
 
         Args:
             target: One target, or several, at most 2,048: their union, each connection once. `a & b` reaches the
@@ -42,10 +42,10 @@ class SyncFleet(Protocol):
             timeout_s: Seconds to wait for answers.
 
         Returns:
-            How many each pod holds; `total` is their sum.
+            The number on each pod; `total` is their sum.
 
         Raises:
-            InvalidTargetError: `target` holds no target, too many, or something else.
+            InvalidTargetError: `target` is empty, too long, or has an entry that is not a target.
             ConfigurationError: `timeout_s` is not above 0.
             ClosedError: The connection is closed.
         """
@@ -54,19 +54,19 @@ class SyncFleet(Protocol):
     def connections(
         self, target: Targets, *, limit: int = 1_000, timeout_s: float = 1.0
     ) -> Answers[tuple[ConnectionInfo, ...]]:
-        """Return the connections of a target, with what their hosts said of them.
+        """Return the connections of a target, with the `info` that they were given.
 
         Args:
             target: One target, or several, at most 2,048: their union, each connection once. `a & b` reaches the
                 connections that have both.
-            limit: How many are listed in all, at most 10,000. One pod lists at most 256 KiB of them.
+            limit: The most connections to list in all, at most 10,000. One pod lists at most 256 KiB of them.
             timeout_s: Seconds to wait for answers.
 
         Returns:
-            The connections that each pod lists; `total` is how many there are, listed or not.
+            The connections on each pod; `total` is their number, listed or not.
 
         Raises:
-            InvalidTargetError: `target` holds no target, too many, or something else.
+            InvalidTargetError: `target` is empty, too long, or has an entry that is not a target.
             ConfigurationError: `limit` or `timeout_s` is not allowed.
             ClosedError: The connection is closed.
         """
@@ -80,11 +80,11 @@ class SyncFleet(Protocol):
             timeout_s: Seconds to wait for answers.
 
         Returns:
-            What is shown of each. Where connections of one key show different values, it is one of those.
+            The value of each key. If connections with the same key have different values, it is one of these.
 
         Raises:
-            InvalidTargetError: `target` is no target, or a connection's own.
-            ConfigurationError: `timeout_s` is not above 0, or too much is asked for on this pod already.
+            InvalidTargetError: `target` is not a target, or is a connection's own.
+            ConfigurationError: `timeout_s` is not above 0, or this pod has too many queries already.
             ClosedError: The connection is closed.
         """
         ...
@@ -102,11 +102,11 @@ class SyncFleet(Protocol):
             How many connections were closed on each pod.
 
         Raises:
-            InvalidTargetError: `whom` holds no target, too many, or something else.
+            InvalidTargetError: `whom` is empty, too long, or has an entry that is not a target.
             ConfigurationError: `code`, `reason` or `timeout_s` is not allowed.
             ClosedError: The connection is closed.
 
-        Delivery: as that of `Fleet.close`.
+        Delivery: as for `Fleet.close`.
         """
         ...
 
@@ -119,27 +119,27 @@ class SyncFleet(Protocol):
         key: str | None = None,
         timeout_s: float = 1.0,
     ) -> Receipt:
-        """Deliver an event to every connection of the target, and return how many took it, on every pod.
+        """Deliver an event to every connection of the target, on every pod, and return how many accepted it.
 
         Args:
             target: One target, or several, at most 2,048: their union, each connection once. `a & b` reaches the
                 connections that have both.
-            event: As `SyncPublisher.publish` takes it.
+            event: A JSON value, as for `SyncPublisher.publish`.
             exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key.
             timeout_s: Seconds to wait for receipts.
 
         Returns:
-            The receipt. A connection took the event if its sink did, or it stands in its queue.
+            The receipt. A connection has accepted the event if its sink did, or if it is in its queue.
 
         Raises:
-            InvalidTargetError: `target`, `exclude` or `key` is not of the right form.
+            InvalidTargetError: `target`, `exclude` or `key` is not valid.
             EventEncodeError: The event is not JSON.
-            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
+            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
             ConfigurationError: `timeout_s` is not above 0.
             ClosedError: The connection is closed.
 
-        Delivery: as that of `Fleet.publish`.
+        Delivery: as for `Fleet.publish`.
         """
         ...

@@ -86,10 +86,10 @@ class SyncPublisher:
             0, since this process holds no connection. `flush` returns once the broker has the event.
 
         Raises:
-            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many,
-                or what is neither an id nor a target; or `key` is not text of that size.
+            InvalidTargetError: `target` is empty, too long, or has an entry that is not a target; or `exclude` is too
+                long, or has an entry that is neither an id nor a target; or `key` is not text of that size.
             EventEncodeError: The event is not JSON.
-            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
+            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
             ClosedError: The publisher is closed, or the process is ending.
             ConfigurationError: This process runs no threads: uWSGI without `--enable-threads`.
@@ -127,11 +127,11 @@ class SyncPublisher:
             0, since this process holds no connection. `flush` returns once the broker has the event.
 
         Raises:
-            InvalidTargetError: `target` holds no target, too many, or something else; or `exclude` holds too many,
-                or what is neither an id nor a target; or `key` is not text of that size.
+            InvalidTargetError: `target` is empty, too long, or has an entry that is not a target; or `exclude` is too
+                long, or has an entry that is neither an id nor a target; or `key` is not text of that size.
             EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
                 levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
-            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker takes.
+            EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
             ClosedError: The publisher is closed, or the process is ending.
             ConfigurationError: This process runs no threads: uWSGI without `--enable-threads`.

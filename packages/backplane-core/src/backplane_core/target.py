@@ -20,9 +20,9 @@ MAX_ID_BYTES: Final = 1024
 MAX_KIND_CHARACTERS: Final = 32
 
 MAX_INTERSECTED: Final = 8
-"""Targets of one intersection: more than anybody needs, and little for a pod that has to look into each."""
+"""Most targets of one intersection: more than anybody needs, and cheap for a pod that has to check each."""
 MAX_INTERSECTIONS: Final = 64
-"""Intersections of one publish: where each of their targets has 5,000 connections on a pod, 64 pairs take it 50 ms."""
+"""Most intersections of one publish: if each of their targets has 5,000 connections on a pod, 64 pairs take 50 ms."""
 
 _MAX_CACHED: Final = 8_192
 """Targets that are found again instead of created: some 3 MiB of usual ids. The least recently used goes first."""
@@ -97,7 +97,7 @@ class Target:
         return type(self), (self.kind, self.id)
 
     def __and__(self, other: Target | Intersection) -> Target | Intersection:
-        """Return what reaches the connections that have both targets.
+        """Return the intersection: it reaches the connections that have both targets.
 
         Raises:
             InvalidTargetError: There would be over 8 targets.
@@ -181,13 +181,13 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """Return the target that is written as text: `user:u1`, kind and id, or `everyone`.
+        """Parse a target that is written as text: a kind and an id, such as `user:u1`, or `everyone`.
 
         Args:
-            text: As `Target.text` has it. The id may hold colons of its own.
+            text: The text, as in `Target.text`. The id may contain colons.
 
         Raises:
-            InvalidTargetError: It is not of that form.
+            InvalidTargetError: It does not have that form.
         """
         if text == _EVERYONE:
             return _EVERYONE_TARGET
@@ -196,14 +196,14 @@ class Target:
 
     @property
     def text(self) -> str:
-        """The target as text, for people, flags and clients: `user:u1`, or `everyone`; `Target.parse` reads it."""
+        """The target as text, for people, flags and clients: `user:u1`, or `everyone`; `Target.parse` parses it."""
         return f"{self.kind}:{self.id}" if self.id else self.kind
 
 
 def _check_intersected(targets: Iterable[Target]) -> tuple[Target, ...]:
     checked = tuple(targets)
     if not all(isinstance(target, Target) for target in checked):  # pyright: ignore[reportUnnecessaryIsInstance] -- callers without a type checker
-        raise InvalidTargetError("an intersection is of targets: Target.user('u1') & Target('app', 'web')")
+        raise InvalidTargetError("an intersection consists of targets: Target.user('u1') & Target('app', 'web')")
     if not 1 < len(checked) <= MAX_INTERSECTED or len(set(checked)) < len(checked):
         raise InvalidTargetError(f"an intersection has 2 to {MAX_INTERSECTED} different targets, not {len(checked)}")
     return checked
@@ -216,17 +216,18 @@ def _wire_of(intersection: Intersection) -> bytes:
 @final
 @frozen
 class Intersection:
-    """Names the connections that have all of several targets: `Target.user("u1") & Target("app", "web")`.
+    """The connections that have all of several targets: `Target.user("u1") & Target("app", "web")`.
 
-    It is made with `&`, of 2 to 8 targets, and goes wherever a target may be published to or asked for. The first of
-    them decides on which channel an event travels, and so with whose events it keeps its order: put the one first that
-    the fewest connections have. So `a & b` and `b & a` reach the same connections, and are not equal.
+    It is made with `&` from 2 to 8 targets, and is accepted wherever you publish to a target or query the fleet for
+    one. Its first target decides on the channel that an event travels on, and so on the events with which it keeps its
+    order: put the target first that the fewest connections have. `a & b` and `b & a` reach the same connections, but
+    are not equal.
 
     Args:
         targets: The targets, each once.
 
     Raises:
-        InvalidTargetError: There are too few or too many, or one is there twice.
+        InvalidTargetError: There are too few or too many, or one is repeated.
     """
 
     targets: tuple[Target, ...] = field(converter=_check_intersected)
@@ -234,7 +235,7 @@ class Intersection:
     """The targets in a frame: `[{"User":"u1"},{"App":"web"}]`."""
 
     def __and__(self, other: Target | Intersection) -> Target | Intersection:
-        """Return what reaches the connections that have the other targets, too.
+        """Return the intersection with more targets: it reaches the connections that have these too.
 
         Raises:
             InvalidTargetError: There would be over 8 targets.
@@ -246,11 +247,11 @@ Excluded: TypeAlias = Iterable[str | Target | Intersection]
 """Who must not get an event: ids of connections, and targets whose connections are left out."""
 
 Targets: TypeAlias = Target | Intersection | Iterable[Target | Intersection]
-"""Whom an event is for: one target, the intersection of several, or a union of such."""
+"""Whom an event is for: a target, an intersection, or several of these (their union)."""
 
 
 def targets_in(one: Target | Intersection) -> tuple[Target, ...]:
-    """Return the targets of which a connection must have all."""
+    """Return the targets that a connection must have, all of them."""
     return one.targets if isinstance(one, Intersection) else (one,)
 
 

@@ -76,7 +76,7 @@ class Asker:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether there may be other pods, and this one does not hear them."""
+        """Whether there may be other pods from which this one is cut off."""
         return False
 
     def next_number(self) -> int:
@@ -131,7 +131,7 @@ class BusAsker(Asker):
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether there may be other pods, and this one does not hear them."""
+        """Whether there may be other pods from which this one is cut off."""
         return not self._members.is_listening
 
     @contextmanager

@@ -113,7 +113,7 @@ class Members:
         return self._listened_s >= self._settles_at
 
     def is_there(self, origin: str) -> bool:
-        """Return whether a pod was heard and has not left, though it may hold no connections."""
+        """Return whether a pod is in the fleet: it was heard and has not left, though it may hold no connections."""
         member = self._known.get(origin)
         return member is not None and not member.has_left
 

@@ -73,7 +73,7 @@ class FleetPost:
         """What orders are followed with; the reader lets it work after each frame of a pod."""
 
     def is_there(self, origin: str) -> bool:
-        """Return whether a pod was heard and has not left."""
+        """Return whether a pod is in the fleet: it was heard and has not left."""
         return self._members.is_there(origin)
 
     def take(self, head: Head, frame: bytes) -> None:

@@ -28,7 +28,7 @@ from backplane_core.target import Target
 __all__ = ["PresenceCalls"]
 
 SLICE: Final = 1_000
-"""Values that are decoded between two turns of the loop: they take a millisecond or two."""
+"""Values that are decoded before the loop gets a turn: a millisecond or two."""
 MAX_READERS: Final = 4_096
 """Watches of one pod that may run at once; each may have a thousand changes wait."""
 
@@ -151,7 +151,7 @@ class PresenceCalls:
 
 
 async def _values(keys: Mapping[str, bytes]) -> dict[str, object]:
-    """Return what is shown of each key; gives the loop a turn each few milliseconds."""
+    """Return the value of each key; give the event loop a turn every few milliseconds."""
     values: dict[str, object] = {}
     for number, (key, value) in enumerate(keys.items(), 1):
         values[key] = _value(value)

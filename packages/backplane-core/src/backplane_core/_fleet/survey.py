@@ -17,7 +17,7 @@ from backplane_core._protocol.reasons import CUT_OFF, OTHER_REASON, REFUSED, TOO
 __all__ = ["OTHERS", "Survey"]
 
 OTHERS: Final = "other pods"
-"""What stands for pods that are not known, where their origins stand; no origin has a space."""
+"""Stands for unknown pods in the place of an origin; no origin contains a space."""
 
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 """What the answers to one question may take together: 64 of the largest ones. A bound against forged ones."""
@@ -106,7 +106,7 @@ class Survey:
         return not self._awaited and not self._waits_for_unknown
 
     def cut_off(self) -> None:
-        """Wait for nobody, as this pod hears nobody; some pod is missing then, though none is known."""
+        """Wait for no pod, since this one is cut off; count other pods as missing, even if none is known."""
         if not self._awaited:
             self.missing[OTHERS] = CUT_OFF
         self.end(CUT_OFF)

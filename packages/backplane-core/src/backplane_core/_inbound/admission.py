@@ -106,7 +106,7 @@ class Admission:
             logger.warning("frames of another pod are refused, counted in stats() and logged once: %s", reason)
 
     def take_lost(self, lost: Frame | Lost | StaleFrame | None) -> None:
-        """Take a link's word that frames were lost; and what a frame leaves that was refused before, often None."""
+        """Process a link's report of lost frames, or a frame that the verifier refused; None is a no-op."""
         if isinstance(lost, StaleFrame):
             self._take_stale(lost)
         if not isinstance(lost, Lost):
@@ -125,11 +125,12 @@ class Admission:
         self._gaps.report_hole(lost.channel, self._tracker.now, lost.missed, lost.reason, lost.cause)
 
     def _take_stale(self, stale: StaleFrame) -> None:
-        """Report what is missing for a frame whose time is wrong, unless somebody sends an old one again.
+        """Report an event as missing whose frame has a wrong time, unless it is an old frame that is sent again.
 
-        It is a pod of this fleet that wrote it, so its number tells which: a number that was heard is a copy, and a new
-        one is an event that nobody on this pod gets. Where none of its pod was heard yet, it may be years old, except
-        if its pod is there: then it counts as missing, and once more with what follows, as its number proves nothing.
+        The signature proves that a pod of this fleet wrote it, so its number can be trusted: a known number is a copy,
+        and a new one is an event that no connection of this pod gets. If nothing of its pod was heard on this channel
+        yet, the frame may be years old: it counts as missing only if that pod is in the fleet, and may be counted once
+        more with the frames that follow, since its number can't be compared.
         """
         try:
             head = decode_head(stale.payload)
@@ -143,7 +144,7 @@ class Admission:
         else:
             self._tracker.refused(channel, head.origin)
         is_event = (is_known or self._post.is_there(head.origin)) and not is_beat(head)
-        # While everything is refused, the gap that goes on says it.
+        # While everything is refused, the open gap covers it.
         if missing == DUPLICATE or not (missing or is_event) or self._refusals.is_deaf:
             return
         count = missing + is_event if is_known and missing != UNCOUNTED else None

@@ -174,7 +174,7 @@ class Reader:
                 await self._turn()
 
     def _passed(self, channel: str) -> None:
-        """Record that the frame at hand has reached all of its sinks: what this pod publishes now is behind it."""
+        """Record that the current frame has reached all of its sinks: what this pod publishes now comes after it."""
         if self._mirror is not None:
             self._mirror.passed(channel, self._mirror.cursor)
 

@@ -1,4 +1,4 @@
-"""A frame that a pod of this fleet signed at another time than this pod's: `StaleFrame`."""
+"""A frame with a valid signature and a wrong time: `StaleFrame`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["StaleFrame"]
 
 @frozen
 class StaleFrame:
-    """What is left of a frame whose signature is right and whose time is not: it is not delivered.
+    """A frame whose signature is valid but whose time is wrong. It is not delivered.
 
     Args:
-        channel: Where it came.
-        payload: The plain frame, as its pod wrote it.
-        reason: Why it is refused, for people.
+        channel: The channel that it arrived on.
+        payload: The frame without its signature.
+        reason: Why it is refused, as text for people.
     """
 
     channel: str

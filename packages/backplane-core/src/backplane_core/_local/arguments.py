@@ -99,7 +99,7 @@ def normalize_targets(targets: Targets) -> tuple[Target | Intersection, ...]:
     """Return the distinct targets of a union; everyone includes every connection, so it stands alone.
 
     Raises:
-        InvalidTargetError: There is none, there are too many, or one is not a target.
+        InvalidTargetError: There is no target, there are too many, or an entry is not a target.
     """
     if isinstance(targets, (Target, Intersection)):
         return (targets,)
@@ -125,14 +125,14 @@ def normalize_targets(targets: Targets) -> tuple[Target | Intersection, ...]:
 
 
 def read_exclusion(exclude: Iterable[str | Target | Intersection]) -> Exclusion | None:
-    """Return who must not get an event: the distinct connection ids, and the distinct targets; None: nobody.
+    """Return who must not get an event: distinct connection ids and distinct targets; None: nobody is left out.
 
     Raises:
-        InvalidTargetError: It is a single string or target, one of them is not of the right form, there are over 65,536
-            ids or 64 targets, or everyone is among these.
+        InvalidTargetError: It is a single string or target, an entry is not valid, there are over 65,536 ids or 64
+            targets, or `everyone` is one of the targets.
     """
     if isinstance(exclude, str) or not isinstance(exclude, Iterable):
-        raise InvalidTargetError("exclude takes several connection ids or targets: exclude=[conn_id]")
+        raise InvalidTargetError("exclude must be a list of connection ids or targets: exclude=[conn_id]")
     checked = [
         one if isinstance(one, (Target, Intersection)) else check_id(one, "an excluded connection id")
         for one in exclude
@@ -145,7 +145,7 @@ def read_exclusion(exclude: Iterable[str | Target | Intersection]) -> Exclusion 
     if len(barred) > MAX_INTERSECTIONS:
         raise InvalidTargetError(f"exclude holds {len(barred)} targets; at most {MAX_INTERSECTIONS} are allowed")
     if Target.everyone() in barred:
-        raise InvalidTargetError("exclude holds everyone, so nobody would get the event")
+        raise InvalidTargetError("exclude contains everyone, so nobody would get the event")
     return Exclusion(ids, barred) if distinct else None
 
 

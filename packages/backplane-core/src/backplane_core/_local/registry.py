@@ -159,7 +159,7 @@ class Registry:
                 self.follower.left(target, conn_id, entry.presence, lingers=False)
 
     def holds(self, target: Target | Intersection) -> bool:
-        """Whether some connection here should get the target's events; with an intersection, whether it might."""
+        """Whether a connection of this pod should get the target's events; for an intersection, whether one might."""
         return all(one.wire in self.holders for one in targets_in(target))
 
     def find(self, wire: bytes) -> Sequence[Entry] | None:
@@ -202,7 +202,7 @@ class Registry:
         return kept if exclude is None else self._without(kept, exclude.targets)
 
     def _common(self, intersection: Intersection) -> Sequence[Entry]:
-        """Return the connections that have all of several targets: the smallest set is looked through."""
+        """Return the connections that have all of several targets, by a search of the smallest set."""
         first = min(intersection.targets, key=self._count)
         return self._having(list(self._holders_of(first).values()), intersection)
 
@@ -214,7 +214,7 @@ class Registry:
         return entries
 
     def _having(self, entries: Sequence[Entry], target: Target | Intersection) -> Sequence[Entry]:
-        """Return those of these connections that have a target, or all those of an intersection."""
+        """Filter connections by a target, or by all those of an intersection."""
         for one in sorted(targets_in(target), key=self._count):
             holders = self._holders_of(one)
             entries = [entry for entry in entries if entry.conn_id in holders] if holders else ()

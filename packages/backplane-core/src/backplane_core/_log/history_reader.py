@@ -26,16 +26,16 @@ MAX_LIMIT: Final = 10_000
 
 @frozen
 class HistoryReader:
-    """Reads the mirror first; what that has forgotten, from the logs: the target's own, and the one of unions.
+    """Reads the mirror first, then older events from the logs: the target's own, and the one of unions.
 
-    The invariant: what a history holds is all of its target that stands between its first event and its end, each once.
-    Each of its ids is a place in the order in which it holds them, so that what stands before it is exactly what
-    stood before it here.
+    The invariant: a history has all events of its target between its first event and its end, each once. The id of each
+    event is a position in the order of the history, so that `before=id` returns exactly the events that precede it
+    here.
 
     Args:
-        mirror: Keeps the last entries.
+        mirror: Has the last entries.
         pages: Reads older ones.
-        routing: Knows the lanes of targets.
+        routing: Maps targets to lanes.
     """
 
     mirror: Mirror
@@ -45,7 +45,7 @@ class HistoryReader:
     async def read(
         self, target: Target, limit: int, before: str | None, conn_id: str | None, having: Sequence[Target]
     ) -> History:
-        """Return the last events of a target, or the last before a place, as a reader with others may have them.
+        """Return the last events of a target, or the last before a position, as far as the reader may get them.
 
         Raises:
             TransportError: The log can't be read.
@@ -58,7 +58,7 @@ class HistoryReader:
         if before is None:
             return await self._last(wanted, lanes, limit)
         found = self.mirror.codec.decode_marked(before)
-        if found is None:  # no place of this fleet: nothing stands before it
+        if found is None:  # not a position of this fleet: nothing precedes it
             return History(events=(), id=before, older=None)
         position, mark = found
         but_cursor = "" if mark is None else position.cursors[mark.lane]
@@ -77,7 +77,7 @@ class HistoryReader:
         ]
         position = Position(cursors, _others(end.position, lanes))
         windows: dict[int, Window] = {}
-        # Of this pod's own that it has not read in the log, too many for memory.
+        # Events of this pod that it has not read back from the log, and that are too many for memory.
         unsure = {lane: {mirror.own: mirror.unsure[lane]} for lane in lanes if mirror.unsure[lane]}
         if unsure or len(recent) < limit:
             count = max(1, limit - len(recent))
@@ -90,7 +90,7 @@ class HistoryReader:
         mirror = self.mirror
         now = mirror.position()
         cursors = [before.cursors[lane] if lane in lanes else cursor for lane, cursor in enumerate(now.cursors)]
-        # Copies: these get their place in the log while it is read.
+        # Copies: their events are being added to the log while it is read.
         pending = [
             structs.replace(record)
             for lane in lanes
@@ -100,7 +100,7 @@ class HistoryReader:
         windows: dict[int, Window] = {}
         for lane in lanes:
             ahead = {sender: seq for (where, sender), seq in before.ahead.items() if where == lane}
-            # Empty: the log had nothing more before that place.
+            # Empty: the log has nothing before that position.
             windows[lane] = (
                 await self._reader(lane, wanted).read(limit, cursors[lane], ahead) if cursors[lane] else Window()
             )
@@ -112,11 +112,11 @@ class HistoryReader:
 
 
 def _others(position: Position, lanes: Sequence[int]) -> dict[tuple[int, str], int]:
-    """Return which senders are ahead in other lanes than these."""
+    """Return the senders that are ahead of the log in other lanes."""
     return {key: seq for key, seq in position.ahead.items() if key[0] not in lanes}
 
 
 def _lacking(record: Record, start: int | None) -> Record:
-    """Return a record of the mirror, without a place if the log lost it and has not got it again."""
+    """Return a record of the mirror, without its cursor if the log lost it and it was not sent again yet."""
     is_lacking = start is not None and 0 < record.serial <= start
     return structs.replace(record, cursor="") if is_lacking else record

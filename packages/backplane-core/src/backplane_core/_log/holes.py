@@ -1,4 +1,4 @@
-"""Where a pod's memory of the logs lacks events, sans-IO: `Hole`, `Holes`."""
+"""Holes in a pod's memory of the logs, sans-IO: `Hole`, `Holes`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from backplane_core.observe import Gap
 __all__ = ["Hole", "Holes"]
 
 MAX_HOLES: Final = 1_024
-"""Holes that are remembered. With the oldest go the records before it, so that nobody comes back across it unaware."""
+"""Holes that are remembered. When the oldest is forgotten, so are the records before it: no client can resume across
+it without a gap."""
 
 
 @frozen
 class Hole:
-    """Events that this pod missed as well, or that a log lost: a client that comes back across it is notified.
+    """Events that this pod missed too, or that a log lost: a client that resumes across it gets a gap.
 
     Args:
-        serial: Behind which record it stands.
+        serial: The record that it follows.
         lane: Its lane; None: any.
-        gap: What was reported.
-        spares: A client that has got this far with this sender misses nothing: `(origin_key, seq)`.
+        gap: The gap that was reported.
+        spares: `(origin_key, seq)`: a client that has this number of this sender has missed nothing.
     """
 
     serial: int
@@ -33,7 +34,7 @@ class Hole:
     spares: tuple[str, int] | None = None
 
     def is_behind(self, starts: Sequence[int | None]) -> bool:
-        """Return whether a client that goes on behind these serials, by lane, comes across it; None: not in a lane."""
+        """Return whether it lies after these serials (by lane), at which a client resumes; None: not in that lane."""
         if self.lane is None:
             return any(start is not None and self.serial >= start for start in starts)
         start = starts[self.lane]
@@ -47,11 +48,11 @@ class Holes:
     _holes: deque[Hole] = field(factory=deque[Hole], init=False)
 
     def add(self, hole: Hole) -> Hole | None:
-        """Remember a hole; return the one that is forgotten for it."""
+        """Remember a hole; return the one that is forgotten to make room."""
         oldest = self._holes.popleft() if len(self._holes) >= MAX_HOLES else None
         self._holes.append(hole)
         return oldest
 
     def behind(self, starts: Sequence[int | None]) -> list[Hole]:
-        """Return those that a client comes across which goes on behind these serials, by lane."""
+        """Return the holes after these serials (by lane), at which a client resumes."""
         return [hole for hole in self._holes if hole.is_behind(starts)]

@@ -80,7 +80,7 @@ class Mirror:
         # By lane: the last serial before that, until something is read there.
         self._before_begun: list[int | None] = [None] * len(channels)
         self.bare = [""] * len(channels)
-        """By lane: the place where a link began that this pod knew nothing of: it has not read the entry there."""
+        """By lane: a position at which a link began and whose entry this pod has not read."""
         self._serial = 0
         self._records: deque[Record] = deque()
         self._places: list[dict[str, int]] = [{} for _ in channels]
@@ -92,7 +92,7 @@ class Mirror:
         """By lane: the serial of the last record with an event that was forgotten."""
         # By lane: the serial of the last place that was passed, which is known for as long as it is the last.
         self._last_serials = [0] * len(channels)
-        # Held by those who wait: any client may name a place that never comes.
+        # Kept only by those that wait: a client may name a position that never comes.
         self._reached = WeakValueDictionary[tuple[int, str], asyncio.Event]()
 
     # What the reader and the publisher say
@@ -267,7 +267,7 @@ class Mirror:
         return self._places[lane].get(cursor)
 
     def first(self, lane: int) -> tuple[str, int]:
-        """Return the oldest place of a lane that is known, and its serial; empty if none is."""
+        """Return the oldest known cursor of a lane, and its serial; an empty one if none is known."""
         found = next(iter(self._places[lane].items()), None)
         return (self.vector[lane], self._last_serials[lane]) if found is None else found
 

@@ -19,8 +19,7 @@ from backplane_core.errors import TransportError
 __all__ = ["Primer"]
 
 SHARE: Final = 1 / 8
-"""What part of the time for a connection reading may take: over a slow line the rest needs it, and no link is live
-before."""
+"""Share of the time to connect that reading may take. A slow network needs the rest, and no link is live before."""
 TURN_EVERY: Final = 64
 """Entries between two turns of the loop: some 1 ms."""
 
@@ -37,7 +36,7 @@ class Primer:
         pages: Reads the logs, from their ends.
         tracker: Takes the numbers.
         system: The clock.
-        timeout_s: How long the broker may take for a page. What was read within `SHARE` of that is used.
+        timeout_s: Seconds that the broker may take for a page. What was read within `SHARE` of them is used.
     """
 
     mirror: Mirror
@@ -55,7 +54,7 @@ class Primer:
             places: Take where each log was read up to.
 
         Raises:
-            TransportError: A log can't be read, or a page of it does not come within `timeout_s`.
+            TransportError: A log can't be read, or a page takes longer than `timeout_s`.
         """
         if self._is_done:
             return
@@ -90,12 +89,12 @@ class Primer:
         return entries
 
     async def _page(self, channel: str, before: str | None) -> list[Entry]:
-        """Return a page; raise if it does not come: no heartbeat watches a link that is not live yet."""
+        """Return a page, with a deadline of its own: no heartbeat watches a link that is not live yet."""
         try:
             async with asyncio.timeout(self.timeout_s):
                 return (await self.pages.read(channel, before=before))[1]
         except TimeoutError:
-            raise TransportError("the broker shows no log: it is frozen, or the line is cut") from None
+            raise TransportError("the broker does not return its log: it is frozen, or the network is cut") from None
 
     def _take(self, channel: str, lane: int, cursor: str, head: Head | None, numbers: dict[str, int]) -> None:
         for record in new_records(head, lane, cursor, numbers):

@@ -77,7 +77,7 @@ class Record(msgspec.Struct, gc=False, eq=False):
         return cls(0, lane, cursor, sender, seq, event, first, ids, size, key=key, terms=terms, barred=barred)
 
     def target_for(self, wires: frozenset[bytes]) -> bytes | None:
-        """Return the target that a connection sees the event under, as it would live; None: it is not for it.
+        """Return the target under which a connection gets the event, the same as live; None: it is not for it.
 
         Args:
             wires: The wire forms of all targets of the connection.

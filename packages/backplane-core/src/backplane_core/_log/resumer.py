@@ -58,7 +58,7 @@ class Return:
     behind: dict[int, str] = field(factory=dict[int, str])
 
     def is_for(self, record: Record) -> bool:
-        """Return whether an event is for this client by its targets."""
+        """Return whether an event is for this client, judged by its targets."""
         return record.event is not None and record.target_for(self.wires) is not None
 
 
@@ -190,7 +190,7 @@ class Resumer(NoLog):
                 if known is not None:
                     is_forgotten = known <= self._mirror.forgotten[lane]
                     client.starts[lane] = known if is_forgotten else known - 1
-                    if is_forgotten or place == self._mirror.bare[lane]:  # only the place is known, not what is there
+                    if is_forgotten or place == self._mirror.bare[lane]:  # only the position is known, not its entry
                         older += [one for one in new_records(head, lane, place, numbers) if client.is_for(one)]
                     client.older += older
                     client.gaps += gaps

@@ -1,4 +1,4 @@
-"""A frame that is being handed out, some connections after the others: `Serving`."""
+"""A frame that is being delivered in slices: `Serving`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["Serving"]
 
 @frozen
 class Serving:
-    """A frame that some of its connections have got, and others get in later slices.
+    """A frame that some of its connections have received, and that others receive in later slices.
 
     Args:
-        place: Where it stands.
-        entries: Those that have got it.
+        place: Its position.
+        entries: The connections that have received it.
     """
 
     place: EventPlace
     entries: AbstractSet[Entry]
 
     def placed(self, place: EventPlace) -> EventPlace:
-        """Return a place as one of a connection that has got this frame."""
+        """Return a position, moved past this frame, for a connection that has received it."""
         cursors = list(place.position.cursors)
         cursors[self.place.lane] = self.place.position.cursors[self.place.lane]
         return EventPlace(place.codec, Position(cursors, place.position.ahead), place.lane, place.sender, place.seq)

@@ -1,4 +1,4 @@
-"""Makes the events of a history, and the place of each: `Walk`."""
+"""Builds the events of a history, with the position of each: `Walk`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["Walk"]
 
 @frozen
 class Step:
-    """One entry of a log, or an event that no log has yet.
+    """One entry of a log, or an event that is in no log yet.
 
     Args:
         lane: Its lane.
-        cursor: Its place; empty if it has none.
-        record: If it is wanted.
+        cursor: Its cursor; empty if it has none.
+        record: Its record, if it is wanted.
     """
 
     lane: int
@@ -35,12 +35,12 @@ class Step:
 
 @define(eq=False)
 class Walk:
-    """Goes through what was found, once.
+    """Walks once through the entries that were found.
 
     Args:
-        codec: Writes places.
+        codec: Encodes positions.
         wire: The target's wire form.
-        position: Where the windows end, or would; of other lanes, where this pod is.
+        position: The end of the windows; in other lanes, where this pod is.
     """
 
     codec: PositionCodec
@@ -50,12 +50,12 @@ class Walk:
     async def history(
         self, limit: int, windows: Mapping[int, Window], recent: Sequence[Record], end: str | None
     ) -> History:
-        """Return the last events of all that was found; gives the loop a turn each few milliseconds.
+        """Return the last events of all entries; give the event loop a turn every few milliseconds.
 
         Args:
-            limit: How many at most.
-            windows: By lane: what comes first.
-            recent: What comes then.
+            limit: The most events.
+            windows: The older entries, by lane.
+            recent: The entries after them.
             end: Where the history ends; None: with its last event.
         """
         cursors, ahead = list(self.position.cursors), dict(self.position.ahead)
@@ -105,7 +105,7 @@ class Walk:
 
 
 def _merged(windows: Mapping[int, Window]) -> Iterator[Step]:
-    """Yield the entries of all windows: those of each in order, as if all had come at the same pace."""
+    """Yield the entries of all windows, each window in order, interleaved evenly."""
     for _, lane, number in merge(*[_paced(lane, len(window.entries)) for lane, window in windows.items()]):
         yield Step(lane, *windows[lane].entries[number])
 

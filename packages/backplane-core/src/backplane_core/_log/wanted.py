@@ -1,4 +1,4 @@
-"""Which records a history is of: `Wanted`."""
+"""Decides which records belong to a history: `Wanted`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["Wanted"]
 
 @frozen
 class Wanted:
-    """The events of one target, as a reader may have them that has others besides.
+    """The events of one target that a reader with these other targets may get.
 
     Args:
         wire: The target's wire form.
-        wires: Those of all targets of the reader, this one included: it has what is for its target and others of these,
-            and nothing that excludes one of them.
-        conn_id: Its connection: it has nothing that excludes this one; None: it has none.
-        but: An event that is left out, as only what stands before it is wanted; None: there is none.
-        but_cursor: Its place in the log, if it has no number.
+        wires: The wire forms of all targets of the reader, including this one: it gets events for intersections of
+            these, and none that exclude one of them.
+        conn_id: The reader's connection: it gets no event that excludes it; None: it has none.
+        but: An event to leave out, since only those before it are wanted; None: no event.
+        but_cursor: Its cursor in the log, if it has no number.
     """
 
     wire: bytes
@@ -34,7 +34,7 @@ class Wanted:
     but_cursor: str = ""
 
     def has(self, record: Record) -> bool:
-        """Return whether a record is one of them."""
+        """Return whether a record belongs to the history."""
         if record.event is None or self.wire not in record.targets or self.conn_id in record.exclude:
             return False
         if record.terms and not any(term[0] == self.wire and self.wires.issuperset(term) for term in record.terms):
@@ -49,7 +49,7 @@ class Wanted:
         return record.cursor != self.but_cursor
 
     def may_have(self, head: Head | None, lane: int, cursor: str) -> bool:
-        """Return whether an entry is one of them, or a copy of one."""
+        """Return whether an entry belongs to the history, or is a copy of one that does."""
         if head is None:
             return False
         with suppress(EnvelopeError):

@@ -1,4 +1,4 @@
-"""Reads the last entries of one log before a place, for a history: `WindowReader`."""
+"""Reads the last entries of one log before a position, for a history: `WindowReader`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from backplane_core.transport import Lost
 __all__ = ["SLICE", "Window", "WindowReader"]
 
 MAX_ENTRIES: Final = 20_000
-"""Entries of a log that are read for one history: some seconds."""
+"""Most entries of a log that are read for one history: they take some seconds."""
 SLICE: Final = 256
-"""Entries between two turns of the loop: a millisecond or two."""
+"""Entries that are read before the event loop gets a turn: a millisecond or two."""
 WAIT_S: Final = 5.0
-"""How long a page is waited for while the log can't be read."""
+"""Seconds to wait for a page while the log can't be read."""
 RETRY_S: Final = 0.1
 ATTEMPTS: Final = 3
-"""How often a place is looked for."""
+"""How often a position is searched for."""
 
 
 @define(eq=False)
@@ -33,9 +33,9 @@ class Window:
     """Consecutive entries of a log.
 
     Args:
-        before: The place that they follow on; empty if they begin with the log.
-        entries: Their places, each with the record if it is wanted.
-        beyond: Wanted records behind the last of them: their senders were ahead of the log.
+        before: The cursor before the first one; empty if they begin with the log.
+        entries: Their cursors, each with its record if that is wanted.
+        beyond: Wanted records after the last one, whose senders were ahead of the log.
     """
 
     before: str = ""
@@ -53,10 +53,10 @@ class WindowReader:
     """Reads one log, backwards, in pages.
 
     Args:
-        pages: Reads them.
-        channel: The log's.
+        pages: Reads the pages.
+        channel: The log's channel.
         lane: Its lane.
-        wanted: What is looked for.
+        wanted: Decides which records are wanted.
     """
 
     pages: LogPages
@@ -65,12 +65,12 @@ class WindowReader:
     wanted: Wanted
 
     async def read(self, limit: int, cursor: str | None, ahead: Mapping[str, int]) -> Window:
-        """Return a window with so many wanted records up to a place, or what there is.
+        """Return a window with up to this many wanted records before a position.
 
         Args:
-            limit: How many.
-            cursor: The place, which belongs to it; None: the end of the log.
-            ahead: Senders that were ahead of the log there, with their last number.
+            limit: The most wanted records.
+            cursor: The position, inclusive; None: the end of the log.
+            ahead: Senders that were ahead of the log there, with their last numbers.
 
         Raises:
             TransportError: The log can't be read.
@@ -78,7 +78,7 @@ class WindowReader:
         async with self.pages.turns:
             page, beyond = await self._begin(cursor, ahead)
             entries, oldest, found = page, len(page), 0
-            # The oldest page serves to know copies of it, so that paging on yields none of them twice.
+            # The oldest page is kept to recognize copies of its events, so that paging on returns none of them twice.
             while page and found < limit and (len(entries) < MAX_ENTRIES or len(entries) == oldest):
                 found += sum([self.wanted.may_have(head, self.lane, place) for place, head in page])
                 _, page = await self._page(before=entries[0][0])
@@ -86,11 +86,11 @@ class WindowReader:
         return await self._window(entries, oldest, beyond)
 
     async def _begin(self, cursor: str | None, ahead: Mapping[str, int]) -> tuple[list[Entry], list[Entry]]:
-        """Return the page that ends with a place, and the entries behind it of senders that were ahead."""
+        """Return the page that ends at a position, and the entries after it of senders that were ahead."""
         for _ in range(0 if cursor is None else ATTEMPTS):
             lost, following = await self._page(after=cursor)
             if lost is not None and lost.cause == "epoch":
-                return [], []  # the log lost it, and what was before it
+                return [], []  # the log has lost it and everything before it
             beyond = await self._beyond(following, ahead)
             if lost is not None:
                 return [], beyond
@@ -101,7 +101,7 @@ class WindowReader:
             places = [place for place, _ in page]
             if cursor in places:
                 return page[: places.index(cursor) + 1], beyond
-            # Much was added meanwhile, and now something follows on it; or it was deleted, and was the last.
+            # Either many entries were added meanwhile, or it was the last entry and was deleted.
         _, page = await self._page()
         return page, []
 
@@ -134,7 +134,7 @@ class WindowReader:
         for place, head in beyond:
             window.beyond += [one for one in new_records(head, self.lane, place, numbers) if self.wanted.has(one)]
         for record in window.beyond:
-            record.cursor = ""  # what is between was not read
+            record.cursor = ""  # the entries in between were not read
         return window
 
     async def _page(self, *, after: str | None = None, before: str | None = None) -> tuple[Lost | None, list[Entry]]:

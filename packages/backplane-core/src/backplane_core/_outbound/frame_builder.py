@@ -70,10 +70,11 @@ class FrameBuilder:
         self._max_frame_bytes: int | None = None
 
     def first_frame(self, targets: Sequence[Target | Intersection], event: bytes) -> Frame:
-        """Return a frame to a target without a route, and keep its route from now on; an intersection has none.
+        """Return a frame to a target without a cached route, and cache its route; an intersection has none.
 
         Raises:
-            EventTooLargeError: It is over the limit, or the broker's, as only a frame to an intersection may be.
+            EventTooLargeError: It is larger than `max_event_bytes` or the broker's limit, which only a frame to an
+                intersection can be here.
         """
         channel = self._routing.channel(targets)
         if type(targets[0]) is Intersection:

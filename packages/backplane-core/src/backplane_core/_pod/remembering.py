@@ -35,27 +35,26 @@ class Remembering(Parts):
         conn_id: str | None = None,
         having: Iterable[Target] = (),
     ) -> History:
-        """Return the last events of a target, on a bus that keeps a log: what was published to it, alone or in a union.
+        """Return the last events that were published to a target, alone or in a union, on a bus that keeps a log.
 
             history = await backplane.history(Target("room", "r1"), 50)
             older = await backplane.history(Target("room", "r1"), 50, before=history.older)
 
-        What was published to everyone is the history of `Target.everyone()`, and of no other target.
+        Events to everyone are in the history of `Target.everyone()`, and in no other.
 
         Args:
-            target: The target. Who may ask for it is for the host to decide, as with `connection`.
-            limit: Events at most, 1 to 10,000. By default 100. There may be fewer, though there are older ones: at most
-                20,000 entries of a log are read.
-            before: Only what stands before this: an event, by its `Event.id` from any pod, or `History.older`; as text
-                of anybody's making. One that the log no longer has, or never had, has nothing before it. By default
-                None: the last ones.
-            conn_id: Leave out the events that exclude this connection. By default None: no event is left out for
-                that.
-            having: Other targets of the one who reads it: events for `target & other` are in it, and those that exclude
-                one of these are left out. By default none, so that it has what is for the target alone.
+            target: The target. Your service decides who may read it, as with `connection`.
+            limit: The most events, 1 to 10,000. By default 100. There may be fewer even if there are older ones: at
+                most 20,000 entries of a log are read.
+            before: Only events before this one: an `Event.id` from any pod, or `History.older`. It may come from an
+                untrusted client. If the log no longer has it, or never had it, there are none. By default None: the
+                last events.
+            conn_id: Leave out events that exclude this connection. By default None: nothing is left out.
+            having: Other targets of the reader: include events for `target & other`, and leave out those that exclude
+                one of these. By default none: only events for the target alone.
 
         Returns:
-            The events, with what is older, if anything is.
+            The events, and whether there are older ones.
 
         Raises:
             InvalidTargetError: `target`, or one of `having`, is not a `Target`, or `conn_id` is not of the right form.
@@ -64,8 +63,8 @@ class Remembering(Parts):
             ClosedError: The backplane is draining or closed.
             WrongLoopError: Called outside of the backplane's event loop.
 
-        Delivery: each event once. Those of one pod to the target alone are in order, and so are its unions. The log has
-            no order between the two: where they come from there, it is a guess.
+        Delivery: each event once. Events of one pod to the target alone are in order, and so are its unions. Between
+            the two a log keeps no order, so theirs is approximate.
         """
         self._loop_binding.check()
         self._states.check_open()

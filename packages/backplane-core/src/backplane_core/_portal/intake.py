@@ -19,7 +19,7 @@ from backplane_core.target import Intersection, Target
 __all__ = ["Intake", "Item", "JobItem", "Taker"]
 
 Item: TypeAlias = tuple[tuple[Target | Intersection, ...], bytes, Exclusion | None, bytes]
-"""An event as JSON, with its targets, who must not get it, and further members of its frame."""
+"""An event as JSON, with its targets, its exclusions, and further members of its frame."""
 
 JobItem: TypeAlias = tuple[str, bytes]
 """A job as JSON, with its queue."""

@@ -49,7 +49,7 @@ def start_thread(work: Work) -> None:
 
 
 def has_greenlets_for_threads() -> bool:
-    """Return whether threads are greenlets here: each ends with the thread that started it, finished or not."""
+    """Return whether threads are greenlets here, which end with the thread that started them, finished or not."""
     return bool(
         _green("gevent.monkey", "is_module_patched", "threading")
         or _green("eventlet.patcher", "is_monkey_patched", "thread")

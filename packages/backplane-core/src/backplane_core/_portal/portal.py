@@ -153,7 +153,7 @@ class Portal:
         with suppress(BaseException):
             loop.run_until_complete(_cancel_all())
             if has_greenlets_for_threads():
-                # The loop's own helpers, which look up names: the process waits at its end for each to finish.
+                # The loop's executor, which resolves host names: at exit the process waits for its threads.
                 loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
         self._is_gone = True

@@ -90,7 +90,7 @@ class Shared(Resident, ABC):
                 pass
             return
         _forget(self)
-        with suppress(ClosedError):  # another holder took itself for the last one, too: it has sent what was left
+        with suppress(ClosedError):  # another holder was the last one at the same time: it has sent what was left
             portal.run(self.leave(drain_s))
         portal.wait_until_gone()
 

@@ -1,4 +1,4 @@
-"""Asks all pods for code without an event loop: `SharedFleet`."""
+"""Queries all pods for code without an event loop: `SharedFleet`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["SharedFleet"]
 
 
 class SharedFleet(SyncFleet):
-    """Asks as the pod of this process's portal.
+    """Queries the fleet through the pod of this process's portal.
 
     Args:
         shared: The pod.

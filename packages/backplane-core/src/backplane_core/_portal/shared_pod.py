@@ -21,13 +21,13 @@ T = TypeVar("T")
 
 @frozen(eq=False)
 class Change:
-    """Another target for a connection, or one less.
+    """Adds a target to a connection, or removes one.
 
     Args:
         backplane: The pod that holds it.
         conn_id: The connection's id.
         target: The target.
-        adds: Whether it gets the target; otherwise it loses it.
+        adds: Whether to add the target; otherwise it is removed.
     """
 
     backplane: DistributedBackplane
@@ -52,19 +52,21 @@ class SharedPod(Shared):
         self._pod: DistributedBackplane | None = None
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the loop, and return what it returns; from any thread but the loop's own.
+        """Run a coroutine in the loop, and return its result; from any thread but the loop's own.
 
         Raises:
-            ReentrantPublishError: This is the loop's own thread, where it would wait for itself.
+            ReentrantPublishError: Called in the loop's own thread, which would deadlock.
             ClosedError: The loop ended first.
         """
         if self.is_current:
             coroutine.close()
-            raise ReentrantPublishError("a callback in the loop's own thread may not wait for what the loop does")
+            raise ReentrantPublishError(
+                "a callback in the event loop's own thread can't wait for the loop: it would deadlock"
+            )
         return self.entered().run(coroutine)
 
     def change_targets(self, conn_id: str, target: Target, *, adds: bool) -> None:
-        """Add a target to a connection, or remove it, once the loop turns; changes of one thread stay in order."""
+        """Add a target to a connection, or remove it, in the loop's next turn; changes of one thread stay in order."""
         self.entered().soon(Change(self.served(), conn_id, target, adds).make)
 
     def make(self) -> DistributedBackplane:

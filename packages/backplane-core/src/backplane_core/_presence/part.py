@@ -101,7 +101,7 @@ class Part:
         return True
 
     def take_all(self, at: int, keys: dict[str, bytes]) -> None:
-        """Take all of it, under the number of the last change that is in it; `finish` follows."""
+        """Replace all of it, with the number of the last change that it contains; `finish` follows."""
         self._fresh, self._at = keys, at
         self.room.used += _sizes(keys)
 

@@ -136,11 +136,11 @@ class Roster:
 
 
 def make_page(shown: Mapping[str, bytes], keys: Sequence[str], page: Page, max_bytes: int) -> Page:
-    """Fill a page with those that come next, and say whether there are more.
+    """Fill a page with the next keys; return whether there are more.
 
     Args:
-        shown: What is shown of each.
-        keys: Their keys, in order; one more than a frame may list says that there are more.
+        shown: The value of each key.
+        keys: The keys, in order; one more than a frame may list means that there are more.
         page: The page.
         max_bytes: What the keys and values may take.
     """

@@ -120,15 +120,15 @@ class Rosters(PresenceFollower):
         return make_page(shown, sorted([key for key in shown if key > ask.after]), page, max_bytes)
 
     def own(self, target: Target, origin: str, *, watch: bool) -> tuple[int, dict[str, bytes]] | None:
-        """Return this pod's part for itself: the number of the last change that is in it, and who is present.
+        """Return this pod's own part: the number of the last change in it, and who is present.
 
         Args:
             target: The target.
-            origin: This pod's.
-            watch: Whether it watches from now on, and for as long as it likes.
+            origin: This pod's origin.
+            watch: Whether it watches from now on, without expiry.
 
         Returns:
-            None: too much is watched already.
+            The part; None: too much is watched already.
         """
         roster = self._watch(target, origin, inf) if watch else self._rosters.get(target.wire)
         if roster is not None:

@@ -123,7 +123,7 @@ class View:
             self.look(now)
 
     def take_own(self, origin: str, found: tuple[int, dict[str, bytes]] | None, now: float) -> None:
-        """Take the part of the pod that this is on; None: it has no room for another watch."""
+        """Record the part of this pod itself; None: it has no room for another watch."""
         if found is None:
             self.give_up(origin, REASONS["busy"], now)
             return
@@ -185,7 +185,7 @@ class View:
             self.settles_at, self._paused_at = now + SETTLE_S, now
 
     def wait(self, now: float) -> None:
-        """Let a snapshot that is due wait for a second from now on: the pods were not asked sooner."""
+        """Let a due snapshot wait one second from now: the pods were asked only now."""
         if self.settles_at is not None:
             self.settles_at, self._paused_at = now + SETTLE_S, now
 
@@ -235,7 +235,7 @@ class View:
         if was_known and self.settles_at is None:
             self.settles_at = now  # it was read again, after the snapshot that did not wait for it
         if not before and not self._leaving and self.settles_at is not None:
-            self.shown.update(part.keys)  # a snapshot follows; thousands one by one would hold the loop
+            self.shown.update(part.keys)  # a snapshot follows: thousands of single changes would block the loop
             return
         for key, value in part.keys.items():
             if before.get(key) != value or key not in self.shown:

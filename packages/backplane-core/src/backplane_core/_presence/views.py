@@ -31,8 +31,8 @@ RETRY_S: Final = 15.0
 """After how long a pod is asked again that had no room, or of whom too many were present."""
 
 ASKED_AT_ONCE: Final = 32
-"""Views for which all pods are asked between two ticks once the link is back: all pods of the fleet may be in the same
-case, and each answers each. So 1,024 are read again within 8 s."""
+"""Views for which all pods are asked per tick once the link is back. All pods of the fleet may do so at the same time,
+and each answers each; 1,024 views are read again within 8 s."""
 ASKS_PER_TICK: Final = 256
 """Questions to single pods between two ticks: pods that are made up must not make this one flood the bus."""
 MAX_PARTS: Final = 65_536
@@ -66,7 +66,7 @@ class Views:
         # The other pods that are known, and whether each can answer.
         self._known: dict[str, bool] = {}
         self._asks: list[Ask] = []
-        # Views whose pods are still to be asked, in turn.
+        # Views whose pods have not been asked yet, in order.
         self._unasked: dict[View, None] = {}
 
     def __bool__(self) -> bool:
@@ -186,7 +186,7 @@ class Views:
     def live(self, now: float) -> None:
         """Record that this pod hears again: it has missed what was said meanwhile."""
         self._is_listening = True
-        for view in sorted(self._views.values(), key=_is_watching):  # first those that somebody waits for
+        for view in sorted(self._views.values(), key=_is_watching):  # first those that a caller waits for
             self._read_again(view, now)
             self._unasked[view] = None
         self._ask_next(now)
@@ -283,7 +283,7 @@ class Views:
         self._asks.append(Ask(part.asked, raw, origin, part.after, view.is_watching))
 
     def _ask_next(self, now: float) -> None:
-        """Ask all pods for the next views; the others wait for that, and what they show waits with them."""
+        """Ask all pods for the next views; the other views, and their snapshots, wait for their turn."""
         for view in list(self._unasked)[:ASKED_AT_ONCE]:
             del self._unasked[view]
             view.wait(now)

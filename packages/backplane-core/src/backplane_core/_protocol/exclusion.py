@@ -14,8 +14,8 @@ class Exclusion:
     """Connections that must not get an event, on any pod.
 
     Args:
-        ids: Theirs.
-        targets: Those that have one of these are left out, too.
+        ids: Ids of connections.
+        targets: Targets: connections that have one of these are left out too.
     """
 
     ids: tuple[str, ...] = ()

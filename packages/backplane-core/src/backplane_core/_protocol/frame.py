@@ -144,7 +144,7 @@ def read_head(payload: bytes) -> Head:
 
 
 def is_beat(head: Head) -> bool:
-    """Return whether a frame holds what one pod says to others, not an event."""
+    """Return whether a frame is a message between pods, not an event."""
     return head.routing is not None and bytes(head.event) == b"null"
 
 
@@ -183,12 +183,12 @@ def decode_targets(head: Head) -> tuple[Target | Intersection, ...]:
     Raises:
         EnvelopeError: One of them is not a target, or there are too many.
     """
-    plain = decode_plain_targets(head)  # with `to` as well: a frame is taken whole or not at all
+    plain = decode_plain_targets(head)  # also with `to`: a frame is accepted as a whole or not at all
     return plain if head.to is None else decode_terms(head.to.any)
 
 
 def decode_plain_targets(head: Head) -> tuple[Target, ...]:
-    """Return what `target` and `also` of a frame say, without repeats.
+    """Return the targets in `target` and `also` of a frame, without repeats.
 
     Raises:
         EnvelopeError: One of them is not a target, or there are over 2,048.
@@ -205,7 +205,7 @@ def decode_terms(raws: Sequence[msgspec.Raw]) -> tuple[Target | Intersection, ..
     """Return the targets and intersections of a union, without repeats.
 
     Raises:
-        EnvelopeError: One of them is neither, there is none, or there are too many.
+        EnvelopeError: An entry is neither, there is none, or there are too many.
     """
     if not 0 < len(raws) <= MAX_TARGETS:
         raise EnvelopeError(f"not an envelope: {len(raws)} targets, 1 to {MAX_TARGETS} are taken")
@@ -302,7 +302,7 @@ def frame_head(prefix: bytes, wire: bytes, to: bytes = b"") -> bytes:
 
 
 def encode_to(targets: Sequence[Target | Intersection], barred: Sequence[Target | Intersection]) -> bytes:
-    """Return the member that says what `target`, `also` and `exclude` can't, as `,"to":{...}`; empty if they can.
+    """Return `,"to":{...}` for an event that `target`, `also` and `exclude` can't address; empty if they can.
 
     A frame with it is addressed to nobody, so that a pod that does not know the member delivers it to nobody.
 
@@ -361,7 +361,7 @@ def build_frame(  # noqa: PLR0917 -- in the order of the frame
         prev: The previous `seq` on the channel; None if it is not known.
         exclude: The result of `encode_ids`.
         extra: More members, as `,"name":value`.
-        to: The result of `encode_to`; then `targets` is the one that nobody has.
+        to: The result of `encode_to`; if it is not empty, `targets` is a connection that no pod has.
     """
     frame = frame_head(prefix, targets[0].wire, to) + event
     if seq is not None:

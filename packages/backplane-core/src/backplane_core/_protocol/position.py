@@ -65,12 +65,12 @@ class Position:
 
 @frozen
 class EventMark:
-    """Which event it is that a client got last at a position.
+    """The last event that a client got at a position.
 
     Args:
         lane: The lane of its frame.
         sender: The `origin_key` of its sender.
-        seq: Its number; 0: it has none, and stands at the lane's cursor.
+        seq: Its number; 0: it has none, and is the entry at the lane's cursor.
     """
 
     lane: int
@@ -115,7 +115,7 @@ class PositionCodec:
         return None if found is None else found[0]
 
     def decode_marked(self, text: str) -> tuple[Position, EventMark | None] | None:
-        """Return the position of an id, and its event, if it is one's; None: it is none of this fleet's."""
+        """Return the position of an id, and its event if it has one; None: it is not an id of this fleet."""
         if len(text) > MAX_TEXT or not text.isascii() or not text.startswith(self._head):
             return None
         found = _TEXT.fullmatch(text)

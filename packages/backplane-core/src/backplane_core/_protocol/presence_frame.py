@@ -34,7 +34,7 @@ MAX_PRESENCE_BYTES: Final = 1024
 """The largest `presence` of a connection, as JSON: a name and a state to show, not a place to keep data."""
 
 MAX_LISTED_PRESENT: Final = 1_000
-"""Keys in one frame: some 2 ms of work for the pod that reads it."""
+"""Most keys in one frame: some 2 ms of work for the pod that reads it."""
 
 MAX_LEASED: Final = 256
 """Targets in one renewal; a pod that watches more says several."""

@@ -102,7 +102,7 @@ class Tracker:
         return True
 
     def knows(self, channel: str, origin: str) -> bool:
-        """Return whether a number of a sender is known there."""
+        """Return whether a number of this sender is known on this channel."""
         return origin in self._channels.get(channel, {})
 
     def accept(self, channel: str, origin: str, seq: int, prev: int | None) -> int:

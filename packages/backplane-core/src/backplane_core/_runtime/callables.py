@@ -1,4 +1,4 @@
-"""What may be called from within a turn of the loop: `check_callback`, `is_plain_callable`."""
+"""Recognizes callables that are not coroutine functions: `check_callback`, `is_plain_callable`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["check_callback", "is_plain_callable"]
 
 
 def is_plain_callable(value: object) -> bool:
-    """Return whether a value can be called and runs at once; what a coroutine function returns, nobody would await."""
+    """Return whether a value is callable and not a coroutine function, whose result nobody would await."""
     return callable(value) and not any(map(inspect.iscoroutinefunction, (value, type(value).__call__)))
 
 
 def check_callback(name: str, callback: object) -> None:
-    """Raise unless it is a plain callable or None.
+    """Raise an error unless it is a plain callable or None.
 
     Raises:
         ConfigurationError: It is something else.

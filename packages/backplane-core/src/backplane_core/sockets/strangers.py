@@ -1,4 +1,4 @@
-"""What answers on a port where something else was expected: `first_answer`, `tls_hello`."""
+"""Finds out what answers on a port where something else was expected: `first_answer`, `tls_hello`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _ANSWER_BYTES: Final = 64
 
 
 async def first_answer(host: str, port: int, words: bytes, *, timeout_s: float) -> bytes:
-    """Return the first bytes that a server sends to somebody who says this, on a connection of its own.
+    """Return the first bytes that a server answers to these, on a connection of its own.
 
-    For errors that say what is there: a wrong port, a server without TLS, or one with. Say nothing of the user's.
+    For errors that name what is there: a wrong port, a server without TLS, or one with it. Send no secret.
 
     Args:
         host: An address, or a name.
         port: From 1 to 65535.
-        words: What to say.
+        words: The bytes to send.
         timeout_s: Seconds to wait, for the connection and for the answer.
 
     Returns:
-        At most 64 bytes; none if it can't be reached, hangs up or says nothing in time.
+        At most 64 bytes; none if it can't be reached, closes the connection or sends nothing in time.
 
     Cancellation: leaves no socket behind.
     """
@@ -42,7 +42,7 @@ async def first_answer(host: str, port: int, words: bytes, *, timeout_s: float) 
 
 
 def tls_hello() -> bytes:
-    """Return the first message of a TLS handshake, which only a server that speaks TLS answers in TLS."""
+    """Return a TLS ClientHello, which only a server that speaks TLS answers in TLS."""
     hello = ssl.MemoryBIO()
     with suppress(ssl.SSLWantReadError):
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(
