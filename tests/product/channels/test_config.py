@@ -81,7 +81,7 @@ def test_hosts_that_are_no_url_are_an_error_without_secrets(hosts: Any) -> None:
         ({"url": URL, "expiry": 0}, "expiry=0"),
         ({"url": URL, "on_gap": ""}, "on_gap=''"),
         ({"url": URL, "on_gap": "_x"}, "on_gap='_x'"),
-        ({"url": URL, "wait": True}, "wait is no option"),
+        ({"url": URL, "wait": True}, "wait is not an option"),
         ({"url": URL, "capcity": 1}, "unknown option 'capcity'"),
         ({"url": URL, "prefix": "a b"}, "channel='backplane:a b'"),
         ({"url": "memory://"}, "memory reaches no other process"),

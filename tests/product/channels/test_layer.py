@@ -268,7 +268,7 @@ async def test_nobody_reads_from_a_channel_of_another(
 ) -> None:
     channel = await here.new_channel()
     for name in (channel, "not-a-client!of-ours"):
-        with pytest.raises(AssertionError, match="no channel of this event loop"):
+        with pytest.raises(AssertionError, match="not a channel of this event loop"):
             await there.receive(name)
 
 

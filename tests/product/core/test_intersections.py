@@ -79,7 +79,7 @@ def test_nonsense_is_refused_with_what_is_allowed() -> None:
     with pytest.raises(InvalidTargetError, match="nobody"):
         read_exclusion([Target.everyone()])
     for wrong in ("c1", USER, USER & WEB, 7):
-        with pytest.raises(InvalidTargetError, match="several"):
+        with pytest.raises(InvalidTargetError, match="must be a list"):
             read_exclusion(wrong)
     for wrong in ((), (USER,), (USER, USER), (USER, "app:web"), (USER, USER & WEB)):
         with pytest.raises(InvalidTargetError):

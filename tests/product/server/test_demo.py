@@ -72,7 +72,7 @@ async def test_the_check_fails_if_a_client_gets_what_is_not_for_it(capsys: pytes
     async with staged(find_server(None), "http://127.0.0.1") as stage:
         assert await Check(stage, wrong).run() == 1
     said = capsys.readouterr()
-    assert "'from pod-a to a room on both' came to bob's laptop on pod-b 1 times in place of 0" in said.err
+    assert "'from pod-a to a room on both' reached bob's laptop on pod-b 1 times instead of 0" in said.err
     assert "next: " in said.err
 
 
@@ -94,7 +94,7 @@ async def test_a_port_that_is_taken_is_said_with_what_to_do() -> None:
         ended = await backplane("demo", "--no-open", "--port", str(port))
     assert ended.code == 1
     assert f"can't listen at 127.0.0.1:{port}" in ended.err
-    assert "next: take another one with --port" in ended.err
+    assert "next: choose another one with --port" in ended.err
 
 
 async def test_what_it_can_not_start_is_said_with_what_to_do() -> None:

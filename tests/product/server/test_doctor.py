@@ -45,7 +45,7 @@ async def test_a_healthy_fleet_has_no_problem(shared_broker: Broker, channel: st
 async def test_a_pod_that_routes_otherwise_is_named(shared_broker: Broker, channel: str) -> None:
     async with connect(shared_broker.url, channel=channel, pod_name="web-1", routing="interest"):
         ended = await backplane("doctor", "--json", url=shared_broker.url, channel=channel)
-        assert any("web-1 routes by interest" in text for step, text in problems(ended) if step == "fleet")
+        assert any("web-1 uses routing=interest" in text for step, text in problems(ended) if step == "fleet")
 
 
 @pytest.mark.parametrize("signs", ["pod", "doctor"])
@@ -78,7 +78,7 @@ async def test_a_risky_setting_is_advice_and_no_failure(redis_server: OwnBroker)
     ended = await backplane("doctor", url=redis_server.url)
     assert ended.code == 0
     assert "set pubsub 32mb 8mb 60" in ended.out
-    assert ended.out.endswith("all works; 1 to consider\n")
+    assert ended.out.endswith("everything works; 1 to consider\n")
 
 
 @pytest.mark.parametrize(

@@ -72,13 +72,13 @@ def _part(value: bytes) -> str:
 
 REFUSED = [
     (None, "no token"),
-    ("x.y.z", "no JWT"),
-    (_part(b"[" * 4_000) + ".e30.", "no JWT"),
-    (_part(b"{}") + ".e30.", "no JWT|algorithm|not signed"),
-    (_part(b"[1]") + ".e30.", "no JWT"),
+    ("x.y.z", "not a JWT"),
+    (_part(b"[" * 4_000) + ".e30.", "not a JWT"),
+    (_part(b"{}") + ".e30.", "not a JWT|algorithm|not signed"),
+    (_part(b"[1]") + ".e30.", "not a JWT"),
     (token(aud="me", iss="us", exp=float("inf")), "claims are not|claim exp"),
     (token(aud="me", iss="us", sub=True), "claims are not"),
-    (token("another-secret-of-thirty-two-bytes"), "not signed by a key"),
+    (token("another-secret-of-thirty-two-bytes"), "not signed with a key"),
     (token(aud="me", iss="us", exp=time.time() - 60), "claim exp"),
     (token(aud="me", iss="us", exp=None), "no claim exp"),
     (token(aud="me", iss="us", nbf=time.time() + 86_400), "claim nbf"),
@@ -132,7 +132,7 @@ async def test_a_subject_that_publishes_too_often_is_held_up_alone(redis_url: st
         assert (await served.publish(token(backplane=roles), "user:ann", 1))[0] == 200
         status, body = await served.publish(token(backplane=roles), "user:ann", 1)
         assert status == 429
-        assert "a second" in body["error"]
+        assert "per second" in body["error"]
         assert (await served.publish(token(sub="bob", backplane=roles), "user:ann", 1))[0] == 200
 
 

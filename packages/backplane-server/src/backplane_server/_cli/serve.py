@@ -56,7 +56,9 @@ def serve(
     ] = None,
     admin: Annotated[
         bool,
-        typer.Option("--admin", help="Serve a page at /admin to tokens with the role admin (or BACKPLANE_SERVE_ADMIN)."),
+        typer.Option(
+            "--admin", help="Serve a page at /admin to tokens with the role admin (or BACKPLANE_SERVE_ADMIN)."
+        ),
     ] = False,
     pusher_apps_file: Annotated[
         Text, _flag("File of Pusher apps, id:key:secret a line", "PUSHER_APPS_FILE", panel=PUSHER)

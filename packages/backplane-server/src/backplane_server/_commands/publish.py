@@ -99,11 +99,12 @@ async def _confirmed(backplane: BaseBackplane, timeout_s: float) -> None:
         await backplane.flush(timeout_s=timeout_s)
     except TimeoutError as error:
         raise Failure(
-            f"the broker has not confirmed it within {timeout_s:g} s: {error}", "`backplane doctor` finds out more"
+            f"the broker has not confirmed it within {timeout_s:g} s: {error}",
+            "run `backplane doctor` to find out more",
         ) from None
     if dropped := {cause: count for cause, count in backplane.stats().dropped.items() if count}:
         causes = ", ".join(f"{count} {cause}" for cause, count in dropped.items())
-        raise Failure(f"the broker did not accept it: {causes}", "`backplane doctor` finds out more", FAILED)
+        raise Failure(f"the broker did not accept it: {causes}", "run `backplane doctor` to find out more", FAILED)
 
 
 async def _lines(stream: BinaryIO) -> AsyncIterator[tuple[int, bytes]]:
