@@ -6,12 +6,16 @@ import asyncio
 from typing import Any, cast
 
 import pytest
-from backplane_core import DurableLink, Lost, Publisher
+from backplane_core import DurableLink, Lost, Publisher, connect
 from backplane_testservers import Proxy
 
 from tests.product.logs.servers import LogServer
 from tests.product.logs.traffic import USER, fleet, reading
+from tests.support.sockets import attach
 from tests.support.waiting import until
+
+MISSED = 8_000
+"""Events that a pod reads later, for some ten seconds over a narrow line."""
 
 
 async def test_a_server_without_a_disk_that_dies_costs_no_event(log_server: LogServer, channel: str) -> None:
@@ -68,6 +72,31 @@ async def test_without_the_ring_a_server_that_forgets_costs_events_and_each_lies
             for socket in traffic.sockets:
                 assert ("lost" in socket.events) == ring
                 assert bool(sum([gap.missed or 0 for gap in socket.gaps])) != ring
+
+
+async def test_a_pod_that_reads_on_for_longer_than_a_beat_may_take_keeps_its_link(
+    log_server: LogServer, channel: str
+) -> None:
+    """It was cut off, and the line is narrow: its own beats come behind all that it missed."""
+    options: dict[str, Any] = {"channel": channel, "lanes": 1, "beat_s": 0.1, "probe_interval_s": 2.0}
+    with Proxy(log_server.broker.host, log_server.broker.port) as proxy:
+        async with connect(proxy.url(log_server.url), **options) as pod, Publisher(log_server.url, **options) as worker:
+            socket = await attach(pod, "c", USER)
+            proxy.refuse()
+            proxy.reset()
+            await until(lambda: pod.state == "degraded", "the pod is cut off")
+            for number in range(MISSED):
+                await worker.publish(USER, [number, "x" * 250])
+            await worker.flush(timeout_s=30)
+            proxy.down.limit(300_000)
+            proxy.heal()
+            await until(lambda: pod.state == "live", "another link is live", 60)
+            links, began = pod.stats().links, len(socket.events)
+            assert began < MISSED / 2, "there is much to read"
+            await until(lambda: len(socket.events) == MISSED, "it has read all", 120)
+            assert pod.stats().links == links
+        assert [event[0] for event in socket.events] == list(range(MISSED))
+        assert not socket.gaps
 
 
 async def test_links_that_are_cut_again_and_again_cost_no_event(log_server: LogServer, channel: str) -> None:

@@ -141,8 +141,11 @@ class StreamReader:
         while True:
             inbox.behind.clear()
             behind = [lane for lane in inbox.lanes.values() if lane.is_behind]
-            for lane in behind:  # a page of each in turn
-                await self._read_page(lane)
+            # A page of each at once: one after the other, a lane would wait for as many round trips as there are lanes.
+            done = await asyncio.gather(*[self._read_page(lane) for lane in behind], return_exceptions=True)
+            for failure in done:
+                if failure is not None:
+                    raise failure
             if time.monotonic() >= self._look_at:
                 await self._look()
             if not behind:

@@ -162,10 +162,23 @@ class Receiver:
         accepted = self._admission.accepted
         if self._cursors is not None:
             self._begin_log(self._watermark.heard_at)
-            batch = self._cursors.passing(batch)
+            batch = self._cursors.passing(self._ahead_of_beats(batch))
         await self._reader.process(batch if self._verifier is None else self._verifier.verified(batch))
         if self._refusals.is_open:
             await self._judge_refusals(accepted=self._admission.accepted > accepted)
+
+    def _ahead_of_beats(self, batch: Iterable[Frame | Lost]) -> Iterable[Frame | Lost]:
+        """Return a batch of a log, in which a beat of our own stands behind all that the log still has for us.
+
+        A pod that was cut off reads on for as long as that takes, and its link is not deaf meanwhile: given up for that,
+        over a slow line it would begin again and again, and not come to the end.
+        """
+        if not self._heartbeat.waits:
+            return batch
+        frames, shared = list(batch), self._subscriptions.shared
+        if any(type(frame) is tuple and frame[0] == shared for frame in frames):
+            self._heartbeat.behind()
+        return frames
 
     def _begin_log(self, now: float) -> None:
         """Prepare for frames of a log, which may be as old as the outage was long."""

@@ -62,6 +62,11 @@ class Heartbeat:
         self._overdue = self._unconfirmed = None
 
     @property
+    def waits(self) -> bool:
+        """Whether a beat that was confirmed has not been heard."""
+        return self._overdue is not None
+
+    @property
     def tick_s(self) -> float:
         """How often to call `tick`."""
         return min(self.beat_s, self.probe_interval_s / 4)
