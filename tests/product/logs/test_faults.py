@@ -89,7 +89,7 @@ async def test_a_pod_that_reads_on_for_longer_than_a_beat_may_take_keeps_its_lin
                 await worker.publish(USER, [number, "x" * 250])
             await worker.flush(timeout_s=30)
             proxy.down.limit(300_000)
-            proxy.heal()
+            proxy.accept()
             await until(lambda: pod.state == "live", "another link is live", 60)
             links, began = pod.stats().links, len(socket.events)
             assert began < MISSED / 2, "there is much to read"

@@ -170,8 +170,8 @@ class Receiver:
     def _ahead_of_beats(self, batch: Iterable[Frame | Lost]) -> Iterable[Frame | Lost]:
         """Return a batch of a log, in which a beat of our own stands behind all that the log still has for us.
 
-        A pod that was cut off reads on for as long as that takes, and its link is not deaf meanwhile: given up for that,
-        over a slow line it would begin again and again, and not come to the end.
+        A pod that was cut off reads on for as long as that takes, and its link is not deaf meanwhile: if it were given
+        up for that, a pod behind a slow line would begin again and again, and not come to the end.
         """
         if not self._heartbeat.waits:
             return batch
