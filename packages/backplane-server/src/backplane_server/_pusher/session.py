@@ -38,9 +38,9 @@ from backplane_server._pusher.messages import (
 from backplane_server._pusher.names import MOST_CHARACTERS, Channel, channel_named, event_name_problem, user_target
 from backplane_server._pusher.rooms import shown
 from backplane_server._pusher.signatures import signer_of
-from backplane_server._pusher.subscription import ChannelSink, Subscription
+from backplane_server._pusher.subscription import ChannelSink, Subscription, connection_ids
 
-__all__ = ["Session", "connection_ids"]
+__all__ = ["Session"]
 
 MOST_CHANNELS: Final = 256
 """Channels of one client."""
@@ -71,15 +71,6 @@ class RefusedError(Exception):
         self.kind = kind
         self.message = message
         self.status = status
-
-
-def connection_ids(app_id: str, socket_id: str, channel: Channel | None = None) -> list[str]:
-    """Return the ids of a client's connections: its own, and that of a channel which may have one of its own.
-
-    The app's id is in there, so that no app can exclude another's clients.
-    """
-    own = f"pusher:{app_id}:{socket_id}"
-    return [own] if channel is None else [own, f"{own}:{channel.name}"]
 
 
 @define(kw_only=True, eq=False)

@@ -17,7 +17,8 @@ from backplane_server._pusher.apps import PusherApp
 from backplane_server._pusher.door import Door
 from backplane_server._pusher.form import PusherForm
 from backplane_server._pusher.messages import CLOSES, error, established
-from backplane_server._pusher.session import Session, connection_ids
+from backplane_server._pusher.session import Session
+from backplane_server._pusher.subscription import connection_ids
 
 __all__ = ["SocketDoor"]
 

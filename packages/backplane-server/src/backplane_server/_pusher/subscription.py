@@ -1,4 +1,4 @@
-"""One channel that a socket hears: `Subscription`, and the `ChannelSink` of one that needs a connection of its own."""
+"""One channel that a socket hears: `Subscription`, and the `ChannelSink` of one with a connection of its own."""
 
 from __future__ import annotations
 
@@ -12,10 +12,19 @@ from backplane_server._pusher.messages import CLOSES
 from backplane_server._pusher.names import Channel
 from backplane_server._pusher.rooms import Room
 
-__all__ = ["ChannelSink", "Subscription"]
+__all__ = ["ChannelSink", "Subscription", "connection_ids"]
 
 MOST_HELD: Final = 1_000
 """Events that may come until a client knows that it is subscribed: as many as may wait for it afterwards."""
+
+
+def connection_ids(app_id: str, socket_id: str, channel: Channel | None = None) -> list[str]:
+    """Return the ids of a client's connections: its own, and that of a channel which may have one of its own.
+
+    The app's id is in there, so that no app can exclude another's clients.
+    """
+    own = f"pusher:{app_id}:{socket_id}"
+    return [own] if channel is None else [own, f"{own}:{channel.name}"]
 
 
 @define(eq=False)

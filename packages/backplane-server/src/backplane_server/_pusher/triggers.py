@@ -20,7 +20,7 @@ from backplane_server._pusher.answers import Problem
 from backplane_server._pusher.listing import Listing
 from backplane_server._pusher.messages import event_json
 from backplane_server._pusher.names import Channel, channel_named, event_name_problem
-from backplane_server._pusher.session import connection_ids
+from backplane_server._pusher.subscription import connection_ids
 
 __all__ = ["MOST_BATCHED", "MOST_CHANNELS", "Triggers"]
 
