@@ -50,6 +50,28 @@ async def test_a_post_may_be_for_those_who_have_several_targets_and_leave_out_th
         assert await delivered(target="user:ann", exclude=["a"], exclude_targets=["user:ann"]) == 0
 
 
+@pytest.mark.parametrize("key", ["job-7", '"job-7"', '"a \\"quoted\\" one"'])
+async def test_what_is_posted_again_under_its_key_reaches_nobody_twice(key: str) -> None:
+    async with serve() as server, server.websocket("/ws?user=ann&conn_id=a") as socket:
+        body = {"target": "user:ann", "event": "done"}
+        headers = {**ANN, "Idempotency-Key": key}
+        answers = [await server.client.post("/publish", json=body, headers=headers) for _ in range(3)]
+        assert [answer.json() for answer in answers] == [{"delivered": 1}, {"delivered": 0}, {"delivered": 0}]
+        other = await server.client.post("/publish", json={**body, "event": "last"}, headers=ANN)
+        assert other.json() == {"delivered": 1}
+        assert [await socket.recv() for _ in range(2)] == ['"done"', '"last"']
+        assert await server.metric("backplane_repeated_events_total") == 2
+
+
+@pytest.mark.parametrize("key", ["", '""', "x" * 1025])
+async def test_a_key_that_is_none_is_named(key: str) -> None:
+    async with serve() as server:
+        body = {"target": "user:ann", "event": 1}
+        answer = await server.client.post("/publish", json=body, headers={**ANN, "Idempotency-Key": key})
+        assert answer.status_code == 422
+        assert "event_id" in answer.json()["error"]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "error"),
     [

@@ -9,7 +9,7 @@ import pytest
 from attrs import frozen
 from backplane_core import Transport
 from backplane_core.testing import LINK_CHECKS, LinkCheck
-from backplane_redis import SentinelTransport
+from backplane_redis import SentinelStreamsTransport, SentinelTransport
 from backplane_testservers import BrokerUnavailable
 from backplane_testservers.sentinels import SentinelSet
 
@@ -23,8 +23,11 @@ class SentinelHarness:
     """One master; its sentinel is in no hurry to call it dead, so it comes back as what it was."""
 
     sentinels: SentinelSet
+    over_streams: bool
 
     def make(self) -> Transport:
+        if self.over_streams:
+            return SentinelStreamsTransport(self.sentinels.url.replace("://", "+streams://", 1))
         return SentinelTransport(self.sentinels.url)
 
     async def cut(self) -> None:
@@ -44,9 +47,10 @@ def sentinels() -> Iterator[SentinelSet]:
         skip_or_fail(error)
 
 
+@pytest.mark.parametrize("over_streams", [False, True], ids=["pubsub", "streams"])
 @pytest.mark.parametrize("check", LINK_CHECKS, ids=lambda check: check.__name__)
-async def test_link(sentinels: SentinelSet, leaves_nothing: None, check: LinkCheck) -> None:
-    harness = SentinelHarness(sentinels)
+async def test_link(sentinels: SentinelSet, leaves_nothing: None, check: LinkCheck, *, over_streams: bool) -> None:
+    harness = SentinelHarness(sentinels, over_streams)
     try:
         await check(harness)
     finally:

@@ -25,6 +25,8 @@ DEFAULTS = {
     "resend_max_bytes": 32 * 1024 * 1024,
     "resume_max_bytes": 64 * 1024 * 1024,
     "resume_concurrency": 8,
+    "event_id_window_s": 120.0,
+    "event_ids_max": 65_536,
     "stale_after_s": 10.0,
     "max_event_bytes": 1024 * 1024,
     "origin_ttl_s": 300.0,

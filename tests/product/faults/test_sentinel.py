@@ -10,9 +10,9 @@ import pytest
 from attrs import evolve
 from backplane_core import LinkChanged, Proven
 from backplane_core._protocol.sequence import Tracker
-from backplane_redis import sentinel
-from backplane_redis._sentinel.link import CHECK_S, SentinelLink
+from backplane_redis._sentinel.link import SentinelLink
 from backplane_redis._sentinel.quorum import NEWS_S
+from backplane_redis._sentinel.watch import CHECK_S, MasterWatch
 from backplane_testservers import BrokerUnavailable
 from backplane_testservers.sentinels import SentinelSet
 
@@ -99,14 +99,14 @@ async def late_pod(rig: Rig, sentinels: SentinelSet, monkeypatch: pytest.MonkeyP
     may_ask = asyncio.Event()
     may_ask.set()
 
-    class LateLink(SentinelLink):
+    class LateWatch(MasterWatch):
         @staticmethod
         async def _pause() -> None:
-            await SentinelLink._pause()
+            await MasterWatch._pause()
             await may_ask.wait()
 
     with monkeypatch.context() as late:
-        late.setattr(sentinel, "SentinelLink", LateLink)
+        late.setattr("backplane_redis._sentinel.link.MasterWatch", LateWatch)
         return await rig.pod_at(sentinels.url), may_ask
 
 

@@ -25,6 +25,7 @@ KNOWN = (
     "also",
     "exclude",
     "key",
+    "event_id",
     "receipt",
     "pod",
     "routing",
@@ -63,7 +64,7 @@ async def test_pods_of_both_kinds_serve_one_fleet_and_nothing_is_lost_doubled_mi
         answers = await ours[0].fleet.count(Target.everyone())
         assert (len(answers.by_pod), answers.complete) == (3, True)
         assert (await ours[0].fleet.close(Target.user("nobody") & Target.org("nobody"))).complete
-        assert (await ours[0].fleet.publish(Target.user("nobody"), "receipt", key="k")).complete
+        assert (await ours[0].fleet.publish(Target.user("nobody"), "receipt", key="k", event_id="e")).complete
         # What is restricted reaches nobody there. None of their sockets has a host's kind, and each of ours has.
         for socket in [socket for socket in ledger.sockets if socket.foreign]:
             first, second, *_ = socket.targets

@@ -69,6 +69,7 @@ BAD: dict[str, Any] = {
     "nine intersected": changed(to={"any": [[{"User": str(number)} for number in range(9)]]}),
     "65 excluded targets": changed(to={"any": ["Everyone"], "not": [{"User": str(number)} for number in range(65)]}),
     **each("key", [1, True, "", [], {}, "x" * 1025]),
+    **each("event_id", [1, True, "", [], {}, "x" * 1025]),
     **each("routing", [1, True, [], {}], seq=1),
     **each("lanes", ["1", True, 1.5, []], seq=1),
 }
@@ -79,6 +80,9 @@ BEYOND_A_SCHEMA: dict[str, bytes] = {
     "a whole number written with an exponent": b'{"origin":"o","target":{"User":"u1"},"event":1,"seq":1e3}',
     "an id of 1,026 bytes": '{"origin":"o","target":{"User":"%s"},"event":1}'.__mod__("é" * 513).encode(),
     "a key of 1,026 bytes": '{"origin":"o","target":{"User":"u1"},"event":1,"key":"%s"}'.__mod__("é" * 513).encode(),
+    "an event_id of 1,026 bytes": '{"origin":"o","target":{"User":"u1"},"event":1,"event_id":"%s"}'.__mod__(
+        "é" * 513
+    ).encode(),
     "a kind of 33 characters with its underscores": b'{"origin":"o","target":{"%b":"a"},"event":1}' % (b"A" * 17),
     "an event beyond a double": b'{"origin":"o","target":{"User":"u1"},"event":1e400}',
     "a lone surrogate": b'{"origin":"o","target":{"User":"\\ud800"},"event":1}',

@@ -129,6 +129,7 @@ def test_the_decoder_of_the_page_reads_every_golden_frame(frame: str) -> None:
         "exclude": list(meant.exclude),
         "trace": meant.trace,
         "key": meant.key,
+        "event_id": meant.event_id,
         "to": {"any": [brief(term) for term in meant.to], "not": [brief(term) for term in meant.to_exclude]}
         if meant.to
         else None,

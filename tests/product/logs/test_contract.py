@@ -19,9 +19,11 @@ from backplane_core.testing import (
     MemoryLogTransport,
 )
 from backplane_nats import JetStreamTransport
-from backplane_redis import StreamsTransport
+from backplane_redis import ClusterStreamsTransport, StreamsTransport
+from backplane_testservers import BrokerUnavailable, Proxy, RedisCluster, free_port
 
-from tests.product.contract.harnesses import BrokerHarness
+from tests.conftest import skip_or_fail
+from tests.product.contract.harnesses import BrokerHarness, ProxiedHarness
 
 OUTAGES = {check.__name__ for check in OUTAGE_CHECKS}
 
@@ -46,6 +48,10 @@ def streams(url: str) -> Transport:
     return StreamsTransport(url.replace("://", "+streams://", 1))
 
 
+def cluster(url: str) -> Transport:
+    return ClusterStreamsTransport(url.replace("://", "+streams://", 1))
+
+
 def jetstream(url: str) -> Transport:
     return JetStreamTransport(url.replace("://", "+jetstream://", 1))
 
@@ -62,6 +68,20 @@ def _unknown(_name: str) -> str:
 OPENERS: dict[str, Callable[[str], Transport]] = {"redis": streams, "jetstream": jetstream}
 
 
+@pytest.fixture(scope="module")
+def cut_cluster() -> Iterator[ProxiedHarness]:
+    """A cluster of one node, which tells clients to come by way of a proxy."""
+    port = free_port()
+    try:
+        with (
+            Proxy("127.0.0.1", port) as proxy,
+            RedisCluster(masters=1, ports={0: port}, announced_ports={0: proxy.port}) as broker,
+        ):
+            yield ProxiedHarness(broker.url, proxy, cluster)
+    except BrokerUnavailable as error:
+        skip_or_fail(error)
+
+
 @pytest.fixture
 def harness(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
     """A harness with a broker of its own for a check that cuts it, and over the shared one for any other.
@@ -76,7 +96,11 @@ def harness(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr("backplane_nats._inline_io.version", _unknown)
     check: Any = request.getfixturevalue("check")
     is_cut = check.__name__ in OUTAGES
-    if broker == "jetstream":  # a server that has thousands of streams from other checks is slow
+    if broker == "cluster" and is_cut:
+        yield request.getfixturevalue("cut_cluster")
+    elif broker == "cluster":
+        yield BrokerHarness(request.getfixturevalue("shared_redis_cluster"), cluster)
+    elif broker == "jetstream":  # a server that has thousands of streams from other checks is slow
         opener = OPENERS[broker] if is_cut else jetstream_in_memory
         yield BrokerHarness(request.getfixturevalue("jetstream_server"), opener)
     else:
@@ -84,13 +108,13 @@ def harness(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         yield BrokerHarness(request.getfixturevalue(kind), OPENERS[broker])
 
 
-@pytest.mark.parametrize("harness", ["memory", "redis", "jetstream", "jetstream_public"], indirect=True)
+@pytest.mark.parametrize("harness", ["memory", "redis", "cluster", "jetstream", "jetstream_public"], indirect=True)
 @pytest.mark.parametrize("check", LINK_CHECKS, ids=lambda check: check.__name__)
 async def test_link(check: LinkCheck, harness: Harness) -> None:
     await check(harness)
 
 
-@pytest.mark.parametrize("harness", ["memory", "redis", "jetstream"], indirect=True)
+@pytest.mark.parametrize("harness", ["memory", "redis", "cluster", "jetstream"], indirect=True)
 @pytest.mark.parametrize("check", FLEET_CHECKS, ids=lambda check: check.__name__)
 async def test_fleet(check: FleetCheck, harness: Harness) -> None:
     await check(harness, "broadcast")

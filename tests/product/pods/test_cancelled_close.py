@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from backplane_core import Transport
 from backplane_nats import NatsTransport
-from backplane_redis import ClusterTransport, RedisTransport, StreamsTransport
+from backplane_redis import ClusterStreamsTransport, ClusterTransport, RedisTransport, StreamsTransport
 from backplane_testservers.leftovers import no_leftovers
 from redis.credentials import CredentialProvider
 
@@ -23,13 +23,21 @@ class NoSecret(CredentialProvider):
         return ("default", "any")
 
 
-@pytest.fixture(params=["redis", "resp2", "streams", "cluster", "redis renewed", "streams renewed", "cluster renewed"])
+@pytest.fixture(
+    params=[
+        *("redis", "resp2", "streams", "cluster", "cluster-streams"),
+        *("redis renewed", "streams renewed", "cluster renewed", "cluster-streams renewed"),
+    ]
+)
 def redis_transport(request: pytest.FixtureRequest) -> Transport:
     """A new one, of each kind; some keep their credentials from expiring."""
     kind, _, renewed = request.param.partition(" ")
     options: dict[str, Any] = {"credential_provider": NoSecret(), "renew_credentials_s": 600} if renewed else {}
-    if kind == "cluster":
-        return ClusterTransport(request.getfixturevalue("shared_redis_cluster").url, connection_kwargs=options)
+    if kind.startswith("cluster"):
+        cluster_url: str = request.getfixturevalue("shared_redis_cluster").url
+        if kind == "cluster":
+            return ClusterTransport(cluster_url, connection_kwargs=options)
+        return ClusterStreamsTransport(cluster_url.replace("://", "+streams://", 1), connection_kwargs=options)
     url: str = request.getfixturevalue("redis_url")
     if kind == "streams":
         return StreamsTransport(url.replace("://", "+streams://", 1), connection_kwargs=options)

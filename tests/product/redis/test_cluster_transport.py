@@ -97,7 +97,7 @@ async def test_each_open_asks_another_node_first_since_ones_view_may_be_old(shar
         asked += [node.address for node in link._nodes]
         await link.aclose()
     assert len(set(asked[-3:])) == 3
-    assert sorted(transport._askable) == sorted([("127.0.0.1", gone), *set(asked)])
+    assert sorted(transport._seeds._askable) == sorted([("127.0.0.1", gone), *set(asked)])
 
 
 async def test_the_environment_names_it_by_its_scheme(shared_redis_cluster: RedisCluster, channel: str) -> None:

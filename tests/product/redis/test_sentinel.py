@@ -241,7 +241,7 @@ async def test_a_link_is_sure_until_the_sentinels_last_confirmed_its_master(plai
 async def test_a_link_that_nobody_confirms_for_long_may_be_in_vain(
     plain: SentinelSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backplane_redis._sentinel.link.LONG_S", 2 * NEWS_S)
+    monkeypatch.setattr("backplane_redis._sentinel.watch.LONG_S", 2 * NEWS_S)
 
     async def away(*_: object) -> None:
         raise TransportError("away")

@@ -29,6 +29,19 @@ async def test_an_event_reaches_the_connections_of_its_targets_and_the_receipt_c
         assert ended.out == "delivered to 0 connections\n"
 
 
+async def test_an_event_that_is_published_again_under_its_id_reaches_nobody_twice(redis_url: str, channel: str) -> None:
+    async with connect(redis_url, channel=channel, pod_name="web-1") as pod:
+        socket = await attach(pod, "one", ANN)
+        for delivered in (1, 0):
+            command = ("publish", "user:ann", '"done"', "--event-id", "job-7", "--json")
+            ended = await backplane(*command, url=redis_url, channel=channel)
+            assert (ended.json["delivered"], ended.json["complete"]) == (delivered, True)
+        assert socket.events == ["done"]
+        lines = await backplane("publish", "user:ann", "-", "--event-id", "x", url=redis_url, channel=channel, text="1")
+        assert lines.code == 2
+        assert "--event-id" in lines.err
+
+
 async def test_lines_of_the_standard_input_are_published_in_order(shared_broker: Broker, channel: str) -> None:
     async with connect(shared_broker.url, channel=channel) as pod:
         socket = await attach(pod, "one", ANN)

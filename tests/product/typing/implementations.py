@@ -61,7 +61,15 @@ class Double:
 
     async def dissociate(self, conn_id: str, target: Target) -> None: ...
 
-    async def publish(self, target: Targets, event: object, *, exclude: Excluded = (), key: str | None = None) -> int:
+    async def publish(
+        self,
+        target: Targets,
+        event: object,
+        *,
+        exclude: Excluded = (),
+        key: str | None = None,
+        event_id: str | None = None,
+    ) -> int:
         return 0
 
     async def publish_json(
@@ -71,6 +79,7 @@ class Double:
         *,
         exclude: Excluded = (),
         key: str | None = None,
+        event_id: str | None = None,
     ) -> int:
         return 0
 

@@ -4,11 +4,21 @@ from typing import TYPE_CHECKING
 
 from backplane_redis.backplane import RedisBackplane
 from backplane_redis.cluster import ClusterTransport
+from backplane_redis.cluster_streams import ClusterStreamsTransport
 from backplane_redis.sentinel import SentinelTransport
+from backplane_redis.sentinel_streams import SentinelStreamsTransport
 from backplane_redis.streams import StreamsTransport
 from backplane_redis.transport import RedisTransport
 
-__all__ = ["ClusterTransport", "RedisBackplane", "RedisTransport", "SentinelTransport", "StreamsTransport"]
+__all__ = [
+    "ClusterStreamsTransport",
+    "ClusterTransport",
+    "RedisBackplane",
+    "RedisTransport",
+    "SentinelStreamsTransport",
+    "SentinelTransport",
+    "StreamsTransport",
+]
 
 __version__: str
 """The version of the installed distribution."""

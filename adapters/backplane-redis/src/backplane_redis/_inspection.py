@@ -28,7 +28,12 @@ _OLD: Final = re.compile(r"[0-5]\.|6\.[01]\.")
 
 
 async def inspect_node(
-    connection: LinkConnection, address: Address | None, access: Access, *, is_log: bool = False
+    connection: LinkConnection,
+    address: Address | None,
+    access: Access,
+    *,
+    is_log: bool = False,
+    is_replicated: bool = False,
 ) -> BrokerReport:
     """Ask a server about itself, and close the connection.
 
@@ -37,6 +42,7 @@ async def inspect_node(
         address: Where to; None: its socket.
         access: How it is reached.
         is_log: Whether its streams are used, and not pub/sub.
+        is_replicated: Whether a replica may take over from it.
 
     Raises:
         TransportError: It closed the connection.
@@ -57,7 +63,7 @@ async def inspect_node(
         greeting = connection.greeting
         name = (greeting.server or "Redis").capitalize()
         version = fields.get("valkey_version") or greeting.version or fields.get("redis_version", "unknown version")
-        advice = [*judge(greeting, fields, str(buffers), is_log=is_log), *access.advice]
+        advice = [*judge(greeting, fields, str(buffers), is_log=is_log, is_replicated=is_replicated), *access.advice]
         return BrokerReport(
             server=" ".join(filter(None, (f"{name} {version} at {where},", greeting.mode or fields.get("redis_mode")))),
             advice=[f"{where}: {text}" for text in advice],
@@ -68,7 +74,14 @@ async def inspect_node(
     raise TransportError(f"Redis at {where} closed the connection")  # out here, without `__context__`
 
 
-def judge(greeting: Greeting, fields: Mapping[str, str], buffers: str, *, is_log: bool) -> Iterator[str]:
+def judge(
+    greeting: Greeting,
+    fields: Mapping[str, str],
+    buffers: str,
+    *,
+    is_log: bool,
+    is_replicated: bool = False,
+) -> Iterator[str]:
     """Yield what a fleet should know of a server, and what to set; one sentence each.
 
     Args:
@@ -76,13 +89,14 @@ def judge(greeting: Greeting, fields: Mapping[str, str], buffers: str, *, is_log
         fields: What INFO says; one that is not there is not judged.
         buffers: What CONFIG says of `client-output-buffer-limit`; anything else is not judged.
         is_log: Whether its streams are used, and not pub/sub.
+        is_replicated: Whether a replica may take over from it.
     """
     if greeting.tears_messages:
         yield f"Valkey {greeting.version} tears large messages of pub/sub: use 9.1.2 or newer"
     if greeting.server == "redis" and _OLD.match(greeting.version):
         yield f"Redis {greeting.version} is older than what is tested: use 6.2 or newer"
     if is_log:
-        yield from find_weaknesses(fields)
+        yield from find_weaknesses(fields, is_replicated=is_replicated)
     elif found := _PUBSUB.search(buffers):
         yield from _judge_buffer(*map(int, found.groups()))
     connected, most = fields.get("connected_clients", ""), fields.get("maxclients", "")

@@ -19,6 +19,8 @@ _USES_TLS: Final[Mapping[str, bool]] = {"redis": False, "rediss": True, "valkey"
 MAX_PORT: Final = 65_535
 _REDIS_PORT: Final = 6379
 _SENTINEL_PORT: Final = 26379
+_STREAMS: Final = "+streams"
+"""What stands behind the scheme of a URL of pub/sub where the same servers' streams are used in its place."""
 _ENCODE: Final = "percent-encode @ : / ? # % [ ] , inside user name and password"
 
 
@@ -81,9 +83,17 @@ class RedisUrl:
     @classmethod
     def parse_streams(cls, url: str) -> RedisUrl:
         """Parse the URL of one server whose streams are used; raise as `parse`."""
-        scheme, separator, rest = url.strip().partition("://")
-        plain = scheme.lower().removesuffix("+streams")
-        return evolve(cls.parse(f"{plain}{separator}{rest}"), scheme=f"{plain}+streams")
+        return _over_streams(cls.parse(_without_streams(url)))
+
+    @classmethod
+    def parse_sentinel_streams(cls, url: str) -> RedisUrl:
+        """Parse the URL of a service that sentinels watch, whose streams are used; raise as `parse`."""
+        return _over_streams(cls.parse_sentinel(_without_streams(url)))
+
+    @classmethod
+    def parse_cluster_streams(cls, url: str) -> RedisUrl:
+        """Parse the URL of a cluster whose streams are used; raise as `parse`."""
+        return _over_streams(cls.parse_cluster(_without_streams(url)))
 
     @classmethod
     def parse_cluster(cls, url: str) -> RedisUrl:
@@ -152,6 +162,17 @@ class RedisUrl:
         user, colon, _ = self.login.partition(":")
         login = (f"{user}:***@" if colon else "***@") if self.login else ""
         return f"{self.scheme}://{login}{','.join(map(format_address, self.hosts))}{self.path}"
+
+
+def _without_streams(url: str) -> str:
+    """Return the URL of the same servers whose pub/sub is used."""
+    scheme, separator, rest = url.strip().partition("://")
+    return f"{scheme.lower().removesuffix(_STREAMS)}{separator}{rest}"
+
+
+def _over_streams(url: RedisUrl) -> RedisUrl:
+    """Return the URL of the same servers' streams."""
+    return evolve(url, scheme=f"{url.scheme}{_STREAMS}")
 
 
 def _has_wrong_port(host: str) -> bool:

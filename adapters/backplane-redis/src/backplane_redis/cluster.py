@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from backplane_core import BrokerReport, ConfigurationError, Link, Traits, TransportError
+from backplane_core import BrokerReport, Link, Traits
 
-from backplane_redis._cluster.discovery import ask_for_slots
 from backplane_redis._cluster.link import ClusterLink
-from backplane_redis._cluster.slots import SlotMap
-from backplane_redis._connection import LinkConnection
-from backplane_redis._inspection import inspect_node
-from backplane_redis._limits import MAX_PAYLOAD_BYTES, Limits, with_limit
-from backplane_redis._opening import Connector
-from backplane_redis._options import connection_options
-from backplane_redis._reaching import Reaching
+from backplane_redis._cluster.seeds import ClusterSeeds
+from backplane_redis._limits import MAX_PAYLOAD_BYTES, with_limit
 from backplane_redis._url import RedisUrl
 
 __all__ = ["ClusterTransport"]
@@ -44,26 +38,13 @@ class ClusterTransport:
         address_map: Mapping[str, str] | str | None = None,
     ) -> None:
         self._url = RedisUrl.parse_cluster(url)
-        reaching = Reaching.parse(self._url, connection_kwargs, announces=True, address_map=address_map)
-        if "db" in {*reaching.given, *self._url.query}:
-            raise ConfigurationError(f"{self._url} has no option 'db': a cluster has one database")
-        self._connector = Connector(
-            connection_options(reaching.url, reaching.given),
-            self._url,
-            addresses=reaching.addresses,
-            tls_hostname=reaching.tls_hostname,
-            renew_s=reaching.renew_s,
-        )
-        # The nodes to ask, in this order: the URL's hosts, and those that were found.
-        self._askable = list(self._url.hosts)
-
-        self._limits = Limits()
+        self._seeds = ClusterSeeds(self._url, connection_kwargs, address_map)
         self._traits = Traits(max_payload_bytes=MAX_PAYLOAD_BYTES, nodes="several")
 
     @property
     def traits(self) -> Traits:
         """What a cluster can do; `max_payload_bytes` is what its nodes are known to take."""
-        self._traits = with_limit(self._traits, self._limits)
+        self._traits = with_limit(self._traits, self._seeds.limits)
         return self._traits
 
     def __repr__(self) -> str:
@@ -80,37 +61,14 @@ class ClusterTransport:
 
         Cancellation: leaves no socket behind.
         """
-        connection, slots = await self._ask()
-        link = ClusterLink(slots, self._connector, self._limits)
-        if self._askable[-1] in slots.owners:
-            link.adopt(self._askable[-1], connection)
+        seeds = self._seeds
+        connection, slots = await seeds.ask()
+        link = ClusterLink(slots, seeds.connector, seeds.limits)
+        if seeds.last_asked in slots.owners:
+            link.adopt(seeds.last_asked, connection)
         else:
             await connection.disconnect(nowait=True)
         return link
-
-    async def _ask(self) -> tuple[LinkConnection, SlotMap]:
-        """Return a connection to a node, which is the last to be asked from now on, and its view of the cluster.
-
-        Raises:
-            TransportError: No node answers that it is one of a cluster.
-            AuthenticationError: A node refused the credentials, or the user may not ask.
-        """
-        failures: list[TransportError] = []
-        for address in list(self._askable):
-            # The next attempt begins with another: one node's view may be out of date.
-            self._askable.remove(address)
-            self._askable.append(address)
-            try:
-                connection, slots = await ask_for_slots(self._connector, address, self._limits)
-            except TransportError as error:
-                failures.append(error)
-                continue
-            owners = slots.owners
-            still = {*self._url.hosts, *owners, address}
-            kept = [one for one in self._askable[:-1] if one in still]
-            self._askable = list(dict.fromkeys([*kept, *sorted(owners - {address}), address]))
-            return connection, slots
-        raise next((error for error in failures if not error.retryable), failures[-1])
 
     async def inspect(self) -> BrokerReport:
         """Connect to each node that serves slots, ask for what a fleet should know, and disconnect.
@@ -123,14 +81,4 @@ class ClusterTransport:
 
         Cancellation: leaves no socket behind.
         """
-        connection, slots = await self._ask()
-        await connection.disconnect(nowait=True)
-        reports: list[BrokerReport] = []
-        for address in sorted(slots.owners):
-            opened = await self._connector.open(address)
-            reports.append(await inspect_node(opened, address, self._connector.access(address)))
-        return BrokerReport(
-            server=f"a cluster of {len(reports)} nodes with slots, the first of which is {reports[0].server}",
-            advice=[advice for report in reports for advice in report.advice],
-            unasked=[what for report in reports for what in report.unasked],
-        )
+        return await self._seeds.inspect()

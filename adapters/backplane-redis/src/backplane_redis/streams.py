@@ -4,32 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Any, Final
+from typing import Any
 
 from backplane_core import BrokerReport, QueueLink, Retention, Traits, TransportError
 
-from backplane_redis._commands import pack_command
 from backplane_redis._connection import LinkConnection
 from backplane_redis._inspection import inspect_node
 from backplane_redis._kinds import NodeChecker
-from backplane_redis._limits import MAX_PAYLOAD_BYTES
 from backplane_redis._opening import Connector
 from backplane_redis._reaching import Reaching
 from backplane_redis._streams.link import StreamLink
+from backplane_redis._streams.opening import RETAIN_BYTES, RETAIN_ENTRIES, RETAIN_S, TRAITS, StreamOpener
 from backplane_redis._streams.queues import StreamQueues
-from backplane_redis._streams.reader import StreamReader
 from backplane_redis._streams.session import Session
-from backplane_redis._streams.settings import SettingsCheck
-from backplane_redis._streams.writer import StreamWriter
 from backplane_redis._url import RedisUrl, format_address
 
 __all__ = ["StreamsTransport"]
-
-RETAIN_ENTRIES: Final = 100_000
-RETAIN_BYTES: Final = 16 * 1024 * 1024
-RETAIN_S: Final = 600.0
-
-TRAITS: Final = Traits(durable=True, max_payload_bytes=MAX_PAYLOAD_BYTES, nodes="several", queues=True)
 
 
 class StreamsTransport:
@@ -63,11 +53,11 @@ class StreamsTransport:
         retain_s: float | str | None = RETAIN_S,
     ) -> None:
         self._url = RedisUrl.parse_streams(url)
-        self._retention = Retention.parse(entries=retain_entries, max_bytes=retain_bytes, age_s=retain_s)
+        retention = Retention.parse(entries=retain_entries, max_bytes=retain_bytes, age_s=retain_s)
         reaching = Reaching.parse(self._url, connection_kwargs, announces=False)
         self._connector = Connector.to_server(self._url, reaching)
         self._checker = NodeChecker()
-        self._settings = SettingsCheck()
+        self._opener = StreamOpener(retention)
 
     def __repr__(self) -> str:
         return f"StreamsTransport('{self._url}')"
@@ -93,14 +83,11 @@ class StreamsTransport:
             writing = Session(connection, where)
             stack.push_async_callback(writing.aclose)
             await self._check(connection, where)
-            await self._settings.run(writing)
             reading = Session(await self._connector.open(address), where)
             stack.push_async_callback(reading.aclose)
-            [client_id] = await reading.ask(pack_command("CLIENT", "ID"))
-            stack.pop_all()  # open from here on
-        reader = StreamReader(reading, writing, client_id if isinstance(client_id, int) else None)
-        queues = StreamQueues(writing, self._connector, address)
-        return StreamLink(writing, reading, reader, StreamWriter(writing, self._retention), queues)
+            reader, writer = await self._opener.ends(writing, reading)
+            stack.pop_all()  # the link owns both from here on
+        return StreamLink(writing, reading, reader, writer, StreamQueues(writing, self._connector, address))
 
     async def inspect(self) -> BrokerReport:
         """Connect to the server, ask for what a fleet should know of it, and disconnect; it changes nothing there.
@@ -118,8 +105,7 @@ class StreamsTransport:
     async def _check(self, connection: LinkConnection, where: str) -> None:
         if connection.greeting.mode == "cluster":
             raise TransportError(
-                f"can't use Redis at {where}: it is a node of a cluster, and streams are for a single server or a "
-                "primary with replicas",
+                f"can't use Redis at {where}: it is a node of a cluster: connect with redis-cluster+streams://",
                 retryable=False,
             )
         await self._checker.check(connection, where)

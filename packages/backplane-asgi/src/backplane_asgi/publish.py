@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -27,6 +28,9 @@ from backplane_asgi._types import ASGIApp, Receive, Scope, Send
 from backplane_asgi.access import Authenticate, Grant, Refused, Request, ask_host
 
 __all__ = ["publish_endpoint"]
+
+_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
+_ESCAPED: Final = re.compile(r"\\(.)")
 
 BEFORE_RETRY_S: Final = b"1"
 """Seconds until a publish that found no room may be tried again: an outbox of a healthy link is emptied sooner."""
@@ -58,9 +62,10 @@ def publish_endpoint(
     "app:web"], "org:acme"]` is for the web connections of u1 and for all of acme. `exclude` is a list of connection
     ids, `exclude_targets` a list in the form of `target`, and `key` says which older events this one outdates. The
     answer is `{"delivered": 3}`: how many connections of *this pod* took the event; what other pods deliver is not
-    known. Refusals are JSON with an `error`: 401, 403, 429: `authenticate` or `Grant.may_publish` says no. 408: the
-    body takes too long. 413: too large. 415: not `application/json`, which no form of another site can send. 422: what
-    is wrong with the body. 503: try again.
+    known. A header `Idempotency-Key` is the event's `event_id`: what is posted again under it reaches no connection a
+    second time, see the option `event_id_window_s`. Refusals are JSON with an `error`: 401, 403, 429: `authenticate` or
+    `Grant.may_publish` says no. 408: the body takes too long. 413: too large. 415: not `application/json`, which no
+    form of another site can send. 422: what is wrong with the body. 503: try again.
 
     Args:
         backplane: The backplane, or its name in the state that the app's lifespan yields.
@@ -115,12 +120,23 @@ class PublishEndpoint:
             await answer_json(send, 413, {"error": f"at most {self.max_body_bytes} bytes"})
             return
         began = time.perf_counter()
-        status, value = await _publish(backplane, grant, body)
+        status, value = await _publish(backplane, grant, body, _event_id(request))
         hub_of(backplane).published.observe(time.perf_counter() - began)
         await answer_json(send, status, value, [(b"retry-after", BEFORE_RETRY_S)] if status == 503 else ())  # noqa: PLR2004
 
 
-async def _publish(backplane: BaseBackplane, grant: Grant, body: bytes) -> tuple[int, dict[str, object]]:
+def _event_id(request: Request) -> str | None:
+    """Return what `Idempotency-Key` says, which its specification writes as a string in quotes; None: nothing."""
+    text = request.header("idempotency-key")
+    if text is None:
+        return None
+    quoted = _QUOTED.fullmatch(text.strip())
+    return text.strip() if quoted is None else _ESCAPED.sub(r"\1", quoted[1])
+
+
+async def _publish(
+    backplane: BaseBackplane, grant: Grant, body: bytes, event_id: str | None
+) -> tuple[int, dict[str, object]]:
     """Publish what a body says; return the status and the answer."""
     try:
         asked = _decode(body)
@@ -135,7 +151,9 @@ async def _publish(backplane: BaseBackplane, grant: Grant, body: bytes) -> tuple
             return 403, {"error": "this target is not allowed"}
         exclude = [*asked.exclude, *_read_targets(asked.exclude_targets)]
         event, key = bytes(asked.event), asked.key
-        return 200, {"delivered": await backplane.publish_json(targets, event, exclude=exclude, key=key)}
+        return 200, {
+            "delivered": await backplane.publish_json(targets, event, exclude=exclude, key=key, event_id=event_id)
+        }
     except (InvalidTargetError, EventEncodeError) as error:
         return 422, {"error": str(error)}
     except EventTooLargeError as error:

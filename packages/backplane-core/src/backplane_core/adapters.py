@@ -29,6 +29,7 @@ GROUP: Final = "backplane.transports"
 TLS_SCHEMES: Final = frozenset(
     {"rediss", "valkeys", "rediss-cluster", "valkeys-cluster", "rediss+sentinel", "valkeys+sentinel", "tls"}
     | {"rediss+streams", "valkeys+streams", "tls+jetstream"}
+    | {"rediss+sentinel+streams", "valkeys+sentinel+streams", "rediss-cluster+streams", "valkeys-cluster+streams"}
 )
 """Schemes that ask for an encrypted line. A kind of this sort never goes with a URL that has none."""
 

@@ -143,7 +143,15 @@ class Backplane(Protocol):
         """
         ...
 
-    async def publish(self, target: Targets, event: object, *, exclude: Excluded = (), key: str | None = None) -> int:
+    async def publish(
+        self,
+        target: Targets,
+        event: object,
+        *,
+        exclude: Excluded = (),
+        key: str | None = None,
+        event_id: str | None = None,
+    ) -> int:
         """Deliver an event to every connection of the target, on every pod.
 
         Args:
@@ -154,13 +162,16 @@ class Backplane(Protocol):
             exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
+            event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
+                once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
 
         Returns:
-            How many connections of this pod took it.
+            How many connections of this pod took it; 0 if they have had it, by its `event_id`.
 
         Raises:
             InvalidTargetError: `target` is empty, too long, or has an entry that is not a target; or `exclude` is too
-                long, or has an entry that is neither an id nor a target; or `key` is not text of that size.
+                long, or has an entry that is neither an id nor a target; or `key` or `event_id` is not text of that
+                size.
             EventEncodeError: The event is not JSON.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
@@ -181,6 +192,7 @@ class Backplane(Protocol):
         *,
         exclude: Excluded = (),
         key: str | None = None,
+        event_id: str | None = None,
     ) -> int:
         """Deliver an event that is JSON already, to every connection of the target, on every pod.
 
@@ -192,13 +204,16 @@ class Backplane(Protocol):
             exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
+            event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
+                once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
 
         Returns:
-            How many connections of this pod took it.
+            How many connections of this pod took it; 0 if they have had it, by its `event_id`.
 
         Raises:
             InvalidTargetError: `target` is empty, too long, or has an entry that is not a target; or `exclude` is too
-                long, or has an entry that is neither an id nor a target; or `key` is not text of that size.
+                long, or has an entry that is neither an id nor a target; or `key` or `event_id` is not text of that
+                size.
             EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
                 levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.

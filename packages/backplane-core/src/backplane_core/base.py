@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from attrs import evolve
+
 from backplane_core._fleet.calls import FleetCalls
 from backplane_core._fleet.presence_calls import PresenceCalls
 from backplane_core._pod.holding import Holding
@@ -83,7 +85,8 @@ class BaseBackplane(Holding, Remembering, Publishing, Working):
     def stats(self) -> Stats:
         """Return a snapshot of this pod's counters."""
         counters, registry = self._counters, self._registry
-        return counters.snapshot(self._pod_name, self._states.now, len(registry.connections), registry.target_count)
+        stats = counters.snapshot(self._pod_name, self._states.now, len(registry.connections), registry.target_count)
+        return evolve(stats, event_ids_evicted=self._event_ids.evicted)
 
     # Closing
 

@@ -21,6 +21,7 @@ from backplane_core._link.supervisor import LinkSupervisor
 from backplane_core._log.mirror import Mirror
 from backplane_core._log.pages import LogPages
 from backplane_core._log.primer import Primer
+from backplane_core._log.repeats import LogRepeats
 from backplane_core._log.resumer import Resumer
 from backplane_core._outbound.resend_ring import ResendRing
 from backplane_core._outbound.sender import Sender
@@ -120,6 +121,7 @@ class DistributedBackplane(BaseBackplane):
             coverage=self._coverage,
             heartbeat=heartbeat,
             signer=signer,
+            event_ids=self._event_ids,
             cursors=cursors,
         )
         primer: Primer | None = None
@@ -174,8 +176,10 @@ class DistributedBackplane(BaseBackplane):
 
     def _make_log(self, own: OwnFrames, routing: Routing, signer: Signer | None) -> Mirror:
         settings = self._settings
-        mirror = Mirror(routing.base, own.origin, settings.resume_max_bytes, self._system)
-        pages = LogPages(signer, settings.max_event_bytes + FRAME_OVERHEAD_BYTES, settings.resume_concurrency)
+        repeats = LogRepeats(self._event_ids, self._system)
+        mirror = Mirror(routing.base, own.origin, settings.resume_max_bytes, self._system, repeats)
+        max_frame_bytes = settings.max_event_bytes + FRAME_OVERHEAD_BYTES
+        pages = LogPages(signer, repeats, max_frame_bytes, settings.resume_concurrency)
         self._pod_log = PodLog(mirror, pages, routing, self._sender.frames)
         self._resumer = Resumer(mirror, pages, routing, self._system, settings.origin_ttl_s)
         return mirror

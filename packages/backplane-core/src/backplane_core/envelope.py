@@ -17,6 +17,7 @@ from backplane_core._protocol.frame import (
     MAX_NUMBER,
     MAX_TARGETS,
     build_frame,
+    decode_event_id,
     decode_exclusion,
     decode_head,
     decode_key,
@@ -58,10 +59,10 @@ def _check_seq(_: object, attribute: Attribute[Any], number: int | None) -> None
         raise EnvelopeError(f"{attribute.name} is a whole number from 1 that has 64 bits, or None")
 
 
-def _check_key(_: object, __: object, key: str | None) -> None:
+def _check_key(_: object, attribute: Attribute[Any], key: str | None) -> None:
     try:
         if key is not None:
-            check_id(key, "key")
+            check_id(key, attribute.name)
     except InvalidTargetError as error:
         raise EnvelopeError(str(error)) from None
 
@@ -80,12 +81,13 @@ class BackplaneEnvelope:
         exclude: Ids of connections that must not get the event, at most 65,536.
         trace: A tracing context, carried unchanged; never shown in a repr.
         key: Of the events of this target and key only the newest matters; None: all do.
+        event_id: Another event of this target with the same id is this one, published again; None: it has none.
         to: Whom the event is for, if `target` and `also` can't express it; `target` is then one that no connection has.
         to_exclude: With `to`: connections that have one of these targets must not get the event, at most 64.
 
     Raises:
-        EnvelopeError: The origin or the key is not a valid id, a number is out of range, `prev` is not below `seq`, or
-            there are too many targets or excluded ids.
+        EnvelopeError: The origin, the key or the event's id is not a valid id, a number is out of range, `prev` is not
+            below `seq`, or there are too many targets or excluded ids.
     """
 
     origin: str = field(validator=_check_origin)
@@ -97,6 +99,7 @@ class BackplaneEnvelope:
     exclude: tuple[str, ...] = field(default=(), converter=_ids)
     trace: Any = field(default=None, repr=False)
     key: str | None = field(default=None, validator=_check_key)
+    event_id: str | None = field(default=None, validator=_check_key)
     to: tuple[Target | Intersection, ...] = field(default=(), converter=_terms)
     to_exclude: tuple[Target | Intersection, ...] = field(default=(), converter=_terms)
 
@@ -132,7 +135,8 @@ def encode_envelope(envelope: BackplaneEnvelope) -> bytes:
         encode_ids([check_id(id_, "an excluded connection id") for id_ in envelope.exclude])
         if envelope.exclude
         else None,
-        (b"" if envelope.trace is None else b',"trace":' + encode_event(envelope.trace)) + encode_marks(envelope.key),
+        (b"" if envelope.trace is None else b',"trace":' + encode_event(envelope.trace))
+        + encode_marks(envelope.key, event_id=envelope.event_id),
         encode_to(envelope.to, envelope.to_exclude) if envelope.to else b"",
     )
 
@@ -162,6 +166,7 @@ def decode_envelope(data: bytes) -> BackplaneEnvelope:
         exclude=exclusion.ids,
         trace=decode_event(trace) if (trace := bytes(head.trace)) else None,
         key=decode_key(head),
+        event_id=None if head.event_id is None else decode_event_id(head),
         to=() if head.to is None else decode_targets(head),
         to_exclude=exclusion.targets,
     )

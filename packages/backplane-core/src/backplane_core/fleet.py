@@ -295,6 +295,7 @@ class Fleet(Protocol):
         *,
         exclude: Excluded = (),
         key: str | None = None,
+        event_id: str | None = None,
         timeout_s: float = 1.0,
     ) -> Receipt:
         """Deliver an event as `backplane.publish` does, and return how many connections took it, on every pod.
@@ -306,6 +307,7 @@ class Fleet(Protocol):
             exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
+            event_id: As `backplane.publish` takes it: connections that have had the event are not in the receipt.
             timeout_s: Seconds to wait for receipts.
 
         Returns:
@@ -313,7 +315,8 @@ class Fleet(Protocol):
 
         Raises:
             InvalidTargetError: `target` is empty, too long, or has an entry that is not a target; or `exclude` is too
-                long, or has an entry that is neither an id nor a target; or `key` is not text of that size.
+                long, or has an entry that is neither an id nor a target; or `key` or `event_id` is not text of that
+                size.
             EventEncodeError: The event is not JSON.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".

@@ -292,6 +292,8 @@ class Stats:
         echoed: Own frames that came back and were skipped.
         beats: Own beats heard.
         duplicates: Copies of other pods' frames that were dropped.
+        repeats: Events that were published again under an `event_id` that this pod knew, and that no connection of it
+            was handed a second time; from any pod.
         foreign: Frames from unnumbered pods (`seq` absent).
         sent: Frames that the broker confirmed.
         dropped: Frames not sent, or sent without effect, by cause; see `EventDropped`.
@@ -311,6 +313,8 @@ class Stats:
         collisions: Beats heard under this pod's origin that it did not send.
         numbers_evicted: Sequence numbers of other pods that were forgotten before their time, as the table of 1,048,576
             was full: a hole, or a copy, that follows one of them is not recognized.
+        event_ids_evicted: Ids of events that were forgotten before their time, as `event_ids_max` were known: one that
+            is published again under one of them is handed out again.
         outbox_messages: Frames accepted and not yet confirmed.
         outbox_bytes: Size of these frames, in bytes.
         replayable_events: Events of a log that are kept in memory, for clients that come back.
@@ -337,6 +341,7 @@ class Stats:
     echoed: int = 0
     beats: int = 0
     duplicates: int = 0
+    repeats: int = 0
     foreign: int = 0
     sent: int = 0
     dropped: Mapping[str, int]
@@ -354,6 +359,7 @@ class Stats:
     mismatch: int = 0
     collisions: int = 0
     numbers_evicted: int = 0
+    event_ids_evicted: int = 0
     outbox_messages: int = 0
     outbox_bytes: int = 0
     replayable_events: int = 0

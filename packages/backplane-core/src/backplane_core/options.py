@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 
 from attrs import Attribute, field, fields, frozen, resolve_types
-from attrs.validators import ge, gt, in_, matches_re, max_len, optional
+from attrs.validators import ge, gt, in_, le, matches_re, max_len, optional
 
 from backplane_core._protocol.pod_name import is_pod_name
 from backplane_core._protocol.routing import CHANNEL, RoutingName
@@ -71,6 +71,15 @@ class Options(TypedDict, total=False):
     resume_concurrency: int
     """Over a log: how many clients that were away for so long are served at a time. Default: `8`, so that thousands
     that come at once don't take the broker from everyone else. At least 1."""
+
+    event_id_window_s: float
+    """Seconds for which a pod remembers an `event_id`: what is published again under it until then reaches none of its
+    connections a second time. Default: `120.0`, longer than a job queue takes to run a job again whose worker died. At
+    most 86,400. The same in the whole fleet, or some pods forget earlier than others."""
+
+    event_ids_max: int
+    """Ids of events that are remembered; the oldest are forgotten first, and counted. Default: `65_536`, which
+    take some 20 MiB if there are so many: 546 events with an id each second. At least 1."""
 
     stale_after_s: float
     """Seconds of deafness after which connections get a gap that is still open (`Gap.is_open`), so that a page can say
@@ -202,6 +211,10 @@ class Settings:
         default=64 * 1024 * 1024, validator=ge(0), metadata={_ALLOWED: "a whole number of bytes, 0 or more"}
     )
     resume_concurrency: int = field(default=8, validator=ge(1), metadata={_ALLOWED: "a whole number, at least 1"})
+    event_id_window_s: float = field(
+        default=120.0, validator=[gt(0), le(86_400)], metadata={_ALLOWED: "seconds, above 0, at most 86400"}
+    )
+    event_ids_max: int = field(default=65_536, validator=ge(1), metadata={_ALLOWED: "a whole number, at least 1"})
     stale_after_s: float = field(default=10.0, validator=ge(0), metadata={_ALLOWED: "seconds, 0 or more"})
     publish_wait_s: float = field(default=0.005, validator=ge(0), metadata={_ALLOWED: "seconds, 0 or more"})
     max_event_bytes: int = field(

@@ -117,6 +117,7 @@ class SyncFleet(Protocol):
         *,
         exclude: Excluded = (),
         key: str | None = None,
+        event_id: str | None = None,
         timeout_s: float = 1.0,
     ) -> Receipt:
         """Deliver an event to every connection of the target, on every pod, and return how many accepted it.
@@ -127,13 +128,14 @@ class SyncFleet(Protocol):
             event: A JSON value, as for `SyncPublisher.publish`.
             exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key.
+            event_id: As `SyncPublisher.publish` takes it: connections that have had the event are not in the receipt.
             timeout_s: Seconds to wait for receipts.
 
         Returns:
             The receipt. A connection has accepted the event if its sink did, or if it is in its queue.
 
         Raises:
-            InvalidTargetError: `target`, `exclude` or `key` is not valid.
+            InvalidTargetError: `target`, `exclude`, `key` or `event_id` is not valid.
             EventEncodeError: The event is not JSON.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".

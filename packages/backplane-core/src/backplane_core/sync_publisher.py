@@ -70,7 +70,15 @@ class SyncPublisher:
     ) -> None:
         self.close()
 
-    def publish(self, target: Targets, event: object, *, exclude: Excluded = (), key: str | None = None) -> int:
+    def publish(
+        self,
+        target: Targets,
+        event: object,
+        *,
+        exclude: Excluded = (),
+        key: str | None = None,
+        event_id: str | None = None,
+    ) -> int:
         """Accept an event for every connection of the target, on every pod.
 
         Args:
@@ -81,13 +89,16 @@ class SyncPublisher:
             exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
+            event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
+                once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
 
         Returns:
             0, since this process holds no connection. `flush` returns once the broker has the event.
 
         Raises:
             InvalidTargetError: `target` is empty, too long, or has an entry that is not a target; or `exclude` is too
-                long, or has an entry that is neither an id nor a target; or `key` is not text of that size.
+                long, or has an entry that is neither an id nor a target; or `key` or `event_id` is not text of that
+                size.
             EventEncodeError: The event is not JSON.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
@@ -101,7 +112,7 @@ class SyncPublisher:
             order for each thread; what can't be sent is counted, and becomes a `Gap` at the receivers. It waits at
             most `publish_wait_s`, for room; in a thread with a running event loop not even that.
         """
-        self._put(target, encode_event(event), exclude, key)
+        self._put(target, encode_event(event), exclude, encode_marks(key, event_id=event_id))
         return 0
 
     def publish_json(
@@ -111,6 +122,7 @@ class SyncPublisher:
         *,
         exclude: Excluded = (),
         key: str | None = None,
+        event_id: str | None = None,
     ) -> int:
         """Accept an event that is JSON already, for every connection of the target, on every pod.
 
@@ -122,13 +134,16 @@ class SyncPublisher:
             exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
+            event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
+                once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
 
         Returns:
             0, since this process holds no connection. `flush` returns once the broker has the event.
 
         Raises:
             InvalidTargetError: `target` is empty, too long, or has an entry that is not a target; or `exclude` is too
-                long, or has an entry that is neither an id nor a target; or `key` is not text of that size.
+                long, or has an entry that is neither an id nor a target; or `key` or `event_id` is not text of that
+                size.
             EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
                 levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
@@ -143,7 +158,7 @@ class SyncPublisher:
             order for each thread; what can't be sent is counted, and becomes a `Gap` at the receivers. It waits at
             most `publish_wait_s`, for room; in a thread with a running event loop not even that.
         """
-        self._put(target, normalize_json(data), exclude, key)
+        self._put(target, normalize_json(data), exclude, encode_marks(key, event_id=event_id))
         return 0
 
     def enqueue(self, queue: str, job: object) -> None:
@@ -211,9 +226,9 @@ class SyncPublisher:
         if shared is not None:
             shared.let_go(self._token, drain_s)
 
-    def _put(self, target: Targets, data: bytes, exclude: Excluded, key: str | None) -> None:
+    def _put(self, target: Targets, data: bytes, exclude: Excluded, marks: bytes) -> None:
         targets = (target,) if type(target) is Target else normalize_targets(target)
-        self._hand_over((targets, data, read_exclusion(exclude) if exclude else None, encode_marks(key)))
+        self._hand_over((targets, data, read_exclusion(exclude) if exclude else None, marks))
 
     def _hand_over(self, item: Item | JobItem) -> None:
         while True:

@@ -221,10 +221,22 @@ class RedisCluster(OwnBroker):
         return next(node for node in self.nodes if node.running and node.master_id == name)
 
     def move(self, slot: int, target: ClusterNode) -> None:
-        """Move an empty slot as redis-cli does it: target, then source, then the other masters."""
+        """Move a slot and its keys as redis-cli does it: target, then source, then the other masters."""
+        source = self.master_of(slot)
+        self.begin_move(slot, target)
+        self.finish_move(slot, source, target)
+
+    def begin_move(self, slot: int, target: ClusterNode) -> None:
+        """Move the keys of a slot, which both nodes know is being moved: the old one sends clients to the new one."""
         source = self.master_of(slot)
         target.execute("CLUSTER SETSLOT", str(slot), "IMPORTING", source.id)
         source.execute("CLUSTER SETSLOT", str(slot), "MIGRATING", target.id)
+        login = [] if self.password is None else ["AUTH", self.password]
+        while keys := source.execute("CLUSTER GETKEYSINSLOT", str(slot), "100"):
+            source.execute("MIGRATE", target.host, str(target.port), "", "0", "10000", *login, "KEYS", *keys)
+
+    def finish_move(self, slot: int, source: ClusterNode, target: ClusterNode) -> None:
+        """Give a slot whose keys have been moved to its new node."""
         name = target.id
         target.execute("CLUSTER SETSLOT", str(slot), "NODE", name)
         source.execute("CLUSTER SETSLOT", str(slot), "NODE", name)

@@ -61,9 +61,12 @@ class SlotMap:
             moved: The reply without its first word. Its host may be empty or `?`: it is the one that was asked.
             asked: The node that refused.
         """
-        slot, _, endpoint = moved.partition(" ")
-        host, _, port = endpoint.rpartition(":")
-        self._owners[int(slot)] = self._index(self._named(host, int(port), asked))
+        self._owners[int(moved.partition(" ")[0])] = self._index(self.endpoint(moved, asked))
+
+    def endpoint(self, moved: str, asked: Address) -> Address:
+        """Return the node that an error reply `MOVED slot host:port` names, or one with `ASK`; see `correct`."""
+        host, _, port = moved.partition(" ")[2].rpartition(":")
+        return self._named(host, int(port), asked)
 
     def _named(self, host: str, port: int, asked: Address) -> Address:
         if host != UNKNOWN:

@@ -38,8 +38,18 @@ class StreamLink:
         self._queues = queues
 
     def __repr__(self) -> str:
-        is_dead = self._writing.is_dead or self._reading.is_dead
-        return f"<{type(self).__name__} {self._writing.where} {'dead' if is_dead else 'live'}>"
+        return f"<{type(self).__name__} {self._writing.where} {'dead' if self.is_dead else 'live'}>"
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether either connection is dead: then the link is."""
+        return self._writing.is_dead or self._reading.is_dead
+
+    async def leave(self, reason: str) -> None:
+        """Mark the link dead, and close both sockets at once; pending calls raise."""
+        async with AsyncExitStack() as stack:  # each, even if this is cancelled at the other one
+            stack.push_async_callback(self._writing.leave, reason)
+            stack.push_async_callback(self._reading.leave, reason)
 
     async def subscribe(self, channels: Sequence[str]) -> None:
         """Read the channels from the ends of their streams on."""

@@ -12,9 +12,11 @@ import hiredis
 from backplane_core import Frame, Lost, TransportError
 
 from backplane_redis._commands import pack_command
+from backplane_redis._streams.divergence import find_common
 from backplane_redis._streams.entries import parse_info, read_payload
 from backplane_redis._streams.place import Id, Place, StreamInfo, format_id, parse_id
 from backplane_redis._streams.session import Session
+from backplane_redis._streams.trail import Trails
 
 __all__ = ["StreamReader"]
 
@@ -46,15 +48,17 @@ class StreamReader:
         session: Waits for entries.
         asker: Is asked about streams meanwhile, and wakes the other.
         client_id: The id of the session's client; None: the user may not know it, so a read that waits is not woken.
+        trails: Where this pod has been, also by earlier links.
     """
 
-    def __init__(self, session: Session, asker: Session, client_id: int | None) -> None:
+    def __init__(self, session: Session, asker: Session, client_id: int | None, trails: Trails) -> None:
         self.received_until = float("-inf")
         """All that was in the streams by then was yielded, and taken: `time.monotonic()`, seconds. What the link before
         this one had not read is still to come, so a new link has proven nothing yet."""
         self._session = session
         self._asker = asker
         self._client_id = client_id
+        self._trails = trails
         self._places: dict[str, Place] = {}
         self._lost: list[Lost] = []
         self._changed = asyncio.Event()
@@ -62,6 +66,11 @@ class StreamReader:
         self._look_at = time.monotonic() + LOOK_EVERY_S
         # What the read that waits now was asked for; None: none waits.
         self._reading: Mapping[str, Place] | None = None
+
+    @property
+    def cursors(self) -> Mapping[str, str]:
+        """How far each stream was read."""
+        return {channel: str(place) for channel, place in self._places.items()}
 
     async def resume(self, channels: Sequence[str], after: Mapping[str, str]) -> Mapping[str, str]:
         """Read these channels as well, behind their cursors or from their ends on; return where that is.
@@ -72,7 +81,7 @@ class StreamReader:
         known = {channel: Place.parse(cursor) for channel, cursor in after.items()}
         states = await self._look(self._asker, channels, known)
         begun: dict[str, Place] = {}
-        torn: dict[str, Id] = {}
+        torn: dict[str, Place] = {}
         for channel in channels:
             info, is_there = states[channel]
             place = known.get(channel)
@@ -81,15 +90,38 @@ class StreamReader:
             elif info.went_back(place, is_there=is_there):
                 reason = "the stream has less than it had: the server lost its end, or somebody deleted it"
                 self._lost.append(Lost(channel, reason, cause="epoch"))
-                torn[channel] = min(place.id, info.last_id)
+                torn[channel] = place
             else:
                 begun[channel] = self._trimmed(channel, place, info)
-        for channel, newer in (await self._count_behind(torn)).items():
-            info = states[channel][0]
-            begun[channel] = Place(torn[channel], max(info.gone, info.added - newer))
+        begun |= await self._before_the_tear(torn, {channel: states[channel][0] for channel in torn})
         self._places |= begun
         await self._wake()
         return {channel: str(place) for channel, place in begun.items()}
+
+    async def _before_the_tear(self, torn: Mapping[str, Place], infos: Mapping[str, StreamInfo]) -> Mapping[str, Place]:
+        """Return where to read on so that all comes that was added since these streams lost their ends.
+
+        Args:
+            torn: Where this pod was.
+            infos: What the streams are like now.
+        """
+        steps = {channel: self._trails.steps(channel, place) for channel, place in torn.items()}
+        there = {one: [step for step in steps[one] if step.place.number > infos[one].gone] for one in torn}
+        common = await find_common(self._asker, there)
+        begun = {channel: step.place for channel, step in common.items()}
+        ids: dict[str, Id] = {}
+        for channel, place in torn.items():
+            if channel not in begun:
+                # All that was read of this one is gone, so what is there came later, by the server's clock at least.
+                gone = steps[channel][: len(steps[channel]) - len(there[channel])]
+                first = [step.place.id for step in [*gone[-1:], *there[channel][:1]]]
+                ids[channel] = min([*first, place.id, infos[channel].last_id])
+        for channel, newer in (await self._count_behind(ids)).items():
+            info = infos[channel]
+            begun[channel] = Place(ids[channel], max(info.gone, info.added - newer))
+        for channel, place in begun.items():
+            self._trails.turned(channel, place)
+        return begun
 
     def _trimmed(self, channel: str, place: Place, info: StreamInfo) -> Place:
         lost = info.trimmed(channel, place)
@@ -137,7 +169,11 @@ class StreamReader:
         ]
         infos = [pack_command("XINFO", "STREAM", channel) for channel in channels]
         replies = await session.ask(*ranges, *infos) if channels else []
-        there = {channel for channel, reply in zip(known, replies, strict=False) if isinstance(reply, list) and reply}
+        there = {
+            channel
+            for channel, reply in zip(known, replies, strict=False)
+            if isinstance(reply, list) and reply and self._trails.agrees(channel, places[channel], _payload(reply))
+        }
         return {
             channel: (parse_info(self._asker, channel, reply), channel in there)
             for channel, reply in zip(channels, replies[len(known) :], strict=True)
@@ -212,7 +248,7 @@ class StreamReader:
             states = await self._look(self._session, full, {})
         moved: dict[str, Place] = {}
         frames: list[Frame | Lost] = []
-        size = 0
+        size, now = 0, time.monotonic()
         for channel, entries in pages.items():
             place = asked[channel]
             if self._places.get(channel) is not place:
@@ -224,6 +260,7 @@ class StreamReader:
                 continue
             number = place.number
             id_: bytes = b""
+            payload = b""
             for id_, fields in entries:
                 number += 1
                 payload = read_payload(fields)
@@ -231,6 +268,7 @@ class StreamReader:
                 frames.append((channel, payload, f"{id_.decode()}/{number}"))
             if entries:
                 moved[channel] = Place(parse_id(id_), number)
+                self._trails.passed(channel, moved[channel], payload, now)
         self._adapt(size, len(frames), len(asked))
         frames = [*self._lost, *frames]
         self._lost = []
@@ -250,6 +288,10 @@ class StreamReader:
         for channel, (info, is_there) in (await self._look(self._session, list(places), places)).items():
             if self._places.get(channel) is places[channel] and info.went_back(places[channel], is_there=is_there):
                 raise TransportError(f"the stream {channel!r} of Redis at {self._asker.where} was deleted or replaced")
+
+
+def _payload(entries: Any) -> bytes:  # noqa: ANN401 -- whatever Redis sends
+    return read_payload(entries[0][1])
 
 
 def _pages(reply: Any) -> dict[str, list[Any]]:  # noqa: ANN401 -- whatever Redis sends

@@ -82,7 +82,7 @@ class Session:
                 replies.append(await self._connection.next_reply())
                 self._owed -= 1
         except _BROKEN:
-            self._dead = "the server closed the connection"
+            self._dead = self._dead or "the server closed the connection"
             return None
         return replies[before:]
 
@@ -126,6 +126,12 @@ class Session:
             return type(error)(f"{error}, or the keys: grant ~{root} and ~{root}:*", retryable=error.retryable)
         return error
 
+    async def leave(self, reason: str) -> None:
+        """Mark the connection dead, and close its socket, which wakes all that wait for a reply."""
+        self._dead = self._dead or reason
+        with suppress(RedisError, OSError):  # dead already, which is what was asked for
+            await self._connection.disconnect(nowait=True)
+
     async def aclose(self) -> None:
         """Close the socket at once; what is asked raises."""
         self._dead = self._dead or "it was closed"
@@ -134,5 +140,4 @@ class Session:
                 self._renewal.cancel()
                 await asyncio.wait([self._renewal])
         finally:  # also if this is cancelled in the middle of that
-            with suppress(RedisError, OSError):  # dead already, which is what was asked for
-                await self._connection.disconnect(nowait=True)
+            await self.leave("it was closed")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import hiredis
 
@@ -12,6 +12,14 @@ from backplane_redis._streams.session import Session, logger
 
 __all__ = ["SettingsCheck", "find_weaknesses"]
 
+MAX_CHECKED: Final = 1_024
+"""Servers that are remembered as checked: where addresses come and go, the oldest may be warned of once more."""
+
+_UNHEARD: Final = (
+    "it confirms what no replica has: if it is cut off and replaced, what it confirmed meanwhile is lost, but for what "
+    "living pods send again (resend_s, 10 s); set min-replicas-to-write 1 and min-replicas-max-lag 5"
+)
+
 
 def parse_sections(reply: bytes) -> Mapping[str, str]:
     """Return what INFO says, by field."""
@@ -19,11 +27,12 @@ def parse_sections(reply: bytes) -> Mapping[str, str]:
     return {name: value.strip() for name, separator, value in lines if separator}
 
 
-def find_weaknesses(fields: Mapping[str, str]) -> Sequence[str]:
+def find_weaknesses(fields: Mapping[str, str], *, is_replicated: bool) -> Sequence[str]:
     """Return which promises of a log do not hold on a server, and what to set; one sentence each.
 
     Args:
-        fields: What INFO says of memory and persistence; one that is not there is not judged.
+        fields: What INFO says of memory, persistence and replication; one that is not there is not judged.
+        is_replicated: Whether a replica may take over.
     """
     found: list[str] = []
     policy = fields.get("maxmemory_policy", "")
@@ -37,14 +46,31 @@ def find_weaknesses(fields: Mapping[str, str]) -> Sequence[str]:
             "it writes no log of its own to disk: after a restart it has what living pods send again (resend_s), and "
             "nothing older; set appendonly yes if more is to be kept"
         )
+    if is_replicated and fields.get("role") == "master":
+        found += _find_lonely(fields)
     return found
 
 
-class SettingsCheck:
-    """Asks a server once what it promises, and warns of what it does not; a user that may not ask learns nothing."""
+def _find_lonely(primary: Mapping[str, str]) -> Sequence[str]:
+    """Return what a primary lacks that a replica could take over from without a loss."""
+    if primary.get("connected_slaves") == "0":
+        return ["it has no replica, so nothing takes over when it dies: add one, with appendonly yes as here"]
+    # INFO counts good replicas only where a write needs some.
+    if "connected_slaves" in primary and "min_slaves_good_slaves" not in primary:
+        return [_UNHEARD]
+    return []
 
-    def __init__(self) -> None:
-        self._is_done = False
+
+class SettingsCheck:
+    """Asks each server once what it promises, and warns of what it does not; a user that may not ask learns nothing.
+
+    Args:
+        is_replicated: Whether a replica may take over.
+    """
+
+    def __init__(self, *, is_replicated: bool = False) -> None:
+        self._is_replicated = is_replicated
+        self._checked: dict[str, None] = {}
 
     async def run(self, session: Session) -> None:
         """Ask, unless that was done; warn.
@@ -52,12 +78,15 @@ class SettingsCheck:
         Raises:
             TransportError: The connection is dead.
         """
-        if self._is_done:
+        if session.where in self._checked:
             return
         reply: Any
-        [reply] = await session.ask(pack_command("INFO", "memory", "persistence"))
-        self._is_done = True  # also if it was refused: each refusal stands in the server's ACL LOG
+        [reply] = await session.ask(pack_command("INFO", "memory", "persistence", "replication"))
+        # Also if it was refused: each refusal stands in the server's ACL LOG.
+        self._checked[session.where] = None
+        if len(self._checked) > MAX_CHECKED:
+            del self._checked[next(iter(self._checked))]
         if isinstance(reply, hiredis.ReplyError) or not isinstance(reply, bytes):
             return
-        for weakness in find_weaknesses(parse_sections(reply)):
+        for weakness in find_weaknesses(parse_sections(reply), is_replicated=self._is_replicated):
             logger.warning("Redis at %s: %s", session.where, weakness)

@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
+from zlib import crc32
 
 import hiredis
 from backplane_core import Frame, RefusedError, Retention, TransportError, is_queue
 
 from backplane_redis._commands import pack_command, pack_head
-from backplane_redis._streams.entries import FIELD
-from backplane_redis._streams.place import Place
+from backplane_redis._streams.entries import FIELD, read_payload
+from backplane_redis._streams.place import parse_id
 from backplane_redis._streams.queues import KEPT_S
 from backplane_redis._streams.rooms import QueueRooms
 from backplane_redis._streams.session import RETRYABLE_CODES, Session, logger
@@ -45,12 +46,14 @@ class StreamWriter:
         self._upkeep = Upkeep(retention, session.where, time.monotonic())
         self._rooms = QueueRooms(session)
         self._heads: dict[str, bytes] = {}
+        # The ids of the last entries that were added.
         self._last: dict[str, str] = {}
+        self._confirmed: dict[str, str] = {}
 
     @property
     def confirmed(self) -> Mapping[str, str]:
-        """The cursors of the last entries that were added, by channel."""
-        return self._last
+        """The last entries that were added, by channel, for `find_forgotten`: each one's id and checksum."""
+        return self._confirmed
 
     async def send(self, frames: Sequence[Frame]) -> None:
         """Add the frames; return once they are in their streams.
@@ -114,7 +117,10 @@ class StreamWriter:
             if isinstance(id_, hiredis.ReplyError):
                 return self._refusal(frame, str(id_))
             self._last[frame[0]] = id_.decode()
-        self._upkeep.added({frame[0] for frame in frames if not is_queue(frame[0])})
+        last = dict(frame[:2] for frame in frames)
+        for channel, payload in last.items():
+            self._confirmed[channel] = f"{self._last[channel]}:{crc32(payload)}"
+        self._upkeep.added([channel for channel in last if not is_queue(channel)])
         return None
 
     def _refusal(self, frame: Frame, text: str) -> TransportError:
@@ -125,15 +131,21 @@ class StreamWriter:
         raise error
 
     async def find_forgotten(self, cursors: Mapping[str, str]) -> Collection[str]:
-        """Return the channels whose streams lack the entry of this cursor."""
+        """Return the channels whose streams lack the entry of this cursor, or have another one of its id.
+
+        Two servers that both were written to, one of which had been replaced, may give two entries the same id.
+        """
         cursors = await self._judged(cursors)
-        places = {channel: Place.parse(cursor).redis_id for channel, cursor in cursors.items()}
-        asked = [pack_command("XRANGE", channel, id_, id_, "COUNT", "1") for channel, id_ in places.items()]
+        parts = {channel: cursor.partition("/")[0].partition(":") for channel, cursor in cursors.items()}
+        asked = [pack_command("XRANGE", channel, id_, id_, "COUNT", "1") for channel, (id_, _, _) in parts.items()]
         replies = await self._session.ask(*asked) if asked else []
-        for channel, reply in zip(places, replies, strict=True):
+        forgotten: list[str] = []
+        for (channel, (_, _, checksum)), reply in zip(parts.items(), replies, strict=True):
             if isinstance(reply, hiredis.ReplyError):
                 raise self._session.refusal("XRANGE", channel, str(reply))
-        return [channel for channel, reply in zip(places, replies, strict=True) if not reply]
+            if not reply or (checksum and str(crc32(read_payload(reply[0][1]))) != checksum):
+                forgotten.append(channel)
+        return forgotten
 
     async def _judged(self, cursors: Mapping[str, str]) -> Mapping[str, str]:
         """Return the cursors that say something: what a queue has done, it keeps for a while only."""
@@ -144,5 +156,5 @@ class StreamWriter:
         return {
             channel: cursor
             for channel, cursor in cursors.items()
-            if not is_queue(channel) or Place.parse(cursor).id[0] > oldest_ms
+            if not is_queue(channel) or parse_id(cursor.partition(":")[0])[0] > oldest_ms
         }

@@ -17,10 +17,20 @@ from backplane_core._local.entry import Entry
 from backplane_core._local.registry import Registry
 from backplane_core._local.union_event import UnionEvent
 from backplane_core._log.mirror import Mirror
-from backplane_core._protocol.frame import decode_exclusion, decode_key, decode_target, decode_targets, read_head
+from backplane_core._protocol.event_ids import EventIds, Publication, event_key
+from backplane_core._protocol.frame import (
+    Head,
+    decode_event_id,
+    decode_exclusion,
+    decode_key,
+    decode_target,
+    decode_targets,
+    read_head,
+)
 from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.json import compact
 from backplane_core._protocol.own_frames import OwnFrames
+from backplane_core._protocol.position import origin_key
 from backplane_core._protocol.sequence import Tracker
 from backplane_core._runtime.counters import Counters
 from backplane_core._runtime.system import System
@@ -56,6 +66,7 @@ class Reader:
         coverage: Knows which channels may have missed something that nobody was notified of.
         counters: Counts.
         max_event_bytes: The largest event that is taken.
+        event_ids: Knows which events came before.
         mirror: Keeps what passes, where the bus keeps a log; otherwise None.
     """
 
@@ -74,6 +85,7 @@ class Reader:
         coverage: Coverage,
         counters: Counters,
         max_event_bytes: int,
+        event_ids: EventIds,
         mirror: Mirror | None = None,
     ) -> None:
         self._prefix, self._beat_suffix = own.prefix, own.beat_suffix
@@ -88,6 +100,7 @@ class Reader:
         self._coverage = coverage
         self._counters = counters
         self._max_event_bytes = max_event_bytes
+        self._event_ids = event_ids
         self._mirror = mirror
         self._slice_ends = 0.0
 
@@ -144,6 +157,10 @@ class Reader:
                     # A foreign pod may write it otherwise, or write none at all.
                     entries = find(target) or registry.entries(decode_target(target))
                 key = None if head.key is None else decode_key(head)
+                if head.event_id is not None and self._is_repeated(channel, head):
+                    self._passed(channel)
+                    await self._work()
+                    continue
                 if mirror is not None:
                     place = mirror.take(channel, head)
             except EnvelopeError as error:
@@ -172,6 +189,23 @@ class Reader:
             if monotonic() >= self._slice_ends:
                 self._passed(channel)
                 await self._turn()
+
+    def _is_repeated(self, channel: str, head: Head) -> bool:
+        """Return whether an event with an id came before; then nobody gets it, and who asks for a receipt hears so.
+
+        Raises:
+            EnvelopeError: The id, or a target, is none.
+        """
+        key = event_key(decode_targets(head), decode_event_id(head))
+        publication = Publication(origin_key(head.origin), head.seq or 0)
+        if not self._event_ids.is_repeated(key, publication, self._monotonic()):
+            return False
+        self._counters.repeats += 1
+        if self._mirror is not None:
+            self._mirror.repeated(channel, head)
+        if head.receipt is not None:
+            self._post.roll_calls.took(head.origin, head.receipt, 0)
+        return True
 
     def _passed(self, channel: str) -> None:
         """Record that the current frame has reached all of its sinks: what this pod publishes now comes after it."""

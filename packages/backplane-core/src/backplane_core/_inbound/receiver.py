@@ -20,6 +20,7 @@ from backplane_core._inbound.verifier import Verifier
 from backplane_core._inbound.watermark import Watermark
 from backplane_core._local.delivery import Delivery
 from backplane_core._local.registry import Registry
+from backplane_core._protocol.event_ids import EventIds
 from backplane_core._protocol.frame import FRAME_OVERHEAD_BYTES
 from backplane_core._protocol.heartbeat import Heartbeat
 from backplane_core._protocol.own_frames import OwnFrames
@@ -58,6 +59,7 @@ class Receiver:
         coverage: Knows which channels may have missed something.
         heartbeat: Decides whether the link is deaf.
         signer: Verifies what comes in; None: it is taken as it is.
+        event_ids: Knows which events came before.
         cursors: How far the logs are read; None: the broker keeps none.
     """
 
@@ -77,6 +79,7 @@ class Receiver:
         coverage: Coverage,
         heartbeat: Heartbeat,
         signer: Signer | None,
+        event_ids: EventIds,
         cursors: Cursors | None = None,
     ) -> None:
         self._system = system
@@ -142,6 +145,7 @@ class Receiver:
             coverage=coverage,
             counters=reporter.counters,
             max_event_bytes=settings.max_event_bytes,
+            event_ids=event_ids,
             mirror=mirror,
         )
         self._signer = signer

@@ -13,6 +13,7 @@ from msgspec import structs
 
 from backplane_core._log.holes import Hole, Holes
 from backplane_core._log.record import Record, record_of
+from backplane_core._log.repeats import LogRepeats
 from backplane_core._log.senders import Senders
 from backplane_core._log.serving import Serving
 from backplane_core._protocol.frame import Head, read_head
@@ -52,11 +53,15 @@ class Mirror:
         origin: This pod's.
         max_bytes: How many bytes it takes, about; the oldest records go first.
         system: The clock.
+        repeats: Knows events that are in a log more than once.
     """
 
-    def __init__(self, channels: Sequence[str], origin: str, max_bytes: int, system: System) -> None:
+    def __init__(
+        self, channels: Sequence[str], origin: str, max_bytes: int, system: System, repeats: LogRepeats
+    ) -> None:
         self._channels = channels
         self._system = system
+        self._repeats = repeats
         self.codec = PositionCodec.of(channels)
         self.lanes = {channel: lane for lane, channel in enumerate(channels)}
         self.vector = [""] * len(channels)
@@ -139,19 +144,25 @@ class Mirror:
         lane = self.lanes.get(channel)
         return None if lane is None else self.accept(record_of(head, lane, self.cursor))
 
+    def repeated(self, channel: str, head: Head) -> None:
+        """Record that the frame at `cursor` is of an event that came before under another number."""
+        lane = self.lanes.get(channel)
+        if lane is not None:
+            self.accept(Record(0, lane, self.cursor, origin_key(head.origin), head.seq or 0))
+
     def copy(self, channel: str, head: Head) -> None:
         """Record that the frame at `cursor` is a copy, as `copied` does."""
         lane = self.lanes.get(channel)
         if lane is not None and self.senders.lagging[lane]:
             with suppress(EnvelopeError):
-                self.copied(record_of(head, lane, self.cursor))
+                self.copied(record_of(self._repeats.seen(head), lane, self.cursor))
 
     def echo(self, channel: str, payload: bytes) -> None:
         """Record that the frame at `cursor` is one of this pod's, as `echoed` does."""
         lane = self.lanes.get(channel)
         if lane is not None and (self.pending[lane] or self.unsure[lane] or self.senders.lagging[lane]):
             with suppress(EnvelopeError):
-                self.echoed(record_of(read_head(payload), lane, self.cursor))
+                self.echoed(record_of(self._repeats.seen(read_head(payload)), lane, self.cursor))
 
     def publish(self, record: Record) -> EventPlace:
         """Record an event of this pod that is about to be handed to its own connections; return its place."""

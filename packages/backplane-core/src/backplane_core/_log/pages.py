@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from backplane_core._log.repeats import LogRepeats
 from backplane_core._protocol.frame import Head, read_head
 from backplane_core._protocol.signing import SignatureError, Signer
 from backplane_core.errors import EnvelopeError, TransportError
@@ -27,13 +28,15 @@ class LogPages:
 
     Args:
         signer: Verifies what comes in; None: it is taken as it is.
+        repeats: Knows events that are in a log more than once.
         max_frame_bytes: Larger frames are passed over.
         concurrency: Readers at a time.
     """
 
-    def __init__(self, signer: Signer | None, max_frame_bytes: int, concurrency: int) -> None:
+    def __init__(self, signer: Signer | None, repeats: LogRepeats, max_frame_bytes: int, concurrency: int) -> None:
         self.turns = asyncio.Semaphore(concurrency)
         """Held by those who read."""
+        self.repeats = repeats
         self._signer = signer
         self._max_frame_bytes = max_frame_bytes
         self._link: DurableLink | None = None
@@ -82,6 +85,6 @@ class LogPages:
         try:
             # However old it is: the log has it.
             plain = payload if self._signer is None else self._signer.verify(channel, payload, is_old=True)
-            return read_head(plain)
+            return self.repeats.seen(read_head(plain))
         except (EnvelopeError, SignatureError):
             return None

@@ -97,7 +97,8 @@ class Primer:
             raise TransportError("the broker does not return its log: it is frozen, or the network is cut") from None
 
     def _take(self, channel: str, lane: int, cursor: str, head: Head | None, numbers: dict[str, int]) -> None:
-        for record in new_records(head, lane, cursor, numbers):
+        entry = None if head is None else self.pages.repeats.learned(head)
+        for record in new_records(entry, lane, cursor, numbers):
             self.mirror.accept(record)
             if head is not None and head.seq is not None:
                 self.tracker.learn(channel, head.origin, head.seq)

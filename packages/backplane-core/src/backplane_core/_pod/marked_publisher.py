@@ -24,7 +24,14 @@ class MarkedPublisher(MarkedPublishing):
     _publishing: Publishing
 
     def publish_marked(
-        self, targets: Sequence[Target | Intersection], event: object, exclude: Excluded, key: str | None, number: int
+        self,
+        targets: Sequence[Target | Intersection],
+        event: object,
+        exclude: Excluded,
+        number: int,
+        *,
+        key: str | None,
+        event_id: str | None,
     ) -> int:
         """Deliver an event under a number; return how many connections of this pod took it."""
-        return self._publishing._accept(targets, event, exclude, key, number=number)  # noqa: SLF001 -- of one folder  # pyright: ignore[reportPrivateUsage]
+        return self._publishing._accept(targets, event, exclude, key, event_id, number=number)  # noqa: SLF001 -- of one folder  # pyright: ignore[reportPrivateUsage]

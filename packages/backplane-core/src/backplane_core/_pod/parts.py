@@ -19,6 +19,7 @@ from backplane_core._log.resumer import NoLog
 from backplane_core._outbound.outbound import Outbound
 from backplane_core._pod.pod_log import PodLog
 from backplane_core._presence.driver import PresenceDriver
+from backplane_core._protocol.event_ids import EventIds
 from backplane_core._protocol.pod_name import MAX_POD_NAME
 from backplane_core._runtime.callables import check_callback
 from backplane_core._runtime.forks import call_in_child
@@ -62,6 +63,7 @@ class Parts:
         self._loop_binding = LoopBinding(moves=self._outlives_loops)
         self._registry = Registry(self._loop_binding)
         self._delivery = Delivery(self._reporter)
+        self._event_ids = EventIds(self._settings.event_id_window_s, self._settings.event_ids_max)
         self._outbound = Outbound()
         self._states = States(self._reporter)
         self._pod_log: PodLog | None = None

@@ -11,6 +11,7 @@ from backplane_core._log.mirror import Mirror
 from backplane_core._log.pages import LogPages
 from backplane_core._log.record import Record
 from backplane_core._outbound.frame_builder import FrameBuilder
+from backplane_core._protocol.event_ids import Publication
 from backplane_core._protocol.exclusion import Exclusion
 from backplane_core._protocol.position import EventPlace
 from backplane_core._protocol.routing import Routing
@@ -43,10 +44,22 @@ class PodLog:
         Returns:
             Where it stands; and the event, if that is not the same for all of them.
         """
-        mirror, channel = self.mirror, self.routing.channel(targets)
-        lane, seq = mirror.lanes[channel], self.frames.numbering.peek(channel)[0] - 1
+        mirror, (lane, seq) = self.mirror, self._newest(targets)
         place = mirror.publish(Record.of(lane, "", mirror.own, seq, data, targets, exclude, key))
         serving = mirror.serving
         if serving is None:
             return place, None
         return place, UnionEvent(data, targets, place, serving.entries, serving.placed(place), key=key)
+
+    def repeated(self, targets: Sequence[Target | Intersection]) -> None:
+        """Record that what was numbered just now is an event that this pod's connections have had."""
+        lane, seq = self._newest(targets)
+        self.mirror.publish(Record(0, lane, "", self.mirror.own, seq))
+
+    def newest(self, targets: Sequence[Target | Intersection]) -> Publication:
+        """Return the frame that was numbered last."""
+        return Publication(self.mirror.own, self._newest(targets)[1])
+
+    def _newest(self, targets: Sequence[Target | Intersection]) -> tuple[int, int]:
+        channel = self.routing.channel(targets)
+        return self.mirror.lanes[channel], self.frames.numbering.peek(channel)[0] - 1

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from concurrent.futures import Future as ConcurrentFuture
 from threading import get_ident
 from typing import Final
 
 from backplane_core._local.arguments import normalize_targets, read_exclusion
+from backplane_core._local.entry import Entry
 from backplane_core._local.loop_budget import BYTES_PER_UNIT, SINKS_PER_UNIT
 from backplane_core._local.union_event import UnionEvent
 from backplane_core._pod.parts import Parts
+from backplane_core._protocol.event_ids import Publication, event_key
 from backplane_core._protocol.frame import encode_marks
 from backplane_core._protocol.json import encode_event, normalize_json
 from backplane_core.errors import (
     EventTooLargeError,
     ReentrantPublishError,
 )
-from backplane_core.target import Excluded, Target, Targets, check_id
+from backplane_core.target import Excluded, Intersection, Target, Targets, check_id
 
 __all__ = ["Publishing"]
 
@@ -27,7 +29,15 @@ REENTRANT: Final = "a sink may not publish while an event is delivered: use loop
 class Publishing(Parts):
     """Takes events for the other pods, and delivers them to this one's connections."""
 
-    async def publish(self, target: Targets, event: object, *, exclude: Excluded = (), key: str | None = None) -> int:
+    async def publish(
+        self,
+        target: Targets,
+        event: object,
+        *,
+        exclude: Excluded = (),
+        key: str | None = None,
+        event_id: str | None = None,
+    ) -> int:
         """Deliver an event to every connection of the target, on every pod.
 
         Args:
@@ -38,13 +48,16 @@ class Publishing(Parts):
             exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
+            event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
+                once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
 
         Returns:
-            How many connections of this pod took it.
+            How many connections of this pod took it; 0 if they have had it, by its `event_id`.
 
         Raises:
             InvalidTargetError: `target` is empty, too long, or has an entry that is not a target; or `exclude` is too
-                long, or has an entry that is neither an id nor a target; or `key` is not text of that size.
+                long, or has an entry that is neither an id nor a target; or `key` or `event_id` is not text of that
+                size.
             EventEncodeError: The event is not JSON.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
@@ -56,12 +69,20 @@ class Publishing(Parts):
             sent is counted, and becomes a `Gap` at the receivers.
         Cancellation: never undoes it; the event is accepted before the first suspension.
         """
-        delivered = self._accept(target, event, exclude, key)
+        delivered = self._accept(target, event, exclude, key, event_id)
         if self._turn.used >= self._turn.limit:
             await self._end_turn()
         return delivered
 
-    def publish_nowait(self, target: Targets, event: object, *, exclude: Excluded = (), key: str | None = None) -> int:
+    def publish_nowait(
+        self,
+        target: Targets,
+        event: object,
+        *,
+        exclude: Excluded = (),
+        key: str | None = None,
+        event_id: str | None = None,
+    ) -> int:
         """Deliver an event as `publish` does, without ever suspending: the caller must give the event loop its turns.
 
         Args:
@@ -72,13 +93,16 @@ class Publishing(Parts):
             exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
+            event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
+                once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
 
         Returns:
-            How many connections of this pod took it.
+            How many connections of this pod took it; 0 if they have had it, by its `event_id`.
 
         Raises:
             InvalidTargetError: `target` is empty, too long, or has an entry that is not a target; or `exclude` is too
-                long, or has an entry that is neither an id nor a target; or `key` is not text of that size.
+                long, or has an entry that is neither an id nor a target; or `key` or `event_id` is not text of that
+                size.
             EventEncodeError: The event is not JSON.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
@@ -89,7 +113,7 @@ class Publishing(Parts):
         Delivery: if it raises, nobody has received anything. It does not depend on the broker's health: what can't be
             sent is counted, and becomes a `Gap` at the receivers. A loop that never suspends outruns the outbox.
         """
-        return self._accept(target, event, exclude, key)
+        return self._accept(target, event, exclude, key, event_id)
 
     async def publish_json(
         self,
@@ -98,6 +122,7 @@ class Publishing(Parts):
         *,
         exclude: Excluded = (),
         key: str | None = None,
+        event_id: str | None = None,
     ) -> int:
         """Deliver an event that is JSON already, to every connection of the target, on every pod.
 
@@ -109,13 +134,16 @@ class Publishing(Parts):
             exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
+            event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
+                once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
 
         Returns:
-            How many connections of this pod took it.
+            How many connections of this pod took it; 0 if they have had it, by its `event_id`.
 
         Raises:
             InvalidTargetError: `target` is empty, too long, or has an entry that is not a target; or `exclude` is too
-                long, or has an entry that is neither an id nor a target; or `key` is not text of that size.
+                long, or has an entry that is neither an id nor a target; or `key` or `event_id` is not text of that
+                size.
             EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
                 levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
@@ -128,7 +156,7 @@ class Publishing(Parts):
             sent is counted, and becomes a `Gap` at the receivers.
         Cancellation: never undoes it; the event is accepted before the first suspension.
         """
-        delivered = self._accept(target, data, exclude, key, is_json=True)
+        delivered = self._accept(target, data, exclude, key, event_id, is_json=True)
         if self._turn.used >= self._turn.limit:
             await self._end_turn()
         return delivered
@@ -140,6 +168,7 @@ class Publishing(Parts):
         *,
         exclude: Excluded = (),
         key: str | None = None,
+        event_id: str | None = None,
     ) -> int:
         """Deliver an event that is JSON already, without ever suspending: the caller must give the loop its turns.
 
@@ -151,13 +180,16 @@ class Publishing(Parts):
             exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
+            event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
+                once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
 
         Returns:
-            How many connections of this pod took it.
+            How many connections of this pod took it; 0 if they have had it, by its `event_id`.
 
         Raises:
             InvalidTargetError: `target` is empty, too long, or has an entry that is not a target; or `exclude` is too
-                long, or has an entry that is neither an id nor a target; or `key` is not text of that size.
+                long, or has an entry that is neither an id nor a target; or `key` or `event_id` is not text of that
+                size.
             EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
                 levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
@@ -169,7 +201,7 @@ class Publishing(Parts):
         Delivery: if it raises, nobody has received anything. It does not depend on the broker's health: what can't be
             sent is counted, and becomes a `Gap` at the receivers. A loop that never suspends outruns the outbox.
         """
-        return self._accept(target, data, exclude, key, is_json=True)
+        return self._accept(target, data, exclude, key, event_id, is_json=True)
 
     def publish_local(self, target: Targets, event: object, *, exclude: Excluded = (), key: str | None = None) -> int:
         """Deliver an event to the connections of this pod alone, for what concerns no other: its drain, its deafness.
@@ -214,7 +246,13 @@ class Publishing(Parts):
         return self._delivery.deliver(entries, data, first.wire, union)
 
     def publish_threadsafe(
-        self, target: Targets, event: object, *, exclude: Excluded = (), key: str | None = None
+        self,
+        target: Targets,
+        event: object,
+        *,
+        exclude: Excluded = (),
+        key: str | None = None,
+        event_id: str | None = None,
     ) -> ConcurrentFuture[int]:
         """Deliver an event from another thread than that of the event loop.
 
@@ -227,6 +265,8 @@ class Publishing(Parts):
             exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
+            event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
+                once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
 
         Returns:
             A future of how many connections of this pod took it, or of the error that `publish` would raise.
@@ -236,7 +276,9 @@ class Publishing(Parts):
 
         Delivery: in the order of the calls, once the event loop gets to it.
         """
-        return self._loop_binding.call_threadsafe(lambda: self.publish_nowait(target, event, exclude=exclude, key=key))
+        return self._loop_binding.call_threadsafe(
+            lambda: self.publish_nowait(target, event, exclude=exclude, key=key, event_id=event_id)
+        )
 
     def _accept(  # noqa: C901, PLR0912 -- calls are what it saves
         self,
@@ -244,6 +286,7 @@ class Publishing(Parts):
         event: object,
         exclude: Excluded,
         key: str | None = None,
+        event_id: str | None = None,
         *,
         is_json: bool = False,
         number: int | None = None,
@@ -262,17 +305,26 @@ class Publishing(Parts):
         size = len(data)
         if size > self._settings.max_event_bytes:
             raise EventTooLargeError(size, self._settings.max_event_bytes)
-        if key is None and number is None:
+        is_repeat = False
+        if key is None and number is None and event_id is None:
             self._outbound.send(targets, data, excluded)
         else:
-            self._outbound.send_marked(targets, data, excluded, encode_marks(key, number))
+            # Also what is known here: the first one may have been dropped on its way to the others.
+            self._outbound.send_marked(targets, data, excluded, encode_marks(key, number, event_id))
+            is_repeat = event_id is not None and self._has_handed_out(targets, event_id)
         place = union = None
         if self._pod_log is not None:
-            place, union = self._pod_log.published(targets, data, excluded, key)
+            if is_repeat:
+                self._pod_log.repeated(targets)
+            else:
+                place, union = self._pod_log.published(targets, data, excluded, key)
         self._counters.published += 1
         self._turn.used += 1 + size // BYTES_PER_UNIT
         registry, first = self._registry, targets[0]
-        if excluded is not None or len(targets) != 1 or type(first) is not Target:
+        entries: Sequence[Entry]
+        if is_repeat:
+            entries = ()
+        elif excluded is not None or len(targets) != 1 or type(first) is not Target:
             entries = registry.resolve(targets, excluded)
         elif first.wire in registry.holders or first.kind == "everyone":
             entries = registry.entries(first)
@@ -287,6 +339,13 @@ class Publishing(Parts):
         if self._reporter.held:
             self._reporter.release()
         return delivered
+
+    def _has_handed_out(self, targets: Sequence[Target | Intersection], event_id: str) -> bool:
+        """Return whether an event, which was numbered just now, came before; remember it if not."""
+        own = Publication("", 0) if self._pod_log is None else self._pod_log.newest(targets)
+        is_repeat = self._event_ids.is_repeated(event_key(targets, event_id), own, self._system.monotonic())
+        self._counters.repeats += is_repeat
+        return is_repeat
 
     def _end_turn(self) -> Awaitable[None]:
         """Let the loop run, once this is awaited: a publisher in a tight loop must not starve it."""

@@ -46,8 +46,11 @@ class SharedFleet(SyncFleet):
         *,
         exclude: Excluded = (),
         key: str | None = None,
+        event_id: str | None = None,
         timeout_s: float = 1.0,
     ) -> Receipt:
         return self._shared.call(
-            self._shared.served().fleet.publish(target, event, exclude=exclude, key=key, timeout_s=timeout_s)
+            self._shared.served().fleet.publish(
+                target, event, exclude=exclude, key=key, event_id=event_id, timeout_s=timeout_s
+            )
         )

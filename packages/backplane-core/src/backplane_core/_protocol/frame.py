@@ -35,6 +35,7 @@ __all__ = [
     "Head",
     "build_frame",
     "check_head",
+    "decode_event_id",
     "decode_exclusion",
     "decode_head",
     "decode_key",
@@ -97,6 +98,7 @@ class Head(msgspec.Struct, gc=False):
     to: To | None = None
     trace: msgspec.Raw = msgspec.Raw()  # empty means absent; `Raw | None` would decode only null
     key: Annotated[str, Meta(min_length=1, max_length=MAX_ID_BYTES)] | None = None
+    event_id: Annotated[str, Meta(min_length=1, max_length=MAX_ID_BYTES)] | None = None
     receipt: Annotated[int, Meta(ge=1, le=2**53 - 1)] | None = None
     # Beats only.
     routing: Annotated[str, Meta(max_length=64)] | None = None
@@ -267,6 +269,18 @@ def decode_key(head: Head) -> str | None:
     return head.key
 
 
+def decode_event_id(head: Head) -> str:
+    """Return the id of a frame's event, which has one.
+
+    Raises:
+        EnvelopeError: It is too long.
+    """
+    event_id = head.event_id or ""
+    if len(event_id.encode()) > MAX_ID_BYTES:
+        raise EnvelopeError(f"not an envelope: an event_id has at most {MAX_ID_BYTES} bytes")
+    return event_id
+
+
 def _read_target(raw: bytes) -> Target:
     try:
         value = _decode_target(raw)
@@ -327,17 +341,20 @@ def encode_ids(ids: Iterable[str]) -> bytes:
     return _encode(tuple(ids))
 
 
-def encode_marks(key: str | None, number: int | None = None) -> bytes:
+def encode_marks(key: str | None, number: int | None = None, event_id: str | None = None) -> bytes:
     """Return the members that an event has besides those that say who gets it, as `,"name":value`.
 
     Args:
         key: The newest event of a target and key is the one that matters.
         number: By which pods answer how many connections took it.
+        event_id: The event's: another one with the same id and targets is the same event, published again.
 
     Raises:
-        InvalidTargetError: The key is none.
+        InvalidTargetError: The key or the id is none.
     """
     marks = b"" if key is None else b',"key":%b' % _encode(check_id(key, "key"))
+    if event_id is not None:
+        marks += b',"event_id":%b' % _encode(check_id(event_id, "event_id"))
     return marks if number is None else marks + b',"receipt":%d' % number
 
 

@@ -21,6 +21,7 @@ class Counters:
     echoed: int = 0
     beats: int = 0
     duplicates: int = 0
+    repeats: int = 0
     foreign: int = 0
     overflowed: int = 0
     conflated: int = 0

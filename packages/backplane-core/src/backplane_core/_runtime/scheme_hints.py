@@ -11,6 +11,8 @@ __all__ = ["nearest_scheme"]
 
 _KIND: Final = r"(redis|valkey)(s?)"
 _SPELLINGS: Final = (
+    (rf"{_KIND}[-+._]streams?[-+._]clusters?|{_KIND}[-+._]cluster[-+._]streams?", "{kind}{tls}-cluster+streams"),
+    (rf"{_KIND}[-+._]streams?[-+._]sentinels?|{_KIND}[-+._]sentinel[-+._]streams?", "{kind}{tls}+sentinel+streams"),
     (rf"{_KIND}[-+._]?clusters?|clusters?[-+._]{_KIND}", "{kind}{tls}-cluster"),
     (rf"(?:{_KIND})?[-+._]?sentinels?|sentinels?[-+._]{_KIND}", "{kind}{tls}+sentinel"),
     (

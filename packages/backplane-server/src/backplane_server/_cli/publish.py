@@ -23,6 +23,9 @@ def publish(
     also: Annotated[list[str] | None, typer.Option(help="Another target; each connection gets the event once.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Id of a connection that must not get the event.")] = None,
     key: Annotated[str | None, typer.Option(help="Replaces older events with the same key that still wait.")] = None,
+    event_id: Annotated[
+        str | None, typer.Option(help="The event's own id: published again under it, nobody gets it a second time.")
+    ] = None,
     timeout: Timeout = 1.0,
     as_json: AsJson = False,
 ) -> None:
@@ -44,6 +47,7 @@ def publish(
         event=event,
         exclude=exclude or [],
         key=key,
+        event_id=event_id,
         timeout_s=timeout,
         as_json=as_json,
     )

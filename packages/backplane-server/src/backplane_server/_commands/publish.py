@@ -34,6 +34,7 @@ class Publish:
         event: JSON, or `-`: one on each line of the standard input.
         exclude: Ids of connections that must not get it.
         key: Events with the same key are replaced by newer ones; None: no key.
+        event_id: The event's own id; None: each time it is another event.
         timeout_s: Seconds to wait for receipts, and for the broker's confirmation.
         as_json: Whether the receipt is JSON.
     """
@@ -42,6 +43,7 @@ class Publish:
     event: str
     exclude: Sequence[str]
     key: str | None
+    event_id: str | None
     timeout_s: float
     as_json: bool
 
@@ -54,6 +56,8 @@ class Publish:
             async with opened(settings, "publish") as backplane:
                 await _publish_one(backplane, targets, event, self)
             return 0
+        if self.event_id is not None:
+            raise Failure("--event-id is the id of one event, and these are many", "publish them one by one", MISUSED)
         async with opened(settings, "publish") as backplane:
             count = await _publish_lines(backplane, targets, self)
         if self.as_json:
@@ -74,7 +78,12 @@ def _read_event(text: str) -> object:
 
 async def _publish_one(backplane: BaseBackplane, targets: Sequence[Target], event: object, asked: Publish) -> None:
     receipt = await backplane.fleet.publish(
-        targets, event, exclude=asked.exclude, key=asked.key, timeout_s=asked.timeout_s
+        targets,
+        event,
+        exclude=asked.exclude,
+        key=asked.key,
+        event_id=asked.event_id,
+        timeout_s=asked.timeout_s,
     )
     await _confirmed(backplane, asked.timeout_s)
     show_counts(receipt, "delivered", "delivered to", as_json=asked.as_json)
