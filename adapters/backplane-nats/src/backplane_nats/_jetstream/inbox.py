@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 
 from backplane_core import Frame, Lost
@@ -75,7 +74,8 @@ class LogInbox(Inbox):
         self.taken = asyncio.Event()
         """Set while nothing waits to be taken."""
         self.taken.set()
-        self.received_until = time.monotonic()
+        # A link that goes on where the one before it ended has yet to read what came since.
+        self.received_until = float("-inf")
         """All that was in the streams by then was yielded, and taken: `time.monotonic()`, seconds."""
         # Frames that were sorted already.
         self._sorted = 0
