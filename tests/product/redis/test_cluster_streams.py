@@ -115,7 +115,7 @@ async def test_connect_finds_the_adapter_by_each_scheme(
 
 @pytest.mark.parametrize("scheme", ["redis+streams+cluster", "redis-streams-cluster", "redis-cluster+stream"])
 def test_another_spelling_is_answered_with_the_right_one(scheme: str) -> None:
-    with pytest.raises(BackplaneError, match=r"is redis-cluster\+streams:// meant"):
+    with pytest.raises(BackplaneError, match=r"did you mean redis-cluster\+streams://"):
         connect(f"{scheme}://h")
 
 

@@ -94,7 +94,7 @@ async def test_connect_finds_the_adapter_by_each_scheme(plain: SentinelSet, sche
 
 @pytest.mark.parametrize("scheme", ["redis+streams+sentinel", "redis-streams-sentinel", "redis+sentinel+stream"])
 def test_another_spelling_is_answered_with_the_right_one(scheme: str) -> None:
-    with pytest.raises(BackplaneError, match=r"is redis\+sentinel\+streams:// meant"):
+    with pytest.raises(BackplaneError, match=r"did you mean redis\+sentinel\+streams://"):
         connect(f"{scheme}://h/{SERVICE}")
 
 
