@@ -119,7 +119,9 @@ async def test_who_may_not_publish_gets_a_status() -> None:
 async def test_all_series_are_there_from_the_start_with_help_and_type() -> None:
     async with serve() as server:
         text = (await server.get("/metrics")).text
-        families = re.findall(r"^# HELP (\w+) .+\n# TYPE (\w+) (?:counter|gauge|histogram)$", text, re.MULTILINE)
+        families = re.findall(
+            r"^# HELP (\w+) .+\n# TYPE (\w+) (?:counter|gauge|histogram|summary)$", text, re.MULTILINE
+        )
         assert all(name == again for name, again in families)
         named = {name for name, _ in families}
         assert len(named) == len(families) > 20

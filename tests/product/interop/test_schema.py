@@ -119,9 +119,9 @@ def test_the_good_envelope_that_the_bad_ones_differ_from_is_taken() -> None:
 
 
 odd_values: st.SearchStrategy[Any] = json_values | st.sampled_from([-1, 0, 1, 2, "Everyone", ["c1"], [{"Org": "acme"}]])
-# What pods say to each other is for those that take it, and a reader of events ignores it.
+# What pods say to each other, and to workers of a job, is for those that take it: a reader of events ignores it.
 members: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
-    st.sampled_from(sorted({*SCHEMA["properties"], "x"} - {"fleet"})), odd_values, max_size=4
+    st.sampled_from(sorted({*SCHEMA["properties"], "x"} - {"fleet", "job"})), odd_values, max_size=4
 )
 
 
