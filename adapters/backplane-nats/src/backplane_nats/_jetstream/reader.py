@@ -201,12 +201,13 @@ class StreamReader:
         places = {lane.channel: lane.place for lane in self._inbox.lanes.values() if lane.taken is not None}
         states = await self._api.states([*places])
         self._look_at = time.monotonic() + LOOK_EVERY_S
-        is_complete = True
         lanes = self._lanes
-        for channel, place in places.items():
-            lane, state = lanes.get(channel), states[channel]
-            if lane is None or lane.tag != place.stream:
-                continue  # left, or resumed elsewhere
+        is_complete = bool(lanes)  # a link that has not begun yet has heard nothing
+        for channel, lane in lanes.items():
+            place, state = places.get(channel), states.get(channel)
+            if place is None or lane.tag != place.stream:
+                is_complete = False  # it began meanwhile, or elsewhere, or has yet to
+                continue
             if state is None or state.tag != place.stream or state.last < place.sequence:
                 raise self._replaced(channel)
             lane.known = max(lane.known, state.last)
