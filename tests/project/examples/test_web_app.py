@@ -32,13 +32,17 @@ pytestmark = pytest.mark.xdist_group("browser")
 BY_HAND = """
   const open = () => {
     const socket = new WebSocket(location.origin.replace("http", "ws") + "/events/");
-    socket.onopen = () => seen.push(["open", null]);
+    let isOpen = false;  // else it got no further than the door of a server that stops
+    socket.onopen = () => {
+      isOpen = true;
+      seen.push(["open", null]);
+    };
     socket.onmessage = ({ data }) => {
       const message = JSON.parse(data);
       seen.push(message.backplane ? [message.backplane, null] : ["event", message]);
     };
     socket.onclose = ({ code }) => {
-      seen.push(["closed", code]);
+      if (isOpen) seen.push(["closed", code]);
       setTimeout(open, 100 + 200 * Math.random());
     };
   };
