@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import pusher  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]
 from attrs import define, field
@@ -26,6 +26,7 @@ __all__ = [
     "OTHER_SECRET",
     "PUSHER_SECRET",
     "Client",
+    "Reached",
     "client",
     "sdk",
     "served",
@@ -41,6 +42,15 @@ ENV = {
 """Two apps, of which the first lets its clients send events."""
 
 
+class Reached(Protocol):
+    """A gateway, or what stands in front of gateways."""
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        ...
+
+
 def served(url: str, channel: str, *flags: str, env: Mapping[str, str] = ENV) -> AbstractAsyncContextManager[Gateway]:
     """Return a gateway that speaks Pusher, to be entered."""
     return gateway(*flags, url=url, channel=channel, env=env)
@@ -51,7 +61,7 @@ def sign(text: str, key: str = KEY, secret: str = PUSHER_SECRET) -> str:
     return f"{key}:{hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()}"
 
 
-def sdk(of: Gateway | None = None, app: str = APP, key: str = KEY, secret: str = PUSHER_SECRET) -> Any:
+def sdk(of: Reached | None = None, app: str = APP, key: str = KEY, secret: str = PUSHER_SECRET) -> Any:
     """Return PyPI's SDK, as an app's server has it; without a gateway it only signs."""
     host, port = ("127.0.0.1", "0") if of is None else of.address.split(":")
     untyped: Any = pusher  # as far as a strict checker sees
@@ -101,7 +111,7 @@ class Client:
 
 
 @asynccontextmanager
-async def client(of: Gateway, key: str = KEY, query: str = "?protocol=7") -> AsyncGenerator[Client]:
+async def client(of: Reached, key: str = KEY, query: str = "?protocol=7") -> AsyncGenerator[Client]:
     """Connect, and get what comes first."""
     async with connect(f"ws://{of.address}/app/{key}{query}", proxy=None, ping_interval=None) as websocket:
         made = Client(websocket)

@@ -6,7 +6,7 @@ import asyncio
 import re
 import socket
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from httpx2 import AsyncClient
 from websockets.asyncio.client import connect as connect_websocket
 
 from scripts.releasing.shell import ReleaseError, tools
+from tests.product.server import pushers
 from tests.product.server.gateways import Gateway, gateway, token
 from tests.project.deploy.files import DEPLOY, ROOT
 from tests.support.waiting import DEADLINE_S, until
@@ -77,9 +78,13 @@ async def nginx(folder: Path, *upstream: str) -> AsyncGenerator[str]:
 
 
 @asynccontextmanager
-async def front(broker: Broker, channel: str, folder: Path) -> AsyncGenerator[Front]:
+async def front(
+    broker: Broker, channel: str, folder: Path, env: Mapping[str, str] | None = None
+) -> AsyncGenerator[Front]:
     async with AsyncExitStack() as stack:
-        one, two = [await stack.enter_async_context(gateway(url=broker.url, channel=channel)) for _ in range(2)]
+        one, two = [
+            await stack.enter_async_context(gateway(url=broker.url, channel=channel, env=env)) for _ in range(2)
+        ]
         address = await stack.enter_async_context(nginx(folder, one.address, two.address))
         http = await stack.enter_async_context(AsyncClient(trust_env=False))
         yield Front(address, (one, two), http)
@@ -116,6 +121,15 @@ async def test_sockets_streams_and_publishes_pass_and_nothing_else(
             assert (await served.http.get(f"http://{served.address}{path}")).status_code == 404, path
         for path in ("/openapi.json", "/backplane.js"):
             assert (await served.http.get(f"http://{served.address}{path}")).status_code == 200, path
+
+
+async def test_clients_of_pusher_pass_and_what_servers_sign(
+    shared_broker: Broker, channel: str, tmp_path: Path
+) -> None:
+    async with front(shared_broker, channel, tmp_path, pushers.ENV) as served, pushers.client(served) as ann:
+        await ann.subscribe("room")
+        await asyncio.to_thread(pushers.sdk(served).trigger, "room", "said", {"n": 1})
+        assert (await ann.next())["data"] == {"n": 1}
 
 
 async def test_clients_are_spread_over_the_gateways(shared_broker: Broker, channel: str, tmp_path: Path) -> None:
