@@ -35,6 +35,8 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "max_event_bytes": ("5000", 5000),
     "origin_ttl_s": ("60", 60.0),
     "unnumbered_pods": ("yes", True),
+    "event_id_window_s": ("30", 30.0),
+    "event_ids_max": ("100", 100),
     "member_ttl_s": ("20", 20.0),
     "presence_linger_s": ("0", 0.0),
     "remote_control": ("off", False),
