@@ -38,5 +38,6 @@ async def test_sockets_and_streams_are_served_on_the_oldest_uvicorn(tmp_path: Pa
         assert server.log.count("frames are not shared") >= 1
         server.terminate()
         assert (await closed(ann))[0] == 1001
+        assert await other.closed() == 1001
         assert await other.next() == ("end", None)
         await server.ends()

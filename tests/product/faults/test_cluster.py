@@ -72,7 +72,7 @@ async def test_what_a_silent_nodes_line_swallowed_lies_in_a_gap_although_beats_w
             ) -> LinkConnection:
                 return await super().open(("127.0.0.1", port) if address and address[1] == proxy.port else address)
 
-        monkeypatch.setattr("backplane_redis.cluster.Connector", PastTheProxy)
+        monkeypatch.setattr("backplane_redis._cluster.seeds.Connector", PastTheProxy)
         direct = ClusterTransport(cluster.url)
         monkeypatch.undo()
         name = next(one for n in range(99) if cluster.master(one := f"{channel}:{n}") is not silent)

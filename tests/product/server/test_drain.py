@@ -24,7 +24,7 @@ SOCKETS, STREAMS = 24, 3
 
 @define
 class Client:
-    """What came to one client, and how that ended."""
+    """What came to one client, and the code with which that ended."""
 
     got: list[int] = field(factory=list[int])
     code: int | None = None
@@ -39,9 +39,11 @@ class Client:
         headers = {"Authorization": f"Bearer {shown}"}
         async with served.http.stream("GET", f"http://{served.address}/events", headers=headers, timeout=None) as it:
             async for line in it.aiter_lines():
-                if line.startswith("data: "):
+                if line.startswith("data: {"):
+                    self.code = json.loads(line.removeprefix("data: "))["code"]
+                elif line.startswith("data: "):
                     self.got.append(int(line.removeprefix("data: ")))
-        self.code = 0  # it ended in good order, else httpx raises
+        # It ended in good order, else httpx raises.
 
 
 @define
@@ -85,7 +87,7 @@ async def test_every_client_of_a_busy_gateway_that_stops_gets_its_code_and_what_
         assert (ended.code, ended.err) == (0, "")
         await until(lambda: len(witness.events) >= len(load.accepted), "the other pod has all that was accepted")
     assert [client.code for client in sockets] == [1012] * SOCKETS
-    assert [client.code for client in streams] == [0] * STREAMS
+    assert [client.code for client in streams] == [1001] * STREAMS
     # An event whose answer did not come through may be one more.
     assert witness.events[: len(load.accepted)] == load.accepted
     for client in sockets + streams:
