@@ -43,7 +43,8 @@ BUSY: Final = (0, 0, 0, 0.02, 0.08)
 """The share of the loop's time that one slow sink of a pod may take: all pods of a run share one loop, and where that
 can't keep up nothing ever settles."""
 LATE_S: Final = (0, 0, 0.02, 0.05)
-"""An answer takes up to 0.15 s, and the least patient pod waits 0.25 s for one: later still, and no link lives."""
+"""An answer takes up to 0.15 s, and the least patient pod waits 0.25 s for one: later still, and no link lives. Over a
+log, where a beat is heard up to three answers after it was sent, pods are twice as patient then."""
 MANY: Final = 700
 """More channels than one batch of subscriptions carries."""
 AHEAD_S: Final = (0, 0, 0, -90, 0.3, 60)
@@ -191,6 +192,8 @@ def draw(seed: int, bus: BusName | None = None) -> Plan:
     run_s = round(random.uniform(2.0, 3.5) if leave else random.uniform(1.0, 2.0), 2)
     faults = _faults(random, over, pods, run_s)
     roomy = {fault.pod for fault in faults if isinstance(fault, Poison)}
+    if over in DURABLE and any(pod.late_s == max(LATE_S) for pod in pods):
+        fleet["probe_interval_s"] *= 2
     return Plan(
         seed=seed,
         bus=over,

@@ -84,7 +84,7 @@ async def test_a_server_without_resp3_is_spoken_to_in_resp2_by_itself(answer: by
             await until(lambda: got == list(range(20)), "the events arrive, in order")
             assert here.stats().links == there.stats().links == 1
             assert server.accepted == 4, "a connection for each direction"
-        assert server.count("CLIENT", "SETNAME") == 4
+        assert server.count("CLIENT", "SETNAME") >= 4, "each has a name, sent again where it came with a HELLO in vain"
 
 
 async def test_a_publisher_needs_one_connection(redis_url: str, channel: str) -> None:

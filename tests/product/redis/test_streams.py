@@ -92,8 +92,9 @@ async def test_a_gap_over_a_log_begins_where_reading_had_stopped_and_not_with_th
     assert gap.since <= published_at <= gap.until
 
 
+@pytest.mark.parametrize("remains", [0, 2], ids=["all is new", "some is older"])
 async def test_streams_that_all_lost_their_ends_are_asked_at_once(
-    redis_url: str, channel: str, monkeypatch: pytest.MonkeyPatch
+    redis_url: str, channel: str, monkeypatch: pytest.MonkeyPatch, remains: int
 ) -> None:
     """One after the other would take longer than core waits for a link's first answer, if the line is slow."""
     asked: list[int] = []
@@ -107,18 +108,26 @@ async def test_streams_that_all_lost_their_ends_are_asked_at_once(
     transport = StreamsTransport(streams(redis_url))
     first, second = await transport.open(), await transport.open()
     try:
-        await first.send([(one, b"before") for one in channels])
+        for _ in range(remains):
+            await first.send([(one, b"older") for one in channels])
         begun = await first.resume(channels, {})
-        async with server(redis_url) as operator:
-            await operator.delete(*channels)
+        # Behind entries that these streams have lost.
+        after = {one: _one_later(cursor) for one, cursor in begun.items()}
         await first.send([(one, b"after") for one in channels])
         monkeypatch.setattr(Session, "ask", counted)
-        places = await second.resume(channels, begun)
+        places = await second.resume(channels, after)
     finally:
         await first.aclose()
         await second.aclose()
-    assert asked == [128, 64], "what they are like, and what is behind the cursors"
-    assert {place.rpartition("/")[2] for place in places.values()} == {"0"}
+    assert asked == [128, 64] if remains else [128], "what they are like, and what is behind the cursors"
+    assert {place.rpartition("/")[2] for place in places.values()} == {str(remains)}
+
+
+def _one_later(cursor: str) -> str:
+    """Return the cursor of an entry that was added behind this one, in the same millisecond."""
+    id_, _, number = cursor.partition("/")
+    millisecond, _, count = id_.partition("-")
+    return f"{millisecond}-{int(count) + 1}/{int(number) + 1}"
 
 
 async def test_a_stream_that_was_deleted_is_noticed_also_by_who_has_read_what_was_written_to_it_since(

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any, Final, cast
@@ -35,6 +35,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from backplane_redis._commands import pack_command
 from backplane_redis._credentials import Credentials
 from backplane_redis._greeting import Greeting
 from backplane_redis._replies import SLICE_BYTES, ReplyParser
@@ -91,8 +92,16 @@ class LinkConnection(AbstractConnection):
             RedisError: The connection is closed.
             hiredis.ProtocolError: What the server sends is no RESP.
         """
-        await self.send_command(*words, check_health=False)
+        await self.say(words)
         return await self.next_reply()
+
+    async def say(self, *commands: Sequence[str]) -> None:
+        """Send commands in one write; their replies are the next ones.
+
+        Raises:
+            RedisError: The connection is closed.
+        """
+        await self.send_packed_command(b"".join([pack_command(*words) for words in commands]), check_health=False)
 
     async def next_reply(self) -> Any:  # noqa: ANN401 -- whatever Redis sends
         """Return the next reply, an error too; for a connection that no link reads by itself.

@@ -23,6 +23,7 @@ class Greeting:
         mode: `standalone`, `cluster` or `sentinel`.
         role: `master` or `replica`.
         is_resp3: Whether it speaks RESP3 from now on.
+        client_id: Its number for this connection; None: it did not say.
     """
 
     server: str = ""
@@ -30,6 +31,7 @@ class Greeting:
     mode: str = ""
     role: str = ""
     is_resp3: bool = False
+    client_id: int | None = None
 
     @classmethod
     def parse(cls, reply: Any) -> Self:  # noqa: ANN401 -- whatever Redis sends
@@ -41,7 +43,12 @@ class Greeting:
             fields = cast("dict[object, object]", reply) if isinstance(reply, dict) else {}
         texts = {name: value.decode("utf-8", "replace") for name, value in fields.items() if isinstance(value, bytes)}
         said = {name: texts.get(name.encode(), "") for name in ("server", "version", "mode", "role")}
-        return cls(**said, is_resp3=fields.get(b"proto") == RESP3)
+        number = fields.get(b"id")
+        return cls(
+            **said,
+            is_resp3=fields.get(b"proto") == RESP3,
+            client_id=number if isinstance(number, int) else None,
+        )
 
     @property
     def is_replica(self) -> bool:

@@ -11,10 +11,12 @@ from backplane_core import BrokerReport, QueueLink, Retention, Traits, Transport
 from backplane_redis._inspection import inspect_node
 from backplane_redis._sentinel.service import SentinelService
 from backplane_redis._sentinel.stream_link import SentinelStreamLink
+from backplane_redis._sentinel.watch import Master
 from backplane_redis._streams.opening import RETAIN_BYTES, RETAIN_ENTRIES, RETAIN_S, TRAITS, StreamOpener
 from backplane_redis._streams.queues import StreamQueues
 from backplane_redis._streams.replicas import ask_for_replicas
 from backplane_redis._streams.session import Session
+from backplane_redis._together import both
 from backplane_redis._url import RedisUrl, format_address
 
 __all__ = ["SentinelStreamsTransport"]
@@ -74,15 +76,17 @@ class SentinelStreamsTransport:
         """
         async with AsyncExitStack() as stack:  # closes each, also if this is cancelled at another one
             master = await self._service.find(stack)
-            where = format_address(master.address)
-            writing = Session(await self._service.connect(master), where)
-            stack.push_async_callback(writing.aclose)
-            reading = Session(await self._service.connect(master), where)
-            stack.push_async_callback(reading.aclose)
+            writing = await self._open_session(master, stack)
+            reading, _ = await both(self._open_session(master, stack), self._opener.check(writing))
             reader, writer = await self._opener.ends(writing, reading)
             stack.pop_all()  # the link owns every socket from here on
             queues = StreamQueues(writing, self._service.connector, master.address)
             return SentinelStreamLink(writing, reading, reader, writer, queues, master)
+
+    async def _open_session(self, master: Master, stack: AsyncExitStack) -> Session:
+        session = Session(await self._service.connect(master), format_address(master.address))
+        stack.push_async_callback(session.aclose)
+        return session
 
     async def inspect(self) -> BrokerReport:
         """Connect to the master and to each of its replicas, ask for what a fleet should know, and disconnect.

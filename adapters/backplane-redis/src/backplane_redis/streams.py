@@ -17,6 +17,7 @@ from backplane_redis._streams.link import StreamLink
 from backplane_redis._streams.opening import RETAIN_BYTES, RETAIN_ENTRIES, RETAIN_S, TRAITS, StreamOpener
 from backplane_redis._streams.queues import StreamQueues
 from backplane_redis._streams.session import Session
+from backplane_redis._together import both
 from backplane_redis._url import RedisUrl, format_address
 
 __all__ = ["StreamsTransport"]
@@ -82,9 +83,7 @@ class StreamsTransport:
             connection = await self._connector.open(address)
             writing = Session(connection, where)
             stack.push_async_callback(writing.aclose)
-            await self._check(connection, where)
-            reading = Session(await self._connector.open(address), where)
-            stack.push_async_callback(reading.aclose)
+            reading, _ = await both(self._open_reading(stack), self._check(connection, writing))
             reader, writer = await self._opener.ends(writing, reading)
             stack.pop_all()  # the link owns both from here on
         return StreamLink(writing, reading, reader, writer, StreamQueues(writing, self._connector, address))
@@ -102,10 +101,17 @@ class StreamsTransport:
         connection = await self._connector.open(address)
         return await inspect_node(connection, address, self._connector.access(address), is_log=True)
 
-    async def _check(self, connection: LinkConnection, where: str) -> None:
+    async def _open_reading(self, stack: AsyncExitStack) -> Session:
+        reading = Session(await self._connector.open(self._url.hosts[0]), format_address(self._url.hosts[0]))
+        stack.push_async_callback(reading.aclose)
+        return reading
+
+    async def _check(self, connection: LinkConnection, session: Session) -> None:
+        where = session.where
         if connection.greeting.mode == "cluster":
             raise TransportError(
                 f"can't use Redis at {where}: it is a node of a cluster: connect with redis-cluster+streams://",
                 retryable=False,
             )
         await self._checker.check(connection, where)
+        await self._opener.check(session)

@@ -13,6 +13,7 @@ from backplane_redis._cluster.link import GOSSIP_S
 from backplane_redis._cluster.stream_lane import StreamLane
 from backplane_redis._cluster.stream_nodes import StreamNodes
 from backplane_redis._streams.opening import StreamOpener
+from backplane_redis._together import all_of
 
 __all__ = ["ClusterStreamLink"]
 
@@ -66,7 +67,7 @@ class ClusterStreamLink:
             known = {channel: after[channel]} if channel in after else {}
             begun.update(await self._lane(channel).resume(known))
 
-        await _all([begin(channel) for channel in channels])
+        await all_of([begin(channel) for channel in channels])
         for channel in channels:
             self._pumps[channel] = self._spawn(self._pump(self._lane(channel))) if self._is_received else None
         return begun
@@ -90,7 +91,7 @@ class ClusterStreamLink:
         batches: dict[str, list[Frame]] = {}
         for frame in frames:
             batches.setdefault(frame[0], []).append(frame)
-        await _all([self._lane(channel).send(batch) for channel, batch in batches.items()])
+        await all_of([self._lane(channel).send(batch) for channel, batch in batches.items()])
 
     def confirmed(self) -> Mapping[str, str]:
         """Return the last entries that this link knows to be in their streams, by channel."""
@@ -105,7 +106,7 @@ class ClusterStreamLink:
             if await self._lane(channel).has_forgotten(cursor):
                 forgotten.append(channel)
 
-        await _all([look(channel, cursor) for channel, cursor in cursors.items()])
+        await all_of([look(channel, cursor) for channel, cursor in cursors.items()])
         return forgotten
 
     async def read(
@@ -192,23 +193,3 @@ class ClusterStreamLink:
             raise self._failure
         if self._nodes.death is not None:
             raise self._nodes.error()
-
-
-async def _all(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Return once all are done; raise the first error, when none of them runs any longer.
-
-    Raises:
-        TransportError: The first one.
-    """
-    if len(coroutines) == 1:  # nearly always
-        await coroutines[0]
-        return
-    failure: BaseException | None = None
-    try:
-        async with asyncio.TaskGroup() as group:
-            for coroutine in coroutines:
-                group.create_task(coroutine)
-    except* TransportError as errors:
-        failure = errors.exceptions[0]
-    if failure is not None:
-        raise failure

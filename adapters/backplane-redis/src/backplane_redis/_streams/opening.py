@@ -45,7 +45,8 @@ class StreamOpener:
         Raises:
             TransportError: A connection is dead.
         """
-        await self.check(writing)
-        [client_id] = await reading.ask(pack_command("CLIENT", "ID"))
-        known = client_id if isinstance(client_id, int) else None
-        return StreamReader(reading, writing, known, self.trails), StreamWriter(writing, self.retention)
+        client_id = reading.client_id
+        if client_id is None:  # it speaks RESP2
+            [reply] = await reading.ask(pack_command("CLIENT", "ID"))
+            client_id = reply if isinstance(reply, int) else None
+        return StreamReader(reading, writing, client_id, self.trails), StreamWriter(writing, self.retention)

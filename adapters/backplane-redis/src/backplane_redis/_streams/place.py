@@ -68,11 +68,13 @@ class StreamInfo:
         added: How many entries were ever added.
         length: How many it has.
         last_id: The id of the last one that was added.
+        first_id: The id of the first one that it has; None: it has none.
     """
 
     added: int = 0
     length: int = 0
     last_id: Id = ZERO
+    first_id: Id | None = None
 
     @classmethod
     def parse(cls, reply: Any) -> Self | None:  # noqa: ANN401 -- whatever Redis sends
@@ -88,6 +90,7 @@ class StreamInfo:
             added=fields[b"entries-added"],
             length=fields[b"length"],
             last_id=parse_id(fields[b"last-generated-id"]),
+            first_id=parse_id(first[0]) if (first := fields.get(b"first-entry")) else None,
         )
 
     @property

@@ -12,9 +12,9 @@ import hiredis
 from backplane_core import Frame, Lost, TransportError
 
 from backplane_redis._commands import pack_command
-from backplane_redis._streams.divergence import find_common
+from backplane_redis._streams.divergence import find_before_tear
 from backplane_redis._streams.entries import parse_info, read_payload
-from backplane_redis._streams.place import Id, Place, StreamInfo, format_id, parse_id
+from backplane_redis._streams.place import Place, StreamInfo, parse_id
 from backplane_redis._streams.session import Session
 from backplane_redis._streams.trail import Trails
 
@@ -64,6 +64,8 @@ class StreamReader:
         self._changed = asyncio.Event()
         self._count = 64
         self._look_at = time.monotonic() + LOOK_EVERY_S
+        # The streams of which the last read did not bring all.
+        self._behind: Sequence[str] = ()
         # What the read that waits now was asked for; None: none waits.
         self._reading: Mapping[str, Place] | None = None
 
@@ -93,35 +95,11 @@ class StreamReader:
                 torn[channel] = place
             else:
                 begun[channel] = self._trimmed(channel, place, info)
-        begun |= await self._before_the_tear(torn, {channel: states[channel][0] for channel in torn})
+        infos = {channel: states[channel][0] for channel in torn}
+        begun |= await find_before_tear(self._asker, self._trails, torn, infos)
         self._places |= begun
         await self._wake()
         return {channel: str(place) for channel, place in begun.items()}
-
-    async def _before_the_tear(self, torn: Mapping[str, Place], infos: Mapping[str, StreamInfo]) -> Mapping[str, Place]:
-        """Return where to read on so that all comes that was added since these streams lost their ends.
-
-        Args:
-            torn: Where this pod was.
-            infos: What the streams are like now.
-        """
-        steps = {channel: self._trails.steps(channel, place) for channel, place in torn.items()}
-        there = {one: [step for step in steps[one] if step.place.number > infos[one].gone] for one in torn}
-        common = await find_common(self._asker, there)
-        begun = {channel: step.place for channel, step in common.items()}
-        ids: dict[str, Id] = {}
-        for channel, place in torn.items():
-            if channel not in begun:
-                # All that was read of this one is gone, so what is there came later, by the server's clock at least.
-                gone = steps[channel][: len(steps[channel]) - len(there[channel])]
-                first = [step.place.id for step in [*gone[-1:], *there[channel][:1]]]
-                ids[channel] = min([*first, place.id, infos[channel].last_id])
-        for channel, newer in (await self._count_behind(ids)).items():
-            info = infos[channel]
-            begun[channel] = Place(ids[channel], max(info.gone, info.added - newer))
-        for channel, place in begun.items():
-            self._trails.turned(channel, place)
-        return begun
 
     def _trimmed(self, channel: str, place: Place, info: StreamInfo) -> Place:
         lost = info.trimmed(channel, place)
@@ -129,29 +107,6 @@ class StreamReader:
             return place
         self._lost.append(lost)
         return Place(place.id, info.gone)
-
-    async def _count_behind(self, ids: Mapping[str, Id]) -> Mapping[str, int]:
-        """Return how many entries there are behind these ids, which may not be there themselves.
-
-        All streams are asked at once: a restart may have cost each of them its end, and a link that asked one after the
-        other would take so long that it counts as frozen.
-        """
-        counts = dict.fromkeys(ids, 0)
-        left = {channel: format_id(id_) for channel, id_ in ids.items()}
-        while left:
-            asked = [
-                pack_command("XRANGE", channel, f"({id_}", "+", "COUNT", str(MAX_PAGE)) for channel, id_ in left.items()
-            ]
-            replies = await self._asker.ask(*asked)
-            going_on: dict[str, str] = {}
-            for channel, page in zip(left, replies, strict=True):
-                if isinstance(page, hiredis.ReplyError):
-                    raise self._asker.refusal("XRANGE", channel, str(page))
-                counts[channel] += len(page)
-                if len(page) == MAX_PAGE:
-                    going_on[channel] = page[-1][0].decode()
-            left = going_on
-        return counts
 
     async def _look(
         self, session: Session, channels: Sequence[str], places: Mapping[str, Place]
@@ -228,24 +183,27 @@ class StreamReader:
     async def _read(self) -> tuple[list[Frame | Lost], bool]:
         """Return the next page, and whether nothing else was there."""
         asked = self._reading = dict(self._places)
+        # Only a reader that is behind can have been overtaken, and it need not wait for entries.
+        behind = [channel for channel in self._behind if channel in asked]
         try:
-            [reply] = await self._session.ask(
+            reply, *infos = await self._session.ask(
                 pack_command(
-                    *("XREAD", "COUNT", str(self._count), "BLOCK", str(BLOCK_MS), "STREAMS"),
+                    *("XREAD", "COUNT", str(self._count), *(() if behind else ("BLOCK", str(BLOCK_MS))), "STREAMS"),
                     *asked,
                     *[place.redis_id for place in asked.values()],
-                )
+                ),
+                *[pack_command("XINFO", "STREAM", channel) for channel in behind],
             )
         finally:
             self._reading = None
         if isinstance(reply, hiredis.ReplyError):
             raise self._session.refusal("XREAD", next(iter(asked)), str(reply))
+        states = {one: parse_info(self._session, one, info) for one, info in zip(behind, infos, strict=True)}
         pages = _pages(reply)
-        full = [channel for channel, entries in pages.items() if len(entries) >= self._count]
-        # Only a reader that is behind can have been overtaken.
-        states: Mapping[str, tuple[StreamInfo, bool]] = {}
-        if full:
-            states = await self._look(self._session, full, {})
+        self._behind = full = [channel for channel, entries in pages.items() if len(entries) >= self._count]
+        if fresh := [channel for channel in full if channel not in states]:
+            looked = await self._look(self._session, fresh, {})
+            states |= {channel: info for channel, (info, _) in looked.items()}
         moved: dict[str, Place] = {}
         frames: list[Frame | Lost] = []
         size, now = 0, time.monotonic()
@@ -253,10 +211,10 @@ class StreamReader:
             place = asked[channel]
             if self._places.get(channel) is not place:
                 continue  # left, or resumed elsewhere
-            lost = states[channel][0].trimmed(channel, place) if channel in states else None
+            lost = states[channel].trimmed(channel, place) if channel in states else None
             if lost is not None:
                 frames.append(lost)
-                moved[channel] = Place(place.id, states[channel][0].gone)
+                moved[channel] = Place(place.id, states[channel].gone)
                 continue
             number = place.number
             id_: bytes = b""

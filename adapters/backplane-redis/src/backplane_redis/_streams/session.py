@@ -50,6 +50,11 @@ class Session:
         self._renewal = None if connection.credentials is None else connection.credentials.keep(self)
 
     @property
+    def client_id(self) -> int | None:
+        """The server's number for this connection; None: it did not say."""
+        return self._connection.greeting.client_id
+
+    @property
     def is_dead(self) -> bool:
         """Whether nothing can be asked any longer."""
         return self._dead is not None
