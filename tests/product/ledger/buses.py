@@ -18,7 +18,7 @@ from backplane_testservers import (
 )
 from backplane_testservers.search import binaries
 
-__all__ = ["BUS_NAMES", "DURABLE", "REDIS", "SINGLE", "Bus", "BusName", "start_bus", "url_of"]
+__all__ = ["BUS_NAMES", "DURABLE", "REDIS", "REPLICATED", "SINGLE", "Bus", "BusName", "mend", "start_bus", "url_of"]
 
 BusName: TypeAlias = Literal[
     "redis",
@@ -30,6 +30,8 @@ BusName: TypeAlias = Literal[
     "redis-resp2",
     "redis-streams",
     "nats-jetstream",
+    "sentinel-streams",
+    "redis-cluster-streams",
 ]
 Bus: TypeAlias = OwnBroker | NatsCluster | SentinelSet
 
@@ -38,7 +40,14 @@ REDIS: Final[frozenset[BusName]] = frozenset({"redis", "valkey", "redis-resp2", 
 """One Redis server, or one like it."""
 SINGLE: Final[frozenset[BusName]] = REDIS | frozenset[BusName]({"nats", "nats-jetstream"})
 """One server, so that a proxy can stand before it."""
-LOGS: Final[Mapping[BusName, str]] = {"redis-streams": "streams", "nats-jetstream": "jetstream"}
+REPLICATED: Final[frozenset[BusName]] = frozenset({"sentinel-streams", "redis-cluster-streams"})
+"""Several nodes that keep a log, each primary with replicas that may take over without all that it confirmed."""
+LOGS: Final[Mapping[BusName, str]] = {
+    "redis-streams": "streams",
+    "nats-jetstream": "jetstream",
+    "sentinel-streams": "streams",
+    "redis-cluster-streams": "streams",
+}
 """What the URLs of logs say behind the broker's name."""
 DURABLE: Final[frozenset[BusName]] = frozenset(LOGS)
 """Those that keep what is published, so that a link goes on where the one before it ended."""
@@ -72,6 +81,9 @@ def start_bus(name: BusName) -> Generator[Bus]:
     elif name == "redis-cluster":
         with RedisCluster() as redis_cluster:
             yield redis_cluster
+    elif name == "redis-cluster-streams":
+        with RedisCluster(replicas=1) as replicated_cluster:
+            yield replicated_cluster
     elif name == "nats-cluster":
         with NatsCluster(grace_s=1) as nats_cluster:
             yield nats_cluster
@@ -84,6 +96,15 @@ def url_of(name: BusName, bus: Bus) -> str:
     """Return where the pods of a run over this broker connect."""
     kind = LOGS.get(name)
     return bus.url if kind is None else bus.url.replace("://", f"+{kind}://", 1)
+
+
+def mend(bus: Bus) -> None:
+    """Have each node of a broker run, and none stand still."""
+    for node in [bus] if isinstance(bus, OwnBroker) and not isinstance(bus, RedisCluster) else bus.nodes:
+        if node.running:
+            node.thaw()
+        else:
+            node.start()
 
 
 def _find_valkey() -> Path:

@@ -64,6 +64,8 @@ COMMON: Final[Mapping[BusName, int]] = {
     "redis-streams": 4,
     "nats-jetstream": 4,
 }
+"""How often a seed draws each, if nobody says which. Those that are not here are played when they are asked for, by a
+test of their own: another name here would change what every seed is."""
 
 
 @frozen(kw_only=True)

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import skip_or_fail
-from tests.product.ledger.buses import BUS_NAMES, SINGLE, BusName, start_bus
+from tests.product.ledger.buses import BUS_NAMES, REPLICATED, SINGLE, BusName, start_bus
 from tests.product.ledger.campaign import describe, play_seed
 from tests.product.ledger.faults import KINDS
 from tests.product.ledger.faults.base import Fault, HurtWorld
@@ -30,11 +30,16 @@ SEEDS_FULL: Final = 120
 """CI plays so many, which takes some three minutes on two cores."""
 RUNS_EACH: Final = 2
 """Seeds in one test: some ten seconds, so that workers share them evenly."""
+REPLICATED_SEEDS: Final = 2
+REPLICATED_SEEDS_FULL: Final = 10
+"""Over each log with replicas, which no seed draws by itself: a failover takes some seconds of waiting."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    full = metafunc.config.getoption("--full") or metafunc.config.getoption("--long")
+    if "replicated_seed" in metafunc.fixturenames:
+        metafunc.parametrize("replicated_seed", range(REPLICATED_SEEDS_FULL if full else REPLICATED_SEEDS))
     if "first_seed" in metafunc.fixturenames:
-        full = metafunc.config.getoption("--full") or metafunc.config.getoption("--long")
         metafunc.parametrize("first_seed", range(0, SEEDS_FULL if full else SEEDS, RUNS_EACH))
 
 
@@ -48,10 +53,22 @@ def test_whatever_is_hurt_each_event_comes_once_and_in_order_or_a_gap_or_a_count
         assert not result.problems, result.report
 
 
-@given(seed=st.integers(min_value=0, max_value=2**40))
-def test_a_seed_is_one_plan_and_its_faults_can_happen_there(seed: int) -> None:
-    plan = draw(seed)
-    assert plan == draw(seed)
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("bus", sorted(REPLICATED))
+def test_whichever_node_takes_over_a_log_each_event_comes_once_in_order_and_without_a_gap(
+    bus: BusName, replicated_seed: int
+) -> None:
+    try:
+        result = play_seed(replicated_seed, bus)
+    except BrokerUnavailable as error:
+        skip_or_fail(error)
+    assert not result.problems, result.report
+
+
+@given(seed=st.integers(min_value=0, max_value=2**40), bus=st.sampled_from([None, *BUS_NAMES]))
+def test_a_seed_is_one_plan_and_its_faults_can_happen_there(seed: int, bus: BusName | None) -> None:
+    plan = draw(seed, bus)
+    assert plan == draw(seed, bus)
     assert plan.faults
     for fault in plan.faults:
         assert plan.bus in fault.buses
@@ -67,8 +84,11 @@ def test_a_plan_is_cut_down_by_one_thing_at_a_time() -> None:
 
 def test_every_kind_of_fault_and_every_broker_is_drawn() -> None:
     plans = [draw(seed) for seed in range(1_000)]
-    assert {type(fault) for plan in plans for fault in plan.faults} == set(KINDS)
-    assert {plan.bus for plan in plans} == set(BUS_NAMES)
+    asked = [draw(seed, bus) for seed in range(100) for bus in REPLICATED]
+    assert {type(fault) for plan in (*plans, *asked) for fault in plan.faults} == set(KINDS)
+    assert {plan.bus for plan in plans} == set(BUS_NAMES) - REPLICATED, (
+        "each is drawn but those with a test of their own"
+    )
 
 
 @pytest.mark.parametrize("bus", sorted(SINGLE))

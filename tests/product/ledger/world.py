@@ -21,7 +21,7 @@ from redis.crc import key_slot
 
 from tests.product.ledger.access import Access, make_access
 from tests.product.ledger.book import Book
-from tests.product.ledger.buses import DURABLE, SINGLE, Bus
+from tests.product.ledger.buses import DURABLE, SINGLE, Bus, mend
 from tests.product.ledger.faults import Fault
 from tests.product.ledger.hurry import hurried
 from tests.product.ledger.plan import TARGETS, Plan
@@ -179,11 +179,7 @@ class World:
         self.stopped.set()
         for pod in self.pods:
             pod.heal_line()
-        if isinstance(self.bus, OwnBroker):
-            if self.bus.running:
-                self.bus.thaw()
-            else:
-                await asyncio.to_thread(self.bus.start)
+        await asyncio.to_thread(mend, self.bus)
         for sender in reversed(self.senders):
             with suppress(Exception):
                 await sender.close()

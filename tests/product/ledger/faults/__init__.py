@@ -18,6 +18,7 @@ from tests.product.ledger.faults.base import Fault
 from tests.product.ledger.faults.broker import Demoted, Freeze, Hiccup, Kill
 from tests.product.ledger.faults.clock import ClockSet
 from tests.product.ledger.faults.clusters import CutOff, KillNode, LameDuck, MoveSlots, Promote
+from tests.product.ledger.faults.failovers import Deposed, HandOver, KillPrimary
 from tests.product.ledger.faults.line import Cut, HalfOpen, Held, Late, Narrow, Refused
 from tests.product.ledger.faults.logins import Renewed
 from tests.product.ledger.faults.pod import Blocked, Restart
@@ -32,12 +33,15 @@ KINDS: Final[tuple[type[Fault], ...]] = (
     CutOff,
     Demoted,
     Denied,
+    Deposed,
     Freeze,
     HalfOpen,
+    HandOver,
     Held,
     Hiccup,
     Kill,
     KillNode,
+    KillPrimary,
     LameDuck,
     Late,
     MoveSlots,

@@ -15,7 +15,7 @@ from tests.product.ledger.faults.base import Fault, HurtWorld
 
 __all__ = ["Demoted", "Freeze", "Hiccup", "Kill"]
 
-WHOLE: frozenset[BusName] = SINGLE | frozenset[BusName]({"redis-cluster"})
+WHOLE: frozenset[BusName] = SINGLE | frozenset[BusName]({"redis-cluster", "redis-cluster-streams"})
 
 
 @frozen(kw_only=True)

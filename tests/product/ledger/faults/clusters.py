@@ -98,13 +98,14 @@ class CutOff(_NodeFault):
 class MoveSlots(_NodeFault):
     """A part of the slots of a Redis cluster moves to another node, those of the fleet's channels among them."""
 
-    buses: ClassVar[frozenset[BusName]] = frozenset({"redis-cluster"})
+    buses: ClassVar[frozenset[BusName]] = frozenset({"redis-cluster", "redis-cluster-streams"})
 
     async def happen(self, world: HurtWorld) -> None:
         cluster = world.bus
         assert isinstance(cluster, RedisCluster)
         slots = world.slots()
-        target = cluster.nodes[self.node]
+        masters = await asyncio.to_thread(lambda: [node for node in cluster.nodes if node.is_master])
+        target = masters[self.node]
         moving = [slot for slot in slots if not await asyncio.to_thread(target.serves, slot)]
         for slot in moving:
             await asyncio.to_thread(cluster.move, slot, target)
