@@ -20,6 +20,7 @@ from bench.measures.profile import Profile
 from bench.measures.receiving import Receiving
 from bench.measures.signing import Signing
 from bench.measures.sockets import Sockets
+from bench.measures.survey import Survey
 from bench.measures.throughput import Throughput
 
 __all__ = ["MEASURES"]
@@ -36,6 +37,7 @@ MEASURES: Final[Mapping[str, type[Measure[Any]]]] = {
         Fleet,
         Memory,
         Interest,
+        Survey,
         Presence,
         Channels,
         Durable,

@@ -15,6 +15,7 @@ from backplane_core import BaseBackplane, PresenceSnapshot, Target, connect
 from backplane_testservers import Kind, open_broker
 
 from bench.findings import Findings
+from bench.libraries import library
 from bench.measure import BUSES, NAMES, Measure, Progress, option
 
 __all__ = ["Figures", "Presence"]
@@ -25,8 +26,12 @@ _METHOD: Final = """\
 {pods} pods in one process hold {present:,} connections that are present in one room, each under a key of its own with
 a name. Another pod asks for all of them (`fleet.presence`), then watches the room, and one of the {pods} attaches
 {joins:,} connections one after the other: joins a second are those that the watch yields, from the first attach to the
-last join. Each figure is the median of {rounds} rounds. All pods share one core with each other. python-socketio and
-channels have no presence to measure it against."""
+last join. Each figure is the median of {rounds} rounds. All pods share one core with each other.
+
+Neither python-socketio nor Channels has presence. A room of python-socketio is in the memory of one server
+(`enter_room`), and no other server learns who is in it: there is nothing to measure. A group of channels_redis is a key
+in Redis, which no call reads back and whose joins nobody hears of; `group_add`, one after the other, is the nearest to
+a join that it has."""
 
 
 @frozen(kw_only=True)
@@ -41,6 +46,7 @@ class Round:
 class Figures:
     """What is measured, by broker."""
 
+    group_adds_per_s: float | None  # of channels_redis
     pods: int
     present: int
     joins: int
@@ -63,10 +69,13 @@ class Presence(Measure[Figures]):
     joins: int = option(5_000, "connections that come under watch")
     rounds: int = option(3, "of each broker")
     bus: str = option("both", "which broker", BUSES)
+    peers: str = option("yes", "whether channels_redis takes its turns", ("yes", "no"))
 
     def measure(self, progress: Progress) -> Figures:
         """Measure one broker after the other."""
-        progress.expect(len(BUSES[self.bus]) * self.rounds)
+        asks_peers = self.peers == "yes" and "redis" in BUSES[self.bus]
+        progress.expect((len(BUSES[self.bus]) + asks_peers) * self.rounds)
+        group_adds: list[float] = []
         found: dict[Kind, Round] = {}
         for bus in BUSES[self.bus]:
             with open_broker(bus) as broker:
@@ -74,11 +83,21 @@ class Presence(Measure[Figures]):
                 for number in range(self.rounds):
                     progress.step(f"{NAMES[bus]}, round {number + 1} of {self.rounds}")
                     rounds.append(asyncio.run(self._round(broker.url)))
+                    if asks_peers and bus == "redis":
+                        progress.step(f"channels_redis, round {number + 1} of {self.rounds}")
+                        group_adds.append(asyncio.run(self._group_adds(broker.url)))
             found[bus] = Round(
                 snapshot_ms=median([one.snapshot_ms for one in rounds]),
                 joins_per_s=median([one.joins_per_s for one in rounds]),
             )
-        return Figures(pods=self.pods, present=self.present, joins=self.joins, rounds=self.rounds, by_bus=found)
+        return Figures(
+            group_adds_per_s=median(group_adds) if group_adds else None,
+            pods=self.pods,
+            present=self.present,
+            joins=self.joins,
+            rounds=self.rounds,
+            by_bus=found,
+        )
 
     async def _round(self, url: str) -> Round:
         channel = f"bench:{uuid.uuid4().hex}"
@@ -115,18 +134,31 @@ class Presence(Measure[Figures]):
             await _join(pod, f"new-{number}")
             await asyncio.sleep(0)
 
+    async def _group_adds(self, url: str) -> float:
+        """Return how many members a second a layer of channels_redis adds to a group."""
+        layer = library("channels_redis.core").RedisChannelLayer(hosts=[url], prefix=f"bench-{uuid.uuid4().hex}")
+        begun = perf_counter()
+        for number in range(self.joins):
+            await layer.group_add("room", f"specific.{number}")
+        took = perf_counter() - begun
+        await layer.flush()
+        await layer.close_pools()
+        return self.joins / took
+
     @classmethod
     def findings(cls, figures: Figures) -> Findings:
         """Return the table."""
+        rows = [
+            (NAMES[bus], f"{one.snapshot_ms:,.0f}", f"{one.joins_per_s:,.0f}") for bus, one in figures.by_bus.items()
+        ]
+        if figures.group_adds_per_s is not None:
+            rows.append(("channels_redis, `group_add`", "none", f"{figures.group_adds_per_s:,.0f}, unheard"))
         return Findings(
             method=_METHOD.format(
                 pods=figures.pods, present=figures.present, joins=figures.joins, rounds=figures.rounds
             ),
             columns=("", f"snapshot of {figures.present:,}, ms", "joins a second"),
-            rows=[
-                (NAMES[bus], f"{one.snapshot_ms:,.0f}", f"{one.joins_per_s:,.0f}")
-                for bus, one in figures.by_bus.items()
-            ],
+            rows=rows,
         )
 
 

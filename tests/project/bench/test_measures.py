@@ -18,8 +18,10 @@ from bench.measures.interest import Interest
 from bench.measures.latency import Latency, TimedSockets
 from bench.measures.memory import Memory
 from bench.measures.micro import Micro
+from bench.measures.presence import Presence
 from bench.measures.receiving import Receiving
 from bench.measures.signing import Signing
+from bench.measures.survey import Survey
 from bench.measures.throughput import Throughput
 from bench.subjects.lineup import ALL, SUBJECTS
 from bench.workers.fanout import Way
@@ -63,6 +65,38 @@ def test_layers_of_django_channels_are_measured_side_by_side(redis_url: str) -> 
     assert sorted(figures.by_layer) == ["default", "ours", "pubsub"]
     assert all(rates.to_fifty > 0 for rates in figures.by_layer.values())
     assert len(Channels.findings(figures).rows) == 3
+
+
+def test_a_question_and_an_event_to_all_pods_are_measured(kind: Kind) -> None:
+    figures = Survey(pods=3, times=5, rounds=2, bus=kind, ways=("count", "publish")).measure(Silent())
+    for rounds in figures.by_bus[kind].values():
+        assert len(rounds) == 2
+        assert min([one.ms for one in rounds] + [one.cpu_us for one in rounds]) > 0
+    question, event = Survey.findings(figures).rows
+    assert question[1] == "3"
+    assert question[-1].endswith("x")
+    assert event[-1] == ""
+
+
+def test_what_other_libraries_have_instead_of_a_question_is_measured(redis_server: OwnBroker) -> None:
+    assert redis_server.running
+    for name in ("channels_redis", "socketio"):
+        pytest.importorskip(name)
+    figures = Survey(pods=3, times=5, rounds=1, bus="redis", ways=("channels", "socketio")).measure(Silent())
+    assert [row[1] for row in Survey.findings(figures).rows] == ["3", "1"]
+
+
+def test_presence_is_measured(kind: Kind) -> None:
+    figures = Presence(pods=2, present=20, joins=10, rounds=1, bus=kind, peers="no").measure(Silent())
+    assert min(figures.by_bus[kind].snapshot_ms, figures.by_bus[kind].joins_per_s) > 0
+    assert len(Presence.findings(figures).rows) == 1
+
+
+def test_the_nearest_to_a_join_that_another_library_has_is_measured(redis_server: OwnBroker) -> None:
+    assert redis_server.running
+    pytest.importorskip("channels_redis")
+    figures = Presence(pods=2, present=20, joins=10, rounds=1, bus="redis").measure(Silent())
+    assert len(Presence.findings(figures).rows) == 2
 
 
 def log_is_measured(kind: Kind) -> None:
