@@ -46,6 +46,33 @@ def test_a_setting_under_which_a_fleet_can_count_on_less_is_named(
 
 
 @pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, []),
+        ({"role": "master", "connected_slaves": "0"}, ["no replica"]),
+        ({"role": "master", "connected_slaves": "1"}, ["set min-replicas-to-write 1"]),
+        ({"role": "master", "connected_slaves": "1", "min_slaves_good_slaves": "1"}, []),
+        ({"role": "master", "connected_slaves": "1", "min_slaves_good_slaves": "0"}, ["takes no writes now"]),
+        (
+            {"role": "master", "connected_slaves": "0", "min_slaves_good_slaves": "0"},
+            ["no replica", "takes no writes now"],
+        ),
+        ({"role": "slave", "connected_slaves": "0", "master_link_status": "up"}, ["once it has taken over"]),
+        ({"role": "slave", "connected_slaves": "0", "min_slaves_good_slaves": "0"}, []),
+        (
+            {"role": "slave", "master_link_status": "down", "min_slaves_good_slaves": "0"},
+            ["has lost its primary"],
+        ),
+        ({"role": "slave", "aof_enabled": "0", "min_slaves_good_slaves": "0"}, ["set appendonly yes"]),
+    ],
+)
+def test_what_a_log_needs_of_a_node_that_takes_over_is_named(fields: Mapping[str, str], said: list[str]) -> None:
+    advice = list(judge(REDIS, fields, "", is_log=True, is_replicated=True))
+    assert len(advice) == len(said)
+    assert all(part in text for part, text in zip(said, advice, strict=True))
+
+
+@pytest.mark.parametrize(
     ("greeting", "said"),
     [
         (Greeting(server="valkey", version="9.1.1"), "9.1.2"),

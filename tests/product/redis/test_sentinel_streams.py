@@ -12,6 +12,7 @@ import pytest
 from backplane_core import (
     BackplaneError,
     BaseBackplane,
+    BrokerReport,
     ConfigurationError,
     DurableLink,
     InspectableTransport,
@@ -276,14 +277,19 @@ async def test_what_a_failover_needs_of_the_servers_is_said(
     wheres = {f"{node.host}:{node.port}" for node in plain.nodes}
     on_disk = {advice.partition(": ")[0] for advice in report.advice if "appendonly yes" in advice}
     assert on_disk == wheres, "each node is asked, as any may be the next master"
-    assert [advice for advice in report.advice if "min-replicas-to-write" in advice]
+    assert nodes_without_good_replicas(report) == wheres, "each may be the next master in this as well"
     caplog.clear()
     for _ in range(2):
         await (await transport.open()).aclose()
     assert caplog.text.count("min-replicas-to-write 1") == 1
-    ask(plain.master, "CONFIG", "SET", "min-replicas-to-write", "1")
+    master = plain.master
+    ask(master, "CONFIG", "SET", "min-replicas-to-write", "1")
     try:
         report = await transport.inspect()
+        assert nodes_without_good_replicas(report) == wheres - {f"{master.host}:{master.port}"}
     finally:
-        ask(plain.master, "CONFIG", "SET", "min-replicas-to-write", "0")
-    assert not [advice for advice in report.advice if "min-replicas-to-write" in advice]
+        ask(master, "CONFIG", "SET", "min-replicas-to-write", "0")
+
+
+def nodes_without_good_replicas(report: BrokerReport) -> set[str]:
+    return {advice.partition(": ")[0] for advice in report.advice if "set min-replicas-to-write 1" in advice}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from backplane_core import connect
-from backplane_testservers import Broker, NatsServer, OwnBroker, RedisServer, free_port
+from backplane_testservers import Broker, NatsServer, OwnBroker, RedisCluster, RedisServer, SentinelSet, free_port
 
 from tests.conftest import StartServer
 from tests.product.server.commands import Ended, backplane
@@ -79,6 +79,22 @@ async def test_a_risky_setting_is_advice_and_no_failure(redis_server: OwnBroker)
     assert ended.code == 0
     assert "set pubsub 32mb 8mb 60" in ended.out
     assert ended.out.endswith("everything works; 1 to consider\n")
+
+
+@pytest.mark.parametrize("kind", [SentinelSet, RedisCluster])
+async def test_of_a_log_with_replicas_each_node_is_asked_what_a_failover_needs(
+    kind: type[SentinelSet | RedisCluster], streams_url: str
+) -> None:
+    del streams_url  # says that there is a Redis with streams here
+    with kind(replicas=1) as nodes:
+        over_streams = nodes.url.replace("://", "+streams://", 1)
+        ended = await backplane("doctor", "--json", url=over_streams)
+        wheres = {f"{node.host}:{node.port}" for node in nodes.nodes}
+    found = ended.json
+    assert found["ok"]
+    advice = [it["text"] for it in found["findings"] if it["level"] == "advice"]
+    for what in ("set appendonly yes", "set min-replicas-to-write 1"):
+        assert {text.partition(": ")[0] for text in advice if what in text} == wheres
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ async def inspect_node(
         address: Where to; None: its socket.
         access: How it is reached.
         is_log: Whether its streams are used, and not pub/sub.
-        is_replicated: Whether a replica may take over from it.
+        is_replicated: Whether a replica may take over from it, or it is one that may.
 
     Raises:
         TransportError: It closed the connection.
@@ -89,7 +89,7 @@ def judge(
         fields: What INFO says; one that is not there is not judged.
         buffers: What CONFIG says of `client-output-buffer-limit`; anything else is not judged.
         is_log: Whether its streams are used, and not pub/sub.
-        is_replicated: Whether a replica may take over from it.
+        is_replicated: Whether a replica may take over from it, or it is one that may.
     """
     if greeting.tears_messages:
         yield f"Valkey {greeting.version} tears large messages of pub/sub: use 9.1.2 or newer"

@@ -107,7 +107,8 @@ class ClusterSeeds:
         for address in replicas:
             try:
                 opened = await self.connector.open(address)
-                reports.append(await inspect_node(opened, address, self.connector.access(address), is_log=is_log))
+                access = self.connector.access(address)
+                reports.append(await inspect_node(opened, address, access, is_log=is_log, is_replicated=is_log))
             except TransportError as error:
                 unasked.append(f"the replica at {format_address(address)}: {error}")
         return BrokerReport(

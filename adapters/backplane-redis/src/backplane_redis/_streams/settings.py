@@ -15,9 +15,22 @@ __all__ = ["SettingsCheck", "find_weaknesses"]
 MAX_CHECKED: Final = 1_024
 """Servers that are remembered as checked: where addresses come and go, the oldest may be warned of once more."""
 
+_SET: Final = "set min-replicas-to-write 1 and min-replicas-max-lag 5"
 _UNHEARD: Final = (
     "it confirms what no replica has: if it is cut off and replaced, what it confirmed meanwhile is lost, but for what "
-    "living pods send again (resend_s, 10 s); set min-replicas-to-write 1 and min-replicas-max-lag 5"
+    f"living pods send again (resend_s, 10 s); {_SET}"
+)
+_UNHEARD_LATER: Final = (
+    f"once it has taken over, it confirms what no replica has: {_SET}, as any node may be the next primary"
+)
+_ALONE: Final = "it has no replica, so nothing takes over when it dies: add one, with appendonly yes as here"
+_CLOSED: Final = (
+    "it takes no writes now, as none of its replicas is close enough (min-replicas-to-write): what is published waits "
+    "in the pods"
+)
+_BEHIND: Final = (
+    "it has lost its primary, and is further behind each second: if it takes over, what it lacks is lost, but for what "
+    "living pods send again (resend_s, 10 s)"
 )
 
 
@@ -32,7 +45,7 @@ def find_weaknesses(fields: Mapping[str, str], *, is_replicated: bool) -> Sequen
 
     Args:
         fields: What INFO says of memory, persistence and replication; one that is not there is not judged.
-        is_replicated: Whether a replica may take over.
+        is_replicated: Whether a replica may take over from it, or it is one that may.
     """
     found: list[str] = []
     policy = fields.get("maxmemory_policy", "")
@@ -46,19 +59,24 @@ def find_weaknesses(fields: Mapping[str, str], *, is_replicated: bool) -> Sequen
             "it writes no log of its own to disk: after a restart it has what living pods send again (resend_s), and "
             "nothing older; set appendonly yes if more is to be kept"
         )
-    if is_replicated and fields.get("role") == "master":
+    if is_replicated:
         found += _find_lonely(fields)
     return found
 
 
-def _find_lonely(primary: Mapping[str, str]) -> Sequence[str]:
-    """Return what a primary lacks that a replica could take over from without a loss."""
-    if primary.get("connected_slaves") == "0":
-        return ["it has no replica, so nothing takes over when it dies: add one, with appendonly yes as here"]
+def _find_lonely(fields: Mapping[str, str]) -> Sequence[str]:
+    """Return what a node and its replicas lack for one to take over from the other without a loss."""
     # INFO counts good replicas only where a write needs some.
-    if "connected_slaves" in primary and "min_slaves_good_slaves" not in primary:
-        return [_UNHEARD]
-    return []
+    good = fields.get("min_slaves_good_slaves")
+    if fields.get("role") == "slave":
+        behind = [_BEHIND] if fields.get("master_link_status") == "down" else []
+        return behind if good is not None else [*behind, _UNHEARD_LATER]
+    if fields.get("role") != "master" or "connected_slaves" not in fields:
+        return []
+    alone = [_ALONE] if fields["connected_slaves"] == "0" else []
+    if good == "0":
+        return [*alone, _CLOSED]
+    return alone if alone or good is not None else [_UNHEARD]
 
 
 class SettingsCheck:
