@@ -1,15 +1,36 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import cast
 
 import pytest
-from backplane_testservers import OwnBroker
+from backplane_testservers import BrokerUnavailable, OwnBroker, RedisCluster
 
-from tests.product.logs.servers import JetStreamServer, LogServer, RedisLogServer
+from tests.conftest import skip_or_fail
+from tests.product.logs.servers import JetStreamServer, LogServer, RedisClusterLogServer, RedisLogServer
 
 
 @pytest.fixture(params=["redis", "jetstream"])
 def log_server(request: pytest.FixtureRequest) -> LogServer:
     """A server of the test's own that keeps logs."""
+    server = cast("OwnBroker", request.getfixturevalue(f"{request.param}_server"))
+    return RedisLogServer(server) if request.param == "redis" else JetStreamServer(server)
+
+
+@pytest.fixture
+def redis_cluster() -> Iterator[RedisCluster]:
+    """A cluster of the test's own."""
+    try:
+        with RedisCluster() as cluster:
+            yield cluster
+    except BrokerUnavailable as error:
+        skip_or_fail(error)
+
+
+@pytest.fixture(params=["redis", "cluster", "jetstream"])
+def job_server(request: pytest.FixtureRequest) -> LogServer:
+    """A server of the test's own that keeps jobs, or a cluster of them."""
+    if request.param == "cluster":
+        return RedisClusterLogServer(cast("RedisCluster", request.getfixturevalue("redis_cluster")))
     server = cast("OwnBroker", request.getfixturevalue(f"{request.param}_server"))
     return RedisLogServer(server) if request.param == "redis" else JetStreamServer(server)

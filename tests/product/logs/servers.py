@@ -9,12 +9,12 @@ from typing import Any, Protocol
 from attrs import frozen
 from backplane_core import Transport
 from backplane_nats import JetStreamTransport
-from backplane_redis import StreamsTransport
-from backplane_testservers import OwnBroker
+from backplane_redis import ClusterStreamsTransport, StreamsTransport
+from backplane_testservers import OwnBroker, RedisCluster
 from nats.aio.client import Client
 from redis.asyncio import Redis
 
-__all__ = ["JetStreamServer", "LogServer", "RedisLogServer"]
+__all__ = ["JetStreamServer", "LogServer", "RedisClusterLogServer", "RedisLogServer"]
 
 
 class LogServer(Protocol):
@@ -79,7 +79,8 @@ class RedisLogServer:
         return StreamsTransport(self.url, **options)
 
     async def delete(self, channels: Sequence[str]) -> None:
-        await self._do("DEL", *channels)
+        for channel in channels:
+            await self._do("DEL", channel)
 
     async def trim(self, channel: str, keep: int) -> None:
         await self._do("XTRIM", channel, "MAXLEN", str(keep))
@@ -87,12 +88,28 @@ class RedisLogServer:
     async def add(self, channel: str, payload: bytes) -> None:
         await self._do("XADD", channel, "*", "f", payload)
 
-    async def _do(self, *command: str | bytes) -> None:
-        client: Any = Redis.from_url(self.broker.url)  # pyright: ignore[reportUnknownMemberType] -- redis-py's gap
+    async def _do(self, command: str, channel: str, *words: str | bytes) -> None:
+        client: Any = Redis(host=self.broker.host, port=self._port(channel))
         try:
-            await client.execute_command(*command)
+            await client.execute_command(command, channel, *words)
         finally:
             await client.aclose()
+
+    def _port(self, _channel: str) -> int:
+        return self.broker.port
+
+
+@frozen
+class RedisClusterLogServer(RedisLogServer):
+    """A cluster of Redis servers, without a disk."""
+
+    broker: RedisCluster
+
+    def transport(self, **options: Any) -> Transport:
+        return ClusterStreamsTransport(self.url, **options)
+
+    def _port(self, channel: str) -> int:
+        return self.broker.master(channel).port
 
 
 @frozen

@@ -68,13 +68,13 @@ async def ended(*tasks: asyncio.Task[None]) -> None:
     await asyncio.wait(tasks)
 
 
-async def test_each_job_is_done_once_and_in_order_whoever_enqueued_it(log_server: LogServer, channel: str) -> None:
+async def test_each_job_is_done_once_and_in_order_whoever_enqueued_it(job_server: LogServer, channel: str) -> None:
     done = Done()
     order: list[Any] = []
     async with (
-        connect(log_server.url, channel=channel) as one,
-        connect(log_server.url, channel=channel) as other,
-        Publisher(log_server.url, channel=channel) as publisher,
+        connect(job_server.url, channel=channel) as one,
+        connect(job_server.url, channel=channel) as other,
+        Publisher(job_server.url, channel=channel) as publisher,
     ):
         # Before there is any worker.
         for number in range(20):
@@ -84,7 +84,7 @@ async def test_each_job_is_done_once_and_in_order_whoever_enqueued_it(log_server
         await until(lambda: len(done.values) == 20, "what waited was done")
         for number in range(20, 200):
             await (one, other, publisher)[number % 3].enqueue("work", number)
-        with SyncPublisher(log_server.url, channel=channel) as sync:
+        with SyncPublisher(job_server.url, channel=channel) as sync:
             await asyncio.to_thread(sync.enqueue, "work", 200)
             pods = (one, other, publisher)
             await until(lambda: sum(pod.stats().jobs_done for pod in pods) == 201, "all of it was done")
@@ -112,11 +112,11 @@ def _die_with_a_job(url: str, channel: str) -> None:
     asyncio.run(run())
 
 
-async def test_a_job_whose_worker_is_killed_goes_to_another(log_server: LogServer, channel: str) -> None:
+async def test_a_job_whose_worker_is_killed_goes_to_another(job_server: LogServer, channel: str) -> None:
     done = Done()
-    async with connect(log_server.url, channel=channel) as pod:
+    async with connect(job_server.url, channel=channel) as pod:
         await pod.enqueue("work", "survives")
-        child = multiprocessing.get_context("spawn").Process(target=_die_with_a_job, args=(log_server.url, channel))
+        child = multiprocessing.get_context("spawn").Process(target=_die_with_a_job, args=(job_server.url, channel))
         child.start()
         await asyncio.to_thread(child.join, 60)
         assert child.exitcode == 7
@@ -126,9 +126,9 @@ async def test_a_job_whose_worker_is_killed_goes_to_another(log_server: LogServe
     assert done.attempts == {"survives": [2]}
 
 
-async def test_a_slow_worker_keeps_its_job(log_server: LogServer, channel: str) -> None:
+async def test_a_slow_worker_keeps_its_job(job_server: LogServer, channel: str) -> None:
     done, other = Done(), Done()
-    async with connect(log_server.url, channel=channel) as pod:
+    async with connect(job_server.url, channel=channel) as pod:
         await pod.enqueue("work", "slow")
         async with pod.worker("work", lease_s=3) as jobs:
             job = await anext(aiter(jobs))
@@ -142,9 +142,9 @@ async def test_a_slow_worker_keeps_its_job(log_server: LogServer, channel: str) 
     assert job.attempt == 1
 
 
-async def test_a_worker_that_is_closed_gives_its_jobs_back_at_once(log_server: LogServer, channel: str) -> None:
+async def test_a_worker_that_is_closed_gives_its_jobs_back_at_once(job_server: LogServer, channel: str) -> None:
     done = Done()
-    async with connect(log_server.url, channel=channel) as pod:
+    async with connect(job_server.url, channel=channel) as pod:
         await pod.enqueue("work", "back")
         async with pod.worker("work", lease_s=3600) as jobs:
             await anext(aiter(jobs))
@@ -154,10 +154,10 @@ async def test_a_worker_that_is_closed_gives_its_jobs_back_at_once(log_server: L
 
 
 async def test_a_job_that_always_fails_ends_in_the_dead_queue_and_is_reported(
-    log_server: LogServer, channel: str
+    job_server: LogServer, channel: str
 ) -> None:
     done, records = Done({"poison": 99, "shaky": 1}), list[Record]()
-    async with connect(log_server.url, channel=channel, observer=records.append) as pod:
+    async with connect(job_server.url, channel=channel, observer=records.append) as pod:
         await pod.enqueue("work", "poison")
         await pod.enqueue("work", "shaky")
         task = asyncio.create_task(done.work(pod, retry_s=0.05, max_attempts=3))
@@ -175,19 +175,19 @@ async def test_a_job_that_always_fails_ends_in_the_dead_queue_and_is_reported(
     assert pod.stats().jobs_failed == 4
 
 
-async def test_a_server_that_is_killed_and_comes_back_costs_no_job(log_server: LogServer, channel: str) -> None:
+async def test_a_server_that_is_killed_and_comes_back_costs_no_job(job_server: LogServer, channel: str) -> None:
     """It comes back empty, or with what it had: what it had confirmed lately is sent again, with the same ids."""
     done = Done()
-    options: dict[str, Any] = {"transport_options": log_server.options, "channel": channel}
-    async with connect(log_server.url, **options) as one, connect(log_server.url, **options) as other:
+    options: dict[str, Any] = {"transport_options": job_server.options, "channel": channel}
+    async with connect(job_server.url, **options) as one, connect(job_server.url, **options) as other:
         tasks = [asyncio.create_task(done.work(pod, lease_s=2)) for pod in (one, other)]
         for round_ in range(3):
             for number in range(100):
                 await one.enqueue("work", round_ * 100 + number)
                 if number == 50:
-                    await asyncio.to_thread(log_server.broker.kill)
+                    await asyncio.to_thread(job_server.broker.kill)
             await until(lambda: one.state == other.state == "degraded", "the pods noticed")
-            await asyncio.to_thread(log_server.broker.start)
+            await asyncio.to_thread(job_server.broker.start)
             seen = (round_ + 1) * 100
             await until(partial(done.has, seen), "all of it was done")
         await ended(*tasks)
@@ -196,11 +196,11 @@ async def test_a_server_that_is_killed_and_comes_back_costs_no_job(log_server: L
         assert one.stats().dropped == {}
 
 
-async def test_a_job_that_no_pod_of_the_fleet_signed_reaches_no_worker(log_server: LogServer, channel: str) -> None:
+async def test_a_job_that_no_pod_of_the_fleet_signed_reaches_no_worker(job_server: LogServer, channel: str) -> None:
     done, records = Done(), list[Record]()
     name = queue_channel(channel, "work")
     options: dict[str, Any] = {"channel": channel, "signing_keys": KEYS}
-    async with connect(log_server.url, observer=records.append, **options) as pod:
+    async with connect(job_server.url, observer=records.append, **options) as pod:
         await pod.enqueue("work", "signed")
         await pod.flush(timeout_s=30)
         forged = b'{"origin":"x","target":{"Queue":"work"},"event":"forged","seq":1}'
@@ -209,8 +209,8 @@ async def test_a_job_that_no_pod_of_the_fleet_signed_reaches_no_worker(log_serve
             b"rubbish",
             b"backplane-signed-1 0123456789abcdef 1700000000 " + b"0" * 64 + b"\n" + forged,
         ):
-            await log_server.add(name, payload)
-        async with connect(log_server.url, channel=channel, signing_keys=["another key, of another fleet"]) as foreign:
+            await job_server.add(name, payload)
+        async with connect(job_server.url, channel=channel, signing_keys=["another key, of another fleet"]) as foreign:
             await foreign.enqueue("work", "foreign")
         task = asyncio.create_task(done.work(pod, retry_s=0, max_attempts=2))
         await until(lambda: pod.stats().signature_errors >= 8, "each was refused at each attempt")
@@ -221,13 +221,13 @@ async def test_a_job_that_no_pod_of_the_fleet_signed_reaches_no_worker(log_serve
     assert {type(record) for record in records} & {EnvelopeRejected, JobDead} == {EnvelopeRejected}
 
 
-async def test_a_queue_that_somebody_deletes_is_reported(log_server: LogServer, channel: str) -> None:
+async def test_a_queue_that_somebody_deletes_is_reported(job_server: LogServer, channel: str) -> None:
     done, records = Done(), list[Record]()
-    async with connect(log_server.url, channel=channel, observer=records.append) as pod:
+    async with connect(job_server.url, channel=channel, observer=records.append) as pod:
         task = asyncio.create_task(done.work(pod))
         await pod.enqueue("work", 1)
         await until(lambda: done.values, "the worker works")
-        await log_server.delete([queue_channel(channel, "work")])
+        await job_server.delete([queue_channel(channel, "work")])
         await until(lambda: pod.stats().jobs_lost, "it was noticed")
         await pod.enqueue("work", 2)
         await until(lambda: len(done.values) == 2, "the worker works on")
@@ -235,19 +235,19 @@ async def test_a_queue_that_somebody_deletes_is_reported(log_server: LogServer, 
     assert [record.queue for record in records if isinstance(record, JobsLost)] == ["work"]
 
 
-async def test_a_pod_that_closes_ends_its_workers(log_server: LogServer, channel: str, leaves_nothing: None) -> None:
-    async with connect(log_server.url, channel=channel) as pod, pod.worker("work") as jobs:
+async def test_a_pod_that_closes_ends_its_workers(job_server: LogServer, channel: str, leaves_nothing: None) -> None:
+    async with connect(job_server.url, channel=channel) as pod, pod.worker("work") as jobs:
         closing = asyncio.create_task(pod.aclose())
         assert [job async for job in jobs] == []
         await closing
 
 
 async def test_a_full_queue_takes_no_further_job_and_says_so(
-    log_server: LogServer, channel: str, monkeypatch: pytest.MonkeyPatch
+    job_server: LogServer, channel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_server.queue_limit, 5)
+    monkeypatch.setattr(job_server.queue_limit, 5)
     records = list[Record]()
-    async with DistributedBackplane(log_server.transport(), channel=channel, observer=records.append) as pod:
+    async with DistributedBackplane(job_server.transport(), channel=channel, observer=records.append) as pod:
         for number in range(8):
             await pod.enqueue("work", number)
         await pod.flush(timeout_s=30)

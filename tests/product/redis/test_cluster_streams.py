@@ -143,12 +143,6 @@ async def test_a_single_server_and_a_node_of_a_cluster_say_which_url_they_want(
         await StreamsTransport(f"redis+streams://{node.host}:{node.port}").open()
 
 
-async def test_jobs_are_refused_before_any_was_taken(shared_redis_cluster: RedisCluster, channel: str) -> None:
-    async with connect(over_streams(shared_redis_cluster), channel=channel) as pod:
-        with pytest.raises(ConfigurationError, match="job"):
-            await pod.enqueue("work", 1)
-
-
 async def test_a_permission_that_is_missing_is_named(own_cluster: RedisCluster, channel: str) -> None:
     rights = ["on", ">pod", "+cluster|slots", "+info", "+client|setname", "+xinfo", "+xread", "+xrange"]
     for node in own_cluster.nodes:
@@ -304,4 +298,12 @@ async def test_what_each_node_lacks_is_said(own_cluster: RedisCluster) -> None:
     report = await ClusterStreamsTransport(over_streams(own_cluster)).inspect()
     wheres = {f"{node.host}:{node.port}" for node in own_cluster.nodes}
     for what in ("appendonly yes", "no replica"):
+        assert {advice.partition(": ")[0] for advice in report.advice if what in advice} == wheres
+
+
+async def test_a_replica_is_asked_for_what_it_would_lack_as_a_master(replicated: RedisCluster) -> None:
+    report = await ClusterStreamsTransport(over_streams(replicated)).inspect()
+    wheres = {f"{node.host}:{node.port}" for node in replicated.nodes}
+    assert report.server.endswith("3 replicas")
+    for what in ("appendonly yes", "min-replicas-to-write 1"):
         assert {advice.partition(": ")[0] for advice in report.advice if what in advice} == wheres

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-from attrs import evolve
-from backplane_core import BrokerReport, DurableLink, Retention, Traits
+from backplane_core import BrokerReport, QueueLink, Retention, Traits
 
 from backplane_redis._cluster.seeds import ClusterSeeds
 from backplane_redis._cluster.stream_link import ClusterStreamLink
@@ -16,16 +15,13 @@ from backplane_redis._url import RedisUrl
 
 __all__ = ["ClusterStreamsTransport"]
 
-WITHOUT_QUEUES: Final = evolve(TRAITS, queues=False)
-"""Jobs are kept by a single server, or by the master that sentinels name."""
-
 
 class ClusterStreamsTransport:
     """Opens links to the streams of a Redis or Valkey cluster; constructing it opens nothing.
 
-    Each lane of the fleet is one stream, at the node that serves its slot. A slot that is moved, and a node that
-    another takes over from, cost a connection nothing as long as publishers live: see `resend_s`. Needs Redis 7.0 or
-    Valkey.
+    Each lane of the fleet, and each queue of jobs, is one stream, at the node that serves its slot. A slot that is
+    moved, and a node that another takes over from, cost a connection nothing as long as publishers live: see
+    `resend_s`. Needs Redis 7.0 or Valkey.
 
     Args:
         url: `redis-cluster+streams://user:password@host1:6379,host2:6379`, or with `rediss-cluster+streams` (TLS),
@@ -62,9 +58,9 @@ class ClusterStreamsTransport:
     @property
     def traits(self) -> Traits:
         """`durable`, and what Redis takes at most."""
-        return WITHOUT_QUEUES
+        return TRAITS
 
-    async def open(self) -> DurableLink:
+    async def open(self) -> QueueLink:
         """Ask one node after another which node serves which slots, and return a link that knows it.
 
         Nodes are connected to when a stream needs them.

@@ -16,6 +16,7 @@ from backplane_redis._streams.opening import RETAIN_BYTES, RETAIN_ENTRIES, RETAI
 from backplane_redis._streams.queues import StreamQueues
 from backplane_redis._streams.replicas import ask_for_replicas
 from backplane_redis._streams.session import Session
+from backplane_redis._streams.session_source import ServerSessions
 from backplane_redis._together import both
 from backplane_redis._url import RedisUrl, format_address
 
@@ -80,7 +81,7 @@ class SentinelStreamsTransport:
             reading, _ = await both(self._open_session(master, stack), self._opener.check(writing))
             reader, writer = await self._opener.ends(writing, reading)
             stack.pop_all()  # the link owns every socket from here on
-            queues = StreamQueues(writing, self._service.connector, master.address)
+            queues = StreamQueues(writing, ServerSessions(self._service.connector, master.address))
             return SentinelStreamLink(writing, reading, reader, writer, queues, master)
 
     async def _open_session(self, master: Master, stack: AsyncExitStack) -> Session:
@@ -111,9 +112,9 @@ class SentinelStreamsTransport:
             advice, unasked = [*report.advice], [*report.unasked]
             for address in replicas:
                 try:
-                    replica = await inspect_node(
-                        await service.connector.open(address), address, service.access(address), is_log=True
-                    )
+                    opened = await service.connector.open(address)
+                    access = service.access(address)
+                    replica = await inspect_node(opened, address, access, is_log=True, is_replicated=True)
                 except TransportError as error:
                     unasked.append(f"the replica at {format_address(address)}: {error}")
                     continue

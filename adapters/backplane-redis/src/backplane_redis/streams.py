@@ -17,6 +17,7 @@ from backplane_redis._streams.link import StreamLink
 from backplane_redis._streams.opening import RETAIN_BYTES, RETAIN_ENTRIES, RETAIN_S, TRAITS, StreamOpener
 from backplane_redis._streams.queues import StreamQueues
 from backplane_redis._streams.session import Session
+from backplane_redis._streams.session_source import ServerSessions
 from backplane_redis._together import both
 from backplane_redis._url import RedisUrl, format_address
 
@@ -86,7 +87,9 @@ class StreamsTransport:
             reading, _ = await both(self._open_reading(stack), self._check(connection, writing))
             reader, writer = await self._opener.ends(writing, reading)
             stack.pop_all()  # the link owns both from here on
-        return StreamLink(writing, reading, reader, writer, StreamQueues(writing, self._connector, address))
+        return StreamLink(
+            writing, reading, reader, writer, StreamQueues(writing, ServerSessions(self._connector, address))
+        )
 
     async def inspect(self) -> BrokerReport:
         """Connect to the server, ask for what a fleet should know of it, and disconnect; it changes nothing there.

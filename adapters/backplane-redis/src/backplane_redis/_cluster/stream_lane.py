@@ -60,19 +60,24 @@ class StreamLane:
 
         Raises:
             TransportError: A node can't be reached, refuses, or lacks what was confirmed before.
+            RefusedError: Some frames found no room in a queue; all others were added.
         """
         async with self._changing:
             for attempt in range(ROUNDS):
                 session = await self._nodes.session(self.channel, attempt)
                 try:
-                    writer = await self._writer_at(session)
-                    await writer.send(frames)
+                    await self._send(await self._writer_at(session), frames)
                 except Redirected as redirected:
                     self._nodes.follow(self.channel, redirected)
                     continue
-                self.confirmed = writer.confirmed[self.channel]
                 return
         raise disagreement("streams")
+
+    async def _send(self, writer: StreamWriter, frames: Sequence[Frame]) -> None:
+        try:
+            await writer.send(frames)
+        finally:  # a full queue refuses some, and has the others
+            self.confirmed = writer.confirmed.get(self.channel, self.confirmed)
 
     async def check_written(self) -> None:
         """Return if the node that has the stream now has what was confirmed; raise as `send`."""

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Seque
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
-from backplane_core import Frame, Lost, Proven, TransportError
+from attrs import evolve
+from backplane_core import Delivery, Frame, Lost, Proven, Refusal, RefusedError, TransportError
 
 from backplane_redis._cluster.link import GOSSIP_S
+from backplane_redis._cluster.queues import ClusterQueues
 from backplane_redis._cluster.stream_lane import StreamLane
 from backplane_redis._cluster.stream_nodes import StreamNodes
 from backplane_redis._streams.opening import StreamOpener
@@ -22,7 +24,7 @@ LOOK_EVERY_S: Final = 2.0
 
 
 class ClusterStreamLink:
-    """A link to streams that are spread over the nodes of a cluster; see `DurableLink`.
+    """A link to streams that are spread over the nodes of a cluster; see `QueueLink`.
 
     One connection per node writes, and one per stream reads: a node answers a read of several streams only if they
     share a slot.
@@ -38,6 +40,7 @@ class ClusterStreamLink:
     def __init__(self, nodes: StreamNodes, opener: StreamOpener) -> None:
         self._nodes = nodes
         self._opener = opener
+        self._queues = ClusterQueues(nodes)
         self._lanes: dict[str, StreamLane] = {}
         # What is read, and by which task once somebody receives.
         self._pumps: dict[str, asyncio.Task[None] | None] = {}
@@ -86,12 +89,23 @@ class ClusterStreamLink:
 
         Raises:
             TransportError: The link is dead, or a stream can't be written to.
+            RefusedError: Some frames found no room in their queues; all others were added.
         """
         self._check()
-        batches: dict[str, list[Frame]] = {}
-        for frame in frames:
-            batches.setdefault(frame[0], []).append(frame)
-        await all_of([self._lane(channel).send(batch) for channel, batch in batches.items()])
+        places: dict[str, list[int]] = {}
+        for place, frame in enumerate(frames):
+            places.setdefault(frame[0], []).append(place)
+        refusals: list[Refusal] = []
+
+        async def add(channel: str, own: Sequence[int]) -> None:
+            try:
+                await self._lane(channel).send([frames[place] for place in own])
+            except RefusedError as refused:
+                refusals.extend([evolve(refusal, index=own[refusal.index]) for refusal in refused.refusals])
+
+        await all_of([add(channel, own) for channel, own in places.items()])
+        if refusals:
+            raise RefusedError(sorted(refusals, key=_place))
 
     def confirmed(self) -> Mapping[str, str]:
         """Return the last entries that this link knows to be in their streams, by channel."""
@@ -115,6 +129,31 @@ class ClusterStreamLink:
         """Return a page of a stream."""
         self._check()
         return await self._lane(channel).read(limit, after, before)
+
+    async def open_queue(self, channel: str, *, lease_s: float) -> bool:
+        """Return whether the queue had workers before, once entries can be taken from it."""
+        self._check()
+        return await self._queues.open(channel, lease_s)
+
+    async def take(self, channel: str, limit: int, *, wait_s: float) -> Sequence[Delivery | Lost]:
+        """Return entries that nobody has; none if there was none for so many seconds."""
+        self._check()
+        return await self._queues.take(channel, limit, wait_s=wait_s)
+
+    async def extend(self, channel: str, tokens: Sequence[str]) -> None:
+        """Keep these entries for their worker."""
+        self._check()
+        await self._queues.extend(channel, tokens)
+
+    async def give_back(self, channel: str, token: str, *, delay_s: float) -> None:
+        """Let another `take` have an entry, after the delay."""
+        self._check()
+        await self._queues.give_back(channel, token, delay_s=delay_s)
+
+    async def finish(self, channel: str, tokens: Sequence[str]) -> None:
+        """Let nobody get these entries again."""
+        self._check()
+        await self._queues.finish(channel, tokens)
 
     def proven(self) -> Proven:
         """Return until when all streams were read; what was added later may be at a node that took over meanwhile."""
@@ -140,6 +179,7 @@ class ClusterStreamLink:
         self._arrived.put_nowait(None)
         async with AsyncExitStack() as stack:  # each, even if this is cancelled at another one
             stack.push_async_callback(self._nodes.aclose)
+            stack.push_async_callback(self._queues.aclose)
             for lane in self._lanes.values():
                 stack.push_async_callback(lane.leave)
             if self._tasks:
@@ -193,3 +233,7 @@ class ClusterStreamLink:
             raise self._failure
         if self._nodes.death is not None:
             raise self._nodes.error()
+
+
+def _place(refusal: Refusal) -> int:
+    return refusal.index

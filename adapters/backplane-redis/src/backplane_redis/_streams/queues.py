@@ -22,10 +22,10 @@ from attrs import define, field
 from backplane_core import Delivery, Lost, TransportError
 
 from backplane_redis._commands import pack_command
-from backplane_redis._opening import Connector
 from backplane_redis._streams.entries import read_payload
 from backplane_redis._streams.place import format_id, parse_id
 from backplane_redis._streams.session import Session
+from backplane_redis._streams.session_source import SessionSource
 
 __all__ = ["KEPT_S", "MAX_BYTES", "MAX_ENTRIES", "StreamQueues", "count_unfinished"]
 
@@ -73,14 +73,12 @@ class StreamQueues:
 
     Args:
         asker: Is asked for all that is answered at once.
-        connector: Opens a connection for each queue, as a read that waits holds up all others on its own.
-        address: Where the server is.
+        sessions: Opens a connection for each queue, as a read that waits holds up all others on its own.
     """
 
-    def __init__(self, asker: Session, connector: Connector, address: tuple[str, int]) -> None:
+    def __init__(self, asker: Session, sessions: SessionSource) -> None:
         self._asker = asker
-        self._connector = connector
-        self._address = address
+        self._sessions = sessions
         self._queues: dict[str, Queue] = {}
         self._is_closed = False
 
@@ -94,9 +92,13 @@ class StreamQueues:
         was_there = isinstance(reply, hiredis.ReplyError)
         if was_there and not str(reply).startswith("BUSYGROUP"):
             raise self._refusal("XGROUP", channel, reply)
+        self.use(channel, lease_s)
+        return was_there
+
+    def use(self, channel: str, lease_s: float) -> None:
+        """Record that a queue may be used, whose group there is, or `take` says that there is none."""
         if channel not in self._queues:
             self._queues[channel] = Queue(int(lease_s * 1000))
-        return was_there
 
     async def take(self, channel: str, limit: int, *, wait_s: float) -> Sequence[Delivery | Lost]:
         """Return what others left, or what is new; see `QueueLink.take`.
@@ -139,7 +141,7 @@ class StreamQueues:
                 dead, queue.session = queue.session, None
                 await dead.aclose()
             if queue.session is None:
-                session = Session(await self._connector.open(self._address), self._asker.where)
+                session = await self._sessions.open()
                 if self._is_closed:
                     await session.aclose()
                 queue.session = session
