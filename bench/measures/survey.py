@@ -34,7 +34,7 @@ _SAID: Final[Mapping[str, str]] = {
 _METHOD: Final = """\
 {pods} pods in one process, each of which has a connection of one user, and another pod that asks them: how many
 connections has this user, on which pods (`fleet.count`)? One question after the other, {times} of them in each of
-{rounds} rounds. Beside it one event to the user, until the connections of all pods have it. Counted is the processor
+{rounds} rounds. Next to it one event to the user, until the connections of all pods have it. Counted is the processor
 time of all pods together, as they share the process, and the time until the last answer or copy.
 
 Neither python-socketio nor Channels lets servers ask each other. What comes nearest there: with channels_redis, by

@@ -60,8 +60,8 @@ class ClusterQueues:
     """Follows each queue from node to node, as `StreamLane` follows a stream.
 
     A queue is one key, so one node has all of it, and only who is asked differs from a single server. A node that took
-    over may lack the workers' group: then `take` says that the queue was deleted, and whoever opens it again learns
-    that it was not there.
+    over may lack the workers' group: then `take` says that the queue was deleted, and the `open` that follows that it
+    was not there.
 
     Args:
         nodes: Know where each queue is.
