@@ -156,12 +156,19 @@ class Book:
         factory=lambda: defaultdict[tuple[str, str], Counter[str]](Counter)
     )
     """How many events each sender counted as dropped, by channel and cause."""
+    stalls: list[tuple[float, float]] = field(factory=list[tuple[float, float]])
+    """When the loop of all pods stood still: from and until, by the wall clock."""
     _by_sender: dict[str, list[Published]] = field(factory=lambda: defaultdict[str, list[Published]](list))
     _orders: count[int] = field(factory=count)
 
     def order(self) -> int:
         """Return the next place."""
         return next(self._orders)
+
+    def turned_s(self, since: float, until: float) -> float:
+        """Return for how many seconds between these times the loop of all pods turned."""
+        still_s = sum([max(0.0, min(until, ended) - max(since, began)) for began, ended in self.stalls])
+        return until - since - still_s
 
     # Senders
 

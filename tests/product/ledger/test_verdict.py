@@ -151,6 +151,20 @@ def test_a_sink_that_ended_soon_after_a_hole_may_not_have_been_notified_yet(scen
     assert scene.found == ["loss"]
 
 
+def test_the_time_in_which_the_loop_stood_still_does_not_count_for_a_gap_that_is_late(scene: Scene) -> None:
+    life = scene.connection("sink")
+    events = scene.publish(3)
+    scene.hear(life, events[0], events[2])
+    scene.book.end(life)
+    came_at = life.heard[-1].at
+    life.ended_at = came_at + verdict.GAP_LATE_S + 1
+    assert scene.found == ["loss"]
+    scene.book.stalls.append((came_at - 5, came_at + 1.5))
+    assert scene.found == []
+    life.ended_at += 1
+    assert scene.found == ["loss"]
+
+
 def test_a_gap_covers_what_passed_the_bus_inside_it_and_nothing_else(scene: Scene) -> None:
     life = scene.connection("sink")
     events = scene.publish(5)

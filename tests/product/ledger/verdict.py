@@ -27,7 +27,8 @@ __all__ = ["Violation", "What", "find_losses", "find_violations"]
 MARGIN_S: Final = 0.02
 """Two readings of the wall clock, and one of the monotonic clock that is converted to it."""
 GAP_LATE_S: Final = 2.0
-"""A bare sink is notified of gaps at most once a second: one that ends sooner may not have been."""
+"""A bare sink is notified of gaps at most once a second: one that ends sooner may not have been. Seconds in which the
+loop stood still don't count."""
 FORWARD_S: Final = 0.5
 """How long nodes take to learn of each other's subscriptions, after they have confirmed them."""
 MAY_HAVE_ARRIVED: Final = ("unconfirmed", "closed", "in_doubt")
@@ -169,12 +170,12 @@ def _missing(life: Life, heard: Received, book: Book) -> Iterator[tuple[Publishe
             continue
         for hold in life.holds:
             if hold.owed <= event.order < min(hold.ended, life.ended) and hold.matches(event):
-                if _is_due(life, event, hold, heard) and _is_known(life, event, hold, book):
+                if _is_due(life, event, hold, heard, book) and _is_known(life, event, hold, book):
                     yield event, hold
                 break
 
 
-def _is_due(life: Life, event: Published, hold: Hold, heard: Received) -> bool:
+def _is_due(life: Life, event: Published, hold: Hold, heard: Received, book: Book) -> bool:
     """Return whether the event should have come: the connection stays to the end, or got a later one of the stream."""
     ended = min(hold.ended, life.ended)
     if ended == NEVER:
@@ -184,7 +185,7 @@ def _is_due(life: Life, event: Published, hold: Hold, heard: Received) -> bool:
     later = heard.later(event)
     if later is None or later.order >= ended:
         return False
-    return life.kind == "queue" or life.ended_at - later.at > GAP_LATE_S
+    return life.kind == "queue" or book.turned_s(later.at, life.ended_at) > GAP_LATE_S
 
 
 def _is_known(life: Life, event: Published, hold: Hold, book: Book) -> bool:

@@ -104,6 +104,8 @@ class MoveSlots(_NodeFault):
         cluster = world.bus
         assert isinstance(cluster, RedisCluster)
         slots = world.slots()
+        # After it stood still, replicas may be taking over: a node refuses to give a slot away meanwhile.
+        await asyncio.to_thread(cluster.wait_until, cluster.is_healthy, "every node is healthy")
         masters = await asyncio.to_thread(lambda: [node for node in cluster.nodes if node.is_master])
         target = masters[self.node]
         moving = [slot for slot in slots if not await asyncio.to_thread(target.serves, slot)]

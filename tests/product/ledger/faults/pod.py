@@ -56,5 +56,7 @@ class Blocked(Fault):
         return "loop"
 
     async def happen(self, world: HurtWorld) -> None:
+        began = time.time()
         time.sleep(self.for_s)  # noqa: ASYNC251 -- that is the point
+        world.book.stalls.append((began, time.time()))
         world.saw(self, f"the loop stood still for {self.for_s} s")
