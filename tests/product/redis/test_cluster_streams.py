@@ -23,6 +23,7 @@ from backplane_core import (
     connect,
 )
 from backplane_redis import ClusterStreamsTransport, StreamsTransport
+from backplane_redis._cluster.redirects import NodeSession
 from backplane_redis._streams.reader import StreamReader
 from backplane_redis._streams.writer import StreamWriter
 from backplane_testservers import BrokerUnavailable, RedisCluster
@@ -101,6 +102,29 @@ async def test_transport_and_link_are_what_core_asks_for(shared_redis_cluster: R
         ]
     with pytest.raises(TransportError, match="is dead: it was closed"):
         await link.send([(channel, b"2")])
+
+
+async def test_a_link_that_is_given_up_while_a_stream_changes_nodes_leaves_nothing(
+    shared_redis_cluster: RedisCluster, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = await ClusterStreamsTransport(over_streams(shared_redis_cluster)).open()
+    await link.resume([channel], {})
+    aclose, is_closing = NodeSession.aclose, asyncio.Event()
+
+    async def close_when_cancelled(session: NodeSession) -> None:
+        is_closing.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await aclose(session)
+
+    monkeypatch.setattr(NodeSession, "aclose", close_when_cancelled)
+    changing = asyncio.create_task(link.resume([channel], {}))
+    await is_closing.wait()  # what was read from is closed, and another one is there
+    changing.cancel()
+    await asyncio.wait([changing])
+    monkeypatch.undo()
+    await link.aclose()
 
 
 @pytest.mark.parametrize("scheme", ["redis-cluster+streams", "valkey-cluster+streams", "REDIS-CLUSTER+STREAMS"])

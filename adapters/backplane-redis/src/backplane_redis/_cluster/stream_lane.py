@@ -141,9 +141,10 @@ class StreamLane:
                     self._nodes.follow(self.channel, redirected)
                     continue
                 stack.pop_all()
-                if self._reading is not None:
-                    await self._reading.aclose()
-                self._reading, self._reader = reading, reader
+                # At once: should this be cancelled while the old one is closed, the new one has an owner who closes it.
+                left, self._reading, self._reader = self._reading, reading, reader
+                if left is not None:
+                    await left.aclose()
                 return begun
         raise disagreement("streams")
 
