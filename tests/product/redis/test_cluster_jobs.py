@@ -31,9 +31,9 @@ def over_streams(cluster: RedisCluster) -> str:
 
 @pytest.fixture
 def own_cluster() -> Iterator[RedisCluster]:
-    """A cluster of the test's own, whose masters have a replica each."""
+    """A cluster of the test's own, whose masters have a replica each, and serve on while another one is down."""
     try:
-        with RedisCluster(replicas=1) as cluster:
+        with RedisCluster(replicas=1, extra=["cluster-require-full-coverage no"]) as cluster:
             yield cluster
     except BrokerUnavailable as error:
         skip_or_fail(error)
@@ -46,9 +46,9 @@ class Work:
         self.done: Counter[Any] = Counter()
         self.attempts: dict[Any, int] = {}
 
-    async def run(self, pod: BaseBackplane) -> None:
+    async def run(self, pod: BaseBackplane, queue: str) -> None:
         """Take jobs for ever."""
-        async with pod.worker("work", lease_s=2) as jobs:
+        async with pod.worker(queue, lease_s=2) as jobs:
             async for job in jobs:
                 async with job:
                     self.attempts[job.value] = job.attempt
@@ -59,8 +59,8 @@ class Work:
 
 
 @asynccontextmanager
-async def working(pod: BaseBackplane, work: Work) -> AsyncGenerator[None]:
-    task = asyncio.create_task(work.run(pod))
+async def working(pod: BaseBackplane, work: Work, queue: str = "work") -> AsyncGenerator[None]:
+    task = asyncio.create_task(work.run(pod, queue))
     try:
         yield
     finally:
@@ -134,6 +134,27 @@ async def test_a_queue_whose_node_is_killed_loses_no_job(own_cluster: RedisClust
         await until(lambda: pod.stats().links > links and pod.state == "live", "it is replaced", DEADLINE_S)
         await enqueuing
         await until(lambda: work.has(250), "all of it is done", DEADLINE_S)
+
+
+async def test_a_worker_leaves_a_frozen_node_that_has_nothing_but_its_queue(
+    own_cluster: RedisCluster, channel: str
+) -> None:
+    work = Work()
+    url = over_streams(own_cluster)
+    async with connect(url, channel=channel, lanes=1) as pod, connect(url, channel=channel, lanes=1) as other:
+        at = await asyncio.to_thread(own_cluster.master, channel)
+        names = [f"work{number}" for number in range(50)]
+        name = next(one for one in names if own_cluster.master(queue_channel(channel, one)) is not at)
+        async with working(pod, work, name):
+            await other.enqueue(name, 1)
+            await until(lambda: work.has(1), "the worker works", DEADLINE_S)
+            node = await asyncio.to_thread(own_cluster.master, queue_channel(channel, name))
+            await asyncio.to_thread(node.freeze)
+            try:
+                await other.enqueue(name, 2)
+                await until(lambda: work.has(2), "it works at the node that took over", DEADLINE_S)
+            finally:
+                node.thaw()
 
 
 async def test_a_full_queue_refuses_its_own_jobs_and_nothing_else_of_a_batch(

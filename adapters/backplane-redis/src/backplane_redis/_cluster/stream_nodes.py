@@ -22,6 +22,9 @@ __all__ = ["StreamNodes"]
 PING: Final = pack_command("PING")
 AT_ONCE: Final = 32
 """Connections that are opened at a time."""
+ANSWER_S: Final = 5.0
+"""A node that is silent for so long is taken for frozen: longer than a fork or a slow command holds one up."""
+_SILENT: Final = "answers nothing: it is frozen, or the network drops packets"
 
 
 class StreamNodes:
@@ -61,12 +64,20 @@ class StreamNodes:
         """Return if each node that serves a slot, and was connected to, answers.
 
         Raises:
-            TransportError: One is dead.
+            TransportError: One is dead, or answers nothing. Core's beats find a frozen node that has a lane, and not
+                one that has only queues.
         """
         owners = self._slots.owners
         for session in [*self._sessions.values()]:
             if session.address in owners:
+                await self._ping(session)
+
+    async def _ping(self, session: NodeSession) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_S):
                 await session.ask(PING)
+        except TimeoutError:
+            raise TransportError(f"{session.where} {_SILENT}") from None
 
     async def session(self, channel: str, attempt: int) -> NodeSession:
         """Return the connection to the node to ask for a channel.
@@ -114,8 +125,7 @@ class StreamNodes:
             async with self._opening, asyncio.timeout(CONNECT_S):
                 connection = await self._connector.open(address)
         except TimeoutError:
-            where = format_address(address)
-            raise TransportError(f"{where} answers nothing: it is frozen, or the network drops packets") from None
+            raise TransportError(f"{format_address(address)} {_SILENT}") from None
         if self.death is not None:  # they died meanwhile, and aclose() is over
             await connection.disconnect(nowait=True)
             raise self.error()
