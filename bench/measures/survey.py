@@ -43,6 +43,13 @@ asks, which has to know how many there will be. With python-socketio, an event t
 acknowledgement comes back over Redis: one answer, and no way to ask more than one client."""
 
 
+_NOTES: Final = (
+    """An answer of ours goes to the channel that all pods hear, so that each pod reads the answers of all others: what
+a question costs all pods together grows with the square of their number. By hand an answer is read by the one that
+asked. In return nobody has to know beforehand how many pods there are, and a pod that is silent is named.""",
+)
+
+
 @frozen(kw_only=True)
 class Round:
     """One round of one way."""
@@ -118,6 +125,7 @@ class Survey(Measure[Figures]):
             method=_METHOD.format(pods=figures.pods, times=figures.times, rounds=figures.rounds),
             columns=("", "answers", "ms", "processor, µs", "against one event"),
             rows=rows,
+            notes=_NOTES,
         )
 
 
