@@ -23,6 +23,7 @@ MODULES = (
     "backplane_asgi.sockets",
     "backplane_channels",
     "backplane_core",
+    "backplane_core.otel",
     "backplane_core.sockets",
     "backplane_core.testing",
     "backplane_core.testing.pytest_plugin",

@@ -52,6 +52,7 @@ SHOWN: Final = {
 PUBLIC: Final = frozenset(
     {
         "backplane_core",
+        "backplane_core.otel",
         "backplane_core.sockets",
         "backplane_core.testing",
         "backplane_core.testing.pytest_plugin",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from backplane_core import (
@@ -69,6 +69,7 @@ class Double:
         exclude: Excluded = (),
         key: str | None = None,
         event_id: str | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> int:
         return 0
 
@@ -80,6 +81,7 @@ class Double:
         exclude: Excluded = (),
         key: str | None = None,
         event_id: str | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> int:
         return 0
 

@@ -10,6 +10,7 @@ from types import ModuleType
 import backplane_asgi
 import backplane_channels
 import backplane_core
+import backplane_core.otel
 import backplane_core.sockets
 import backplane_core.testing
 import backplane_litestar
@@ -28,7 +29,7 @@ ADAPTERS = sorted(
     if path not in CORE and "backplane-testservers" not in path.parts
 )
 """Of whatever is built on core: adapters below its seam, and packages above it."""
-FACES: dict[str, ModuleType] = {"backplane_core": backplane_core, "backplane_core.sockets": backplane_core.sockets}
+FACES: dict[str, ModuleType] = {it.__name__: it for it in (backplane_core, backplane_core.otel, backplane_core.sockets)}
 
 
 def imports(path: Path) -> Iterator[tuple[str, list[str]]]:

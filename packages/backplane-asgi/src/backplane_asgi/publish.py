@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -32,6 +32,8 @@ __all__ = ["publish_endpoint"]
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
 _ESCAPED: Final = re.compile(r"\\(.)")
 
+TRACE_HEADERS: Final = ("traceparent", "tracestate")
+"""Of W3C Trace Context."""
 BEFORE_RETRY_S: Final = b"1"
 """Seconds until a publish that found no room may be tried again: an outbox of a healthy link is emptied sooner."""
 
@@ -63,9 +65,10 @@ def publish_endpoint(
     ids, `exclude_targets` a list in the form of `target`, and `key` says which older events this one outdates. The
     answer is `{"delivered": 3}`: how many connections of *this pod* took the event; what other pods deliver is not
     known. A header `Idempotency-Key` is the event's `event_id`: what is posted again under it reaches no connection a
-    second time, see the option `event_id_window_s`. Refusals are JSON with an `error`: 401, 403, 429: `authenticate` or
-    `Grant.may_publish` says no. 408: the body takes too long. 413: too large. 415: not `application/json`, which no
-    form of another site can send. 422: what is wrong with the body. 503: try again.
+    second time, see the option `event_id_window_s`. The headers `traceparent` and `tracestate` say which trace the
+    event belongs to. Refusals are JSON with an `error`: 401, 403, 429: `authenticate` or `Grant.may_publish` says no.
+    408: the body takes too long. 413: too large. 415: not `application/json`, which no form of another site can send.
+    422: what is wrong with the body. 503: try again.
 
     Args:
         backplane: The backplane, or its name in the state that the app's lifespan yields.
@@ -120,7 +123,8 @@ class PublishEndpoint:
             await answer_json(send, 413, {"error": f"at most {self.max_body_bytes} bytes"})
             return
         began = time.perf_counter()
-        status, value = await _publish(backplane, grant, body, _event_id(request))
+        trace = {name: text for name in TRACE_HEADERS if (text := request.header(name)) is not None}
+        status, value = await _publish(backplane, grant, body, _event_id(request), trace)
         hub_of(backplane).published.observe(time.perf_counter() - began)
         await answer_json(send, status, value, [(b"retry-after", BEFORE_RETRY_S)] if status == 503 else ())  # noqa: PLR2004
 
@@ -135,7 +139,7 @@ def _event_id(request: Request) -> str | None:
 
 
 async def _publish(
-    backplane: BaseBackplane, grant: Grant, body: bytes, event_id: str | None
+    backplane: BaseBackplane, grant: Grant, body: bytes, event_id: str | None, trace: Mapping[str, str]
 ) -> tuple[int, dict[str, object]]:
     """Publish what a body says; return the status and the answer."""
     try:
@@ -152,7 +156,9 @@ async def _publish(
         exclude = [*asked.exclude, *_read_targets(asked.exclude_targets)]
         event, key = bytes(asked.event), asked.key
         return 200, {
-            "delivered": await backplane.publish_json(targets, event, exclude=exclude, key=key, event_id=event_id)
+            "delivered": await backplane.publish_json(
+                targets, event, exclude=exclude, key=key, event_id=event_id, trace=trace or None
+            )
         }
     except (InvalidTargetError, EventEncodeError) as error:
         return 422, {"error": str(error)}

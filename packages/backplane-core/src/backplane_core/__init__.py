@@ -40,6 +40,7 @@ from backplane_core.memory import InMemoryBackplane
 from backplane_core.observe import (
     EnvelopeRejected,
     EventDropped,
+    EventTraced,
     FleetMismatch,
     Gap,
     GapCallback,
@@ -117,6 +118,7 @@ __all__ = [
     "EventEncodeError",
     "EventSink",
     "EventTooLargeError",
+    "EventTraced",
     "Excluded",
     "Fleet",
     "FleetMismatch",

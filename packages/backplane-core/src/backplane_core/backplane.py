@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from backplane_core.errors import ClosedByFleetError
@@ -151,6 +151,7 @@ class Backplane(Protocol):
         exclude: Excluded = (),
         key: str | None = None,
         event_id: str | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> int:
         """Deliver an event to every connection of the target, on every pod.
 
@@ -164,6 +165,9 @@ class Backplane(Protocol):
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
             event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
                 once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
+            trace: The W3C trace that it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
+                `tracestate`. If it is sampled, each pod that hands the event out reports an `EventTraced`; else it is
+                ignored, as what is not well formed is. None: none.
 
         Returns:
             How many connections of this pod took it; 0 if they have had it, by its `event_id`.
@@ -193,6 +197,7 @@ class Backplane(Protocol):
         exclude: Excluded = (),
         key: str | None = None,
         event_id: str | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> int:
         """Deliver an event that is JSON already, to every connection of the target, on every pod.
 
@@ -206,6 +211,9 @@ class Backplane(Protocol):
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
             event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
                 once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
+            trace: The W3C trace that it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
+                `tracestate`. If it is sampled, each pod that hands the event out reports an `EventTraced`; else it is
+                ignored, as what is not well formed is. None: none.
 
         Returns:
             How many connections of this pod took it; 0 if they have had it, by its `event_id`.

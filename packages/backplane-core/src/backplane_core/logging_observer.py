@@ -13,6 +13,7 @@ from backplane_core._runtime.logging import logger
 from backplane_core.observe import (
     EnvelopeRejected,
     EventDropped,
+    EventTraced,
     FleetMismatch,
     Gap,
     JobDead,
@@ -112,5 +113,5 @@ def _line(record: Record) -> tuple[int, tuple[str, ...], str] | None:  # noqa: C
         case LinkChanged():
             text = f"link {record.links} is {'live' if record.live else 'lost'}: {record.reason}"
             return logging.DEBUG, ("link", str(record.live)), text
-        case StateChanged() | FleetMismatch():
+        case StateChanged() | FleetMismatch() | EventTraced():
             return None

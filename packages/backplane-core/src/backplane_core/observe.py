@@ -10,6 +10,7 @@ from attrs import frozen
 __all__ = [
     "EnvelopeRejected",
     "EventDropped",
+    "EventTraced",
     "FleetMismatch",
     "Gap",
     "GapCallback",
@@ -138,6 +139,27 @@ class EventDropped:
 
 
 @frozen(kw_only=True)
+class EventTraced:
+    """An event that belongs to a sampled trace was handed to this pod's connections: one record per pod and event.
+
+    Args:
+        traceparent: Of its publisher, in the form of W3C Trace Context.
+        tracestate: The same; empty: there is none.
+        is_own: Whether this pod published it.
+        connections: How many took it.
+        began_ns: When its delivery began, Unix time in nanoseconds.
+        ended_ns: When it had reached them all.
+    """
+
+    traceparent: str
+    tracestate: str
+    is_own: bool
+    connections: int
+    began_ns: int
+    ended_ns: int
+
+
+@frozen(kw_only=True)
 class SubscriptionRefused:
     """The broker does not let this pod hear a channel that its connections need; all others are heard.
 
@@ -245,6 +267,7 @@ Record: TypeAlias = (
     StateChanged
     | LinkChanged
     | EventDropped
+    | EventTraced
     | SubscriptionRefused
     | SinkFailed
     | EnvelopeRejected

@@ -14,6 +14,7 @@ from backplane_core._portal.shared_publisher import SharedPublisher
 from backplane_core._protocol.frame import encode_marks
 from backplane_core._protocol.job_frame import check_queue
 from backplane_core._protocol.json import encode_event, normalize_json
+from backplane_core._protocol.trace import Trace
 from backplane_core.adapters import scheme_of
 from backplane_core.errors import ClosedError, ConfigurationError, ReentrantPublishError
 from backplane_core.observe import Stats
@@ -78,6 +79,7 @@ class SyncPublisher:
         exclude: Excluded = (),
         key: str | None = None,
         event_id: str | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> int:
         """Accept an event for every connection of the target, on every pod.
 
@@ -91,6 +93,9 @@ class SyncPublisher:
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
             event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
                 once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
+            trace: The W3C trace that it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
+                `tracestate`. If it is sampled, each pod that hands the event out reports an `EventTraced`; else it is
+                ignored, as what is not well formed is. None: none.
 
         Returns:
             0, since this process holds no connection. `flush` returns once the broker has the event.
@@ -112,7 +117,7 @@ class SyncPublisher:
             order for each thread; what can't be sent is counted, and becomes a `Gap` at the receivers. It waits at
             most `publish_wait_s`, for room; in a thread with a running event loop not even that.
         """
-        self._put(target, encode_event(event), exclude, encode_marks(key, event_id=event_id))
+        self._put(target, encode_event(event), exclude, _marks(key, event_id, trace))
         return 0
 
     def publish_json(
@@ -123,6 +128,7 @@ class SyncPublisher:
         exclude: Excluded = (),
         key: str | None = None,
         event_id: str | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> int:
         """Accept an event that is JSON already, for every connection of the target, on every pod.
 
@@ -136,6 +142,9 @@ class SyncPublisher:
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
             event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
                 once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
+            trace: The W3C trace that it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
+                `tracestate`. If it is sampled, each pod that hands the event out reports an `EventTraced`; else it is
+                ignored, as what is not well formed is. None: none.
 
         Returns:
             0, since this process holds no connection. `flush` returns once the broker has the event.
@@ -158,7 +167,7 @@ class SyncPublisher:
             order for each thread; what can't be sent is counted, and becomes a `Gap` at the receivers. It waits at
             most `publish_wait_s`, for room; in a thread with a running event loop not even that.
         """
-        self._put(target, normalize_json(data), exclude, encode_marks(key, event_id=event_id))
+        self._put(target, normalize_json(data), exclude, _marks(key, event_id, trace))
         return 0
 
     def enqueue(self, queue: str, job: object) -> None:
@@ -255,3 +264,7 @@ def _check_outside(shared: SharedPublisher) -> None:
         raise ReentrantPublishError(
             "an observer, or a log handler, may publish with the publisher that called it, but not flush or close it"
         )
+
+
+def _marks(key: str | None, event_id: str | None, trace: Mapping[str, str] | None) -> bytes:
+    return encode_marks(key, None, event_id, None if trace is None else Trace.read(trace))

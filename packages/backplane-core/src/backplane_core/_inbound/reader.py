@@ -15,6 +15,7 @@ from backplane_core._inbound.stale_frame import StaleFrame
 from backplane_core._local.delivery import Delivery
 from backplane_core._local.entry import Entry
 from backplane_core._local.registry import Registry
+from backplane_core._local.traces import Traces
 from backplane_core._local.union_event import UnionEvent
 from backplane_core._log.mirror import Mirror
 from backplane_core._protocol.event_ids import EventIds, Publication, event_key
@@ -67,6 +68,7 @@ class Reader:
         counters: Counts.
         max_event_bytes: The largest event that is taken.
         event_ids: Knows which events came before.
+        traces: Reports events that belong to a trace.
         mirror: Keeps what passes, where the bus keeps a log; otherwise None.
     """
 
@@ -86,6 +88,7 @@ class Reader:
         counters: Counters,
         max_event_bytes: int,
         event_ids: EventIds,
+        traces: Traces,
         mirror: Mirror | None = None,
     ) -> None:
         self._prefix, self._beat_suffix = own.prefix, own.beat_suffix
@@ -101,6 +104,7 @@ class Reader:
         self._counters = counters
         self._max_event_bytes = max_event_bytes
         self._event_ids = event_ids
+        self._traces = traces
         self._mirror = mirror
         self._slice_ends = 0.0
 
@@ -168,6 +172,7 @@ class Reader:
                 continue
             taken = 0
             if entries:
+                traced = self._traces.begin_raw(bytes(head.trace)) if head.trace else None
                 event = bytes(head.event)
                 if 10 in event or 13 in event:  # noqa: PLR2004 -- LF and CR; seven times cheaper than as bytes
                     event = compact(event)
@@ -182,6 +187,8 @@ class Reader:
                         registry, self._delivery, mirror, event, target, union, place, targets=targets, exclude=exclude
                     )
                     taken = await self._fan_out(channel, fanout, entries)
+                if traced is not None:
+                    self._traces.end(traced, taken, is_own=False)
             if head.receipt is not None:
                 self._post.roll_calls.took(head.origin, head.receipt, taken)
                 self._passed(channel)

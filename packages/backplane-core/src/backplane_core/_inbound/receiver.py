@@ -20,6 +20,7 @@ from backplane_core._inbound.verifier import Verifier
 from backplane_core._inbound.watermark import Watermark
 from backplane_core._local.delivery import Delivery
 from backplane_core._local.registry import Registry
+from backplane_core._local.traces import Traces
 from backplane_core._protocol.event_ids import EventIds
 from backplane_core._protocol.frame import FRAME_OVERHEAD_BYTES
 from backplane_core._protocol.heartbeat import Heartbeat
@@ -146,6 +147,7 @@ class Receiver:
             counters=reporter.counters,
             max_event_bytes=settings.max_event_bytes,
             event_ids=event_ids,
+            traces=Traces(reporter),
             mirror=mirror,
         )
         self._signer = signer

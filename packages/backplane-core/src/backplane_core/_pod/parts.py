@@ -15,6 +15,7 @@ from backplane_core._local.delivery import Delivery
 from backplane_core._local.loop_budget import LoopBudget
 from backplane_core._local.registry import Registry
 from backplane_core._local.states import States
+from backplane_core._local.traces import Traces
 from backplane_core._log.resumer import NoLog
 from backplane_core._outbound.outbound import Outbound
 from backplane_core._pod.pod_log import PodLog
@@ -71,6 +72,7 @@ class Parts:
         self._desk: JobDesk | None = None
         """Only on a bus that keeps jobs."""
         self._resumer: NoLog = NoLog(self._system)
+        self._traces = Traces(self._reporter)
         self._turn = LoopBudget(self._settings.outbox_max_messages, self._settings.outbox_max_bytes)
         self._host = ConnectionHost(self._loop_binding, self._states, self._registry, self._system, self._reporter)
         responder = Responder(self._registry, self._states, self._system, self._settings.routing)

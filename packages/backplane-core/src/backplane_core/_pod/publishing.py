@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from concurrent.futures import Future as ConcurrentFuture
 from threading import get_ident
 from typing import Final
@@ -37,6 +37,7 @@ class Publishing(Parts):
         exclude: Excluded = (),
         key: str | None = None,
         event_id: str | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> int:
         """Deliver an event to every connection of the target, on every pod.
 
@@ -50,6 +51,9 @@ class Publishing(Parts):
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
             event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
                 once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
+            trace: The W3C trace that it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
+                `tracestate`. If it is sampled, each pod that hands the event out reports an `EventTraced`; else it is
+                ignored, as what is not well formed is. None: none.
 
         Returns:
             How many connections of this pod took it; 0 if they have had it, by its `event_id`.
@@ -69,7 +73,7 @@ class Publishing(Parts):
             sent is counted, and becomes a `Gap` at the receivers.
         Cancellation: never undoes it; the event is accepted before the first suspension.
         """
-        delivered = self._accept(target, event, exclude, key, event_id)
+        delivered = self._accept(target, event, exclude, key, event_id, trace=trace)
         if self._turn.used >= self._turn.limit:
             await self._end_turn()
         return delivered
@@ -82,6 +86,7 @@ class Publishing(Parts):
         exclude: Excluded = (),
         key: str | None = None,
         event_id: str | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> int:
         """Deliver an event as `publish` does, without ever suspending: the caller must give the event loop its turns.
 
@@ -95,6 +100,9 @@ class Publishing(Parts):
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
             event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
                 once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
+            trace: The W3C trace that it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
+                `tracestate`. If it is sampled, each pod that hands the event out reports an `EventTraced`; else it is
+                ignored, as what is not well formed is. None: none.
 
         Returns:
             How many connections of this pod took it; 0 if they have had it, by its `event_id`.
@@ -113,7 +121,7 @@ class Publishing(Parts):
         Delivery: if it raises, nobody has received anything. It does not depend on the broker's health: what can't be
             sent is counted, and becomes a `Gap` at the receivers. A loop that never suspends outruns the outbox.
         """
-        return self._accept(target, event, exclude, key, event_id)
+        return self._accept(target, event, exclude, key, event_id, trace=trace)
 
     async def publish_json(
         self,
@@ -123,6 +131,7 @@ class Publishing(Parts):
         exclude: Excluded = (),
         key: str | None = None,
         event_id: str | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> int:
         """Deliver an event that is JSON already, to every connection of the target, on every pod.
 
@@ -136,6 +145,9 @@ class Publishing(Parts):
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
             event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
                 once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
+            trace: The W3C trace that it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
+                `tracestate`. If it is sampled, each pod that hands the event out reports an `EventTraced`; else it is
+                ignored, as what is not well formed is. None: none.
 
         Returns:
             How many connections of this pod took it; 0 if they have had it, by its `event_id`.
@@ -156,7 +168,7 @@ class Publishing(Parts):
             sent is counted, and becomes a `Gap` at the receivers.
         Cancellation: never undoes it; the event is accepted before the first suspension.
         """
-        delivered = self._accept(target, data, exclude, key, event_id, is_json=True)
+        delivered = self._accept(target, data, exclude, key, event_id, is_json=True, trace=trace)
         if self._turn.used >= self._turn.limit:
             await self._end_turn()
         return delivered
@@ -169,6 +181,7 @@ class Publishing(Parts):
         exclude: Excluded = (),
         key: str | None = None,
         event_id: str | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> int:
         """Deliver an event that is JSON already, without ever suspending: the caller must give the loop its turns.
 
@@ -182,6 +195,9 @@ class Publishing(Parts):
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
             event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
                 once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
+            trace: The W3C trace that it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
+                `tracestate`. If it is sampled, each pod that hands the event out reports an `EventTraced`; else it is
+                ignored, as what is not well formed is. None: none.
 
         Returns:
             How many connections of this pod took it; 0 if they have had it, by its `event_id`.
@@ -201,7 +217,7 @@ class Publishing(Parts):
         Delivery: if it raises, nobody has received anything. It does not depend on the broker's health: what can't be
             sent is counted, and becomes a `Gap` at the receivers. A loop that never suspends outruns the outbox.
         """
-        return self._accept(target, data, exclude, key, event_id, is_json=True)
+        return self._accept(target, data, exclude, key, event_id, is_json=True, trace=trace)
 
     def publish_local(self, target: Targets, event: object, *, exclude: Excluded = (), key: str | None = None) -> int:
         """Deliver an event to the connections of this pod alone, for what concerns no other: its drain, its deafness.
@@ -253,6 +269,7 @@ class Publishing(Parts):
         exclude: Excluded = (),
         key: str | None = None,
         event_id: str | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> ConcurrentFuture[int]:
         """Deliver an event from another thread than that of the event loop.
 
@@ -267,6 +284,9 @@ class Publishing(Parts):
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
             event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
                 once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
+            trace: The W3C trace that it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
+                `tracestate`. If it is sampled, each pod that hands the event out reports an `EventTraced`; else it is
+                ignored, as what is not well formed is. None: none.
 
         Returns:
             A future of how many connections of this pod took it, or of the error that `publish` would raise.
@@ -277,7 +297,7 @@ class Publishing(Parts):
         Delivery: in the order of the calls, once the event loop gets to it.
         """
         return self._loop_binding.call_threadsafe(
-            lambda: self.publish_nowait(target, event, exclude=exclude, key=key, event_id=event_id)
+            lambda: self.publish_nowait(target, event, exclude=exclude, key=key, event_id=event_id, trace=trace)
         )
 
     def _accept(  # noqa: C901, PLR0912 -- calls are what it saves
@@ -290,6 +310,7 @@ class Publishing(Parts):
         *,
         is_json: bool = False,
         number: int | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> int:
         """Take an event for the other pods and deliver it to this one's connections, or raise before anyone has it."""
         binding = self._loop_binding
@@ -306,11 +327,13 @@ class Publishing(Parts):
         if size > self._settings.max_event_bytes:
             raise EventTooLargeError(size, self._settings.max_event_bytes)
         is_repeat = False
-        if key is None and number is None and event_id is None:
+        traced = None if trace is None else self._traces.begin(trace)
+        if key is None and number is None and event_id is None and traced is None:
             self._outbound.send(targets, data, excluded)
         else:
             # Also what is known here: the first one may have been dropped on its way to the others.
-            self._outbound.send_marked(targets, data, excluded, encode_marks(key, number, event_id))
+            marks = encode_marks(key, number, event_id, None if traced is None else traced.trace)
+            self._outbound.send_marked(targets, data, excluded, marks)
             is_repeat = event_id is not None and self._has_handed_out(targets, event_id)
         place = union = None
         if self._pod_log is not None:
@@ -336,6 +359,8 @@ class Publishing(Parts):
             if union is None and (key is not None or len(targets) != 1 or type(first) is not Target):
                 union = UnionEvent(data, targets, place, key=key)
             delivered = self._delivery.deliver(entries, data, first.wire, union, place)
+            if traced is not None:
+                self._traces.end(traced, delivered, is_own=True)
         if self._reporter.held:
             self._reporter.release()
         return delivered

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from backplane_core._protocol.exclusion import Exclusion
 from backplane_core._protocol.json import MAX_DEPTH
+from backplane_core._protocol.trace import Trace
 from backplane_core.errors import EnvelopeError, InvalidTargetError
 from backplane_core.target import (
     MAX_ID_BYTES,
@@ -341,18 +342,23 @@ def encode_ids(ids: Iterable[str]) -> bytes:
     return _encode(tuple(ids))
 
 
-def encode_marks(key: str | None, number: int | None = None, event_id: str | None = None) -> bytes:
+def encode_marks(
+    key: str | None, number: int | None = None, event_id: str | None = None, trace: Trace | None = None
+) -> bytes:
     """Return the members that an event has besides those that say who gets it, as `,"name":value`.
 
     Args:
         key: The newest event of a target and key is the one that matters.
         number: By which pods answer how many connections took it.
         event_id: The event's: another one with the same id and targets is the same event, published again.
+        trace: What it belongs to.
 
     Raises:
         InvalidTargetError: The key or the id is none.
     """
-    marks = b"" if key is None else b',"key":%b' % _encode(check_id(key, "key"))
+    marks = b"" if trace is None else trace.encode()
+    if key is not None:
+        marks += b',"key":%b' % _encode(check_id(key, "key"))
     if event_id is not None:
         marks += b',"event_id":%b' % _encode(check_id(event_id, "event_id"))
     return marks if number is None else marks + b',"receipt":%d' % number

@@ -54,6 +54,9 @@ def serve(
     drain_s: Annotated[
         Text, _flag("Seconds over which clients are closed, 20 by default", "DRAIN_S", "--drain-s")
     ] = None,
+    traces: Annotated[
+        bool, typer.Option("--traces", help="Make OpenTelemetry spans of traced events (or BACKPLANE_SERVE_TRACES).")
+    ] = False,
     admin: Annotated[
         bool,
         typer.Option(
@@ -112,6 +115,7 @@ def serve(
         "on_gap": on_gap,
         "drain_delay_s": drain_delay,
         "drain_s": drain_s,
+        "traces": "true" if traces else None,
         "admin": "true" if admin else None,
         "pusher_apps_file": pusher_apps_file,
         "pusher_max_event_bytes": pusher_max_event_bytes,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 from attrs import frozen
-from backplane_core import connect_from_env
+from backplane_core import ConnectOptions, connect_from_env
 
 from backplane_server._commands.settings import BusSettings
 from backplane_server._failure import MISUSED, Failure
@@ -44,11 +44,26 @@ class Serve:
                 if serve.metrics_port
                 else None
             )
-            async with connect_from_env(settings.variables) as backplane:
+            async with connect_from_env(settings.variables, **_tracing(serve)) as backplane:
                 app, metrics_app = make_app(backplane, policy, serve, pusher_apps), make_metrics_app(backplane)
                 _announce(address_of(listening), None if metrics is None else address_of(metrics), settings, serve)
                 await serve_both(app, listening, metrics_app, metrics)
         return 0
+
+
+def _tracing(serve: ServeSettings) -> ConnectOptions:
+    """Return the observer that makes spans, where that is asked for.
+
+    Raises:
+        Failure: OpenTelemetry is not installed.
+    """
+    if not serve.traces:
+        return {}
+    try:
+        from backplane_core.otel import TracingObserver  # noqa: PLC0415 -- an extra
+    except ImportError:
+        raise Failure("--traces needs OpenTelemetry", "pip install 'backplane-server[otel]'", MISUSED) from None
+    return {"observer": TracingObserver()}
 
 
 def make_policy(serve: ServeSettings, *, has_pusher: bool = False) -> Policy:

@@ -70,6 +70,7 @@ class ServeSettings:
         drain_s: Seconds over which the clients are closed. Default: 20, so that they don't reconnect all at once.
         on_gap: `close` or `frame`: what a WebSocket gets where events may be missing.
         admin: Whether it serves a page for administrators, at `/admin`.
+        traces: Whether events of a sampled trace make spans, by OpenTelemetry's global provider.
         insecure_dev: Whether everyone may do anything, for development.
         pusher_apps: Apps whose Pusher clients may connect, each `id:key:secret`; empty: Pusher's protocol is off.
         pusher_apps_file: A file with one of these per line.
@@ -93,6 +94,7 @@ class ServeSettings:
     drain_delay_s: float = _setting(5.0, _seconds, "seconds, 0 or more")
     drain_s: float = _setting(20.0, _seconds, "seconds, 0 or more")
     on_gap: str = _setting("close", str, "close or frame")
+    traces: bool = _setting(False, _switch, "true or false")  # noqa: FBT003 -- a default
     admin: bool = _setting(False, _switch, "true or false")  # noqa: FBT003 -- a default
     insecure_dev: bool = _setting(False, _switch, "true or false")  # noqa: FBT003 -- a default
     pusher_apps: Sequence[str] = _setting((), _texts, "id:key:secret, separated by commas", is_secret=True)
