@@ -1,4 +1,4 @@
-"""Events of a sampled trace: each pod that hands one out reports it once; all others are as they were."""
+"""Events of a sampled trace: who publishes one and each pod that hands it out report it once; others are as ever."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from backplane_core import (
     Target,
     connect,
 )
-from backplane_core.testing import MemoryBroker, MemoryTransport
+from backplane_core.testing import MemoryBroker, MemoryLog, MemoryLogTransport, MemoryTransport
 from backplane_testservers import Broker
 
 from tests.support.sockets import attach
@@ -47,19 +47,24 @@ class Listening(MemoryBroker):
         super().publish(frame)
 
 
-@pytest.mark.parametrize("keys", [None, KEYS], ids=["plain", "signed"])
+@pytest.mark.parametrize(
+    "more",
+    [{"routing": "broadcast"}, {"routing": "interest"}, {"signing_keys": KEYS}],
+    ids=["broadcast", "interest", "signed"],
+)
 async def test_each_pod_with_connections_reports_a_traced_event_once(
-    shared_broker: Broker, channel: str, keys: list[str] | None
+    shared_broker: Broker, channel: str, more: dict[str, Any]
 ) -> None:
     here: list[Record] = []
     there: list[Record] = []
     idle: list[Record] = []
-    options: dict[str, Any] = {"channel": channel} | ({} if keys is None else {"signing_keys": keys})
+    beside: list[Record] = []
+    options: dict[str, Any] = {"channel": channel} | more
     async with (
         connect(shared_broker.url, observer=here.append, **options) as first,
         connect(shared_broker.url, observer=there.append, **options) as second,
         connect(shared_broker.url, observer=idle.append, **options) as third,
-        Publisher(shared_broker.url, **options) as publisher,
+        Publisher(shared_broker.url, observer=beside.append, **options) as publisher,
     ):
         own = await attach(first, "own", U1)
         # More than one slice of the loop's time: they are handed out in parts, and reported once.
@@ -78,26 +83,96 @@ async def test_each_pod_with_connections_reports_a_traced_event_once(
         assert sorted(sockets[0].events) == [1, 3, 4]
     assert [(it.is_own, it.connections) for it in traced(here)] == [(True, 1), (True, 1), (False, 1)]
     assert [(it.is_own, it.connections) for it in traced(there)] == [(False, 600), (False, 599), (False, 600)]
-    assert traced(idle) == []
-    for it in traced(here + there):
+    assert traced(idle) == [], "it neither publishes nor has a connection for them"
+    assert [(it.is_own, it.connections) for it in traced(beside)] == [(True, 0)]
+    for it in traced(here + there + beside):
         assert (it.traceparent, it.tracestate) == (PARENT, "vendor=1")
         assert 0 < it.began_ns <= it.ended_ns
 
 
 async def test_a_publisher_without_a_loop_passes_a_trace_on(shared_broker: Broker, channel: str) -> None:
     def publish() -> None:
-        with SyncPublisher(shared_broker.url, channel=channel) as publisher:
-            publisher.publish(U1, 1, trace={"traceparent": PARENT})
+        with SyncPublisher(shared_broker.url, channel=channel, observer=own.append) as publisher:
+            publisher.publish(U1, 1, trace={"traceparent": PARENT, "tracestate": "a=b"})
             publisher.publish_json(U1, "2", key="k", trace={"traceparent": PARENT})
+            publisher.publish(U1, 3, key="k", event_id="e", trace={"traceparent": PARENT[:-1] + "0"})
+            wrong: Any = PARENT
+            with pytest.raises(EventEncodeError, match="inject"):
+                publisher.publish(U1, 4, trace=wrong)
             publisher.flush()
 
+    own: list[Record] = []
     records: list[Record] = []
     async with connect(shared_broker.url, channel=channel, observer=records.append) as pod:
         socket = await attach(pod, "a", U1)
         await asyncio.to_thread(publish)
-        assert await socket.has(2) == [1, 2]
+        assert await socket.has(3) == [1, 2, 3]
         await until(lambda: len(traced(records)) == 2, "its records")
     assert [(it.traceparent, it.is_own) for it in traced(records)] == [(PARENT, False)] * 2
+    assert [(it.tracestate, it.is_own, it.connections) for it in traced(own)] == [("a=b", True, 0), ("", True, 0)]
+
+
+async def test_a_receipt_is_asked_for_a_traced_event_too(shared_broker: Broker, channel: str) -> None:
+    records: list[Record] = []
+    async with (
+        connect(shared_broker.url, channel=channel) as first,
+        connect(shared_broker.url, channel=channel, observer=records.append) as second,
+    ):
+        await attach(second, "a", U1)
+        await first.fleet.count(U1, timeout_s=10)
+        receipt = await first.fleet.publish(U1, 1, trace={"traceparent": PARENT}, timeout_s=10)
+        assert receipt.total == 1
+        await until(lambda: traced(records), "its record")
+    assert [(it.is_own, it.connections) for it in traced(records)] == [(False, 1)]
+
+
+async def test_what_comes_from_a_log_later_was_reported_when_it_was_published() -> None:
+    here: list[Record] = []
+    there: list[Record] = []
+    log = MemoryLog()
+    async with (
+        DistributedBackplane(MemoryLogTransport(log), observer=here.append) as one,
+        DistributedBackplane(MemoryLogTransport(log), observer=there.append) as two,
+        asyncio.timeout(30),
+    ):
+        async with one.connection("a", U1) as connection:
+            await two.publish(U1, 1, trace={"traceparent": PARENT})
+            id_ = (await anext(connection)).id
+            assert [it.connections for it in traced(here)] == [1]
+        await one.publish(U1, 2, trace={"traceparent": PARENT})
+        await one.flush()
+        async with two.connection("a", U1, resume_from=id_) as connection:
+            assert (await anext(connection)).value == 2
+        assert [it.value for it in await two.history(U1, limit=10)] == [1, 2]
+    assert [(it.is_own, it.connections) for it in traced(here)] == [(False, 1), (True, 0)]
+    assert [(it.is_own, it.connections) for it in traced(there)] == [(True, 0)]
+
+
+async def test_an_event_that_is_published_again_reaches_nobody_and_says_so() -> None:
+    records: list[Record] = []
+    async with InMemoryBackplane(observer=records.append) as pod:
+        await attach(pod, "a", U1)
+        for _ in range(2):
+            await pod.publish(U1, 1, event_id="e", trace={"traceparent": PARENT})
+    assert [it.connections for it in traced(records)] == [1, 0]
+
+
+async def test_an_observer_may_publish_when_it_gets_one() -> None:
+    later: list[int] = []
+
+    def follow(record: Record) -> None:
+        if isinstance(record, EventTraced) and not later:
+            later.append(1)
+            pod.publish_nowait(U1, "after")
+
+    broker = MemoryBroker()
+    async with (
+        DistributedBackplane(MemoryTransport(broker), observer=follow) as pod,
+        DistributedBackplane(MemoryTransport(broker)) as other,
+    ):
+        socket = await attach(pod, "a", U1)
+        await other.publish(U1, "before", trace={"traceparent": PARENT})
+        assert await socket.has(2) == ["before", "after"]
 
 
 NOT_FOLLOWED: list[Mapping[str, Any]] = [

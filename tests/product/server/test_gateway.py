@@ -15,7 +15,7 @@ from typing import Any
 
 import jwt
 import pytest
-from backplane_core import EventTraced, Record, Target, connect
+from backplane_core import Target, connect
 from backplane_testservers import Broker, free_port
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from tests.product.server.commands import backplane
 from tests.product.server.gateways import SECRET, Gateway, closed, gateway, token
 from tests.support.sockets import attach
-from tests.support.waiting import DEADLINE_S, until
+from tests.support.waiting import DEADLINE_S
 
 ANN = Target.user("ann")
 
@@ -234,30 +234,6 @@ async def test_a_signal_ends_every_client_with_a_code_and_loses_nothing(shared_b
         ended = await served.running.ended()
         assert (ended.code, ended.err) == (0, "")
         assert await socket.has(50) == list(range(50))
-
-
-async def test_a_traced_publish_by_http_is_reported_by_the_pods_that_hand_it_out(
-    shared_broker: Broker, channel: str
-) -> None:
-    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    records: list[Record] = []
-    async with (
-        connect(shared_broker.url, channel=channel, observer=records.append) as pod,
-        gateway("--traces", url=shared_broker.url, channel=channel) as served,
-    ):
-        socket = await attach(pod, "a", ANN)
-        publisher = token(backplane={"roles": ["publisher"]})
-        for number, trace in enumerate((parent, None, parent[:-1] + "0", "x" * 500, parent)):
-            headers = {"Authorization": f"Bearer {publisher}"} | ({} if trace is None else {"traceparent": trace})
-            answer = await served.http.post(
-                f"http://{served.address}/publish",
-                json={"target": "user:ann", "event": number},
-                headers=headers,
-            )
-            assert answer.status_code == 200
-        assert await socket.has(5) == list(range(5))
-        await until(lambda: sum(isinstance(it, EventTraced) for it in records) == 2, "both records")
-    assert {it.traceparent for it in records if isinstance(it, EventTraced)} == {parent}
 
 
 async def test_in_development_a_client_says_who_it_is(redis_url: str, channel: str) -> None:

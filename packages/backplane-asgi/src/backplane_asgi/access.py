@@ -14,6 +14,8 @@ from backplane_asgi._types import Scope
 
 __all__ = ["Authenticate", "Grant", "Refused", "Request"]
 
+TRACE_HEADERS: Final = ("traceparent", "tracestate")
+"""Of W3C Trace Context."""
 UNAUTHORIZED: Final = 4401
 FORBIDDEN: Final = 4403
 TRY_LATER: Final = 1013
@@ -89,6 +91,12 @@ class Request:
         offered: Sequence[str] = self.scope.get("subprotocols") or ()
         word, token = [*offered, "", ""][:2]
         return token or None if word == "bearer" else None
+
+    @property
+    def trace(self) -> Mapping[str, str] | None:
+        """What the headers say of the W3C trace that the request belongs to, for `publish(..., trace=...)`."""
+        found = {name: text for name in TRACE_HEADERS if (text := self.header(name)) is not None}
+        return found or None
 
     @property
     def last_event_id(self) -> str | None:

@@ -32,8 +32,6 @@ __all__ = ["publish_endpoint"]
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
 _ESCAPED: Final = re.compile(r"\\(.)")
 
-TRACE_HEADERS: Final = ("traceparent", "tracestate")
-"""Of W3C Trace Context."""
 BEFORE_RETRY_S: Final = b"1"
 """Seconds until a publish that found no room may be tried again: an outbox of a healthy link is emptied sooner."""
 
@@ -123,8 +121,7 @@ class PublishEndpoint:
             await answer_json(send, 413, {"error": f"at most {self.max_body_bytes} bytes"})
             return
         began = time.perf_counter()
-        trace = {name: text for name in TRACE_HEADERS if (text := request.header(name)) is not None}
-        status, value = await _publish(backplane, grant, body, _event_id(request), trace)
+        status, value = await _publish(backplane, grant, body, _event_id(request), request.trace)
         hub_of(backplane).published.observe(time.perf_counter() - began)
         await answer_json(send, status, value, [(b"retry-after", BEFORE_RETRY_S)] if status == 503 else ())  # noqa: PLR2004
 
@@ -139,7 +136,7 @@ def _event_id(request: Request) -> str | None:
 
 
 async def _publish(
-    backplane: BaseBackplane, grant: Grant, body: bytes, event_id: str | None, trace: Mapping[str, str]
+    backplane: BaseBackplane, grant: Grant, body: bytes, event_id: str | None, trace: Mapping[str, str] | None
 ) -> tuple[int, dict[str, object]]:
     """Publish what a body says; return the status and the answer."""
     try:
@@ -157,7 +154,7 @@ async def _publish(
         event, key = bytes(asked.event), asked.key
         return 200, {
             "delivered": await backplane.publish_json(
-                targets, event, exclude=exclude, key=key, event_id=event_id, trace=trace or None
+                targets, event, exclude=exclude, key=key, event_id=event_id, trace=trace
             )
         }
     except (InvalidTargetError, EventEncodeError) as error:

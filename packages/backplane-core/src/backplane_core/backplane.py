@@ -165,9 +165,9 @@ class Backplane(Protocol):
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
             event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
                 once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
-            trace: The W3C trace that it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
-                `tracestate`. If it is sampled, each pod that hands the event out reports an `EventTraced`; else it is
-                ignored, as what is not well formed is. None: none.
+            trace: The W3C trace it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
+                `tracestate`. If it is sampled, this pod reports an `EventTraced`, and so does each pod that hands the
+                event out. One that is not sampled, or not well formed, is ignored, as the standard asks. None: none.
 
         Returns:
             How many connections of this pod took it; 0 if they have had it, by its `event_id`.
@@ -176,7 +176,7 @@ class Backplane(Protocol):
             InvalidTargetError: `target` is empty, too long, or has an entry that is not a target; or `exclude` is too
                 long, or has an entry that is neither an id nor a target; or `key` or `event_id` is not text of that
                 size.
-            EventEncodeError: The event is not JSON.
+            EventEncodeError: The event is not JSON, or `trace` is no mapping.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
             ReentrantPublishError: Called by a sink, while an event is being delivered.
@@ -211,9 +211,9 @@ class Backplane(Protocol):
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
             event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
                 once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
-            trace: The W3C trace that it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
-                `tracestate`. If it is sampled, each pod that hands the event out reports an `EventTraced`; else it is
-                ignored, as what is not well formed is. None: none.
+            trace: The W3C trace it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
+                `tracestate`. If it is sampled, this pod reports an `EventTraced`, and so does each pod that hands the
+                event out. One that is not sampled, or not well formed, is ignored, as the standard asks. None: none.
 
         Returns:
             How many connections of this pod took it; 0 if they have had it, by its `event_id`.
@@ -224,6 +224,7 @@ class Backplane(Protocol):
                 size.
             EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
                 levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
+                Or `trace` is no mapping.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
             ReentrantPublishError: Called by a sink, while an event is being delivered.

@@ -61,7 +61,7 @@ class InvalidTargetError(BackplaneError, ValueError):
 
 
 class EventEncodeError(BackplaneError, TypeError):
-    """An event contains something that JSON cannot represent.
+    """An event contains something that JSON cannot represent, or its trace is no mapping.
 
     Raised by `publish` and its variants. Nothing was delivered. Convert the event first, for example with a model's
     `model_dump(mode="json")`, or encode it yourself and use `publish_json`. The message names the place and the type of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol
 
 from attrs import frozen
@@ -296,6 +296,7 @@ class Fleet(Protocol):
         exclude: Excluded = (),
         key: str | None = None,
         event_id: str | None = None,
+        trace: Mapping[str, str] | None = None,
         timeout_s: float = 1.0,
     ) -> Receipt:
         """Deliver an event as `backplane.publish` does, and return how many connections took it, on every pod.
@@ -308,6 +309,7 @@ class Fleet(Protocol):
             key: Says which older events it makes outdated: those of the same target and key. A connection with
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
             event_id: As `backplane.publish` takes it: connections that have had the event are not in the receipt.
+            trace: As `backplane.publish` takes it.
             timeout_s: Seconds to wait for receipts.
 
         Returns:
@@ -317,7 +319,7 @@ class Fleet(Protocol):
             InvalidTargetError: `target` is empty, too long, or has an entry that is not a target; or `exclude` is too
                 long, or has an entry that is neither an id nor a target; or `key` or `event_id` is not text of that
                 size.
-            EventEncodeError: The event is not JSON.
+            EventEncodeError: The event is not JSON, or `trace` is no mapping.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
             ReentrantPublishError: Called by a sink, while an event is being delivered.

@@ -140,14 +140,16 @@ class EventDropped:
 
 @frozen(kw_only=True)
 class EventTraced:
-    """An event that belongs to a sampled trace was handed to this pod's connections: one record per pod and event.
+    """An event of a sampled trace was published by this pod, or handed to its connections: one record for each event.
+
+    A pod that neither published it nor has a connection for it reports none.
 
     Args:
         traceparent: Of its publisher, in the form of W3C Trace Context.
-        tracestate: The same; empty: there is none.
+        tracestate: The publisher's too; empty: there is none.
         is_own: Whether this pod published it.
-        connections: How many took it.
-        began_ns: When its delivery began, Unix time in nanoseconds.
+        connections: How many of this pod's connections took it.
+        began_ns: When this pod began with it, Unix time in nanoseconds.
         ended_ns: When it had reached them all.
     """
 

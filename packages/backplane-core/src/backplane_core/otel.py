@@ -6,6 +6,7 @@ from typing import Final
 
 from attrs import define, field
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanKind, Tracer, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -38,13 +39,14 @@ def _make_tracer(provider: TracerProvider | None) -> Tracer:
 
 @define(eq=False)
 class TracingObserver:
-    """An observer that makes one span for each traced event that this pod hands out, to however many connections.
+    """An observer that makes one span for each traced event of this pod, however many connections get it.
 
         async with connect(url, observer=TracingObserver()) as backplane:
             await backplane.publish(Target.user("u1"), event, trace=current_trace())
 
-    The span belongs to the trace of the event, and links to the span that published it. Events without a trace, or with
-    one that is not sampled, cost nothing. It shows neither the event nor for whom it is.
+    The pod that publishes the event makes a span `send backplane`, and each other one that has connections for it
+    `process backplane`, which links to the span in which it was published. Both are children of that span. Events
+    without a trace, or with one that is not sampled, make none. A span shows neither the event nor for whom it is.
 
     Args:
         then: Gets every record as well. By default a `LoggingObserver`, as without this one.
@@ -66,14 +68,15 @@ class TracingObserver:
 
     def _show(self, record: EventTraced) -> None:
         carrier = {"traceparent": record.traceparent, "tracestate": record.tracestate}
-        parent = _PROPAGATOR.extract(carrier)
+        # Into an empty context: what happens to be current here did not publish the event.
+        parent = _PROPAGATOR.extract(carrier, Context())
         link = Link(trace.get_current_span(parent).get_span_context())
         operation = "send" if record.is_own else "process"
         span = self._tracer.start_span(
             f"{operation} {SYSTEM}",
             context=parent,
             kind=SpanKind.PRODUCER if record.is_own else SpanKind.CONSUMER,
-            links=[link],
+            links=() if record.is_own else (link,),
             start_time=record.began_ns,
             attributes={
                 "messaging.system": SYSTEM,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from backplane_core.answers import Answers
@@ -118,6 +119,7 @@ class SyncFleet(Protocol):
         exclude: Excluded = (),
         key: str | None = None,
         event_id: str | None = None,
+        trace: Mapping[str, str] | None = None,
         timeout_s: float = 1.0,
     ) -> Receipt:
         """Deliver an event to every connection of the target, on every pod, and return how many accepted it.
@@ -129,6 +131,7 @@ class SyncFleet(Protocol):
             exclude: Who must not get it, on any pod: ids of connections, at most 65,536, and targets, at most 64.
             key: Says which older events it makes outdated: those of the same target and key.
             event_id: As `SyncPublisher.publish` takes it: connections that have had the event are not in the receipt.
+            trace: As `SyncPublisher.publish` takes it.
             timeout_s: Seconds to wait for receipts.
 
         Returns:
@@ -136,7 +139,7 @@ class SyncFleet(Protocol):
 
         Raises:
             InvalidTargetError: `target`, `exclude`, `key` or `event_id` is not valid.
-            EventEncodeError: The event is not JSON.
+            EventEncodeError: The event is not JSON, or `trace` is no mapping.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
             ConfigurationError: `timeout_s` is not above 0.

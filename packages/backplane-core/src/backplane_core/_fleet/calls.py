@@ -53,6 +53,7 @@ class MarkedPublishing(Protocol):
         *,
         key: str | None,
         event_id: str | None,
+        trace: Mapping[str, str] | None,
     ) -> int:
         """Deliver an event as `publish_nowait` does, under a number by which pods answer how many took it."""
         ...
@@ -163,13 +164,16 @@ class FleetCalls(Fleet):
         exclude: Excluded = (),
         key: str | None = None,
         event_id: str | None = None,
+        trace: Mapping[str, str] | None = None,
         timeout_s: float = 1.0,
     ) -> Receipt:
         """Deliver an event as `publish` does, and return how many connections took it."""
         self._check(timeout_s)
         targets = normalize_targets(target)
         question = Question(self._asker.next_number(), RECEIPT, targets=_wires(targets))
-        local = self._publishing.publish_marked(targets, event, exclude, question.id, key=key, event_id=event_id)
+        local = self._publishing.publish_marked(
+            targets, event, exclude, question.id, key=key, event_id=event_id, trace=trace
+        )
         with self._asker.asking(question) as pending:
             own = Answer(self._asker.origin, question.id, count=local)
             counts = self._counts(await self._asker.wait(pending, own, timeout_s))

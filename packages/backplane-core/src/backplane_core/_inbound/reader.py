@@ -172,7 +172,7 @@ class Reader:
                 continue
             taken = 0
             if entries:
-                traced = self._traces.begin_raw(bytes(head.trace)) if head.trace else None
+                traced = self._traces.begin_received(bytes(head.trace)) if head.trace else None
                 event = bytes(head.event)
                 if 10 in event or 13 in event:  # noqa: PLR2004 -- LF and CR; seven times cheaper than as bytes
                     event = compact(event)
@@ -188,6 +188,7 @@ class Reader:
                     )
                     taken = await self._fan_out(channel, fanout, entries)
                 if traced is not None:
+                    self._passed(channel)  # an observer may publish
                     self._traces.end(traced, taken, is_own=False)
             if head.receipt is not None:
                 self._post.roll_calls.took(head.origin, head.receipt, taken)

@@ -16,7 +16,7 @@ __all__ = ["Traced", "Traces"]
 
 @frozen
 class Traced:
-    """An event that is being handed out.
+    """An event that is being published or handed out.
 
     Args:
         trace: What it belongs to.
@@ -29,7 +29,7 @@ class Traced:
 
 @frozen
 class Traces:
-    """Reports each traced event that was handed to connections. One without a trace never comes here.
+    """Reports each traced event that is published here or handed to connections. One without a trace never gets here.
 
     Args:
         reporter: Notifies the observer.
@@ -46,15 +46,30 @@ class Traces:
         trace = Trace.read(carrier)
         return None if trace is None else Traced(trace, time.time_ns())
 
-    def begin_raw(self, raw: bytes) -> Traced | None:
-        """Begin with an event from another pod; None: nobody here wants to know, or records it."""
+    def begin_received(self, member: bytes) -> Traced | None:
+        """Begin with an event from another pod; None: nobody here wants to know, or nobody records it.
+
+        Args:
+            member: What its frame says of its trace.
+        """
         if self._reporter.observer is None:
             return None
-        trace = Trace.decode(raw)
+        trace = Trace.decode(member)
+        return None if trace is None else Traced(trace, time.time_ns())
+
+    def begin_encoded(self, marks: bytes) -> Traced | None:
+        """Begin with an event that was encoded in the thread that published it; None: see `begin_received`.
+
+        Args:
+            marks: Its members as `encode_marks` returned them.
+        """
+        if self._reporter.observer is None:
+            return None
+        trace = Trace.find(marks)
         return None if trace is None else Traced(trace, time.time_ns())
 
     def end(self, traced: Traced, connections: int, *, is_own: bool) -> None:
-        """Report an event that has reached all connections."""
+        """Report an event that has reached all of this pod's connections."""
         self._reporter.report(
             EventTraced(
                 traceparent=traced.trace.parent,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
@@ -32,6 +32,7 @@ class MarkedPublisher(MarkedPublishing):
         *,
         key: str | None,
         event_id: str | None,
+        trace: Mapping[str, str] | None,
     ) -> int:
         """Deliver an event under a number; return how many connections of this pod took it."""
-        return self._publishing._accept(targets, event, exclude, key, event_id, number=number)  # noqa: SLF001 -- of one folder  # pyright: ignore[reportPrivateUsage]
+        return self._publishing._accept(targets, event, exclude, key, event_id, number=number, trace=trace)  # noqa: SLF001 -- of one folder  # pyright: ignore[reportPrivateUsage]

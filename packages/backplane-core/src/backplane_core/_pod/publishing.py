@@ -51,9 +51,9 @@ class Publishing(Parts):
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
             event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
                 once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
-            trace: The W3C trace that it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
-                `tracestate`. If it is sampled, each pod that hands the event out reports an `EventTraced`; else it is
-                ignored, as what is not well formed is. None: none.
+            trace: The W3C trace it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
+                `tracestate`. If it is sampled, this pod reports an `EventTraced`, and so does each pod that hands the
+                event out. One that is not sampled, or not well formed, is ignored, as the standard asks. None: none.
 
         Returns:
             How many connections of this pod took it; 0 if they have had it, by its `event_id`.
@@ -62,7 +62,7 @@ class Publishing(Parts):
             InvalidTargetError: `target` is empty, too long, or has an entry that is not a target; or `exclude` is too
                 long, or has an entry that is neither an id nor a target; or `key` or `event_id` is not text of that
                 size.
-            EventEncodeError: The event is not JSON.
+            EventEncodeError: The event is not JSON, or `trace` is no mapping.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
             ReentrantPublishError: Called by a sink, while an event is being delivered.
@@ -100,9 +100,9 @@ class Publishing(Parts):
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
             event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
                 once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
-            trace: The W3C trace that it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
-                `tracestate`. If it is sampled, each pod that hands the event out reports an `EventTraced`; else it is
-                ignored, as what is not well formed is. None: none.
+            trace: The W3C trace it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
+                `tracestate`. If it is sampled, this pod reports an `EventTraced`, and so does each pod that hands the
+                event out. One that is not sampled, or not well formed, is ignored, as the standard asks. None: none.
 
         Returns:
             How many connections of this pod took it; 0 if they have had it, by its `event_id`.
@@ -111,7 +111,7 @@ class Publishing(Parts):
             InvalidTargetError: `target` is empty, too long, or has an entry that is not a target; or `exclude` is too
                 long, or has an entry that is neither an id nor a target; or `key` or `event_id` is not text of that
                 size.
-            EventEncodeError: The event is not JSON.
+            EventEncodeError: The event is not JSON, or `trace` is no mapping.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
             ReentrantPublishError: Called by a sink, while an event is being delivered.
@@ -145,9 +145,9 @@ class Publishing(Parts):
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
             event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
                 once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
-            trace: The W3C trace that it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
-                `tracestate`. If it is sampled, each pod that hands the event out reports an `EventTraced`; else it is
-                ignored, as what is not well formed is. None: none.
+            trace: The W3C trace it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
+                `tracestate`. If it is sampled, this pod reports an `EventTraced`, and so does each pod that hands the
+                event out. One that is not sampled, or not well formed, is ignored, as the standard asks. None: none.
 
         Returns:
             How many connections of this pod took it; 0 if they have had it, by its `event_id`.
@@ -158,6 +158,7 @@ class Publishing(Parts):
                 size.
             EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
                 levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
+                Or `trace` is no mapping.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
             ReentrantPublishError: Called by a sink, while an event is being delivered.
@@ -195,9 +196,9 @@ class Publishing(Parts):
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
             event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
                 once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
-            trace: The W3C trace that it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
-                `tracestate`. If it is sampled, each pod that hands the event out reports an `EventTraced`; else it is
-                ignored, as what is not well formed is. None: none.
+            trace: The W3C trace it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
+                `tracestate`. If it is sampled, this pod reports an `EventTraced`, and so does each pod that hands the
+                event out. One that is not sampled, or not well formed, is ignored, as the standard asks. None: none.
 
         Returns:
             How many connections of this pod took it; 0 if they have had it, by its `event_id`.
@@ -208,6 +209,7 @@ class Publishing(Parts):
                 size.
             EventEncodeError: The data is not exactly one JSON value in UTF-8, or holds what no pod could read: over 256
                 levels of nesting, a number that no double holds, a lone surrogate. The message shows nothing of it.
+                Or `trace` is no mapping.
             EventTooLargeError: The event is larger than `max_event_bytes`, or than the broker accepts.
             OutboxFullError: The outbox has no room, and `outbox_overflow` is "raise".
             ReentrantPublishError: Called by a sink, while an event is being delivered.
@@ -284,9 +286,9 @@ class Publishing(Parts):
                 `overflow="latest"` that is behind skips them. 1 to 1,024 UTF-8 bytes; None: it makes none so.
             event_id: The event's own, for what may be published again: for `event_id_window_s` each pod hands it out
                 once, however often it is published, and where. 1 to 1,024 UTF-8 bytes; None: it is new each time.
-            trace: The W3C trace that it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
-                `tracestate`. If it is sampled, each pod that hands the event out reports an `EventTraced`; else it is
-                ignored, as what is not well formed is. None: none.
+            trace: The W3C trace it belongs to, as OpenTelemetry's `inject` fills it: `traceparent` and perhaps
+                `tracestate`. If it is sampled, this pod reports an `EventTraced`, and so does each pod that hands the
+                event out. One that is not sampled, or not well formed, is ignored, as the standard asks. None: none.
 
         Returns:
             A future of how many connections of this pod took it, or of the error that `publish` would raise.
@@ -359,8 +361,8 @@ class Publishing(Parts):
             if union is None and (key is not None or len(targets) != 1 or type(first) is not Target):
                 union = UnionEvent(data, targets, place, key=key)
             delivered = self._delivery.deliver(entries, data, first.wire, union, place)
-            if traced is not None:
-                self._traces.end(traced, delivered, is_own=True)
+        if traced is not None:
+            self._traces.end(traced, delivered, is_own=True)
         if self._reporter.held:
             self._reporter.release()
         return delivered

@@ -86,10 +86,13 @@ class EncodedPublisher(Publisher):
                 self._desk.put(*item)
             return
         targets, data, exclude, marks = item
-        if marks:
-            self._outbound.send_marked(targets, data, exclude, marks)
-        else:
+        if not marks:
             self._outbound.send(targets, data, exclude)
+            return
+        traced = self._traces.begin_encoded(marks)
+        self._outbound.send_marked(targets, data, exclude, marks)
+        if traced is not None:
+            self._traces.end(traced, 0, is_own=True)
 
     def refused(self, whom: Sequence[Target | Intersection] | str, *, in_silence: bool = False) -> None:
         """Count what was dropped for want of room; `in_silence` without a record for the observer."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from backplane_core._portal.shared_pod import SharedPod
 from backplane_core.answers import Answers
 from backplane_core.fleet import ConnectionInfo, PodInfo, Receipt
@@ -47,10 +49,11 @@ class SharedFleet(SyncFleet):
         exclude: Excluded = (),
         key: str | None = None,
         event_id: str | None = None,
+        trace: Mapping[str, str] | None = None,
         timeout_s: float = 1.0,
     ) -> Receipt:
         return self._shared.call(
             self._shared.served().fleet.publish(
-                target, event, exclude=exclude, key=key, event_id=event_id, timeout_s=timeout_s
+                target, event, exclude=exclude, key=key, event_id=event_id, trace=trace, timeout_s=timeout_s
             )
         )

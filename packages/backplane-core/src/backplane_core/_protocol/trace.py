@@ -19,6 +19,8 @@ _PARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[
 _STATE: Final = re.compile(r"[\x20-\x7e]{1,512}")
 _SAMPLED: Final = 1
 
+_MEMBER: Final = b',"trace":'
+
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -29,7 +31,14 @@ class Carrier(msgspec.Struct):
     tracestate: str = ""
 
 
+class Marked(msgspec.Struct):
+    """The members of a frame that has a trace; others are ignored."""
+
+    trace: Carrier
+
+
 _decode: Final = msgspec.json.Decoder(Carrier).decode
+_decode_marked: Final = msgspec.json.Decoder(Marked).decode
 
 
 @frozen
@@ -70,6 +79,14 @@ class Trace:
         return cls._checked(carrier.traceparent, carrier.tracestate)
 
     @classmethod
+    def find(cls, marks: bytes) -> Self | None:
+        """Return the trace among the members that `encode_marks` returned; None: it is not there."""
+        if not marks.startswith(_MEMBER):
+            return None
+        carrier = _decode_marked(b"{%b}" % marks[1:]).trace
+        return cls(carrier.traceparent, carrier.tracestate)
+
+    @classmethod
     def _checked(cls, parent: object, state: object) -> Self | None:
         if not isinstance(parent, str) or not _PARENT.fullmatch(parent) or not int(parent[-2:], 16) & _SAMPLED:
             return None
@@ -78,6 +95,7 @@ class Trace:
 
     def encode(self) -> bytes:
         """Return the member of a frame that holds it."""
-        return b',"trace":' + _encode(
-            {"traceparent": self.parent, **({"tracestate": self.state} if self.state else {})}
-        )
+        carrier = {"traceparent": self.parent}
+        if self.state:
+            carrier["tracestate"] = self.state
+        return _MEMBER + _encode(carrier)

@@ -60,10 +60,10 @@ def _tracing(serve: ServeSettings) -> ConnectOptions:
     if not serve.traces:
         return {}
     try:
-        from backplane_core.otel import TracingObserver  # noqa: PLC0415 -- an extra
+        from backplane_server._gateway.tracing import make_tracing_observer  # noqa: PLC0415 -- an extra
     except ImportError:
         raise Failure("--traces needs OpenTelemetry", "pip install 'backplane-server[otel]'", MISUSED) from None
-    return {"observer": TracingObserver()}
+    return {"observer": make_tracing_observer()}
 
 
 def make_policy(serve: ServeSettings, *, has_pusher: bool = False) -> Policy:

@@ -70,7 +70,7 @@ class ServeSettings:
         drain_s: Seconds over which the clients are closed. Default: 20, so that they don't reconnect all at once.
         on_gap: `close` or `frame`: what a WebSocket gets where events may be missing.
         admin: Whether it serves a page for administrators, at `/admin`.
-        traces: Whether events of a sampled trace make spans, by OpenTelemetry's global provider.
+        traces: Whether events of a sampled trace make spans, which go to OpenTelemetry's collector.
         insecure_dev: Whether everyone may do anything, for development.
         pusher_apps: Apps whose Pusher clients may connect, each `id:key:secret`; empty: Pusher's protocol is off.
         pusher_apps_file: A file with one of these per line.

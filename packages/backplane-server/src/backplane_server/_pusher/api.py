@@ -7,7 +7,7 @@ import time
 from typing import Final
 
 from attrs import frozen
-from backplane_asgi import Receive, Scope, Send
+from backplane_asgi import Receive, Request, Scope, Send
 from backplane_core import BackplaneError, BaseBackplane
 
 from backplane_server._pusher.answers import Asked, Problem, answer, read
@@ -74,7 +74,11 @@ class Api:
         match asked.method:
             case "POST":
                 triggers = Triggers(
-                    backplane=backplane, listing=listing, app_id=app_id, max_event_bytes=self.max_event_bytes
+                    backplane=backplane,
+                    listing=listing,
+                    app_id=app_id,
+                    max_event_bytes=self.max_event_bytes,
+                    trace=Request(scope).trace,
                 )
                 return await self._post(triggers, backplane, app_id, path, asked)
             case "GET":

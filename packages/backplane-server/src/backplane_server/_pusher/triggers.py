@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -70,12 +70,14 @@ class Triggers:
         listing: What it may ask for with the event.
         app_id: Whose events they are.
         max_event_bytes: Bytes of the data of one event.
+        trace: What the request belongs to.
     """
 
     backplane: BaseBackplane
     listing: Listing
     app_id: str
     max_event_bytes: int
+    trace: Mapping[str, str] | None
 
     async def trigger(self, body: bytes) -> object:
         """Publish one event to its channels, and return what was asked of them.
@@ -138,7 +140,7 @@ class Triggers:
             sender = () if ready.socket_id is None else connection_ids(self.app_id, ready.socket_id, channel)
             try:
                 # One for each channel: a client that hears several gets it once for each, as the protocol has it.
-                await self.backplane.publish_json(channel.target, ready.event, exclude=sender)
+                await self.backplane.publish_json(channel.target, ready.event, exclude=sender, trace=self.trace)
             except EventEncodeError:
                 raise Problem(400, "data is no JSON that can be sent") from None
             except EventTooLargeError as error:
