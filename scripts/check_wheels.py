@@ -121,6 +121,9 @@ gateway = subprocess.run(
     [Path(sys.executable).with_name("backplane"), "serve", "--port", "0"], env={}, capture_output=True, text=True
 )
 assert (gateway.returncode, "--insecure-dev" in gateway.stderr) == (2, True), gateway
+command = [Path(sys.executable).with_name("backplane"), "serve", "--insecure-dev", "--traces"]
+untraced = subprocess.run(command, env={}, capture_output=True, text=True)
+assert (untraced.returncode, "backplane-server[otel]" in untraced.stderr) == (2, True), untraced
 """
 
 CHANNELS = """

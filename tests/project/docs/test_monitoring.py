@@ -18,13 +18,13 @@ PAGE = "docs/how-to/monitoring.md"
 pytestmark = pytest.mark.xdist_group("warm")  # one warm interpreter for all that is forked from it
 
 
-def test_the_pages_test_passes(tmp_path: Path) -> None:
+def test_the_pages_tests_pass(tmp_path: Path) -> None:
     project = write_project(PAGE, tmp_path)
     (project / "pytest.ini").write_text(f"[pytest]\nfilterwarnings = error\naddopts = {OPTIONS}\n")
     options = ("-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function")
     ran = run_pytest(project, *options)
     assert ran.code == 0, ran.output
-    assert "1 passed" in ran.output
+    assert "2 passed" in ran.output
 
 
 async def test_every_metric_of_an_expression_is_served() -> None:
