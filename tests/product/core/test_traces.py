@@ -143,7 +143,7 @@ async def test_what_comes_from_a_log_later_was_reported_when_it_was_published() 
         await one.flush()
         async with two.connection("a", U1, resume_from=id_) as connection:
             assert (await anext(connection)).value == 2
-        assert [it.value for it in await two.history(U1, limit=10)] == [1, 2]
+        assert [it.value for it in (await two.history(U1, limit=10)).events] == [1, 2]
     assert [(it.is_own, it.connections) for it in traced(here)] == [(False, 1), (True, 0)]
     assert [(it.is_own, it.connections) for it in traced(there)] == [(True, 0)]
 

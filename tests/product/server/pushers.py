@@ -131,6 +131,7 @@ async def signed_request(
     secret: str = PUSHER_SECRET,
     more: Mapping[str, str] | None = None,
     tampered: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> tuple[int, Any]:
     """Ask as an app's server does; `more` is signed too, and what is `tampered` with is not; return the answer."""
     query = {
@@ -144,5 +145,5 @@ async def signed_request(
     query["auth_signature"] = hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()
     query |= tampered or {}
     kept = {name: value for name, value in query.items() if value != "(left out)"}
-    answer = await of.http.request(method, f"http://{of.address}{path}", params=kept, content=body)
+    answer = await of.http.request(method, f"http://{of.address}{path}", params=kept, content=body, headers=headers)
     return answer.status_code, answer.json()

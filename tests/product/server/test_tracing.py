@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,18 +13,17 @@ from typing import Any
 
 import pytest
 from attrs import define, field, frozen
-from backplane_core import EventTraced, Record, connect
-from backplane_core import Target as Whom
+from backplane_core import EventTraced, Record, Target, connect
 from backplane_testservers import Broker, free_port
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.product.server.gateways import SECRET, Gateway, gateway, token
-from tests.product.server.pushers import ENV, sdk
+from tests.product.server.pushers import ENV, signed_request
 from tests.support.sockets import attach
 from tests.support.waiting import until
 
-ANN = Whom.user("ann")
+ANN = Target.user("ann")
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = f"00-{TRACE}-{PARENT}-01"
 PUBLISHER = {"roles": ["publisher"]}
@@ -188,15 +188,10 @@ async def test_an_event_that_a_pusher_server_triggers_belongs_to_its_trace(redis
         connect(redis_url, channel=channel, observer=records.append) as pod,
         gateway(url=redis_url, channel=channel, env=ENV) as served,
     ):
-        socket = await attach(pod, "a", Whom("pusher", "1:chat"))
-        signed = sdk(served).trigger.make_request("chat", "hello", {"n": 1})
-        answer = await served.http.post(
-            f"{signed.base_url}{signed.path}",
-            params=signed.query_params,
-            content=signed.body,
-            headers={**signed.headers, "traceparent": SAMPLED},
-        )
-        assert answer.status_code == 200, answer.text
+        socket = await attach(pod, "a", Target("pusher", "1:chat"))
+        body = json.dumps({"name": "hello", "data": '{"n":1}', "channel": "chat"}).encode()
+        path, headers = "/apps/1/events", {"traceparent": SAMPLED}
+        assert (await signed_request(served, "POST", path, body, headers=headers))[0] == 200
         await socket.has(1)
         await until(lambda: any(isinstance(it, EventTraced) for it in records), "its record")
     assert [it.traceparent for it in records if isinstance(it, EventTraced)] == [SAMPLED]
