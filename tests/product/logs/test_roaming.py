@@ -87,19 +87,19 @@ def test_without_what_a_sender_was_ahead_events_come_twice(monkeypatch: pytest.M
 def test_without_the_late_place_of_own_events_they_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     publish: Any = Mirror.publish
 
-    def place_at_once(mirror: Any, record: Record) -> EventPlace:
-        place: EventPlace = publish(mirror, record)
+    def place_at_once(mirror: Any, record: Record) -> None:
+        publish(mirror, record)
         record.serial = mirror._next()
         mirror._index(record)
-        return place
 
-    def forget_pending(mirror: Any, record: Record) -> None:
-        pending = mirror.pending[record.lane]
-        while pending and pending[0].seq <= record.seq:
+    def forget_pending(mirror: Any, lane: int, seq: int, cursor: str) -> bool:
+        pending = mirror.pending[lane]
+        while pending and pending[0].seq <= seq:
             pending.popleft()
+        return True
 
     monkeypatch.setattr(Mirror, "publish", place_at_once)
-    monkeypatch.setattr(Mirror, "echoed", forget_pending)
+    monkeypatch.setattr(Mirror, "_place_pending", forget_pending)
     assert sum([account.missing for account in play_all(range(10), forgets=False)]) > 0
 
 

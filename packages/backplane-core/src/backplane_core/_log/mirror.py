@@ -158,14 +158,17 @@ class Mirror:
                 self.copied(record_of(self._repeats.seen(head), lane, self.cursor))
 
     def echo(self, channel: str, payload: bytes) -> None:
-        """Record that the frame at `cursor` is one of this pod's, as `echoed` does."""
+        """Record that the frame at `cursor` is one of this pod's own, which it has read in the log."""
         lane = self.lanes.get(channel)
         if lane is not None and (self.pending[lane] or self.unsure[lane] or self.senders.lagging[lane]):
             with suppress(EnvelopeError):
-                self.echoed(record_of(self._repeats.seen(read_head(payload)), lane, self.cursor))
+                head, unsure = read_head(payload), self.unsure[lane]
+                # Nearly every one is there already, as it was published: it needs no decoding but for its number.
+                if not self._place_pending(lane, head.seq or 0, self.cursor):
+                    self._echoed_late(record_of(self._repeats.seen(head), lane, self.cursor), unsure)
 
-    def publish(self, record: Record) -> EventPlace:
-        """Record an event of this pod that is about to be handed to its own connections; return its place."""
+    def publish(self, record: Record) -> None:
+        """Record an event of this pod that is about to be handed to its own connections."""
         pending = self.pending[record.lane]
         pending.append(record)
         self._pending_bytes += record.size
@@ -174,6 +177,9 @@ class Mirror:
             self._pending_bytes -= first.size
             self.unsure[record.lane] = max(self.unsure[record.lane], first.seq)
         self.senders.heard(record.lane, self.own, record.seq)
+
+    def published_at(self, record: Record) -> EventPlace:
+        """Return the place of the event that was published last."""
         return EventPlace(self.codec, self.position(), record.lane, self.own, record.seq)
 
     def copied(self, record: Record) -> None:
@@ -184,27 +190,30 @@ class Mirror:
             self._place(record)
             self._index(record)
 
-    def echoed(self, record: Record) -> None:
-        """Record a frame of this pod's own that it has read in the log."""
-        pending = self.pending[record.lane]
-        unsure = self.unsure[record.lane]
-        if record.seq >= unsure:
-            self.unsure[record.lane] = 0
-        if not pending or record.seq < pending[0].seq:
-            if record.seq <= unsure:
-                # It may be a copy of what others had long ago.
-                self._add_hole(self._hole_at(record.lane, UNSURE, 1))
-            else:
-                self.copied(record)
-            return
-        self.senders.came_again(record.lane, self.own, record.seq)
-        while pending and pending[0].seq <= record.seq:
+    def _place_pending(self, lane: int, seq: int, cursor: str) -> bool:
+        """Place this pod's events up to a number, which it has read in the log; return False if none is pending."""
+        pending = self.pending[lane]
+        if seq >= self.unsure[lane]:
+            self.unsure[lane] = 0
+        if not pending or seq < pending[0].seq:
+            return False
+        self.senders.came_again(lane, self.own, seq)
+        while pending and pending[0].seq <= seq:
             own = pending.popleft()
             self._pending_bytes -= own.size
             # One that was dropped on its way is in no log.
-            own.cursor, own.serial = record.cursor if own.seq == record.seq else "", self._next()
+            own.cursor, own.serial = cursor if own.seq == seq else "", self._next()
             self._place(own)
             self._index(own)
+        return True
+
+    def _echoed_late(self, record: Record, unsure: int) -> None:
+        """Record a frame of this pod's own that is no longer pending."""
+        if record.seq <= unsure:
+            # It may be a copy of what others had long ago.
+            self._add_hole(self._hole_at(record.lane, UNSURE, 1))
+        else:
+            self.copied(record)
 
     def passed(self, channel: str, cursor: str) -> None:
         """Record that all connections that are to get it were handed the entry at this place, or nobody is."""

@@ -38,15 +38,22 @@ class PodLog:
 
     def published(
         self, targets: Sequence[Target | Intersection], data: bytes, exclude: Exclusion | None, key: str | None
+    ) -> Record:
+        """Record an event of this pod, which was numbered just now, before its connections get it."""
+        mirror, (lane, seq) = self.mirror, self._newest(targets)
+        record = Record.of(lane, "", mirror.own, seq, data, targets, exclude, key)
+        mirror.publish(record)
+        return record
+
+    def placed(
+        self, record: Record, targets: Sequence[Target | Intersection], data: bytes, key: str | None
     ) -> tuple[EventPlace, UnionEvent | None]:
-        """Record an event of this pod, which was numbered just now, before its connections get it.
+        """Return where the event that was recorded just now stands, for connections of this pod that get it.
 
         Returns:
-            Where it stands; and the event, if that is not the same for all of them.
+            Its place; and the event, if that is not the same for all of them.
         """
-        mirror, (lane, seq) = self.mirror, self._newest(targets)
-        place = mirror.publish(Record.of(lane, "", mirror.own, seq, data, targets, exclude, key))
-        serving = mirror.serving
+        place, serving = self.mirror.published_at(record), self.mirror.serving
         if serving is None:
             return place, None
         return place, UnionEvent(data, targets, place, serving.entries, serving.placed(place), key=key)

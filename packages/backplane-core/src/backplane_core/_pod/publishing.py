@@ -337,12 +337,12 @@ class Publishing(Parts):
             marks = encode_marks(key, number, event_id, None if traced is None else traced.trace)
             self._outbound.send_marked(targets, data, excluded, marks)
             is_repeat = event_id is not None and self._has_handed_out(targets, event_id)
-        place = union = None
-        if self._pod_log is not None:
+        log, record = self._pod_log, None
+        if log is not None:
             if is_repeat:
-                self._pod_log.repeated(targets)
+                log.repeated(targets)
             else:
-                place, union = self._pod_log.published(targets, data, excluded, key)
+                record = log.published(targets, data, excluded, key)
         self._counters.published += 1
         self._turn.used += 1 + size // BYTES_PER_UNIT
         registry, first = self._registry, targets[0]
@@ -358,6 +358,9 @@ class Publishing(Parts):
         delivered = 0
         if entries:
             self._turn.used += len(entries) // SINKS_PER_UNIT
+            place = union = None
+            if log is not None and record is not None:
+                place, union = log.placed(record, targets, data, key)
             if union is None and (key is not None or len(targets) != 1 or type(first) is not Target):
                 union = UnionEvent(data, targets, place, key=key)
             delivered = self._delivery.deliver(entries, data, first.wire, union, place)
