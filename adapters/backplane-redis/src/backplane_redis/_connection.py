@@ -110,14 +110,35 @@ class LinkConnection(AbstractConnection):
             RedisError: The connection is closed.
             hiredis.ProtocolError: What the server sends is no RESP.
         """
+        [reply] = await self.next_replies(1)
+        return reply
+
+    async def next_replies(self, most: int) -> list[Any]:
+        """Return the next replies, errors too: those that are there, or else the first ones that come.
+
+        Args:
+            most: How many at most; at least 1.
+
+        Raises:
+            RedisError: The connection is closed.
+            hiredis.ProtocolError: What the server sends is no RESP.
+
+        Cancellation: takes no reply: those that it would have returned are the next ones still.
+        """
         stream = self.stream()
         if stream is None:
-            return await self._read_reply()
+            return [await self._read_reply()]
+        replies: list[Any] = []
         data = b""  # first what is left of an earlier read
         while True:
             for reply in self.replies.parse(data):
-                if not isinstance(reply, hiredis.PushNotification):  # nobody asked for those
-                    return reply
+                if isinstance(reply, hiredis.PushNotification):  # nobody asked for those
+                    continue
+                replies.append(reply)
+                if len(replies) == most:
+                    break
+            if replies:
+                return replies
             if not (data := await stream.read(_READ_BYTES)):
                 raise RedisConnectionError
             self.first_bytes = self.first_bytes or data[:_FIRST_BYTES]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import hiredis
 from backplane_core import TransportError
@@ -18,8 +18,11 @@ FIELD: Final = b"f"
 
 def read_payload(fields: Any) -> bytes:  # noqa: ANN401 -- whatever is in the stream
     """Return the frame of an entry; of one that somebody else added, nothing that is an envelope."""
-    pair = cast("list[object]", fields if isinstance(fields, list) else [])
-    return cast("bytes", pair[1]) if len(pair) == 2 and pair[0] == FIELD else b""  # noqa: PLR2004 -- a pair
+    try:
+        name, payload = fields
+    except (TypeError, ValueError):  # none, or other ones
+        return b""
+    return payload if name == FIELD and type(payload) is bytes else b""
 
 
 def parse_info(session: Session, channel: str, reply: Any) -> StreamInfo:  # noqa: ANN401 -- whatever Redis sends

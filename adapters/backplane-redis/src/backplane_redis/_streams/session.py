@@ -83,9 +83,10 @@ class Session:
         replies: list[Any] = []
         try:
             await self._connection.send_packed_command(b"".join(commands), check_health=False)
-            for _ in range(before + len(commands)):
-                replies.append(await self._connection.next_reply())
-                self._owed -= 1
+            while self._owed:
+                found = await self._connection.next_replies(self._owed)
+                self._owed -= len(found)
+                replies += found
         except _BROKEN:
             self._dead = self._dead or "the server closed the connection"
             return None

@@ -74,7 +74,11 @@ class StreamWriter:
     async def _send(self, frames: Sequence[Frame]) -> None:
         if not frames:
             return
-        commands = [self._packed(frame) for frame in frames]
+        known = self._heads.get
+        commands = [
+            b"%b%d\r\n%b\r\n" % (known(frame[0]) or self._new_head(frame[0]), len(frame[1]), frame[1])
+            for frame in frames
+        ]
         is_said = False
         while (refused := await self._add(frames, commands, self._upkeep.next(time.monotonic()))) is not None:
             if not is_said:
@@ -82,12 +86,11 @@ class StreamWriter:
                 logger.warning("%s; tried again until it does", refused)
             await asyncio.sleep(RETRY_S)
 
-    def _packed(self, frame: Frame) -> bytes:
-        head = self._heads.get(frame[0])
-        if head is None:  # there are as many as a fleet has lanes, and queues
-            limit = () if is_queue(frame[0]) else ("MAXLEN", "~", str(self._retention.entries))
-            head = self._heads[frame[0]] = pack_head("XADD", frame[0], *limit, "*", FIELD)
-        return b"%b%d\r\n%b\r\n" % (head, len(frame[1]), frame[1])
+    def _new_head(self, channel: str) -> bytes:
+        """Return what commands that add to a channel begin with; there are as many as a fleet has lanes, and queues."""
+        limit = () if is_queue(channel) else ("MAXLEN", "~", str(self._retention.entries))
+        head = self._heads[channel] = pack_head("XADD", channel, *limit, "*", FIELD)
+        return head
 
     async def _add(
         self, frames: Sequence[Frame], commands: Sequence[bytes], upkeep: Sequence[bytes]
@@ -107,19 +110,18 @@ class StreamWriter:
         added: Any = replies[: len(adding)]
         self._upkeep.take(replies[len(adding) :], self._last)
         if len(commands) > 1:
-            refused = next((one for one in enumerate(added[1:-1]) if isinstance(one[1], hiredis.ReplyError)), None)
-            if refused is not None:
-                return self._refusal(frames[refused[0]], str(refused[1]))
-            added = added[-1]
-            if isinstance(added, hiredis.ReplyError):
-                return self._refusal(frames[0], str(added))
-        for frame, id_ in zip(frames, added, strict=True):
-            if isinstance(id_, hiredis.ReplyError):
-                return self._refusal(frame, str(id_))
-            self._last[frame[0]] = id_.decode()
-        last = dict(frame[:2] for frame in frames)
-        for channel, payload in last.items():
-            self._confirmed[channel] = f"{self._last[channel]}:{crc32(payload)}"
+            queued, added = added[1:-1], added[-1]
+            if isinstance(added, hiredis.ReplyError):  # one that refuses a part of a batch says why before that
+                pairs = zip(frames, queued, strict=True)
+                found = next((one for one in pairs if isinstance(one[1], hiredis.ReplyError)), (frames[0], added))
+                return self._refusal(found[0], str(found[1]))
+        refused = next((one for one in zip(frames, added, strict=True) if type(one[1]) is not bytes), None)
+        if refused is not None:
+            return self._refusal(refused[0], str(refused[1]))
+        last = {frame[0]: place for place, frame in enumerate(frames)}
+        for channel, place in last.items():
+            id_ = self._last[channel] = added[place].decode()
+            self._confirmed[channel] = f"{id_}:{crc32(frames[place][1])}"
         self._upkeep.added([channel for channel in last if not is_queue(channel)])
         return None
 
