@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from backplane_core._log.mirror import Mirror
 from backplane_core._log.record import Record
-from backplane_core._protocol.position import Ahead, EventPlace
+from backplane_core._protocol.position import Ahead
 
 from tests.product.logs.model import READERS, Plan
 from tests.product.logs.roaming import RoamingAccount, play_roaming
