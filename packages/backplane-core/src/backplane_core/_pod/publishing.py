@@ -338,11 +338,8 @@ class Publishing(Parts):
             self._outbound.send_marked(targets, data, excluded, marks)
             is_repeat = event_id is not None and self._has_handed_out(targets, event_id)
         log, record = self._pod_log, None
-        if log is not None:
-            if is_repeat:
-                log.repeated(targets)
-            else:
-                record = log.published(targets, data, excluded, key)
+        if log is not None and not is_repeat:
+            record = log.published(targets, data, excluded, key)
         self._counters.published += 1
         self._turn.used += 1 + size // BYTES_PER_UNIT
         registry, first = self._registry, targets[0]
@@ -375,6 +372,8 @@ class Publishing(Parts):
         own = Publication("", 0) if self._pod_log is None else self._pod_log.newest(targets)
         is_repeat = self._event_ids.is_repeated(event_key(targets, event_id), own, self._system.monotonic())
         self._counters.repeats += is_repeat
+        if is_repeat and self._pod_log is not None:
+            self._pod_log.repeated(targets)
         return is_repeat
 
     def _end_turn(self) -> Awaitable[None]:
