@@ -7,7 +7,8 @@
 `nats_cluster`: a NATS cluster of the test's own, likewise.
 `start`: the same with options, `start(RedisServer(password="..."))`.
 
-`--quick` runs less, `--full` and `--long` more: see `full`, `long` and tests/support/selection.py.
+`--quick` runs less, `--full` and `--long` more, `--also-full` a part of `--full`: see `full`, `long`, `seeds` and
+tests/support/selection.py.
 
 A test marked `every_loop` runs on asyncio's event loop and on uvloop's; `--loop uvloop` runs all on that one.
 """
@@ -48,6 +49,7 @@ from hypothesis import HealthCheck, settings
 from tests.support.browser import find_chromium
 from tests.support.bytecode import share_bytecode
 from tests.support.leaks import find_leaks, opens_connections
+from tests.support.parts import Part, Seeds
 from tests.support.selection import QUICK_EXAMPLES, give_time, is_passed_over, order, select, share_workers
 
 BrokerT = TypeVar("BrokerT", bound=Broker)
@@ -79,7 +81,11 @@ class StartServer(Protocol):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="run core, its contract and pods, in memory and over Redis")
-    parser.addoption("--full", action="store_true", help="run what CI runs: every combination, more seeds")
+    parser.addoption("--full", action="store_true", help="run what CI runs at night: every combination, more seeds")
+    parser.addoption(
+        "--also-full", metavar="K/N", type=Part.parse, help="run also the K-th of N parts of what only --full runs"
+    )
+    parser.addoption("--shard", metavar="K/N", type=Part.parse, help="run the K-th of N shares, and nothing else")
     parser.addoption("--long", action="store_true", help="run long traffic, storms and soaks at their full size")
     parser.addoption("--loop", choices=LOOPS, help="run all tests on this event loop")
 
@@ -143,8 +149,14 @@ def chromium() -> str:
 
 @pytest.fixture(scope="session")
 def full(pytestconfig: pytest.Config) -> bool:
-    """Whether to run all that CI runs."""
+    """Whether to run all that CI runs at night."""
     return bool(pytestconfig.getoption("--full"))
+
+
+@pytest.fixture(scope="session")
+def seeds(pytestconfig: pytest.Config, *, full: bool, long: bool) -> Seeds:
+    """Which of many seeds to play."""
+    return Seeds(full=full, long=long, part=pytestconfig.getoption("--also-full"))
 
 
 @pytest.fixture(scope="session")

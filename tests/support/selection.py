@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+
+from tests.support.parts import Part
 
 __all__ = [
     "QUICK_EXAMPLES",
@@ -18,8 +20,11 @@ __all__ = [
     "folder_of",
     "give_time",
     "is_passed_over",
+    "not_in_part",
+    "one_of_two_brokers",
     "order",
     "select",
+    "share_of",
     "share_workers",
 ]
 
@@ -30,6 +35,17 @@ DIAGONAL: Final = {("redis", "broadcast"), ("nats", "interest")}
 
 BROKERS: Final = ("broker", "shared_broker")
 """The parameters that name a broker."""
+
+ABOVE_THE_SEAM: Final = (
+    *(f"product/{name}" for name in ("asgi", "channels", "litestar", "server", "socketio")),
+    *(f"project/{name}" for name in ("bench", "deploy", "docs", "examples")),
+)
+"""Folders of what uses core alone: which broker carries it makes no difference, and core's own tests say so.
+
+Of two tests that differ by it one runs by default: over Redis or over NATS, by turns.
+"""
+
+BROKER_NAMES: Final = ("redis", "nats")
 
 UVLOOP_NEEDS: Final = {None, "redis", "nats"}
 """Harnesses whose checks run on uvloop by default: another event loop shows at a socket, and at one of each broker."""
@@ -71,27 +87,63 @@ def _is_quick(item: pytest.Item) -> bool:
 
 
 def select(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only `--full` runs: combinations beside the diagonal, and uvloop where it shows nothing new.
+    """Leave out what only `--full` runs, but for the part that `--also-full` names; of the rest keep a `--shard`.
 
-    With `--full` leave out those combinations of tests marked `diagonal`; with `--long` nothing; with `--quick` all but
-    the quick set.
+    With `--full` leave out what is beside the diagonal of tests marked `diagonal`; with `--long` nothing; with
+    `--quick` all but the quick set.
     """
-    if config.getoption("--long"):
-        return
+    options = {name: config.getoption(f"--{name}") for name in ("quick", "full", "long", "also-full", "shard")}
+    left_out: set[int] = set()
+    if not options["long"]:
+        never, beyond = _beyond_the_default(items)
+        tests = {number: _together(items[number]) for number in sorted(beyond)}
+        left_out = never | (set() if options["full"] else not_in_part(tests, options["also-full"]))
+    if options["quick"]:
+        left_out |= {number for number, item in enumerate(items) if not _is_quick(item)}
+    if options["shard"] is not None:
+        kept = [number for number in range(len(items)) if number not in left_out]
+        share = share_of([_together(items[number]) for number in kept], options["shard"])
+        left_out |= {number for place, number in enumerate(kept) if place not in share}
+    config.hook.pytest_deselected(items=[items[number] for number in sorted(left_out)])
+    items[:] = [item for number, item in enumerate(items) if number not in left_out]
+
+
+def _beyond_the_default(items: list[pytest.Item]) -> tuple[set[int], set[int]]:
+    """Return the places of what only `--long` runs, and of what only `--full` and `--long` run.
+
+    That is combinations beside the diagonal, uvloop where it shows nothing new, the other broker for what is above the
+    seam, and what is marked `only_full`.
+    """
     pairs = beside_the_diagonal([_combination(item) for item in items])
-    full, quick = config.getoption("--full"), config.getoption("--quick")
+    pairs |= one_of_two_brokers([_above_the_seam(item) for item in items])
+    never = {number for number in pairs if items[number].get_closest_marker("diagonal") is not None}
+    others = {number for number, item in enumerate(items) if _repeats_on_uvloop(item) or _is_for_full(item)}
+    return never, (pairs | others) - never
 
-    def runs(number: int, item: pytest.Item) -> bool:
-        if full:
-            return number not in pairs or item.get_closest_marker("diagonal") is None
-        return number not in pairs and not _repeats_on_uvloop(item) and (not quick or _is_quick(item))
 
-    kept: list[pytest.Item] = []
-    left_out: list[pytest.Item] = []
-    for number, item in enumerate(items):
-        (kept if runs(number, item) else left_out).append(item)
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = kept
+def _is_for_full(item: pytest.Item) -> bool:
+    # Who names one on the command line, to see it fail again, gets it.
+    return item.get_closest_marker("only_full") is not None and item.nodeid not in item.config.args
+
+
+def not_in_part(tests: Mapping[int, Hashable], part: Part | None) -> set[int]:
+    """Return the places of those tests that a part of them does not have: all, if there is no part."""
+    if part is None:
+        return set(tests)
+    share = share_of([*tests.values()], part)
+    return {number for place, number in enumerate(tests) if place not in share}
+
+
+def share_of(tests: Sequence[Hashable], shard: Part) -> set[int]:
+    """Return the places of one of several shares of the tests. What is equal stays together."""
+    kinds: dict[Hashable, int] = {}
+    return {number for number, test in enumerate(tests) if shard.has(kinds.setdefault(test, len(kinds)))}
+
+
+def _together(item: pytest.Item) -> Hashable:
+    """Return what a test has in common with those that share a worker with it, for what one of them starts."""
+    group = item.get_closest_marker("xdist_group")
+    return item if group is None else group.args
 
 
 def beside_the_diagonal(combinations: Sequence[tuple[Hashable, Any, Any] | None]) -> set[int]:
@@ -113,6 +165,29 @@ def beside_the_diagonal(combinations: Sequence[tuple[Hashable, Any, Any] | None]
         for pair, number in pairs.items()
         if pair not in DIAGONAL
     }
+
+
+def one_of_two_brokers(tests: Sequence[tuple[Hashable, str] | None]) -> set[int]:
+    """Return the places of tests that run over the other broker by default: every second one of Redis, else of NATS.
+
+    Args:
+        tests: Of each test what it is apart from its broker, and that; None if it has none.
+    """
+    alike: dict[Hashable, dict[str, int]] = defaultdict(dict)
+    for number, test in enumerate(tests):
+        if test is not None:
+            alike[test[0]][test[1]] = number
+    twice = [places for places in alike.values() if len(places) == len(BROKER_NAMES)]
+    return {places[BROKER_NAMES[number % len(BROKER_NAMES)]] for number, places in enumerate(twice)}
+
+
+def _above_the_seam(item: pytest.Item) -> tuple[Hashable, str] | None:
+    params = _params(item)
+    names = [name for name, value in params.items() if value in BROKER_NAMES]
+    if len(names) != 1 or not folder_of(item.path).startswith(tuple(f"{folder}/" for folder in ABOVE_THE_SEAM)):
+        return None
+    broker = params.pop(names[0])
+    return (item.location[0], item.location[2].partition("[")[0], repr(sorted(params.items()))), broker
 
 
 def _combination(item: pytest.Item) -> tuple[Hashable, Any, Any] | None:

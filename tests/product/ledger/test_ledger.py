@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from attrs import evolve
@@ -27,7 +27,7 @@ from tests.product.ledger.world import play
 
 SEEDS: Final = 8
 SEEDS_FULL: Final = 120
-"""CI plays so many, which takes some three minutes on two cores."""
+"""CI plays so many at night, which takes some three minutes on two cores."""
 RUNS_EACH: Final = 2
 """Seeds in one test: some ten seconds, so that workers share them evenly."""
 REPLICATED_SEEDS: Final = 2
@@ -36,11 +36,18 @@ REPLICATED_SEEDS_FULL: Final = 10
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    full = metafunc.config.getoption("--full") or metafunc.config.getoption("--long")
     if "replicated_seed" in metafunc.fixturenames:
-        metafunc.parametrize("replicated_seed", range(REPLICATED_SEEDS_FULL if full else REPLICATED_SEEDS))
+        metafunc.parametrize("replicated_seed", marked(REPLICATED_SEEDS, REPLICATED_SEEDS_FULL))
     if "first_seed" in metafunc.fixturenames:
-        metafunc.parametrize("first_seed", range(0, SEEDS_FULL if full else SEEDS, RUNS_EACH))
+        metafunc.parametrize("first_seed", marked(SEEDS, SEEDS_FULL, RUNS_EACH))
+
+
+def marked(default: int, full: int, step: int = 1) -> list[Any]:
+    """Return seeds: those that are always played, and marked those that only `--full` plays."""
+    return [
+        *range(0, default, step),
+        *(pytest.param(seed, marks=pytest.mark.only_full) for seed in range(default, full, step)),
+    ]
 
 
 @pytest.mark.timeout(600)

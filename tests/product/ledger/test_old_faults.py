@@ -296,6 +296,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("mistake", chosen, ids=[mistake.name for mistake in chosen])
 
 
+@pytest.mark.only_full
 @pytest.mark.timeout(900)
 def test_the_ledger_finds_an_old_fault(
     mistake: Mistake, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]

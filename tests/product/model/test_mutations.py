@@ -267,6 +267,7 @@ MUTATIONS = [
 ]
 
 
+@pytest.mark.only_full
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=[mutation.name for mutation in MUTATIONS])
 def test_the_model_finds_what_is_switched_off(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
     mutation.apply(monkeypatch)
@@ -278,6 +279,7 @@ def test_the_model_finds_what_is_switched_off(mutation: Mutation, monkeypatch: p
     pytest.fail(f"{SEEDS} runs did not notice; the last violations: {found}")
 
 
+@pytest.mark.only_full
 @pytest.mark.parametrize("fault", OLD_FAULTS, ids=[fault.name for fault in OLD_FAULTS])
 def test_the_model_finds_an_old_fault_that_is_put_back(fault: OldFault, monkeypatch: pytest.MonkeyPatch) -> None:
     fault.apply(monkeypatch)

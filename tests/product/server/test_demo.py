@@ -67,6 +67,7 @@ async def test_without_a_log_the_check_accounts_for_what_an_outage_loses(broker:
     assert "BAD" not in ended.out
 
 
+@pytest.mark.only_full
 async def test_the_check_fails_if_a_client_gets_what_is_not_for_it(capsys: pytest.CaptureFixture[str]) -> None:
     wrong = {**CLIENTS, BOB: attrs.evolve(CLIENTS[BOB], targets=("user:bob", "room:1"))}
     async with staged(find_server(None), "http://127.0.0.1") as stage:

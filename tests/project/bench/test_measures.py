@@ -52,6 +52,7 @@ def test_throughput_is_measured_and_nothing_is_lost(kind: Kind) -> None:
     throughput(kind, "interest")
 
 
+@pytest.mark.only_full
 @pytest.mark.slow
 def test_all_of_ours_and_all_bare_subjects_finish(kind: Kind) -> None:
     throughput(
@@ -117,6 +118,7 @@ def test_a_log_is_measured_and_nothing_is_lost(jetstream_server: OwnBroker) -> N
     log_is_measured("nats")
 
 
+@pytest.mark.only_full
 @pytest.mark.slow
 def test_a_log_is_measured_beside_the_streams_of_other_libraries(redis_server: OwnBroker) -> None:
     assert redis_server.running
@@ -210,6 +212,7 @@ def test_the_fleet_is_measured_and_nothing_is_lost(redis_server: OwnBroker) -> N
         assert min(run.pods_us, run.publisher_us, run.broker_us) > 0
 
 
+@pytest.mark.only_full
 @pytest.mark.slow
 def test_a_fleet_of_each_routing_is_measured(redis_server: OwnBroker) -> None:
     assert redis_server.running
@@ -217,6 +220,7 @@ def test_a_fleet_of_each_routing_is_measured(redis_server: OwnBroker) -> None:
     assert {run.lost for runs in found.runs.values() for [run] in runs.values()} == {0}
 
 
+@pytest.mark.only_full
 @pytest.mark.slow
 def test_memory_is_counted_in_memory_and_with_subscriptions(kind: Kind) -> None:
     counts = Memory(connections=200, bus=kind).measure(Silent()).counts
@@ -227,6 +231,7 @@ def test_memory_is_counted_in_memory_and_with_subscriptions(kind: Kind) -> None:
     assert counts["memory"]["attach"].traced < counts["memory"]["connection"].traced
 
 
+@pytest.mark.only_full
 @pytest.mark.slow
 def test_a_pods_interest_after_a_cut_is_measured(kind: Kind) -> None:
     targets = 800
@@ -234,6 +239,7 @@ def test_a_pods_interest_after_a_cut_is_measured(kind: Kind) -> None:
     assert cut.seconds > cut.cpu_seconds > 0
 
 
+@pytest.mark.only_full
 @pytest.mark.slow
 def test_events_subscriptions_and_beats_of_the_broker_are_measured(shared_redis: Broker, shared_nats: Broker) -> None:
     for found in BrokerCost.sized(quick=True).measure(Silent()).brokers.values():

@@ -11,6 +11,9 @@ import pytest
 
 from scripts.api_report import MODULES, REPORT, ROOT, SOURCES, report
 
+# One worker makes the report for all of these.
+pytestmark = pytest.mark.xdist_group("api report")
+
 
 @cache
 def ours() -> str:

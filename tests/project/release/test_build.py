@@ -14,7 +14,7 @@ from scripts.releasing.building import build
 from scripts.releasing.shell import ReleaseError
 from tests.project.release.copies import CORE, REDIS, Copy
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("released")]
+pytestmark = [pytest.mark.slow, pytest.mark.only_full, pytest.mark.xdist_group("released")]
 
 SUFFIXES = {".whl", ".gz", ".json"}
 

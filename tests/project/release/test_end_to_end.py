@@ -12,7 +12,7 @@ import pytest
 from tests.project.release.copies import CORE, REDIS, ROOT, Copy
 from tests.project.release.index import Index
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("released"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.only_full, pytest.mark.xdist_group("released"), pytest.mark.timeout(300)]
 
 
 def test_what_was_published_is_installed_alone_and_runs_the_readme(

@@ -12,7 +12,7 @@ from scripts.releasing.shell import ReleaseError
 from tests.project.release.copies import Copy
 from tests.project.release.index import Index
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("released")]
+pytestmark = [pytest.mark.slow, pytest.mark.only_full, pytest.mark.xdist_group("released")]
 
 CORE = ["backplane_core-0.5.0-py3-none-any.whl", "backplane_core-0.5.0.tar.gz"]
 NATS = ["backplane_nats-0.3.3-py3-none-any.whl", "backplane_nats-0.3.3.tar.gz"]

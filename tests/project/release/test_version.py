@@ -10,7 +10,7 @@ from scripts.releasing.changesets import Changeset, add
 from scripts.releasing.workspace import drift
 from tests.project.release.copies import CORE, NATS, REDIS, Copy
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("changesets")]
+pytestmark = [pytest.mark.slow, pytest.mark.only_full, pytest.mark.xdist_group("changesets")]
 
 
 def test_a_core_minor_below_one_moves_the_adapters_bounds_and_patches_them(releasing: Copy) -> None:

@@ -65,12 +65,26 @@ def test_what_an_attacker_could_use_fails_the_lint(copy: Copy, old: str, new: st
     assert finding in done.stderr
 
 
-def test_the_outside_runs_all_that_the_run_before_a_push_does() -> None:
-    """Each pytest of the workflow has the options of README's command, and `--full`; it may leave out the slow ones."""
+@pytest.mark.parametrize(
+    ("workflow", "combinations"), [("ci.yml", '--also-full "$PART/10"'), ("nightly.yml", "--full")]
+)
+def test_the_outside_runs_all_that_the_run_before_a_push_does(workflow: str, combinations: str) -> None:
+    """Each pytest has the options of README's command: by night with `--full`, before with a part of it.
+
+    It may leave out the slow ones.
+    """
     readme = re.search(r"uv run (pytest -n [^#\n]*[^# \n])", (ROOT / "README.md").read_text())
     assert readme is not None
-    runs = re.findall(
-        r"run: uv run --locked (pytest\b.*)",
-        (ROOT / ".github" / "workflows" / "ci.yml").read_text(),
+    runs = re.findall(r"run: uv run --locked (pytest\b.*)", (ROOT / ".github" / "workflows" / workflow).read_text())
+    suites = {run.removesuffix(' -m "not slow"') for run in runs}
+    assert suites == {f"{readme[1]} {combinations}"}
+
+
+def test_all_that_a_push_leaves_out_runs_at_night() -> None:
+    nightly = (ROOT / ".github" / "workflows" / "nightly.yml").read_text()
+    for command in ("scripts/check_versions.py --all", "python -m tests.product.ledger --long", "--full"):
+        assert command in nightly
+    ran = re.findall(
+        r'combinations=\((--[a-z-]+) "\$\(\(number % (\d+)\)\)/(\d+)"\)', (ROOT / ".ci" / "run").read_text()
     )
-    assert {run.removesuffix(' -m "not slow"') for run in runs} == {f"{readme[1]} --full"}
+    assert ran == [("--also-full", "10", "10")]
