@@ -25,7 +25,7 @@ def play_all(seeds: Sequence[int], **options: bool) -> Mapping[int, Account]:
 
 
 def chosen(seeds: Seeds, *, full: int = 500) -> Sequence[int]:
-    return seeds.of(range(30), full=range(full), long=range(10_000))
+    return seeds.of(range(60), full=range(full), long=range(10_000))
 
 
 def test_whatever_a_broker_does_each_event_comes_exactly_once_and_in_order(seeds: Seeds) -> None:
