@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -125,6 +125,22 @@ async def test_a_link_that_is_given_up_while_a_stream_changes_nodes_leaves_nothi
     await asyncio.wait([changing])
     monkeypatch.undo()
     await link.aclose()
+
+
+async def test_a_link_that_is_closed_while_a_stream_is_resumed_leaves_nothing(
+    shared_redis_cluster: RedisCluster, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = await ClusterStreamsTransport(over_streams(shared_redis_cluster)).open()
+    resume = StreamReader.resume
+
+    async def resume_and_close(reader: StreamReader, channels: Sequence[str], after: Mapping[str, str]) -> object:
+        begun = await resume(reader, channels, after)
+        await link.aclose()
+        return begun
+
+    monkeypatch.setattr(StreamReader, "resume", resume_and_close)
+    with pytest.raises(TransportError, match="closed"):
+        await link.resume([channel], {})
 
 
 @pytest.mark.parametrize("scheme", ["redis-cluster+streams", "valkey-cluster+streams", "REDIS-CLUSTER+STREAMS"])

@@ -140,6 +140,7 @@ class StreamLane:
                 except Redirected as redirected:
                     self._nodes.follow(self.channel, redirected)
                     continue
+                self._nodes.check_open()  # or nobody closes the new one
                 stack.pop_all()
                 # At once: should this be cancelled while the old one is closed, the new one has an owner who closes it.
                 left, self._reading, self._reader = self._reading, reading, reader

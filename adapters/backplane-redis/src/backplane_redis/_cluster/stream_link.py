@@ -231,8 +231,7 @@ class ClusterStreamLink:
     def _check(self) -> None:
         if self._failure is not None:
             raise self._failure
-        if self._nodes.death is not None:
-            raise self._nodes.error()
+        self._nodes.check_open()
 
 
 def _place(refusal: Refusal) -> int:

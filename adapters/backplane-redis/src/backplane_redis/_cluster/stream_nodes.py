@@ -55,6 +55,15 @@ class StreamNodes:
         """Return why they are dead."""
         return TransportError(f"the link to the streams of the Redis cluster is dead: {self.death}")
 
+    def check_open(self) -> None:
+        """Return unless they are dead.
+
+        Raises:
+            TransportError: They are.
+        """
+        if self.death is not None:
+            raise self.error()
+
     async def adopt(self, connection: LinkConnection, address: Address) -> None:
         """Take an open connection to a node; raise if it is dead."""
         session = self._sessions[address, False] = NodeSession(connection, address)
@@ -119,8 +128,7 @@ class StreamNodes:
 
     async def connect(self, address: Address, *, is_asking: bool) -> NodeSession:
         """Return a connection to a node which is the caller's; raise if it can't be connected to."""
-        if self.death is not None:
-            raise self.error()
+        self.check_open()
         try:
             async with self._opening, asyncio.timeout(CONNECT_S):
                 connection = await self._connector.open(address)
