@@ -133,6 +133,16 @@ def awaited_places(pod: Any) -> int:
     return len(pod._pod_log.mirror._reached)
 
 
+def log_link(pod: Any) -> Any:
+    """Return the link over which a pod reads its logs."""
+    return pod._pod_log.pages._link
+
+
+def awaited_own(pod: Any) -> int:
+    """Return on how many lanes somebody waits for a frame of this pod to come back."""
+    return len(pod._pod_log.mirror.echoes.awaited)
+
+
 def mute(pod: Any) -> None:
     """Let a pod take questions and never answer, as one that is frozen just then."""
 

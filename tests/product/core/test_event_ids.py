@@ -7,11 +7,20 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from backplane_core import ConfigurationError, Event, EventTooLargeError, InMemoryBackplane, InvalidTargetError, Target
+from backplane_core import (
+    ConfigurationError,
+    DistributedBackplane,
+    Event,
+    EventTooLargeError,
+    InMemoryBackplane,
+    InvalidTargetError,
+    Target,
+)
 from backplane_core._protocol.event_ids import EventIds, Publication, event_key
 
 from tests.product.core.test_durable import LogFleet
 from tests.support.fleets import MemoryFleet
+from tests.support.inside import channel_of
 from tests.support.sockets import attach
 from tests.support.waiting import until
 
@@ -139,3 +148,44 @@ async def test_a_pod_that_starts_later_knows_from_the_log_what_was_handed_out(lo
     await new.has(1)
     await socket.has(2)
     assert new.events == ["after"]
+
+
+@pytest.mark.parametrize("logs", [{}, {"lanes": 1}], ids=["lanes", "one lane"], indirect=True)
+@pytest.mark.parametrize("first", [0, 1], ids=["the first one's log entry first", "the second one's first"])
+async def test_a_client_that_changes_pods_gets_an_event_once_that_two_pods_published_before_either_heard_the_other(
+    logs: LogFleet, first: int
+) -> None:
+    pods = [await logs.pod() for _ in range(3)]
+    begun = [str(pod.last_event_id) for pod in pods]
+    channel = channel_of(pods[0], USER)
+    logs.broker.hold(channel)
+    ids: list[str] = []
+    for pod in (pods[first], pods[1 - first]):
+        async with pod.connection(None, USER) as connection:
+            assert await pod.publish(USER, "job", event_id="j7") == 1
+            event = await anext(connection)
+            assert event.value == "job"
+            ids.append(str(event.id))
+        await pod.flush(timeout_s=10)
+    logs.broker.release()
+    for pod in pods:
+        # A pod that published one counts the other's; the third one counts the later one.
+        await until(lambda pod=pod: pod.stats().repeats == 1, "it has heard of both")  # type: ignore[misc]
+    for pod in pods:
+        for id_ in ids:
+            assert await missed(pod, id_) == []
+        for id_ in begun:
+            assert await missed(pod, id_) == ["job"]
+
+
+async def missed(pod: DistributedBackplane, id_: str) -> list[Any]:
+    """Return what a client gets that comes back."""
+    async with pod.connection(None, USER, resume_from=id_) as connection:
+        await pod.publish(USER, "end")
+        found: list[Any] = []
+        async with asyncio.timeout(10):
+            async for item in connection.items():
+                found.append(item.value if isinstance(item, Event) else item)
+                if found[-1] == "end":
+                    break
+    return [item for item in found if item != "end"]

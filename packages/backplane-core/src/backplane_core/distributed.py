@@ -181,7 +181,7 @@ class DistributedBackplane(BaseBackplane):
         max_frame_bytes = settings.max_event_bytes + FRAME_OVERHEAD_BYTES
         pages = LogPages(signer, repeats, max_frame_bytes, settings.resume_concurrency)
         self._pod_log = PodLog(mirror, pages, routing, self._sender.frames)
-        self._resumer = Resumer(mirror, pages, routing, self._system, settings.origin_ttl_s)
+        self._resumer = Resumer(mirror, pages, routing, self._system, settings.origin_ttl_s, self._sender)
         return mirror
 
     def _describe(self) -> str:

@@ -70,7 +70,8 @@ class Options(TypedDict, total=False):
 
     resume_concurrency: int
     """Over a log: how many clients that were away for so long are served at a time. Default: `8`, so that thousands
-    that come at once don't take the broker from everyone else. At least 1."""
+    that come at once don't take the broker from everyone else. The others wait for their turn, and lose nothing by it.
+    At least 1."""
 
     event_id_window_s: float
     """Seconds for which a pod remembers an `event_id`: what is published again under it until then reaches none of its

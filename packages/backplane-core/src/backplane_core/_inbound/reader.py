@@ -210,7 +210,7 @@ class Reader:
             return False
         self._counters.repeats += 1
         if self._mirror is not None:
-            self._mirror.repeated(channel, head)
+            self._mirror.repeated(channel, head, self._event_ids.first(key))
         if head.receipt is not None:
             self._post.roll_calls.took(head.origin, head.receipt, 0)
         return True

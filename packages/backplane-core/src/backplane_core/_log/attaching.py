@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from backplane_core._local.arguments import own_target
 from backplane_core._local.connection_host import ConnectionHost
@@ -15,9 +14,6 @@ from backplane_core.event_sink import EventSink
 from backplane_core.target import Target
 
 __all__ = ["attach_resumed"]
-
-ATTEMPTS: Final = 5
-"""How often what a client missed is looked for, if it is forgotten meanwhile."""
 
 
 async def attach_resumed(  # noqa: PLR0917 -- two callers
@@ -37,15 +33,8 @@ async def attach_resumed(  # noqa: PLR0917 -- two callers
         ClosedError: The backplane is draining or closed.
     """
     host.check(sink.conn_id)
-    attempts = 0
-    while True:
-        client = await resumer.prepare(resume_from, own_target(sink.conn_id, is_direct=is_direct) + tuple(targets))
-        attempts += 1
-        if attempts > ATTEMPTS:
-            resumer.give_up(client)
-        host.release(sink.conn_id)
-        attachment = host.attach_queue(sink, targets, info, is_direct=is_direct, presence=presence)
-        backlog = resumer.attach(client, attachment.entry)
-        if backlog is not None:
-            return attachment, backlog
-        attachment.drop()  # what it missed was forgotten while it waited for the log
+    client = await resumer.prepare(resume_from, own_target(sink.conn_id, is_direct=is_direct) + tuple(targets))
+    # Nothing is awaited from here on: what was prepared holds for this step alone.
+    host.release(sink.conn_id)
+    attachment = host.attach_queue(sink, targets, info, is_direct=is_direct, presence=presence)
+    return attachment, resumer.attach(client, attachment.entry)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Final
 from weakref import WeakValueDictionary
 
 from msgspec import structs
 
+from backplane_core._log.echoes import Echoes
+from backplane_core._log.holds import Holds
 from backplane_core._log.holes import Hole, Holes
 from backplane_core._log.record import Record, record_of
 from backplane_core._log.repeats import LogRepeats
@@ -74,6 +76,8 @@ class Mirror:
         """The frame that is being handed out in slices; None: none is."""
         self.bytes = 0
         self.events = 0
+        self.same = 0
+        """Records of frames in whose place another one of the same event was handed out."""
         self.senders = Senders(len(channels))
         self.pending: list[deque[Record]] = [deque() for _ in channels]
         """By lane: this pod's own events that it has not read in the log yet."""
@@ -97,6 +101,8 @@ class Mirror:
         """By lane: the serial of the last record with an event that was forgotten."""
         # By lane: the serial of the last place that was passed, which is known for as long as it is the last.
         self._last_serials = [0] * len(channels)
+        self.echoes = Echoes()
+        self._holds = Holds()
         # Kept only by those that wait: a client may name a position that never comes.
         self._reached = WeakValueDictionary[tuple[int, str], asyncio.Event]()
 
@@ -127,7 +133,7 @@ class Mirror:
             self._may_lack(lane, sender, last)
         record.serial = self._next()
         self._place(record)
-        if record.event is not None:
+        if record.event is not None or record.same_as is not None:
             self._index(record)
         if record.seq:
             self.senders.heard(lane, sender, record.seq)
@@ -144,11 +150,19 @@ class Mirror:
         lane = self.lanes.get(channel)
         return None if lane is None else self.accept(record_of(head, lane, self.cursor))
 
-    def repeated(self, channel: str, head: Head) -> None:
-        """Record that the frame at `cursor` is of an event that came before under another number."""
+    def repeated(self, channel: str, head: Head, first: tuple[str, int] | None) -> None:
+        """Record that the frame at `cursor` is of an event that came before under another number.
+
+        Args:
+            channel: The log's.
+            head: The frame's.
+            first: The sender and the number of the frame that was handed out.
+        """
         lane = self.lanes.get(channel)
         if lane is not None:
-            self.accept(Record(0, lane, self.cursor, origin_key(head.origin), head.seq or 0))
+            self.accept(
+                structs.replace(record_of(head, lane, self.cursor), event=None, size=RECORD_BYTES, same_as=first)
+            )
 
     def copy(self, channel: str, head: Head) -> None:
         """Record that the frame at `cursor` is a copy, as `copied` does."""
@@ -160,12 +174,17 @@ class Mirror:
     def echo(self, channel: str, payload: bytes) -> None:
         """Record that the frame at `cursor` is one of this pod's own, which it has read in the log."""
         lane = self.lanes.get(channel)
-        if lane is not None and (self.pending[lane] or self.unsure[lane] or self.senders.lagging[lane]):
+        if lane is None:
+            return
+        if self.pending[lane] or self.unsure[lane] or self.senders.lagging[lane]:
             with suppress(EnvelopeError):
                 head, unsure = read_head(payload), self.unsure[lane]
                 # Nearly every one is there already, as it was published: it needs no decoding but for its number.
                 if not self._place_pending(lane, head.seq or 0, self.cursor):
                     self._echoed_late(record_of(self._repeats.seen(head), lane, self.cursor), unsure)
+        if lane in self.echoes.awaited:
+            with suppress(EnvelopeError):
+                self.echoes.came(lane, read_head(payload).seq or 0)
 
     def publish(self, record: Record) -> None:
         """Record an event of this pod that is about to be handed to its own connections."""
@@ -204,7 +223,8 @@ class Mirror:
             # One that was dropped on its way is in no log.
             own.cursor, own.serial = cursor if own.seq == seq else "", self._next()
             self._place(own)
-            self._index(own)
+            if own.event is not None:
+                self._index(own)
         return True
 
     def _echoed_late(self, record: Record, unsure: int) -> None:
@@ -221,14 +241,19 @@ class Mirror:
         if lane is None:
             return
         places = self._places[lane]
-        if cursor not in places:
-            self._place(Record(self._next(), lane, cursor))
-        self.vector[lane], self._last_serials[lane] = cursor, places[cursor]
+        # What is passed once more, after a turn of the loop, and was forgotten meanwhile, keeps the serial that it had:
+        # under a new one it would look as if its event was still here.
+        if cursor in places or cursor != self.vector[lane]:
+            if cursor not in places:
+                self._place(Record(self._next(), lane, cursor))
+            self.vector[lane], self._last_serials[lane] = cursor, places[cursor]
         self.serving = None
         self._before_begun[lane] = None
         if self._reached and (reached := self._reached.pop((lane, cursor), None)):
             reached.set()
         while self.bytes > self.max_bytes and self._records:
+            if self._holds.begins and self._holds.holds(self._records[0].serial, self.bytes - self.max_bytes):
+                break
             self._forget()
 
     def hole(self, channel: str | None, gap: Gap) -> None:
@@ -296,6 +321,10 @@ class Mirror:
         if self.known(lane, cursor) is None:
             await self._reached.setdefault((lane, cursor), asyncio.Event()).wait()
 
+    def holding(self) -> AbstractContextManager[None]:
+        """Forget nothing within a block that is known now: a log is read up to there; see `Holds`."""
+        return self._holds.holding(self._records[0].serial if self._records else self._serial + 1)
+
     def records(self, targets: Iterable[bytes], starts: Sequence[int | None]) -> list[Record]:
         """Return what passed of these targets, in order, each once; this pod's pending events come last.
 
@@ -321,6 +350,25 @@ class Mirror:
                 # Copies: these get their place in the log while a client may still be reading.
                 passed += [structs.replace(record) for record in pending if not wanted.isdisjoint(record.targets)]
         return passed
+
+    def handed_out_elsewhere(
+        self, targets: Iterable[bytes], starts: Sequence[int | None], position: Position
+    ) -> set[tuple[int, str, int]]:
+        """Return by lane, sender and number the frames whose event a client at a position has had from another frame.
+
+        Two pods published it under one event id before either had heard of the other, and each handed its own
+        connections its own frame. Once both are in the log, it can be seen which of them a client has had.
+        """
+        if not self.same:
+            return set()
+        found: set[tuple[int, str, int]] = set()
+        for target in targets:
+            for record in self._by_target.get(target, ()):
+                if record.same_as is None or (start := starts[record.lane]) is None:
+                    continue
+                if record.serial <= start or 0 < record.seq <= position.ahead.get((record.lane, record.sender), 0):
+                    found.add((record.lane, *record.same_as))
+        return found
 
     def _lacking(self, wanted: Iterable[bytes], starts: Sequence[int | None]) -> dict[int, Record]:
         """Return what this pod has had that a log lost and has not got again, for clients that came there since."""
@@ -355,7 +403,10 @@ class Mirror:
         self.bytes += record.size
 
     def _index(self, record: Record) -> None:
-        self.events += 1
+        if record.event is None:
+            self.same += 1
+        else:
+            self.events += 1
         for target in record.targets:
             found = self._by_target.get(target)
             if found is None:
@@ -368,9 +419,12 @@ class Mirror:
         places = self._places[record.lane]
         if places.get(record.cursor) == record.serial:
             del places[record.cursor]
-        if record.event is None:
+        if record.event is None and record.same_as is None:
             return
-        self.events -= 1
+        if record.event is None:
+            self.same -= 1
+        else:
+            self.events -= 1
         self.forgotten[record.lane] = record.serial
         for target in record.targets:
             found = self._by_target[target]
@@ -381,6 +435,11 @@ class Mirror:
     def _may_lack(self, lane: int, sender: str, last: int) -> None:
         """Record that the log may lack numbers of a sender that this pod has had, and others may not."""
         self._add_hole(self._hole_at(lane, "the log lost its end, and may lack events of a pod", None, (sender, last)))
+
+    def gap(self, lane: int, reason: str, missed: int) -> Gap:
+        """Return a gap of a client that came back, up to now."""
+        now = self._system.wall()
+        return Gap(channel=self._channels[lane], cause="resume", reason=reason, since=now, until=now, missed=missed)
 
     def _hole_at(self, lane: int, reason: str, missed: int | None, spares: tuple[str, int] | None = None) -> Hole:
         now = self._system.wall()

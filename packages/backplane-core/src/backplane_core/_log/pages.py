@@ -43,6 +43,11 @@ class LogPages:
         self._opened = asyncio.Event()
         self._limit = MIN_PAGE * 8
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a link that can be asked."""
+        return self._link is not None
+
     def opened(self, link: DurableLink) -> None:
         """Record that a link can be asked."""
         self._link = link

@@ -37,6 +37,8 @@ class Record(msgspec.Struct, gc=False, eq=False):
         key: The event's; None: it has none.
         terms: Whom it is for, if `targets` alone do not say so: who has all of one of these.
         barred: Who must not get it: who has all of one of these.
+        same_as: The sender and the number of the frame that was handed out on this pod in its place, as both have one
+            event id; None: it is no such copy. One that is has no event.
     """
 
     serial: int
@@ -52,6 +54,7 @@ class Record(msgspec.Struct, gc=False, eq=False):
     key: str | None = None
     terms: tuple[tuple[bytes, ...], ...] = ()
     barred: tuple[tuple[bytes, ...], ...] = ()
+    same_as: tuple[str, int] | None = None
 
     @classmethod
     def of(  # noqa: PLR0917 -- in the order of a frame

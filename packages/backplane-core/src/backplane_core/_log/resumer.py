@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Protocol
 
-from attrs import define, field
 from msgspec import structs
 
 from backplane_core._local.entry import Entry
@@ -14,52 +13,23 @@ from backplane_core._log.backlog import Backlog
 from backplane_core._log.holes import Hole
 from backplane_core._log.joining import Joining
 from backplane_core._log.mirror import UNSURE, Mirror
+from backplane_core._log.older_pages import MAX_REPLAYED, OlderPages
 from backplane_core._log.pages import LogPages
-from backplane_core._log.record import Record, new_records
+from backplane_core._log.patience import WAIT_S, Patience
+from backplane_core._log.record import Record
+from backplane_core._log.returning import Return
 from backplane_core._log.turns import Turns
-from backplane_core._protocol.position import Position, origin_key
+from backplane_core._protocol.position import Position
 from backplane_core._protocol.routing import Routing
 from backplane_core._runtime.system import System
-from backplane_core.errors import TransportError
 from backplane_core.observe import Gap, GapCause
 from backplane_core.target import Target
-from backplane_core.transport import Lost
 
-__all__ = ["NoLog", "Resumer", "Return"]
+__all__ = ["NoLog", "Resumer"]
 
-MAX_ENTRIES: Final = 20_000
-"""Entries of a log that are read for one client: some seconds. One that missed more is notified of a gap."""
-MAX_REPLAYED: Final = 10_000
-"""Events that one client is handed at once: a page can't follow more, and loads the state."""
-WAIT_S: Final = 5.0
-"""How long a client waits for a log that can't be read, or for this pod to read what another has read already."""
-RETRY_S: Final = 0.1
+MAX_WAITING: Final = 65_536
+"""Clients that may wait for their turn: some 4 KiB each. One that comes when so many do gets a gap at once."""
 UNREAD: Final = "the log dropped events before this pod read them: it may hand out once more what the client has had"
-
-
-@define(eq=False)
-class Return:
-    """A client that comes back.
-
-    Args:
-        position: Where it was; None: nobody knows.
-        wires: The wire forms of its targets.
-        starts: By lane: behind which serial of the mirror it goes on; None: with what comes.
-        older: What it missed that the mirror has forgotten, in order.
-        gaps: What it misses for good, and comes first.
-        behind: By lane: what this pod has yet to read that the client has had.
-    """
-
-    position: Position | None
-    wires: frozenset[bytes]
-    starts: list[int | None]
-    older: list[Record] = field(factory=list[Record])
-    gaps: list[Gap] = field(factory=list[Gap])
-    behind: dict[int, str] = field(factory=dict[int, str])
-
-    def is_for(self, record: Record) -> bool:
-        """Return whether an event is for this client, judged by its targets."""
-        return record.event is not None and record.target_for(self.wires) is not None
 
 
 class NoLog:
@@ -80,14 +50,8 @@ class NoLog:
         gap = self._gap("", "this bus keeps no log: what was published meanwhile is not known")
         return Return(None, frozenset(), [], gaps=[gap])
 
-    def give_up(self, client: Return) -> None:
-        """Let a client begin with what comes, behind a gap: what it missed is forgotten faster than it is read."""
-        client.position = None
-        client.starts = [None] * len(client.starts)
-        client.gaps.append(self._gap("", "more was published meanwhile than this pod keeps"))
-
-    def attach(self, client: Return, entry: Entry) -> Backlog | None:  # noqa: ARG002 -- as above
-        """Return what a connection gets first, which was attached in this step; None: prepare it again."""
+    def attach(self, client: Return, entry: Entry) -> Backlog:  # noqa: ARG002 -- as above
+        """Return what a connection gets first, which was prepared and attached in this step."""
         return Backlog(client.gaps, [], None, None)
 
     @property
@@ -98,6 +62,14 @@ class NoLog:
     def _gap(self, channel: str, reason: str, missed: int | None = None, cause: GapCause = "resume") -> Gap:
         now = self._system.wall()
         return Gap(channel=channel, cause=cause, reason=reason, since=now, until=now, missed=missed)
+
+
+class LogMarks(Protocol):
+    """Marks a place in a log: whatever was in it before this pod's mark, this pod has read once the mark comes back."""
+
+    def beat_on(self, channel: str) -> int:
+        """Beat on a channel soon; return the least number that this beat may have."""
+        ...
 
 
 class Resumer(NoLog):
@@ -113,10 +85,16 @@ class Resumer(NoLog):
         routing: Knows the lanes of targets.
         system: The clock.
         known_s: For how long this pod knows copies of what a sender sends again.
+        marks: Marks places in the logs.
     """
 
-    def __init__(self, mirror: Mirror, pages: LogPages, routing: Routing, system: System, known_s: float) -> None:
+    def __init__(  # noqa: PLR0917 -- one caller
+        self, mirror: Mirror, pages: LogPages, routing: Routing, system: System, known_s: float, marks: LogMarks
+    ) -> None:
         super().__init__(system)
+        self._marks = marks
+        self._patience = Patience(pages)
+        self._waiting = 0
         self._known_s = known_s
         self._mirror = mirror
         self._pages = pages
@@ -133,7 +111,12 @@ class Resumer(NoLog):
         await self._turns.take()
 
     async def prepare(self, text: str, targets: Sequence[Target]) -> Return:
-        """Return what is known of a client with this id; waits for the log where it has to."""
+        """Return what is known of a client with this id, for it to be attached in this step.
+
+        What memory has forgotten is read from the logs, for a few clients at a time, in the order in which they come.
+        A client waits for its turn for as long as the logs are read for those before it, and holds nothing meanwhile.
+        It waits `WAIT_S` at most where a log can't be read, or this pod has not read what the client has had.
+        """
         await self.wait_turn()
         mirror = self._mirror
         position = mirror.codec.decode(text)
@@ -143,87 +126,96 @@ class Resumer(NoLog):
         if position is None:
             client.gaps.append(self._gap(self._routing.shared, "this fleet never gave out such an id"))
             return client
-        lanes = {mirror.lanes[self._routing.channel((target,))] for target in (everyone, *targets)}
-        for lane in sorted(lanes):
-            await self._prepare_lane(client, lane, position.cursors[lane])
+        lanes = sorted({mirror.lanes[self._routing.channel((target,))] for target in (everyone, *targets)})
+        came_at = asyncio.get_running_loop().time()
+        while (lane := self._next_lane(client, lanes, {})) is not None:
+            if self._waiting >= MAX_WAITING:
+                self._leave_out(client, lane, "too many clients wait for the log to be read")
+            elif await self._read_older(client, lanes, came_at):
+                break
         return client
 
-    async def _prepare_lane(self, client: Return, lane: int, cursor: str) -> None:
+    async def _read_older(self, client: Return, lanes: Sequence[int], came_at: float) -> bool:
+        """Read what memory has forgotten; False: nothing was read, but this pod may have read more meanwhile."""
+        self._waiting += 1
+        try:
+            async with self._pages.turns:
+                unread = await self._read_in_turn(client, lanes, came_at)
+        finally:
+            self._waiting -= 1
+        if unread is None:
+            return True
+        cursor = self._cursor(client, unread)
         try:
             async with asyncio.timeout(WAIT_S):
-                while (start := self._mirror.known(lane, cursor)) is None and lane not in client.behind:
-                    try:
-                        async with self._pages.turns:
-                            if await self._read_older(client, lane, cursor):
-                                return
-                        await self._mirror.reach(lane, cursor)
-                    except TransportError:
-                        await asyncio.sleep(RETRY_S)
-                        await self._pages.wait()
-                client.starts[lane] = start
+                await self._mirror.reach(unread, cursor)
         except TimeoutError:
-            client.behind[lane] = cursor
-            reason = "the log could not be read in time, or this pod has not read what the client has had"
-            client.gaps.append(self._gap(self._channel(lane), reason))
+            self._leave_out(client, unread, "this pod has not read in time what the client has had")
+        return False
 
-    async def _read_older(self, client: Return, lane: int, cursor: str) -> bool:
-        """Read what follows on a place up to what the mirror has; False: this pod has not read that far.
+    async def _read_in_turn(self, client: Return, lanes: Sequence[int], came_at: float) -> int | None:
+        """Read until nothing is missing between the client and the mirror, in all lanes at one moment.
 
-        Raises:
-            TransportError: The log can't be read.
+        Returns:
+            A lane of which this pod has not read what the client has had; None: it is done.
         """
-        older: list[Record] = []
-        gaps: list[Gap] = []
-        after = cursor
-        numbers = await self._numbers_before(lane, cursor)
-        for _ in range(MAX_ENTRIES):
-            lost, entries = await self._pages.read(self._channel(lane), after=after)
-            if lost is not None:
-                gaps.append(self._gap(self._channel(lane), lost.reason, lost.missed, _cause(lost)))
-                if lost.cause == "epoch":
-                    client.gaps += gaps
-                    return True
-            if not entries or self._mirror.known(lane, cursor) is not None:
-                return False  # this pod was about to read it, or is
-            for place, head in entries:
-                known = self._mirror.known(lane, place)
-                if known is not None:
-                    is_forgotten = known <= self._mirror.forgotten[lane]
-                    client.starts[lane] = known if is_forgotten else known - 1
-                    if is_forgotten or place == self._mirror.bare[lane]:  # only the position is known, not its entry
-                        older += [one for one in new_records(head, lane, place, numbers) if client.is_for(one)]
-                    client.older += older
-                    client.gaps += gaps
-                    return True
-                older += [one for one in new_records(head, lane, place, numbers) if client.is_for(one)]
-            after = entries[-1][0]
-            if len(older) > MAX_REPLAYED:
-                break
-        client.gaps.append(self._gap(self._channel(lane), "the client was away for longer than is read for it"))
-        return True
+        walks: dict[int, OlderPages] = {}
+        with self._mirror.holding():
+            while (lane := self._next_lane(client, lanes, walks)) is not None:
+                walk = walks.get(lane)
+                if walk is None:
+                    cursor = self._cursor(client, lane)
+                    walk = walks[lane] = OlderPages(self._mirror, self._patience, client, lane, cursor, came_at)
+                try:
+                    if not await walk.read():
+                        return lane
+                except TimeoutError:
+                    del walks[lane]
+                    self._leave_out(client, lane, "the log could not be read in time")
+        for lane, walk in walks.items():
+            client.starts[lane] = walk.start
+            client.older += walk.records
+            client.gaps += [self._gap(self._channel(lane), one.reason, one.missed, one.cause) for one in walk.lost]
+            if walk.is_too_long:
+                client.gaps.append(self._gap(self._channel(lane), "the client was away for longer than is read for it"))
+        return None
 
-    async def _numbers_before(self, lane: int, cursor: str) -> dict[str, int]:
-        """Return the last numbers of senders up to a place: what comes again behind it is a copy.
+    def _next_lane(self, client: Return, lanes: Sequence[int], walks: Mapping[int, OlderPages]) -> int | None:
+        """Return a lane that has to be read, as the client would miss something of it at this moment; None: none has.
 
-        Raises:
-            TransportError: The log can't be read.
+        Args:
+            client: Takes where it goes on in the other lanes.
+            lanes: All that it wants.
+            walks: By lane: what was read for it.
         """
-        _, entries = await self._pages.read(self._channel(lane), before=cursor)
-        numbers: dict[str, int] = {}
-        for _, head in entries:
-            if head is not None and head.seq is not None:
-                sender = origin_key(head.origin)
-                numbers[sender] = max(numbers.get(sender, 0), head.seq)
-        return numbers
+        for lane in lanes:
+            walk = walks.get(lane)
+            if lane in client.behind or (walk is not None and walk.is_done):
+                continue
+            if walk is not None or not self._is_in_memory(client, lane):
+                return lane
+        return None
 
-    def attach(self, client: Return, entry: Entry) -> Backlog | None:
-        """Return what a connection gets first, which was attached in this step; None: prepare it again.
+    def _is_in_memory(self, client: Return, lane: int) -> bool:
+        mirror, cursor = self._mirror, self._cursor(client, lane)
+        known, forgotten = mirror.known(lane, cursor), mirror.forgotten[lane]
+        if known is not None and cursor == mirror.vector[lane]:
+            known = max(known, forgotten)  # nothing came behind it
+        client.starts[lane] = known
+        return known is not None and known >= forgotten
 
-        None as well while it waits for what the mirror has forgotten meanwhile.
-        """
+    @staticmethod
+    def _cursor(client: Return, lane: int) -> str:
+        return "" if client.position is None else client.position.cursors[lane]
+
+    def _leave_out(self, client: Return, lane: int, reason: str) -> None:
+        """Let a client begin with what comes on a lane, behind a gap; what it has had does not come once more."""
+        client.behind[lane], client.starts[lane] = self._cursor(client, lane), None
+        client.gaps.append(self._gap(self._channel(lane), reason))
+
+    def attach(self, client: Return, entry: Entry) -> Backlog:
+        """Return what a connection gets first, which was prepared and attached in this step."""
         mirror, position = self._mirror, client.position
-        if any(start is not None and start < mirror.forgotten[lane] for lane, start in enumerate(client.starts)):
-            return None
         if position is None:
             return Backlog(client.gaps, [], mirror.place(), None)
         missed = self._missed(client, position, entry.conn_id)
@@ -243,10 +235,18 @@ class Resumer(NoLog):
             if sender != mirror.own and mirror.senders.last(lane, sender) < seq
         }
         if entry.queue is not None and (open_ahead or client.behind):
-            joining = Joining(mirror, entry, entry.queue, open_ahead, client.behind)
+            joining = Joining(mirror, entry, entry.queue, open_ahead, client.behind, self._ends(client.behind))
             entry.sink = joining.accept
             end = joining.placed(end)
         return Backlog(gaps, missed, end, Position(vector, dict(position.ahead)), client.wires)
+
+    def _ends(self, behind: Iterable[int]) -> dict[int, int]:
+        """Return with which number of its own this pod has read of these lanes all that a client may have had."""
+        ends: dict[int, int] = {}
+        for lane in behind:
+            ends[lane] = self._marks.beat_on(self._channel(lane))
+            self._mirror.echoes.wait_for(lane, ends[lane])
+        return ends
 
     def _missed(self, client: Return, position: Position, conn_id: str) -> list[Record | Gap]:
         """Return what a client missed and is for it, with the holes in their places."""
@@ -255,6 +255,7 @@ class Resumer(NoLog):
         holes = [hole for hole in mirror.holes.behind(client.starts) if not _is_spared(hole, position.ahead)]
         holes.reverse()
         missed: list[Record | Gap] = []
+        had = mirror.handed_out_elsewhere(client.wires, client.starts, position)
         for record in (*client.older, *mirror.records(client.wires, client.starts)):
             while holes and record.serial > holes[-1].serial:
                 missed.append(holes.pop().gap)
@@ -263,6 +264,8 @@ class Resumer(NoLog):
                 if record.seq <= last.get(key, 0):
                     continue
                 last[key] = record.seq
+            if had and (record.lane, record.sender, record.seq) in had:
+                continue
             if conn_id not in record.exclude and client.is_for(record):
                 start = client.starts[record.lane]
                 # One that the log lacks stands nowhere in it.
@@ -301,7 +304,3 @@ def _is_spared(hole: Hole, ahead: Mapping[tuple[int, str], int]) -> bool:
         return False
     sender, seq = hole.spares
     return ahead.get((hole.lane, sender), 0) >= seq
-
-
-def _cause(lost: Lost) -> GapCause:
-    return lost.cause

@@ -38,6 +38,10 @@ class Losses:
         for channel in channels:
             self._mark_tail(channel, doubt=True)
 
+    def mark(self, channel: str) -> None:
+        """Have a beat on a channel, though nothing may be missing there."""
+        self._mark_tail(channel, doubt=False)
+
     def _mark_tail(self, channel: str, *, doubt: bool) -> None:
         if is_queue(channel):
             return  # nobody hears it: a beat there would be a job

@@ -156,6 +156,11 @@ class Sender(Outbound):
         self._to_write.wake()
         return are_all
 
+    def beat_on(self, channel: str) -> int:
+        """Beat on a channel with the next beat; return the least number that the one there may have."""
+        self._losses.mark(channel)
+        return self.frames.numbering.peek(channel)[0]
+
     def say(self, member: bytes, channel: str | None = None) -> bool:
         """Say something to other pods; False if there is no room, or the broker would not take it.
 

@@ -81,6 +81,11 @@ class EventIds:
             self.evicted += 1
         return False
 
+    def first(self, key: bytes) -> Publication | None:
+        """Return the frame of an event that was handed out; None: none is remembered."""
+        first = self._first.get(key)
+        return None if first is None else first[1]
+
     def is_other(self, key: bytes, publication: Publication, now: float) -> bool:
         """Return whether another frame than this one was handed out for an event, as far as that is remembered."""
         self._expire(now)
