@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
@@ -28,7 +28,7 @@ class Holds:
     """By who holds: from which serial on."""
 
     @contextmanager
-    def holding(self, serial: int) -> Iterator[None]:
+    def holding(self, serial: int) -> Generator[None]:
         """Hold the records from this one on, within this block."""
         holder = object()
         self.begins[holder] = serial
