@@ -302,7 +302,7 @@ class Publishing(Parts):
             lambda: self.publish_nowait(target, event, exclude=exclude, key=key, event_id=event_id, trace=trace)
         )
 
-    def _accept(  # noqa: C901, PLR0912, PLR0915 -- calls are what it saves
+    def _accept(  # noqa: C901, PLR0912 -- calls are what it saves
         self,
         target: Targets,
         event: object,
