@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any, Final
 
@@ -128,7 +128,6 @@ async def test_a_long_replay_leaves_the_loop_to_others_after_each_page(fleet: Lo
 async def test_what_memory_has_forgotten_is_read_by_a_few_at_a_time_while_others_publish(
     fleet: LogFleet,
     monkeypatch: pytest.MonkeyPatch,
-    record_property: Callable[[str, object], None],
     held: int,
     *,
     full: bool,
@@ -148,7 +147,7 @@ async def test_what_memory_has_forgotten_is_read_by_a_few_at_a_time_while_others
                 assert (await anext(news)).value == heard
             heard += 1
         await coming
-    record_property("processor_s", round(time.process_time() - began, 1))
+    print(f"{crowd.size} clients: {time.process_time() - began:.1f} s of the processor")  # noqa: T201 -- not asserted
     crowd.assert_whole()
     assert not pod.stats().gaps
     assert reads.most == 3

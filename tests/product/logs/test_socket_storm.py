@@ -7,7 +7,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -133,7 +133,7 @@ def count(*, full: bool, long: bool) -> int:
 
 @pytest.mark.timeout(1_200)
 async def test_all_sockets_of_a_server_that_dies_get_everything_once_at_another_one(
-    log_server: LogServer, channel: str, count: int, record_property: Callable[[str, object], None]
+    log_server: LogServer, channel: str, count: int
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the processes' too
@@ -169,7 +169,6 @@ async def test_all_sockets_of_a_server_that_dies_get_everything_once_at_another_
             "held_ms_processor_and_clock": held,
             "replayed": replayed,
         }
-        record_property("storm", figures)
         print(figures)  # noqa: T201 -- what it was like; nothing is asserted of it
         assert [fault for one in found for fault in one["faults"]] == []
         assert sum(one["gaps"] for one in found) == 0

@@ -32,7 +32,7 @@ class OlderPages:
     Args:
         mirror: Has what comes last.
         patience: Reads pages.
-        client: Who is read for.
+        client: The client that came back.
         lane: The log's lane.
         after: Behind which entry the next page begins.
         came_at: When the client came, on the loop's clock.
