@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from random import Random
 
 import pytest
-from backplane_core import DistributedBackplane, Event, Gap, Target
+from backplane_core import DistributedBackplane, Event, Gap, Target, connect
 from backplane_testservers import NatsServer, Proxy
 
-from tests.product.logs.servers import JetStreamServer
+from tests.product.logs.servers import JetStreamServer, LogServer
 from tests.product.logs.traffic import USER, Traffic, fleet
 
 EVENTS = 1_000
@@ -86,3 +87,25 @@ async def test_clients_that_roam_over_a_server_that_dies_get_each_event_once_and
                     assert own == sorted(own), "events came out of order"
                 assert len(numbers) == traffic.number
                 assert not client.gaps
+
+
+@pytest.mark.parametrize("is_early", [False, True], ids=["started later", "started before"])
+async def test_a_client_follows_from_the_pod_that_wrote_the_first_entry_of_a_log(
+    log_server: LogServer, channel: str, *, is_early: bool
+) -> None:
+    """Its id stands at the beginning of a log that was empty when its pod began to read it."""
+    async with AsyncExitStack() as stack:
+        first = await connect(log_server.url, channel=channel)
+        async with first.connection(None, USER) as connection:
+            await first.publish(USER, "first")
+            event = await anext(connection)
+            assert event.value == "first"
+        if not is_early:
+            await first.aclose()
+        second = await stack.enter_async_context(connect(log_server.url, channel=channel))
+        await first.aclose()
+        await second.publish(USER, "missed")
+        async with second.connection(None, USER, resume_from=event.id) as connection:
+            await second.publish(USER, LAST)
+            got = [await anext(connection.items()) for _ in range(2)]
+    assert [item.value if isinstance(item, Event) else item for item in got] == ["missed", LAST]

@@ -11,7 +11,7 @@ from backplane_core import Frame, Lost
 
 from backplane_redis._commands import pack_command
 from backplane_redis._streams.entries import parse_info, read_payload
-from backplane_redis._streams.place import MAX_ID_PART, Place, StreamInfo
+from backplane_redis._streams.place import GREATEST, MAX_ID_PART, ZERO, Place, StreamInfo
 from backplane_redis._streams.session import Session
 
 __all__ = ["PageReader"]
@@ -44,11 +44,13 @@ class PageReader:
             info, [entries] = await self._ask(channel, _backwards(channel, "+", limit))
             return _frames(channel, entries[::-1], info.added - len(entries))
         there = pack_command("XRANGE", channel, place.redis_id, place.redis_id, "COUNT", "1")
-        asked = (
-            _backwards(channel, f"({place.redis_id}", limit)
-            if after is None
-            else pack_command("XRANGE", channel, f"({place.redis_id}", "+", "COUNT", str(limit))
-        )
+        # Redis refuses to look before the least id, or behind the greatest.
+        if place.id == (ZERO if after is None else GREATEST):
+            asked = _backwards(channel, "-", 1)
+        elif after is None:
+            asked = _backwards(channel, f"({place.redis_id}", limit)
+        else:
+            asked = pack_command("XRANGE", channel, f"({place.redis_id}", "+", "COUNT", str(limit))
         info, [found, entries] = await self._ask(channel, there, asked)
         if info.went_back(place, is_there=bool(found)):
             return [_unknown(channel)]

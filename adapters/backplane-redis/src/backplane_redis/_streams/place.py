@@ -7,15 +7,18 @@ from typing import Any, Final, Self, cast
 from attrs import frozen
 from backplane_core import Lost
 
-__all__ = ["MAX_ID_PART", "Id", "Place", "StreamInfo", "format_id", "parse_id"]
+__all__ = ["GREATEST", "MAX_ID_PART", "ZERO", "Id", "Place", "StreamInfo", "format_id", "parse_id"]
 
 Id = tuple[int, int]
 """An entry's id: milliseconds and a number."""
 
 ZERO: Final[Id] = (0, 0)
+"""Before all entries: where the reader of an empty stream begins."""
 
 MAX_ID_PART: Final = 2**64 - 1
 """The largest number in an id."""
+
+GREATEST: Final[Id] = (MAX_ID_PART, MAX_ID_PART)
 
 
 def parse_id(text: bytes | str) -> Id:
