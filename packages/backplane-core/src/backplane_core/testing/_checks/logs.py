@@ -44,8 +44,8 @@ async def check_a_log_is_read_in_pages(harness: Harness) -> None:
             # It may be shorter, at its beginning.
             expect_same([frame[1] for frame in page], whole[len(whole) - len(page) :], READ)
             expect_equal(bool(page), bool(whole), "a page has something if there is something", READ)
-        for place in (cursors[0], begun[channel]):
-            expect_equal([*await _read(sender, channel, 5, before=place)], [], "what is before all", READ)
+        for first in (cursors[0], begun[channel]):
+            expect_equal([*await _read(sender, channel, 5, before=first)], [], "what is before all", READ)
         expect_equal(_entries(await _read(sender, new_channel(), 5)), [], "what a log has that was never used", READ)
 
 
