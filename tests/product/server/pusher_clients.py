@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from attrs import define, field
+from attrs import define
 
 from tests.product.server.pushers import KEY, sdk
-from tests.support.waiting import DEADLINE_S, until
+from tests.support.node_clients import NodeClients, node_clients
+from tests.support.waiting import until
 
 __all__ = ["SOURCE", "Clients", "clients"]
 
@@ -22,17 +23,22 @@ SOURCE = Path(__file__).parent / "pusher_js"
 
 @define(eq=False)
 class Clients:
-    """The clients of one process: what each has said, in order."""
+    """The clients of one process, and the endpoint that authorizes them."""
 
-    process: asyncio.subprocess.Process
+    node: NodeClients
     auth: str
-    said: list[dict[str, Any]] = field(factory=list[dict[str, Any]])
 
     async def do(self, command: str, client: str, **more: Any) -> None:
         """Let a client do something."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"do": command, "client": client, **more}).encode() + b"\n")
-        await self.process.stdin.drain()
+        await self.node.do(command, client, **more)
+
+    def all_of(self, client: str, **wanted: Any) -> list[dict[str, Any]]:
+        """Return what a client has said that has these members."""
+        return self.node.all_of(client, **wanted)
+
+    async def has(self, client: str, count: int = 1, **wanted: Any) -> dict[str, Any]:
+        """Return the last of so many things that a client says with these members."""
+        return await self.node.has(client, count, **wanted)
 
     async def open(self, client: str, port: int) -> None:
         """Connect a client, and wait until it is."""
@@ -40,31 +46,9 @@ class Clients:
         await self.has(client, state="connected")
         await until(lambda: any("socket" in it for it in self.all_of(client)), f"{client} knows its socket")
 
-    def all_of(self, client: str, **wanted: Any) -> list[dict[str, Any]]:
-        """Return what a client has said that has these members."""
-        return [it for it in self.said if it["client"] == client and wanted.items() <= it.items()]
-
     def socket_of(self, client: str) -> str:
         """Return the id of a client's socket."""
-        return str([it["socket"] for it in self.said if it["client"] == client and "socket" in it][-1])
-
-    async def has(self, client: str, count: int = 1, **wanted: Any) -> dict[str, Any]:
-        """Return the last of so many things that a client says with these members."""
-
-        def has_come() -> bool:
-            return len(self.all_of(client, **wanted)) >= count
-
-        try:
-            await until(has_come, f"{client}: {count} of {wanted}")
-        except AssertionError as error:
-            raise AssertionError(f"{error}; it said {self.all_of(client)}") from None
-        return self.all_of(client, **wanted)[count - 1]
-
-    async def read(self) -> None:
-        """Note what they say, until the process ends."""
-        assert self.process.stdout is not None
-        async for line in self.process.stdout:
-            self.said.append(json.loads(line))
+        return str([it["socket"] for it in self.all_of(client) if "socket" in it][-1])
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -91,23 +75,9 @@ async def clients(folder: Path) -> AsyncGenerator[Clients]:
     """Run a process for clients, and the endpoint of their app."""
     endpoint = await asyncio.start_server(_answer, "127.0.0.1", 0)
     auth = f"http://127.0.0.1:{endpoint.sockets[0].getsockname()[1]}"
-    process = await asyncio.create_subprocess_exec(
-        *("node", str(folder / "clients.mjs")), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-    )
-    made = Clients(process, auth)
-    reading = asyncio.create_task(made.read())
     try:
-        await until(lambda: made.said, "the process is there")
-        yield made
+        async with node_clients(folder / "clients.mjs") as node:
+            yield Clients(node, auth)
     finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            async with asyncio.timeout(DEADLINE_S):
-                await process.wait()
-        finally:
-            if process.returncode is None:
-                process.kill()
-        await reading
         endpoint.close()
         await endpoint.wait_closed()
