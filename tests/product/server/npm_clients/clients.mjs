@@ -15,7 +15,9 @@ function stream({ client, url, token }) {
     fetch(input, { ...init, headers: { ...init.headers, Authorization: `Bearer ${token}` } });
   const source = new EventSource(url, { fetch: authorized });
   source.onopen = () => say(client, { opened: true });
-  source.onmessage = ({ data }) => say(client, { event: JSON.parse(data) });
+  source.onmessage = ({ data, lastEventId }) => say(client, { event: JSON.parse(data), id: lastEventId });
+  for (const name of ["gap", "closed", "caughtup"])
+    source.addEventListener(name, ({ data }) => say(client, { [name]: JSON.parse(data) }));
   source.onerror = ({ code }) => say(client, { ended: code ?? null, state: source.readyState });
   sources.set(client, source);
 }
