@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from backplane_testservers import Broker, OwnBroker
@@ -62,7 +63,7 @@ async def publish(served: Gateway, event: object) -> None:
 async def test_they_get_each_event_once_and_in_order_from_either_gateway(
     shared_broker: Broker, channel: str, npm: NodeClients
 ) -> None:
-    bus = {"url": shared_broker.url, "channel": channel}
+    bus: dict[str, Any] = {"url": shared_broker.url, "channel": channel}
     async with gateway(**bus) as here, gateway(**bus) as there:
         await open_both(npm, here.address, there.address)
         for number in range(20):
@@ -90,7 +91,7 @@ async def test_who_is_refused_learns_it_and_does_not_come_back(redis_url: str, c
 async def test_after_a_broker_was_killed_they_learn_of_the_gap_and_hear_what_follows(
     broker: OwnBroker, channel: str, npm: NodeClients
 ) -> None:
-    bus = {"url": broker.url, "channel": channel}
+    bus: dict[str, Any] = {"url": broker.url, "channel": channel}
     async with gateway(**bus) as here, gateway(**bus) as there:
         await open_both(npm, here.address, there.address)
         await publish(here, "before")
@@ -110,7 +111,7 @@ async def test_after_a_broker_was_killed_they_learn_of_the_gap_and_hear_what_fol
 async def test_over_a_log_a_broker_that_is_killed_costs_them_neither_an_event_nor_the_connection(
     jetstream_server: OwnBroker, channel: str, npm: NodeClients
 ) -> None:
-    bus = {"url": jetstream_server.url.replace("nats://", "nats+jetstream://"), "channel": channel}
+    bus: dict[str, Any] = {"url": jetstream_server.url.replace("nats://", "nats+jetstream://"), "channel": channel}
     async with gateway(**bus) as here, gateway(**bus) as there:
         await open_both(npm, here.address, there.address)
         await publish(here, "before")
