@@ -32,6 +32,15 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "clients.mjs"
 
 
+@pytest.fixture(params=["redis", "nats"])
+def log_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a server that keeps logs."""
+    if request.param == "redis":
+        return str(request.getfixturevalue("streams_url"))
+    server: OwnBroker = request.getfixturevalue("jetstream_server")
+    return server.url.replace("nats://", "nats+jetstream://")
+
+
 @pytest.fixture
 async def npm(program: Path) -> AsyncIterator[NodeClients]:
     async with node_clients(program) as made:
@@ -151,3 +160,29 @@ async def test_gateways_are_restarted_one_after_the_other_and_they_follow(
         await publish(second, "after")
         for client in CLIENTS:
             await npm.has(client, event="after")
+
+
+async def test_over_a_log_a_stream_that_moves_to_a_new_gateway_has_what_was_published_meanwhile(
+    log_url: str, channel: str, npm: NodeClients
+) -> None:
+    """Its `Last-Event-ID` is of the first event that the log ever had."""
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(gateway("--drain-s", "1", url=log_url, channel=channel))
+        balancer = stack.enter_context(Proxy("127.0.0.1", int(first.address.rpartition(":")[2])))
+        await start_client(npm, "stream", "stream", f"127.0.0.1:{balancer.port}")
+        await npm.has("stream", opened=True)
+        await publish(first, "before")
+        await npm.has("stream", event="before")
+        second = await stack.enter_async_context(gateway(url=log_url, channel=channel))
+        balancer.lead_to("127.0.0.1", int(second.address.rpartition(":")[2]))
+        balancer.refuse()
+        first.running.process.send_signal(signal.SIGTERM)
+        ended = await first.running.ended()
+        assert (ended.code, ended.err) == (0, "")
+        await publish(second, "meanwhile")
+        balancer.accept()
+        await npm.has("stream", count=2, opened=True)
+        await publish(second, "after")
+        await npm.has("stream", event="after")
+        assert events_of(npm, "stream") == ["before", "meanwhile", "after"]
+        assert not any("gap" in it for it in npm.all_of("stream"))
