@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import psutil
+import psutil  # type: ignore[import-untyped]  # it has no py.typed
 from attrs import frozen
 
 ROOT = Path(__file__).resolve().parents[1]
