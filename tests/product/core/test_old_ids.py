@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 import pytest
 from attrs import define, field
-from backplane_core import CaughtUp, Connection, DistributedBackplane, Event, Gap, Target
+from backplane_core import CaughtUp, Connection, DistributedBackplane, Event, Frame, Gap, Target
 from backplane_core._log.joining import LEFT_OUT
 from backplane_core._log.patience import WAIT_S
 from backplane_core.errors import TransportError
@@ -208,5 +208,32 @@ def test_a_client_whose_log_could_not_be_read_gets_what_comes_and_nothing_twice(
         assert len(events) > 10, "that moment comes"
         assert place == "old" or len(events) == 20, "only what it has had is left out"
         assert not awaited_own(pod)
+
+    play(scene)
+
+
+@pytest.mark.parametrize("lost", [[0], [1], [2], [1, 2], []], ids=str)
+@pytest.mark.parametrize("is_new", [False, True], ids=["was there", "started later"])
+def test_what_was_lost_before_the_log_had_it_is_a_gap_of_a_client_that_was_away(
+    log: SlowLog, monkeypatch: pytest.MonkeyPatch, lost: list[int], *, is_new: bool
+) -> None:
+    """A connection that stayed was notified. Memory has forgotten that, or the pod was not there."""
+    send = MemoryLogLink.send
+
+    async def lossy(self: MemoryLogLink, frames: Sequence[Frame]) -> None:
+        await send(self, [frame for frame in frames if not any(b'"event":%d,' % one in frame[1] for one in lost)])
+
+    async def scene(fleet: LogFleet) -> None:
+        worker, pod = await fleet.pod(), await fleet.pod()
+        monkeypatch.setattr(MemoryLogLink, "send", lossy)
+        async with pod.connection(None, USER) as stayed:
+            id_ = await old_id(worker, pod, count=5)
+            told = [item for item in await taken(stayed, 4) if isinstance(item, Gap)]
+        later = await fleet.pod() if is_new else pod
+        found = await missed(later, id_)
+        gaps = [item for item in found if isinstance(item, Gap)]
+        assert sum([gap.missed or 0 for gap in told]) == sum([gap.missed or 0 for gap in gaps]) == len(lost)
+        assert [item for item in found if not isinstance(item, Gap)] == [n for n in range(5) if n not in lost]
+        assert not lost or found[0] in gaps, "it stands before what follows"
 
     play(scene)
