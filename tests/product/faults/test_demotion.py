@@ -197,7 +197,8 @@ async def test_a_user_with_no_more_rights_than_documented_has_the_role_watched_t
     async with rig.traffic(early, late):
         await rig.new_link(early, 1)
         await rig.more(20, "traffic over the new primary", *sockets)
-    assert early.backplane.stats().dropped.keys() == {"in_doubt"}
+    # Nothing, if the answer was here already when they were written: then they waited for the new link.
+    assert early.backplane.stats().dropped.keys() <= {"in_doubt"}
     await rig.clean()
     assert refusals <= 1
 
