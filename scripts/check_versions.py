@@ -1,7 +1,6 @@
 """Run the tests over the versions that the project claims: Pythons, oldest and newest dependencies, servers.
 
     uv run scripts/check_versions.py --ci      # three legs that cover both ends, with the tests that versions touch
-    uv run scripts/check_versions.py --ci --shard 5/6   # of those, a sixth on each leg
     uv run scripts/check_versions.py --all     # every leg, with all tests that use a broker or a dependency
 
 Each leg has an environment and servers of its own in a temporary directory; `.venv` and `uv.lock` stay as they are. The
@@ -252,12 +251,10 @@ def main() -> int:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--ci", action="store_true", help="three legs, the tests that versions touch")
     which.add_argument("--all", action="store_true", help="every leg, all tests that use a broker or a dependency")
-    parser.add_argument("--shard", metavar="K/N", help="run the K-th of N shares of the tests")
     parsed = parser.parse_args()
     legs = CI_LEGS if parsed.ci else (*CI_LEGS, *MORE_LEGS)
     paths = [path for path in (CI_TESTS if parsed.ci else ALL_TESTS) if (ROOT / path).exists()]
     tests = [*BESIDE_OTHERS, *paths, *CI_OPTIONS] if parsed.ci else [*ALL_CORES, *paths]
-    tests += ["--shard", parsed.shard] if parsed.shard else []
     with ThreadPoolExecutor(len(legs) if parsed.ci else 1) as side_by_side:
         rows = list(side_by_side.map(partial(run_in_scratch, tests), legs))
     say("\nwhat ran:")

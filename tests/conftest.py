@@ -83,9 +83,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="run core, its contract and pods, in memory and over Redis")
     parser.addoption("--full", action="store_true", help="run what CI runs at night: every combination, more seeds")
     parser.addoption(
-        "--also-full", metavar="K/N", type=Part.parse, help="run also the K-th of N parts of what only --full runs"
+        "--also-full",
+        metavar="K/N",
+        type=Part.parse,
+        help="run also what is marked only_full, and the K-th of N parts of what else only --full runs",
     )
-    parser.addoption("--shard", metavar="K/N", type=Part.parse, help="run the K-th of N shares, and nothing else")
     parser.addoption("--long", action="store_true", help="run long traffic, storms and soaks at their full size")
     parser.addoption("--loop", choices=LOOPS, help="run all tests on this event loop")
 

@@ -24,7 +24,6 @@ __all__ = [
     "one_of_two_brokers",
     "order",
     "select",
-    "share_of",
     "share_workers",
 ]
 
@@ -87,38 +86,37 @@ def _is_quick(item: pytest.Item) -> bool:
 
 
 def select(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only `--full` runs, but for the part that `--also-full` names; of the rest keep a `--shard`.
+    """Leave out what only `--full` runs.
 
-    With `--full` leave out what is beside the diagonal of tests marked `diagonal`; with `--long` nothing; with
-    `--quick` all but the quick set.
+    With `--also-full` keep of that what is marked `only_full`, and a part of the rest. With `--full` leave out what is
+    beside the diagonal of tests marked `diagonal`; with `--long` nothing; with `--quick` all but the quick set.
     """
-    options = {name: config.getoption(f"--{name}") for name in ("quick", "full", "long", "also-full", "shard")}
+    options = {name: config.getoption(f"--{name}") for name in ("quick", "full", "long", "also-full")}
     left_out: set[int] = set()
     if not options["long"]:
-        never, beyond = _beyond_the_default(items)
-        tests = {number: _together(items[number]) for number in sorted(beyond)}
-        left_out = never | (set() if options["full"] else not_in_part(tests, options["also-full"]))
+        never, repeated, marked = _beyond_the_default(items)
+        left_out = never
+        if not options["full"]:
+            tests = {number: _together(items[number]) for number in sorted(repeated)}
+            left_out |= not_in_part(tests, options["also-full"]) | (set() if options["also-full"] else marked)
     if options["quick"]:
         left_out |= {number for number, item in enumerate(items) if not _is_quick(item)}
-    if options["shard"] is not None:
-        kept = [number for number in range(len(items)) if number not in left_out]
-        share = share_of([_together(items[number]) for number in kept], options["shard"])
-        left_out |= {number for place, number in enumerate(kept) if place not in share}
     config.hook.pytest_deselected(items=[items[number] for number in sorted(left_out)])
     items[:] = [item for number, item in enumerate(items) if number not in left_out]
 
 
-def _beyond_the_default(items: list[pytest.Item]) -> tuple[set[int], set[int]]:
-    """Return the places of what only `--long` runs, and of what only `--full` and `--long` run.
+def _beyond_the_default(items: list[pytest.Item]) -> tuple[set[int], set[int], set[int]]:
+    """Return the places of what only `--long` runs, and of two kinds of what only `--full` and `--long` run.
 
-    That is combinations beside the diagonal, uvloop where it shows nothing new, the other broker for what is above the
-    seam, and what is marked `only_full`.
+    One is combinations beside the diagonal, uvloop where it shows nothing new, and the other broker for what is above
+    the seam; the other what is marked `only_full`.
     """
     pairs = beside_the_diagonal([_combination(item) for item in items])
     pairs |= one_of_two_brokers([_above_the_seam(item) for item in items])
     never = {number for number in pairs if items[number].get_closest_marker("diagonal") is not None}
-    others = {number for number, item in enumerate(items) if _repeats_on_uvloop(item) or _is_for_full(item)}
-    return never, (pairs | others) - never
+    repeated = pairs | {number for number, item in enumerate(items) if _repeats_on_uvloop(item)}
+    marked = {number for number, item in enumerate(items) if _is_for_full(item)}
+    return never, repeated - never, marked - never
 
 
 def _is_for_full(item: pytest.Item) -> bool:
@@ -130,14 +128,9 @@ def not_in_part(tests: Mapping[int, Hashable], part: Part | None) -> set[int]:
     """Return the places of those tests that a part of them does not have: all, if there is no part."""
     if part is None:
         return set(tests)
-    share = share_of([*tests.values()], part)
-    return {number for place, number in enumerate(tests) if place not in share}
-
-
-def share_of(tests: Sequence[Hashable], shard: Part) -> set[int]:
-    """Return the places of one of several shares of the tests. What is equal stays together."""
+    # What is equal stays together.
     kinds: dict[Hashable, int] = {}
-    return {number for number, test in enumerate(tests) if shard.has(kinds.setdefault(test, len(kinds)))}
+    return {place for place, test in tests.items() if not part.has(kinds.setdefault(test, len(kinds)))}
 
 
 def _together(item: pytest.Item) -> Hashable:

@@ -27,7 +27,7 @@ from tests.product.ledger.world import play
 
 SEEDS: Final = 8
 SEEDS_FULL: Final = 120
-"""CI plays so many at night, which takes some three minutes on two cores."""
+"""CI plays so many, which takes some three minutes on two cores."""
 RUNS_EACH: Final = 2
 """Seeds in one test: some ten seconds, so that workers share them evenly."""
 REPLICATED_SEEDS: Final = 2

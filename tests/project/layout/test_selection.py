@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.parts import Part, Seeds
-from tests.support.selection import beside_the_diagonal, not_in_part, one_of_two_brokers, share_of
+from tests.support.selection import beside_the_diagonal, not_in_part, one_of_two_brokers
 
 FOUR = [(broker, routing) for broker in ("redis", "nats") for routing in ("broadcast", "interest")]
 
@@ -67,10 +67,3 @@ def test_the_parts_of_what_only_a_full_run_has_are_all_of_it_and_each_comes_once
     assert sorted(place for part in taken for place in part) == sorted(beyond)
     assert [{9, 30} <= part for part in taken].count(True) == 1
     assert not_in_part(beyond, None) == set(beyond)
-
-
-def test_shares_are_all_tests_once_and_those_of_one_worker_stay_together() -> None:
-    tests = ["a", "cluster", "b", "cluster", "c", "d", "cluster", "e"]
-    shares = [share_of(tests, Part(number, 3)) for number in range(3)]
-    assert sorted(place for share in shares for place in share) == list(range(len(tests)))
-    assert [{1, 3, 6} <= share for share in shares].count(True) == 1

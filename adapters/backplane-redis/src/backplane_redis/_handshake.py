@@ -48,17 +48,15 @@ async def shake_hands(connection: LinkConnection) -> None:
     settings = _settings(connection)
     wants_resp3 = int(cast("Any", connection.protocol)) == RESP3
     knows_hello = wants_resp3 and await _switch(connection, login, settings)
-    if connection.greeting.is_resp3:
-        replies = [await connection.next_reply() for _ in settings]
-    else:
+    if not connection.greeting.is_resp3:
         if login:
             await _ask(connection, "AUTH", *login)
         if knows_hello and not connection.greeting.mode:
             connection.greeting = Greeting.parse(await connection.ask("HELLO"))
         if settings:
             await connection.say(*settings)
-        replies = [await connection.next_reply() for _ in settings]
-    for (command, *_), reply in zip(settings, replies, strict=True):
+    for command, *_ in settings:
+        reply = await connection.next_reply()
         if isinstance(reply, hiredis.ReplyError) and not (command == "CLIENT" and is_about_rights(str(reply))):
             raise Refused("CLIENT SETNAME" if command == "CLIENT" else command, str(reply))
 

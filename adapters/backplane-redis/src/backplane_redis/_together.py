@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
-from backplane_core import TransportError
-
 __all__ = ["all_of", "both"]
 
 T = TypeVar("T")
@@ -18,7 +16,7 @@ async def all_of(coroutines: Sequence[Coroutine[Any, Any, T]]) -> Sequence[T]:
     """Return what they return once all are done; raise the first error, when none of them runs any longer.
 
     Raises:
-        TransportError: The first one.
+        Exception: The first one.
     """
     if len(coroutines) == 1:  # nearly always
         return [await coroutines[0]]
@@ -27,7 +25,7 @@ async def all_of(coroutines: Sequence[Coroutine[Any, Any, T]]) -> Sequence[T]:
     try:
         async with asyncio.TaskGroup() as group:
             tasks += [group.create_task(coroutine) for coroutine in coroutines]
-    except* TransportError as errors:
+    except* Exception as errors:  # noqa: BLE001 -- raised below, whatever it is
         failure = errors.exceptions[0]
     if failure is not None:
         raise failure

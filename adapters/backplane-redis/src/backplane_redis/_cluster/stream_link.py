@@ -8,13 +8,14 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from attrs import evolve
-from backplane_core import Delivery, Frame, Lost, Proven, Refusal, RefusedError, TransportError
+from backplane_core import Frame, Lost, Proven, Refusal, RefusedError, TransportError
 
 from backplane_redis._cluster.link import GOSSIP_S
 from backplane_redis._cluster.queues import ClusterQueues
 from backplane_redis._cluster.stream_lane import StreamLane
 from backplane_redis._cluster.stream_nodes import StreamNodes
 from backplane_redis._streams.opening import StreamOpener
+from backplane_redis._streams.queue_calls import QueueCalls
 from backplane_redis._together import all_of
 
 __all__ = ["ClusterStreamLink"]
@@ -23,7 +24,7 @@ LOOK_EVERY_S: Final = 2.0
 """How often a link looks whether streams that it writes to, and does not read, are where they were."""
 
 
-class ClusterStreamLink:
+class ClusterStreamLink(QueueCalls):
     """A link to streams that are spread over the nodes of a cluster; see `QueueLink`.
 
     One connection per node writes, and one per stream reads: a node answers a read of several streams only if they
@@ -129,31 +130,6 @@ class ClusterStreamLink:
         """Return a page of a stream."""
         self._check()
         return await self._lane(channel).read(limit, after, before)
-
-    async def open_queue(self, channel: str, *, lease_s: float) -> bool:
-        """Return whether the queue had workers before, once entries can be taken from it."""
-        self._check()
-        return await self._queues.open(channel, lease_s)
-
-    async def take(self, channel: str, limit: int, *, wait_s: float) -> Sequence[Delivery | Lost]:
-        """Return entries that nobody has; none if there was none for so many seconds."""
-        self._check()
-        return await self._queues.take(channel, limit, wait_s=wait_s)
-
-    async def extend(self, channel: str, tokens: Sequence[str]) -> None:
-        """Keep these entries for their worker."""
-        self._check()
-        await self._queues.extend(channel, tokens)
-
-    async def give_back(self, channel: str, token: str, *, delay_s: float) -> None:
-        """Let another `take` have an entry, after the delay."""
-        self._check()
-        await self._queues.give_back(channel, token, delay_s=delay_s)
-
-    async def finish(self, channel: str, tokens: Sequence[str]) -> None:
-        """Let nobody get these entries again."""
-        self._check()
-        await self._queues.finish(channel, tokens)
 
     def proven(self) -> Proven:
         """Return until when all streams were read; what was added later may be at a node that took over meanwhile."""

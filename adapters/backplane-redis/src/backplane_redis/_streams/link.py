@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 
-from backplane_core import Delivery, Frame, Lost, Proven
+from backplane_core import Frame, Lost, Proven
 
 from backplane_redis._streams.pages import PageReader
+from backplane_redis._streams.queue_calls import QueueCalls
 from backplane_redis._streams.queues import StreamQueues
 from backplane_redis._streams.reader import StreamReader
 from backplane_redis._streams.session import Session
@@ -16,7 +17,7 @@ from backplane_redis._streams.writer import StreamWriter
 __all__ = ["StreamLink"]
 
 
-class StreamLink:
+class StreamLink(QueueCalls):
     """A link to the streams of one server; see `DurableLink`.
 
     Args:
@@ -89,31 +90,6 @@ class StreamLink:
         """Return a page of a stream."""
         self._check()
         return await self._pages.read(channel, limit, after, before)
-
-    async def open_queue(self, channel: str, *, lease_s: float) -> bool:
-        """Return whether the queue had workers before, once entries can be taken from it."""
-        self._check()
-        return await self._queues.open(channel, lease_s)
-
-    async def take(self, channel: str, limit: int, *, wait_s: float) -> Sequence[Delivery | Lost]:
-        """Return entries that nobody has; none if there was none for so many seconds."""
-        self._check()
-        return await self._queues.take(channel, limit, wait_s=wait_s)
-
-    async def extend(self, channel: str, tokens: Sequence[str]) -> None:
-        """Keep these entries for their worker."""
-        self._check()
-        await self._queues.extend(channel, tokens)
-
-    async def give_back(self, channel: str, token: str, *, delay_s: float) -> None:
-        """Let another `take` have an entry, after the delay."""
-        self._check()
-        await self._queues.give_back(channel, token, delay_s=delay_s)
-
-    async def finish(self, channel: str, tokens: Sequence[str]) -> None:
-        """Let nobody get these entries again."""
-        self._check()
-        await self._queues.finish(channel, tokens)
 
     def proven(self) -> Proven:
         """Return until when everything was read; a stream keeps what a node that is replaced has confirmed."""

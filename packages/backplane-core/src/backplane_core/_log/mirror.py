@@ -176,15 +176,18 @@ class Mirror:
         lane = self.lanes.get(channel)
         if lane is None:
             return
-        if self.pending[lane] or self.unsure[lane] or self.senders.lagging[lane]:
-            with suppress(EnvelopeError):
-                head, unsure = read_head(payload), self.unsure[lane]
-                # Nearly every one is there already, as it was published: it needs no decoding but for its number.
-                if not self._place_pending(lane, head.seq or 0, self.cursor):
-                    self._echoed_late(record_of(self._repeats.seen(head), lane, self.cursor), unsure)
-        if lane in self.echoes.awaited:
-            with suppress(EnvelopeError):
-                self.echoes.came(lane, read_head(payload).seq or 0)
+        is_looked_for = self.pending[lane] or self.unsure[lane] or self.senders.lagging[lane]
+        is_awaited = lane in self.echoes.awaited
+        if not is_looked_for and not is_awaited:
+            return
+        with suppress(EnvelopeError):
+            head = read_head(payload)
+            seq, unsure = head.seq or 0, self.unsure[lane]
+            if is_awaited:
+                self.echoes.came(lane, seq)
+            # Nearly every one is there already, as it was published: it needs no decoding but for its number.
+            if is_looked_for and not self._place_pending(lane, seq, self.cursor):
+                self._echoed_late(record_of(self._repeats.seen(head), lane, self.cursor), unsure)
 
     def publish(self, record: Record) -> None:
         """Record an event of this pod that is about to be handed to its own connections."""

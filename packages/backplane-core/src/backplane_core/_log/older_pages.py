@@ -61,7 +61,7 @@ class OlderPages:
     is_too_long: bool = field(default=False, init=False)
     """Whether it missed more than is read for one client."""
     _numbers: dict[str, int] | None = field(default=None, init=False)
-    # Senders of which no number was passed over since the last page.
+    # Senders whose last number is known, with nothing gone since then that was reported.
     _followed: set[str] = field(factory=set[str], init=False)
     _count: int = field(default=0, init=False)
 
