@@ -21,8 +21,8 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn, Protocol, TypeVar, cast
 
@@ -52,6 +52,7 @@ from tests.support.leaks import find_leaks, opens_connections
 from tests.support.parts import Part, Seeds
 from tests.support.selection import QUICK_EXAMPLES, give_time, is_passed_over, order, select, share_workers
 
+T = TypeVar("T")
 BrokerT = TypeVar("BrokerT", bound=Broker)
 ServerT = TypeVar("ServerT", bound=OwnBroker)
 
@@ -197,6 +198,17 @@ def skip_or_fail(error: BrokerUnavailable) -> NoReturn:
     pytest.skip(str(error))
 
 
+@contextmanager
+def available(server: AbstractContextManager[T]) -> Generator[T]:
+    """Run a server or a cluster of them; skip the test, or fail it, if there is none here: see `skip_or_fail`."""
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(server)
+        except BrokerUnavailable as error:
+            skip_or_fail(error)
+        yield running
+
+
 def opened(open_it: Callable[[Kind], BrokerT], kind: Kind) -> BrokerT:
     try:
         return open_it(kind)
@@ -250,11 +262,8 @@ def nats_url(shared_nats: Broker) -> str:
 
 @pytest.fixture(scope="session")
 def shared_redis_cluster() -> Iterator[RedisCluster]:
-    try:
-        with RedisCluster() as cluster:
-            yield cluster
-    except BrokerUnavailable as error:
-        skip_or_fail(error)
+    with available(RedisCluster()) as cluster:
+        yield cluster
 
 
 @pytest.fixture(params=KINDS)
@@ -285,24 +294,17 @@ def broker(request: pytest.FixtureRequest) -> OwnBroker:
     return cast("OwnBroker", request.getfixturevalue(f"{request.param}_server"))
 
 
-def _cluster() -> Iterator[NatsCluster]:
-    with ExitStack() as stack:
-        try:
-            cluster = stack.enter_context(NatsCluster())
-        except BrokerUnavailable as error:
-            skip_or_fail(error)
-        yield cluster
-
-
 @pytest.fixture(scope="session")
 def shared_nats_cluster() -> Iterator[NatsCluster]:
-    yield from _cluster()
+    with available(NatsCluster()) as cluster:
+        yield cluster
 
 
 @pytest.fixture
 def nats_cluster() -> Iterator[NatsCluster]:
     """Three NATS nodes of the test's own."""
-    yield from _cluster()
+    with available(NatsCluster()) as cluster:
+        yield cluster
 
 
 @pytest.fixture
@@ -310,10 +312,7 @@ def start() -> Iterator[StartServer]:
     with ExitStack() as stack:
 
         def start(server: ServerT, /) -> ServerT:
-            try:
-                stack.enter_context(server)
-            except BrokerUnavailable as error:
-                skip_or_fail(error)
+            stack.enter_context(available(server))
             return server
 
         yield start

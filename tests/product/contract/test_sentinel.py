@@ -10,10 +10,9 @@ from attrs import frozen
 from backplane_core import Transport
 from backplane_core.testing import LINK_CHECKS, LinkCheck
 from backplane_redis import SentinelStreamsTransport, SentinelTransport
-from backplane_testservers import BrokerUnavailable
 from backplane_testservers.sentinels import SentinelSet
 
-from tests.conftest import skip_or_fail
+from tests.conftest import available
 
 pytestmark = pytest.mark.thorough  # starts servers of its own
 
@@ -40,11 +39,8 @@ class SentinelHarness:
 
 @pytest.fixture(scope="module")
 def sentinels() -> Iterator[SentinelSet]:
-    try:
-        with SentinelSet(replicas=0, sentinels=1, down_after_ms=60_000) as sentinels:
-            yield sentinels
-    except BrokerUnavailable as error:
-        skip_or_fail(error)
+    with available(SentinelSet(replicas=0, sentinels=1, down_after_ms=60_000)) as sentinels:
+        yield sentinels
 
 
 @pytest.mark.parametrize("over_streams", [False, True], ids=["pubsub", "streams"])

@@ -13,11 +13,11 @@ from backplane_redis import ClusterTransport
 from backplane_redis._connection import LinkConnection
 from backplane_redis._opening import Connector
 from backplane_redis._url import Address
-from backplane_testservers import BrokerUnavailable, Proxy, RedisCluster, free_port
+from backplane_testservers import Proxy, RedisCluster, free_port
 from backplane_testservers.leftovers import no_leftovers
 from redis.crc import key_slot
 
-from tests.conftest import skip_or_fail
+from tests.conftest import available
 from tests.product.faults.rig import Pod, Rig
 from tests.support.inside import gaps_wait, live_link
 from tests.support.waiting import until
@@ -28,11 +28,8 @@ MOVES, MOVES_LONG = 6, 100
 @pytest.fixture(scope="module")
 def whole_cluster() -> Iterator[RedisCluster]:
     """3 masters, and a replica of each."""
-    try:
-        with RedisCluster(replicas=1) as cluster:
-            yield cluster
-    except BrokerUnavailable as error:
-        skip_or_fail(error)
+    with available(RedisCluster(replicas=1)) as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from attrs import define, field
 from backplane_core import Publisher, SyncPublisher, Target, TransportError, connect
 from backplane_redis._link import RedisLink
 from backplane_redis._standing import OVERLAP_S, Standing
-from backplane_testservers import BrokerUnavailable, OwnBroker, Proxy, RedisCluster, RedisServer, ScriptedRedis
+from backplane_testservers import OwnBroker, Proxy, RedisCluster, RedisServer, ScriptedRedis
 from backplane_testservers.redis_cluster import ClusterNode
 
-from tests.conftest import StartServer, skip_or_fail
+from tests.conftest import StartServer, available
 from tests.product.faults.rig import Rig
 from tests.support.waiting import until
 
@@ -273,11 +273,8 @@ async def _open(url: str) -> None:
 @pytest.fixture
 def cluster() -> Iterator[RedisCluster]:
     """Three masters of the test's own."""
-    try:
-        with RedisCluster() as cluster:
-            yield cluster
-    except BrokerUnavailable as error:
-        skip_or_fail(error)
+    with available(RedisCluster()) as cluster:
+        yield cluster
 
 
 def take_out(cluster: RedisCluster, node: ClusterNode) -> None:

@@ -13,10 +13,9 @@ from backplane_core._protocol.sequence import Tracker
 from backplane_redis._sentinel.link import SentinelLink
 from backplane_redis._sentinel.quorum import NEWS_S
 from backplane_redis._sentinel.watch import CHECK_S, MasterWatch
-from backplane_testservers import BrokerUnavailable
 from backplane_testservers.sentinels import SentinelSet
 
-from tests.conftest import skip_or_fail
+from tests.conftest import available
 from tests.product.faults.rig import Pod, Rig
 from tests.support.waiting import until
 
@@ -26,11 +25,8 @@ RATE_PER_S = 500
 
 @pytest.fixture
 def sentinels() -> Iterator[SentinelSet]:
-    try:
-        with SentinelSet() as sentinels:
-            yield sentinels
-    except BrokerUnavailable as error:
-        skip_or_fail(error)
+    with available(SentinelSet()) as sentinels:
+        yield sentinels
 
 
 @pytest.fixture

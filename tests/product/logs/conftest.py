@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import cast
 
 import pytest
-from backplane_testservers import BrokerUnavailable, OwnBroker, RedisCluster
+from backplane_testservers import OwnBroker, RedisCluster
 
-from tests.conftest import skip_or_fail
+from tests.conftest import available
 from tests.product.logs.servers import JetStreamServer, LogServer, RedisClusterLogServer, RedisLogServer
 
 
@@ -20,11 +20,8 @@ def log_server(request: pytest.FixtureRequest) -> LogServer:
 @pytest.fixture
 def redis_cluster() -> Iterator[RedisCluster]:
     """A cluster of the test's own."""
-    try:
-        with RedisCluster() as cluster:
-            yield cluster
-    except BrokerUnavailable as error:
-        skip_or_fail(error)
+    with available(RedisCluster()) as cluster:
+        yield cluster
 
 
 @pytest.fixture(params=["redis", "cluster", "jetstream"])

@@ -12,31 +12,22 @@ import pytest
 from backplane_core import BaseBackplane, DistributedBackplane, EventDropped, QueueLink, Record, RefusedError, connect
 from backplane_core.queues import queue_channel
 from backplane_redis import ClusterStreamsTransport
-from backplane_testservers import BrokerUnavailable, RedisCluster
+from backplane_testservers import RedisCluster
 from backplane_testservers.redis_cluster import ClusterNode
 from redis.crc import key_slot
 
-from tests.conftest import skip_or_fail
+from tests.conftest import available
+from tests.product.redis.clusters import DEADLINE_S, over_streams
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("streams_url", "leaves_nothing")
-
-DEADLINE_S = 90.0
-"""A node is replaced two seconds after it died, unless the machine is busy."""
-
-
-def over_streams(cluster: RedisCluster) -> str:
-    return cluster.url.replace("://", "+streams://", 1)
 
 
 @pytest.fixture
 def own_cluster() -> Iterator[RedisCluster]:
     """A cluster of the test's own, whose masters have a replica each, and serve on while another one is down."""
-    try:
-        with RedisCluster(replicas=1, extra=["cluster-require-full-coverage no"]) as cluster:
-            yield cluster
-    except BrokerUnavailable as error:
-        skip_or_fail(error)
+    with available(RedisCluster(replicas=1, extra=["cluster-require-full-coverage no"])) as cluster:
+        yield cluster
 
 
 class Work:

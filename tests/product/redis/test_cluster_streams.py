@@ -26,44 +26,32 @@ from backplane_redis import ClusterStreamsTransport, StreamsTransport
 from backplane_redis._cluster.redirects import NodeSession
 from backplane_redis._streams.reader import StreamReader
 from backplane_redis._streams.writer import StreamWriter
-from backplane_testservers import BrokerUnavailable, RedisCluster
+from backplane_testservers import RedisCluster
 from backplane_testservers.redis_cluster import ClusterNode
 from redis.crc import key_slot
 
-from tests.conftest import skip_or_fail
+from tests.conftest import available
 from tests.product.logs.traffic import USER, Traffic, fleet, reading
+from tests.product.redis.clusters import DEADLINE_S, over_streams
 from tests.support.inside import channel_of
 from tests.support.sockets import Socket
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("streams_url", "leaves_nothing")
 
-DEADLINE_S = 90.0
-"""A node is replaced two seconds after it died, unless the machine is busy."""
-
-
-def over_streams(cluster: RedisCluster) -> str:
-    return cluster.url.replace("://", "+streams://", 1)
-
 
 @pytest.fixture
 def replicated() -> Iterator[RedisCluster]:
     """A cluster of the test's own, whose masters have a replica each."""
-    try:
-        with RedisCluster(replicas=1) as cluster:
-            yield cluster
-    except BrokerUnavailable as error:
-        skip_or_fail(error)
+    with available(RedisCluster(replicas=1)) as cluster:
+        yield cluster
 
 
 @pytest.fixture
 def own_cluster() -> Iterator[RedisCluster]:
     """A cluster of the test's own."""
-    try:
-        with RedisCluster() as cluster:
-            yield cluster
-    except BrokerUnavailable as error:
-        skip_or_fail(error)
+    with available(RedisCluster()) as cluster:
+        yield cluster
 
 
 def slot_of_user(pod: BaseBackplane) -> int:

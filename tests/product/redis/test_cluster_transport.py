@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from backplane_core import AuthenticationError, ConfigurationError, Link, Target, Transport, connect_from_env
 from backplane_redis import ClusterTransport
-from backplane_testservers import BrokerUnavailable, RedisCluster, RedisServer, free_port
+from backplane_testservers import RedisCluster, RedisServer, free_port
 from backplane_testservers.streams import serve
 from backplane_testservers.tls import Certificates
 
-from tests.conftest import StartServer, skip_or_fail
+from tests.conftest import StartServer, available
 from tests.product.redis.reading import DEADLINE_S, all_that_is_said, raised, reading_cluster
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
@@ -32,13 +32,12 @@ USERS = {
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[RedisCluster]:
     """A cluster of one node that wants a password, and has users with few rights."""
-    try:
-        with RedisCluster(
+    with available(
+        RedisCluster(
             masters=1, password=SECRET, extra=[f"user {user} {RIGHTS} {rights}" for user, rights in USERS.items()]
-        ) as cluster:
-            yield cluster
-    except BrokerUnavailable as error:
-        skip_or_fail(error)
+        )
+    ) as cluster:
+        yield cluster
 
 
 def as_user(cluster: RedisCluster, user: str) -> str:

@@ -25,11 +25,11 @@ from backplane_core import (
     TargetDeniedError,
     connect,
 )
-from backplane_testservers import BrokerUnavailable, RedisCluster, RedisServer
+from backplane_testservers import RedisCluster, RedisServer
 from backplane_testservers.scripted_redis import ScriptedRedis, error
 from backplane_testservers.sentinels import SentinelSet
 
-from tests.conftest import StartServer, skip_or_fail
+from tests.conftest import StartServer, available
 from tests.support.sockets import attach
 from tests.support.waiting import until
 
@@ -82,20 +82,14 @@ class Deployment:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RedisCluster]:
-    try:
-        with RedisCluster() as cluster:
-            yield cluster
-    except BrokerUnavailable as error:
-        skip_or_fail(error)
+    with available(RedisCluster()) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
 def sentinels() -> Iterator[SentinelSet]:
-    try:
-        with SentinelSet(replicas=0, sentinels=1, down_after_ms=60_000) as sentinels:
-            yield sentinels
-    except BrokerUnavailable as error:
-        skip_or_fail(error)
+    with available(SentinelSet(replicas=0, sentinels=1, down_after_ms=60_000)) as sentinels:
+        yield sentinels
 
 
 @pytest.fixture(params=["redis", "sentinel", "cluster"])

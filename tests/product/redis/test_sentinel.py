@@ -24,11 +24,11 @@ from backplane_redis import SentinelTransport
 from backplane_redis._sentinel.client import Sentinel
 from backplane_redis._sentinel.link import SentinelLink
 from backplane_redis._sentinel.quorum import NEWS_S
-from backplane_testservers import BrokerUnavailable, free_port
+from backplane_testservers import free_port
 from backplane_testservers.sentinels import SERVICE, SentinelSet, ask
 from backplane_testservers.tls import Certificates
 
-from tests.conftest import skip_or_fail
+from tests.conftest import available
 from tests.product.redis.reading import DEADLINE_S, Heard, all_that_is_said, raised
 from tests.support.waiting import until
 
@@ -41,11 +41,8 @@ OWN = {"sentinel_kwargs": {"password": SENTINEL_SECRET}}
 
 def one(**options: Any) -> Iterator[SentinelSet]:
     """A master and one sentinel that is in no hurry to call it dead."""
-    try:
-        with SentinelSet(replicas=0, sentinels=1, down_after_ms=60_000, **options) as sentinels:
-            yield sentinels
-    except BrokerUnavailable as error:
-        skip_or_fail(error)
+    with available(SentinelSet(replicas=0, sentinels=1, down_after_ms=60_000, **options)) as sentinels:
+        yield sentinels
 
 
 @pytest.fixture(scope="module")

@@ -24,10 +24,10 @@ from backplane_core import (
 from backplane_redis import SentinelStreamsTransport
 from backplane_redis._sentinel.watch import MasterWatch
 from backplane_redis._streams.trail import Step, Trails
-from backplane_testservers import BrokerUnavailable, free_port
+from backplane_testservers import free_port
 from backplane_testservers.sentinels import SERVICE, SentinelSet, ask
 
-from tests.conftest import skip_or_fail
+from tests.conftest import available
 from tests.product.logs.traffic import USER, Traffic, fleet, reading
 from tests.support.sockets import attach
 from tests.support.waiting import until
@@ -45,20 +45,14 @@ def over_streams(sentinels: SentinelSet) -> str:
 @pytest.fixture(scope="module")
 def plain() -> Iterator[SentinelSet]:
     """Shared: a master and one sentinel that is in no hurry to call it dead."""
-    try:
-        with SentinelSet(replicas=1, sentinels=1, down_after_ms=60_000) as sentinels:
-            yield sentinels
-    except BrokerUnavailable as error:
-        skip_or_fail(error)
+    with available(SentinelSet(replicas=1, sentinels=1, down_after_ms=60_000)) as sentinels:
+        yield sentinels
 
 
 @pytest.fixture
 def sentinels() -> Iterator[SentinelSet]:
-    try:
-        with SentinelSet() as sentinels:
-            yield sentinels
-    except BrokerUnavailable as error:
-        skip_or_fail(error)
+    with available(SentinelSet()) as sentinels:
+        yield sentinels
 
 
 async def at_the_next_master(traffic: Traffic, links: list[int]) -> None:
