@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from backplane_core import DistributedBackplane, Gap, Target, connect
 from backplane_redis import ClusterTransport
+from backplane_redis._cluster.node import ClusterNode
 from backplane_redis._connection import LinkConnection
 from backplane_redis._opening import Connector
+from backplane_redis._pending import PendingReply
 from backplane_redis._url import Address
 from backplane_testservers import Proxy, RedisCluster, free_port
 from backplane_testservers.leftovers import no_leftovers
@@ -19,6 +21,7 @@ from redis.crc import key_slot
 
 from tests.conftest import available
 from tests.product.faults.rig import Pod, Rig
+from tests.product.redis.reading import reading_cluster
 from tests.support.inside import gaps_wait, live_link
 from tests.support.waiting import until
 
@@ -178,6 +181,38 @@ async def test_a_planned_failover_costs_no_link_and_its_loss_lies_in_gaps_of_its
         "what became a replica is left",
         60,
     )
+
+
+async def test_a_node_that_became_a_replica_is_left_only_once_all_was_asked_of_it(
+    cluster: RedisCluster, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two questions nothing is due there, as at a node that nobody needs."""
+    master = cluster.master(channel)
+    elsewhere = next(name for number in range(99) if cluster.master(name := f"{channel}:{number}") is not master)
+    asked, sent = ClusterNode.write_cluster_slots, list[str]()
+    async with reading_cluster(cluster.url) as (link, _):
+        nodes = link._nodes
+        await link.subscribe([elsewhere])
+        await link.send([(channel, b"before"), (elsewhere, b"before")])
+        left = await nodes.owner_of(channel)
+
+        async def asked_after_a_send(node: ClusterNode) -> PendingReply:
+            other = await nodes.owner_of(elsewhere)
+            await other.wait_confirmed(await asked(other))
+            nodes.learn_from(other)
+            link._placements._may_retire = True
+            await link.send([(elsewhere, b"meanwhile")])
+            sent.append("meanwhile")
+            return await asked(node)
+
+        monkeypatch.setattr(ClusterNode, "write_cluster_slots", asked_after_a_send)
+        await asyncio.to_thread(cluster.replica_of(master).execute, "CLUSTER FAILOVER")
+        await until(lambda: not master.is_master, "the other one is master", 60)
+        link._placements.suspect(left)
+        await until(lambda: sent and not link._placements._changing.locked(), "it was asked")
+        assert nodes.death is None
+        await link.send([(elsewhere, b"after")])
+        assert left not in [*nodes], "it is left then"
 
 
 async def test_a_slot_that_moves_to_and_fro_costs_no_link_and_only_its_own_channel_is_told(

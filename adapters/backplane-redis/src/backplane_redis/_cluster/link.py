@@ -103,9 +103,7 @@ class ClusterLink:
         for node, probe in probes:
             if probe.moved or node.is_replica:
                 placements.suspect(node)
-        if placements.may_retire:  # here, where no frame is on its way to any node
-            placements.may_retire = False
-            await nodes.retire_unused()
+        await placements.retire_unused()  # here, where no frame is on its way to any node
         refused.check(given)
 
     async def _publish(self, frames: Sequence[Frame]) -> Writes:

@@ -33,9 +33,9 @@ class Placements:
     """
 
     def __init__(self, nodes: ClusterNodes) -> None:
-        self.may_retire = False
-        """Whether a node may have lost its last slot since nodes were retired."""
         self._nodes = nodes
+        # Whether a node may have lost its last slot since nodes were retired.
+        self._may_retire = False
         # Where each wanted channel is subscribed, or is about to be.
         self._placements: dict[str, ClusterNode | None] = {}
         self._unplaced: dict[str, None] = {}
@@ -95,6 +95,17 @@ class Placements:
         self._suspects[node] = None
         self._move_soon()
 
+    async def retire_unused(self) -> None:
+        """Close connections to nodes that serve no slot any longer. Call it while no frame is on its way to any node.
+
+        Not while channels are being moved: between two questions to a node that became a replica nothing is due there,
+        and it would look unused.
+        """
+        if self._may_retire and not self._changing.locked():
+            async with self._changing:
+                self._may_retire = False
+                await self._nodes.retire_unused()
+
     async def _subscribe(self, channels: Sequence[str]) -> None:
         """Subscribe each channel at its node, or at the node that this one names instead."""
         nodes, given, refused = self._nodes, channels, Refused()
@@ -142,7 +153,7 @@ class Placements:
                     if self._placements.get(channel) is not node and not node.retired:
                         await node.wait_confirmed(await node.write_unsubscribe([channel]))
                 await self._subscribe([channel for channel in self._unplaced if self._placements.get(channel) is None])
-                self.may_retire = True
+                self._may_retire = True
 
     async def _check_role(self, node: ClusterNode) -> None:
         """Find out whether a node became a replica; if so, learn the masters from it and take its channels away."""
